@@ -1,0 +1,75 @@
+# GenServe: every command a person needs. Each sets up what it needs first.
+PYTHON ?= python3.11
+CONFIG ?= configs/cpu.yaml
+# Which requirement set: `cpu` brings models and vector store along, `gpu` brings CUDA builds.
+EXTRA ?= $(if $(findstring gpu,$(CONFIG)),gpu,cpu)
+
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed-$(EXTRA)
+REQUIREMENTS := configs/requirements/$(EXTRA).txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-unit lint format bench check requirements clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
+	@$(BIN)/python -m serve_app.launch $(CONFIG)
+
+test: $(INSTALLED) ## Install and run every test
+	@$(BIN)/python -m pytest
+
+test-unit: $(INSTALLED) ## Only the tests that need no Ray
+	@$(BIN)/python -m pytest tests/unit
+
+lint: $(INSTALLED) ## Style, types, import rules, and the shipped configurations
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m serve_app.check serve_config.yaml configs/*.yaml
+
+format: $(INSTALLED) ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+check: $(INSTALLED) ## Check CONFIG without starting anything
+	@$(BIN)/python -m serve_app.check $(CONFIG)
+
+bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 20 minutes)
+	@$(BIN)/python -m tests.bench.serving
+
+requirements: $(INSTALLED) ## Compile the pinned requirement files anew
+	@set -e; $(uv_environment); \
+	compile="$(BIN)/uv pip compile pyproject.toml --upgrade --quiet --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-find-links"; \
+	$$compile --extra cpu --group dev --override configs/requirements/cpu-overrides.txt \
+	  -o configs/requirements/cpu.txt; \
+	$$compile --extra gpu -o configs/requirements/gpu.txt
+
+clean: ## Remove the environment (the data stays)
+	rm -rf $(VENV)
+
+# uv does not read pip's configuration: a package index or a folder of wheels set there is
+# passed on. PyTorch's CPU build comes from such a folder if it is there, else from PyTorch.
+define uv_environment
+setting() { $(BIN)/pip config get "global.$$1" 2>/dev/null || true; }; \
+export UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$(setting find-links)}}"; \
+index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(setting index-url)}}"; \
+[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
+torch=; [ $(EXTRA) = gpu ] || torch=--torch-backend=cpu; \
+case "$$(ls $$UV_FIND_LINKS 2>/dev/null)" in *torch-*+cpu*) torch=;; esac
+endef
+
+$(INSTALLED): $(REQUIREMENTS) pyproject.toml
+	@echo "==> creating the Python environment ($(EXTRA))"
+	@set -e; test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	$(uv_environment); \
+	echo "==> installing the packages (some GB the first time)"; \
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps $$torch -r $(REQUIREMENTS); \
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The capabilities of GenServe: one package per Ray Serve deployment, and what they share."""

@@ -1,0 +1,1 @@
+"""Texts to unit-norm vectors, batched by tokens."""

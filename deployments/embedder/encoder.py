@@ -1,0 +1,81 @@
+"""Sentence-transformers behind one call: texts in, unit-norm float32 vectors out."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from deployments.settings import EmbedderSettings
+
+
+class Encoder:
+    """One model, used by one thread at a time.
+
+    Padding is what makes batches slow: a batch costs its longest text times its size. Texts
+    are therefore sorted by length and cut into batches of at most `max_batch_tokens` padded
+    tokens, so that long texts run in small batches and short ones in large.
+    """
+
+    def __init__(self, model: str, settings: EmbedderSettings) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        torch.set_num_threads(settings.threads)
+        self._model = SentenceTransformer(
+            model,
+            device=None if settings.device == "auto" else settings.device,
+            revision=settings.revision,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        self._tokenizer = self._model.tokenizer
+        self._max_length = int(self._model.max_seq_length or self._tokenizer.model_max_length)
+        self.max_batch_tokens = max(settings.max_batch_tokens, self._max_length)
+        self._lock = threading.Lock()
+        dimensions = self._model.get_embedding_dimension()
+        if dimensions is None:
+            msg = "the embedding model does not say how long its vectors are"
+            raise ValueError(msg)
+        self.dimensions: int = dimensions
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count what the model will see of each text: special tokens in, the cut-off part out."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    def encode(self, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Return shape (len(texts), dimensions); `tokens` are the texts' counts."""
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        with self._lock:
+            for batch in batches(tokens, self.max_batch_tokens):
+                vectors[batch] = self._model.encode(
+                    [texts[index] for index in batch],
+                    batch_size=len(batch),
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
+        return vectors
+
+
+def batches(tokens: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
+    """Group indices, longest first, so that size times longest stays within the bound.
+
+    A text over the bound by itself gets a batch of its own.
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(tokens)), key=lambda i: tokens[i], reverse=True):
+        if groups and (len(groups[-1]) + 1) * longest <= max_batch_tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            longest = tokens[index]
+    return groups

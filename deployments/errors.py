@@ -1,0 +1,86 @@
+"""Everything a deployment may raise on purpose.
+
+ServiceError                 has a message fit for the caller
+├── InvalidRequest           the caller must change something
+│   ├── NotFound             there is no such thing
+│   ├── TooLarge             over a size bound
+│   ├── UnsupportedMedia     not a format that is read
+│   └── Unprocessable        the right format, but nothing can be made of it
+├── Overloaded               a bounded queue is full; try again after `retry_after_s`
+├── DeadlineExceeded         the time allowed ran out
+└── Unavailable              a backend is down or broke
+
+They cross process boundaries by pickle: Python rebuilds an exception from `args`
+and `__dict__`, so `message` alone is positional.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of the tree: `message` says what to do, `code` is for programs."""
+
+    code = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ServiceError):
+    """The request cannot be served as it is."""
+
+    code = "invalid_request"
+
+
+class NotFound(InvalidRequest):
+    """No such model, document, collection or route."""
+
+    code = "not_found"
+
+
+class TooLarge(InvalidRequest):
+    """A body, file or prompt over its bound."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(InvalidRequest):
+    """A file or body in a format that is not read."""
+
+    code = "unsupported_media_type"
+
+
+class Unprocessable(InvalidRequest):
+    """A file in a known format from which nothing can be read."""
+
+    code = "unprocessable"
+
+
+class Overloaded(ServiceError):
+    """A bounded queue is full."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(ServiceError):
+    """The work did not finish in the time allowed."""
+
+    code = "deadline_exceeded"
+
+
+class Unavailable(ServiceError):
+    """A backend is down."""
+
+    code = "unavailable"

@@ -1,0 +1,1 @@
+"""Text generation: vLLM in process, or any OpenAI-compatible endpoint."""

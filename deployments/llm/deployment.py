@@ -1,0 +1,59 @@
+"""The LLM deployment: one engine a replica."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+
+from deployments.llm.openai_engine import OpenAIEngine
+from deployments.llm.vllm_engine import VllmEngine
+from deployments.model_source import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from deployments.settings import LLMSettings
+    from deployments.types import ModelCard
+
+
+@serve.deployment(name="LLM", max_ongoing_requests=64, max_queued_requests=128)
+class LLM:
+    """A TextGenerator. Its environment may hold GENSERVE_LLM_API_KEY, for `openai`."""
+
+    async def __init__(self, settings: LLMSettings, data_dir: str) -> None:
+        self._engine: VllmEngine | OpenAIEngine
+        if settings.engine == "openai":
+            self._engine = OpenAIEngine(settings, os.environ.get("GENSERVE_LLM_API_KEY"))
+        else:
+            model = resolve(settings.model, Path(data_dir))
+            self._engine = await VllmEngine.start(
+                model, settings.served_name, settings.engine_args
+            )
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._engine.chat(body)
+
+    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        events = self._engine.stream_chat(body)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            # A cancelled call ends here: the engine must hear of it now, not at collection.
+            await events.aclose()
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await self._engine.count_tokens(texts)
+
+    async def card(self) -> ModelCard:
+        return await self._engine.card()
+
+    async def check_health(self) -> None:
+        await self._engine.check_health()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            await self._engine.close()

@@ -1,0 +1,151 @@
+"""Any OpenAI-compatible endpoint as the language model: a hosted API, or a `vllm serve`."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
+from deployments.types import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from deployments.settings import LLMSettings
+
+_BYTES_PER_TOKEN = 3  # A low guess, so that an estimated budget errs on the safe side.
+_TOO_MANY, _SERVER_ERROR = 429, 500
+
+
+class OpenAIEngine:
+    """A TextGenerator that forwards, backing off on 429 and 5xx before the first token only.
+
+    After the first token a failure is the caller's to see: a repeated request would be a
+    second generation, paid for and different.
+    """
+
+    def __init__(self, settings: LLMSettings, api_key: str | None) -> None:
+        import httpx
+        from openai import AsyncOpenAI
+
+        self._settings = settings
+        self._client = AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=api_key or "none",
+            max_retries=0,
+            timeout=httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s),
+        )
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Forward a request and return the endpoint's completion object."""
+        answer = await self._with_retries({**body, "stream": False})
+        result: dict[str, Any] = answer.to_dict()
+        return result
+
+    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        """Yield the endpoint's events; closing the generator closes the connection to it."""
+        events, first = await self._with_retries({**body, "stream": True})
+        async with contextlib.aclosing(events):
+            event = first
+            with _translated():
+                while event is not None:
+                    yield f"data: {event.to_json(indent=None)}\n\n"
+                    event = await anext(events, None)
+        yield "data: [DONE]\n\n"
+
+    async def _with_retries(self, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
+        import stamina
+
+        settings = self._settings
+        with _translated():
+            async for attempt in stamina.retry_context(
+                on=_wait_or_not,
+                attempts=settings.retry_attempts,
+                timeout=settings.retry_timeout_s,
+            ):
+                with attempt:
+                    return await self._send(body)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    async def _send(self, body: dict[str, Any]) -> Any:  # noqa: ANN401
+        answer = await self._client.chat.completions.create(
+            model=self._settings.model,
+            messages=body["messages"],
+            stream=body["stream"],
+            extra_body={
+                name: value
+                for name, value in body.items()
+                if name not in {"model", "messages", "stream"}
+            },
+        )
+        if not body["stream"]:
+            return answer
+        events = aiter(answer)
+        try:
+            return events, await anext(events, None)
+        except BaseException:
+            await answer.close()
+            raise
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Estimate, erring high: the endpoint's tokenizer is not known here."""
+        return [-(-len(text.encode()) // _BYTES_PER_TOKEN) for text in texts]
+
+    async def card(self) -> ModelCard:
+        """Name the model as clients call it, with the window from the settings."""
+        return ModelCard(id=self._settings.served_name, context_tokens=self._settings.context_tokens)
+
+    async def check_health(self) -> None:
+        """Always well: another process's trouble is not cured by restarting this one."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def _wait_or_not(error: Exception) -> bool | float:
+    """Say whether to try again; as long as the endpoint asks for, if it does."""
+    import openai
+
+    if isinstance(error, openai.APIConnectionError):
+        return True
+    if not isinstance(error, openai.APIStatusError):
+        return False
+    if error.status_code != _TOO_MANY and error.status_code < _SERVER_ERROR:
+        return False
+    with contextlib.suppress(KeyError, ValueError):
+        return float(error.response.headers["retry-after"])
+    return True
+
+
+class _translated:  # noqa: N801 - used as a function
+    """Turn the SDK's errors into ours; never repeat the endpoint's address."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        import openai
+
+        if isinstance(error, openai.APITimeoutError | openai.APIConnectionError):
+            msg = "the language model's endpoint does not answer"
+            raise Unavailable(msg) from error
+        if isinstance(error, openai.RateLimitError):
+            msg = "the language model's endpoint is over its rate limit"
+            raise Overloaded(msg) from error
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            msg = "the language model's endpoint refused the service's key"
+            raise Unavailable(msg) from error
+        if isinstance(error, openai.APIStatusError) and error.status_code < _SERVER_ERROR:
+            raise InvalidRequest(_message(error), param=error.param) from error
+        if isinstance(error, openai.APIError):
+            msg = "the language model's endpoint failed"
+            raise Unavailable(msg) from error
+        if isinstance(error, openai.OpenAIError):
+            msg = "the language model's endpoint failed"
+            raise ServiceError(msg) from error
+
+
+def _message(error: Any) -> str:  # noqa: ANN401
+    body = error.body
+    return str(body.get("message", body)) if isinstance(body, dict) else "request refused"

@@ -1,0 +1,136 @@
+"""vLLM in process: its engine, and its own OpenAI serving layer on top."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Self
+
+from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+from deployments.types import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+_ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound, 503: Unavailable}
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+
+
+class VllmEngine:
+    """A TextGenerator over `AsyncLLM` and vLLM's chat serving layer.
+
+    Tools, structured output, log probabilities, `n`, `stop` and the streamed events are
+    therefore vLLM's own, and the events pass through untouched.
+    """
+
+    def __init__(self, engine: Any, chat: Any, tokenizer: Any, served_name: str) -> None:  # noqa: ANN401 - vLLM's types are not importable here
+        self._engine = engine
+        self._chat = chat
+        self._tokenizer = tokenizer
+        self._served_name = served_name
+        self._window: int = engine.model_config.max_model_len
+
+    @classmethod
+    async def start(cls, model: str, served_name: str, engine_args: Mapping[str, Any]) -> Self:
+        """Load the model; takes from seconds to minutes. `engine_args` are vLLM's, by name."""
+        from starlette.datastructures import State
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        args = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+        args.model, args.served_model_name = model, [served_name]
+        unknown = [name for name in engine_args if not hasattr(args, name)]
+        if unknown:
+            msg = f"vLLM has no engine argument {', '.join(sorted(unknown))}"
+            raise InvalidRequest(msg)
+        vars(args).update(engine_args)
+        config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
+        engine = AsyncLLM.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
+        state = State()
+        await init_app_state(engine, state, args, await engine.get_supported_tasks())
+        return cls(engine, state.openai_serving_chat, engine.get_tokenizer(), served_name)
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer whole; cancelling the call stops the generation."""
+        answer = await self._completion({**body, "stream": False})
+        result: dict[str, Any] = answer.model_dump(mode="json")
+        return result
+
+    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        """Yield vLLM's server-sent events; closing the generator aborts the request."""
+        events = await self._completion({**body, "stream": True})
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _completion(self, body: dict[str, Any]) -> Any:  # noqa: ANN401
+        from pydantic import ValidationError
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+        from vllm.exceptions import GracefulHTTPError, VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            answer = await self._chat.create_chat_completion(ChatCompletionRequest(**body), None)
+        except ValidationError as error:
+            first = error.errors()[0]
+            param = ".".join(str(part) for part in first["loc"]) or None
+            raise InvalidRequest(first["msg"], param=param) from None
+        except EngineDeadError:
+            raise Unavailable(_DEAD) from None
+        except GracefulHTTPError as error:
+            # Admission control: the engine's own queue bound is reached.
+            raise Overloaded(_FULL) from error
+        except (VLLMClientError, ValueError) as error:
+            message = str(error.args[0]) if error.args else str(error)
+            raise InvalidRequest(message, param=getattr(error, "parameter", None)) from None
+        if isinstance(answer, ErrorResponse):
+            raise self._service_error(answer.error)
+        return answer
+
+    @staticmethod
+    def _service_error(error: Any) -> ServiceError:  # noqa: ANN401
+        kind = _ERROR_BY_STATUS.get(error.code, ServiceError)
+        return kind(error.message, param=error.param)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count by the model's own tokenizer, off the event loop."""
+
+        def count() -> list[int]:
+            encoded = self._tokenizer(list(texts), add_special_tokens=False)
+            return [len(ids) for ids in encoded["input_ids"]]
+
+        return await asyncio.to_thread(count) if texts else []
+
+    async def card(self) -> ModelCard:
+        """Name, window and the gauges of vLLM's scheduler."""
+        return ModelCard(
+            id=self._served_name,
+            context_tokens=self._window,
+            running_requests=_gauge(_RUNNING),
+            waiting_requests=_gauge(_WAITING),
+        )
+
+    async def check_health(self) -> None:
+        """Raise once the engine process is gone; costs nothing, whatever the load."""
+        await self._engine.check_health()
+
+    async def close(self) -> None:
+        """Stop the engine process."""
+        await asyncio.to_thread(self._engine.shutdown)
+
+
+_DEAD = "the language model stopped; it is being restarted"
+_FULL = "the language model's queue is full; try again shortly"
+
+
+def _gauge(name: str) -> int | None:
+    from prometheus_client import REGISTRY
+
+    for family in REGISTRY.collect():
+        if family.name == name:
+            return int(sum(sample.value for sample in family.samples))
+    return None

@@ -1,0 +1,106 @@
+"""From a model source in the settings to something a loader takes: a folder, or a hub id.
+
+A source is a Hugging Face id, a local path, or `package:NAME` for weights that come inside
+an installed Python package, either as a model folder or as one GGUF file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import shutil
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+_PACKAGE = "package:"
+
+
+def resolve(source: str, data_dir: Path) -> str:
+    """Return a model folder, or the hub id unchanged if the source is one.
+
+    A GGUF file is converted once, which takes some 20 s, and kept under `data_dir` by the
+    hash of its content; processes that ask at the same time wait for the one at work.
+    Raises InvalidRequest if a package or folder is missing.
+    """
+    if not source.startswith(_PACKAGE):
+        path = Path(source).expanduser()
+        return str(path.resolve()) if path.is_dir() else source
+    root = _package_folder(source.removeprefix(_PACKAGE))
+    # The shallowest config.json names the model; a pooling layer below it has one too.
+    config = min(root.rglob("config.json"), key=lambda file: len(file.parts), default=None)
+    if config is not None:
+        return str(config.parent)
+    gguf = next(iter(sorted(root.rglob("*.gguf"))), None)
+    if gguf is None:
+        msg = f"{source!r} holds neither a model folder nor a GGUF file"
+        raise InvalidRequest(msg)
+    return str(_converted(gguf, data_dir / "models"))
+
+
+def _package_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        msg = f"the Python package {name!r} is not installed (from model source '{_PACKAGE}{name}')"
+        raise InvalidRequest(msg)
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _converted(gguf: Path, models: Path) -> Path:
+    digest = sha256()
+    with gguf.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    target = models / f"{gguf.stem}-{digest.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    models.mkdir(parents=True, exist_ok=True)
+    with _locked(models / f"{target.name}.lock"):
+        if target.is_dir():
+            return target
+        logger.info("converting %s to safetensors (once)", gguf.name)
+        unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=models))
+        try:
+            _convert(gguf, unfinished)
+            # Whoever sees the folder sees it whole.
+            unfinished.rename(target)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+    return target
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    """Dequantise to bfloat16: engines read safetensors everywhere, GGUF hardly anywhere."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    folder, name = str(gguf.parent), gguf.name
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.bfloat16)
+    # The quantisation is undone in memory; its note in the configuration would lie.
+    for config in (model.config, getattr(model, "hf_quantizer", None)):
+        if config is not None and hasattr(config, "quantization_config"):
+            with contextlib.suppress(AttributeError):
+                del config.quantization_config
+    plain = type(model)(model.config).to(torch.bfloat16)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = GenerationConfig.from_model_config(plain.config)
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(target)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

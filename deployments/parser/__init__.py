@@ -1,0 +1,1 @@
+"""Uploaded files to titled, page-numbered chunks, in a killable child process."""

@@ -1,0 +1,119 @@
+"""The process that reads one file: bytes on standard input, JSON on standard output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from deployments.errors import InvalidRequest, Unprocessable
+from deployments.parser.chunking import Chunker
+from deployments.parser.formats import Format, detect
+from deployments.parser.text_file import read_markdown, read_text
+from deployments.parser.wire import Task, pack_document, pack_error
+from deployments.types import ParsedDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deployments.parser.content import Content
+
+_MAX_OPEN_FILES = 64
+
+
+def main() -> int:
+    """Read the file; 0 if an answer was written, be it a refusal."""
+    # Whatever a library prints must not end up in the answer.
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    # pypdf's warnings quote the document.
+    logging.disable(logging.CRITICAL)
+    task = Task.from_json(sys.argv[1])
+    try:
+        reply = _reply(sys.stdin.buffer.read(), task)
+    except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is one
+        # The kind and the place only: the message may quote the document.
+        sys.stderr.write(f"\n{type(error).__name__} {_place(error)}\n")
+        return 1
+    with answer:
+        answer.write(reply)
+    return 0
+
+
+def _reply(data: bytes, task: Task) -> bytes:
+    try:
+        return pack_document(_parse(data, task))
+    except InvalidRequest as error:
+        return pack_error(error)
+    except MemoryError:
+        pass  # What was being built is let go of here, and there is room again.
+    msg = "The file needs more memory to read than is allowed."
+    return pack_error(Unprocessable(msg, code="too_complex"))
+
+
+def _parse(data: bytes, task: Task) -> ParsedDocument:
+    read = _reader(detect(data, task.filename), task)
+    chunker = Chunker(
+        task.tokenizer_file, chunk_tokens=task.chunk_tokens, max_chunks=task.max_chunks
+    )
+    # Only now, so that the imports above may still store their bytecode; nothing but the
+    # first bytes has been looked at yet.
+    _confine(task)
+    content = read(data, task.filename, max_chars=task.max_chars)
+    pages = None if content.page_starts is None else len(content.page_starts)
+    return ParsedDocument(content.title, content.media_type, pages, chunker.chunks(content))
+
+
+def _reader(kind: Format, task: Task) -> Callable[..., Content]:
+    """Import what reads a format, and no other: pypdf and trafilatura take their time."""
+    match kind:
+        case Format.PDF:
+            from deployments.parser.pdf import read_pdf
+
+            return partial(read_pdf, max_pages=task.max_pages)
+        case Format.HTML:
+            from deployments.parser.html_file import read_html
+
+            return read_html
+        case Format.MARKDOWN:
+            return read_markdown
+        case Format.TEXT:
+            return read_text
+
+
+def _confine(task: Task) -> None:
+    """Give up what reading does not need, and bound the rest."""
+    _limit(resource.RLIMIT_AS, task.memory_bytes)
+    # The kernel sends SIGXCPU at the first figure and kills at the second.
+    _limit(resource.RLIMIT_CPU, task.cpu_s, task.cpu_s + 1)
+    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    # The parent keeps the clock; this one is for when the parent is gone.
+    signal.alarm(task.wall_s)
+
+
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Lower a limit, never raising the one already in force."""
+    ceiling = resource.getrlimit(kind)[1]
+    wanted = soft if hard is None else hard
+    if ceiling != resource.RLIM_INFINITY:
+        soft, wanted = min(soft, ceiling), min(wanted, ceiling)
+    resource.setrlimit(kind, (soft, wanted))
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"in {trace.tb_frame.f_globals.get('__name__')}, line {trace.tb_lineno}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

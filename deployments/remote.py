@@ -1,0 +1,170 @@
+"""Ray Serve handles as the protocols of `deployments.interfaces`: the only caller of `.remote()`.
+
+Whatever Ray raises leaves here as a ServiceError. Calls that may be repeated (embed, search,
+fetch, count) are, a few times, when a replica went away under them; a generation never is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import stamina
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from deployments.errors import Overloaded, ServiceError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from ray.serve.handle import DeploymentHandle
+
+    from deployments.types import (
+        Chunk,
+        Document,
+        DocumentList,
+        ModelCard,
+        Page,
+        ParsedDocument,
+        Passage,
+        TextKind,
+    )
+
+_RETRY_ATTEMPTS = 3
+_RETRY_TIMEOUT_S = 5.0
+
+
+class _Remote:
+    """A deployment by its handle; one prepared handle a method, as each costs a metrics pusher."""
+
+    _methods: tuple[str, ...] = ()
+
+    def __init__(self, handle: DeploymentHandle, name: str) -> None:
+        self._name = name
+        self._calls = {
+            method: handle.options(method_name=method)
+            for method in (*self._methods, "check_health")
+        }
+
+    async def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - whatever it returns
+        with _translated(self._name):
+            return await self._calls[method].remote(*args)
+
+    async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
+        ):
+            with attempt:
+                return await self._call(method, *args)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    async def check_health(self) -> None:
+        await self._call("check_health")
+
+
+class RemoteTextGenerator(_Remote):
+    _methods = ("chat", "count_tokens", "card")
+
+    def __init__(self, handle: DeploymentHandle, name: str) -> None:
+        super().__init__(handle, name)
+        self._stream = handle.options(method_name="stream_chat", stream=True)
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._call("chat", body)
+        return answer
+
+    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        with _translated(self._name):
+            events = self._stream.remote(body)
+            try:
+                async for event in events:
+                    yield event
+            finally:
+                # Harmless after the end; before it, this is what stops the generation.
+                events.cancel()
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        counts: list[int] = await self._repeatable("count_tokens", texts)
+        return counts
+
+    async def card(self) -> ModelCard:
+        card: ModelCard = await self._repeatable("card")
+        return card
+
+
+class RemoteEmbedder(_Remote):
+    _methods = ("embed",)
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = await self._repeatable("embed", texts, kind)
+        return vectors
+
+
+class RemoteScraper(_Remote):
+    _methods = ("fetch",)
+
+    async def fetch(self, urls: Sequence[str]) -> list[Page]:
+        pages: list[Page] = await self._repeatable("fetch", urls)
+        return pages
+
+
+class RemoteParser(_Remote):
+    _methods = ("parse",)
+
+    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
+        # Not repeated: a file that kills its replica must not get three of them.
+        parsed: ParsedDocument = await self._call("parse", data, filename)
+        return parsed
+
+
+class RemoteRetriever(_Remote):
+    _methods = ("add", "publish", "search", "documents", "document", "delete")
+
+    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self._repeatable("add", document, chunks)
+
+    async def publish(self, document: Document) -> None:
+        await self._repeatable("publish", document)
+
+    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
+        passages: list[Passage] = await self._repeatable("search", query, collection, limit)
+        return passages
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        listed: DocumentList = await self._repeatable("documents", collection, limit, after)
+        return listed
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        document: Document = await self._repeatable("document", collection, document_id)
+        return document
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        removed: bool = await self._repeatable("delete", collection, document_id)
+        return removed
+
+
+@contextlib.contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except RayTaskError as error:
+        # Ray raises a class made of both; the caller gets the one that crossed the wire.
+        if isinstance(error.cause, ServiceError):
+            raise error.cause from None
+        if isinstance(error.cause, BackPressureError):
+            raise _overloaded(name, error.cause) from None
+        msg = f"the {name} failed on this request"
+        raise ServiceError(msg) from error
+    except BackPressureError as error:
+        raise _overloaded(name, error) from None
+    except (RayServeException, RayError) as error:
+        msg = f"the {name} is not available"
+        raise Unavailable(msg) from error
+
+
+def _overloaded(name: str, error: BackPressureError) -> Overloaded:
+    msg = f"the {name} has too many requests waiting; try again shortly"
+    return Overloaded(msg, retry_after_s=error.retry_after_s)

@@ -1,0 +1,1 @@
+"""Documents as vectors in Qdrant, embedded or on a server."""

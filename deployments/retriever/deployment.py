@@ -1,0 +1,81 @@
+"""The Retriever deployment: documents in Qdrant, embedded or on a server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ray import serve
+
+from deployments.remote import RemoteEmbedder
+from deployments.retriever.search import DocumentRetriever
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ray.serve.handle import DeploymentHandle
+
+    from deployments.retriever.store import VectorStore
+    from deployments.settings import RetrieverSettings
+    from deployments.types import Chunk, Document, DocumentList, Passage
+
+
+@serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
+class Retriever:
+    """Its environment may hold QDRANT_API_KEY, for a server."""
+
+    def __init__(
+        self, settings: RetrieverSettings, chunker_version: int, embedder: DeploymentHandle
+    ) -> None:
+        self._retriever = DocumentRetriever(
+            _store(settings, chunker_version),
+            RemoteEmbedder(embedder, "embedder"),
+            settings.add_batch_chunks,
+        )
+
+    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self._retriever.add(document, chunks)
+
+    async def publish(self, document: Document) -> None:
+        await self._retriever.publish(document)
+
+    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
+        return await self._retriever.search(query, collection, limit)
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        return await self._retriever.documents(collection, limit, after)
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        return await self._retriever.document(collection, document_id)
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        return await self._retriever.delete(collection, document_id)
+
+    async def check_health(self) -> None:
+        """Well while it answers: a server that is away is not cured by a new replica."""
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_retriever"):
+            await self._retriever.close()
+
+
+def _store(settings: RetrieverSettings, chunker_version: int) -> VectorStore:
+    # Imported here: only one of the two engines is needed.
+    if settings.store == "edge":
+        from deployments.retriever.edge import EdgeStore
+
+        return EdgeStore(
+            Path(settings.path or ".data/vectors"),
+            chunker_version=chunker_version,
+            max_collections=settings.max_collections,
+        )
+    from deployments.retriever.server import ServerStore
+
+    return ServerStore(
+        settings.url or "",
+        chunker_version=chunker_version,
+        max_collections=settings.max_collections,
+        timeout_s=settings.timeout_s,
+        api_key=os.environ.get("QDRANT_API_KEY"),
+    )

@@ -1,0 +1,217 @@
+"""The vector store on a Qdrant server or cluster, 1.16 or newer.
+
+Older servers do not know conditional upserts and would hide a document that is added again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from qdrant_client import AsyncQdrantClient, models
+
+from deployments.retriever import points
+from deployments.retriever.server_collections import ServerCollections, qdrant_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deployments.retriever.store import EmbeddedChunk
+    from deployments.types import Document, DocumentList, Passage
+
+_IN_MEMORY = ":memory:"
+
+
+def _is(field: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+
+
+_IS_HIDDEN = models.Filter(must=[_is(points.STATE, points.HIDDEN)])
+_IS_PUBLISHED = models.Filter(must=[_is(points.STATE, points.PUBLISHED)])
+_IS_LISTED = models.Filter(
+    must=[_is(points.STATE, points.PUBLISHED), _is(points.KIND, points.RECORD)]
+)
+
+
+def _of(document_id: str) -> models.Filter:
+    return models.Filter(must=[_is(points.DOCUMENT_ID, document_id)])
+
+
+class ServerStore:
+    """Keeps each collection in a Qdrant collection `genserve_NAME`.
+
+    `url` may be `:memory:`, which is Qdrant's imitation in Python, for tests. A call fails with
+    DeadlineExceeded after `timeout_s` seconds, counted in whole ones; where no connection can
+    be made or it breaks, the call is repeated, since every one here may be.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        chunker_version: int,
+        max_collections: int,
+        timeout_s: float,
+        api_key: str | None = None,
+    ) -> None:
+        in_memory = url == _IN_MEMORY
+        self._client = (
+            AsyncQdrantClient(_IN_MEMORY)
+            if in_memory
+            else AsyncQdrantClient(
+                url=url, api_key=api_key, timeout=math.ceil(timeout_s), check_compatibility=False
+            )
+        )
+        self._collections = ServerCollections(
+            self._client,
+            max_collections=max_collections,
+            retry_timeout_s=timeout_s,
+            indexed=not in_memory,  # which has no indexes and warns of it
+        )
+        self._chunker_version = chunker_version
+
+    async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+        """See VectorStore."""
+        collection = document.collection
+        points.check_collection_name(collection)
+        if not chunks:
+            return
+        given = len(chunks[0].dense)
+        stored = await self._collections.prepare(collection, given)
+        points.check_dimensions(collection, stored=stored, given=given)
+        edition = points.edition_of(document, self._chunker_version)
+        new = [_chunk_point(document.id, edition, embedded) for embedded in chunks]
+        await self._collections.call(
+            collection, self._client.upsert, qdrant_name(collection), new, update_filter=_IS_HIDDEN
+        )
+
+    async def publish(self, document: Document) -> None:
+        """See VectorStore."""
+        collection = document.collection
+        edition = points.edition_of(document, self._chunker_version)
+        of_edition = models.Filter(
+            must=[
+                _is(points.DOCUMENT_ID, document.id),
+                _is(points.KIND, points.CHUNK),
+                _is(points.EDITION, edition),
+            ]
+        )
+        stored = await self._count(collection, of_edition)
+        points.check_whole(document, stored)
+        await self._collections.call(
+            collection,
+            self._client.batch_update_points,
+            qdrant_name(collection),
+            _publication(document, edition),
+        )
+
+    async def search(
+        self, collection: str, query: NDArray[np.float32], limit: int
+    ) -> list[Passage]:
+        """See VectorStore."""
+        stored = await self._collections.find(collection)
+        if stored is None:
+            return []
+        points.check_dimensions(collection, stored=stored, given=len(query))
+        found = await self._collections.call(
+            collection,
+            self._client.query_points,
+            qdrant_name(collection),
+            query=query.tolist(),
+            using=points.DENSE,
+            query_filter=_IS_PUBLISHED,
+            limit=limit,
+            with_payload=True,
+        )
+        return [points.passage_from(point.payload or {}, point.score) for point in found.points]
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """See VectorStore."""
+        if await self._collections.find(collection) is None:
+            return points.page_of([], limit, after)
+        records, _ = await self._collections.call(
+            collection,
+            self._client.scroll,
+            qdrant_name(collection),
+            scroll_filter=_IS_LISTED,
+            offset=None if after is None else points.record_id(after),
+            limit=limit + 2,
+            with_payload=True,
+        )
+        return points.page_of([record.payload or {} for record in records], limit, after)
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        """See VectorStore."""
+        if await self._collections.find(collection) is not None:
+            records = await self._collections.call(
+                collection,
+                self._client.retrieve,
+                qdrant_name(collection),
+                [points.record_id(document_id)],
+                with_payload=True,
+            )
+            for record in records:
+                payload = record.payload or {}
+                if payload[points.STATE] == points.PUBLISHED:
+                    return points.document_from(payload)
+        raise points.unknown_document(document_id)
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        """See VectorStore."""
+        there = await self._count(collection, _of(document_id)) > 0
+        if there:
+            await self._collections.call(
+                collection,
+                self._client.delete,
+                qdrant_name(collection),
+                models.FilterSelector(filter=_of(document_id)),
+            )
+        return there
+
+    async def close(self) -> None:
+        """See VectorStore."""
+        await self._client.close()
+
+    async def _count(self, collection: str, which: models.Filter) -> int:
+        if await self._collections.find(collection) is None:
+            return 0
+        found = await self._collections.call(
+            collection, self._client.count, qdrant_name(collection), count_filter=which, exact=True
+        )
+        return found.count
+
+
+def _chunk_point(document_id: str, edition: str, embedded: EmbeddedChunk) -> models.PointStruct:
+    sparse = models.SparseVector(
+        indices=list(embedded.sparse.indices), values=list(embedded.sparse.values)
+    )
+    return models.PointStruct(
+        id=points.chunk_id(document_id, edition, embedded.chunk.number),
+        vector={points.DENSE: embedded.dense.tolist(), points.SPARSE: sparse},
+        payload=points.chunk_payload(document_id, edition, embedded.chunk),
+    )
+
+
+def _publication(document: Document, edition: str) -> list[models.UpdateOperation]:
+    """List what shows one edition and drops the others, in this order."""
+    record = models.PointStruct(
+        id=points.record_id(document.id), vector={}, payload=points.record_payload(document)
+    )
+    shown = models.Filter(
+        must=[_is(points.DOCUMENT_ID, document.id)],
+        should=[_is(points.EDITION, edition), _is(points.KIND, points.RECORD)],
+    )
+    stale = models.Filter(
+        must=[_is(points.DOCUMENT_ID, document.id), _is(points.KIND, points.CHUNK)],
+        must_not=[_is(points.EDITION, edition)],
+    )
+    return [
+        models.UpsertOperation(upsert=models.PointsList(points=[record], update_filter=_IS_HIDDEN)),
+        models.SetPayloadOperation(
+            set_payload=models.SetPayload(payload=points.published_payload(document), filter=shown)
+        ),
+        models.DeleteOperation(delete=models.FilterSelector(filter=stale)),
+    ]

@@ -1,0 +1,36 @@
+"""The Scraper deployment: the pages named in prompts, read concurrently."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ray import serve
+
+from deployments.remote import RemoteParser
+from deployments.scraper.reader import WebReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ray.serve.handle import DeploymentHandle
+
+    from deployments.settings import ScraperSettings
+    from deployments.types import Page
+
+
+@serve.deployment(name="Scraper", max_ongoing_requests=64, max_queued_requests=128)
+class Scraper:
+    """Waits on the network; extraction runs in processes of its own."""
+
+    async def __init__(self, settings: ScraperSettings, parser: DeploymentHandle) -> None:
+        self._reader = WebReader(settings, RemoteParser(parser, "document parser"))
+        await self._reader.start()
+
+    async def fetch(self, urls: Sequence[str]) -> list[Page]:
+        return await self._reader.fetch(urls)
+
+    async def check_health(self) -> None:
+        """Well while it answers: the network is not its health."""
+
+    async def __del__(self) -> None:
+        await self._reader.close()

@@ -1,0 +1,86 @@
+"""Downloaded pages to text, in child processes that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+from pebble import ProcessExpired, ProcessPool
+
+from deployments.scraper.fetch import PageFailure
+from deployments.scraper.worker import page_text, prepare, warm
+from deployments.types import PageOutcome
+
+if TYPE_CHECKING:
+    from deployments.html import HtmlText
+    from deployments.scraper.fetch import Download
+    from deployments.settings import ScraperSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Extractor:
+    """A pool of processes for work that a hostile page can make arbitrarily slow."""
+
+    def __init__(self, settings: ScraperSettings) -> None:
+        self._settings = settings
+        self._pool = self._new_pool()
+
+    async def start(self) -> None:
+        """Start the processes; done when one of them is warm."""
+        await asyncio.wrap_future(self._pool.schedule(warm))
+
+    async def close(self) -> None:
+        """Kill the processes."""
+        await _end(self._pool)
+
+    async def extract(self, download: Download) -> HtmlText:
+        """Read HTML or plain text; raises PageFailure.
+
+        Cancelling kills the process that was at it.
+        """
+        try:
+            try:
+                page = await self._run(download)
+            except BrokenProcessPool:  # an idle process was killed from outside
+                page = await self._run(download)
+        except TimeoutError as error:
+            raise PageFailure(PageOutcome.TIMEOUT, "the page takes too long to read") from error
+        except (MemoryError, ProcessExpired) as error:
+            raise PageFailure(PageOutcome.TOO_LARGE, "the page is too much to read") from error
+        except Exception as error:
+            # The name only: the message may quote the page.
+            _log.warning("no text could be made of a page: %s", type(error).__name__)
+            raise PageFailure(PageOutcome.EMPTY, "no text could be made of the page") from error
+        if not page.text:
+            raise PageFailure(PageOutcome.EMPTY, "there is no text on the page")
+        return page
+
+    async def _run(self, download: Download) -> HtmlText:
+        if not self._pool.active:
+            broken, self._pool = self._pool, self._new_pool()
+            await _end(broken)
+        work = self._pool.schedule(
+            page_text,
+            (download.data, download.media_type, download.charset, self._settings.max_text_chars),
+            timeout=self._settings.extract_timeout_s,
+        )
+        return await asyncio.wrap_future(work)
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self._settings.extract_processes,
+            max_tasks=self._settings.extract_pages_per_process,
+            initializer=prepare,
+            initargs=(self._settings.extract_memory_bytes,),
+            # Forking a process that runs threads can deadlock the child.
+            context=multiprocessing.get_context("spawn"),
+        )
+
+
+async def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    await asyncio.to_thread(pool.join)

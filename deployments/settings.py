@@ -1,0 +1,116 @@
+"""What can be set for each deployment: one frozen pydantic model a package, unknown keys refused.
+
+They live here rather than with `serve_app.settings.AppSettings`, which is made of them,
+because a deployment must not import the application that composes it.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network  # noqa: TC003 - pydantic reads annotations
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
+"""A Hugging Face id, a local path, or `package:NAME` for weights inside a Python package."""
+
+
+class Settings(BaseModel):
+    """Frozen, and refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LLMSettings(Settings):
+    """The language model."""
+
+    engine: Literal["vllm", "openai"] = "vllm"
+    model: ModelSource = Field(description="What to load; for `openai`, the endpoint's model id.")
+    served_name: str = Field(min_length=1, max_length=200, description="The id clients use.")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="vLLM's engine arguments, by their Python names.",
+    )
+    base_url: str | None = Field(default=None, description="`openai`: the endpoint, with /v1.")
+    context_tokens: PositiveInt = Field(
+        default=8192, description="`openai`: the window of the model, which cannot be asked for."
+    )
+    connect_timeout_s: PositiveFloat = 10.0
+    read_timeout_s: PositiveFloat = Field(
+        default=120.0, description="`openai`: the longest silence between two pieces."
+    )
+    retry_attempts: Annotated[int, Field(ge=1, le=10)] = 4
+    retry_timeout_s: PositiveFloat = 20.0
+
+
+class EmbedderSettings(Settings):
+    """The embedding model."""
+
+    model: ModelSource
+    revision: str | None = None
+    trust_remote_code: bool = False
+    device: str = Field(default="cpu", description="cpu, cuda, or auto.")
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    max_batch_tokens: PositiveInt = 8192
+    batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.005
+    max_texts_per_call: PositiveInt = 512
+
+
+class ScraperSettings(Settings):
+    """Reading pages named in a prompt."""
+
+    max_pages: Annotated[int, Field(ge=1, le=100)] = 8
+    page_timeout_s: PositiveFloat = 8.0
+    connect_timeout_s: PositiveFloat = 3.0
+    max_page_bytes: PositiveInt = Field(default=2_000_000, description="After decompression.")
+    max_pdf_bytes: PositiveInt = 10_000_000
+    max_text_chars: PositiveInt = 100_000
+    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
+    max_connections: PositiveInt = 64
+    max_connections_per_host: PositiveInt = 4
+    allowed_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (80, 443)
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(), description="Private networks opened by the operator; none by default."
+    )
+    respect_robots: bool = True
+    robots_timeout_s: PositiveFloat = 2.0
+    robots_cache_s: PositiveFloat = 3600.0
+    robots_retry_s: PositiveFloat = Field(
+        default=30.0, description="How long a robots.txt that could not be read is not retried."
+    )
+    max_robots_bytes: PositiveInt = Field(default=512_000, description="Of one robots.txt.")
+    robots_cache_bytes: PositiveInt = Field(default=8_000_000, description="Of all that are kept.")
+    extract_processes: Annotated[int, Field(ge=1, le=32)] = 1
+    extract_timeout_s: PositiveFloat = 5.0
+    extract_memory_bytes: PositiveInt = Field(
+        default=1024**3, description="What one process may take beyond what it starts with."
+    )
+    extract_pages_per_process: PositiveInt = 500
+    user_agent: str = Field(default="GenServe/0.1 (reads pages named in a prompt)", max_length=200)
+
+
+class ParserSettings(Settings):
+    """Reading uploaded files."""
+
+    tokenizer: ModelSource = Field(description="The embedder's model, whose tokens are counted.")
+    chunk_tokens: Annotated[int, Field(ge=32, le=8192)] = 200
+    max_pages: PositiveInt = 2000
+    max_chars: PositiveInt = 5_000_000
+    max_chunks: PositiveInt = 20_000
+    timeout_s: PositiveFloat = 60.0
+    cpu_s: PositiveInt = 60
+    memory_bytes: PositiveInt = 2 * 1024**3
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class RetrieverSettings(Settings):
+    """Where vectors are kept."""
+
+    store: Literal["edge", "qdrant"] = "edge"
+    url: str | None = Field(default=None, description="`qdrant`: the server; `:memory:` in tests.")
+    path: str | None = Field(default=None, description="`edge`: the folder; default in data_dir.")
+    timeout_s: PositiveFloat = 10.0
+    max_collections: PositiveInt = 64
+    add_batch_chunks: PositiveInt = 64

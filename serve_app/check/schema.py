@@ -1,0 +1,105 @@
+"""Compare values with pydantic models: keys no model knows, and complaints with their place."""
+
+from __future__ import annotations
+
+import copy
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from serve_app.check.config_file import ConfigFile, Place, Problem
+
+
+def unknown_keys(
+    model: type[BaseModel], value: object, at: Place = ()
+) -> Iterator[tuple[Place, str]]:
+    """Find, at any depth, the keys that `model` does not have; with a message for each.
+
+    Plain dictionaries in the model take any key and are not looked into.
+    """
+    places = _places(model)
+    for path, key, siblings in _strangers(model, value, at):
+        yield path, f"unknown key{hint(key, siblings, places)}"
+
+
+def hint(word: str, right: Iterable[str], places: dict[str, list[str]] | None = None) -> str:
+    """Suggest where `word` belongs, or the nearest of the right words; may be empty."""
+    choices = sorted(right)
+    places = places or {}
+    if word in places:
+        return "; it belongs " + " or ".join(places[word][:3])
+    near = get_close_matches(word.lower(), [c.lower() for c in choices], n=1)
+    if near:
+        return f"; did you mean `{next(c for c in choices if c.lower() == near[0])}`?"
+    for other in get_close_matches(word, places, n=1, cutoff=0.8):
+        return f"; did you mean `{other}` {places[other][0]}?"
+    return f"; known here: {', '.join(choices)}" if 0 < len(choices) <= 12 else ""  # noqa: PLR2004
+
+
+def without(value: Any, paths: Iterable[Place]) -> Any:  # noqa: ANN401 - any YAML value
+    """Copy `value`, leaving out what is at `paths`."""
+    value = copy.deepcopy(value)
+    for path in paths:
+        parent = value
+        for part in path[:-1]:
+            parent = parent[part]
+        del parent[path[-1]]
+    return value
+
+
+def complaints(error: ValidationError, file: ConfigFile, at: Place = ()) -> list[Problem]:
+    """Place pydantic's complaints in the file; the alternatives of a union become one."""
+    messages: dict[Place, list[str]] = {}
+    for one in error.errors(include_url=False):
+        path = (*at, *one["loc"])
+        if one["type"] == "contradiction":
+            for field, message in one["ctx"]["found"]:
+                messages.setdefault((*path, *field.split(".")), []).append(message)
+            continue
+        missing = path[-1:] if one["type"] == "missing" else ()
+        path = (*file.known(path[:-1] if missing else path), *missing)
+        # Serve wraps some errors whole, over several lines.
+        message = " ".join(one["msg"].removeprefix("Value error, ").split())
+        if isinstance(one["input"], str | int | float) and one["type"] != "value_error":
+            message += f" (here {str(one['input'])[:80]!r})"
+        if message not in messages.setdefault(path, []):
+            messages[path].append(message)
+    return [file.problem(path, "; or: ".join(said)) for path, said in messages.items()]
+
+
+def _strangers(
+    model: type[BaseModel], value: object, at: Place
+) -> Iterator[tuple[Place, str, Iterable[str]]]:
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        if key not in model.model_fields:
+            yield (*at, key), str(key), model.model_fields
+            continue
+        for inner_model in _models_in(model.model_fields[key].annotation):
+            items = enumerate(inner) if isinstance(inner, list) else [(None, inner)]
+            for index, item in items:
+                path = (*at, key) if index is None else (*at, key, index)
+                yield from _strangers(inner_model, item, path)
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _places(model: type[BaseModel], path: Place = ()) -> dict[str, list[str]]:
+    """Say for each key of the model, at any depth, where it is right."""
+    where = f"under `{'.'.join(map(str, path))}`" if path else "at the top"
+    places = {key: [where] for key in model.model_fields}
+    for name, field in model.model_fields.items():
+        for inner in _models_in(field.annotation):
+            for key, deeper in _places(inner, (*path, name)).items():
+                places.setdefault(key, []).extend(deeper)
+    return places

@@ -1,0 +1,168 @@
+"""What Ray Serve would refuse, drop without a word, or never be able to place."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.runtime_env import RuntimeEnv
+from ray.serve.schema import DeploymentSchema, ServeDeploySchema
+
+from serve_app.check.schema import complaints, hint, unknown_keys, without
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from serve_app.check.config_file import ConfigFile, Place, Problem
+
+RESOURCES = {"CPU", "GPU", "memory", "object_store_memory"}
+
+
+class _Replica:
+    """Stands for a deployment's class."""
+
+
+def serve_problems(file: ConfigFile) -> Iterator[Problem]:
+    """List what is wrong with the file as a Serve configuration, `args` left aside."""
+    strangers = dict(unknown_keys(ServeDeploySchema, file.data))
+    for i, application in _items(file.data, "applications"):
+        # The schema has them for old files, and refuses them in this kind of file.
+        for key in ("host", "port"):
+            if key in application:
+                strangers["applications", i, key] = "it belongs under `http_options`"
+    for path, message in strangers.items():
+        yield file.problem(path, message)
+    data = without(file.data, strangers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations, not refusals
+        yield from _schema_problems(file, data)
+        for i, application in _items(data, "applications"):
+            at: Place = ("applications", i)
+            yield from _runtime_env_problems(file, application, at)
+            for j, deployment in _items(application, "deployments"):
+                yield from _deployment_problems(file, deployment, (*at, "deployments", j))
+
+
+def _items(value: object, key: str) -> list[tuple[int, dict[str, Any]]]:
+    listed = value.get(key) if isinstance(value, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return [(i, entry) for i, entry in enumerate(entries) if isinstance(entry, dict)]
+
+
+def _schema_problems(file: ConfigFile, data: object) -> Iterator[Problem]:
+    try:
+        ServeDeploySchema.model_validate(data)
+    except ValidationError as error:
+        yield from complaints(error, file)
+    except Exception:  # noqa: BLE001 - let out by a deployment's validator, which tells it
+        return
+
+
+def _deployment_problems(
+    file: ConfigFile, deployment: dict[str, Any], path: Place
+) -> Iterator[Problem]:
+    actor = deployment.get("ray_actor_options")
+    if isinstance(actor, dict):
+        inner = (*path, "ray_actor_options")
+        yield from _runtime_env_problems(file, actor, inner)
+        yield from _resource_names(file, actor.get("resources"), (*inner, "resources"))
+        yield from _gpu_parts(file, actor, inner)
+    bundles = deployment.get("placement_group_bundles")
+    for i, bundle in enumerate(bundles if isinstance(bundles, list) else []):
+        inner = (*path, "placement_group_bundles", i)
+        yield from _resource_names(file, bundle, inner)
+        yield from _gpu_parts(file, bundle, inner)
+    try:
+        schema = DeploymentSchema.model_validate(deployment)
+    except ValidationError as error:
+        yield from complaints(error, file, path)
+    except Exception as error:  # noqa: BLE001 - naming a class makes Serve import it
+        culprit = _culprit(deployment, DeploymentSchema.model_validate)
+        yield file.problem((*path, culprit), _said(error))
+    else:
+        for part, message in _refusals(schema.model_dump(exclude_unset=True), deployment):
+            yield file.problem(file.known((*path, *part)), message)
+
+
+def _refusals(
+    options: dict[str, Any], written: dict[str, Any]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Try the options as Serve does when it deploys, leaving out each culprit in turn."""
+    while (error := _error(_deploy, options)) is not None:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            loc = first["loc"]
+            if not loc or loc[0] not in written:  # `num_replicas: auto` tries it on its own
+                loc = ("autoscaling_config", *loc)
+            message = first["msg"].removeprefix("Value error, ")
+        else:
+            loc, message = (_culprit(options, _deploy),), _said(error)
+        yield loc, message
+        options = {k: v for k, v in options.items() if k != loc[0]}
+
+
+def _deploy(options: dict[str, Any]) -> None:
+    # Serve fills its defaults into the actor options it is given.
+    serve.deployment(**copy.deepcopy(options))(_Replica)
+
+
+def _error(
+    attempt: Callable[[dict[str, Any]], object], options: dict[str, Any]
+) -> Exception | None:
+    try:
+        attempt(options)
+    except Exception as error:  # noqa: BLE001 - importing a policy or router may raise anything
+        return error
+    return None
+
+
+def _culprit(options: dict[str, Any], attempt: Callable[[dict[str, Any]], object]) -> str:
+    """Name the option without which there is no error, or at least another one."""
+    said = str(_error(attempt, options))
+    left = {k: _error(attempt, {o: v for o, v in options.items() if o != k}) for k in options}
+    return next(
+        (k for k, error in left.items() if error is None),
+        next((k for k, error in left.items() if str(error) != said), next(iter(options))),
+    )
+
+
+def _runtime_env_problems(file: ConfigFile, owner: dict[str, Any], at: Place) -> Iterator[Problem]:
+    env = owner.get("runtime_env")
+    if not isinstance(env, dict):
+        return
+    known = {name for name in RuntimeEnv.known_fields if not name.startswith("_")}
+    for key in env:
+        if key not in known:
+            message = f"unknown key{hint(str(key), known)}"
+            yield file.problem((*at, "runtime_env", key), message)
+    variables = env.get("env_vars", {})
+    if not isinstance(variables, dict):
+        yield file.problem((*at, "runtime_env", "env_vars"), "must map names to strings")
+        return
+    for key, value in variables.items():
+        if not isinstance(value, str):
+            message = f"must be a string: write {key}: {str(value)!r}"
+            yield file.problem((*at, "runtime_env", "env_vars", key), message)
+
+
+def _resource_names(file: ConfigFile, resources: object, at: Place) -> Iterator[Problem]:
+    """Find misspelt resources: no node has one, so the replica would wait for ever."""
+    for name in resources if isinstance(resources, dict) else ():
+        bare = str(name).lower().removeprefix("num_")
+        for right in RESOURCES - {name}:
+            if bare in {right.lower(), right.lower() + "s"}:
+                yield file.problem((*at, name), f"no such resource; did you mean `{right}`?")
+
+
+def _gpu_parts(file: ConfigFile, resources: object, at: Place) -> Iterator[Problem]:
+    for key in ("num_gpus", "GPU"):
+        amount = resources.get(key) if isinstance(resources, dict) else None
+        if isinstance(amount, float) and amount > 1 and not amount.is_integer():
+            yield file.problem((*at, key), "over 1, GPUs are whole: only one can be shared")
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

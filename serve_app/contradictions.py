@@ -1,0 +1,128 @@
+"""Settings that are each allowed, but not together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deployments.settings import LLMSettings, RetrieverSettings
+    from serve_app.settings import AppSettings
+
+ANSWERING_MODEL = "genserve"
+"""The id of the model that answers from web and documents; the bare model needs another."""
+
+
+class Contradiction(NamedTuple):
+    """`field` is the dotted path of the setting to change, `message` says how."""
+
+    field: str
+    message: str
+
+
+def contradictions(settings: AppSettings) -> list[Contradiction]:
+    """List every pair of settings that cannot both be meant."""
+    return [
+        *_of_model(settings.llm),
+        *_of_store(settings.retriever),
+        *_of_times(settings),
+        *_of_lengths(settings),
+    ]
+
+
+def _of_model(llm: LLMSettings) -> Iterator[Contradiction]:
+    if llm.served_name == ANSWERING_MODEL:
+        yield Contradiction(
+            "llm.served_name",
+            f"`{ANSWERING_MODEL}` is the id of the answering model: choose another for the LLM",
+        )
+    if llm.engine == "openai":
+        if llm.base_url is None:
+            yield Contradiction("llm.base_url", "the `openai` engine needs the endpoint's address")
+        else:
+            yield from _of_address("llm.base_url", llm.base_url, "GENSERVE_LLM_API_KEY")
+        if llm.engine_args:
+            yield Contradiction("llm.engine_args", "only the `vllm` engine takes engine arguments")
+        return
+    if llm.base_url is not None:
+        yield Contradiction("llm.base_url", "only the `openai` engine has an address")
+    for name, instead in (("model", "llm.model"), ("served_model_name", "llm.served_name")):
+        if name in llm.engine_args:
+            yield Contradiction(f"llm.engine_args.{name}", f"set `{instead}` instead")
+
+
+def _of_store(retriever: RetrieverSettings) -> Iterator[Contradiction]:
+    if retriever.store == "qdrant":
+        if retriever.url is None:
+            yield Contradiction("retriever.url", "the `qdrant` store needs the server's address")
+        elif retriever.url != ":memory:":
+            yield from _of_address("retriever.url", retriever.url, "QDRANT_API_KEY")
+        if retriever.path is not None:
+            yield Contradiction("retriever.path", "only the `edge` store has a folder")
+    elif retriever.url is not None:
+        yield Contradiction("retriever.url", "only the `qdrant` store has an address")
+
+
+def _of_address(field: str, url: str, key: str) -> Iterator[Contradiction]:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        whole = False
+    if not whole:
+        yield Contradiction(field, "must be a whole address, like http://host:port")
+    elif "@" in parts.netloc:
+        yield Contradiction(
+            field, f"settings are shown on the dashboard: put the key into the environment as {key}"
+        )
+
+
+def _of_times(settings: AppSettings) -> Iterator[Contradiction]:
+    scraper, answer = settings.scraper, settings.answer
+    page, context = scraper.page_timeout_s, answer.context_timeout_s
+    upload = settings.limits.upload_timeout_s
+    for field, inner, outer_field, outer in (
+        ("scraper.connect_timeout_s", scraper.connect_timeout_s, "scraper.page_timeout_s", page),
+        ("scraper.page_timeout_s", page, "answer.context_timeout_s", context),
+        ("parser.timeout_s", settings.parser.timeout_s, "limits.upload_timeout_s", upload),
+    ):
+        if inner > outer:
+            yield Contradiction(field, f"{inner:g} is longer than `{outer_field}` ({outer:g})")
+    if answer.context_timeout_s + answer.first_token_timeout_s > answer.total_timeout_s:
+        yield Contradiction(
+            "answer.total_timeout_s",
+            f"{answer.total_timeout_s:g} is shorter than `context_timeout_s` and "
+            "`first_token_timeout_s` together",
+        )
+
+
+def _of_lengths(settings: AppSettings) -> Iterator[Contradiction]:
+    answer, limits = settings.answer, settings.limits
+    if answer.top_k > limits.max_top_k:
+        yield Contradiction(
+            "answer.top_k", f"{answer.top_k} is over `limits.max_top_k` ({limits.max_top_k})"
+        )
+    if answer.max_answer_tokens > limits.max_output_tokens:
+        yield Contradiction(
+            "answer.max_answer_tokens",
+            f"{answer.max_answer_tokens} is over `limits.max_output_tokens` "
+            f"({limits.max_output_tokens})",
+        )
+    taken = answer.max_source_tokens + answer.max_answer_tokens + answer.prompt_margin_tokens
+    window = _window_tokens(settings.llm)
+    if window is not None and taken >= window:
+        yield Contradiction(
+            "answer.max_source_tokens",
+            f"sources, answer and margin take {taken} tokens of the model's {window}: "
+            "nothing is left for the question",
+        )
+
+
+def _window_tokens(llm: LLMSettings) -> int | None:
+    if llm.engine == "openai":
+        return llm.context_tokens
+    # Unset, vLLM takes it from the model, which is not known before it is loaded.
+    window = llm.engine_args.get("max_model_len")
+    return window if isinstance(window, int) else None

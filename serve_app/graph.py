@@ -1,0 +1,27 @@
+"""The graph: which deployment gets which settings and which handles."""
+# No `from __future__ import annotations`: Serve reads the builder's annotation as a class.
+
+from ray.serve import Application
+
+from deployments.embedder.deployment import Embedder
+from deployments.llm.deployment import LLM
+from deployments.parser.chunking import CHUNKER_VERSION
+from deployments.parser.deployment import Parser
+from deployments.retriever.deployment import Retriever
+from deployments.scraper.deployment import Scraper
+from serve_app.ingress import Ingress
+from serve_app.settings import AppSettings
+
+
+def build_app(args: AppSettings) -> Application:
+    """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
+    embedder = Embedder.bind(args.embedder, args.data_dir)
+    parser = Parser.bind(args.parser, args.data_dir)
+    return Ingress.bind(
+        args,
+        llm=LLM.bind(args.llm, args.data_dir),
+        embedder=embedder,
+        scraper=Scraper.bind(args.scraper, parser),
+        parser=parser,
+        retriever=Retriever.bind(args.retriever, CHUNKER_VERSION, embedder),
+    )

@@ -1,0 +1,52 @@
+"""The Ingress deployment: handles in, a FastAPI application out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ray import serve
+
+from deployments.remote import (
+    RemoteEmbedder,
+    RemoteParser,
+    RemoteRetriever,
+    RemoteScraper,
+    RemoteTextGenerator,
+)
+from serve_app.app import create_app
+from serve_app.services import Services
+from serve_app.telemetry import log_to_serve
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from ray.serve.handle import DeploymentHandle
+
+    from serve_app.settings import AppSettings
+
+
+@serve.deployment(name="Ingress", max_ongoing_requests=256)
+@serve.ingress()
+class Ingress:
+    """Serve makes the application in the replica, after this constructor."""
+
+    def __init__(  # noqa: PLR0913 - one handle a deployment
+        self,
+        settings: AppSettings,
+        llm: DeploymentHandle,
+        embedder: DeploymentHandle,
+        scraper: DeploymentHandle,
+        parser: DeploymentHandle,
+        retriever: DeploymentHandle,
+    ) -> None:
+        log_to_serve()
+        self._settings = settings
+        self._services = Services(
+            llm=RemoteTextGenerator(llm, "language model"),
+            embedder=RemoteEmbedder(embedder, "embedder"),
+            scraper=RemoteScraper(scraper, "page reader"),
+            parser=RemoteParser(parser, "document parser"),
+            retriever=RemoteRetriever(retriever, "document search"),
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:  # noqa: PLW3201 - Serve's name
+        return create_app(self._services, self._settings)

@@ -1,0 +1,216 @@
+"""`python -m serve_app.launch FILE`: what `make serve` runs, from a file to a ready service.
+
+It checks the file, prepares the models, runs `serve run FILE` with its output in a log, and
+says how far it is until everything answers. Ctrl-C stops everything it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_START_TIMEOUT_S = 900.0
+_STOP_TIMEOUT_S = 60.0
+_POLL_S = 1.0
+_LOG_TAIL_LINES = 25
+_DASHBOARD = "http://127.0.0.1:8265"
+# Nothing phones home; and Serve's settings for throughput, measured in tests/bench.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_AUTH_MODE": "token",
+}
+
+
+class StartError(Exception):
+    """The service cannot be started; the message says why."""
+
+
+def main(config: str) -> int:
+    """Start, wait, announce, and stop on Ctrl-C; the exit status of the command."""
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    service: subprocess.Popen[bytes] | None = None
+    try:
+        step("checking the configuration")
+        run_module("serve_app.check", config)
+        step("preparing the models (the first time, some 20 s)")
+        run_module("serve_app.prepare", config)
+        document = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        data_dir = Path(document["applications"][0]["args"].get("data_dir", ".data")).expanduser()
+        url = _service_url(document)
+        _refuse_taken(url)
+        token_file = _token_file(data_dir)
+        log = data_dir / "logs" / "serve.log"
+        step(f"starting Ray Serve (its output goes to {log})")
+        service = _serve_run(config, log, token_file)
+        _wait_until_ready(service, url, token_file, log)
+        step(f"ready after {time.monotonic() - began:.0f} s")
+        say(_WELCOME.format(url=url, dashboard=_DASHBOARD, token_file=token_file))
+        status = service.wait()
+        raise StartError(f"Ray Serve ended with status {status}; see {log}")
+    except KeyboardInterrupt:
+        say("\nstopping ...")
+        return 0
+    except StartError as error:
+        say(f"error: {error}")
+        return 1
+    finally:
+        if service is not None:
+            _stop(service)
+            say("stopped")
+
+
+_WELCOME = """
+Ask something:
+  curl -s {url}/generate/text -H 'content-type: application/json' \\
+    -d '{{"prompt": "What is the capital of France?"}}'
+Add a document, then ask about it:
+  curl -s {url}/upload -F file=@YOUR.pdf
+Watch an answer arrive (-N), through OpenAI's interface:
+  curl -sN {url}/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "genserve", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+API reference: {url}/docs   State of each deployment: {url}/readyz
+Ray dashboard: {dashboard} (its token is in {token_file})
+There are no API keys yet: only this machine can reach the service.
+Ctrl-C stops everything.
+"""
+
+
+def say(text: str) -> None:
+    """Write to the person at the terminal."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def step(text: str) -> None:
+    """Say what is being done now."""
+    say(f"==> {text}")
+
+
+def run_module(module: str, *args: str) -> None:
+    """Run one of our commands in a process of its own, so that its memory is given back."""
+    done = subprocess.run([sys.executable, "-m", module, *args], check=False)
+    if done.returncode:
+        raise StartError(f"{module} failed")
+
+
+def _service_url(document: dict[str, Any]) -> str:
+    http = document.get("http_options") or {}
+    host = http.get("host", "127.0.0.1")
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    return f"http://{shown}:{http.get('port', 8000)}"
+
+
+def _refuse_taken(url: str) -> None:
+    with contextlib.suppress(urllib.error.URLError, TimeoutError):
+        try:
+            _get(f"{url}/healthz", timeout_s=2)
+        except urllib.error.HTTPError:
+            pass
+        raise StartError(f"something already answers at {url}: stop it, or set another port")
+
+
+def _token_file(data_dir: Path) -> Path:
+    """Ray runs code for whoever reaches its ports: each installation has a secret for them."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", data_dir / "ray_token")).absolute()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+    return path
+
+
+def _serve_run(config: str, log: Path, token_file: Path) -> subprocess.Popen[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = _ENVIRONMENT | {"RAY_AUTH_TOKEN_PATH": str(token_file), "RAY_ADDRESS": "local"}
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ray.serve.scripts", "run", config],
+            env=environment | os.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours to pass on, once
+        )
+
+
+def _wait_until_ready(
+    service: subprocess.Popen[bytes], url: str, token_file: Path, log: Path
+) -> None:
+    began = time.monotonic()
+    token = token_file.read_text(encoding="ascii").strip()
+    shown: dict[str, str] = {}
+    while time.monotonic() - began < _START_TIMEOUT_S:
+        if service.poll() is not None:
+            raise StartError(f"Ray Serve ended while starting:\n{_tail(log)}")
+        states = _deployment_states(token)
+        for name, (status, message) in states.items():
+            if shown.get(name) != status:
+                shown[name] = status
+                say(f"    {time.monotonic() - began:4.0f} s  {name}: {status.lower()}")
+            if status in {"DEPLOY_FAILED", "UNHEALTHY"}:
+                raise StartError(f"{name} did not start: {message}\n{_tail(log)}")
+        with contextlib.suppress(urllib.error.URLError, TimeoutError, ConnectionError):
+            _get(f"{url}/readyz", timeout_s=5)
+            return
+        time.sleep(_POLL_S)
+    raise StartError(f"not ready after {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
+
+
+def _deployment_states(token: str) -> dict[str, tuple[str, str]]:
+    """What Serve says of each deployment; nothing while it is not up yet."""
+    try:
+        details = json.loads(_get(f"{_DASHBOARD}/api/serve/applications/", token=token))
+    except (OSError, ValueError):
+        return {}
+    return {
+        name: (deployment["status"], deployment["message"])
+        for application in details["applications"].values()
+        for name, deployment in application["deployments"].items()
+    }
+
+
+def _get(url: str, *, timeout_s: float = 5.0, token: str | None = None) -> bytes:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own http address
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        body: bytes = answer.read()
+        return body
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_TAIL_LINES:])
+
+
+def _stop(service: subprocess.Popen[bytes]) -> None:
+    """End `serve run` as Ctrl-C would, then whatever of its session is left."""
+    # A second Ctrl-C must not leave processes behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if service.poll() is None:
+        service.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        service.wait(_STOP_TIMEOUT_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(service.pid, signal.SIGKILL)
+    service.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""`POST /v1/chat/completions`: OpenAI's shape, for both models."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from deployments.errors import NotFound
+from serve_app.answering import Answering, Chunk, Finished, Grounded, Question
+from serve_app.bounds import check_answer_bounds
+from serve_app.contradictions import ANSWERING_MODEL
+from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
+from serve_app.errors import body_of
+from serve_app.event_stream import opened
+from serve_app.routes.models import unknown_model
+from serve_app.schemas import ChatRequest, ContextOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from deployments.errors import ServiceError
+    from serve_app.settings import AppSettings
+
+router = APIRouter(prefix="/v1/chat", tags=["chat"])
+_DONE = "data: [DONE]\n\n"
+_SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_tokens"}
+
+
+@router.post("/completions", responses={200: {"content": {"text/event-stream": {}}}})
+async def create_chat_completion(
+    request: ChatRequest, answering: AnsweringDep, settings: SettingsDep
+) -> Response:
+    """Answer a conversation.
+
+    The model `genserve` answers from web and documents as `context` allows, and adds
+    `sources`, `warnings` and `timings` to OpenAI's fields; the other model is the bare LLM,
+    whose events pass through untouched.
+    """
+    check_answer_bounds(
+        settings.limits,
+        texts=[message.text() for message in request.messages],
+        max_tokens=_max_tokens(request),
+        top_k=request.context.top_k if request.context else None,
+        text_param="messages",
+    )
+    if request.model == settings.llm.served_name:
+        return await _bare(request, answering)
+    if request.model != ANSWERING_MODEL:
+        raise NotFound(unknown_model(settings.llm.served_name), param="model", code="model_not_found")
+    question = _question(request, settings)
+    if request.stream:
+        return await opened(_answer_events(answering, question), _error_event)
+    completion, grounded, finished = await answering.whole(question)
+    return JSONResponse(completion | _grounding(grounded) | {"timings": finished.timings})
+
+
+async def _bare(request: ChatRequest, answering: Answering) -> Response:
+    body = request.for_engine()
+    if request.stream:
+        return await opened(answering.bare_stream(body), _error_event)
+    return JSONResponse(await answering.bare(body))
+
+
+def _question(request: ChatRequest, settings: AppSettings) -> Question:
+    context = request.context or ContextOptions(
+        web=settings.answer.web, documents=settings.answer.documents
+    )
+    body = request.for_engine()
+    return Question(
+        messages=[
+            message | {"content": given.text()}
+            for message, given in zip(body["messages"], request.messages, strict=True)
+        ],
+        web=context.web,
+        documents=context.documents,
+        collection=context.collection,
+        top_k=context.top_k or settings.answer.top_k,
+        max_tokens=_max_tokens(request),
+        sampling={name: value for name, value in body.items() if name not in _SET_BY_US},
+    )
+
+
+def _max_tokens(request: ChatRequest) -> int | None:
+    # OpenAI renamed the field; the new name wins.
+    return request.max_completion_tokens or request.max_tokens
+
+
+async def _answer_events(answering: Answering, question: Question) -> AsyncGenerator[str, None]:
+    """Sources ride on the opening chunk, before any token; timings on the one that finishes."""
+    grounding: dict[str, Any] = {}
+    ending: dict[str, Any] = {}
+    stream = answering.stream(question)
+    async with contextlib.aclosing(stream):
+        async for event in stream:
+            match event:
+                case Grounded():
+                    grounding = _grounding(event)
+                case Chunk(data):
+                    if ending:
+                        yield _data(ending)
+                        ending = {}
+                    chunk, grounding = data | grounding, {}
+                    # Only what ends the answer is held back, for the timings to join it.
+                    if all(choice.get("finish_reason") for choice in chunk["choices"]):
+                        ending = chunk
+                    else:
+                        yield _data(chunk)
+                case Finished(timings):
+                    yield _data(ending | {"timings": timings})
+    yield _DONE
+
+
+def _grounding(grounded: Grounded) -> dict[str, Any]:
+    return {
+        "sources": [source.model_dump() for source in grounded.sources],
+        "warnings": [warning.model_dump() for warning in grounded.warnings],
+    }
+
+
+def _data(chunk: dict[str, Any]) -> str:
+    return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def _error_event(error: ServiceError) -> str:
+    return f"data: {body_of(error).model_dump_json()}\n\n"

@@ -1,0 +1,108 @@
+"""`POST /generate/text`: a prompt in, an answer with sources out."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+from fastapi.sse import format_sse_event
+from pydantic import TypeAdapter
+
+from serve_app.answering import Answering, Chunk, Finished, Grounded, Question
+from serve_app.bounds import check_answer_bounds
+from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
+from serve_app.errors import body_of
+from serve_app.event_stream import opened
+from serve_app.schemas import GenerateRequest, GenerateResponse, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from deployments.errors import ServiceError
+    from serve_app.settings import AppSettings
+
+router = APIRouter(tags=["generate"])
+_ANYTHING: TypeAdapter[object] = TypeAdapter(object)
+
+
+@router.post(
+    "/generate/text",
+    response_model=GenerateResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def generate_text(
+    request: GenerateRequest, answering: AnsweringDep, settings: SettingsDep
+) -> Response | GenerateResponse:
+    """Answer from the pages named in the prompt and the uploaded documents.
+
+    With `stream`, server-sent events: `sources` once, `token` many times, `done` or `error`.
+    """
+    question = _question(request, settings)
+    if request.stream:
+        return await opened(_events(answering, question), _error_event)
+    completion, grounded, finished = await answering.whole(question)
+    choice = completion["choices"][0]
+    return GenerateResponse(
+        content=choice["message"]["content"] or "",
+        finish_reason=choice["finish_reason"],
+        sources=grounded.sources,
+        warnings=grounded.warnings,
+        usage=_usage(completion.get("usage")),
+        timings=finished.timings,
+    )
+
+
+def _question(request: GenerateRequest, settings: AppSettings) -> Question:
+    check_answer_bounds(
+        settings.limits,
+        texts=[request.prompt],
+        max_tokens=request.max_tokens,
+        top_k=request.top_k,
+        text_param="prompt",
+    )
+    sampling: dict[str, object] = {}
+    if request.temperature is not None:
+        sampling["temperature"] = request.temperature
+    if request.stream:
+        sampling["stream_options"] = {"include_usage": True}
+    return Question(
+        messages=[{"role": "user", "content": request.prompt}],
+        web=settings.answer.web,
+        documents=settings.answer.documents,
+        collection=request.collection,
+        top_k=request.top_k or settings.answer.top_k,
+        max_tokens=request.max_tokens,
+        sampling=sampling,
+    )
+
+
+async def _events(answering: Answering, question: Question) -> AsyncGenerator[str, None]:
+    usage, finish_reason = Usage(), None
+    stream = answering.stream(question)
+    async with contextlib.aclosing(stream):
+        async for event in stream:
+            match event:
+                case Grounded(sources, warnings):
+                    yield _event("sources", {"sources": sources, "warnings": warnings})
+                case Chunk(data):
+                    usage = _usage(data.get("usage")) if data.get("usage") else usage
+                    for choice in data["choices"]:
+                        finish_reason = choice["finish_reason"] or finish_reason
+                        if text := choice["delta"].get("content"):
+                            yield _event("token", {"text": text})
+                case Finished(timings):
+                    done = {"finish_reason": finish_reason, "usage": usage, "timings": timings}
+                    yield _event("done", done)
+
+
+def _event(name: str, data: object) -> str:
+    return format_sse_event(event=name, data_str=_ANYTHING.dump_json(data).decode()).decode()
+
+
+def _error_event(error: ServiceError) -> str:
+    return _event("error", body_of(error))
+
+
+def _usage(usage: Mapping[str, int] | None) -> Usage:
+    return Usage.model_validate({} if usage is None else dict(usage))

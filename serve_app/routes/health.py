@@ -1,0 +1,52 @@
+"""Alive, and ready."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+
+from deployments.errors import ServiceError
+from serve_app.dependencies import ServicesDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.schemas import DeploymentState, Readiness
+
+if TYPE_CHECKING:
+    from deployments.interfaces import Checked
+
+router = APIRouter(tags=["health"])
+_CHECK_TIMEOUT_S = 2.0
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Answer whenever the ingress is alive, whatever the rest."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(services: ServicesDep, response: Response) -> Readiness:
+    """Ask every deployment; 503 until all are ready."""
+    names = [entry.name for entry in fields(services)]
+    states = await asyncio.gather(*(_state(getattr(services, name)) for name in names))
+    ready = all(state.ready for state in states)
+    if ready:
+        card = await services.llm.card()
+        states[names.index("llm")].running_requests = card.running_requests
+        states[names.index("llm")].waiting_requests = card.waiting_requests
+    else:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(ready=ready, deployments=dict(zip(names, states, strict=True)))
+
+
+async def _state(capability: Checked) -> DeploymentState:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await capability.check_health()
+    except TimeoutError:
+        return DeploymentState(ready=False, detail="does not answer")
+    except ServiceError as error:
+        return DeploymentState(ready=False, detail=error.message)
+    return DeploymentState(ready=True)

@@ -1,0 +1,231 @@
+"""The JSON of the HTTP surface: what is taken, with its bounds, and what is given back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+DocumentId = Annotated[str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$")]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TokenCount = Annotated[int, Field(ge=1, le=1_000_000)]
+TopK = Annotated[int, Field(ge=1, le=1000)]
+DEFAULT_COLLECTION = "default"
+
+
+class Request(BaseModel):
+    """A body of one of our own routes: what it does not know, it refuses."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class GenerateRequest(Request):
+    """A prompt; URLs in it are read, uploaded documents are searched."""
+
+    prompt: Annotated[str, Field(min_length=1, examples=["What is the capital of France?"])]
+    temperature: Temperature | None = None
+    max_tokens: TokenCount | None = None
+    stream: bool = False
+    collection: CollectionName = DEFAULT_COLLECTION
+    top_k: TopK | None = None
+
+
+class TextPart(Request):
+    """A piece of a message in OpenAI's list form; text is the only kind read here."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(Request):
+    """A message as OpenAI's clients send it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+    def text(self) -> str:
+        """The content as one string."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class StreamOptions(Request):
+    """OpenAI's."""
+
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class ContextOptions(Request):
+    """GenServe's own field of a chat request: what the answer may draw on."""
+
+    web: bool = True
+    documents: bool = True
+    collection: CollectionName = DEFAULT_COLLECTION
+    top_k: TopK | None = None
+
+
+class ChatRequest(Request):
+    """OpenAI's chat completion request.
+
+    Fields are listed one by one, so that nothing reaches the engine that could name a
+    template, a file or a model to load.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    temperature: Temperature | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
+    seed: int | None = None
+    ignore_eos: bool | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    context: ContextOptions | None = None
+
+    def for_engine(self) -> dict[str, Any]:
+        """The request as the engine gets it: what was given, without our own field."""
+        body = self.model_dump(exclude_none=True, exclude_unset=True, exclude={"context", "user"})
+        if self.stream_options is not None:
+            body["stream_options"] = {"include_usage": self.stream_options.include_usage}
+        return body
+
+
+class Source(BaseModel):
+    """What the answer was given to read, by the number it cites."""
+
+    id: int
+    kind: Literal["page", "document"]
+    title: str
+    uri: str
+    page: int | None = None
+    score: float | None = None
+    text: str
+
+
+class Warning_(BaseModel):  # noqa: N801 - `Warning` is Python's
+    """Something the answer had to do without; `url` when a page is meant."""
+
+    code: str
+    message: str
+    url: str | None = None
+
+
+class Usage(BaseModel):
+    """Tokens, by the model's tokenizer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class GenerateResponse(BaseModel):
+    """A whole answer; `timings` in seconds, by stage."""
+
+    content: str
+    finish_reason: str | None
+    sources: list[Source]
+    warnings: list[Warning_]
+    usage: Usage
+    timings: dict[str, float]
+
+
+class DocumentResponse(BaseModel):
+    """A searchable document."""
+
+    id: str
+    object: Literal["document"] = "document"
+    collection: str
+    filename: str
+    title: str
+    media_type: str
+    size_bytes: int
+    pages: int | None
+    chunks: int
+    created_at: int
+
+
+class UploadResponse(BaseModel):
+    """The answer to an upload."""
+
+    document_id: str
+    filename: str
+    document: DocumentResponse
+
+
+class DocumentListResponse(BaseModel):
+    """One page of documents; pass `next_after` as `after` for the following one."""
+
+    object: Literal["list"] = "list"
+    data: list[DocumentResponse]
+    has_more: bool
+    next_after: str | None
+
+
+class Model(BaseModel):
+    """A model as OpenAI lists it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "genserve"
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class DeploymentState(BaseModel):
+    """Whether a deployment can do its work; the LLM's also says how busy it is."""
+
+    ready: bool
+    detail: str | None = None
+    running_requests: int | None = None
+    waiting_requests: int | None = None
+
+
+class Readiness(BaseModel):
+    """Ready when every deployment is."""
+
+    ready: bool
+    deployments: dict[str, DeploymentState]
+
+
+class ErrorBody(BaseModel):
+    """The one form of an error."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+
+
+class ErrorResponse(BaseModel):
+    """What every status of 400 and above carries."""
+
+    error: ErrorBody

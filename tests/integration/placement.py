@@ -1,0 +1,234 @@
+"""Place every replica of a configuration on a real Ray whose nodes have logical CPUs and GPUs.
+
+Run with a configuration file; prints one JSON object. The nodes are the ones that the
+comment at the head of the file says it is made for. No model is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray.cluster_utils import Cluster
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+WAIT_S = 60.0  # for all replicas together; two cores start an actor a second
+PENDING_S = 3.0  # what is not placed by then, on idle nodes, will not be
+
+NAME_LABEL = "node-name"
+NODE = re.compile(r"^# +(\w+) +(\d+) x +(\d+) CPUs, (?:(\d+) GPUs?|no GPU)", re.MULTILINE)
+LABELS = re.compile(r"^# +ray start .*--labels=(\S+) +# (\w+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine that a configuration is made for."""
+
+    name: str
+    cpus: int
+    gpus: int
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one replica of a deployment asks of the scheduler, and how many there may be."""
+
+    name: str
+    minimum: int
+    maximum: int
+    options: dict[str, Any]
+    bundles: list[dict[str, float]] | None
+    strategy: str
+
+    def as_group(self) -> PlacementGroup:
+        """Reserve what one replica takes, without starting a process."""
+        if self.bundles is not None:
+            return placement_group(self.bundles, strategy=self.strategy)
+        bundle = {"CPU": self.options["num_cpus"], "GPU": self.options.get("num_gpus", 0)}
+        labels = self.options.get("label_selector")
+        return placement_group(
+            [{k: v for k, v in bundle.items() if v}],
+            strategy=self.strategy,
+            bundle_label_selector=[labels] if labels else None,
+        )
+
+
+def documented_nodes(text: str) -> list[Node]:
+    """Read the nodes, and the labels they are started with, from the file's head comment."""
+    labels = {
+        name: dict(pair.split("=") for pair in given.split(","))
+        for given, name in LABELS.findall(text)
+    }
+    return [
+        Node(
+            f"{name}-{i}" if int(count) > 1 else name,
+            int(cpus),
+            int(gpus or 0),
+            labels.get(name, {}),
+        )
+        for name, count, cpus, gpus in NODE.findall(text)
+        for i in range(int(count))
+    ]
+
+
+def demands(text: str) -> list[Demand]:
+    """Read what each deployment asks for."""
+    found = []
+    for options in yaml.safe_load(text)["applications"][0]["deployments"]:
+        scaling = options.get("autoscaling_config", {})
+        fixed = options.get("num_replicas", 1)
+        actor = {k: v for k, v in options["ray_actor_options"].items() if k != "runtime_env"}
+        found.append(
+            Demand(
+                options["name"],
+                scaling.get("min_replicas", fixed),
+                scaling.get("max_replicas", fixed),
+                actor,
+                options.get("placement_group_bundles"),
+                options.get("placement_group_strategy", "PACK"),
+            )
+        )
+    return found
+
+
+@ray.remote
+class Replica:
+    """Stands for a replica, or for one of vLLM's workers."""
+
+    def node(self) -> str:
+        """Where it runs."""
+        return str(ray.get_runtime_context().get_node_id())
+
+
+def place_actors(wanted: list[Demand], names: dict[str, str]) -> dict[str, list[list[str]]]:
+    """Start the fewest replicas as Serve and vLLM do; the nodes of each replica's parts."""
+    replicas: dict[str, list[list[Any]]] = {}
+    for demand in wanted:
+        for _ in range(demand.minimum):
+            if demand.bundles is None:
+                parts = [Replica.options(scheduling_strategy="SPREAD", **demand.options).remote()]
+            else:
+                parts = _in_bundles(demand)
+            replicas.setdefault(demand.name, []).append(parts)
+    everyone = [part for parts in replicas.values() for replica in parts for part in replica]
+    where = dict(
+        zip(everyone, ray.get([a.node.remote() for a in everyone], timeout=WAIT_S), strict=True)
+    )
+    placed = {
+        name: [[names[where[part]] for part in replica] for replica in parts]
+        for name, parts in replicas.items()
+    }
+    for actor in everyone:
+        ray.kill(actor)
+    return placed
+
+
+def _in_bundles(demand: Demand) -> list[Any]:
+    """The replica in the first bundle, and a worker on each bundle's GPU, as vLLM books them."""
+    group = demand.as_group()
+
+    def options(index: int) -> PlacementGroupSchedulingStrategy:
+        return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+
+    return [
+        Replica.options(scheduling_strategy=options(0), **demand.options).remote(),
+        *(
+            Replica.options(num_cpus=0, num_gpus=1, scheduling_strategy=options(i)).remote()
+            for i, bundle in enumerate(demand.bundles or ())
+            if bundle.get("GPU")
+        ),
+    ]
+
+
+def place_groups(wanted: list[Demand], names: dict[str, str]) -> dict[str, list[list[str]]]:
+    """Reserve the most replicas, all at once; the nodes of each replica's bundles."""
+    groups = [(d.name, d.as_group()) for d in wanted for _ in range(d.maximum)]
+    placed: dict[str, list[list[str]]] = {}
+    for name, group in groups:
+        if not group.wait(WAIT_S):
+            message = f"a replica of {name} is not placed: {placement_group_table(group)}"
+            raise TimeoutError(message)
+        bundles = placement_group_table(group)["bundles_to_node_id"]
+        placed.setdefault(name, []).append([names[node] for node in bundles.values()])
+    return placed
+
+
+def scheduling_state(group: PlacementGroup) -> str:
+    """Give a group time to be placed, and say what became of it."""
+    group.wait(PENDING_S)
+    table = placement_group_table(group)
+    if table["state"] == "CREATED":
+        return "CREATED"
+    return str(table["stats"]["scheduling_state"])
+
+
+def summary(text: str) -> dict[str, Any]:
+    """Place the replicas on the cluster that is connected; also some that cannot be placed."""
+    names = {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}
+    wanted = demands(text)
+    result: dict[str, Any] = {"nodes": sorted(names.values())}
+    result["minimum"] = place_actors(wanted, names)
+    for group_id in placement_group_table():
+        ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group_id)))
+    result["maximum"] = place_groups(wanted, names)
+    result["one more"] = {
+        d.name: scheduling_state(d.as_group())
+        for d in wanted
+        if d.options.get("num_gpus") or d.bundles
+    }
+    result["too big"] = scheduling_state(placement_group([{"GPU": 16}], strategy="STRICT_PACK"))
+    return result
+
+
+def main() -> None:
+    """Start the nodes, place, print, stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    text = parser.parse_args().file.read_text(encoding="utf-8")
+    nodes = documented_nodes(text)
+    if not nodes:
+        parser.error("the file does not say which nodes it is made for")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="gs", ignore_cleanup_errors=True) as folder:
+        # A folder of its own: another Ray on this machine stays the one that `auto` finds.
+        # No idle workers: Ray would start one for each of the 160 logical CPUs.
+        os.environ |= {
+            "RAY_TMPDIR": folder,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_enable_worker_prestart": "0",
+            "RAY_prestart_worker_first_driver": "0",
+        }
+        cluster = Cluster()
+        try:
+            for i, node in enumerate(nodes):
+                first = {"include_dashboard": False} if i == 0 else {}
+                cluster.add_node(
+                    num_cpus=node.cpus,
+                    num_gpus=node.gpus,
+                    labels={**node.labels, NAME_LABEL: node.name},
+                    object_store_memory=80 * 1024**2,
+                    **first,
+                )
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            result = summary(text)
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+    result["seconds"] = round(time.monotonic() - began, 1)
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

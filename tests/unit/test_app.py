@@ -1,0 +1,284 @@
+"""The HTTP surface over fakes: statuses, forms, degradation, streams and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.errors import Overloaded, ServiceError, Unavailable, Unprocessable
+from deployments.types import Page, PageOutcome, Passage
+from serve_app.app import create_app
+from tests.unit.fakes import MODEL, Fakes, settings
+
+pytestmark = pytest.mark.anyio
+PASSAGE = Passage("doc_" + "0" * 32, "a.pdf", "A", 0, "snow is white", 3, 4, 0.5)
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "one two"}]}
+
+
+def client(fakes: Fakes, **changes: Any) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(
+        create_app(fakes.services(), settings(**changes)), raise_app_exceptions=False
+    )
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    blocks = [block.split("\n") for block in text.strip().split("\n\n")]
+    return [(name[len("event: ") :], json.loads(data[len("data: ") :])) for name, data in blocks]
+
+
+async def test_an_answer_comes_with_its_sources_and_timings() -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [PASSAGE]
+    fakes.scraper.pages = [
+        Page("https://a.example", PageOutcome.OK, "https://a.example/", "Title", "page text"),
+        Page("https://b.example", PageOutcome.TIMEOUT, detail="it took too long"),
+    ]
+    async with client(fakes) as http:
+        prompt = "Compare https://a.example and https://b.example for snow"
+        answer = (await http.post("/generate/text", json={"prompt": prompt})).json()
+    assert [s["kind"] for s in answer["sources"]] == ["page", "document"]
+    assert answer["sources"][1]["page"] == 3
+    assert answer["warnings"] == [
+        {"code": "page_timeout", "message": "it took too long", "url": "https://b.example"}
+    ]
+    assert "page text" in answer["content"]
+    assert "it took too long" not in answer["content"]
+    assert {"pages_s", "search_s", "total_s"} <= set(answer["timings"])
+    assert fakes.retriever.queries == ["Compare and for snow"]
+
+
+async def test_a_retriever_that_is_down_or_hangs_degrades_the_answer_and_says_so() -> None:
+    fakes = Fakes()
+    fakes.retriever.search_error = Unavailable("gone")
+    async with client(fakes) as http:
+        answer = await http.post("/generate/text", json={"prompt": "snow?"})
+    assert answer.status_code == 200
+    assert [w["code"] for w in answer.json()["warnings"]] == ["search_unavailable"]
+    fakes = Fakes()
+    fakes.retriever.never_answers = True
+    quick = {"context_timeout_s": 0.05}
+    impatient = dict.fromkeys(("page_timeout_s", "connect_timeout_s", "robots_timeout_s"), 0.05)
+    async with client(fakes, answer=quick, scraper=impatient) as http:
+        answer = await http.post("/generate/text", json={"prompt": "snow?"})
+    assert [w["code"] for w in answer.json()["warnings"]] == ["search_unavailable"]
+
+
+async def test_a_stream_sends_sources_then_tokens_then_the_end() -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [PASSAGE]
+    async with client(fakes) as http:
+        answer = await http.post("/generate/text", json={"prompt": "snow?", "stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    names = [name for name, _ in events(answer.text)]
+    assert names[0] == "sources"
+    assert set(names[1:-1]) == {"token"}
+    assert names[-1] == "done"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status"), [(Overloaded("full"), 429), (Unavailable("down"), 503)]
+)
+@pytest.mark.parametrize("route", ["/generate/text", "/v1/chat/completions"])
+async def test_a_failure_to_begin_has_its_true_status(
+    route: str, error: ServiceError, status: int, *, stream: bool
+) -> None:
+    fakes = Fakes()
+    fakes.llm.fail_at_start = error
+    body = {"prompt": "x"} if route.startswith("/generate") else CHAT
+    async with client(fakes) as http:
+        answer = await http.post(route, json={**body, "stream": stream})
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == error.code
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_failure_midway_is_an_event() -> None:
+    fakes = Fakes()
+    fakes.llm.fail_midway = Unavailable("the model stopped")
+    async with client(fakes) as http:
+        ours = await http.post("/generate/text", json={"prompt": "x", "stream": True})
+        bare = await http.post("/v1/chat/completions", json={**CHAT, "stream": True})
+    name, data = events(ours.text)[-1]
+    assert (name, data["error"]["message"]) == ("error", "the model stopped")
+    assert '"message":"the model stopped"' in bare.text.rsplit("data: ", 1)[-1]
+
+
+async def test_the_bare_model_passes_through_and_genserve_adds_to_openais_form() -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [PASSAGE]
+    async with client(fakes) as http:
+        bare = (await http.post("/v1/chat/completions", json=CHAT)).json()
+        ours = (await http.post("/v1/chat/completions", json={**CHAT, "model": "genserve"})).json()
+        stream = await http.post(
+            "/v1/chat/completions", json={**CHAT, "model": "genserve", "stream": True}
+        )
+    assert "sources" not in bare
+    assert bare["choices"][0]["message"]["content"] == "one two"
+    assert ours["sources"][0]["text"] == "snow is white"
+    chunks = [line.removeprefix("data: ") for line in stream.text.split("\n\n") if line]
+    assert chunks.pop() == "[DONE]"
+    parsed = [json.loads(chunk) for chunk in chunks]
+    assert parsed[0]["sources"][0]["page"] == 3
+    assert all(chunk["choices"] for chunk in parsed)
+    assert "timings" in parsed[-1]
+
+
+async def test_context_can_be_switched_off_for_a_request() -> None:
+    fakes = Fakes()
+    async with client(fakes) as http:
+        body = {**CHAT, "model": "genserve", "context": {"web": False, "documents": False}}
+        body["messages"] = [{"role": "user", "content": "see https://a.example"}]
+        await http.post("/v1/chat/completions", json=body)
+    assert fakes.scraper.asked == []
+    assert fakes.retriever.queries == []
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status", "param"),
+    [
+        ("/generate/text", {"prompt": ""}, 422, "prompt"),
+        ("/generate/text", {"prompt": "x", "temperature": "hot"}, 422, "temperature"),
+        ("/generate/text", {"prompt": "x", "temperature": 3}, 422, "temperature"),
+        ("/generate/text", {"prompt": "x", "max_tokens": 5000}, 400, "max_tokens"),
+        ("/generate/text", {"prompt": "x", "colour": 1}, 422, "colour"),
+        ("/generate/text", {"prompt": "x", "collection": "../x"}, 422, "collection"),
+        ("/generate/text", {"prompt": "x", "collection": "unknown"}, 404, "collection"),
+        ("/generate/text", {"prompt": "x" * 100_001}, 413, "prompt"),
+        ("/generate/text", {"prompt": "x" * 1_000_000}, 413, None),
+        ("/v1/chat/completions", {**CHAT, "model": "gpt-9"}, 404, "model"),
+        ("/v1/chat/completions", {**CHAT, "chat_template": "x"}, 422, "chat_template"),
+        ("/v1/chat/completions", {**CHAT, "messages": []}, 422, "messages"),
+        ("/v1/chat/completions", {**CHAT, "n": 1000}, 422, "n"),
+    ],
+)
+async def test_bad_input_is_refused_at_once_in_the_one_form(
+    route: str, body: dict[str, Any], status: int, param: str | None
+) -> None:
+    fakes = Fakes()
+    async with client(fakes) as http:
+        answer = await http.post(route, json=body)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"]["param"] == param
+    assert fakes.llm.bodies == []
+
+
+async def test_a_chunked_body_is_cut_off_at_the_bound() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 100_000
+
+    async with client(Fakes()) as http:
+        answer = await http.post("/generate/text", content=endless())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+async def test_unknown_routes_and_methods_have_the_one_form() -> None:
+    async with client(Fakes()) as http:
+        assert "no route GET /nowhere" in (await http.get("/nowhere")).json()["error"]["message"]
+        assert (await http.get("/generate/text")).json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_upload_publishes_once_and_the_same_file_is_the_same_document() -> None:
+    fakes = Fakes()
+    async with client(fakes) as http:
+        first, second = await asyncio.gather(
+            *(http.post("/upload", files={"file": ("a.pdf", b"data")}) for _ in range(2))
+        )
+        listed = (await http.get("/v1/documents")).json()
+        document_id = first.json()["document_id"]
+        gone = await http.delete(f"/v1/documents/{document_id}")
+        again = await http.delete(f"/v1/documents/{document_id}")
+    assert sorted([first.status_code, second.status_code]) == [200, 201]
+    assert document_id == second.json()["document_id"]
+    assert [d["chunks"] for d in listed["data"]] == [3]
+    assert (gone.status_code, again.status_code) == (204, 404)
+
+
+@pytest.mark.parametrize("where", ["parser", "publish"])
+async def test_a_failed_upload_leaves_nothing(where: str) -> None:
+    fakes = Fakes()
+    if where == "parser":
+        fakes.parser.error = Unprocessable("the PDF is encrypted", code="encrypted_pdf")
+    else:
+        fakes.retriever.publish_error = Unavailable("gone")
+    async with client(fakes) as http:
+        answer = await http.post("/upload", files={"file": ("a.pdf", b"data")})
+    assert answer.status_code == (422 if where == "parser" else 503)
+    assert fakes.retriever.hidden == {}
+
+
+async def test_an_upload_over_the_bound_or_in_the_wrong_field_is_refused() -> None:
+    async with client(Fakes(), limits={"max_upload_bytes": 1000}) as http:
+        over = await http.post("/upload", files={"file": ("a.pdf", b"x" * 1001)})
+        far_over = await http.post("/upload", files={"file": ("a.pdf", b"x" * 1_000_000)})
+        wrong = await http.post("/upload", files={"document": ("a.pdf", b"x")})
+        no_form = await http.post("/upload", content=b"x")
+    assert (over.status_code, far_over.status_code) == (413, 413)
+    assert wrong.status_code == no_form.status_code == 422
+    assert wrong.json()["error"]["param"] == "file"
+
+
+async def test_a_file_name_is_shown_without_its_folders() -> None:
+    async with client(Fakes()) as http:
+        answer = await http.post("/upload", files={"file": ("../../etc/pass\nwd.pdf", b"x")})
+    assert "/" not in answer.json()["filename"]
+
+
+async def test_leaving_a_stream_stops_the_generation() -> None:
+    fakes = Fakes()
+    fakes.llm.endless = True
+    app = create_app(fakes.services(), settings())
+    sent: list[dict[str, Any]] = []
+    body = json.dumps({**CHAT, "stream": True}).encode()
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if requests:
+            return requests.pop(0)
+        while len(sent) < 4:
+            await asyncio.sleep(0.005)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "raw_path": b"",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    async with asyncio.timeout(5):
+        await app(scope, receive, send)
+        await fakes.llm.closed.wait()
+
+
+async def test_readiness_names_the_one_that_is_down() -> None:
+    fakes = Fakes()
+    async with client(fakes) as http:
+        ready = await http.get("/readyz")
+    assert (ready.status_code, ready.json()["deployments"]["llm"]["running_requests"]) == (200, 1)
+
+    async def down() -> None:
+        msg = "the embedder is not available"
+        raise Unavailable(msg)
+
+    fakes.embedder.check_health = down  # type: ignore[method-assign]
+    async with client(fakes) as http:
+        answer = await http.get("/readyz")
+        alive = await http.get("/healthz")
+    assert (answer.status_code, alive.status_code) == (503, 200)
+    states = answer.json()["deployments"]
+    assert [name for name, state in states.items() if not state["ready"]] == ["embedder"]

@@ -1,0 +1,83 @@
+"""Files are known by their content, whatever they are called."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from deployments.errors import Unprocessable, UnsupportedMedia
+from deployments.parser.formats import Format, decode, detect
+
+PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
+
+
+def zip_file() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("word/document.xml", "<x/>")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "filename", "expected"),
+    [
+        (b"%PDF-1.7\n...", "report.pdf", Format.PDF),
+        (b"%PDF-1.7\n...", "no extension", Format.PDF),
+        (b"\n\n<mail header>\n%PDF-1.4", "scan.bin", Format.PDF),
+        (b"A PDF begins with %PDF-1.7.", "about.txt", Format.TEXT),
+        (b"# Notes\n", "NOTES.MD", Format.MARKDOWN),
+        (b"just words", "words.md", Format.MARKDOWN),
+        (b"<!DOCTYPE html>\n<html></html>", "page", Format.HTML),
+        (b'<?xml version="1.0"?>\n<html xmlns="x"/>', "page.txt", Format.HTML),
+        ("<html></html>".encode("utf-16"), "page", Format.HTML),
+        (b"<p>fragment</p>", "part.htm", Format.HTML),
+        (b"import os\n", "script.py", Format.TEXT),
+        (b"word", "", Format.TEXT),
+    ],
+)
+def test_detects_format(data: bytes, filename: str, expected: Format) -> None:
+    assert detect(data, filename) is expected
+
+
+def test_nothing_in_the_file() -> None:
+    with pytest.raises(Unprocessable, match="0 bytes") as caught:
+        detect(b"", "empty.pdf")
+    assert caught.value.code == "empty_file"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"hello", "This is not a PDF"),
+        (b"\x89PNG\r\n\x1a\n", "This is not a PDF: it looks like an image"),
+        (zip_file(), "This is not a PDF: it looks like a Zip archive or an Office document"),
+    ],
+)
+def test_a_pdf_by_name_only(data: bytes, reason: str) -> None:
+    with pytest.raises(UnsupportedMedia, match=reason):
+        detect(data, "Report.PDF")
+
+
+@pytest.mark.parametrize("filename", ["a.docx", "a.zip", "a.txt"])
+def test_other_formats_are_named_and_so_are_those_that_are_read(filename: str) -> None:
+    with pytest.raises(UnsupportedMedia, match=r"Zip.*PDF, plain text, Markdown and HTML"):
+        detect(zip_file(), filename)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+)
+def test_decodes_what_editors_save(encoding: str) -> None:
+    assert decode(PROSE.encode(encoding)) == PROSE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bytes(range(256)) * 8, b"text with a \0 in it", b"\x01\x02\x03\x04 ok", b"\x81\x8d\x8f" * 99],
+    ids=["all bytes", "nul", "controls", "undefined"],
+)
+def test_binary_is_not_text(data: bytes) -> None:
+    with pytest.raises(UnsupportedMedia, match="not a text file"):
+        decode(data)

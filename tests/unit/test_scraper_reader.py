@@ -1,0 +1,319 @@
+"""The web reader against a real server on the loopback, opened to it by a setting."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from deployments.errors import Unavailable, Unprocessable
+from deployments.scraper.reader import WebReader
+from deployments.settings import ScraperSettings
+from deployments.types import Chunk, Page, PageOutcome, ParsedDocument
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+MAX_PAGE_BYTES = 200_000
+ARTICLE = (
+    "<html><head><title>The harbour</title></head><body><article><h1>History</h1>"
+    f"<p>{'The harbour was dredged in 1911. ' * 10}</p></article></body></html>"
+)
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Site:
+    """A site that counts what is asked of it; `url` makes its addresses."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.asked: list[str] = []
+        self.hanging = 0
+        self.both_hang = asyncio.Event()
+        self.nobody_hangs = asyncio.Event()
+        self.together = asyncio.Barrier(3)
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    @web.middleware
+    async def count(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.asked.append(request.path)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def hang(self, _: web.Request) -> web.Response:
+        self.hanging += 1
+        self.nobody_hangs.clear()
+        if self.hanging == 2:
+            self.both_hang.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.hanging -= 1
+            if self.hanging == 0:
+                self.nobody_hangs.set()
+        raise AssertionError
+
+    async def meet(self, _: web.Request) -> web.Response:
+        await self.together.wait()
+        return web.Response(text=ARTICLE, content_type="text/html")
+
+    async def redirect(self, request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": request.query["to"]})
+
+    async def hop(self, request: web.Request) -> web.Response:
+        left = int(request.match_info["left"])
+        return web.Response(
+            status=301, headers={"Location": f"/hop/{left - 1}" if left else "/good"}
+        )
+
+    async def drip(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=HTML)
+        await response.prepare(request)
+        while True:
+            await response.write(b"<p>more and more</p>" * 500)
+
+    def routes(self) -> list[web.RouteDef]:
+        bomb = gzip.compress(b"<p>" + b" " * 50_000_000)
+        fixed: dict[str, dict[str, Any]] = {
+            "/good": {"text": ARTICLE, "content_type": "text/html"},
+            "/latin": {
+                "body": "<title>Caf\u00e9</title><p>Cr\u00e8me</p>".encode("cp1252"),
+                "headers": {"Content-Type": "text/html; charset=windows-1252"},
+            },
+            "/plain": {"text": "Just \u200bwords.", "content_type": "text/plain"},
+            "/broken": {"status": 500},
+            "/large": {"body": b"x" * (MAX_PAGE_BYTES + 1), "headers": HTML},
+            "/bomb": {"body": bomb, "headers": HTML | {"Content-Encoding": "gzip"}},
+            "/not-gzip": {"body": b"hello", "headers": HTML | {"Content-Encoding": "gzip"}},
+            "/image": {"body": b"\x89PNG", "headers": {"Content-Type": "image/png"}},
+            "/untyped": {"body": b"hello", "headers": {"Content-Type": "application/octet-stream"}},
+            "/nothing": {"body": b"", "headers": HTML},
+            "/no-content": {"status": 204},
+            "/blank": {"text": "<html><body><script>1</script></body></html>", "headers": HTML},
+            "/paper": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
+            "/scan.pdf": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
+        }
+
+        def always(reply: dict[str, Any]) -> Any:
+            async def handler(_: web.Request) -> web.Response:
+                return web.Response(**reply)
+
+            return handler
+
+        return [
+            *(web.get(path, always(reply)) for path, reply in fixed.items()),
+            web.get("/hang", self.hang),
+            web.get("/meet", self.meet),
+            web.get("/redirect", self.redirect),
+            web.get("/hop/{left}", self.hop),
+            web.get("/drip", self.drip),
+        ]
+
+
+class PdfParser:
+    """Stands in for the parser deployment, which has its own tests."""
+
+    async def check_health(self) -> None: ...
+
+    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
+        assert data == b"%PDF-"
+        if filename == "scan.pdf":
+            raise Unprocessable("the PDF has no text, only images")
+        assert filename == "paper.pdf"
+        chunks = (Chunk(0, "First page.", 3, 1, 1), Chunk(1, "Second page.", 3, 2, 2))
+        return ParsedDocument("A paper", "application/pdf", 2, chunks)
+
+
+@pytest.fixture(scope="module")
+async def server() -> AsyncIterator[Site]:
+    site = Site()
+    app = web.Application(middlewares=[site.count])
+    app.add_routes(site.routes())
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    tcp = web.TCPSite(runner, "127.0.0.1", 0)
+    await tcp.start()
+    site.port = runner.addresses[0][1]
+    yield site
+    await runner.cleanup()
+
+
+@pytest.fixture
+def site(server: Site) -> Site:
+    server.asked.clear()
+    return server
+
+
+def opened(site: Site, **changes: Any) -> ScraperSettings:
+    return ScraperSettings.model_validate(
+        {
+            "allowed_networks": ["127.0.0.0/8"],
+            "allowed_ports": [site.port],
+            "max_page_bytes": MAX_PAGE_BYTES,
+            "respect_robots": False,
+            # A busy machine is no reason for a test to fail; what must hang has its own reader.
+            "page_timeout_s": 60,
+            "extract_timeout_s": 60,
+        }
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+async def reader(server: Site) -> AsyncIterator[WebReader]:
+    async with WebReader(opened(server), PdfParser()) as reader:
+        yield reader
+
+
+async def read(reader: WebReader, url: str) -> Page:
+    (page,) = await reader.fetch([url])
+    assert page.url == url
+    assert "127.0.0.1" not in page.detail
+    if page.outcome is not PageOutcome.OK:
+        assert page.detail
+        assert page.text == ""
+    return page
+
+
+async def test_a_good_page(reader: WebReader, site: Site) -> None:
+    page = await read(reader, site.url("/good?q=1#history"))
+    assert page.outcome is PageOutcome.OK
+    assert page.title == "The harbour"
+    assert "dredged in 1911" in page.text
+    assert "<p>" not in page.text
+    assert page.final_url == site.url("/good?q=1")
+    assert page.elapsed_s > 0
+
+
+async def test_charset_of_the_header(reader: WebReader, site: Site) -> None:
+    page = await read(reader, site.url("/latin"))
+    assert (page.title, page.text) == ("Café", "Crème")
+
+
+async def test_plain_text(reader: WebReader, site: Site) -> None:
+    assert (await read(reader, site.url("/plain"))).text == "Just words."
+
+
+async def test_a_pdf_is_read_by_the_parser(reader: WebReader, site: Site) -> None:
+    page = await read(reader, site.url("/paper"))
+    assert page.outcome is PageOutcome.OK
+    assert (page.title, page.text) == ("A paper", "First page.\n\nSecond page.")
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome", "words"),
+    [
+        ("/missing", PageOutcome.HTTP_ERROR, "404 Not Found"),
+        ("/broken", PageOutcome.HTTP_ERROR, "500"),
+        ("/large", PageOutcome.TOO_LARGE, "0.2 MB"),
+        ("/drip", PageOutcome.TOO_LARGE, "0.2 MB"),
+        ("/bomb", PageOutcome.TOO_LARGE, "0.2 MB"),
+        ("/not-gzip", PageOutcome.UNREACHABLE, ""),
+        ("/image", PageOutcome.UNSUPPORTED_TYPE, "image/png"),
+        ("/untyped", PageOutcome.UNSUPPORTED_TYPE, ""),
+        ("/nothing", PageOutcome.EMPTY, ""),
+        ("/no-content", PageOutcome.EMPTY, ""),
+        ("/blank", PageOutcome.EMPTY, ""),
+        ("/scan.pdf", PageOutcome.EMPTY, "only images"),
+    ],
+)
+async def test_what_cannot_be_read_says_why(
+    reader: WebReader, site: Site, path: str, outcome: PageOutcome, words: str
+) -> None:
+    page = await read(reader, site.url(path))
+    assert page.outcome is outcome
+    assert words in page.detail
+
+
+async def test_redirects_are_followed_up_to_their_bound(reader: WebReader, site: Site) -> None:
+    page = await read(reader, site.url("/hop/4"))
+    assert page.outcome is PageOutcome.OK
+    assert page.final_url == site.url("/good")
+    page = await read(reader, site.url("/hop/5"))
+    assert page.outcome is PageOutcome.HTTP_ERROR
+    assert "5 times" in page.detail
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://10.0.0.1:{port}/",
+        "http://[::1]:{port}/",
+        "http://169.254.169.254:{port}/latest/meta-data",
+        "http://127.0.0.1:22/",
+        "http://user:secret@127.0.0.1:{port}/good",
+        "file:///etc/passwd",
+    ],
+)
+async def test_a_redirect_is_checked_like_any_other_url(
+    reader: WebReader, site: Site, target: str
+) -> None:
+    page = await read(reader, site.url(f"/redirect?to={target.format(port=site.port)}"))
+    assert page.outcome is PageOutcome.BLOCKED
+    assert page.final_url == ""
+    assert site.asked == ["/redirect"]
+
+
+@pytest.mark.parametrize("url", ["", "http://", "http://[::1", "http://a:999999/", "nonsense"])
+async def test_what_is_no_url_is_blocked(reader: WebReader, url: str) -> None:
+    assert (await read(reader, url)).outcome is PageOutcome.BLOCKED
+
+
+async def test_pages_are_read_at_the_same_time(reader: WebReader, site: Site) -> None:
+    # Each is answered only once all three have been asked for.
+    pages = await reader.fetch([site.url(f"/meet?{number}") for number in range(3)])
+    assert [page.outcome for page in pages] == [PageOutcome.OK] * 3
+
+
+async def test_equal_urls_are_read_once_and_too_many_not_at_all(
+    reader: WebReader, site: Site
+) -> None:
+    urls = [site.url(f"/good?{number}") for number in (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0)]
+    pages = await reader.fetch(urls)
+    assert [page.url for page in pages] == urls
+    assert pages[9].outcome is PageOutcome.BLOCKED
+    assert "first 8 pages" in pages[9].detail
+    assert all(page.outcome is PageOutcome.OK for page in pages[:9] + pages[10:])
+    assert len(site.asked) == 8
+
+
+async def test_no_urls(reader: WebReader) -> None:
+    assert await reader.fetch([]) == []
+
+
+async def test_cancelling_ends_everything_at_once(reader: WebReader, site: Site) -> None:
+    task = asyncio.create_task(reader.fetch([site.url("/hang?1"), site.url("/hang?2")]))
+    await asyncio.wait_for(site.both_hang.wait(), 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(site.nobody_hangs.wait(), 30)
+
+
+async def test_pages_that_hang_or_are_missing_do_not_hurt_a_good_one(site: Site) -> None:
+    async with WebReader(opened(site, page_timeout_s=2)) as reader:
+        urls = [site.url(path) for path in ("/hang", "/good", "/missing", "/paper")]
+        hung, good, missing, paper = await reader.fetch(urls)
+        await reader.check_health()
+    with pytest.raises(Unavailable):
+        await reader.check_health()
+    assert hung.outcome is PageOutcome.TIMEOUT
+    assert "2 s" in hung.detail
+    assert 2 <= hung.elapsed_s < 30
+    assert good.outcome is PageOutcome.OK
+    assert missing.outcome is PageOutcome.HTTP_ERROR
+    # No parser was given to this one.
+    assert paper.outcome is PageOutcome.UNSUPPORTED_TYPE
+    assert "application/pdf" in paper.detail

@@ -1,0 +1,149 @@
+"""The settings tree refuses what cannot be meant, and fills in what is left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from serve_app.settings import AppSettings, Secrets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LLM = {"model": "Qwen/Qwen3-8B", "served_name": "Qwen3-8B"}
+EMBEDDER = {"model": "BAAI/bge-m3"}
+
+
+def settings(**sections: Any) -> AppSettings:
+    return AppSettings.model_validate({"llm": LLM, "embedder": EMBEDDER, **sections})
+
+
+def test_what_is_left_out_is_filled_in_from_where_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    made = settings()
+
+    assert made.data_dir == str(tmp_path / ".data")
+    assert made.retriever.path == str(tmp_path / ".data/vectors")
+    assert made.parser.tokenizer == "BAAI/bge-m3"
+    assert made.answer.context_timeout_s > made.scraper.page_timeout_s
+
+
+def test_folders_may_be_given_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    made = settings(data_dir="~/genserve", retriever={"path": "~/vectors"})
+
+    assert made.data_dir == str(tmp_path / "genserve")
+    assert made.retriever.path == str(tmp_path / "vectors")
+
+
+def test_the_settings_of_a_running_service_can_be_given_again(tmp_path: Path) -> None:
+    made = settings(
+        data_dir=str(tmp_path),
+        scraper={"allowed_networks": ["10.1.0.0/16"]},
+        parser={"tokenizer": "another", "chunk_tokens": 64},
+    )
+
+    assert AppSettings.model_validate_json(made.model_dump_json()) == made
+    assert made.parser.tokenizer == "another"
+
+
+def test_a_server_store_has_no_folder() -> None:
+    made = settings(retriever={"store": "qdrant", "url": "http://qdrant:6333"})
+
+    assert made.retriever.path is None
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        settings().answer.top_k = 9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"lmm": {}}, "lmm"),
+        ({"answer": {"topk": 3}}, "topk"),
+        ({"answer": {"top_k": 0}}, "greater than 0"),
+        ({"limits": {"max_body_bytes": "big"}}, "valid integer"),
+        ({"limits": {"upload_timeout_s": float("inf")}}, "finite"),
+        ({"data_dir": ""}, "at least 1 character"),
+        ({"data_dir": "~nobody-of-that-name/data"}, "home"),
+        ({"llm": LLM | {"served_name": "genserve"}}, "choose another"),
+        ({"llm": LLM | {"engine": "openai"}}, "needs the endpoint's address"),
+        ({"llm": LLM | {"engine": "openai", "base_url": "api.test/v1"}}, "whole address"),
+        ({"llm": LLM | {"engine": "openai", "base_url": "http://[::1/v1"}}, "whole address"),
+        ({"llm": LLM | {"base_url": "http://api.test/v1"}}, "only the `openai` engine"),
+        (
+            {
+                "llm": LLM
+                | {
+                    "engine": "openai",
+                    "base_url": "http://api.test/v1",
+                    "engine_args": {"max_model_len": 9},
+                }
+            },
+            "only the `vllm` engine",
+        ),
+        ({"llm": LLM | {"engine_args": {"served_model_name": "x"}}}, "set `llm.served_name`"),
+        ({"llm": LLM | {"engine_args": {"max_model_len": 2048}}}, "nothing is left"),
+        (
+            {
+                "llm": LLM
+                | {"engine": "openai", "base_url": "http://api.test/v1", "context_tokens": 1024}
+            },
+            "nothing is left",
+        ),
+        ({"retriever": {"store": "qdrant"}}, "needs the server's address"),
+        ({"retriever": {"store": "qdrant", "url": "qdrant:6333"}}, "whole address"),
+        (
+            {"retriever": {"store": "qdrant", "url": ":memory:", "path": "x"}},
+            "only the `edge` store",
+        ),
+        ({"retriever": {"url": "http://qdrant:6333"}}, "only the `qdrant` store"),
+        ({"scraper": {"page_timeout_s": 11}}, "longer than `answer.context_timeout_s` (10)"),
+        ({"scraper": {"connect_timeout_s": 9}}, "longer than `scraper.page_timeout_s` (8)"),
+        ({"parser": {"timeout_s": 601}}, "longer than `limits.upload_timeout_s` (600)"),
+        ({"answer": {"total_timeout_s": 30}}, "shorter than"),
+        ({"answer": {"top_k": 21}}, "over `limits.max_top_k` (20)"),
+        ({"answer": {"max_answer_tokens": 5000}}, "over `limits.max_output_tokens` (4096)"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_saying_why(sections: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(**sections)
+
+    assert says in str(refused.value)
+    assert len(refused.value.errors()) == 1
+
+
+def test_a_missing_embedder_is_one_problem_not_two() -> None:
+    with pytest.raises(ValidationError) as refused:
+        AppSettings.model_validate({"llm": LLM, "embedder": {}})
+
+    assert [e["loc"] for e in refused.value.errors()] == [("embedder", "model")]
+
+
+def test_a_password_in_an_address_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(retriever={"store": "qdrant", "url": "https://me:hunter2@qdrant.test"})
+
+    assert "QDRANT_API_KEY" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_keys_come_from_the_environment_and_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENSERVE_LLM_API_KEY", "sk-first")
+    monkeypatch.setenv("QDRANT_API_KEY", "")
+
+    secrets = Secrets()
+
+    assert secrets.llm_api_key is not None
+    assert secrets.llm_api_key.get_secret_value() == "sk-first"
+    assert secrets.qdrant_api_key is None
+    assert "sk-first" not in f"{secrets!r} {secrets} {secrets.model_dump_json()}"

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from serve_app.urls import find_urls, without_urls
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("see (https://a.example/b) now", ["https://a.example/b"]),
+        (
+            "https://en.wikipedia.org/wiki/Foo_(bar), please",
+            ["https://en.wikipedia.org/wiki/Foo_(bar)"],
+        ),
+        ("http://a.example and http://a.example", ["http://a.example"]),
+        ("a.example, mail@a.example, ftp://a.example/x", []),
+        ("http://127.0.0.1:8080/x?y=1.", ["http://127.0.0.1:8080/x?y=1"]),
+    ],
+)
+def test_addresses_are_found_without_what_surrounds_them(text: str, urls: list[str]) -> None:
+    assert find_urls(text) == urls
+
+
+def test_what_is_asked_is_the_text_without_addresses() -> None:
+    assert without_urls("What says https://a.example/b about snow?") == "What says about snow?"

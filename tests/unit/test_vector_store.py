@@ -1,0 +1,586 @@
+"""One contract for every vector store, and what only the embedded or the remote one promises."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import qdrant_edge
+from qdrant_client import AsyncQdrantClient, models
+
+from deployments.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
+from deployments.retriever.edge import EdgeStore
+from deployments.retriever.lexical import LexicalEncoder
+from deployments.retriever.server import ServerStore
+from deployments.retriever.store import EmbeddedChunk, VectorStore
+from deployments.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+pytestmark = pytest.mark.anyio
+
+DIMENSIONS = 16
+LEXICAL = LexicalEncoder()
+SERVER = pytest.param(
+    "server", marks=pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="no QDRANT_URL")
+)
+
+
+@dataclass
+class Place:
+    """A store under test, a collection of its own, and a second store on the same data."""
+
+    kind: str
+    store: VectorStore
+    collection: str
+    root: Path
+
+
+@pytest.fixture(params=["edge", "memory", SERVER])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    kind = str(request.param)
+    collection = f"test-{uuid.uuid4().hex[:12]}"
+    store = make_store(kind, tmp_path)
+    yield Place(kind, store, collection, tmp_path)
+    await store.close()
+    if kind == "server":
+        client = AsyncQdrantClient(url=os.environ["QDRANT_URL"])
+        await client.delete_collection(f"genserve_{collection}")
+        await client.close()
+
+
+def make_store(kind: str, root: Path, *, max_collections: int = 1000) -> VectorStore:
+    if kind == "edge":
+        return EdgeStore(
+            root, chunker_version=1, max_collections=max_collections, lock_timeout_s=0.2
+        )
+    url = os.environ["QDRANT_URL"] if kind == "server" else ":memory:"
+    return ServerStore(url, chunker_version=1, max_collections=max_collections, timeout_s=10)
+
+
+def make_document(name: str, chunks: int, collection: str) -> Document:
+    return Document(
+        id=name,
+        collection=collection,
+        filename=f"{name}.pdf",
+        title=f"On {name}",
+        media_type="application/pdf",
+        size_bytes=5_000_000_000,
+        pages=3,
+        chunks=chunks,
+        created_at=1_760_000_000.0,
+    )
+
+
+def vector(seed: int, dimensions: int = DIMENSIONS) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(seed).normal(size=dimensions)
+    return (drawn / np.linalg.norm(drawn)).astype(np.float32)
+
+
+def embedded(number: int, text: str = "", seed: int | None = None) -> EmbeddedChunk:
+    text = text or f"passage {number}"
+    chunk = Chunk(number, text, tokens=2, page_start=number + 1, page_end=number + 2)
+    dense = vector(number if seed is None else seed)
+    return EmbeddedChunk(chunk, dense, LEXICAL.passage(text))
+
+
+async def upload(
+    store: VectorStore, document: Document, chunks: Sequence[EmbeddedChunk] | None = None
+) -> None:
+    await store.add(document, chunks or [embedded(n) for n in range(document.chunks)])
+    await store.publish(document)
+
+
+async def texts(place: Place, seed: int = 0, limit: int = 100) -> list[str]:
+    found = await place.store.search(place.collection, vector(seed), limit)
+    return [passage.text for passage in found]
+
+
+async def listed(place: Place) -> list[str]:
+    page = await place.store.documents(place.collection, 100, None)
+    return [document.id for document in page.documents]
+
+
+async def stored_points(place: Place) -> int:
+    """Count what is really there, hidden or not."""
+    if isinstance(place.store, EdgeStore):
+        shard = place.store._shards[place.collection]
+        return shard._edge.count(qdrant_edge.CountRequest())
+    assert isinstance(place.store, ServerStore)
+    found = await place.store._client.count(f"genserve_{place.collection}")
+    return found.count
+
+
+async def lexical_scores(place: Place, question: str) -> list[float]:
+    query = LEXICAL.query(question)
+    if isinstance(place.store, EdgeStore):
+        shard = place.store._shards[place.collection]
+        sparse = qdrant_edge.SparseVector(list(query.indices), list(query.values))
+        nearest = qdrant_edge.Query.Nearest(sparse, using="bm25")
+        request = qdrant_edge.QueryRequest(limit=9, query=nearest)
+        return [point.score for point in shard._edge.query(request)]
+    assert isinstance(place.store, ServerStore)
+    found = await place.store._client.query_points(
+        f"genserve_{place.collection}",
+        query=models.SparseVector(indices=list(query.indices), values=list(query.values)),
+        using="bm25",
+    )
+    return [point.score for point in found.points]
+
+
+async def test_a_document_is_found_only_once_it_is_published_and_then_whole(place: Place) -> None:
+    document = make_document("whales", 5, place.collection)
+    await place.store.add(document, [embedded(n) for n in range(3)])
+    await place.store.add(document, [embedded(n) for n in range(3, 5)])
+    assert await texts(place) == []
+    assert await listed(place) == []
+    with pytest.raises(NotFound, match="whales"):
+        await place.store.document(place.collection, "whales")
+
+    await place.store.publish(document)
+    assert sorted(await texts(place)) == [f"passage {n}" for n in range(5)]
+    assert await listed(place) == ["whales"]
+    assert await place.store.document(place.collection, "whales") == document
+
+
+async def test_a_document_with_chunks_missing_cannot_be_published(place: Place) -> None:
+    document = make_document("whales", 5, place.collection)
+    await place.store.add(document, [embedded(n) for n in range(4)])
+    with pytest.raises(InvalidRequest, match="4 of its 5 chunks"):
+        await place.store.publish(document)
+    assert await texts(place) == []
+    await place.store.add(document, [embedded(4)])
+    await place.store.publish(document)
+    assert len(await texts(place)) == 5
+
+
+async def test_passages_come_best_first_with_all_they_were_stored_with(place: Place) -> None:
+    document = replace(
+        make_document("fjörd-日本", 2, place.collection), pages=None, title="Été 🐋 «quoted»"
+    )
+    text = 'Zwölf Boxkämpfer — 日本語のテキスト\n\t"quoted" \\ 🐋'
+    bare = EmbeddedChunk(Chunk(1, text, 9), vector(1), LEXICAL.passage(text))
+    await upload(place.store, document, [embedded(0), bare])
+
+    first, second = await place.store.search(place.collection, vector(1), 2)
+    assert (first.text, first.page_start, first.page_end, first.number) == (text, None, None, 1)
+    assert (first.document_id, first.filename, first.title) == (
+        document.id,
+        document.filename,
+        document.title,
+    )
+    assert first.score == pytest.approx(1.0, abs=1e-4)
+    assert (second.number, second.page_start, second.page_end) == (0, 1, 2)
+    assert second.score == pytest.approx(float(vector(0) @ vector(1)), abs=1e-4)
+    assert await place.store.document(place.collection, document.id) == document
+    assert await texts(place, seed=1, limit=1) == [text]
+
+
+async def test_the_bm25_vector_is_stored_beside_the_dense_one(place: Place) -> None:
+    chunks = [embedded(0, "The whale sings at night"), embedded(1, "A ship sails home")]
+    await upload(place.store, make_document("sea", 2, place.collection), chunks)
+    (score,) = await lexical_scores(place, "singing whales")
+    assert score > 0
+    assert await lexical_scores(place, "volcano") == []
+
+
+async def test_a_chunk_of_nothing_but_stop_words_is_stored(place: Place) -> None:
+    await upload(
+        place.store,
+        make_document("empty", 1, place.collection),
+        [embedded(0, "to be or not to be")],
+    )
+    assert await texts(place) == ["to be or not to be"]
+
+
+async def test_adding_a_published_document_again_neither_hides_nor_doubles_it(
+    place: Place,
+) -> None:
+    document = make_document("whales", 4, place.collection)
+    await upload(place.store, document)
+    await place.store.add(document, [embedded(n) for n in range(4)])
+    assert len(await texts(place)) == 4
+    await place.store.publish(document)
+    assert len(await texts(place)) == 4
+    assert await listed(place) == ["whales"]
+    assert await stored_points(place) == 5
+
+
+async def test_two_uploads_of_one_file_at_once_make_one_document(place: Place) -> None:
+    document = make_document("whales", 8, place.collection)
+    other = replace(document, filename="copy.pdf")
+
+    async def by_halves(one: Document) -> None:
+        await place.store.add(one, [embedded(n) for n in range(4)])
+        await asyncio.sleep(0)
+        await upload(place.store, one, [embedded(n) for n in range(4, 8)])
+
+    await asyncio.gather(by_halves(document), by_halves(other))
+    found = await place.store.search(place.collection, vector(0), 100)
+    assert sorted(passage.number for passage in found) == list(range(8))
+    (entry,) = (await place.store.documents(place.collection, 10, None)).documents
+    assert {passage.filename for passage in found} == {entry.filename}
+
+
+async def test_what_a_failed_upload_left_behind_never_appears(place: Place) -> None:
+    """A first attempt cut the document finer, and died half way."""
+    finer = make_document("whales", 9, place.collection)
+    await place.store.add(finer, [embedded(n, f"leftover {n}") for n in range(7)])
+    document = make_document("whales", 3, place.collection)
+    await upload(place.store, document)
+    assert sorted(await texts(place)) == ["passage 0", "passage 1", "passage 2"]
+    assert await stored_points(place) == 4
+
+
+async def test_a_published_document_cut_anew_stays_until_the_new_one_is_whole(
+    place: Place,
+) -> None:
+    await upload(place.store, make_document("whales", 3, place.collection))
+    anew = make_document("whales", 2, place.collection)
+    chunks = [embedded(n, f"new {n}") for n in range(2)]
+    await place.store.add(anew, chunks[:1])
+    assert sorted(await texts(place)) == ["passage 0", "passage 1", "passage 2"]
+    await place.store.add(anew, chunks[1:])
+    await place.store.publish(anew)
+    assert sorted(await texts(place)) == ["new 0", "new 1"]
+    assert (await place.store.document(place.collection, "whales")).chunks == 2
+
+
+async def test_deleting_removes_every_point_published_or_not(place: Place) -> None:
+    await upload(place.store, make_document("whales", 3, place.collection))
+    await upload(place.store, make_document("ships", 2, place.collection))
+    await place.store.add(make_document("half", 9, place.collection), [embedded(0)])
+
+    assert await place.store.delete(place.collection, "whales")
+    assert await place.store.delete(place.collection, "half")
+    assert not await place.store.delete(place.collection, "whales")
+    assert await listed(place) == ["ships"]
+    assert len(await texts(place)) == 2
+    assert await stored_points(place) == 3
+    with pytest.raises(InvalidRequest, match="0 of its 9 chunks"):
+        await place.store.publish(make_document("half", 9, place.collection))
+
+
+async def test_the_catalogue_is_read_in_pages(place: Place) -> None:
+    names = [f"doc-{n}" for n in range(7)]
+    for name in names:
+        await upload(place.store, make_document(name, 1, place.collection))
+    await place.store.add(make_document("hidden", 1, place.collection), [embedded(0)])
+
+    seen: list[str] = []
+    after: str | None = None
+    for size in (3, 3, 1):
+        page = await place.store.documents(place.collection, 3, after)
+        assert len(page.documents) == size
+        seen += [document.id for document in page.documents]
+        after = page.next_after
+    assert after is None
+    assert sorted(seen) == names
+
+    await place.store.delete(place.collection, seen[2])
+    rest = await place.store.documents(place.collection, 100, seen[2])
+    assert [document.id for document in rest.documents] == seen[3:]
+    exact = await place.store.documents(place.collection, 6, None)
+    assert exact.next_after is None
+
+
+async def test_documents_of_one_collection_are_not_in_another(place: Place) -> None:
+    other = replace(place, collection=place.collection + "-b")
+    await upload(place.store, make_document("whales", 1, place.collection))
+    try:
+        await upload(place.store, make_document("ships", 1, other.collection))
+        assert await listed(place) == ["whales"]
+        assert await listed(other) == ["ships"]
+        assert not await place.store.delete(place.collection, "ships")
+    finally:
+        if isinstance(place.store, ServerStore):
+            await place.store._client.delete_collection(f"genserve_{other.collection}")
+
+
+async def test_an_unknown_collection_is_not_found(place: Place) -> None:
+    with pytest.raises(NotFound, match=place.collection):
+        await place.store.search(place.collection, vector(0), 3)
+    with pytest.raises(NotFound):
+        await place.store.documents(place.collection, 3, None)
+    with pytest.raises(NotFound):
+        await place.store.document(place.collection, "whales")
+    with pytest.raises(NotFound):
+        await place.store.delete(place.collection, "whales")
+
+
+@pytest.mark.parametrize("kind", ["edge", "memory"])
+async def test_the_default_collection_is_there_from_the_beginning(
+    kind: str, tmp_path: Path
+) -> None:
+    place = Place(kind, make_store(kind, tmp_path), "default", tmp_path)
+    assert await texts(place) == []
+    assert await listed(place) == []
+    assert not await place.store.delete("default", "whales")
+    with pytest.raises(NotFound, match="no document 'whales'"):
+        await place.store.document("default", "whales")
+    await upload(place.store, make_document("whales", 1, "default"))
+    assert await listed(place) == ["whales"]
+    await place.store.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../up", "a/b", "A", "-a", "a.b", "a\n", "a b", "é", "x" * 64, "."]
+)
+async def test_a_name_that_is_not_safe_in_a_path_is_refused(place: Place, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="collection name") as refused:
+        await place.store.add(make_document("whales", 1, name), [embedded(0)])
+    assert refused.value.param == "collection"
+    with pytest.raises(InvalidRequest, match="collection name"):
+        await place.store.search(name, vector(0), 3)
+
+
+@pytest.mark.parametrize("kind", ["edge", "memory"])
+async def test_there_are_at_most_so_many_collections(kind: str, tmp_path: Path) -> None:
+    store = make_store(kind, tmp_path, max_collections=2)
+    await upload(store, make_document("whales", 1, "first"))
+    await upload(store, make_document("whales", 1, "second"))
+    with pytest.raises(InvalidRequest, match="2 collections already"):
+        await store.add(make_document("whales", 1, "third"), [embedded(0)])
+    await upload(store, make_document("ships", 1, "first"))
+    await store.close()
+
+
+async def test_another_embedder_than_the_collections_is_explained(place: Place) -> None:
+    await upload(place.store, make_document("whales", 1, place.collection))
+    with pytest.raises(Unavailable, match=r"16 dimensions.*makes 24"):
+        await place.store.search(place.collection, vector(0, 24), 3)
+    wider = EmbeddedChunk(Chunk(0, "x", 1), vector(0, 24), LEXICAL.passage("x"))
+    with pytest.raises(Unavailable, match=r"16 dimensions.*makes 24"):
+        await place.store.add(make_document("ships", 1, place.collection), [wider])
+
+
+async def test_searching_goes_on_while_documents_are_added(place: Place) -> None:
+    """Each search sees the second document whole or not at all, and in the end whole."""
+    await upload(place.store, make_document("whales", 10, place.collection))
+    ships = make_document("ships", 60, place.collection)
+
+    async def add_slowly() -> None:
+        for start in range(0, 60, 10):
+            await place.store.add(ships, [embedded(n) for n in range(start, start + 10)])
+            await asyncio.sleep(0)
+        await place.store.publish(ships)
+
+    adding = asyncio.create_task(add_slowly())
+    counts: list[int] = []
+    while not adding.done():
+        counts.append(len(await texts(place)))
+        await asyncio.sleep(0)
+    await adding
+    counts.append(len(await texts(place)))
+    assert set(counts) == {10, 70}
+
+
+# The embedded store only.
+
+
+async def test_documents_are_there_after_reopening(tmp_path: Path) -> None:
+    store = make_store("edge", tmp_path)
+    document = make_document("whales", 3, "sea")
+    await upload(store, document)
+    await store.add(make_document("half", 9, "sea"), [embedded(0)])
+    await store.close()
+    await store.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await store.documents("sea", 3, None)
+
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    assert await listed(place) == ["whales"]
+    assert await place.store.document("sea", "whales") == document
+    assert len(await texts(place)) == 3
+    await upload(place.store, make_document("half", 9, "sea"))
+    assert len(await texts(place)) == 12
+    await place.store.close()
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from tests.unit import test_vector_store as t
+
+async def main():
+    store = t.make_store("edge", Path(sys.argv[1]))
+    await t.upload(store, t.make_document("whales", 30, "sea"))
+    await store.add(t.make_document("half", 9, "sea"), [t.embedded(0, "acknowledged")])
+    print("published", flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "published\n"
+        with pytest.raises(Unavailable, match="in use by another process"):
+            make_store("edge", tmp_path)
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    assert await listed(place) == ["whales"]
+    assert len(await texts(place)) == 30
+    assert await stored_points(place) == 32
+    await place.store.close()
+
+
+async def test_a_replacement_waits_until_the_old_owner_lets_go(tmp_path: Path) -> None:
+    old = make_store("edge", tmp_path)
+    await upload(old, make_document("whales", 2, "sea"))
+    opening = asyncio.create_task(
+        asyncio.to_thread(
+            EdgeStore, tmp_path, chunker_version=1, max_collections=9, lock_timeout_s=30
+        )
+    )
+    await asyncio.sleep(0.1)
+    assert not opening.done()
+    await old.close()
+    place = Place("edge", await opening, "sea", tmp_path)
+    assert len(await texts(place)) == 2
+    await place.store.close()
+
+
+async def test_a_collection_half_made_when_the_process_died_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished" / "segments").mkdir(parents=True)
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    await upload(place.store, make_document("whales", 2, "sea"))
+    assert len(await texts(place)) == 2
+    await place.store.close()
+
+
+async def test_damaged_files_are_a_failure_of_that_collection_only(tmp_path: Path) -> None:
+    store = make_store("edge", tmp_path)
+    await upload(store, make_document("whales", 2, "sea"))
+    await upload(store, make_document("oaks", 2, "land"))
+    await store.close()
+    (tmp_path / "sea.16" / "edge_config.json").write_text("{")
+
+    place = Place("edge", make_store("edge", tmp_path), "land", tmp_path)
+    with pytest.raises(Unavailable, match="failed") as failed:
+        await place.store.search("sea", vector(0), 3)
+    assert str(tmp_path) not in failed.value.message
+    assert len(await texts(place)) == 2
+    await place.store.close()
+
+
+async def test_deleting_most_of_a_large_collection_gives_the_room_back(tmp_path: Path) -> None:
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    await upload(place.store, make_document("whales", 1500, "sea"))
+    await upload(place.store, make_document("ships", 20, "sea"))
+    assert await place.store.delete("sea", "whales")
+    assert len(await texts(place)) == 20
+    await upload(place.store, make_document("boats", 5, "sea"))
+    assert len(await texts(place)) == 25
+    await place.store.close()
+
+
+# The remote store only.
+
+
+class Loopback:
+    """A server that answers every request in one way, or drops the first ones."""
+
+    def __init__(self, answer: bytes | None, drop: int = 0) -> None:
+        self._answer = answer
+        self._drop = drop
+        self.requests = 0
+
+    async def __aenter__(self) -> Loopback:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.requests += 1
+        if self.requests > self._drop:
+            if self._answer is None:
+                await reader.read()
+            else:
+                writer.write(self._answer)
+                await writer.drain()
+        writer.close()
+
+
+def http(status: str, body: str = "{}", header: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n{header}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def remote(url: str) -> ServerStore:
+    return ServerStore(url, chunker_version=1, max_collections=9, timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (http("403 Forbidden"), Unavailable, "API key"),
+        (http("500 Internal Server Error", '{"status":{"error":"/var/x"}}'), Unavailable, "failed"),
+        (http("429 Too Many Requests", header="Retry-After: 7\r\n"), Overloaded, "too much"),
+        (http("200 OK", "not json"), Unavailable, "failed"),
+        (None, DeadlineExceeded, "in time"),
+    ],
+)
+async def test_a_servers_failures_have_their_own_errors(
+    answer: bytes | None, error: type[ServiceError], words: str
+) -> None:
+    async with Loopback(answer) as server:
+        store = remote(server.url)
+        with pytest.raises(error, match=words) as failed:
+            await store.search("sea", vector(0), 3)
+        assert server.requests == 1
+        assert "/var/x" not in failed.value.message
+        if error is Overloaded:
+            assert failed.value.retry_after_s == 7
+        await store.close()
+
+
+async def test_a_connection_that_breaks_is_made_again() -> None:
+    missing = http("200 OK", '{"result":{"exists":false},"status":"ok","time":0.0}')
+    async with Loopback(missing, drop=2) as server:
+        store = remote(server.url)
+        assert await store.search("default", vector(0), 3) == []
+        assert server.requests == 3
+        await store.close()
+
+
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    store = remote("http://127.0.0.1:9")
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await store.search("sea", vector(0), 3)
+    await store.close()
