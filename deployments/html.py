@@ -131,7 +131,7 @@ def _is_huge(tree: html.HtmlElement) -> bool:
 
 def _main_text(tree: html.HtmlElement) -> str:
     # Takes most of a second to import, and only the processes that extract need it.
-    from trafilatura import extract  # noqa: PLC0415
+    from trafilatura import extract
 
     main = extract(
         deepcopy(tree),

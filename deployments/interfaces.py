@@ -6,10 +6,11 @@ their packages; `deployments.remote` implements them over Ray Serve handles.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -68,7 +69,7 @@ class Scraper(Checked, Protocol):
     """Web pages to text."""
 
     async def fetch(self, urls: Sequence[str]) -> list[Page]:
-        """Read the pages concurrently, in order; a page that fails is an outcome, not an error."""
+        """Read the pages concurrently, in order; a page that fails is an outcome."""
         ...
 
 
@@ -81,7 +82,7 @@ class Parser(Checked, Protocol):
 
 
 class Retriever(Checked, Protocol):
-    """Documents that can be searched. Adding is hidden until `publish`; every call is idempotent."""
+    """Searchable documents. What is added stays hidden until `publish`; calls may be repeated."""
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store some of the document's chunks, not yet visible to search."""

@@ -7,7 +7,7 @@ fetch, count) are, a few times, when a replica went away under them; a generatio
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 from ray.exceptions import RayError, RayTaskError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from ray.serve.handle import DeploymentHandle
+    from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
     from deployments.types import (
         Chunk,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         TextKind,
     )
 
+    Handle = DeploymentHandle[Any]
+
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
 
@@ -42,7 +44,7 @@ class _Remote:
 
     _methods: tuple[str, ...] = ()
 
-    def __init__(self, handle: DeploymentHandle, name: str) -> None:
+    def __init__(self, handle: Handle, name: str) -> None:
         self._name = name
         self._calls = {
             method: handle.options(method_name=method)
@@ -66,9 +68,11 @@ class _Remote:
 
 
 class RemoteTextGenerator(_Remote):
+    """The LLM deployment."""
+
     _methods = ("chat", "count_tokens", "card")
 
-    def __init__(self, handle: DeploymentHandle, name: str) -> None:
+    def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
         self._stream = handle.options(method_name="stream_chat", stream=True)
 
@@ -78,13 +82,13 @@ class RemoteTextGenerator(_Remote):
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         with _translated(self._name):
-            events = self._stream.remote(body)
+            events = cast("DeploymentResponseGenerator[str]", self._stream.remote(body))
             try:
                 async for event in events:
                     yield event
             finally:
                 # Harmless after the end; before it, this is what stops the generation.
-                events.cancel()
+                events.cancel()  # type: ignore[no-untyped-call]
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         counts: list[int] = await self._repeatable("count_tokens", texts)
@@ -96,6 +100,8 @@ class RemoteTextGenerator(_Remote):
 
 
 class RemoteEmbedder(_Remote):
+    """The Embedder deployment."""
+
     _methods = ("embed",)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
@@ -104,6 +110,8 @@ class RemoteEmbedder(_Remote):
 
 
 class RemoteScraper(_Remote):
+    """The Scraper deployment."""
+
     _methods = ("fetch",)
 
     async def fetch(self, urls: Sequence[str]) -> list[Page]:
@@ -112,6 +120,8 @@ class RemoteScraper(_Remote):
 
 
 class RemoteParser(_Remote):
+    """The Parser deployment."""
+
     _methods = ("parse",)
 
     async def parse(self, data: bytes, filename: str) -> ParsedDocument:
@@ -121,6 +131,8 @@ class RemoteParser(_Remote):
 
 
 class RemoteRetriever(_Remote):
+    """The Retriever deployment."""
+
     _methods = ("add", "publish", "search", "documents", "document", "delete")
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:

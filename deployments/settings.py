@@ -9,7 +9,8 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network  # noqa: TC003 - pydantic reads annotations
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
 """A Hugging Face id, a local path, or `package:NAME` for weights inside a Python package."""
@@ -114,3 +115,14 @@ class RetrieverSettings(Settings):
     timeout_s: PositiveFloat = 10.0
     max_collections: PositiveInt = 64
     add_batch_chunks: PositiveInt = 64
+
+
+class Secrets(BaseSettings):
+    """Keys, from the environment only: `args` are shown on Ray's dashboard, these are not."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_ignore_empty=True, populate_by_name=True
+    )
+
+    llm_api_key: SecretStr | None = Field(default=None, validation_alias="GENSERVE_LLM_API_KEY")
+    qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")

@@ -150,15 +150,14 @@ class Answering:
 
     def _body(self, question: Question, prompt: prompts.Prompt) -> dict[str, Any]:
         return {
+            "temperature": self._settings.temperature,
             **question.sampling,
             "model": self._model,
             "messages": prompt.messages,
             "max_tokens": prompt.answer_tokens,
         }
 
-    async def _prepare(
-        self, question: Question, watch: _Watch
-    ) -> tuple[prompts.Prompt, Grounded]:
+    async def _prepare(self, question: Question, watch: _Watch) -> tuple[prompts.Prompt, Grounded]:
         gathered = await self._gather(question, watch)
         if self._window is None:
             self._window = (await self._services.llm.card()).context_tokens
@@ -267,7 +266,7 @@ async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str,
         async for block in events:
             for line in block.splitlines():
                 data = line.removeprefix("data: ")
-                if data == line or data == "[DONE]":
+                if data in {line, "[DONE]"}:
                     continue
                 chunk = json.loads(data)
                 if "error" in chunk:
@@ -303,6 +302,7 @@ def _passage_source(passage: Passage) -> Source:
         title=passage.title or passage.filename,
         uri=f"/v1/documents/{passage.document_id}",
         page=passage.page_start,
+        page_end=passage.page_end,
         score=round(passage.score, 4),
         text=passage.text,
     )

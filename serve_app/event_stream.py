@@ -56,9 +56,7 @@ async def _reporting(
             yield shaped(ServiceError("something went wrong inside the service"))
 
 
-async def _joined(
-    first: str | None, events: AsyncIterable[str]
-) -> AsyncGenerator[str, None]:
+async def _joined(first: str | None, events: AsyncIterable[str]) -> AsyncGenerator[str, None]:
     if first is not None:
         yield first
     async for event in events:

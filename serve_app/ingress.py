@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.logs import log_to_serve
 from deployments.remote import (
     RemoteEmbedder,
     RemoteParser,
@@ -15,7 +16,6 @@ from deployments.remote import (
 )
 from serve_app.app import create_app
 from serve_app.services import Services
-from serve_app.telemetry import log_to_serve
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,11 +32,12 @@ class Ingress:
     def __init__(  # noqa: PLR0913 - one handle a deployment
         self,
         settings: AppSettings,
-        llm: DeploymentHandle,
-        embedder: DeploymentHandle,
-        scraper: DeploymentHandle,
-        parser: DeploymentHandle,
-        retriever: DeploymentHandle,
+        *,
+        llm: DeploymentHandle[Any],
+        embedder: DeploymentHandle[Any],
+        scraper: DeploymentHandle[Any],
+        parser: DeploymentHandle[Any],
+        retriever: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
         self._settings = settings
@@ -48,5 +49,5 @@ class Ingress:
             retriever=RemoteRetriever(retriever, "document search"),
         )
 
-    def __serve_build_asgi_app__(self) -> FastAPI:  # noqa: PLW3201 - Serve's name
+    def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._services, self._settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -25,7 +26,7 @@ _START_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 60.0
 _POLL_S = 1.0
 _LOG_TAIL_LINES = 25
-_DASHBOARD = "http://127.0.0.1:8265"
+_DASHBOARD = re.compile(r"http://127\.0\.0\.1:\d+(?=\s|\x1b)")
 # Nothing phones home; and Serve's settings for throughput, measured in tests/bench.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -44,7 +45,9 @@ class StartError(Exception):
 def main(config: str) -> int:
     """Start, wait, announce, and stop on Ctrl-C; the exit status of the command."""
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both stop it, also where the shell that started it had switched Ctrl-C off.
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stopping, signal.default_int_handler)
     service: subprocess.Popen[bytes] | None = None
     try:
         step("checking the configuration")
@@ -61,7 +64,7 @@ def main(config: str) -> int:
         service = _serve_run(config, log, token_file)
         _wait_until_ready(service, url, token_file, log)
         step(f"ready after {time.monotonic() - began:.0f} s")
-        say(_WELCOME.format(url=url, dashboard=_DASHBOARD, token_file=token_file))
+        say(_WELCOME.format(url=url, dashboard=_dashboard(log), token_file=token_file))
         status = service.wait()
         raise StartError(f"Ray Serve ended with status {status}; see {log}")
     except KeyboardInterrupt:
@@ -84,7 +87,8 @@ Add a document, then ask about it:
   curl -s {url}/upload -F file=@YOUR.pdf
 Watch an answer arrive (-N), through OpenAI's interface:
   curl -sN {url}/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "genserve", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    -d '{{"model": "genserve", "stream": true,
+         "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 API reference: {url}/docs   State of each deployment: {url}/readyz
 Ray dashboard: {dashboard} (its token is in {token_file})
 There are no API keys yet: only this machine can reach the service.
@@ -119,10 +123,8 @@ def _service_url(document: dict[str, Any]) -> str:
 
 def _refuse_taken(url: str) -> None:
     with contextlib.suppress(urllib.error.URLError, TimeoutError):
-        try:
+        with contextlib.suppress(urllib.error.HTTPError):
             _get(f"{url}/healthz", timeout_s=2)
-        except urllib.error.HTTPError:
-            pass
         raise StartError(f"something already answers at {url}: stop it, or set another port")
 
 
@@ -159,7 +161,7 @@ def _wait_until_ready(
     while time.monotonic() - began < _START_TIMEOUT_S:
         if service.poll() is not None:
             raise StartError(f"Ray Serve ended while starting:\n{_tail(log)}")
-        states = _deployment_states(token)
+        states = _deployment_states(_dashboard(log), token)
         for name, (status, message) in states.items():
             if shown.get(name) != status:
                 shown[name] = status
@@ -173,10 +175,16 @@ def _wait_until_ready(
     raise StartError(f"not ready after {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
 
 
-def _deployment_states(token: str) -> dict[str, tuple[str, str]]:
+def _dashboard(log: Path) -> str:
+    """Where Ray put its dashboard: another port than usual if that was taken."""
+    found = _DASHBOARD.search(log.read_text(encoding="utf-8", errors="replace"))
+    return found.group(0) if found else "http://127.0.0.1:8265"
+
+
+def _deployment_states(dashboard: str, token: str) -> dict[str, tuple[str, str]]:
     """What Serve says of each deployment; nothing while it is not up yet."""
     try:
-        details = json.loads(_get(f"{_DASHBOARD}/api/serve/applications/", token=token))
+        details = json.loads(_get(f"{dashboard}/api/serve/applications/", token=token))
     except (OSError, ValueError):
         return {}
     return {

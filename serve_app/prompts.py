@@ -44,7 +44,7 @@ class Prompt:
     shortened: bool
 
 
-async def build(
+async def build(  # noqa: PLR0913 - all of them bound the prompt
     messages: Sequence[Mapping[str, Any]],
     candidates: Sequence[Source],
     *,
@@ -109,9 +109,7 @@ def share(wants: Sequence[int], budget: int) -> list[int]:
     return granted
 
 
-async def _fitted(
-    sources: list[Source], shares: Sequence[int], llm: TextGenerator
-) -> list[Source]:
+async def _fitted(sources: list[Source], shares: Sequence[int], llm: TextGenerator) -> list[Source]:
     """Cut texts to their shares, counting again, since density differs within a text."""
     shares = list(shares)
     for _ in range(_CUT_ROUNDS):

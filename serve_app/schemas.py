@@ -121,6 +121,7 @@ class Source(BaseModel):
     title: str
     uri: str
     page: int | None = None
+    page_end: int | None = None
     score: float | None = None
     text: str
 

@@ -1,4 +1,4 @@
-"""What an operator can set: `AppSettings` is the YAML `args:`, `Secrets` the environment."""
+"""What an operator can set in the YAML's `args:`; secrets are in `deployments.settings`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deployments.settings import (
     EmbedderSettings,
@@ -55,6 +53,9 @@ class AnswerSettings(Settings):
     max_source_tokens: PositiveInt = 1500
     max_answer_tokens: PositiveInt = Field(
         default=512, description="When the request names no length of its own."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2)] = Field(
+        default=0.2, description="When the request names none; low, to stay with the sources."
     )
     prompt_margin_tokens: Annotated[int, Field(ge=0, le=4096)] = Field(
         default=64, description="Kept free for what the chat template adds."
@@ -127,22 +128,11 @@ class AppSettings(Settings):
     def _agree(self) -> Self:
         if found := contradictions(self):
             raise PydanticCustomError(
-                "contradiction",
+                "contradiction",  # noqa: EM101 - a type, not a message
                 "{text}",
                 {"text": "; ".join(f"{c.field}: {c.message}" for c in found), "found": found},
             )
         return self
-
-
-class Secrets(BaseSettings):
-    """Keys, from the environment only: `args` are shown on Ray's dashboard, these are not."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_ignore_empty=True, populate_by_name=True
-    )
-
-    llm_api_key: SecretStr | None = Field(default=None, validation_alias="GENSERVE_LLM_API_KEY")
-    qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
 
 
 def _from_here(path: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray import serve
 
 from deployments.embedder.encoder import Encoder
 from deployments.errors import TooLarge
+from deployments.logs import log_to_serve
 from deployments.model_source import resolve
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ class Embedder:
     """Texts to vectors."""
 
     def __init__(self, settings: EmbedderSettings, data_dir: str) -> None:
+        log_to_serve()
         self._settings = settings
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings)
-        self._encode.set_max_batch_size(self._encoder.max_batch_tokens)
-        self._encode.set_batch_wait_timeout_s(settings.batch_wait_s)
+        batching: Any = self._encode  # Serve's decorator adds setters unknown to its types
+        batching.set_max_batch_size(self._encoder.max_batch_tokens)
+        batching.set_batch_wait_timeout_s(settings.batch_wait_s)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         if len(texts) > self._settings.max_texts_per_call:

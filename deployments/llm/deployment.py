@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,9 @@ from ray import serve
 
 from deployments.llm.openai_engine import OpenAIEngine
 from deployments.llm.vllm_engine import VllmEngine
+from deployments.logs import log_to_serve
 from deployments.model_source import resolve
+from deployments.settings import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
 class LLM:
     """A TextGenerator. Its environment may hold GENSERVE_LLM_API_KEY, for `openai`."""
 
-    async def __init__(self, settings: LLMSettings, data_dir: str) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: LLMSettings, data_dir: str
+    ) -> None:
+        log_to_serve()
         self._engine: VllmEngine | OpenAIEngine
         if settings.engine == "openai":
-            self._engine = OpenAIEngine(settings, os.environ.get("GENSERVE_LLM_API_KEY"))
+            self._engine = OpenAIEngine(settings, Secrets().llm_api_key)
         else:
             model = resolve(settings.model, Path(data_dir))
-            self._engine = await VllmEngine.start(
-                model, settings.served_name, settings.engine_args
-            )
+            self._engine = await VllmEngine.start(model, settings.served_name, settings.engine_args)
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._engine.chat(body)

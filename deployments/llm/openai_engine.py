@@ -11,6 +11,8 @@ from deployments.types import ModelCard
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from pydantic import SecretStr
+
     from deployments.settings import LLMSettings
 
 _BYTES_PER_TOKEN = 3  # A low guess, so that an estimated budget errs on the safe side.
@@ -24,16 +26,15 @@ class OpenAIEngine:
     second generation, paid for and different.
     """
 
-    def __init__(self, settings: LLMSettings, api_key: str | None) -> None:
-        import httpx
-        from openai import AsyncOpenAI
+    def __init__(self, settings: LLMSettings, api_key: SecretStr | None) -> None:
+        from openai import AsyncOpenAI, Timeout
 
         self._settings = settings
         self._client = AsyncOpenAI(
             base_url=settings.base_url,
-            api_key=api_key or "none",
+            api_key=api_key.get_secret_value() if api_key else "none",
             max_retries=0,
-            timeout=httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s),
+            timeout=Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s),
         )
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,13 +45,14 @@ class OpenAIEngine:
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Yield the endpoint's events; closing the generator closes the connection to it."""
-        events, first = await self._with_retries({**body, "stream": True})
-        async with contextlib.aclosing(events):
-            event = first
+        answer, event = await self._with_retries({**body, "stream": True})
+        try:
             with _translated():
                 while event is not None:
                     yield f"data: {event.to_json(indent=None)}\n\n"
-                    event = await anext(events, None)
+                    event = await anext(answer, None)
+        finally:
+            await answer.close()
         yield "data: [DONE]\n\n"
 
     async def _with_retries(self, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
@@ -80,9 +82,8 @@ class OpenAIEngine:
         )
         if not body["stream"]:
             return answer
-        events = aiter(answer)
         try:
-            return events, await anext(events, None)
+            return answer, await anext(answer, None)
         except BaseException:
             await answer.close()
             raise
@@ -93,7 +94,9 @@ class OpenAIEngine:
 
     async def card(self) -> ModelCard:
         """Name the model as clients call it, with the window from the settings."""
-        return ModelCard(id=self._settings.served_name, context_tokens=self._settings.context_tokens)
+        return ModelCard(
+            id=self._settings.served_name, context_tokens=self._settings.context_tokens
+        )
 
     async def check_health(self) -> None:
         """Always well: another process's trouble is not cured by restarting this one."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
+from deployments.logs import log_to_serve
 from deployments.model_source import resolve
 from deployments.parser.sandbox import SandboxedParser
 
@@ -20,6 +21,7 @@ class Parser:
     """Waits on child processes; computes nothing itself."""
 
     def __init__(self, settings: ParserSettings, data_dir: str) -> None:
+        log_to_serve()
         model = resolve(settings.tokenizer, Path(data_dir))
         self._parser = SandboxedParser(settings, tokenizer_path(model))
 

@@ -141,7 +141,8 @@ def _environment() -> dict[str, str]:
 async def _feed(child: Process, data: bytes) -> None:
     """Hand over the file in pieces; a child may well answer without having read it all."""
     stdin = cast("StreamWriter", child.stdin)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    # uvloop, on which Ray Serve runs, says RuntimeError where asyncio says BrokenPipeError.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
         for start in range(0, len(data), _PIECE_BYTES):
             stdin.write(data[start : start + _PIECE_BYTES])
             await stdin.drain()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.logs import log_to_serve
 from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
+from deployments.settings import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,9 @@ class Retriever:
     """Its environment may hold QDRANT_API_KEY, for a server."""
 
     def __init__(
-        self, settings: RetrieverSettings, chunker_version: int, embedder: DeploymentHandle
+        self, settings: RetrieverSettings, chunker_version: int, embedder: DeploymentHandle[Any]
     ) -> None:
+        log_to_serve()
         self._retriever = DocumentRetriever(
             _store(settings, chunker_version),
             RemoteEmbedder(embedder, "embedder"),
@@ -72,10 +74,11 @@ def _store(settings: RetrieverSettings, chunker_version: int) -> VectorStore:
         )
     from deployments.retriever.server import ServerStore
 
+    key = Secrets().qdrant_api_key
     return ServerStore(
         settings.url or "",
         chunker_version=chunker_version,
         max_collections=settings.max_collections,
         timeout_s=settings.timeout_s,
-        api_key=os.environ.get("QDRANT_API_KEY"),
+        api_key=key.get_secret_value() if key else None,
     )

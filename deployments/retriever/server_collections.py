@@ -23,8 +23,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PREFIX = "genserve_"
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 _CONFLICT = 409
+# The client hands on what it cannot read of an answer as one kind of ValueError or another.
+_FAILURES = (ApiException, QdrantException, ValueError)
 
 
 def qdrant_name(collection: str) -> str:
@@ -47,7 +49,11 @@ class ServerCollections:
         self._max_collections = max_collections
         self._indexed = indexed
         self._retrying = stamina.AsyncRetryingCaller(
-            attempts=_ATTEMPTS, timeout=retry_timeout_s, wait_initial=0.1, wait_max=1.0
+            attempts=_ATTEMPTS,
+            timeout=retry_timeout_s,
+            wait_initial=0.05,
+            wait_jitter=0.05,
+            wait_max=1.0,
         ).on(connection_lost)
         self._dimensions: dict[str, int] = {}
         self._prepared: set[str] = set()
@@ -59,7 +65,7 @@ class ServerCollections:
         """Call the server, again where the connection is lost; raises ServiceErrors."""
         try:
             return await self._retrying(method, *args, **kwargs)
-        except (ApiException, QdrantException) as error:
+        except _FAILURES as error:
             ours = service_error(error, collection)
             if isinstance(ours, NotFound):  # somebody removed it behind our back
                 self._dimensions.pop(collection, None)
@@ -108,7 +114,7 @@ class ServerCollections:
                 vectors_config={points.DENSE: vectors},
                 sparse_vectors_config={points.SPARSE: sparse},
             )
-        except (ApiException, QdrantException) as error:
+        except _FAILURES as error:
             # Another replica, or an attempt of ours whose answer was lost, may have been first.
             if not (isinstance(error, UnexpectedResponse) and error.status_code == _CONFLICT):
                 raise service_error(error, collection) from error

@@ -160,8 +160,9 @@ class Shard:
 
     def record(self, document_id: str) -> dict[str, Any] | None:
         """Find the payload of a published record."""
-        ids = [points.record_id(document_id)]
-        found = self._edge.retrieve(ids, with_payload=True, with_vector=False)
+        found = self._edge.retrieve(
+            [points.record_id(document_id)], with_payload=True, with_vector=False
+        )
         payload = found[0].payload if found else None
         return payload if payload and payload[points.STATE] == points.PUBLISHED else None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.logs import log_to_serve
 from deployments.remote import RemoteParser
 from deployments.scraper.reader import WebReader
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 class Scraper:
     """Waits on the network; extraction runs in processes of its own."""
 
-    async def __init__(self, settings: ScraperSettings, parser: DeploymentHandle) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: ScraperSettings, parser: DeploymentHandle[Any]
+    ) -> None:
+        log_to_serve()
         self._reader = WebReader(settings, RemoteParser(parser, "document parser"))
         await self._reader.start()
 
@@ -30,7 +34,7 @@ class Scraper:
         return await self._reader.fetch(urls)
 
     async def check_health(self) -> None:
-        """Well while it answers: the network is not its health."""
+        await self._reader.check_health()
 
     async def __del__(self) -> None:
         await self._reader.close()

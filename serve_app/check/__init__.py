@@ -11,7 +11,10 @@ __all__ = ["Problem", "problems"]
 
 def problems(text: str, name: str) -> list[Problem]:
     """List everything wrong with a configuration, in the order of its lines."""
-    file, found = read(text, name)
-    if file is not None:
-        found += [*serve_problems(file), *rule_problems(file)]
+    try:
+        file, found = read(text, name)
+        if file is not None:
+            found += [*serve_problems(file), *rule_problems(file)]
+    except RecursionError:  # an alias inside of what it stands for
+        return [Problem(name, 1, "", "nested without end")]
     return sorted(set(found))

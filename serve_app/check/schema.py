@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from serve_app.check.config_file import ConfigFile, Place, Problem
 
@@ -40,14 +39,13 @@ def hint(word: str, right: Iterable[str], places: dict[str, list[str]] | None = 
     return f"; known here: {', '.join(choices)}" if 0 < len(choices) <= 12 else ""  # noqa: PLR2004
 
 
-def without(value: Any, paths: Iterable[Place]) -> Any:  # noqa: ANN401 - any YAML value
-    """Copy `value`, leaving out what is at `paths`."""
-    value = copy.deepcopy(value)
-    for path in paths:
-        parent = value
-        for part in path[:-1]:
-            parent = parent[part]
-        del parent[path[-1]]
+def without(value: Any, paths: Container[Place], at: Place = ()) -> Any:  # noqa: ANN401 - YAML's
+    """Copy `value`, leaving out what is at `paths`; what aliases share is copied for each."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if (*at, k) not in paths}
+        return {k: without(v, paths, (*at, k)) for k, v in kept.items()}
+    if isinstance(value, list):
+        return [without(v, paths, (*at, i)) for i, v in enumerate(value)]
     return value
 
 
@@ -61,7 +59,7 @@ def complaints(error: ValidationError, file: ConfigFile, at: Place = ()) -> list
                 messages.setdefault((*path, *field.split(".")), []).append(message)
             continue
         missing = path[-1:] if one["type"] == "missing" else ()
-        path = (*file.known(path[:-1] if missing else path), *missing)
+        path = (*max(file.known(path[:-1] if missing else path), at, key=len), *missing)
         # Serve wraps some errors whole, over several lines.
         message = " ".join(one["msg"].removeprefix("Value error, ").split())
         if isinstance(one["input"], str | int | float) and one["type"] != "value_error":

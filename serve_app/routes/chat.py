@@ -50,7 +50,9 @@ async def create_chat_completion(
     if request.model == settings.llm.served_name:
         return await _bare(request, answering)
     if request.model != ANSWERING_MODEL:
-        raise NotFound(unknown_model(settings.llm.served_name), param="model", code="model_not_found")
+        raise NotFound(
+            unknown_model(settings.llm.served_name), param="model", code="model_not_found"
+        )
     question = _question(request, settings)
     if request.stream:
         return await opened(_answer_events(answering, question), _error_event)

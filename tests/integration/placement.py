@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import yaml
@@ -55,14 +56,15 @@ class Demand:
     def as_group(self) -> PlacementGroup:
         """Reserve what one replica takes, without starting a process."""
         if self.bundles is not None:
-            return placement_group(self.bundles, strategy=self.strategy)
+            return cast("PlacementGroup", placement_group(self.bundles, strategy=self.strategy))
         bundle = {"CPU": self.options["num_cpus"], "GPU": self.options.get("num_gpus", 0)}
         labels = self.options.get("label_selector")
-        return placement_group(
+        group = placement_group(
             [{k: v for k, v in bundle.items() if v}],
             strategy=self.strategy,
             bundle_label_selector=[labels] if labels else None,
         )
+        return cast("PlacementGroup", group)
 
 
 def documented_nodes(text: str) -> list[Node]:
@@ -103,13 +105,14 @@ def demands(text: str) -> list[Demand]:
     return found
 
 
-@ray.remote
-class Replica:
+class _Part:
     """Stands for a replica, or for one of vLLM's workers."""
 
     def node(self) -> str:
-        """Where it runs."""
         return str(ray.get_runtime_context().get_node_id())
+
+
+Part: Any = ray.remote(_Part)
 
 
 def place_actors(wanted: list[Demand], names: dict[str, str]) -> dict[str, list[list[str]]]:
@@ -118,7 +121,7 @@ def place_actors(wanted: list[Demand], names: dict[str, str]) -> dict[str, list[
     for demand in wanted:
         for _ in range(demand.minimum):
             if demand.bundles is None:
-                parts = [Replica.options(scheduling_strategy="SPREAD", **demand.options).remote()]
+                parts = [Part.options(scheduling_strategy="SPREAD", **demand.options).remote()]
             else:
                 parts = _in_bundles(demand)
             replicas.setdefault(demand.name, []).append(parts)
@@ -143,9 +146,9 @@ def _in_bundles(demand: Demand) -> list[Any]:
         return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
 
     return [
-        Replica.options(scheduling_strategy=options(0), **demand.options).remote(),
+        Part.options(scheduling_strategy=options(0), **demand.options).remote(),
         *(
-            Replica.options(num_cpus=0, num_gpus=1, scheduling_strategy=options(i)).remote()
+            Part.options(num_cpus=0, num_gpus=1, scheduling_strategy=options(i)).remote()
             for i, bundle in enumerate(demand.bundles or ())
             if bundle.get("GPU")
         ),
@@ -165,30 +168,28 @@ def place_groups(wanted: list[Demand], names: dict[str, str]) -> dict[str, list[
     return placed
 
 
-def scheduling_state(group: PlacementGroup) -> str:
-    """Give a group time to be placed, and say what became of it."""
-    group.wait(PENDING_S)
-    table = placement_group_table(group)
-    if table["state"] == "CREATED":
-        return "CREATED"
-    return str(table["stats"]["scheduling_state"])
+def scheduling_states(groups: dict[str, PlacementGroup]) -> dict[str, str]:
+    """Give groups time to be placed, and say what became of each."""
+    time.sleep(PENDING_S)
+    tables = {name: placement_group_table(group) for name, group in groups.items()}
+    return {
+        name: "CREATED" if t["state"] == "CREATED" else str(t["stats"]["scheduling_state"])
+        for name, t in tables.items()
+    }
 
 
 def summary(text: str) -> dict[str, Any]:
     """Place the replicas on the cluster that is connected; also some that cannot be placed."""
-    names = {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}
+    names = {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}  # type: ignore[no-untyped-call]
     wanted = demands(text)
     result: dict[str, Any] = {"nodes": sorted(names.values())}
     result["minimum"] = place_actors(wanted, names)
     for group_id in placement_group_table():
         ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group_id)))
     result["maximum"] = place_groups(wanted, names)
-    result["one more"] = {
-        d.name: scheduling_state(d.as_group())
-        for d in wanted
-        if d.options.get("num_gpus") or d.bundles
-    }
-    result["too big"] = scheduling_state(placement_group([{"GPU": 16}], strategy="STRICT_PACK"))
+    beyond = {d.name: d.as_group() for d in wanted if d.bundles or d.options.get("num_gpus")}
+    too_big = placement_group([{"GPU": 16}], strategy="STRICT_PACK")
+    result["one too many"] = scheduling_states({**beyond, "too big": too_big})
     return result
 
 
@@ -221,11 +222,11 @@ def main() -> None:
                     object_store_memory=80 * 1024**2,
                     **first,
                 )
-            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
             result = summary(text)
         finally:
             ray.shutdown()
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
     result["seconds"] = round(time.monotonic() - began, 1)
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -1,4 +1,4 @@
-"""The edge of the HTTP layer's unit tests: capabilities that do as they are told, in a few lines."""
+"""The edge of the HTTP layer's unit tests: capabilities that do as they are told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from deployments.errors import NotFound
-from deployments.types import Chunk, Document, DocumentList, ModelCard, Page, ParsedDocument, Passage
+from deployments.types import (
+    Chunk,
+    Document,
+    DocumentList,
+    ModelCard,
+    Page,
+    ParsedDocument,
+    Passage,
+)
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 

@@ -438,6 +438,8 @@ def test_settings_at_odds_are_listed_together() -> None:
         ("? [1, 2]\n: 3\n", "not YAML"),
         ("a: 2026-99-99\n", "not YAML"),
         ("just words\n", "application"),
+        ("applications: &a [{args: *a}]\n", "nested without end"),
+        ("[" * 3000, "n"),
         ("applications: []\n", "must list one application"),
         ("applications: {name: genserve}\n", "must list one application"),
         ("applications: [1]\n", "must list one application"),
@@ -457,6 +459,19 @@ def test_shared_parts_of_a_file_are_read_as_serve_reads_them() -> None:
     text = edited(text, "ray_actor_options: {num_cpus: 0.2}", "ray_actor_options: *little")
 
     assert problems(text, "x.yaml") == []
+
+
+def test_a_mistake_in_a_shared_part_is_reported_wherever_it_counts() -> None:
+    text = edited(CPU, "{num_cpus: 0.1}  # mostly", "&little {num_cpu: 0.1}  # mostly")
+    text = edited(text, "ray_actor_options: {num_cpus: 0.2}", "ray_actor_options: *little")
+
+    found = problems(text, "x.yaml")
+
+    assert [p.path.removeprefix(f"{DEPLOYMENTS}.") for p in found] == [
+        "Ingress.ray_actor_options.num_cpu",
+        "Parser.ray_actor_options.num_cpu",
+    ]
+    assert len({p.line for p in found}) == 1
 
 
 def test_the_command_says_which_files_are_good_and_fails_for_the_others(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from serve_app.settings import AppSettings, Secrets
+from deployments.settings import Secrets
+from serve_app.settings import AppSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

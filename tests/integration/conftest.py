@@ -1,0 +1,129 @@
+"""One running service a session, started as a user starts it, with small real models."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.integration.web import Web, serve_web
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 600
+STOP_TIMEOUT_S = 120
+PAGE_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where the service answers, what it is called, and the process that runs it."""
+
+    url: str
+    model: str
+    launcher: psutil.Process
+    settings: dict[str, Any]
+
+    def processes(self) -> list[psutil.Process]:
+        return [self.launcher, *self.launcher.children(recursive=True)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:
+    """The shipped CPU configuration on a free port, with its data in a folder of its own."""
+    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
+    args = document["applications"][0]["args"]
+    models = ROOT / args["data_dir"] / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    data = folder / "data"
+    data.mkdir()
+    (data / "models").symlink_to(models)  # converted once for all
+    document["http_options"]["port"] = free_port()
+    args["data_dir"] = str(data)
+    args["scraper"] |= {
+        "page_timeout_s": PAGE_TIMEOUT_S,
+        "allowed_networks": ["127.0.0.0/8"],
+        "allowed_ports": [80, 443, web_port],
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path, document
+
+
+@pytest.fixture(scope="session")
+def web() -> Iterator[Web]:
+    """Pages for the scraper to read, on loopback."""
+    with serve_web() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    path, document = configuration(tmp_path_factory.mktemp("service"), web.port)
+    output = path.with_suffix(".log")
+    with output.open("wb") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "serve_app.launch", str(path)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    url = f"http://127.0.0.1:{document['http_options']['port']}"
+    try:
+        wait_until_ready(url, launcher, output)
+        args = document["applications"][0]["args"]
+        process = psutil.Process(launcher.pid)
+        yield Service(url, args["llm"]["served_name"], process, args)
+        family = process.children(recursive=True)
+        launcher.send_signal(signal.SIGINT)
+        assert launcher.wait(STOP_TIMEOUT_S) == 0
+        # What is promised of Ctrl-C: everything it started is gone.
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert [p.name() for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    finally:
+        if launcher.poll() is None:
+            family = psutil.Process(launcher.pid).children(recursive=True)
+            launcher.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launcher.wait(STOP_TIMEOUT_S)
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def wait_until_ready(url: str, launcher: subprocess.Popen[bytes], output: Path) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < START_TIMEOUT_S:
+        if launcher.poll() is not None:
+            pytest.fail(f"the service did not start:\n{output.read_text()}")
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/readyz", timeout=10).status_code == httpx.codes.OK:
+                return
+        time.sleep(1)
+    pytest.fail(f"the service was not ready in time:\n{output.read_text()}")
+
+
+@pytest.fixture
+def http(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        yield client

@@ -1,0 +1,175 @@
+"""The main job: the bare model, web pages, streams, and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from tests.integration.conftest import PAGE_TIMEOUT_S, Service
+from tests.integration.web import Web
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+GIB = 2**30
+
+
+@pytest.fixture
+def client(service: Service) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0)
+
+
+def test_the_bare_model_knows_paris(client: openai.OpenAI, service: Service) -> None:
+    answer = client.chat.completions.create(
+        model=service.model, messages=QUESTION, temperature=0, max_tokens=40
+    )
+    assert "Paris" in (answer.choices[0].message.content or "")
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 3
+
+
+def test_the_bare_model_streams(client: openai.OpenAI, service: Service) -> None:
+    chunks = list(
+        client.chat.completions.create(
+            model=service.model, messages=QUESTION, temperature=0, max_tokens=40, stream=True
+        )
+    )
+    assert len(chunks) > 2
+    assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_genserve_answers_the_same_client(client: openai.OpenAI, *, stream: bool) -> None:
+    answer = client.chat.completions.create(
+        model="genserve", messages=QUESTION, temperature=0, max_tokens=40, stream=stream
+    )
+    if isinstance(answer, openai.Stream):
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+    else:
+        text = answer.choices[0].message.content or ""
+    assert "Paris" in text
+
+
+def test_models_are_listed_and_an_unknown_one_is_refused(
+    client: openai.OpenAI, service: Service
+) -> None:
+    assert [model.id for model in client.models.list()] == ["genserve", service.model]
+    with pytest.raises(openai.NotFoundError, match="unknown model"):
+        client.chat.completions.create(model="gpt-9", messages=QUESTION)
+
+
+def test_pages_are_read_at_once_and_failures_are_told(http: httpx.Client, web: Web) -> None:
+    urls = [web.url(path) for path in ("/good", "/hangs", "/missing")]
+    prompt = f"When was the lighthouse lit? Read {' and '.join(urls)}"
+    began = time.monotonic()
+    answer = http.post("/generate/text", json={"prompt": prompt, "max_tokens": 30}).json()
+    took = time.monotonic() - began
+    assert [source["uri"] for source in answer["sources"]] == [urls[0]]
+    assert "1847" in answer["sources"][0]["text"]
+    assert answer["sources"][0]["title"] == "The lighthouse of Arvik"
+    assert {(w["code"], w["url"]) for w in answer["warnings"]} == {
+        ("page_timeout", urls[1]),
+        ("page_http_error", urls[2]),
+    }
+    # The slowest page allowed, not the sum; what the model then takes is its own.
+    assert answer["timings"]["context_s"] < PAGE_TIMEOUT_S + 1
+    assert took - answer["timings"]["total_s"] < 2
+
+
+def test_an_address_that_was_not_opened_is_never_dialled(http: httpx.Client) -> None:
+    prompt = "Read http://169.254.169.254/latest/meta-data and http://[::1]:80/"
+    answer = http.post("/generate/text", json={"prompt": prompt, "max_tokens": 5}).json()
+    assert {warning["code"] for warning in answer["warnings"]} == {"page_blocked"}
+    assert answer["sources"] == []
+
+
+def test_a_stream_gives_sources_before_the_first_token(http: httpx.Client, web: Web) -> None:
+    body = {"prompt": f"Who was the last keeper? {web.url('/good')}", "stream": True}
+    seen: list[tuple[str, dict[str, object]]] = []
+    with http.stream("POST", "/generate/text", json=body | {"max_tokens": 40}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        name = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                seen.append((name, json.loads(line.removeprefix("data: "))))
+    names = [name for name, _ in seen]
+    assert names[0] == "sources"
+    assert names[1] == "token"
+    assert names[-1] == "done"
+    assert len(names) > 4  # tokens came one after another, not as one
+    done = seen[-1][1]
+    assert done["usage"]["completion_tokens"] > 1  # type: ignore[index]
+    assert "first_token_s" in done["timings"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("model", ["bare", "genserve"])
+def test_a_client_that_leaves_stops_the_generation(
+    http: httpx.Client, service: Service, model: str, *, stream: bool
+) -> None:
+    body = {
+        "model": service.model if model == "bare" else model,
+        "messages": [{"role": "user", "content": "Tell a very long story."}],
+        "max_tokens": 2000,
+        "ignore_eos": True,
+        "stream": stream,
+    }
+    wait_for_running(http, 0)
+    with httpx.Client(base_url=service.url) as leaving:
+        if stream:
+            with leaving.stream("POST", "/v1/chat/completions", json=body) as answer:
+                next(answer.iter_lines())
+                wait_for_running(http, 1)
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                leaving.post("/v1/chat/completions", json=body, timeout=2)
+    wait_for_running(http, 0)
+
+
+def wait_for_running(http: httpx.Client, count: int) -> None:
+    """Of the bound, a second is the service's; the rest is for a busy machine."""
+    began = time.monotonic()
+    while running(http) != count:
+        assert time.monotonic() - began < 5, f"never {count} at work"
+        time.sleep(0.05)
+
+
+def running(http: httpx.Client) -> int:
+    state = http.get("/readyz").json()["deployments"]["llm"]
+    count: int = state["running_requests"] + state["waiting_requests"]
+    return count
+
+
+def test_more_than_fits_is_refused_early_and_the_rest_is_served(service: Service) -> None:
+    # 64 taken and 64 waiting is what configs/cpu.yaml lets one ingress have at the LLM.
+    async def ask(client: httpx.AsyncClient) -> httpx.Response:
+        body = {"model": service.model, "messages": QUESTION, "max_tokens": 24, "ignore_eos": True}
+        return await client.post("/v1/chat/completions", json=body)
+
+    async def crowd() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=service.url, timeout=120, limits=limits) as client:
+            return await asyncio.gather(*(ask(client) for _ in range(200)))
+
+    answers = asyncio.run(crowd())
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 429}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert all("error" in answer.json() for answer in refused)
+    assert len(answers) - len(refused) >= 64
+
+
+def test_memory_at_rest(service: Service) -> None:
+    total = 0
+    for process in service.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    assert total < 9 * GIB

@@ -1,0 +1,148 @@
+"""Documents over HTTP: found by questions, listed, deleted; bad files refused."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from pypdf import PdfWriter
+
+from tests.integration import articles
+
+COLLECTION = "articles"
+QUESTIONS = 120
+
+
+@pytest.fixture(scope="module")
+def questions(
+    service: object, request: pytest.FixtureRequest
+) -> Iterator[list[articles.QuestionAsked]]:
+    """All articles uploaded through HTTP, a few at a time."""
+    texts, questions = articles.load()
+    url: str = request.getfixturevalue("service").url
+    with httpx.Client(base_url=url, timeout=300) as http:
+
+        def upload(article: articles.Article) -> httpx.Response:
+            files = {"file": (article.filename, article.pdf())}
+            return http.post("/upload", files=files, data={"collection": COLLECTION})
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(upload, texts))
+        assert {answer.status_code for answer in answers} == {201}, answers[0].text
+        yield articles.sample(questions, QUESTIONS)
+
+
+def test_the_top_sources_hold_the_answer_and_name_document_and_page(
+    http: httpx.Client, questions: list[articles.QuestionAsked]
+) -> None:
+    titles = {
+        document["id"]: document["filename"]
+        for document in http.get(
+            "/v1/documents", params={"collection": COLLECTION, "limit": 100}
+        ).json()["data"]
+    }
+
+    def hit(question: articles.QuestionAsked) -> bool:
+        body = {"prompt": question.text, "collection": COLLECTION, "max_tokens": 1, "top_k": 3}
+        answer = http.post("/generate/text", json=body)
+        assert answer.status_code == 200, answer.text
+        sources = answer.json()["sources"]
+        assert len(sources) == 3
+        return any(
+            any(" ".join(a.split()) in " ".join(source["text"].split()) for a in question.answers)
+            and titles[source["uri"].rsplit("/", 1)[1]] == question.filename
+            and source["page"] <= question.page <= source["page_end"]
+            for source in sources
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        hits = list(pool.map(hit, questions))
+    share = sum(hits) / len(hits)
+    print(f"\nhit@3 with document and page: {share:.3f}")  # noqa: T201
+    assert share >= 0.93
+
+
+def test_a_document_is_found_listed_and_forgotten(http: httpx.Client) -> None:
+    text = "# Zephyr\n\nThe zephyr engine of Tornholm runs on fermented lichen since 1921."
+    files = {"file": ("zephyr.md", text.encode())}
+    first = http.post("/upload", files=files)
+    again = http.post("/upload", files={"file": ("other-name.md", text.encode())})
+    document_id = first.json()["document_id"]
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["document_id"] == document_id
+    ask = {"prompt": "What does the zephyr engine run on?", "max_tokens": 20}
+    found = http.post("/generate/text", json=ask).json()
+    assert "lichen" in found["sources"][0]["text"]
+    assert found["sources"][0]["uri"] == f"/v1/documents/{document_id}"
+    assert http.get(f"/v1/documents/{document_id}").json()["chunks"] == 1
+    assert http.delete(f"/v1/documents/{document_id}").status_code == 204
+    assert http.get(f"/v1/documents/{document_id}").status_code == 404
+    assert http.post("/generate/text", json=ask).json()["sources"] == []
+
+
+def encrypted() -> bytes:
+    writer = PdfWriter()
+    writer.add_blank_page(100, 100)
+    writer.encrypt("secret")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def zipped() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", "text")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status", "word"),
+    [
+        ("a.pdf", b"these are words, not a PDF", 415, "not a PDF"),
+        ("a.pdf", encrypted(), 422, "password"),
+        ("a.pdf", b"", 422, "empty"),
+        ("a.txt", b"  \n ", 422, "text"),
+        ("a.zip", zipped(), 415, "PDF"),
+        ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "bound"),
+    ],
+    ids=["not-a-pdf", "encrypted", "zero-bytes", "empty", "zip", "over-the-cap"],
+)
+def test_a_bad_file_is_refused_with_its_reason(
+    http: httpx.Client, name: str, data: bytes, status: int, word: str
+) -> None:
+    before = http.get("/v1/documents").json()
+    answer = http.post("/upload", files={"file": (name, data)})
+    assert answer.status_code == status, answer.text
+    assert word in answer.json()["error"]["message"]
+    assert http.get("/v1/documents").json() == before
+    assert http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status"),
+    [
+        ("/generate/text", {"prompt": "x", "temperature": "hot"}, 422),
+        ("/generate/text", {"prompt": "x" * 2**20}, 413),
+        ("/generate/text", {"prompt": "word " * 15_000}, 400),
+        ("/generate/text", {"prompt": "x", "collection": "nowhere"}, 404),
+        ("/v1/chat/completions", {"model": "gpt-9", "messages": []}, 422),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, 422),
+    ],
+)
+def test_a_bad_request_is_refused_in_the_one_form(
+    http: httpx.Client, route: str, body: dict[str, object], status: int
+) -> None:
+    answer = http.post(route, json=body)
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()["error"]) == {"message", "type", "code", "param"}
+
+
+def test_the_wrong_field_is_named(http: httpx.Client) -> None:
+    answer = http.post("/upload", files={"document": ("a.txt", b"x")})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"] == "file"

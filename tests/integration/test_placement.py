@@ -1,0 +1,89 @@
+"""`serve_config.yaml` fits the nodes it says it is made for, on a real Ray's scheduler."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 180
+
+
+@pytest.fixture(scope="module")
+def placed() -> dict[str, Any]:
+    """Run in a process of its own: this one may be connected to another Ray."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/integration/placement.py"), "serve_config.yaml"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 0
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def test_the_nodes_are_those_of_the_comment(placed: dict[str, Any]) -> None:
+    assert placed["nodes"] == ["head", "large-0", "large-1", "small"]
+
+
+@pytest.mark.parametrize("size", ["minimum", "maximum"])
+def test_every_replica_is_placed(placed: dict[str, Any], size: str) -> None:
+    counts = {name: len(replicas) for name, replicas in placed[size].items()}
+
+    assert (
+        counts
+        == {
+            "minimum": {
+                "Ingress": 2,
+                "LLM": 1,
+                "Embedder": 1,
+                "Scraper": 1,
+                "Parser": 1,
+                "Retriever": 2,
+            },
+            "maximum": {
+                "Ingress": 8,
+                "LLM": 4,
+                "Embedder": 4,
+                "Scraper": 4,
+                "Parser": 4,
+                "Retriever": 4,
+            },
+        }[size]
+    )
+
+
+@pytest.mark.parametrize("size", ["minimum", "maximum"])
+def test_the_workers_of_one_model_are_on_one_node(placed: dict[str, Any], size: str) -> None:
+    for nodes in placed[size]["LLM"]:
+        assert len(nodes) >= 4
+        assert len(set(nodes)) == 1
+        assert nodes[0].startswith("large")
+
+
+@pytest.mark.parametrize("size", ["minimum", "maximum"])
+def test_the_embedder_leaves_the_large_cards_alone(placed: dict[str, Any], size: str) -> None:
+    assert {node for nodes in placed[size]["Embedder"] for node in nodes} == {"small"}
+
+
+def test_what_does_not_fit_is_not_placed(placed: dict[str, Any]) -> None:
+    assert placed["one too many"] == {
+        "LLM": "NO_RESOURCES",  # for now: all GPUs are taken
+        "Embedder": "NO_RESOURCES",
+        "too big": "INFEASIBLE",  # for ever: no node has 16
+    }

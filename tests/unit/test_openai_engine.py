@@ -1,0 +1,192 @@
+"""The forwarding engine against a real HTTP server that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
+from deployments.llm.openai_engine import OpenAIEngine
+from deployments.settings import LLMSettings
+
+pytestmark = pytest.mark.anyio
+BODY = {
+    "model": "ours",
+    "messages": [{"role": "user", "content": "hi"}],
+    "top_k": 5,
+    "max_tokens": 9,
+}
+
+
+@dataclass
+class Endpoint:
+    """Gives the listed statuses in turn, then answers."""
+
+    statuses: list[int] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    break_after_first: bool = False
+    hang_after_first: bool = False
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(await request.json())
+        self.keys.append(request.headers.get("authorization"))
+        if self.statuses:
+            error = {"error": {"message": "as told", "param": "top_k"}}
+            headers = {"retry-after": "0"}
+            return web.json_response(error, status=self.statuses.pop(0), headers=headers)
+        if not self.bodies[-1].get("stream"):
+            return web.json_response(completion("hello"))
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(event("hel"))
+        if self.break_after_first:
+            request.transport.abort()  # type: ignore[union-attr]
+            return response
+        try:
+            while self.hang_after_first:
+                await response.write(event("."))
+                await asyncio.sleep(0.02)
+        except ConnectionResetError:
+            self.left.set()
+        await response.write(event("lo") + b"data: [DONE]\n\n")
+        return response
+
+    @contextlib.asynccontextmanager
+    async def engine(self, attempts: int = 4) -> AsyncIterator[OpenAIEngine]:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        settings = LLMSettings(
+            engine="openai",
+            model="theirs",
+            served_name="ours",
+            base_url=f"http://127.0.0.1:{port}/v1",
+            retry_attempts=attempts,
+        )
+        engine = OpenAIEngine(settings, SecretStr("a-key"))
+        try:
+            yield engine
+        finally:
+            await engine.close()
+            await runner.cleanup()
+
+
+def completion(text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+
+
+def event(text: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return f"data: {json.dumps(chunk | {'choices': [choice]})}\n\n".encode()
+
+
+async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
+    endpoint = Endpoint()
+    async with endpoint.engine() as engine:
+        answer = await engine.chat(BODY)
+    assert answer["choices"][0]["message"]["content"] == "hello"
+    assert endpoint.bodies[0]["model"] == "theirs"
+    assert endpoint.bodies[0]["top_k"] == 5
+    assert endpoint.keys == ["Bearer a-key"]
+
+
+async def test_events_stream_through() -> None:
+    async with Endpoint().engine() as engine:
+        events = [event async for event in engine.stream_chat(BODY)]
+    assert events.pop() == "data: [DONE]\n\n"
+    texts = [json.loads(e.removeprefix("data: "))["choices"][0]["delta"]["content"] for e in events]
+    assert texts == ["hel", "lo"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_backs_off_on_429_and_5xx_before_the_first_token(*, stream: bool) -> None:
+    endpoint = Endpoint([429, 503, 500])
+    async with endpoint.engine() as engine:
+        if stream:
+            assert len([event async for event in engine.stream_chat(BODY)]) == 3
+        else:
+            await engine.chat(BODY)
+    assert len(endpoint.bodies) == 4
+
+
+async def test_it_gives_up_after_the_last_attempt_with_the_kind_of_error() -> None:
+    for status, kind in ((429, Overloaded), (503, Unavailable)):
+        endpoint = Endpoint([status] * 9)
+        async with endpoint.engine(attempts=2) as engine:
+            with pytest.raises(kind):
+                await engine.chat(BODY)
+        assert len(endpoint.bodies) == 2
+
+
+async def test_a_refused_request_is_not_repeated_and_names_the_field() -> None:
+    endpoint = Endpoint([400])
+    async with endpoint.engine() as engine:
+        with pytest.raises(InvalidRequest, match="as told") as caught:
+            await engine.chat(BODY)
+    assert caught.value.param == "top_k"
+    assert len(endpoint.bodies) == 1
+
+
+async def test_a_wrong_key_is_the_services_trouble_not_the_callers() -> None:
+    async with Endpoint([401]).engine() as engine:
+        with pytest.raises(Unavailable, match="key"):
+            await engine.chat(BODY)
+
+
+async def test_after_the_first_token_nothing_is_repeated() -> None:
+    endpoint = Endpoint(break_after_first=True)
+    seen = []
+    async with endpoint.engine() as engine:
+        with pytest.raises(ServiceError):
+            async for piece in engine.stream_chat(BODY):
+                seen.append(piece)
+    assert len(seen) == 1
+    assert len(endpoint.bodies) == 1
+
+
+async def test_closing_the_stream_closes_the_connection() -> None:
+    endpoint = Endpoint(hang_after_first=True)
+    async with endpoint.engine() as engine:
+        events = engine.stream_chat(BODY)
+        await anext(events)
+        await events.aclose()
+        async with asyncio.timeout(5):
+            await endpoint.left.wait()
+
+
+async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
+    settings = LLMSettings(
+        engine="openai",
+        model="m",
+        served_name="ours",
+        base_url="http://127.0.0.1:9/v1",
+        retry_attempts=1,
+    )
+    engine = OpenAIEngine(settings, None)
+    with pytest.raises(Unavailable) as caught:
+        await engine.chat(BODY)
+    assert "127.0.0.1" not in caught.value.message
+    await engine.close()
+
+
+async def test_tokens_are_estimated_high_rather_than_low() -> None:
+    async with Endpoint().engine() as engine:
+        counts = await engine.count_tokens(["", "four char words here", "日本語"])
+    assert counts == [0, 7, 3]

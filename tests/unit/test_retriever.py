@@ -1,0 +1,148 @@
+"""The retriever on Qdrant's imitation in memory, with an embedder simple enough to foresee."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from deployments.errors import InvalidRequest, Unavailable
+from deployments.retriever.search import DocumentRetriever
+from deployments.retriever.server import ServerStore
+from deployments.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from deployments.types import TextKind
+
+pytestmark = pytest.mark.anyio
+
+BATCH_CHUNKS = 4
+SENTENCES = [
+    "The blue whale is the largest animal known to have lived.",
+    "Paris is the capital of France and lies on the Seine.",
+    "Basalt forms when lava cools quickly at the surface.",
+    "The violin has four strings tuned in perfect fifths.",
+    "Photosynthesis turns light, water and carbon dioxide into sugar.",
+    "The printing press spread books across Europe.",
+    "A neutron star is the collapsed core of a massive star.",
+    "Sourdough bread rises with wild yeast and bacteria.",
+    "The Amazon carries more water than any other river.",
+]
+
+
+class WordEmbedder:
+    """Sums a fixed random vector for each word; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, TextKind]] = []
+        self.broken = False
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+        if self.broken:
+            message = "no embedder"
+            raise Unavailable(message)
+        self.calls.append((len(texts), kind))
+        rows = [sum(map(word_vector, text.lower().split()), np.zeros(64)) for text in texts]
+        return np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32)
+
+    async def check_health(self) -> None:
+        """Always well."""
+
+
+def word_vector(word: str) -> NDArray[np.float64]:
+    return np.random.default_rng(zlib.crc32(word.strip(".,?").encode())).normal(size=64)
+
+
+@pytest.fixture
+def embedder() -> WordEmbedder:
+    return WordEmbedder()
+
+
+@pytest.fixture
+async def retriever(embedder: WordEmbedder) -> AsyncIterator[DocumentRetriever]:
+    store = ServerStore(":memory:", chunker_version=1, max_collections=8, timeout_s=10)
+    retriever = DocumentRetriever(store, embedder, add_batch_chunks=BATCH_CHUNKS)
+    yield retriever
+    await retriever.close()
+
+
+CHUNKS = [Chunk(n, text, 12, page_start=n + 1, page_end=n + 1) for n, text in enumerate(SENTENCES)]
+
+
+def make_document(collection: str = "default") -> Document:
+    return Document(
+        id="facts",
+        collection=collection,
+        filename="facts.pdf",
+        title="Facts",
+        media_type="application/pdf",
+        size_bytes=1234,
+        pages=len(CHUNKS),
+        chunks=len(CHUNKS),
+        created_at=1_760_000_000.5,
+    )
+
+
+async def test_a_question_finds_the_passage_that_answers_it(retriever: DocumentRetriever) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    assert await retriever.search("What is the capital of France?", "default", 3) == []
+    await retriever.publish(make_document())
+    found = await retriever.search("What is the capital of France?", "default", 3)
+    assert len(found) == 3
+    assert found[0].text == SENTENCES[1]
+    assert (found[0].filename, found[0].page_start) == ("facts.pdf", 2)
+    assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
+    again = await retriever.search("wild yeast in sourdough", "default", 1)
+    assert [passage.text for passage in again] == [SENTENCES[7]]
+
+
+async def test_texts_are_embedded_in_batches_and_by_their_kind(
+    retriever: DocumentRetriever, embedder: WordEmbedder
+) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    await retriever.search("whale", "default", 1)
+    assert embedder.calls == [(4, "passage"), (4, "passage"), (1, "passage"), (1, "query")]
+
+
+async def test_the_catalogue_follows_publishing_and_deleting(retriever: DocumentRetriever) -> None:
+    document = make_document("library")
+    await retriever.add(document, CHUNKS)
+    assert (await retriever.documents("library", 10, None)).documents == ()
+    await retriever.publish(document)
+    assert (await retriever.documents("library", 10, None)).documents == (document,)
+    assert await retriever.document("library", "facts") == document
+    assert await retriever.delete("library", "facts")
+    assert not await retriever.delete("library", "facts")
+    assert await retriever.search("whale", "library", 1) == []
+
+
+async def test_an_upload_that_failed_half_way_can_be_done_again(
+    retriever: DocumentRetriever, embedder: WordEmbedder
+) -> None:
+    await retriever.add(make_document(), CHUNKS[:5])
+    embedder.broken = True
+    with pytest.raises(Unavailable, match="no embedder"):
+        await retriever.add(make_document(), CHUNKS[5:])
+    embedder.broken = False
+    with pytest.raises(InvalidRequest, match="5 of its 9 chunks"):
+        await retriever.publish(make_document())
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    assert len(await retriever.search("whale", "default", 100)) == len(CHUNKS)
+
+
+async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
+    retriever: DocumentRetriever, embedder: WordEmbedder
+) -> None:
+    with pytest.raises(InvalidRequest, match="collection name"):
+        await retriever.search("whale", "../etc", 1)
+    with pytest.raises(InvalidRequest, match="collection name"):
+        await retriever.add(make_document("No Such"), CHUNKS)
+    assert embedder.calls == []
