@@ -34,6 +34,10 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Of its buffered log a crash would take up to a thousand lines along.
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    # Ray would run the model at a lower priority than whatever else the machine does.
+    "RAY_worker_niceness": "0",
     "RAY_AUTH_MODE": "token",
 }
 

@@ -8,8 +8,10 @@ import math
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from subprocess import PIPE, Popen
+from typing import IO, TYPE_CHECKING, cast
 
 from loguru import logger
 
@@ -17,8 +19,7 @@ from deployments.errors import Unprocessable
 from deployments.parser.wire import Task, unpack
 
 if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamWriter
-    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
 
     from deployments.settings import ParserSettings
     from deployments.types import ParsedDocument
@@ -30,6 +31,7 @@ _MAX_FILENAME_CHARS = 255
 _PIECE_BYTES = 256 * 1024
 _LAST_WORDS_BYTES = 300
 _ALARM_GRACE_S = 5
+_POLL_S = 0.005
 
 
 class SandboxedParser:
@@ -86,28 +88,23 @@ class SandboxedParser:
 
     async def _run(self, task: Task, data: bytes) -> tuple[bytes, str, int]:
         """Start a child and see it through: its answer, the end of its log, its status."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            _CHILD,
-            task.to_json(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,
-        )
+        child = await _start(task, data)
         try:
-            async with asyncio.timeout(self._settings.timeout_s), asyncio.TaskGroup() as group:
-                group.create_task(_feed(child, data))
-                reply = group.create_task(_answer(child, task.max_reply_bytes))
-                log = group.create_task(_last_words(child))
-                status = group.create_task(child.wait())
+            async with (
+                asyncio.timeout(self._settings.timeout_s),
+                _reading(child.stdout) as answers,
+                _reading(child.stderr) as log,
+                asyncio.TaskGroup() as group,
+            ):
+                reply = group.create_task(_answer(child, answers, task.max_reply_bytes))
+                words = group.create_task(_last_words(log))
+                status = group.create_task(_exit_status(child))
         except TimeoutError:
             raise self._too_slow() from None
         finally:
-            await _end(child)
-        return reply.result(), log.result(), status.result()
+            _kill(child)
+            await _exit_status(child)
+        return reply.result(), words.result(), status.result()
 
     def _cause(self, status: int) -> Unprocessable:
         """Say why a child died, as far as its status tells."""
@@ -138,20 +135,41 @@ def _environment() -> dict[str, str]:
     }
 
 
-async def _feed(child: Process, data: bytes) -> None:
-    """Hand over the file in pieces; a child may well answer without having read it all."""
-    stdin = cast("StreamWriter", child.stdin)
-    # uvloop, on which Ray Serve runs, says RuntimeError where asyncio says BrokenPipeError.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
-        for start in range(0, len(data), _PIECE_BYTES):
-            stdin.write(data[start : start + _PIECE_BYTES])
-            await stdin.drain()
-    stdin.close()
+async def _start(task: Task, data: bytes) -> Popen[bytes]:
+    """Start a child with the file as its standard input.
+
+    Not by asyncio: uvloop forks, and the fork handlers of gRPC, which Ray has brought into
+    this process, crash the child now and then. Python's own Popen uses vfork, which runs none.
+    """
+    with tempfile.TemporaryFile() as file:
+        await asyncio.to_thread(file.write, data)
+        file.seek(0)
+        return Popen(  # noqa: ASYNC220, S603 - our own module; it returns within milliseconds
+            [sys.executable, "-m", _CHILD, task.to_json()],
+            stdin=file,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=_environment(),
+            start_new_session=True,
+        )
 
 
-async def _answer(child: Process, max_bytes: int) -> bytes:
+@contextlib.asynccontextmanager
+async def _reading(pipe: IO[bytes] | None) -> AsyncIterator[asyncio.StreamReader]:
+    """Read a pipe on the event loop and close it in the end."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), cast("IO[bytes]", pipe)
+    )
+    try:
+        yield reader
+    finally:
+        transport.close()
+
+
+async def _answer(child: Popen[bytes], stdout: asyncio.StreamReader, max_bytes: int) -> bytes:
     """Collect the answer, killing a child that says more than it can have to say."""
-    stdout = cast("StreamReader", child.stdout)
     answer = bytearray()
     while piece := await stdout.read(_PIECE_BYTES):
         if len(answer) <= max_bytes:
@@ -161,9 +179,8 @@ async def _answer(child: Process, max_bytes: int) -> bytes:
     return bytes(answer)
 
 
-async def _last_words(child: Process) -> str:
+async def _last_words(stderr: asyncio.StreamReader) -> str:
     """Drain the log, keeping its last line only: earlier ones may quote the document."""
-    stderr = cast("StreamReader", child.stderr)
     tail = b""
     while piece := await stderr.read(_PIECE_BYTES):
         tail = (tail + piece)[-_LAST_WORDS_BYTES:]
@@ -171,15 +188,14 @@ async def _last_words(child: Process) -> str:
     return lines[-1] if lines else ""
 
 
-def _kill(child: Process) -> None:
+async def _exit_status(child: Popen[bytes]) -> int:
+    while (status := child.poll()) is None:  # noqa: ASYNC110 - Popen has no event to wait for
+        await asyncio.sleep(_POLL_S)
+    return status
+
+
+def _kill(child: Popen[bytes]) -> None:
     """End the child and all it may have started: it leads its own process group."""
-    if child.returncode is None:
+    if child.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-
-
-async def _end(child: Process) -> None:
-    """Leave neither a process nor an open pipe behind, however the parse ended."""
-    _kill(child)
-    cast("StreamWriter", child.stdin).close()
-    await child.communicate()

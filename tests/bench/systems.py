@@ -71,7 +71,9 @@ class Configuration:
         """Write the same file for another port and an empty data folder with these models."""
         data_dir = folder / "data"
         data_dir.mkdir(parents=True)
-        (data_dir / "models").symlink_to(self.data_dir / "models", target_is_directory=True)
+        models = self.data_dir / "models"
+        models.mkdir(parents=True, exist_ok=True)  # not there if nothing had to be converted
+        (data_dir / "models").symlink_to(models, target_is_directory=True)
         document = copy.deepcopy(dict(self.document))
         document.setdefault("http_options", {}).update(host="127.0.0.1", port=port)
         document["applications"][0]["args"]["data_dir"] = str(data_dir)
