@@ -1,11 +1,11 @@
 # GenServe: every command a person needs. Each sets up what it needs first.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= configs/cpu.yaml
 # Which requirement set: `cpu` brings models and vector store along, `gpu` brings CUDA builds.
-EXTRA ?= $(if $(findstring gpu,$(CONFIG)),gpu,cpu)
+EXTRA ?= $(if $(findstring gpu,$(notdir $(CONFIG))),gpu,cpu)
 
 UV_VERSION := 0.13.9
-VENV := .venv
+VENV := .venv$(if $(filter gpu,$(EXTRA)),-gpu)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(EXTRA)
 REQUIREMENTS := configs/requirements/$(EXTRA).txt
@@ -15,10 +15,12 @@ REQUIREMENTS := configs/requirements/$(EXTRA).txt
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-unit lint format bench check requirements clean
+.PHONY: help install serve test test-unit lint format bench bench-memory check requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
@@ -46,13 +48,16 @@ check: $(INSTALLED) ## Check CONFIG without starting anything
 bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 25 minutes)
 	@$(BIN)/python -m tests.bench.serving
 
+bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
+	@$(BIN)/python -m tests.bench.memory
+
 requirements: $(INSTALLED) ## Compile the pinned requirement files anew
 	@set -e; $(uv_environment); \
 	compile="$(BIN)/uv pip compile pyproject.toml --upgrade --quiet --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links"; \
 	$$compile --extra cpu --group dev --override configs/requirements/cpu-overrides.txt \
 	  -o configs/requirements/cpu.txt; \
-	$$compile --extra gpu -o configs/requirements/gpu.txt
+	UV_FIND_LINKS= $$compile --extra gpu -o configs/requirements/gpu.txt
 
 clean: ## Remove the environment (the data stays)
 	rm -rf $(VENV)
@@ -70,7 +75,9 @@ endef
 
 $(INSTALLED): $(REQUIREMENTS) pyproject.toml
 	@echo "==> creating the Python environment ($(EXTRA))"
-	@set -e; test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	@set -e; $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "error: GenServe needs Python 3.11; name it with make PYTHON=..."; exit 1; }; \
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	$(uv_environment); \
 	echo "==> installing the packages (some GB the first time)"; \

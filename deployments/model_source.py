@@ -9,19 +9,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import logging
 import shutil
 import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from deployments.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-logger = logging.getLogger(__name__)
 
 _PACKAGE = "package:"
 
@@ -68,7 +67,7 @@ def _converted(gguf: Path, models: Path) -> Path:
     with _locked(models / f"{target.name}.lock"):
         if target.is_dir():
             return target
-        logger.info("converting %s to safetensors (once)", gguf.name)
+        logger.info("converting {} to safetensors (once)", gguf.name)
         unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=models))
         try:
             _convert(gguf, unfinished)

@@ -6,10 +6,12 @@ fetch, count) are, a few times, when a replica went away under them; a generatio
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import stamina
+from grpc.aio import AioRpcError
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
@@ -160,23 +162,29 @@ class RemoteRetriever(_Remote):
 
 @contextlib.contextmanager
 def _translated(name: str) -> Iterator[None]:
+    """Whatever Ray raises, by whichever of its two transports.
+
+    Over gRPC a replica's exception arrives as it was; by Ray's own calls, inside a RayTaskError
+    that is an instance of both. A transport that broke is an AioRpcError or a RayError.
+    """
     try:
         yield
-    except RayTaskError as error:
-        # Ray raises a class made of both; the caller gets the one that crossed the wire.
-        if isinstance(error.cause, ServiceError):
-            raise error.cause from None
-        if isinstance(error.cause, BackPressureError):
-            raise _overloaded(name, error.cause) from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody cancelled us: the replica was, in the middle of this request.
+        msg = f"the {name} stopped; it is being replaced"
+        raise Unavailable(msg) from None
+    except Exception as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, ServiceError):
+            raise cause from None
+        if isinstance(cause, BackPressureError):
+            msg = f"the {name} has too many requests waiting; try again shortly"
+            raise Overloaded(msg, retry_after_s=cause.retry_after_s) from None
+        if isinstance(cause, RayServeException | RayError | AioRpcError):
+            msg = f"the {name} is not available"
+            raise Unavailable(msg) from error
         msg = f"the {name} failed on this request"
         raise ServiceError(msg) from error
-    except BackPressureError as error:
-        raise _overloaded(name, error) from None
-    except (RayServeException, RayError) as error:
-        msg = f"the {name} is not available"
-        raise Unavailable(msg) from error
-
-
-def _overloaded(name: str, error: BackPressureError) -> Overloaded:
-    msg = f"the {name} has too many requests waiting; try again shortly"
-    return Overloaded(msg, retry_after_s=error.retry_after_s)

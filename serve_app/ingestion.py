@@ -103,12 +103,18 @@ class Ingestion:
             yield
         except BaseException:
             # Also when the client left: the clean-up must outlive the cancelled request.
-            clean_up = asyncio.ensure_future(
-                self._services.retriever.delete(document.collection, document.id)
-            )
+            clean_up = asyncio.ensure_future(self._discard(document))
             with contextlib.suppress(Exception):
                 await asyncio.shield(clean_up)
             raise
+
+    async def _discard(self, document: Document) -> None:
+        """Remove what is hidden; the same file may have been published by another ingress."""
+        retriever = self._services.retriever
+        try:
+            await retriever.document(document.collection, document.id)
+        except NotFound:
+            await retriever.delete(document.collection, document.id)
 
 
 def _shown_name(filename: str | None) -> str:

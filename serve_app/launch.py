@@ -7,24 +7,28 @@ says how far it is until everything answers. Ctrl-C stops everything it started.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 60.0
 _POLL_S = 1.0
+_SILENCE_S = 10.0
 _LOG_TAIL_LINES = 25
 _DASHBOARD = re.compile(r"http://127\.0\.0\.1:\d+(?=\s|\x1b)")
 # Nothing phones home; and Serve's settings for throughput, measured in tests/bench.
@@ -34,6 +38,10 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # That also opens a second way in, beside the proxy, and waits 30 s for it at every stop.
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    # Uploads go from the ingress to the parser in one message; the default is 4 MiB.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 * 1024**2),
     # Follows from the line above in Ray's documentation, but not in its code.
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     # Ten rounds of control a second are a twentieth of a core, taken from the model.
@@ -46,6 +54,10 @@ _ENVIRONMENT = {
 }
 
 
+# A proxy of the environment has nothing to do with what runs here.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 class StartError(Exception):
     """The service cannot be started; the message says why."""
 
@@ -53,8 +65,8 @@ class StartError(Exception):
 def main(config: str) -> int:
     """Start, wait, announce, and stop on Ctrl-C; the exit status of the command."""
     began = time.monotonic()
-    # Both stop it, also where the shell that started it had switched Ctrl-C off.
-    for stopping in (signal.SIGINT, signal.SIGTERM):
+    # They stop it also where the shell that started it had switched Ctrl-C off.
+    for stopping in _STOPPING:
         signal.signal(stopping, signal.default_int_handler)
     service: subprocess.Popen[bytes] | None = None
     try:
@@ -72,7 +84,11 @@ def main(config: str) -> int:
         service = _serve_run(config, log, token_file)
         _wait_until_ready(service, url, token_file, log)
         step(f"ready after {time.monotonic() - began:.0f} s")
-        say(_WELCOME.format(url=url, dashboard=_dashboard(log), token_file=token_file))
+        say(
+            _WELCOME.format(
+                url=url, dashboard=_dashboard(log), token_file=token_file, reach=_reach(document)
+            )
+        )
         status = service.wait()
         raise StartError(f"Ray Serve ended with status {status}; see {log}")
     except KeyboardInterrupt:
@@ -99,7 +115,7 @@ Watch an answer arrive (-N), through OpenAI's interface:
          "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 API reference: {url}/docs   State of each deployment: {url}/readyz
 Ray dashboard: {dashboard} (its token is in {token_file})
-There are no API keys yet: only this machine can reach the service.
+{reach}
 Ctrl-C stops everything.
 """
 
@@ -123,16 +139,22 @@ def run_module(module: str, *args: str) -> None:
 
 
 def _service_url(document: dict[str, Any]) -> str:
-    http = document.get("http_options") or {}
-    host = http.get("host", "127.0.0.1")
+    options = document.get("http_options") or {}
+    host = options.get("host", "127.0.0.1")
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    return f"http://{shown}:{http.get('port', 8000)}"
+    return f"http://{shown}:{options.get('port', 8000)}"
+
+
+def _reach(document: dict[str, Any]) -> str:
+    host = (document.get("http_options") or {}).get("host", "127.0.0.1")
+    if host in {"127.0.0.1", "localhost", "::1"}:
+        return "There are no API keys yet: only this machine can reach the service."
+    return f"WARNING: there are no API keys, and whoever reaches {host} can use the service."
 
 
 def _refuse_taken(url: str) -> None:
-    with contextlib.suppress(urllib.error.URLError, TimeoutError):
-        with contextlib.suppress(urllib.error.HTTPError):
-            _get(f"{url}/healthz", timeout_s=2)
+    where = urllib.parse.urlsplit(url)
+    with contextlib.suppress(OSError), socket.create_connection((where.hostname, where.port), 2):
         raise StartError(f"something already answers at {url}: stop it, or set another port")
 
 
@@ -163,7 +185,7 @@ def _serve_run(config: str, log: Path, token_file: Path) -> subprocess.Popen[byt
 def _wait_until_ready(
     service: subprocess.Popen[bytes], url: str, token_file: Path, log: Path
 ) -> None:
-    began = time.monotonic()
+    began = spoke = time.monotonic()
     token = token_file.read_text(encoding="ascii").strip()
     shown: dict[str, str] = {}
     while time.monotonic() - began < _START_TIMEOUT_S:
@@ -172,13 +194,17 @@ def _wait_until_ready(
         states = _deployment_states(_dashboard(log), token)
         for name, (status, message) in states.items():
             if shown.get(name) != status:
-                shown[name] = status
+                shown[name], spoke = status, time.monotonic()
                 say(f"    {time.monotonic() - began:4.0f} s  {name}: {status.lower()}")
             if status in {"DEPLOY_FAILED", "UNHEALTHY"}:
                 raise StartError(f"{name} did not start: {message}\n{_tail(log)}")
-        with contextlib.suppress(urllib.error.URLError, TimeoutError, ConnectionError):
+        with contextlib.suppress(OSError, http.client.HTTPException):
             _get(f"{url}/readyz", timeout_s=5)
             return
+        if time.monotonic() - spoke > _SILENCE_S:
+            spoke = time.monotonic()
+            loading = sorted(name for name, status in shown.items() if status != "HEALTHY")
+            say(f"    {spoke - began:4.0f} s  still loading: {', '.join(loading) or 'Ray'}")
         time.sleep(_POLL_S)
     raise StartError(f"not ready after {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
 
@@ -193,7 +219,7 @@ def _deployment_states(dashboard: str, token: str) -> dict[str, tuple[str, str]]
     """What Serve says of each deployment; nothing while it is not up yet."""
     try:
         details = json.loads(_get(f"{dashboard}/api/serve/applications/", token=token))
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return {}
     return {
         name: (deployment["status"], deployment["message"])
@@ -205,7 +231,7 @@ def _deployment_states(dashboard: str, token: str) -> dict[str, tuple[str, str]]
 def _get(url: str, *, timeout_s: float = 5.0, token: str | None = None) -> bytes:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own http address
-    with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+    with _DIRECT.open(request, timeout=timeout_s) as answer:
         body: bytes = answer.read()
         return body
 
@@ -218,7 +244,8 @@ def _tail(log: Path) -> str:
 def _stop(service: subprocess.Popen[bytes]) -> None:
     """End `serve run` as Ctrl-C would, then whatever of its session is left."""
     # A second Ctrl-C must not leave processes behind.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stopping in _STOPPING:
+        signal.signal(stopping, signal.SIG_IGN)
     if service.poll() is None:
         service.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -24,13 +24,14 @@ _CUT_MARGIN = 0.95
 
 # Control tokens of the usual chat templates, and our own delimiters.
 _CONTROL = re.compile(
-    r"<\|+|\|+>|</?(?:s|unk|pad|bos|eos|source|start_of_turn|end_of_turn)\b[^>]{0,200}>"
-    r"|\[/?INST\]|<</?SYS>>",
+    r"<[|\uff5c]+|[|\uff5c]+>|</?\s*source\b|<</?SYS>>"
+    r"|</?(?:s|unk|pad|bos|eos|mask|think|tool_call|tool_response|tools|start_of_turn|end_of_turn)>"
+    r"|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|IMG)\]",
     re.IGNORECASE,
 )
 _INVISIBLE = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u00ad\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 
 
@@ -74,9 +75,11 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
     budget = min(settings.max_source_tokens, window - asked - answer - system_tokens)
     shares = share(source_tokens, budget)
     kept = [(s, n) for s, n in zip(candidates, shares, strict=True) if n > 0]
-    sources = await _fitted([source for source, _ in kept], [n for _, n in kept], llm)
+    sources = [source for source, _ in kept]
+    if shares != source_tokens:
+        sources = await _fitted(sources, [n for _, n in kept], llm)
     sources = [source.model_copy(update={"id": n}) for n, source in enumerate(sources, 1)]
-    shortened = len(sources) < len(candidates) or list(shares) != list(source_tokens)
+    shortened = len(sources) < len(candidates) or shares != source_tokens
     return Prompt(_with_sources(messages, sources, system), sources, answer, shortened)
 
 
@@ -111,7 +114,6 @@ def share(wants: Sequence[int], budget: int) -> list[int]:
 
 async def _fitted(sources: list[Source], shares: Sequence[int], llm: TextGenerator) -> list[Source]:
     """Cut texts to their shares, counting again, since density differs within a text."""
-    shares = list(shares)
     for _ in range(_CUT_ROUNDS):
         counts = await llm.count_tokens([render(source) for source in sources])
         if all(count <= share_ for count, share_ in zip(counts, shares, strict=True)):

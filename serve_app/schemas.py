@@ -46,12 +46,37 @@ class ChatMessage(Request):
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
+    # An assistant's message sent back as it came; these say nothing to the model.
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    audio: dict[str, Any] | None = None
+    function_call: dict[str, Any] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
 
     def text(self) -> str:
         """The content as one string."""
         if isinstance(self.content, list):
             return "\n".join(part.text for part in self.content)
         return self.content or ""
+
+
+_NOT_THE_ENGINES: dict[str, Any] = {
+    **dict.fromkeys(
+        ("context", "user", "metadata", "store", "service_tier", "safety_identifier"), True
+    ),
+    "prompt_cache_key": True,
+    "messages": {
+        "__all__": {
+            "refusal",
+            "annotations",
+            "audio",
+            "function_call",
+            "reasoning",
+            "reasoning_content",
+        }
+    },
+}
 
 
 class StreamOptions(Request):
@@ -102,12 +127,18 @@ class ChatRequest(Request):
     response_format: dict[str, Any] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
+    # Taken from any client of OpenAI's, and without meaning here.
     user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     context: ContextOptions | None = None
 
     def for_engine(self) -> dict[str, Any]:
         """The request as the engine gets it: what was given, without our own field."""
-        body = self.model_dump(exclude_none=True, exclude_unset=True, exclude={"context", "user"})
+        body = self.model_dump(exclude_none=True, exclude_unset=True, exclude=_NOT_THE_ENGINES)
         if self.stream_options is not None:
             body["stream_options"] = {"include_usage": self.stream_options.include_usage}
         return body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,10 @@ class Encoder:
             revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
         )
-        self._tokenizer = self._model.tokenizer
+        # A copy: tokenizing for the model and counting go on in different threads, and a fast
+        # tokenizer changed by one of them while the other uses it raises "Already borrowed".
+        self._tokenizer = copy.deepcopy(self._model.tokenizer)
+        self._tokenizer_lock = threading.Lock()
         self._max_length = int(self._model.max_seq_length or self._tokenizer.model_max_length)
         self.max_batch_tokens = max(settings.max_batch_tokens, self._max_length)
         self._lock = threading.Lock()
@@ -48,7 +52,8 @@ class Encoder:
         """Count what the model will see of each text: special tokens in, the cut-off part out."""
         if not texts:
             return []
-        encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+        with self._tokenizer_lock:
+            encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
         return [len(ids) for ids in encoded["input_ids"]]
 
     def encode(self, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.float32]:

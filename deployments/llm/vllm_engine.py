@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
@@ -12,7 +13,9 @@ from deployments.types import ModelCard
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-_ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound, 503: Unavailable}
+_ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
+_SERVER_ERROR = 500
+_ERROR_EVENT = 'data: {"error"'
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 
 
@@ -64,6 +67,9 @@ class VllmEngine:
         events = await self._completion({**body, "stream": True})
         async with contextlib.aclosing(events):
             async for event in events:
+                if event.startswith(_ERROR_EVENT):
+                    # vLLM has no exceptions once it streams; the first event's decides the status.
+                    raise self._service_error(json.loads(event[len("data: ") :])["error"])
                 yield event
 
     async def _completion(self, body: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -88,13 +94,15 @@ class VllmEngine:
             message = str(error.args[0]) if error.args else str(error)
             raise InvalidRequest(message, param=getattr(error, "parameter", None)) from None
         if isinstance(answer, ErrorResponse):
-            raise self._service_error(answer.error)
+            raise self._service_error(answer.error.model_dump())
         return answer
 
     @staticmethod
-    def _service_error(error: Any) -> ServiceError:  # noqa: ANN401
-        kind = _ERROR_BY_STATUS.get(error.code, ServiceError)
-        return kind(error.message, param=error.param)
+    def _service_error(error: Mapping[str, Any]) -> ServiceError:
+        status = int(error.get("code") or 500)
+        if status >= _SERVER_ERROR:
+            return Unavailable(_DEAD if status == _SERVER_ERROR else str(error["message"]))
+        return _ERROR_BY_STATUS.get(status, InvalidRequest)(error["message"], param=error["param"])
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count by the model's own tokenizer, off the event loop."""
@@ -116,7 +124,13 @@ class VllmEngine:
 
     async def check_health(self) -> None:
         """Raise once the engine process is gone; costs nothing, whatever the load."""
-        await self._engine.check_health()
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            await self._engine.check_health()
+        except EngineDeadError:
+            # Not as it is: the ingress, which would unpickle it, has no business importing vLLM.
+            raise Unavailable(_DEAD) from None
 
     async def close(self) -> None:
         """Stop the engine process."""

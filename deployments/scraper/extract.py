@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
+from loguru import logger
 from pebble import ProcessExpired, ProcessPool
 
 from deployments.scraper.fetch import PageFailure
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from deployments.html import HtmlText
     from deployments.scraper.fetch import Download
     from deployments.settings import ScraperSettings
-
-_log = logging.getLogger(__name__)
 
 
 class Extractor:
@@ -53,7 +51,7 @@ class Extractor:
             raise PageFailure(PageOutcome.TOO_LARGE, "the page is too much to read") from error
         except Exception as error:
             # The name only: the message may quote the page.
-            _log.warning("no text could be made of a page: %s", type(error).__name__)
+            logger.warning("no text could be made of a page: {}", type(error).__name__)
             raise PageFailure(PageOutcome.EMPTY, "no text could be made of the page") from error
         if not page.text:
             raise PageFailure(PageOutcome.EMPTY, "there is no text on the page")

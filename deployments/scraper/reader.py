@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import traceback
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
+from loguru import logger
 from yarl import URL
 
 from deployments.errors import (
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from deployments.settings import ScraperSettings
 
 _PDF: Final = "application/pdf"
-
-_log = logging.getLogger(__name__)
 
 
 class WebReader:
@@ -111,7 +109,7 @@ class WebReader:
         except Exception as error:  # noqa: BLE001 - one page must not take the others with it
             # Without the message, which may hold the URL.
             where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("a page failed by %s:\n%s", type(error).__name__, where)
+            logger.error("a page failed by {}:\n{}", type(error).__name__, where)
             outcome, detail = PageOutcome.UNREACHABLE, "the page could not be read"
         return Page(
             url=url,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import fields
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 
-from deployments.errors import ServiceError
+from deployments.errors import Overloaded, ServiceError
 from serve_app.dependencies import ServicesDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.schemas import DeploymentState, Readiness
 
@@ -32,12 +33,13 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
     names = [entry.name for entry in fields(services)]
     states = await asyncio.gather(*(_state(getattr(services, name)) for name in names))
     ready = all(state.ready for state in states)
-    if ready:
-        card = await services.llm.card()
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    with contextlib.suppress(TimeoutError, ServiceError):
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            card = await services.llm.card()
         states[names.index("llm")].running_requests = card.running_requests
         states[names.index("llm")].waiting_requests = card.waiting_requests
-    else:
-        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(ready=ready, deployments=dict(zip(names, states, strict=True)))
 
 
@@ -47,6 +49,9 @@ async def _state(capability: Checked) -> DeploymentState:
             await capability.check_health()
     except TimeoutError:
         return DeploymentState(ready=False, detail="does not answer")
+    except Overloaded:
+        # Full of work is not ill: taken out now, it would leave its share to the others.
+        return DeploymentState(ready=True, detail="busy")
     except ServiceError as error:
         return DeploymentState(ready=False, detail=error.message)
     return DeploymentState(ready=True)

@@ -25,6 +25,9 @@ class Article:
     filename: str
     paragraphs: list[str]
 
+    def document(self) -> io.BytesIO:
+        return io.BytesIO(self.pdf())
+
     def pdf(self) -> bytes:
         from xml.sax.saxutils import escape
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.bench.servers import free_port
 from tests.integration.web import Web, serve_web
 
 ROOT = Path(__file__).parents[2]
@@ -38,13 +38,6 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         return [self.launcher, *self.launcher.children(recursive=True)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,17 @@ def test_a_document_is_found_listed_and_forgotten(http: httpx.Client) -> None:
     assert http.delete(f"/v1/documents/{document_id}").status_code == 204
     assert http.get(f"/v1/documents/{document_id}").status_code == 404
     assert http.post("/generate/text", json=ask).json()["sources"] == []
+
+
+def test_a_large_file_passes_between_the_deployments(http: httpx.Client) -> None:
+    writer = PdfWriter(articles.Article("large.pdf", ["The otter of Kvam sleeps."]).document())
+    writer.add_attachment("noise", random.Random(1).randbytes(9_000_000))  # noqa: S311
+    out = io.BytesIO()
+    writer.write(out)
+    data = {"collection": "large"}
+    answer = http.post("/upload", files={"file": ("large.pdf", out.getvalue())}, data=data)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["document"]["size_bytes"] > 8_000_000
 
 
 def encrypted() -> bytes:

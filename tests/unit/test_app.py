@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from deployments.errors import Overloaded, ServiceError, Unavailable, Unprocessable
-from deployments.types import Page, PageOutcome, Passage
+from deployments.types import Document, Page, PageOutcome, Passage
 from serve_app.app import create_app
 from tests.unit.fakes import MODEL, Fakes, settings
 
 pytestmark = pytest.mark.anyio
 PASSAGE = Passage("doc_" + "0" * 32, "a.pdf", "A", 0, "snow is white", 3, 4, 0.5)
-CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "one two"}]}
+CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "one two"}]}
 
 
 def client(fakes: Fakes, **changes: Any) -> httpx.AsyncClient:
@@ -130,6 +130,23 @@ async def test_the_bare_model_passes_through_and_genserve_adds_to_openais_form()
     assert "timings" in parsed[-1]
 
 
+async def test_an_answer_of_ours_can_be_sent_back_as_it_came() -> None:
+    fakes = Fakes()
+    nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
+    answered = {"role": "assistant", "content": "one two"} | nothing
+    body = CHAT | {"messages": [*CHAT["messages"], answered, *CHAT["messages"]], "store": False}
+    async with client(fakes) as http:
+        for model in (MODEL, "genserve"):
+            again = await http.post("/v1/chat/completions", json=body | {"model": model})
+            assert again.status_code == 200, again.text
+    assert all(
+        set(message) == {"role", "content"}
+        for sent in fakes.llm.bodies
+        for message in sent["messages"]
+    )
+    assert not any("store" in sent for sent in fakes.llm.bodies)
+
+
 async def test_context_can_be_switched_off_for_a_request() -> None:
     fakes = Fakes()
     async with client(fakes) as http:
@@ -200,6 +217,42 @@ async def test_upload_publishes_once_and_the_same_file_is_the_same_document() ->
     assert document_id == second.json()["document_id"]
     assert [d["chunks"] for d in listed["data"]] == [3]
     assert (gone.status_code, again.status_code) == (204, 404)
+
+
+async def test_a_failed_upload_spares_what_another_ingress_published_meanwhile() -> None:
+    fakes = Fakes()
+
+    async def published_elsewhere(document: Document) -> None:
+        fakes.retriever.published[document.id] = document
+        msg = "gone"
+        raise Unavailable(msg)
+
+    fakes.retriever.publish = published_elsewhere  # type: ignore[method-assign]
+    async with client(fakes) as http:
+        answer = await http.post("/upload", files={"file": ("a.pdf", b"data")})
+        listed = (await http.get("/v1/documents")).json()["data"]
+    assert answer.status_code == 503
+    assert len(listed) == 1
+
+
+async def test_a_client_that_leaves_an_upload_leaves_nothing() -> None:
+    fakes = Fakes()
+    stuck = asyncio.Event()
+
+    async def never(document: Document) -> None:
+        del document
+        stuck.set()
+        await asyncio.Event().wait()
+
+    fakes.retriever.publish = never  # type: ignore[method-assign]
+    async with client(fakes) as http:
+        leaving = asyncio.ensure_future(http.post("/upload", files={"file": ("a.pdf", b"data")}))
+        await stuck.wait()
+        assert fakes.retriever.hidden
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    assert fakes.retriever.hidden == {}
 
 
 @pytest.mark.parametrize("where", ["parser", "publish"])

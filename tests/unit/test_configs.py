@@ -96,3 +96,9 @@ def test_a_stream_has_time_to_end_before_its_replica_does() -> None:
 
     for deployment in application(name)["deployments"][:2]:
         assert deployment["graceful_shutdown_timeout_s"] >= args.answer.total_timeout_s
+
+
+def test_the_gpu_requirements_name_no_cpu_build() -> None:
+    text = (Path(__file__).parents[2] / "configs" / "requirements" / "gpu.txt").read_text()
+    assert "+cpu" not in text
+    assert "nvidia-nccl" in text

@@ -1,0 +1,25 @@
+"""The short version of `make bench`: its load on the running service, without its figures."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+
+import pytest
+
+from tests.bench.load import Target, closed_loop, connections, questions
+from tests.integration.conftest import Service
+
+
+@pytest.mark.parametrize("clients", [1, 8, 32])
+def test_every_client_of_a_closed_loop_gets_its_whole_answer(
+    service: Service, clients: int
+) -> None:
+    target = Target(f"{service.url}/v1/chat/completions", service.model)
+
+    async def load() -> list[str]:
+        async with connections(clients) as session:
+            run = await closed_loop(session, target, islice(questions(), 2 * clients), clients)
+            return run.errors
+
+    assert asyncio.run(load()) == []
