@@ -125,7 +125,8 @@ def test_a_client_that_leaves_stops_the_generation(
     with httpx.Client(base_url=service.url) as leaving:
         if stream:
             with leaving.stream("POST", "/v1/chat/completions", json=body) as answer:
-                next(answer.iter_lines())
+                lines = answer.iter_lines()  # kept: forgotten, it would close the connection
+                assert next(lines).startswith("data: ")
                 wait_for_running(http, 1)
         else:
             with pytest.raises(httpx.ReadTimeout):
