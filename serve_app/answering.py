@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import DeadlineExceeded, InvalidRequest, ServiceError
 from deployments.types import PageOutcome
 from serve_app import prompts
 from serve_app.schemas import Source, Warning_
+from serve_app.stopwatch import Watch
 from serve_app.urls import find_urls, without_urls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from deployments.types import Page, Passage
     from serve_app.services import Services
@@ -86,11 +86,11 @@ class Answering:
 
     async def whole(self, question: Question) -> tuple[dict[str, Any], Grounded, Finished]:
         """Return the engine's completion with what it was grounded on."""
-        watch = _Watch()
+        watch = Watch()
         async with self._deadline(watch):
             prompt, grounded = await self._prepare(question, watch)
             completion = await self._services.llm.chat(self._body(question, prompt))
-        return completion, grounded, watch.finished()
+        return completion, grounded, Finished(watch.finished())
 
     async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
         """Yield Grounded once the engine has begun, its chunks, and Finished.
@@ -98,7 +98,7 @@ class Answering:
         Whoever awaits the first event gets a failure to begin as an exception. Closing the
         generator stops everything that is under way for it.
         """
-        watch = _Watch()
+        watch = Watch()
         async with self._deadline(watch):
             prompt, grounded = await self._prepare(question, watch)
         body = self._body(question, prompt)
@@ -117,16 +117,16 @@ class Answering:
                 if chunk is None:
                     break
                 yield Chunk(chunk)
-        yield watch.finished()
+        yield Finished(watch.finished())
 
     async def bare(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the bare model's completion, under the same time limit."""
-        async with self._deadline(_Watch()):
+        async with self._deadline(Watch()):
             return await self._services.llm.chat(body)
 
     async def bare_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Yield the bare model's events as they are, under the same time limits."""
-        watch, first_timeout_s = _Watch(), self._settings.first_token_timeout_s
+        watch, first_timeout_s = Watch(), self._settings.first_token_timeout_s
         events = self._services.llm.stream_chat(body)
         async with contextlib.aclosing(events):
             async with self._deadline(watch, first_timeout_s):
@@ -138,7 +138,7 @@ class Answering:
 
     @contextlib.asynccontextmanager
     async def _deadline(
-        self, watch: _Watch, step_timeout_s: float = float("inf")
+        self, watch: Watch, step_timeout_s: float = float("inf")
     ) -> AsyncGenerator[None, None]:
         left = min(self._settings.total_timeout_s - watch.elapsed_s, step_timeout_s)
         try:
@@ -157,7 +157,7 @@ class Answering:
             "max_tokens": prompt.answer_tokens,
         }
 
-    async def _prepare(self, question: Question, watch: _Watch) -> tuple[prompts.Prompt, Grounded]:
+    async def _prepare(self, question: Question, watch: Watch) -> tuple[prompts.Prompt, Grounded]:
         gathered = await self._gather(question, watch)
         if self._window is None:
             self._window = (await self._services.llm.card()).context_tokens
@@ -176,7 +176,7 @@ class Answering:
             gathered.warnings.append(Warning_(code="sources_shortened", message=message))
         return prompt, Grounded(prompt.sources, gathered.warnings)
 
-    async def _gather(self, question: Question, watch: _Watch) -> _Gathered:
+    async def _gather(self, question: Question, watch: Watch) -> _Gathered:
         text = _last_user_text(question.messages)
         urls = find_urls(text) if question.web else []
         query = without_urls(text)[:_QUERY_CHARS] if question.documents else ""
@@ -231,33 +231,6 @@ class Answering:
             into.warnings.append(Warning_(code="search_unavailable", message=message))
             return
         into.sources += [_passage_source(passage) for passage in passages]
-
-
-class _Watch:
-    """Seconds by stage of one answer."""
-
-    def __init__(self) -> None:
-        self._began = perf_counter()
-        self._timings: dict[str, float] = {}
-
-    @property
-    def elapsed_s(self) -> float:
-        return perf_counter() - self._began
-
-    def mark(self, stage: str, *, once: bool = False) -> None:
-        """Note when, from the beginning, a stage was over."""
-        if not (once and stage in self._timings):
-            self._timings[stage] = round(self.elapsed_s, 4)
-
-    async def timed(self, stage: str, work: Awaitable[None]) -> None:
-        """Note how long a piece of work took by itself."""
-        began = perf_counter()
-        await work
-        self._timings[stage] = round(perf_counter() - began, 4)
-
-    def finished(self) -> Finished:
-        self.mark("total_s")
-        return Finished(self._timings)
 
 
 async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:
