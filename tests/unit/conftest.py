@@ -5,8 +5,8 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
-# The whole of the unit tests is to take less than 20 s on two cores.
-hypothesis.settings.register_profile("unit", max_examples=50, deadline=None)
+# A busy machine is no failure.
+hypothesis.settings.register_profile("unit", deadline=None)
 hypothesis.settings.load_profile("unit")
 
 
