@@ -1,4 +1,7 @@
-"""What routes ask for: the capabilities and the settings of this application."""
+"""What routes ask for: the capabilities and the settings of this application.
+
+Coroutines, for FastAPI would look a plain function up in a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ from serve_app.services import Services
 from serve_app.settings import AppSettings
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _settings(request: Request) -> AppSettings:
+async def _settings(request: Request) -> AppSettings:
     settings: AppSettings = request.app.state.settings
     return settings
 
 
-def _answering(request: Request) -> Answering:
+async def _answering(request: Request) -> Answering:
     answering: Answering = request.app.state.answering
     return answering
 
 
-def _ingestion(request: Request) -> Ingestion:
+async def _ingestion(request: Request) -> Ingestion:
     ingestion: Ingestion = request.app.state.ingestion
     return ingestion
 

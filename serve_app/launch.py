@@ -48,8 +48,6 @@ _ENVIRONMENT = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     # Of its buffered log a crash would take up to a thousand lines along.
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-    # Ray would run the model at a lower priority than whatever else the machine does.
-    "RAY_worker_niceness": "0",
     "RAY_AUTH_MODE": "token",
 }
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import multiprocessing
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
@@ -52,6 +55,8 @@ class VllmEngine:
         vars(args).update(engine_args)
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
         engine = AsyncLLM.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
+        if config.device_config.device_type == "cpu":
+            _leave_cpu_to_the_model()
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         return cls(engine, state.openai_serving_chat, engine.get_tokenizer(), served_name)
@@ -137,6 +142,20 @@ class VllmEngine:
         await asyncio.to_thread(self._engine.shutdown)
 
 
+def _leave_cpu_to_the_model() -> None:
+    """Lower the priority of this process and of vLLM's scheduler, not of vLLM's workers.
+
+    On a CPU the model computes on cores that every other process may use as well. The
+    scheduler waits for it by spinning; at equal priority the kernel takes that for work, and
+    puts what needs a core on the model's instead.
+    """
+    for process in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
+        for thread in Path(f"/proc/{process}/task").glob("*"):
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), _BESIDE_THE_MODEL)
+
+
+_BESIDE_THE_MODEL = 10  # nice value
 _DEAD = "the language model stopped; it is being restarted"
 _FULL = "the language model's queue is full; try again shortly"
 

@@ -174,3 +174,13 @@ def test_memory_at_rest(service: Service) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
     assert total < 9 * GIB
+
+
+def test_the_model_computes_before_whatever_else_needs_a_core(service: Service) -> None:
+    nice = {}
+    for process in service.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            nice[process.name()] = process.nice()
+    others = {name for name in nice if name.startswith(("ray::Serve", "VLLM::EngineCor"))}
+    assert len(others) >= 3  # Serve's controller, its replicas, vLLM's scheduler
+    assert all(nice[name] > nice["VLLM::Worker"] for name in others)
