@@ -15,10 +15,11 @@ REQUIREMENTS := configs/requirements/$(EXTRA).txt
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit lint format bench bench-memory check requirements clean
+.PHONY: help install serve test test-unit lint format bench bench-memory bench-kill bench-uploads
+.PHONY: bench-images bench-pictures check requirements clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 
@@ -50,6 +51,18 @@ bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 25 
 
 bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
 	@$(BIN)/python -m tests.bench.memory
+
+bench-kill: $(INSTALLED) ## Kill replicas and nodes 60 times under load; nothing may be lost (40 minutes)
+	@$(BIN)/python -m tests.bench.kills
+
+bench-uploads: $(INSTALLED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
+	@$(BIN)/python -m tests.bench.uploads
+
+bench-images: $(INSTALLED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
+	@$(BIN)/python -m tests.bench.images_latency
+
+bench-pictures: $(INSTALLED) ## Score the pictures of the small model and draw the contact sheet
+	@$(BIN)/python -m tests.bench.pictures
 
 requirements: $(INSTALLED) ## Compile the pinned requirement files anew
 	@set -e; $(uv_environment); \

@@ -3,6 +3,7 @@
 ServiceError                 has a message fit for the caller
 ├── InvalidRequest           the caller must change something
 │   ├── NotFound             there is no such thing
+│   ├── Conflict             it does not fit the state things are in
 │   ├── TooLarge             over a size bound
 │   ├── UnsupportedMedia     not a format that is read
 │   └── Unprocessable        the right format, but nothing can be made of it
@@ -48,6 +49,12 @@ class NotFound(InvalidRequest):
     """No such model, document, collection or route."""
 
     code = "not_found"
+
+
+class Conflict(InvalidRequest):
+    """What is asked does not fit the state things are in, such as a job that has ended."""
+
+    code = "conflict"
 
 
 class TooLarge(InvalidRequest):

@@ -11,6 +11,8 @@ from typing import Final
 from bs4.dammit import UnicodeDammit
 from lxml import etree, html  # type: ignore[import-untyped]
 
+from deployments.invisible import without_invisible
+
 MIN_MAIN_CHARS: Final = 100
 """A shorter extraction is distrusted, and the whole visible text taken instead."""
 MAX_ELEMENTS: Final = 30_000
@@ -29,17 +31,6 @@ _BLOCKS: Final = re.compile(
     "address|article|aside|blockquote|br|caption|dd|details|div|dl|dt|fieldset|figcaption|figure"
     "|footer|form|h[1-6]|header|hr|legend|li|main|nav|ol|option|p|pre|section|summary|table|tbody"
     "|td|tfoot|th|thead|tr|ul"
-)
-
-# Unicode's Default_Ignorable_Code_Point, which renders as nothing and so can carry text that
-# only a model reads, and the control characters. The joiners U+200C and U+200D are kept between
-# letters of the scripts from Arabic to Vedic, which are misspelt without them.
-_INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff"
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-    "|(?<![\u0600-\u1cff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1cff])"
 )
 
 
@@ -88,7 +79,7 @@ def decode_text(data: bytes, encoding: str | None = None, *, is_html: bool = Fal
 
 def visible_text(text: str) -> str:
     """Drop the characters that nobody sees, and blanks at both ends."""
-    return _INVISIBLE.sub("", text).strip()
+    return without_invisible(text).strip()
 
 
 def _parse(markup: str) -> html.HtmlElement | None:

@@ -18,10 +18,19 @@ if TYPE_CHECKING:
         Chunk,
         Document,
         DocumentList,
+        ImageProgress,
+        ImageRequest,
+        ImagesSpec,
+        IngestSpec,
+        Job,
+        JobKind,
+        JobList,
+        JobStatus,
         ModelCard,
         Page,
         ParsedDocument,
         Passage,
+        Submitted,
         TextKind,
     )
 
@@ -106,4 +115,55 @@ class Retriever(Checked, Protocol):
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """Remove a document whole, published or not; whether anything was there."""
+        ...
+
+
+class ImageGenerator(Checked, Protocol):
+    """Prompts to pictures."""
+
+    def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+        """Tell of each denoising step; the last one carries the picture.
+
+        Closing the generator stops the work within one step. Raises Overloaded when too many
+        are waiting.
+        """
+        ...
+
+
+class Jobs(Checked, Protocol):
+    """Work that outlives a request. What is submitted is kept before the call returns."""
+
+    async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
+        """Have an upload, already in the file store, made searchable.
+
+        A document that is being ingested, or is searchable already, gives the job that did it.
+        `key` is the caller's idempotency key: Conflict if it was used for something else.
+        Overloaded when too many are waiting.
+        """
+        ...
+
+    async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
+        """Have pictures made; `key` as above."""
+        ...
+
+    async def job(self, job_id: str) -> Job:
+        """Find one job; raises NotFound."""
+        ...
+
+    async def jobs(
+        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+    ) -> JobList:
+        """List jobs, newest first, from behind the job id `after`."""
+        ...
+
+    async def cancel(self, job_id: str) -> Job:
+        """Stop a job at its next step and clean up after it; may be asked again.
+
+        Returns the job as it then stands, usually cancelled. Raises NotFound, and Conflict if
+        it ended otherwise.
+        """
+        ...
+
+    def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        """Yield the job now and at every change, until it has ended; raises NotFound."""
         ...

@@ -1,7 +1,8 @@
 """From a model source in the settings to something a loader takes: a folder, or a hub id.
 
 A source is a Hugging Face id, a local path, or `package:NAME` for weights that come inside
-an installed Python package, either as a model folder or as one GGUF file.
+an installed Python package (a dotted name is one inside another), as the folder of a model or
+of a diffusers pipeline, or as one GGUF file.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ def resolve(source: str, data_dir: Path) -> str:
         path = Path(source).expanduser()
         return str(path.resolve()) if path.is_dir() else source
     root = _package_folder(source.removeprefix(_PACKAGE))
-    # The shallowest config.json names the model; a pooling layer below it has one too.
-    config = min(root.rglob("config.json"), key=lambda file: len(file.parts), default=None)
-    if config is not None:
-        return str(config.parent)
+    for index in ("model_index.json", "config.json"):
+        # The shallowest names the model: a pooling layer, or a part of a pipeline, has one too.
+        found = min(root.rglob(index), key=lambda file: len(file.parts), default=None)
+        if found is not None:
+            return str(found.parent)
     gguf = next(iter(sorted(root.rglob("*.gguf"))), None)
     if gguf is None:
         msg = f"{source!r} holds neither a model folder nor a GGUF file"
@@ -48,7 +50,10 @@ def resolve(source: str, data_dir: Path) -> str:
 
 
 def _package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    spec = None
+    if all(part.isidentifier() for part in name.split(".")):
+        with contextlib.suppress(ModuleNotFoundError):  # one of the packages around it
+            spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         msg = f"the Python package {name!r} is not installed (from model source '{_PACKAGE}{name}')"
         raise InvalidRequest(msg)

@@ -28,10 +28,19 @@ if TYPE_CHECKING:
         Chunk,
         Document,
         DocumentList,
+        ImageProgress,
+        ImageRequest,
+        ImagesSpec,
+        IngestSpec,
+        Job,
+        JobKind,
+        JobList,
+        JobStatus,
         ModelCard,
         Page,
         ParsedDocument,
         Passage,
+        Submitted,
         TextKind,
     )
 
@@ -39,6 +48,10 @@ if TYPE_CHECKING:
 
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
+
+
+class _Away(Unavailable):
+    """The deployment itself could not be reached, or went away: worth another call."""
 
 
 class _Remote:
@@ -59,7 +72,7 @@ class _Remote:
 
     async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
         async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
+            on=_Away, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
         ):
             with attempt:
                 return await self._call(method, *args)
@@ -83,14 +96,9 @@ class RemoteTextGenerator(_Remote):
         return answer
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        with _translated(self._name):
-            events = cast("DeploymentResponseGenerator[str]", self._stream.remote(body))
-            try:
-                async for event in events:
-                    yield event
-            finally:
-                # Harmless after the end; before it, this is what stops the generation.
-                events.cancel()  # type: ignore[no-untyped-call]
+        async with contextlib.aclosing(_streamed(self._stream, self._name, body)) as events:
+            async for event in events:
+                yield event
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         counts: list[int] = await self._repeatable("count_tokens", texts)
@@ -160,6 +168,70 @@ class RemoteRetriever(_Remote):
         return removed
 
 
+class RemoteImageGenerator(_Remote):
+    """The Images deployment."""
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        super().__init__(handle, name)
+        self._stream = handle.options(method_name="generate", stream=True)
+
+    async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+        async with contextlib.aclosing(_streamed(self._stream, self._name, request)) as steps:
+            async for step in steps:
+                yield step
+
+
+class RemoteJobs(_Remote):
+    """The Jobs deployment. Submitting is not repeated: without a key it would be done twice."""
+
+    _methods = ("submit_ingest", "submit_images", "job", "jobs", "cancel")
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        super().__init__(handle, name)
+        self._stream = handle.options(method_name="watch", stream=True)
+
+    async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
+        # An upload is its own key: the same file twice is one document.
+        submitted: Submitted = await self._repeatable("submit_ingest", spec, key)
+        return submitted
+
+    async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
+        call = self._call if key is None else self._repeatable
+        submitted: Submitted = await call("submit_images", spec, key)
+        return submitted
+
+    async def job(self, job_id: str) -> Job:
+        job: Job = await self._repeatable("job", job_id)
+        return job
+
+    async def jobs(
+        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+    ) -> JobList:
+        listed: JobList = await self._repeatable("jobs", kind, status, limit, after)
+        return listed
+
+    async def cancel(self, job_id: str) -> Job:
+        job: Job = await self._repeatable("cancel", job_id)
+        return job
+
+    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        async with contextlib.aclosing(_streamed(self._stream, self._name, job_id)) as jobs:
+            async for job in jobs:
+                yield job
+
+
+async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401
+    """Whatever a deployment yields; closing it stops the deployment's work."""
+    with _translated(name):
+        items = cast("DeploymentResponseGenerator[Any]", handle.remote(*args))
+        try:
+            async for item in items:
+                yield item
+        finally:
+            # Harmless after the end; before it, this is what stops the work.
+            items.cancel()  # type: ignore[no-untyped-call]
+
+
 @contextlib.contextmanager
 def _translated(name: str) -> Iterator[None]:
     """Whatever Ray raises, by whichever of its two transports.
@@ -175,9 +247,12 @@ def _translated(name: str) -> Iterator[None]:
             raise
         # Nobody cancelled us: the replica was, in the middle of this request.
         msg = f"the {name} stopped; it is being replaced"
-        raise Unavailable(msg) from None
+        raise _Away(msg) from None
     except Exception as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, _Away):
+            # Behind the deployment that was asked, which has tried again already.
+            raise Unavailable(cause.message) from None
         if isinstance(cause, ServiceError):
             raise cause from None
         if isinstance(cause, BackPressureError):
@@ -185,6 +260,6 @@ def _translated(name: str) -> Iterator[None]:
             raise Overloaded(msg, retry_after_s=cause.retry_after_s) from None
         if isinstance(cause, RayServeException | RayError | AioRpcError):
             msg = f"the {name} is not available"
-            raise Unavailable(msg) from error
+            raise _Away(msg) from error
         msg = f"the {name} failed on this request"
         raise ServiceError(msg) from error

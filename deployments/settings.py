@@ -117,6 +117,62 @@ class RetrieverSettings(Settings):
     add_batch_chunks: PositiveInt = 64
 
 
+class ImagesSettings(Settings):
+    """The text-to-image model."""
+
+    model: ModelSource = "package:deployments.images.scenes"
+    device: str = Field(default="cpu", description="cpu, or cuda.")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    guidance_scale: Annotated[float, Field(ge=0, le=30)] = 4.0
+    size: Annotated[int, Field(ge=8, le=4096)] = Field(
+        default=128, description="Pixels a side, when the request names none."
+    )
+    min_size: Annotated[int, Field(ge=8, le=4096)] = 64
+    max_size: Annotated[int, Field(ge=8, le=4096)] = 256
+    steps: Annotated[int, Field(ge=1, le=200)] = Field(
+        default=20, description="Denoising steps, when the request names none."
+    )
+    max_steps: Annotated[int, Field(ge=1, le=200)] = 50
+    max_prompt_chars: PositiveInt = 1000
+    max_batch: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="Pictures of one shape made in one pass."
+    )
+    batch_wait_s: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.02, description="How long a pass waits for pictures to share it."
+    )
+    max_waiting: PositiveInt = Field(default=64, description="Pictures waiting, a replica.")
+
+
+class JobsSettings(Settings):
+    """Work in the background."""
+
+    database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL, without a password (that goes into the environment as "
+        "GENSERVE_JOBS_DATABASE_URL); unset, a SQLite file in data_dir.",
+    )
+    ingest_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="Documents ingested at once, a replica."
+    )
+    images_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="Image jobs at work at once, a replica."
+    )
+    max_queued: PositiveInt = Field(default=500, description="Jobs waiting, of each kind.")
+    max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
+    images_at_once: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="Pictures of one job asked for together, to share a pass."
+    )
+    add_batch_chunks: PositiveInt = Field(default=64, description="Chunks stored by one step.")
+    attempts: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=3, description="Of a step, before its job has failed."
+    )
+    backend_wait_s: PositiveFloat = Field(
+        default=600.0, description="How long a step waits for a deployment that is away."
+    )
+    keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")
+
+
 class Secrets(BaseSettings):
     """Keys, from the environment only: `args` are shown on Ray's dashboard, these are not."""
 
@@ -126,3 +182,6 @@ class Secrets(BaseSettings):
 
     llm_api_key: SecretStr | None = Field(default=None, validation_alias="GENSERVE_LLM_API_KEY")
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
+    jobs_database_url: SecretStr | None = Field(
+        default=None, validation_alias="GENSERVE_JOBS_DATABASE_URL"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -66,7 +66,10 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The catalogue entry of an uploaded file; `created_at` is in seconds since the epoch."""
+    """The catalogue entry of an uploaded file; `created_at` is in seconds since the epoch.
+
+    `job_id` names the job that made it searchable.
+    """
 
     id: str
     collection: str
@@ -77,6 +80,7 @@ class Document:
     pages: int | None
     chunks: int
     created_at: float
+    job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +113,122 @@ class ModelCard:
     context_tokens: int
     running_requests: int | None = None
     waiting_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One picture to be made; the same request gives the same picture."""
+
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProgress:
+    """What comes while a picture is made: `png` is None until the last of them."""
+
+    done_steps: int
+    total_steps: int
+    png: bytes | None = None
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    INGEST = "ingest"
+    IMAGES = "images"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the last three are for good."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSpec:
+    """An upload to make searchable; its bytes lie in the file store at `upload_path`.
+
+    The path is of this one upload, and so no part of what makes two of these the same.
+    """
+
+    document_id: str
+    collection: str
+    filename: str
+    size_bytes: int
+    upload_path: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesSpec:
+    """`count` pictures of one prompt; the n-th, from 0, has the seed `seed` + n."""
+
+    prompt: str
+    count: int
+    width: int
+    height: int
+    steps: int
+    seed: int
+
+    def request(self, number: int) -> ImageRequest:
+        """The n-th picture, from 0."""
+        return ImageRequest(self.prompt, self.width, self.height, self.steps, self.seed + number)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands. Times are in seconds since the epoch.
+
+    `done` of `total` are chunks stored or images made; `total` is None until it is known.
+    `error_code` and `error_message` are those of a failure, fit for the caller.
+    `cancel_requested` is true from the request on, while the job still winds down.
+    """
+
+    id: str
+    spec: IngestSpec | ImagesSpec
+    status: JobStatus
+    created_at: float
+    updated_at: float
+    done: int = 0
+    total: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    cancel_requested: bool = False
+
+    @property
+    def kind(self) -> JobKind:
+        """What it does."""
+        return JobKind.INGEST if isinstance(self.spec, IngestSpec) else JobKind.IMAGES
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status not in {JobStatus.QUEUED, JobStatus.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """One page of jobs, newest first; `next_after` goes into the next call, None at the end."""
+
+    jobs: tuple[Job, ...]
+    next_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The job that does what was asked, and whether it is a new one."""
+
+    job: Job
+    created: bool
+
+
+def image_path(job_id: str, number: int) -> str:
+    """Where the n-th picture of a job lies in the file store, as PNG."""
+    return f"images/{job_id}/{number}.png"

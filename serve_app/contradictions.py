@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deployments.settings import LLMSettings, RetrieverSettings
+    from deployments.settings import ImagesSettings, JobsSettings, LLMSettings, RetrieverSettings
     from serve_app.settings import AppSettings
 
 ANSWERING_MODEL = "genserve"
@@ -27,6 +27,8 @@ def contradictions(settings: AppSettings) -> list[Contradiction]:
     return [
         *_of_model(settings.llm),
         *_of_store(settings.retriever),
+        *_of_images(settings.images),
+        *_of_jobs(settings.jobs),
         *_of_times(settings),
         *_of_lengths(settings),
     ]
@@ -65,6 +67,33 @@ def _of_store(retriever: RetrieverSettings) -> Iterator[Contradiction]:
         yield Contradiction("retriever.url", "only the `qdrant` store has an address")
 
 
+def _of_images(images: ImagesSettings) -> Iterator[Contradiction]:
+    if not images.min_size <= images.size <= images.max_size:
+        yield Contradiction(
+            "images.size",
+            f"{images.size} is not between `min_size` ({images.min_size}) and "
+            f"`max_size` ({images.max_size})",
+        )
+    if images.steps > images.max_steps:
+        yield Contradiction(
+            "images.steps", f"{images.steps} is over `images.max_steps` ({images.max_steps})"
+        )
+
+
+def _of_jobs(jobs: JobsSettings) -> Iterator[Contradiction]:
+    url = jobs.database_url or ""
+    if not url.startswith(("sqlite:///", "postgresql://")):
+        yield Contradiction(
+            "jobs.database_url", "must begin with postgresql:// (or be left out, for SQLite)"
+        )
+    elif urlsplit(url).password:
+        yield Contradiction(
+            "jobs.database_url",
+            "settings are shown on the dashboard: put the address with its password into the "
+            "environment as GENSERVE_JOBS_DATABASE_URL",
+        )
+
+
 def _of_address(field: str, url: str, key: str) -> Iterator[Contradiction]:
     try:
         parts = urlsplit(url)
@@ -82,11 +111,9 @@ def _of_address(field: str, url: str, key: str) -> Iterator[Contradiction]:
 def _of_times(settings: AppSettings) -> Iterator[Contradiction]:
     scraper, answer = settings.scraper, settings.answer
     page, context = scraper.page_timeout_s, answer.context_timeout_s
-    upload = settings.limits.upload_timeout_s
     for field, inner, outer_field, outer in (
         ("scraper.connect_timeout_s", scraper.connect_timeout_s, "scraper.page_timeout_s", page),
         ("scraper.page_timeout_s", page, "answer.context_timeout_s", context),
-        ("parser.timeout_s", settings.parser.timeout_s, "limits.upload_timeout_s", upload),
     ):
         if inner > outer:
             yield Contradiction(field, f"{inner:g} is longer than `{outer_field}` ({outer:g})")

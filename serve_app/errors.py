@@ -12,6 +12,7 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 
 from deployments.errors import (
+    Conflict,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # The most particular class first: an error takes the first that fits.
 _STATUS: tuple[tuple[type[ServiceError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
+    (Conflict, HTTPStatus.CONFLICT),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UnsupportedMedia, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (Unprocessable, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -4,6 +4,8 @@
 from ray.serve import Application
 
 from deployments.embedder.deployment import Embedder
+from deployments.images.deployment import Images
+from deployments.jobs.deployment import Jobs
 from deployments.llm.deployment import LLM
 from deployments.parser.chunking import CHUNKER_VERSION
 from deployments.parser.deployment import Parser
@@ -17,11 +19,15 @@ def build_app(args: AppSettings) -> Application:
     """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
     embedder = Embedder.bind(args.embedder, args.data_dir)
     parser = Parser.bind(args.parser, args.data_dir)
+    images = Images.bind(args.images, args.data_dir)
+    retriever = Retriever.bind(args.retriever, CHUNKER_VERSION, embedder)
     return Ingress.bind(
         args,
         llm=LLM.bind(args.llm, args.data_dir),
         embedder=embedder,
         scraper=Scraper.bind(args.scraper, parser),
         parser=parser,
-        retriever=Retriever.bind(args.retriever, CHUNKER_VERSION, embedder),
+        retriever=retriever,
+        images=images,
+        jobs=Jobs.bind(args.jobs, args.files, parser, retriever, images),
     )

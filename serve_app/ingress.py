@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.file_store import FileStore
 from deployments.logs import log_to_serve
 from deployments.remote import (
     RemoteEmbedder,
+    RemoteImageGenerator,
+    RemoteJobs,
     RemoteParser,
     RemoteRetriever,
     RemoteScraper,
@@ -38,6 +41,8 @@ class Ingress:
         scraper: DeploymentHandle[Any],
         parser: DeploymentHandle[Any],
         retriever: DeploymentHandle[Any],
+        images: DeploymentHandle[Any],
+        jobs: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
         self._settings = settings
@@ -47,7 +52,9 @@ class Ingress:
             scraper=RemoteScraper(scraper, "page reader"),
             parser=RemoteParser(parser, "document parser"),
             retriever=RemoteRetriever(retriever, "document search"),
+            images=RemoteImageGenerator(images, "image generator"),
+            jobs=RemoteJobs(jobs, "job runner"),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services, self._settings)
+        return create_app(self._services, self._settings, FileStore(self._settings.files))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest
+from deployments.invisible import without_invisible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,10 +29,6 @@ _CONTROL = re.compile(
     r"|</?(?:s|unk|pad|bos|eos|mask|think|tool_call|tool_response|tools|start_of_turn|end_of_turn)>"
     r"|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|IMG)\]",
     re.IGNORECASE,
-)
-_INVISIBLE = re.compile(
-    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u00ad\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 
 
@@ -158,7 +155,7 @@ def render(source: Source) -> str:
 
 def neutral(text: str) -> str:
     """Text from outside that can neither end its block nor speak the chat template's language."""
-    text = _INVISIBLE.sub("", text)
+    text = without_invisible(text)
     # Taking one token out may join the halves of another.
     while (cleaned := _CONTROL.sub(" ", text)) != text:
         text = cleaned

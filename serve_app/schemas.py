@@ -199,14 +199,6 @@ class DocumentResponse(BaseModel):
     created_at: int
 
 
-class UploadResponse(BaseModel):
-    """The answer to an upload."""
-
-    document_id: str
-    filename: str
-    document: DocumentResponse
-
-
 class DocumentListResponse(BaseModel):
     """One page of documents; pass `next_after` as `after` for the following one."""
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deployments.interfaces import Embedder, Parser, Retriever, Scraper, TextGenerator
+    from deployments.interfaces import (
+        Embedder,
+        ImageGenerator,
+        Jobs,
+        Parser,
+        Retriever,
+        Scraper,
+        TextGenerator,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +26,5 @@ class Services:
     scraper: Scraper
     parser: Parser
     retriever: Retriever
+    images: ImageGenerator
+    jobs: Jobs

@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from deployments.settings import (
     EmbedderSettings,
+    ImagesSettings,
+    JobsSettings,
     LLMSettings,
     ParserSettings,
     RetrieverSettings,
@@ -28,7 +30,16 @@ from serve_app.contradictions import contradictions
 
 APPLICATION_NAME = "genserve"
 IMPORT_PATH = "serve_app.graph:build_app"
-DEPLOYMENT_NAMES = ("Ingress", "LLM", "Embedder", "Scraper", "Parser", "Retriever")
+DEPLOYMENT_NAMES = (
+    "Ingress",
+    "LLM",
+    "Embedder",
+    "Scraper",
+    "Parser",
+    "Retriever",
+    "Images",
+    "Jobs",
+)
 """As the YAML calls them; `serve_app.graph` binds a class to each."""
 
 SYSTEM_PROMPT = (
@@ -68,13 +79,13 @@ class LimitSettings(Settings):
 
     max_body_bytes: PositiveInt = Field(default=1_000_000, description="Of a JSON body.")
     max_upload_bytes: PositiveInt = 32 * 1024**2
-    max_uploads: PositiveInt = Field(default=16, description="Under way at once, an ingress.")
+    max_uploads: PositiveInt = Field(default=64, description="Under way at once, an ingress.")
     max_prompt_chars: PositiveInt = 100_000
     max_messages: PositiveInt = 200
     max_output_tokens: PositiveInt = 4096
     max_top_k: PositiveInt = 20
-    upload_timeout_s: PositiveFloat = Field(
-        default=600.0, description="Until an uploaded document is searchable."
+    images_timeout_s: PositiveFloat = Field(
+        default=300.0, description="How long /v1/images/generations waits for its job."
     )
     retry_after_s: PositiveFloat = Field(default=2.0, description="Advice to a caller sent away.")
 
@@ -97,6 +108,13 @@ class AppSettings(Settings):
     scraper: ScraperSettings = Field(default_factory=ScraperSettings)
     parser: ParserSettings = Field(default_factory=_nothing_set, validate_default=True)
     retriever: RetrieverSettings = Field(default_factory=RetrieverSettings, validate_default=True)
+    images: ImagesSettings = Field(default_factory=ImagesSettings)
+    jobs: JobsSettings = Field(default_factory=JobsSettings, validate_default=True)
+    files: str = Field(
+        default="",
+        validate_default=True,
+        description="Uploads and pictures: a folder (by default in data_dir), or an fsspec URL.",
+    )
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
@@ -123,6 +141,21 @@ class AppSettings(Settings):
             return value
         path = value.path or str(Path(info.data["data_dir"]) / "vectors")
         return value.model_copy(update={"path": _from_here(path)})
+
+    @field_validator("jobs")
+    @classmethod
+    def _keep_jobs_in_data_dir(cls, value: JobsSettings, info: ValidationInfo) -> JobsSettings:
+        if value.database_url is not None or "data_dir" not in info.data:
+            return value
+        url = f"sqlite:///{Path(info.data['data_dir']) / 'jobs.sqlite'}"
+        return value.model_copy(update={"database_url": url})
+
+    @field_validator("files")
+    @classmethod
+    def _keep_files_in_data_dir(cls, value: str, info: ValidationInfo) -> str:
+        if "://" in value or "data_dir" not in info.data:
+            return value
+        return _from_here(value or str(Path(info.data["data_dir"]) / "files"))
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

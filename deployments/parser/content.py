@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 from deployments.errors import TooLarge, Unprocessable
+from deployments.invisible import without_invisible
 
 MAX_TITLE_CHARS = 200
 
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-# Controls, zero-width and bidirectional marks, variation selectors, tag characters and lone
-# surrogates: invisible to a reader, so a place to hide instructions to a model.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e0fff]"
-    # The joiners stay between letters of the scripts that are misspelt without them.
-    "|(?<![\u0600-\u1cff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1cff])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,7 @@ class Content:
 
 def clean(text: str) -> str:
     """Drop what cannot be seen and give every line the same ending and every space one form."""
-    return _UNSEEN.sub("", _SPACES.sub(" ", _LINE_ENDS.sub("\n", text)))
+    return without_invisible(_SPACES.sub(" ", _LINE_ENDS.sub("\n", text)))
 
 
 def one_line(text: str) -> str:

@@ -70,6 +70,8 @@ class SandboxedParser:
         if status == 0 and len(reply) <= task.max_reply_bytes:
             return unpack(reply)
         logger.warning("a parser process ended with status {}: {}", status, last_words)
+        if len(reply) > task.max_reply_bytes:  # then it was us who stopped it
+            raise Unprocessable(_DAMAGED, code="unreadable")
         raise self._cause(status)
 
     def _task(self, filename: str) -> Task:
@@ -113,14 +115,21 @@ class SandboxedParser:
         if status == -signal.SIGXCPU:
             msg = f"The file needs more than {self._settings.cpu_s} s of processor time to read."
             return Unprocessable(msg, code="too_complex")
+        if status == -signal.SIGKILL:
+            # By the system, for want of memory, or by somebody: it may go well another time.
+            msg = "The file could not be read: the process that read it was killed."
+            return Unprocessable(msg, code="reader_killed")
         if status < 0:
             msg = "The file could not be read: it may need more memory than is allowed."
             return Unprocessable(msg, code="too_complex")
-        return Unprocessable("The file could not be read: it may be damaged.", code="unreadable")
+        return Unprocessable(_DAMAGED, code="unreadable")
 
     def _too_slow(self) -> Unprocessable:
         msg = f"The file took more than {self._settings.timeout_s:g} s to read."
         return Unprocessable(msg, code="parse_timeout")
+
+
+_DAMAGED = "The file could not be read: it may be damaged."
 
 
 def _environment() -> dict[str, str]:

@@ -51,6 +51,8 @@ class DocumentRetriever:
     async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
         """Find at most `limit` passages by cosine similarity, best first."""
         check_collection_name(collection)
+        if not (await self._store.documents(collection, 1, None)).documents:
+            return []  # without asking the embedder, which may be busy or away
         dense = await self._embedder.embed([query], "query")
         return await self._store.search(collection, dense[0], limit)
 

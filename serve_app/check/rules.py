@@ -56,8 +56,13 @@ def rule_problems(file: ConfigFile) -> Iterator[Problem]:
     yield from _queues(file, deployments)
     if settings is not None:
         yield from _one_writer(file, settings, deployments.get("Retriever"))
+        yield from _ranks_of_jobs(file, settings, deployments.get("Jobs"))
         yield from _gpus_of_llm(file, settings, deployments.get("LLM"))
-        yield from _gpu_of_embedder(file, settings, deployments.get("Embedder"))
+        for name, device in (
+            ("Embedder", settings.embedder.device),
+            ("Images", settings.images.device),
+        ):
+            yield from _gpu_of(file, name.lower(), device, deployments.get(name))
 
 
 def _settings(
@@ -140,6 +145,30 @@ def _one_writer(
         )
 
 
+def _ranks_of_jobs(
+    file: ConfigFile, settings: AppSettings, jobs: _Deployment | None
+) -> Iterator[Problem]:
+    """A replica takes up the work of the one whose rank it has: their number must be fixed."""
+    if jobs is None:
+        return
+    if "autoscaling_config" in jobs.options or jobs.options.get("num_replicas") == "auto":
+        yield file.problem(
+            (*jobs.path, "autoscaling_config"),
+            "set a fixed `num_replicas` instead: each replica keeps jobs of its own",
+        )
+    url = settings.jobs.database_url or ""
+    if _number(jobs.options.get("num_replicas")) > 1 and url.startswith("sqlite"):
+        yield file.problem(
+            (*jobs.path, "num_replicas"),
+            "SQLite allows one replica; set `jobs.database_url` to a PostgreSQL for more",
+        )
+    if _number(jobs.options.get("max_surge_percent")) > 0:
+        yield file.problem(
+            (*jobs.path, "max_surge_percent"),
+            "must be 0: the old replica has to let go of its jobs first",
+        )
+
+
 def _gpus_of_llm(
     file: ConfigFile, settings: AppSettings, llm: _Deployment | None
 ) -> Iterator[Problem]:
@@ -176,13 +205,13 @@ def _gpus_of_llm(
         )
 
 
-def _gpu_of_embedder(
-    file: ConfigFile, settings: AppSettings, embedder: _Deployment | None
+def _gpu_of(
+    file: ConfigFile, section: str, device: str, deployment: _Deployment | None
 ) -> Iterator[Problem]:
-    if embedder and settings.embedder.device.startswith("cuda") and not embedder.num_gpus:
+    if deployment and device.startswith("cuda") and not deployment.num_gpus:
         yield file.problem(
-            (*embedder.path, "ray_actor_options", "num_gpus"),
-            "`embedder.device` is cuda: book a GPU or part of one",
+            (*deployment.path, "ray_actor_options", "num_gpus"),
+            f"`{section}.device` is cuda: book a GPU or part of one",
         )
 
 

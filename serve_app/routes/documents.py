@@ -4,48 +4,91 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.routing import APIRoute
 
 from deployments.errors import NotFound
+from deployments.types import IngestSpec, JobStatus
 from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
-    IngestionDep,
+    IdempotencyKey,
     ServicesDep,
+    UploadsDep,
 )
+from serve_app.job_schemas import UploadForm, UploadResponse
+from serve_app.routes.jobs import job_url
 from serve_app.schemas import (
     DEFAULT_COLLECTION,
     CollectionName,
     DocumentId,
     DocumentListResponse,
     DocumentResponse,
-    UploadResponse,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from deployments.types import Document
 
+
+class _UploadRoute(APIRoute):
+    """Counts uploads from their first byte: FastAPI reads a form before any dependency."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def in_its_place(request: Request) -> Response:
+            with request.app.state.uploads.place():
+                return await handle(request)
+
+        return in_its_place
+
+
 router = APIRouter(tags=["documents"])
+_uploading = APIRouter(route_class=_UploadRoute)
 _MAX_LISTED = 100
+_LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
-@router.post("/upload", status_code=HTTPStatus.CREATED, responses={200: {"model": UploadResponse}})
+@_uploading.post(
+    "/upload",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={
+        200: {
+            "model": UploadResponse,
+            "headers": _LOCATION,
+            "description": "This very file is there already.",
+        },
+        202: {"headers": _LOCATION},
+    },
+)
 async def upload(
-    file: UploadFile,
-    ingestion: IngestionDep,
+    form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
+    uploads: UploadsDep,
     response: Response,
-    collection: Annotated[CollectionName, Form()] = DEFAULT_COLLECTION,
+    idempotency_key: IdempotencyKey = None,
 ) -> UploadResponse:
-    """Take a PDF, text, Markdown or HTML file; answer once it can be searched.
+    """Take a PDF, text, Markdown or HTML file and make it searchable in the background.
 
-    201 when it is new, 200 with the same ids when this very file is already there.
+    The document can be searched once the job has succeeded. The same file again is the same
+    document, and 200 says that it is searchable already.
     """
-    document, created = await ingestion.add(file, collection)
-    if not created:
+    submitted = await uploads.accept(form.file, form.collection, idempotency_key)
+    job = submitted.job
+    assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
+    if not submitted.created and job.status is JobStatus.SUCCEEDED:
         response.status_code = HTTPStatus.OK
+    response.headers["Location"] = job_url(job.id)
     return UploadResponse(
-        document_id=document.id, filename=document.filename, document=_shaped(document)
+        job_id=job.id,
+        document_id=job.spec.document_id,
+        filename=job.spec.filename,
+        status=job.status,
     )
+
+
+router.include_router(_uploading)
 
 
 @router.get("/v1/documents")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import fields
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from deployments.errors import Overloaded, ServiceError
 from serve_app.dependencies import ServicesDep  # noqa: TC001 - FastAPI reads annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["health"])
 _CHECK_TIMEOUT_S = 2.0
+_BUSY_FOR_S = 60.0
 
 
 @router.get("/healthz")
@@ -28,10 +30,11 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def readyz(services: ServicesDep, response: Response) -> Readiness:
+async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
     """Ask every deployment; 503 until all are ready."""
     names = [entry.name for entry in fields(services)]
-    states = await asyncio.gather(*(_state(getattr(services, name)) for name in names))
+    seen: dict[str, float] = request.app.state.seen_well
+    states = await asyncio.gather(*(_state(getattr(services, name), name, seen) for name in names))
     ready = all(state.ready for state in states)
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -43,15 +46,20 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
     return Readiness(ready=ready, deployments=dict(zip(names, states, strict=True)))
 
 
-async def _state(capability: Checked) -> DeploymentState:
+async def _state(capability: Checked, name: str, seen_well: dict[str, float]) -> DeploymentState:
+    """Ask one. Full of work is not ill: taken out now, it would leave its share to the others."""
+    busy = DeploymentState(ready=True, detail="busy")
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             await capability.check_health()
     except TimeoutError:
+        # The question waits in the same queue as the work.
+        if time.monotonic() - seen_well.get(name, -_BUSY_FOR_S) < _BUSY_FOR_S:
+            return busy
         return DeploymentState(ready=False, detail="does not answer")
     except Overloaded:
-        # Full of work is not ill: taken out now, it would leave its share to the others.
-        return DeploymentState(ready=True, detail="busy")
+        return busy
     except ServiceError as error:
         return DeploymentState(ready=False, detail=error.message)
+    seen_well[name] = time.monotonic()
     return DeploymentState(ready=True)

@@ -42,7 +42,7 @@ _MARGIN, _TOP, _SIZE = 60, 780, 10  # points
 
 def sentence(number: int, page: int) -> str:
     """The one sentence of a document's page, from 1, that no other page has."""
-    draw = random.Random(f"{number}/{page}")
+    draw = random.Random(f"{number}/{page}")  # noqa: S311
     return (
         f"The {draw.choice(_KEEPERS)} of {_town(number, page)} keeps {draw.randint(200, 9000)} "
         f"{draw.choice(_THINGS)} in the {draw.choice(_PLACES)}."
@@ -51,7 +51,7 @@ def sentence(number: int, page: int) -> str:
 
 def page_text(number: int, page: int) -> str:
     """Some 330 words on the town of this page, its own sentence among them."""
-    draw = random.Random(f"{number}/{page}/text")
+    draw = random.Random(f"{number}/{page}/text")  # noqa: S311
     town = _town(number, page)
     sentences = [
         f"{draw.choice(_OPENINGS).format(town=town)} {draw.choice(_SUBJECTS)} "

@@ -28,7 +28,7 @@ _FOUND_TIMEOUT_S = 40.0
 _GONE_TIMEOUT_S = 20.0
 _CHILD_LIFE_S = 0.8
 _POLL_S = 0.25
-_FAST_POLL_S = 0.01
+_FAST_POLL_S = 0.05
 _ROUNDS = 5
 
 
@@ -100,19 +100,20 @@ class Node:
                     process.kill()
                     return {process.pid for process in found}
             time.sleep(_POLL_S)
-        raise TimeoutError(f"there was no replica of {name} to kill")
+        msg = f"there was no replica of {name} to kill"
+        raise TimeoutError(msg)
 
     def _kill_child(self, draw: random.Random) -> None:
         """Kill the process that reads a file, somewhere in its short life."""
-        (parser,) = self._replicas("Parser")[:1] or [self._family()[0]]
         end = time.monotonic() + _FOUND_TIMEOUT_S
         while time.monotonic() < end:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for child in parser.children(recursive=True):
-                    if _CHILD in child.cmdline():
+            for process in self._family():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if _CHILD in process.cmdline():
                         time.sleep(draw.uniform(0, _CHILD_LIFE_S))
-                        child.kill()
-                        return
+                        if _lives(process):
+                            process.kill()
+                            return
             time.sleep(_FAST_POLL_S)
         raise TimeoutError("no file was read meanwhile")
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 3.0
+JOB_TIMEOUT_S = 240
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,14 @@ def wait_until_ready(url: str, launcher: subprocess.Popen[bytes], output: Path) 
 def http(service: Service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=120) as client:
         yield client
+
+
+def job_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    """Wait for a job as a client would; the job as it ended."""
+    began = time.monotonic()
+    while time.monotonic() - began < JOB_TIMEOUT_S:
+        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
+        if job["status"] in {"succeeded", "failed", "cancelled"}:
+            return job
+        time.sleep(0.2)
+    pytest.fail(f"the job did not end: {job}")

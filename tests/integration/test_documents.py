@@ -13,6 +13,7 @@ import pytest
 from pypdf import PdfWriter
 
 from tests.integration import articles
+from tests.integration.conftest import job_ended
 
 COLLECTION = "articles"
 QUESTIONS = 120
@@ -33,7 +34,9 @@ def questions(
 
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(upload, texts))
-        assert {answer.status_code for answer in answers} == {201}, answers[0].text
+        assert {answer.status_code for answer in answers} == {202}, answers[0].text
+        jobs = [job_ended(http, answer.json()["job_id"]) for answer in answers]
+        assert {job["status"] for job in jobs} == {"succeeded"}
         yield articles.sample(questions, QUESTIONS)
 
 
@@ -71,10 +74,13 @@ def test_a_document_is_found_listed_and_forgotten(http: httpx.Client) -> None:
     text = "# Zephyr\n\nThe zephyr engine of Tornholm runs on fermented lichen since 1921."
     files = {"file": ("zephyr.md", text.encode())}
     first = http.post("/upload", files=files)
+    assert first.status_code == 202
+    document_id, job_id = first.json()["document_id"], first.json()["job_id"]
+    job = job_ended(http, job_id)
+    assert (job["status"], job["progress"]) == ("succeeded", {"done": 1, "total": 1})
     again = http.post("/upload", files={"file": ("other-name.md", text.encode())})
-    document_id = first.json()["document_id"]
-    assert (first.status_code, again.status_code) == (201, 200)
-    assert again.json()["document_id"] == document_id
+    assert again.status_code == 200
+    assert (again.json()["document_id"], again.json()["job_id"]) == (document_id, job_id)
     ask = {"prompt": "What does the zephyr engine run on?", "max_tokens": 20}
     found = http.post("/generate/text", json=ask).json()
     assert "lichen" in found["sources"][0]["text"]
@@ -92,8 +98,10 @@ def test_a_large_file_passes_between_the_deployments(http: httpx.Client) -> None
     writer.write(out)
     data = {"collection": "large"}
     answer = http.post("/upload", files={"file": ("large.pdf", out.getvalue())}, data=data)
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["document"]["size_bytes"] > 8_000_000
+    assert answer.status_code == 202, answer.text
+    assert job_ended(http, answer.json()["job_id"])["status"] == "succeeded"
+    document = http.get(f"/v1/documents/{answer.json()['document_id']}", params=data).json()
+    assert document["size_bytes"] > 8_000_000
 
 
 def encrypted() -> bytes:
@@ -116,13 +124,12 @@ def zipped() -> bytes:
     ("name", "data", "status", "word"),
     [
         ("a.pdf", b"these are words, not a PDF", 415, "not a PDF"),
-        ("a.pdf", encrypted(), 422, "password"),
         ("a.pdf", b"", 422, "empty"),
         ("a.txt", b"  \n ", 422, "text"),
         ("a.zip", zipped(), 415, "PDF"),
         ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "bound"),
     ],
-    ids=["not-a-pdf", "encrypted", "zero-bytes", "empty", "zip", "over-the-cap"],
+    ids=["not-a-pdf", "zero-bytes", "empty", "zip", "over-the-cap"],
 )
 def test_a_bad_file_is_refused_with_its_reason(
     http: httpx.Client, name: str, data: bytes, status: int, word: str
@@ -133,6 +140,16 @@ def test_a_bad_file_is_refused_with_its_reason(
     assert word in answer.json()["error"]["message"]
     assert http.get("/v1/documents").json() == before
     assert http.get("/readyz").status_code == 200
+
+
+def test_a_file_that_cannot_be_read_fails_its_job_with_the_reason(http: httpx.Client) -> None:
+    before = http.get("/v1/documents").json()
+    answer = http.post("/upload", files={"file": ("locked.pdf", encrypted())})
+    assert answer.status_code == 202
+    job = job_ended(http, answer.json()["job_id"])
+    assert job["status"] == "failed"
+    assert "password" in job["error"]["message"]
+    assert http.get("/v1/documents").json() == before
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def placed() -> dict[str, Any]:
 
 
 def test_the_nodes_are_those_of_the_comment(placed: dict[str, Any]) -> None:
-    assert placed["nodes"] == ["head", "large-0", "large-1", "small"]
+    assert placed["nodes"] == ["head", "large-0", "large-1", "pictures", "small"]
 
 
 @pytest.mark.parametrize("size", ["minimum", "maximum"])
@@ -55,6 +55,8 @@ def test_every_replica_is_placed(placed: dict[str, Any], size: str) -> None:
                 "Scraper": 1,
                 "Parser": 1,
                 "Retriever": 2,
+                "Images": 1,
+                "Jobs": 2,
             },
             "maximum": {
                 "Ingress": 8,
@@ -63,6 +65,8 @@ def test_every_replica_is_placed(placed: dict[str, Any], size: str) -> None:
                 "Scraper": 4,
                 "Parser": 4,
                 "Retriever": 4,
+                "Images": 2,
+                "Jobs": 2,
             },
         }[size]
     )

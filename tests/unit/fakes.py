@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import numpy as np
+from fastapi import FastAPI
 
 from deployments.errors import NotFound
+from deployments.file_store import FileStore
 from deployments.types import (
     Chunk,
     Document,
@@ -20,8 +24,10 @@ from deployments.types import (
     ParsedDocument,
     Passage,
 )
+from serve_app.app import create_app
 from serve_app.services import Services
 from serve_app.settings import AppSettings
+from tests.unit.fake_jobs import FakeImages, FakeJobs
 
 MODEL = "small"
 
@@ -176,6 +182,10 @@ class FakeRetriever:
         return known
 
 
+def _new_files() -> FileStore:
+    return FileStore(f"memory://{uuid.uuid4().hex}")
+
+
 @dataclass
 class Fakes:
     """One of each, and the Services made of them."""
@@ -185,9 +195,36 @@ class Fakes:
     scraper: FakeScraper = field(default_factory=FakeScraper)
     parser: FakeParser = field(default_factory=FakeParser)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
+    images: FakeImages = field(default_factory=FakeImages)
+    files: FileStore = field(default_factory=_new_files)
+    jobs: FakeJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = FakeJobs(self.files)
 
     def services(self) -> Services:
-        return Services(self.llm, self.embedder, self.scraper, self.parser, self.retriever)
+        return Services(
+            llm=self.llm,
+            embedder=self.embedder,
+            scraper=self.scraper,
+            parser=self.parser,
+            retriever=self.retriever,
+            images=self.images,
+            jobs=self.jobs,
+        )
+
+    def app(self, **changes: Any) -> FastAPI:
+        return create_app(self.services(), settings(**changes), self.files)
+
+    def client(self, **changes: Any) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app(**changes), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """Server-sent events by name and data."""
+    blocks = [block.split("\n") for block in text.strip().split("\n\n")]
+    return [(name[len("event: ") :], json.loads(data[len("data: ") :])) for name, data in blocks]
 
 
 def settings(**changes: Any) -> AppSettings:

@@ -7,29 +7,15 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
-from deployments.errors import Overloaded, ServiceError, Unavailable, Unprocessable
+from deployments.errors import Overloaded, ServiceError, Unavailable
 from deployments.types import Document, Page, PageOutcome, Passage
-from serve_app.app import create_app
-from tests.unit.fakes import MODEL, Fakes, settings
+from tests.unit.fakes import MODEL, Fakes, events
 
 pytestmark = pytest.mark.anyio
 PASSAGE = Passage("doc_" + "0" * 32, "a.pdf", "A", 0, "snow is white", 3, 4, 0.5)
 CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "one two"}]}
-
-
-def client(fakes: Fakes, **changes: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(
-        create_app(fakes.services(), settings(**changes)), raise_app_exceptions=False
-    )
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
-
-
-def events(text: str) -> list[tuple[str, Any]]:
-    blocks = [block.split("\n") for block in text.strip().split("\n\n")]
-    return [(name[len("event: ") :], json.loads(data[len("data: ") :])) for name, data in blocks]
 
 
 async def test_an_answer_comes_with_its_sources_and_timings() -> None:
@@ -39,7 +25,7 @@ async def test_an_answer_comes_with_its_sources_and_timings() -> None:
         Page("https://a.example", PageOutcome.OK, "https://a.example/", "Title", "page text"),
         Page("https://b.example", PageOutcome.TIMEOUT, detail="it took too long"),
     ]
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         prompt = "Compare https://a.example and https://b.example for snow"
         answer = (await http.post("/generate/text", json={"prompt": prompt})).json()
     assert [s["kind"] for s in answer["sources"]] == ["page", "document"]
@@ -56,7 +42,7 @@ async def test_an_answer_comes_with_its_sources_and_timings() -> None:
 async def test_a_retriever_that_is_down_or_hangs_degrades_the_answer_and_says_so() -> None:
     fakes = Fakes()
     fakes.retriever.search_error = Unavailable("gone")
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         answer = await http.post("/generate/text", json={"prompt": "snow?"})
     assert answer.status_code == 200
     assert [w["code"] for w in answer.json()["warnings"]] == ["search_unavailable"]
@@ -64,7 +50,7 @@ async def test_a_retriever_that_is_down_or_hangs_degrades_the_answer_and_says_so
     fakes.retriever.never_answers = True
     quick = {"context_timeout_s": 0.05}
     impatient = dict.fromkeys(("page_timeout_s", "connect_timeout_s", "robots_timeout_s"), 0.05)
-    async with client(fakes, answer=quick, scraper=impatient) as http:
+    async with fakes.client(answer=quick, scraper=impatient) as http:
         answer = await http.post("/generate/text", json={"prompt": "snow?"})
     assert [w["code"] for w in answer.json()["warnings"]] == ["search_unavailable"]
 
@@ -72,7 +58,7 @@ async def test_a_retriever_that_is_down_or_hangs_degrades_the_answer_and_says_so
 async def test_a_stream_sends_sources_then_tokens_then_the_end() -> None:
     fakes = Fakes()
     fakes.retriever.passages = [PASSAGE]
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         answer = await http.post("/generate/text", json={"prompt": "snow?", "stream": True})
     assert answer.headers["content-type"].startswith("text/event-stream")
     names = [name for name, _ in events(answer.text)]
@@ -92,7 +78,7 @@ async def test_a_failure_to_begin_has_its_true_status(
     fakes = Fakes()
     fakes.llm.fail_at_start = error
     body = {"prompt": "x"} if route.startswith("/generate") else CHAT
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         answer = await http.post(route, json={**body, "stream": stream})
     assert answer.status_code == status
     assert answer.json()["error"]["code"] == error.code
@@ -102,7 +88,7 @@ async def test_a_failure_to_begin_has_its_true_status(
 async def test_a_failure_midway_is_an_event() -> None:
     fakes = Fakes()
     fakes.llm.fail_midway = Unavailable("the model stopped")
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         ours = await http.post("/generate/text", json={"prompt": "x", "stream": True})
         bare = await http.post("/v1/chat/completions", json={**CHAT, "stream": True})
     name, data = events(ours.text)[-1]
@@ -113,7 +99,7 @@ async def test_a_failure_midway_is_an_event() -> None:
 async def test_the_bare_model_passes_through_and_genserve_adds_to_openais_form() -> None:
     fakes = Fakes()
     fakes.retriever.passages = [PASSAGE]
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         bare = (await http.post("/v1/chat/completions", json=CHAT)).json()
         ours = (await http.post("/v1/chat/completions", json={**CHAT, "model": "genserve"})).json()
         stream = await http.post(
@@ -135,7 +121,7 @@ async def test_an_answer_of_ours_can_be_sent_back_as_it_came() -> None:
     nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
     answered = {"role": "assistant", "content": "one two"} | nothing
     body = CHAT | {"messages": [*CHAT["messages"], answered, *CHAT["messages"]], "store": False}
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         for model in (MODEL, "genserve"):
             again = await http.post("/v1/chat/completions", json=body | {"model": model})
             assert again.status_code == 200, again.text
@@ -149,7 +135,7 @@ async def test_an_answer_of_ours_can_be_sent_back_as_it_came() -> None:
 
 async def test_context_can_be_switched_off_for_a_request() -> None:
     fakes = Fakes()
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         body = {**CHAT, "model": "genserve", "context": {"web": False, "documents": False}}
         body["messages"] = [{"role": "user", "content": "see https://a.example"}]
         await http.post("/v1/chat/completions", json=body)
@@ -179,7 +165,7 @@ async def test_bad_input_is_refused_at_once_in_the_one_form(
     route: str, body: dict[str, Any], status: int, param: str | None
 ) -> None:
     fakes = Fakes()
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         answer = await http.post(route, json=body)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
@@ -192,103 +178,34 @@ async def test_a_chunked_body_is_cut_off_at_the_bound() -> None:
         for _ in range(100):
             yield b"x" * 100_000
 
-    async with client(Fakes()) as http:
+    async with Fakes().client() as http:
         answer = await http.post("/generate/text", content=endless())
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
 async def test_unknown_routes_and_methods_have_the_one_form() -> None:
-    async with client(Fakes()) as http:
+    async with Fakes().client() as http:
         assert "no route GET /nowhere" in (await http.get("/nowhere")).json()["error"]["message"]
         assert (await http.get("/generate/text")).json()["error"]["code"] == "method_not_allowed"
 
 
-async def test_upload_publishes_once_and_the_same_file_is_the_same_document() -> None:
+async def test_a_document_is_listed_and_forgotten() -> None:
     fakes = Fakes()
-    async with client(fakes) as http:
-        first, second = await asyncio.gather(
-            *(http.post("/upload", files={"file": ("a.pdf", b"data")}) for _ in range(2))
-        )
+    document = Document("doc_" + "0" * 32, "default", "a.pdf", "A", "application/pdf", 4, 1, 3, 1.5)
+    await fakes.retriever.add(document, [])
+    await fakes.retriever.publish(document)
+    async with fakes.client() as http:
         listed = (await http.get("/v1/documents")).json()
-        document_id = first.json()["document_id"]
-        gone = await http.delete(f"/v1/documents/{document_id}")
-        again = await http.delete(f"/v1/documents/{document_id}")
-    assert sorted([first.status_code, second.status_code]) == [200, 201]
-    assert document_id == second.json()["document_id"]
-    assert [d["chunks"] for d in listed["data"]] == [3]
+        gone = await http.delete(f"/v1/documents/{document.id}")
+        again = await http.delete(f"/v1/documents/{document.id}")
+    assert [(d["chunks"], d["created_at"]) for d in listed["data"]] == [(3, 1)]
     assert (gone.status_code, again.status_code) == (204, 404)
-
-
-async def test_a_failed_upload_spares_what_another_ingress_published_meanwhile() -> None:
-    fakes = Fakes()
-
-    async def published_elsewhere(document: Document) -> None:
-        fakes.retriever.published[document.id] = document
-        msg = "gone"
-        raise Unavailable(msg)
-
-    fakes.retriever.publish = published_elsewhere  # type: ignore[method-assign]
-    async with client(fakes) as http:
-        answer = await http.post("/upload", files={"file": ("a.pdf", b"data")})
-        listed = (await http.get("/v1/documents")).json()["data"]
-    assert answer.status_code == 503
-    assert len(listed) == 1
-
-
-async def test_a_client_that_leaves_an_upload_leaves_nothing() -> None:
-    fakes = Fakes()
-    stuck = asyncio.Event()
-
-    async def never(document: Document) -> None:
-        del document
-        stuck.set()
-        await asyncio.Event().wait()
-
-    fakes.retriever.publish = never  # type: ignore[method-assign]
-    async with client(fakes) as http:
-        leaving = asyncio.ensure_future(http.post("/upload", files={"file": ("a.pdf", b"data")}))
-        await stuck.wait()
-        assert fakes.retriever.hidden
-        leaving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leaving
-    assert fakes.retriever.hidden == {}
-
-
-@pytest.mark.parametrize("where", ["parser", "publish"])
-async def test_a_failed_upload_leaves_nothing(where: str) -> None:
-    fakes = Fakes()
-    if where == "parser":
-        fakes.parser.error = Unprocessable("the PDF is encrypted", code="encrypted_pdf")
-    else:
-        fakes.retriever.publish_error = Unavailable("gone")
-    async with client(fakes) as http:
-        answer = await http.post("/upload", files={"file": ("a.pdf", b"data")})
-    assert answer.status_code == (422 if where == "parser" else 503)
-    assert fakes.retriever.hidden == {}
-
-
-async def test_an_upload_over_the_bound_or_in_the_wrong_field_is_refused() -> None:
-    async with client(Fakes(), limits={"max_upload_bytes": 1000}) as http:
-        over = await http.post("/upload", files={"file": ("a.pdf", b"x" * 1001)})
-        far_over = await http.post("/upload", files={"file": ("a.pdf", b"x" * 1_000_000)})
-        wrong = await http.post("/upload", files={"document": ("a.pdf", b"x")})
-        no_form = await http.post("/upload", content=b"x")
-    assert (over.status_code, far_over.status_code) == (413, 413)
-    assert wrong.status_code == no_form.status_code == 422
-    assert wrong.json()["error"]["param"] == "file"
-
-
-async def test_a_file_name_is_shown_without_its_folders() -> None:
-    async with client(Fakes()) as http:
-        answer = await http.post("/upload", files={"file": ("../../etc/pass\nwd.pdf", b"x")})
-    assert "/" not in answer.json()["filename"]
 
 
 async def test_leaving_a_stream_stops_the_generation() -> None:
     fakes = Fakes()
     fakes.llm.endless = True
-    app = create_app(fakes.services(), settings())
+    app = fakes.app()
     sent: list[dict[str, Any]] = []
     body = json.dumps({**CHAT, "stream": True}).encode()
     requests = [{"type": "http.request", "body": body, "more_body": False}]
@@ -320,16 +237,17 @@ async def test_leaving_a_stream_stops_the_generation() -> None:
 
 async def test_readiness_names_the_one_that_is_down() -> None:
     fakes = Fakes()
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         ready = await http.get("/readyz")
     assert (ready.status_code, ready.json()["deployments"]["llm"]["running_requests"]) == (200, 1)
+    assert {"images", "jobs"} <= set(ready.json()["deployments"])
 
     async def down() -> None:
         msg = "the embedder is not available"
         raise Unavailable(msg)
 
     fakes.embedder.check_health = down  # type: ignore[method-assign]
-    async with client(fakes) as http:
+    async with fakes.client() as http:
         answer = await http.get("/readyz")
         alive = await http.get("/healthz")
     assert (answer.status_code, alive.status_code) == (503, 200)

@@ -363,9 +363,32 @@ def test_every_queue_behind_the_ingress_is_bounded(bound: str) -> None:
 
     found = problems(text, "x.yaml")
 
-    names = ("LLM", "Embedder", "Scraper", "Parser", "Retriever")
+    names = ("LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs")
     assert [p.path for p in found] == [f"{DEPLOYMENTS}.{n}.max_queued_requests" for n in names]
     assert all("1 or more" in p.message for p in found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("        num_replicas: 2\n", "SQLite allows one replica"),
+        ("        autoscaling_config: {min_replicas: 1, max_replicas: 3}\n", "a fixed"),
+        ("        num_replicas: 1\n        max_surge_percent: 100\n", "must be 0"),
+    ],
+)
+def test_job_replicas_have_ranks_and_so_a_fixed_number(wrong: str, says: str) -> None:
+    before, jobs = CPU.split("      - name: Jobs\n")
+    jobs = jobs.replace("        num_replicas: 1\n", wrong)
+    found = problems(f"{before}      - name: Jobs\n{jobs}", "x.yaml")
+    assert [says in problem.message for problem in found] == [True]
+
+
+def test_a_password_in_the_settings_is_sent_to_the_environment() -> None:
+    url = "postgresql://me:secret@db:5432/jobs"
+    text = CPU.replace("        images_concurrency: 2\n", f"        database_url: {url}\n")
+    (found,) = problems(text, "x.yaml")
+    assert "GENSERVE_JOBS_DATABASE_URL" in found.message
+    assert "secret" not in found.message
 
 
 def test_a_deployment_left_out_would_run_unbounded() -> None:

@@ -75,7 +75,8 @@ async def test_everything_arrives_as_one_of_ours(
 ) -> None:
     with pytest.raises(ServiceError) as caught:
         await RemoteParser(Handle(raised), "document parser").parse(b"", "a")  # type: ignore[arg-type]
-    assert type(caught.value) is seen
+    assert isinstance(caught.value, seen)
+    assert caught.value.code == seen.code
     assert "192.0.2.9" not in caught.value.message
     model = RemoteTextGenerator(Handle(raised), "language model")  # type: ignore[arg-type]
     with pytest.raises(seen):
@@ -87,6 +88,15 @@ async def test_a_search_is_repeated_when_its_replica_went_away_and_a_parse_is_no
     assert await RemoteRetriever(handle, "search").search("q", "default", 3) == []  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await RemoteParser(Handle(lost(), times=1), "parser").parse(b"", "a")  # type: ignore[arg-type]
+
+
+async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -> None:
+    """Or three attempts at each of two places would be nine."""
+    with pytest.raises(Unavailable) as behind:
+        await RemoteParser(Handle(lost(), times=1), "parser").parse(b"", "a")  # type: ignore[arg-type]
+    handle = Handle(behind.value, times=1)
+    with pytest.raises(Unavailable):
+        await RemoteRetriever(handle, "search").search("q", "default", 3)  # type: ignore[arg-type]
 
 
 async def test_a_cancelled_caller_stays_cancelled() -> None:

@@ -1,0 +1,120 @@
+"""Files that several replicas need: uploads on their way in, pictures on their way out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from deployments.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+_BLOCK_BYTES = 1 << 20
+
+
+class FileStore:
+    """Whole files by relative path, in a folder or at an fsspec URL such as `s3://bucket/there`.
+
+    Whoever sees a file sees it whole. Every method may be repeated after a failure, works off
+    the event loop, and raises ValueError for a path that leads out of the store.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._files, self._root = fsspec.core.url_to_fs(root)
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    async def put(self, path: str, data: bytes | BinaryIO) -> None:
+        """Write a file, in place of one that may be there."""
+        source = BytesIO(data) if isinstance(data, bytes) else data
+        await asyncio.to_thread(self._put, self._at(path), source)
+
+    async def get(self, path: str) -> bytes:
+        """Read a file; raises NotFound."""
+        try:
+            return await asyncio.to_thread(self._get, self._at(path))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            msg = "there is no such file"
+            raise NotFound(msg) from None
+
+    async def names(self, path: str) -> list[str]:
+        """List the names of the files directly below a path; none if there is no such path."""
+        return await asyncio.to_thread(self._names, self._at(path))
+
+    async def delete(self, path: str) -> None:
+        """Remove a file, or all files below a path; fine if there is nothing."""
+        await asyncio.to_thread(self._delete, self._at(path))
+
+    async def delete_older(self, path: str, age_s: float, but: Collection[str] = ()) -> int:
+        """Remove the files below a path that were written longer ago, `but` some.
+
+        Returns how many they were.
+        """
+        kept = {self._at(file) for file in but}
+        return await asyncio.to_thread(self._delete_older, self._at(path), age_s, kept)
+
+    def _at(self, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts:
+            msg = "not a path inside the file store"
+            raise ValueError(msg)
+        return "/".join((self._root.rstrip("/"), *parts))
+
+    def _put(self, target: str, source: BinaryIO) -> None:
+        if not self._local:
+            # An object appears when it is whole.
+            with self._files.open(target, "wb") as file:
+                shutil.copyfileobj(source, file, _BLOCK_BYTES)
+            return
+        # fsspec's own transactions write into the system's folder for temporary files,
+        # from where a move is not atomic.
+        unfinished = Path(f"{target}.{uuid.uuid4().hex}.part")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                shutil.copyfileobj(source, file, _BLOCK_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _get(self, target: str) -> bytes:
+        content: bytes = self._files.cat_file(target)
+        return content
+
+    def _names(self, target: str) -> list[str]:
+        self._files.invalidate_cache(target)
+        try:
+            found: list[str] = self._files.ls(target, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = (PurePosixPath(name).name for name in found)
+        return sorted(name for name in names if not name.endswith(".part"))
+
+    def _delete(self, target: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm(target, recursive=True)
+
+    def _delete_older(self, target: str, age_s: float, kept: set[str]) -> int:
+        oldest = time.time() - age_s
+        self._files.invalidate_cache(target)
+        removed = 0
+        for file in self._files.find(target):
+            with contextlib.suppress(FileNotFoundError):
+                written: datetime = self._files.modified(file)
+                if written.timestamp() < oldest and file not in kept:
+                    self._files.rm_file(file)
+                    removed += 1
+        return removed

@@ -1,0 +1,1 @@
+"""Prompts to pictures, several of one shape in a pass."""

@@ -1,0 +1,48 @@
+"""The Images deployment: one text-to-image model and its queue a replica."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ray import serve
+
+from deployments.images.pipeline import ImagePipeline
+from deployments.images.queue import ImageQueue
+from deployments.logs import log_to_serve
+from deployments.model_source import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from deployments.settings import ImagesSettings
+    from deployments.types import ImageProgress, ImageRequest
+
+
+# More than wait and are drawn by default, so that a full queue is answered by the queue itself.
+@serve.deployment(name="Images", max_ongoing_requests=96, max_queued_requests=96)
+class Images:
+    """An ImageGenerator."""
+
+    def __init__(self, settings: ImagesSettings, data_dir: str) -> None:
+        log_to_serve()
+        model = resolve(settings.model, Path(data_dir))
+        self._pipeline = ImagePipeline(model, settings)
+        self._queue = ImageQueue(self._pipeline.draw, settings, self._pipeline.settle)
+
+    async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+        self._pipeline.check(request)
+        progress = self._queue.generate(request)
+        try:
+            async for step in progress:
+                yield step
+        finally:
+            # A cancelled call ends here: the queue must hear of it now, not at collection.
+            await progress.aclose()
+
+    async def check_health(self) -> None:
+        await self._queue.check_health()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_queue"):
+            await self._queue.close()

@@ -1,0 +1,147 @@
+"""Diffusers behind one call: requests of one shape in, PNG pictures out, a word at each step."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import math
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from deployments.images.queue import OnStep
+    from deployments.settings import ImagesSettings
+    from deployments.types import ImageRequest
+
+_PIXELS = 8  # what diffusers asks of a side, however little the model's VAE shrinks it
+_PATCH = 2  # transformers take latents in patches of 2 x 2
+_MAX_SEED = 2**63 - 1
+_LEAST_URGENT = 19  # nice value
+
+
+class ImagePipeline:
+    """One text-to-image model, used by one thread at a time.
+
+    A picture starts from noise drawn at its own seed, on the CPU whatever the device, so that
+    it does not depend on the pictures it shares a pass with, but for rounding.
+    """
+
+    def __init__(self, model: str, settings: ImagesSettings) -> None:
+        """Load the model, which takes from a second to minutes.
+
+        Args:
+            model: a diffusers folder, or a hub id.
+            settings: device, precision and the bounds of a request.
+
+        Raises:
+            InvalidRequest: the pipeline cannot be stopped between steps.
+        """
+        import torch
+        from diffusers import AutoPipelineForText2Image
+        from diffusers.utils import logging
+
+        logging.set_verbosity_error()  # its warnings quote prompts
+        logging.disable_progress_bar()
+        self._settings = settings
+        self._torch = torch
+        loader: Any = AutoPipelineForText2Image  # its methods have no types
+        self._pipe = loader.from_pretrained(
+            model,
+            dtype=getattr(torch, settings.dtype),
+            local_files_only=Path(model).is_dir(),
+            use_safetensors=True,
+        ).to(settings.device)
+        self._pipe.set_progress_bar_config(disable=True)
+        if "callback_on_step_end" not in inspect.signature(self._pipe.__call__).parameters:
+            msg = f"{type(self._pipe).__name__} cannot be stopped between steps; use another model"
+            raise InvalidRequest(msg)
+        scale = int(getattr(self._pipe, "vae_scale_factor", _PIXELS))
+        patch = _PATCH if hasattr(self._pipe, "transformer") else 1
+        self.size_multiple = math.lcm(_PIXELS, scale * patch)
+        """Width and height must be multiples of this many pixels."""
+
+    def settle(self) -> None:
+        """Make the calling thread the one that draws: few cores, and on a CPU after all else.
+
+        Priority and thread count are a thread's own on Linux, and pass to those it starts. The
+        process around it stays as prompt as it was.
+        """
+        self._torch.set_num_threads(self._settings.threads)
+        if self._settings.device == "cpu":
+            with contextlib.suppress(OSError):  # a courtesy, not worth failing for
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_URGENT)
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise InvalidRequest for what cannot be drawn; its pass would fail for others too."""
+        settings = self._settings
+        for name, value, low, high in (
+            ("width", request.width, settings.min_size, settings.max_size),
+            ("height", request.height, settings.min_size, settings.max_size),
+            ("steps", request.steps, 1, settings.max_steps),
+            ("seed", request.seed, 0, _MAX_SEED),
+        ):
+            if not low <= value <= high:
+                msg = f"{name} must be from {low} to {high}"
+                raise InvalidRequest(msg, param=name)
+        for name, pixels in (("width", request.width), ("height", request.height)):
+            if pixels % self.size_multiple:
+                msg = f"{name} must be a multiple of {self.size_multiple} pixels for this model"
+                raise InvalidRequest(msg, param=name)
+        if len(request.prompt) > settings.max_prompt_chars:
+            msg = f"at most {settings.max_prompt_chars} characters"
+            raise InvalidRequest(msg, param="prompt")
+
+    def draw(self, requests: Sequence[ImageRequest], on_step: OnStep) -> list[bytes | None]:
+        """Make pictures of one width, height and number of steps, in one pass.
+
+        `on_step` is told after each step how many are done, and answers with the places of
+        the pictures still wanted: when there are none the pass ends there. The last answer
+        decides which pictures are returned, as PNG; the others are None.
+        """
+        steps = requests[0].steps
+        wanted: Collection[int] = ()
+
+        def step_end(
+            pipe: Any,  # noqa: ANN401 - whichever pipeline it is
+            step: int,
+            _timestep: object,
+            tensors: dict[str, Any],
+        ) -> dict[str, Any]:
+            nonlocal wanted
+            # Some schedulers call the model more than once for a step.
+            wanted = on_step((step + 1) * steps // len(pipe.scheduler.timesteps))
+            if not wanted:
+                # Rather than by `_interrupt`, which would decode what nobody wants any more.
+                raise _Unwanted
+            return tensors
+
+        try:
+            images = self._pipe(
+                prompt=[request.prompt for request in requests],
+                width=requests[0].width,
+                height=requests[0].height,
+                num_inference_steps=steps,
+                guidance_scale=self._settings.guidance_scale,
+                generator=[self._torch.Generator().manual_seed(each.seed) for each in requests],
+                callback_on_step_end=step_end,
+            ).images
+        except _Unwanted:
+            return [None] * len(requests)
+        return [_png(image) if place in wanted else None for place, image in enumerate(images)]
+
+
+class _Unwanted(Exception):
+    """Nobody waits for a picture of this pass any more."""
+
+
+def _png(image: Any) -> bytes:  # noqa: ANN401 - Pillow's Image, which is not imported here
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Durable jobs: ingestion of documents and making of pictures, on DBOS."""

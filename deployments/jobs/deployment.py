@@ -1,0 +1,99 @@
+"""The Jobs deployment: takes jobs, keeps them, and has the other deployments do the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+
+from deployments.file_store import FileStore
+from deployments.jobs.board import JobBoard, cancel_requested
+from deployments.jobs.cancelling import Cancellations
+from deployments.jobs.engine import Engine
+from deployments.jobs.ingest import IngestSteps
+from deployments.jobs.patience import Patience
+from deployments.jobs.pictures import PictureSteps
+from deployments.jobs.workflows import Workflows
+from deployments.logs import log_to_serve
+from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.settings import Secrets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ray.serve.handle import DeploymentHandle
+
+    from deployments.settings import JobsSettings
+    from deployments.types import (
+        ImagesSpec,
+        IngestSpec,
+        Job,
+        JobKind,
+        JobList,
+        JobStatus,
+        Submitted,
+    )
+
+
+@serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
+class Jobs:
+    """Its environment may hold GENSERVE_JOBS_DATABASE_URL, for PostgreSQL."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self,
+        settings: JobsSettings,
+        files: str,
+        parser: DeploymentHandle[Any],
+        retriever: DeploymentHandle[Any],
+        images: DeploymentHandle[Any],
+    ) -> None:
+        log_to_serve()
+        secret = Secrets().jobs_database_url
+        url = secret.get_secret_value() if secret else settings.database_url
+        replica = serve.get_replica_context()
+        store = FileStore(files)
+        patience = Patience(settings)
+        search = RemoteRetriever(retriever, "document search")
+        cancellations = Cancellations(cancel_requested)
+        ingest = IngestSteps(
+            RemoteParser(parser, "document parser"),
+            search,
+            store,
+            patience,
+            settings.add_batch_chunks,
+        )
+        pictures = PictureSteps(
+            RemoteImageGenerator(images, "image generator"), store, patience, cancellations
+        )
+        self._board = JobBoard(search, cancellations, ingest.tidy, settings.max_queued)
+        self._engine = Engine(url or "", settings, replica.rank.rank, replica.world_size)
+        Workflows(ingest, pictures, cancellations, settings.images_at_once)
+        await self._engine.start(store)
+
+    async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
+        return await self._board.submit_ingest(spec, key)
+
+    async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
+        return await self._board.submit_images(spec, key)
+
+    async def job(self, job_id: str) -> Job:
+        return await self._board.job(job_id)
+
+    async def jobs(
+        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+    ) -> JobList:
+        return await self._board.jobs(kind, status, limit, after)
+
+    async def cancel(self, job_id: str) -> Job:
+        return await self._board.cancel(job_id)
+
+    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        async for job in self._board.watch(job_id):
+            yield job
+
+    async def check_health(self) -> None:
+        """Well while it answers: a database that is away is not cured by a new replica."""
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            await self._engine.close()

@@ -1,0 +1,103 @@
+"""The steps by which an upload becomes a searchable document; each may be repeated."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import NotFound
+from deployments.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from deployments.file_store import FileStore
+    from deployments.interfaces import Parser, Retriever
+    from deployments.jobs.patience import Patience
+    from deployments.types import IngestSpec
+
+
+class IngestSteps:
+    """What passes from step to step is small; the chunks wait in the file store."""
+
+    def __init__(
+        self,
+        parser: Parser,
+        retriever: Retriever,
+        files: FileStore,
+        patience: Patience,
+        batch_chunks: int,
+    ) -> None:
+        self._parser = parser
+        self._retriever = retriever
+        self._files = files
+        self._patience = patience
+        self._batch_chunks = batch_chunks
+
+    async def parse(self, job_id: str, spec: IngestSpec) -> tuple[dict[str, Any], int]:
+        """Cut the upload into batches of chunks; the document as a dictionary, their number."""
+        data = await self._files.get(spec.upload_path)
+        parsed = await self._patience.call(
+            self._parser, lambda: self._parser.parse(data, spec.filename)
+        )
+        batches = list(_batches(parsed.chunks, self._batch_chunks))
+        for number, batch in enumerate(batches):
+            content = json.dumps([asdict(chunk) for chunk in batch])
+            await self._files.put(_batch_path(job_id, number), content.encode())
+        document = Document(
+            id=spec.document_id,
+            collection=spec.collection,
+            filename=spec.filename,
+            title=parsed.title or spec.filename,
+            media_type=parsed.media_type,
+            size_bytes=spec.size_bytes,
+            pages=parsed.pages,
+            chunks=len(parsed.chunks),
+            created_at=time.time(),
+            job_id=job_id,
+        )
+        return asdict(document), len(batches)
+
+    async def store(self, job_id: str, document: dict[str, Any], number: int) -> int:
+        """Embed and store one batch, hidden; how many chunks it had."""
+        content = await self._files.get(_batch_path(job_id, number))
+        chunks = [Chunk(**fields) for fields in json.loads(content)]
+        await self._patience.call(
+            self._retriever, lambda: self._retriever.add(Document(**document), chunks)
+        )
+        return len(chunks)
+
+    async def publish(self, document: dict[str, Any]) -> None:
+        """Make the document searchable, whole."""
+        await self._patience.call(
+            self._retriever, lambda: self._retriever.publish(Document(**document))
+        )
+
+    async def discard(self, spec: IngestSpec) -> None:
+        """Leave nothing of a document that was not published."""
+
+        async def unless_published() -> None:
+            try:
+                await self._retriever.document(spec.collection, spec.document_id)
+            except NotFound:
+                await self._retriever.delete(spec.collection, spec.document_id)
+
+        await self._patience.call(self._retriever, unless_published)
+
+    async def tidy(self, job_id: str, spec: IngestSpec) -> None:
+        """Remove the upload and what was made of it on the way."""
+        await self._files.delete(spec.upload_path)
+        await self._files.delete(f"chunks/{job_id}")
+
+
+def _batch_path(job_id: str, number: int) -> str:
+    return f"chunks/{job_id}/{number}.json"
+
+
+def _batches(chunks: Sequence[Chunk], size: int) -> Iterator[list[Chunk]]:
+    remaining = iter(chunks)
+    while batch := list(islice(remaining, size)):
+        yield batch

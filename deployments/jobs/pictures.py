@@ -1,0 +1,57 @@
+"""The steps by which pictures are made; each may be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from deployments.errors import Unavailable
+from deployments.types import image_path
+
+if TYPE_CHECKING:
+    from deployments.file_store import FileStore
+    from deployments.interfaces import ImageGenerator
+    from deployments.jobs.cancelling import Cancellations
+    from deployments.jobs.patience import Patience
+    from deployments.types import ImageRequest, ImagesSpec
+
+
+class PictureSteps:
+    """A picture is in the file store before its step is recorded."""
+
+    def __init__(
+        self,
+        images: ImageGenerator,
+        files: FileStore,
+        patience: Patience,
+        cancellations: Cancellations,
+    ) -> None:
+        self._images = images
+        self._files = files
+        self._patience = patience
+        self._cancellations = cancellations
+
+    async def draw(self, job_id: str, spec: ImagesSpec, number: int) -> None:
+        """Make one picture; raises JobCancelled within a denoising step of the request."""
+        png = await self._patience.call(
+            self._images, lambda: self._drawn(job_id, spec.request(number))
+        )
+        await self._files.put(image_path(job_id, number), png)
+
+    async def _drawn(self, job_id: str, request: ImageRequest) -> bytes:
+        async with contextlib.aclosing(self._images.generate(request)) as progress:
+            async for step in progress:
+                if step.png is not None:
+                    return step.png
+                await self._cancellations.glance(job_id)
+        msg = "the image generator ended without a picture"
+        raise Unavailable(msg)
+
+    async def drawn(self, job_id: str, count: int) -> int:
+        """How many pictures there are, up to the first that is missing."""
+        names = set(await self._files.names(f"images/{job_id}"))
+        return next((number for number in range(count) if f"{number}.png" not in names), count)
+
+    async def discard(self, job_id: str) -> None:
+        """Leave no picture of a job."""
+        await self._files.delete(f"images/{job_id}")

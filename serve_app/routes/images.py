@@ -1,0 +1,143 @@
+"""Pictures: made in the background or while one waits, and fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from deployments.errors import NotFound
+from deployments.types import image_path
+from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    FilesDep,
+    IdempotencyKey,
+    ImagingDep,
+    JobId,
+    ServicesDep,
+    SettingsDep,
+)
+from serve_app.imaging import images_spec
+from serve_app.job_schemas import (
+    ImagesAccepted,
+    ImagesRequest,
+    OpenAIImage,
+    OpenAIImagesRequest,
+    OpenAIImagesResponse,
+)
+from serve_app.routes.jobs import image_url, job_url, shaped
+
+router = APIRouter(tags=["images"])
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_CACHED = "private, max-age=31536000, immutable"
+
+
+@router.post(
+    "/generate/image/background",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={
+        202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}}
+    },
+)
+async def generate_images(
+    request: ImagesRequest,
+    services: ServicesDep,
+    settings: SettingsDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> ImagesAccepted:
+    """Have pictures made in the background; follow the job to see them come."""
+    spec = images_spec(settings, **request.model_dump(), key=idempotency_key)
+    job = (await services.jobs.submit_images(spec, idempotency_key)).job
+    response.headers["Location"] = job_url(job.id)
+    return ImagesAccepted(job_id=job.id, status=job.status, job=shaped(job))
+
+
+@router.get(
+    "/v1/images/{job_id}/{number}.png",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "It is the one that `If-None-Match` names."},
+    },
+)
+async def get_image(
+    job_id: JobId,
+    number: str,
+    files: FilesDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Fetch the n-th picture of a job, from 0, as soon as it is finished."""
+    if not _NUMBER.fullmatch(number):
+        raise _no_picture()
+    try:
+        png = await files.get(image_path(job_id, int(number)))
+    except NotFound:
+        raise _no_picture() from None
+    etag = f'"{hashlib.sha256(png).hexdigest()[:32]}"'
+    headers = {
+        "ETag": etag,
+        "Cache-Control": _CACHED,
+        "Content-Disposition": f'inline; filename="{job_id}-{number}.png"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    if _names(if_none_match, etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(png, media_type="image/png", headers=headers)
+
+
+@router.post("/v1/images/generations", response_model_exclude_none=True)
+async def create_images(  # noqa: PLR0913 - what FastAPI hands in
+    request: OpenAIImagesRequest,
+    *,
+    imaging: ImagingDep,
+    settings: SettingsDep,
+    files: FilesDep,
+    http: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> OpenAIImagesResponse:
+    """Have pictures made and wait for them, in OpenAI's shape.
+
+    Addresses last as long as the job is kept. A client that leaves cancels what it asked for.
+    """
+    spec = images_spec(
+        settings,
+        prompt=request.prompt,
+        count=request.n or 1,
+        size=request.size,
+        key=idempotency_key,
+        count_param="n",
+    )
+    job = await imaging.made(spec, idempotency_key)
+    numbers = range(spec.count)
+    urls: list[str | None] = [None] * spec.count
+    contents: list[str | None] = [None] * spec.count
+    if request.response_format != "b64_json":
+        root = str(http.base_url).rstrip("/")
+        urls = [root + image_url(job.id, number) for number in numbers]
+    if request.response_format != "url":
+        pngs = await asyncio.gather(*(files.get(image_path(job.id, n)) for n in numbers))
+        contents = [base64.b64encode(png).decode() for png in pngs]
+    return OpenAIImagesResponse(
+        created=int(job.created_at),
+        data=[
+            OpenAIImage(url=url, b64_json=content)
+            for url, content in zip(urls, contents, strict=True)
+        ],
+        size=f"{spec.width}x{spec.height}",
+        job_id=job.id,
+    )
+
+
+def _names(if_none_match: str | None, etag: str) -> bool:
+    tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    return etag in tags or "*" in tags
+
+
+def _no_picture() -> NotFound:
+    msg = "there is no such picture, or not yet"
+    return NotFound(msg)

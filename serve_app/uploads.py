@@ -1,0 +1,116 @@
+"""Uploads on their way in: bounded, looked over, stored by content, and handed to a job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import uuid
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from deployments.errors import InvalidRequest, Overloaded, TooLarge, Unprocessable
+from deployments.parser.formats import detect
+from deployments.types import IngestSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import UploadFile
+
+    from deployments.file_store import FileStore
+    from deployments.interfaces import Jobs
+    from deployments.types import Submitted
+    from serve_app.settings import LimitSettings
+
+_BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 8192  # More than it takes to tell a format.
+_FILENAME_CHARS = 200
+
+
+class Uploads:
+    """Uploads of this ingress."""
+
+    def __init__(self, jobs: Jobs, files: FileStore, limits: LimitSettings) -> None:
+        self._jobs = jobs
+        self._files = files
+        self._limits = limits
+        self._open = 0
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places for uploads; raises Overloaded when all are taken."""
+        if self._open >= self._limits.max_uploads:
+            msg = f"{self._limits.max_uploads} uploads are under way already; try again shortly"
+            raise Overloaded(msg)
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    async def accept(self, upload: UploadFile, collection: str, key: str | None) -> Submitted:
+        """Return the job that makes the file searchable, or did so before.
+
+        What can be told at a glance is refused at once: TooLarge, UnsupportedMedia, or
+        Unprocessable for a file with nothing in it. The rest is for the job to find out.
+        """
+        filename = _shown_name(upload.filename)
+        seen = await asyncio.to_thread(_seen, upload.file, self._limits.max_upload_bytes)
+        if seen.blank and seen.size_bytes:
+            msg = "There is no text in this file."
+            raise Unprocessable(msg, code="no_text")
+        detect(seen.head, filename)
+        document_id, path = f"doc_{seen.digest[:32]}", f"uploads/{uuid.uuid4().hex}"
+        spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
+        handing_over = asyncio.ensure_future(self._hand_over(spec, upload.file, key))
+        try:
+            return await asyncio.shield(handing_over)
+        except asyncio.CancelledError:
+            # The client left, but its file is here whole. Seen through to the end, as half of
+            # it would leave bytes that no job knows of; the caller closes the file after this.
+            with contextlib.suppress(Exception):
+                await handing_over
+            raise
+
+    async def _hand_over(self, spec: IngestSpec, file: BinaryIO, key: str | None) -> Submitted:
+        await self._files.put(spec.upload_path, file)
+        try:
+            submitted = await self._jobs.submit_ingest(spec, key)
+        except (InvalidRequest, Overloaded):  # Refused for certain; after others who knows.
+            await self._files.delete(spec.upload_path)
+            raise
+        found = submitted.job.spec
+        if not (isinstance(found, IngestSpec) and found.upload_path == spec.upload_path):
+            await self._files.delete(spec.upload_path)  # the job it was found to be has its own
+        return submitted
+
+
+class _Seen(NamedTuple):
+    """`digest` is the SHA-256 in hexadecimal, `head` what the file begins with."""
+
+    size_bytes: int
+    digest: str
+    head: bytes
+    blank: bool
+
+
+def _seen(file: BinaryIO, max_bytes: int) -> _Seen:
+    """Go through a file once, to its end or to the bound, and leave it at its beginning."""
+    hashed, head, size, blank = hashlib.sha256(), b"", 0, True
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        size += len(block)
+        if size > max_bytes:
+            msg = f"the file is over the bound of {max_bytes} bytes"
+            raise TooLarge(msg, param="file")
+        hashed.update(block)
+        head = head or block[:_HEAD_BYTES]
+        blank = blank and block.isspace()
+    file.seek(0)
+    return _Seen(size, hashed.hexdigest(), head, blank)
+
+
+def _shown_name(filename: str | None) -> str:
+    """The client's name for the file, to show and never to open: no folders, no control signs."""
+    name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(sign for sign in name if sign.isprintable())[:_FILENAME_CHARS] or "unnamed"

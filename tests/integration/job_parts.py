@@ -1,0 +1,165 @@
+"""A job engine over real DBOS, with stand-ins for the deployments that do the work.
+
+Run as a program it begins a job of pictures, says its id, and never ends: to be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.errors import NotFound, ServiceError, Unprocessable
+from deployments.file_store import FileStore
+from deployments.jobs.board import JobBoard, cancel_requested
+from deployments.jobs.cancelling import Cancellations
+from deployments.jobs.engine import Engine
+from deployments.jobs.ingest import IngestSteps
+from deployments.jobs.patience import Patience
+from deployments.jobs.pictures import PictureSteps
+from deployments.jobs.workflows import Workflows
+from deployments.settings import JobsSettings
+from deployments.types import (
+    Chunk,
+    Document,
+    ImageProgress,
+    ImageRequest,
+    ImagesSpec,
+    IngestSpec,
+    ParsedDocument,
+)
+
+CHUNKS = 10
+PICTURES = ImagesSpec(prompt="a red circle", count=3, width=64, height=64, steps=4, seed=7)
+
+
+class Parser:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.failure: ServiceError | None = None
+
+    async def check_health(self) -> None: ...
+
+    async def parse(self, data: bytes, _filename: str) -> ParsedDocument:
+        self.calls += 1
+        if self.failure:
+            raise self.failure
+        if data == b"bad":
+            msg = "There is no text in this file."
+            raise Unprocessable(msg, code="no_text")
+        chunks = tuple(Chunk(number, f"chunk {number}", 2) for number in range(CHUNKS))
+        return ParsedDocument("A title", "text/plain", None, chunks)
+
+
+class Retriever:
+    """Keeps what the real one would, and can hold `add` up."""
+
+    def __init__(self) -> None:
+        self.hidden: dict[str, set[int]] = {}
+        self.published: dict[str, Document] = {}
+        self.open = asyncio.Event()
+        self.open.set()
+        self.reached = asyncio.Event()
+
+    async def check_health(self) -> None: ...
+
+    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        self.reached.set()
+        await self.open.wait()
+        self.hidden.setdefault(document.id, set()).update(chunk.number for chunk in chunks)
+
+    async def publish(self, document: Document) -> None:
+        assert len(self.hidden[document.id]) == document.chunks
+        self.published[document.id] = document
+
+    async def document(self, _collection: str, document_id: str) -> Document:
+        if document_id not in self.published:
+            msg = "there is no such document"
+            raise NotFound(msg)
+        return self.published[document_id]
+
+    async def delete(self, _collection: str, document_id: str) -> bool:
+        return self.hidden.pop(document_id, None) is not None
+
+
+class Images:
+    """Draws at once, or stands still at the first step of the picture with a certain seed."""
+
+    def __init__(self, stuck_at: int | None = None) -> None:
+        self.stuck_at = stuck_at
+        self.begun: list[int] = []
+        self.stopped: list[int] = []
+
+    async def check_health(self) -> None: ...
+
+    async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+        self.begun.append(request.seed)
+        try:
+            yield ImageProgress(1, request.steps)
+            while request.seed == self.stuck_at:
+                await asyncio.sleep(0.02)
+                yield ImageProgress(1, request.steps)
+            yield ImageProgress(request.steps, request.steps, f"png {request.seed}".encode())
+        finally:
+            self.stopped.append(request.seed)
+
+
+@dataclass
+class Parts:
+    board: JobBoard
+    files: FileStore
+    parser: Parser = field(default_factory=Parser)
+    retriever: Retriever = field(default_factory=Retriever)
+    images: Images = field(default_factory=Images)
+
+    async def uploaded(self, data: bytes, name: str = "a") -> IngestSpec:
+        path = f"uploads/{os.urandom(8).hex()}"
+        spec = IngestSpec(f"doc_{name}", "default", f"{name}.txt", len(data), path)
+        await self.files.put(spec.upload_path, data)
+        return spec
+
+
+@contextlib.asynccontextmanager
+async def running(
+    url: str,
+    folder: Path,
+    *,
+    rank: int = 0,
+    replicas: int = 1,
+    images: Images | None = None,
+    **settings: object,
+) -> AsyncIterator[Parts]:
+    defaults = {"add_batch_chunks": 4, "images_at_once": 1, "ingest_concurrency": 1}
+    chosen = JobsSettings.model_validate(defaults | settings)
+    files, patience = FileStore(str(folder / "files")), Patience(chosen)
+    parser, retriever, images = Parser(), Retriever(), images or Images()
+    cancellations = Cancellations(cancel_requested)
+    engine = Engine(url, chosen, rank, replicas)
+    ingest = IngestSteps(parser, retriever, files, patience, chosen.add_batch_chunks)
+    pictures = PictureSteps(images, files, patience, cancellations)
+    Workflows(ingest, pictures, cancellations, chosen.images_at_once)
+    await engine.start(files)
+    board = JobBoard(retriever, cancellations, ingest.tidy, chosen.max_queued)
+    try:
+        yield Parts(board, files, parser, retriever, images)
+    finally:
+        await engine.close()
+
+
+async def main(url: str, folder: Path) -> None:
+    images = Images(stuck_at=PICTURES.seed + 1)
+    async with running(url, folder, rank=1, replicas=2, images=images) as parts:
+        submitted = await parts.board.submit_images(PICTURES, None)
+        while PICTURES.seed + 1 not in images.begun:
+            await asyncio.sleep(0.05)
+        sys.stdout.write(submitted.job.id + "\n")
+        sys.stdout.flush()
+        await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

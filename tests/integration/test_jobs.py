@@ -1,0 +1,253 @@
+"""Jobs on a real DBOS, with SQLite and with PostgreSQL; the work is done by stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
+from deployments.types import ImagesSpec, Job, JobKind, JobStatus, image_path
+from tests.integration.job_parts import CHUNKS, PICTURES, Images, Parts, running
+from tests.integration.postgres import serve_postgres
+
+pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with serve_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/jobs.sqlite"
+    server: str = request.getfixturevalue("postgres")
+    name = f"test_{os.urandom(6).hex()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.rsplit("/", 1)[0] + f"/{name}"
+
+
+async def ended(parts: Parts, job_id: str) -> Job:
+    async with asyncio.timeout(30):
+        jobs = [job async for job in parts.board.watch(job_id)]
+    done = [job.done for job in jobs]
+    assert done == sorted(done)
+    return jobs[-1]
+
+
+async def test_an_upload_becomes_one_document(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        spec = await parts.uploaded(b"some text")
+        first = await parts.board.submit_ingest(spec, None)
+        again = await parts.board.submit_ingest(spec, None)
+        assert (first.created, again.created) == (True, False)
+        assert again.job.id == first.job.id
+        job = await ended(parts, first.job.id)
+        assert (job.status, job.done, job.total) == (JobStatus.SUCCEEDED, CHUNKS, CHUNKS)
+        assert parts.retriever.published["doc_a"].chunks == CHUNKS
+        # Nothing of it lies about, and the same file is still the same job.
+        assert await parts.files.names("uploads") == []
+        assert await parts.files.names(f"chunks/{job.id}") == []
+        later = await parts.board.submit_ingest(await parts.uploaded(b"some text"), None)
+        assert (later.created, later.job.id) == (False, first.job.id)
+
+
+async def test_poison_fails_with_its_reason_and_leaves_nothing(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        submitted = await parts.board.submit_ingest(await parts.uploaded(b"bad"), None)
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_code) == (JobStatus.FAILED, "no_text")
+        assert job.error_message == "There is no text in this file."
+        assert parts.parser.calls == 1  # it would be as bad another time
+        assert parts.retriever.hidden == {}
+        assert await parts.files.names("uploads") == []
+        # The next try is a job of its own.
+        better = await parts.board.submit_ingest(await parts.uploaded(b"good"), None)
+        assert better.created
+        assert (await ended(parts, better.job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_what_breaks_its_backend_is_tried_three_times(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.parser.failure = Unavailable("the document parser stopped")
+        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_message) == (JobStatus.FAILED, "the document parser stopped")
+        assert parts.parser.calls == 3
+
+
+async def test_a_running_job_is_cancelled_and_cleaned_up_after(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.retriever.open.clear()
+        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        await parts.retriever.reached.wait()
+        cancelling = asyncio.create_task(parts.board.cancel(submitted.job.id))
+        await asyncio.sleep(0.3)
+        assert (await parts.board.job(submitted.job.id)).cancel_requested
+        parts.retriever.open.set()
+        assert (await cancelling).status is JobStatus.CANCELLED
+        assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
+        assert await parts.files.names("uploads") == []
+        again = await parts.board.cancel(submitted.job.id)  # twice is fine
+        assert again.status is JobStatus.CANCELLED
+
+
+async def test_a_file_sent_again_while_its_job_is_cancelled_gets_a_job_of_its_own(
+    url: str, tmp_path: Path
+) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        await parts.retriever.reached.wait()
+        cancelling = asyncio.create_task(parts.board.cancel(first.job.id))
+        await asyncio.sleep(0.3)
+        spec = await parts.uploaded(b"x")
+        again = asyncio.create_task(parts.board.submit_ingest(spec, None))
+        await asyncio.sleep(0.3)
+        parts.retriever.open.set()
+        assert (await cancelling).status is JobStatus.CANCELLED
+        second = await again
+        assert second.created
+        assert (await ended(parts, second.job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_pictures_stop_within_a_step(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path, images=Images(stuck_at=8)) as parts:
+        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        while 8 not in parts.images.begun:
+            await asyncio.sleep(0.05)
+        assert await parts.files.get(image_path(job_id, 0)) == b"png 7"
+        assert (await parts.board.cancel(job_id)).status is JobStatus.CANCELLED
+        assert 8 in parts.images.stopped
+        assert 9 not in parts.images.begun
+        assert await parts.files.names(f"images/{job_id}") == []
+
+
+async def test_a_queued_job_is_cancelled_without_beginning(url: str, tmp_path: Path) -> None:
+    busy = Images(stuck_at=7)
+    async with running(url, tmp_path, images=busy, images_concurrency=1, max_queued=2) as parts:
+        first = await parts.board.submit_images(PICTURES, None)
+        while 7 not in busy.begun:
+            await asyncio.sleep(0.05)
+        waiting = await parts.board.submit_images(ImagesSpec("other", 1, 64, 64, 4, 100), None)
+        assert waiting.job.status is JobStatus.QUEUED
+        await parts.board.submit_images(PICTURES, None)
+        with pytest.raises(Overloaded):
+            await parts.board.submit_images(PICTURES, None)
+        assert (await parts.board.cancel(waiting.job.id)).status is JobStatus.CANCELLED
+        busy.stuck_at = None
+        assert (await ended(parts, first.job.id)).status is JobStatus.SUCCEEDED
+        assert 100 not in busy.begun
+
+
+async def test_a_queued_upload_is_cancelled_with_all_that_belongs_to_it(
+    url: str, tmp_path: Path
+) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await parts.board.submit_ingest(await parts.uploaded(b"x", "a"), None)
+        await parts.retriever.reached.wait()
+        second = await parts.board.submit_ingest(await parts.uploaded(b"y", "b"), None)
+        assert (await parts.board.cancel(second.job.id)).status is JobStatus.CANCELLED
+        assert len(await parts.files.names("uploads")) == 1
+        again = await parts.board.submit_ingest(await parts.uploaded(b"y", "b"), None)
+        assert again.created
+        parts.retriever.open.set()
+        for submitted in (first, again):
+            assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        assert (await parts.board.job(second.job.id)).status is JobStatus.CANCELLED
+
+
+async def test_a_job_that_ended_says_so_and_an_unknown_one_is_not_found(
+    url: str, tmp_path: Path
+) -> None:
+    async with running(url, tmp_path) as parts:
+        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        await ended(parts, job_id)
+        with pytest.raises(Conflict, match="succeeded already"):
+            await parts.board.cancel(job_id)
+        for ask in (parts.board.job, parts.board.cancel):
+            with pytest.raises(NotFound):
+                await ask(f"job_{0:032}")
+        with pytest.raises(NotFound):
+            await anext(parts.board.watch(f"job_{0:032}"))
+
+
+async def test_a_key_is_one_job(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        first, second = [await parts.board.submit_images(PICTURES, "key") for _ in range(2)]
+        assert (first.created, second.created) == (True, False)
+        assert first.job.id == second.job.id
+        with pytest.raises(Conflict, match="Idempotency-Key"):
+            await parts.board.submit_images(ImagesSpec("other", 1, 64, 64, 4, 1), "key")
+
+
+async def test_jobs_are_listed_in_pages_newest_first(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        ids = [(await parts.board.submit_images(PICTURES, None)).job.id for _ in range(5)]
+        bad = (await parts.board.submit_ingest(await parts.uploaded(b"bad"), None)).job.id
+        for job_id in (*ids, bad):
+            await ended(parts, job_id)
+        seen: list[str] = []
+        after = None
+        while True:
+            page = await parts.board.jobs(None, None, 2, after)
+            assert len(page.jobs) <= 2
+            seen += [job.id for job in page.jobs]
+            if (after := page.next_after) is None:
+                break
+        assert sorted(seen) == sorted([*ids, bad])
+        failed = await parts.board.jobs(None, JobStatus.FAILED, 10, None)
+        assert [job.id for job in failed.jobs] == [bad]
+        images = await parts.board.jobs(JobKind.IMAGES, None, 10, None)
+        assert sorted(job.id for job in images.jobs) == sorted(ids)
+
+
+def begun_and_killed(url: str, folder: Path) -> str:
+    """The id of a job whose replica was killed at its second picture."""
+    command = [sys.executable, "-m", "tests.integration.job_parts", url, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as doomed:
+        assert doomed.stdout is not None
+        job_id = doomed.stdout.readline().strip()
+        doomed.kill()
+    return job_id
+
+
+async def test_the_work_of_a_killed_replica_goes_on_in_another(url: str, tmp_path: Path) -> None:
+    """There was a replica of rank 1, which is killed and not replaced."""
+    job_id = await asyncio.to_thread(begun_and_killed, url, tmp_path)
+    async with running(url, tmp_path) as parts:
+        job = await ended(parts, job_id)
+        assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
+        assert parts.images.begun == [8, 9]  # 7 was kept
+        assert await parts.files.names(f"images/{job_id}") == ["0.png", "1.png", "2.png"]
+
+
+async def test_old_jobs_are_forgotten(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        await ended(parts, job_id)
+    await asyncio.sleep(2)
+    async with running(url, tmp_path, keep_days=1 / 86400) as parts:
+        async with asyncio.timeout(10):
+            while await parts.files.names(f"images/{job_id}"):
+                await asyncio.sleep(0.1)
+        with pytest.raises(NotFound):
+            await parts.board.job(job_id)

@@ -1,0 +1,89 @@
+"""Files are whole or not there, in a folder and in an object store alike."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from deployments.errors import NotFound
+from deployments.file_store import FileStore
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["folder", "objects"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    """fsspec's store in memory stands for the others."""
+    root = str(tmp_path) if request.param == "folder" else f"memory://{os.urandom(4).hex()}"
+    return FileStore(root)
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_what_was_put_is_there_until_it_is_deleted(store: FileStore) -> None:
+    await store.put("a/b/1.png", b"one")
+    await store.put("a/b/2.png", io.BytesIO(b"two"))
+    await store.put("a/b/1.png", b"one anew")
+    assert await store.get("a/b/1.png") == b"one anew"
+    assert await store.names("a/b") == ["1.png", "2.png"]
+    await store.delete("a/b/1.png")
+    assert await store.names("a/b") == ["2.png"]
+    await store.delete("a")
+    assert await store.names("a/b") == []
+    await store.delete("a")
+    with pytest.raises(NotFound):
+        await store.get("a/b/2.png")
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x"])
+async def test_no_path_leads_out(store: FileStore, path: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        await store.put(path, b"x")
+
+
+async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    contents = [bytes([letter]) * 3_000_000 for letter in b"ab"]
+    await store.put("file", contents[0])
+
+    async def write() -> None:
+        for number in range(20):
+            await store.put("file", contents[number % 2])
+
+    writing = asyncio.create_task(write())
+    while not writing.done():
+        assert await store.get("file") in contents
+    await writing
+    assert files_in(tmp_path) == ["file"]
+
+
+async def test_a_write_that_breaks_leaves_what_was_there(tmp_path: Path) -> None:
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError("the network is gone")
+
+    store = FileStore(str(tmp_path))
+    await store.put("file", b"before")
+    with pytest.raises(OSError, match="network"):
+        await store.put("file", Broken())
+    assert await store.get("file") == b"before"
+    assert files_in(tmp_path) == ["file"]
+
+
+async def test_only_old_files_are_swept(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    long_ago = time.time() - 3600
+    for name in ("old", "needed", "new"):
+        await store.put(f"uploads/{name}", b"x")
+        if name != "new":
+            os.utime(tmp_path / "uploads" / name, (long_ago, long_ago))
+    assert await store.delete_older("uploads", 1800, but=["uploads/needed"]) == 1
+    assert await store.names("uploads") == ["needed", "new"]
+    assert await store.delete_older("nowhere", 1) == 0

@@ -1,0 +1,190 @@
+"""`POST /upload`: what is refused at once, what is stored, and which job it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.file_store import FileStore
+from deployments.types import IngestSpec, JobStatus
+from tests.unit.fakes import Fakes
+
+pytestmark = pytest.mark.anyio
+PDF = b"%PDF-1.7\n" + b"x" * 3_000_000  # more than is kept in memory, or read in one block
+NAME = ("a.pdf", PDF)
+
+
+def stored(root: Path) -> list[bytes]:
+    return [path.read_bytes() for path in root.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def fakes(tmp_path: Path) -> Fakes:
+    return Fakes(files=FileStore(str(tmp_path)))
+
+
+async def test_an_upload_is_stored_whole_before_its_job_is_named(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        answer = await http.post("/upload", files={"file": NAME}, data={"collection": "papers"})
+        body = answer.json()
+        job = (await http.get(answer.headers["location"])).json()
+    digest = hashlib.sha256(PDF).hexdigest()
+    assert (answer.status_code, body["status"], body["filename"]) == (202, "queued", "a.pdf")
+    assert body["document_id"] == f"doc_{digest[:32]}"
+    assert answer.headers["location"] == f"/v1/jobs/{body['job_id']}"
+    assert job["input"] == {
+        "document_id": body["document_id"],
+        "collection": "papers",
+        "filename": "a.pdf",
+        "size_bytes": len(PDF),
+    }
+    spec = fakes.jobs.known[body["job_id"]].spec
+    assert isinstance(spec, IngestSpec)
+    assert await fakes.files.get(spec.upload_path) == PDF
+
+
+async def test_the_same_file_is_the_same_document_whatever_its_name(
+    fakes: Fakes, tmp_path: Path
+) -> None:
+    async with fakes.client() as http:
+        both = await asyncio.gather(*(http.post("/upload", files={"file": NAME}) for _ in "12"))
+        first = both[0].json()
+        # What its job does in the end.
+        await fakes.files.delete("uploads")
+        await fakes.jobs.change(first["job_id"], status=JobStatus.SUCCEEDED)
+        again = await http.post("/upload", files={"file": ("b.pdf", PDF)})
+        elsewhere = await http.post("/upload", files={"file": NAME}, data={"collection": "other"})
+    assert [answer.status_code for answer in both] == [202, 202]
+    assert both[1].json() == first
+    assert (again.status_code, again.json()) == (200, first | {"status": "succeeded"})
+    assert again.headers["location"] == f"/v1/jobs/{first['job_id']}"
+    assert elsewhere.status_code == 202
+    assert elsewhere.json()["job_id"] != first["job_id"]
+    # Of the second time nothing is kept.
+    assert stored(tmp_path) == [PDF]
+
+
+async def test_a_key_gives_the_first_job_and_refuses_another_file(
+    fakes: Fakes, tmp_path: Path
+) -> None:
+    key = {"idempotency-key": "k-1"}
+    async with fakes.client() as http:
+        first = await http.post("/upload", files={"file": NAME}, headers=key)
+        again = await http.post("/upload", files={"file": NAME}, headers=key)
+        other = await http.post("/upload", files={"file": ("b.txt", b"text")}, headers=key)
+        long = await http.post(
+            "/upload", files={"file": NAME}, headers={"idempotency-key": "k" * 201}
+        )
+        odd = await http.post("/upload", files={"file": NAME}, headers={"idempotency-key": "k\tk"})
+    assert first.json()["job_id"] == again.json()["job_id"]
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+    assert long.status_code == odd.status_code == 422
+    assert long.json()["error"]["param"] == "Idempotency-Key"
+    assert stored(tmp_path) == [PDF]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status", "code", "word"),
+    [
+        ("a.pdf", b"", 422, "empty_file", "empty"),
+        ("a.txt", b" \n" * 1_000_000, 422, "no_text", "text"),
+        ("a.pdf", b"these are words", 415, "unsupported_media_type", "not a PDF"),
+        ("a.zip", b"PK\x03\x04" + b"x" * 100, 415, "unsupported_media_type", "PDF"),
+        ("a.pdf", b"%PDF-" + b"x" * 5_000_000, 413, "too_large", "5000000"),
+        ("a.pdf", b"%PDF-" + b"x" * 6_000_000, 413, "too_large", "bound"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_at_once(  # noqa: PLR0917
+    fakes: Fakes, tmp_path: Path, name: str, data: bytes, status: int, code: str, word: str
+) -> None:
+    async with fakes.client(limits={"max_upload_bytes": 5_000_000}) as http:
+        answer = await http.post("/upload", files={"file": (name, data)})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert word in answer.json()["error"]["message"]
+    assert fakes.jobs.known == {}
+    assert stored(tmp_path) == []
+
+
+async def test_the_form_is_checked(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        wrong = await http.post("/upload", files={"document": NAME})
+        no_form = await http.post("/upload", content=b"x")
+        misspelt = await http.post("/upload", files={"file": NAME}, data={"colection": "x"})
+        outside = await http.post("/upload", files={"file": NAME}, data={"collection": "../x"})
+        no_file = await http.post("/upload", data={"file": "words"})
+    statuses = {answer.status_code for answer in (wrong, no_form, misspelt, outside, no_file)}
+    assert statuses == {422}
+    assert wrong.json()["error"]["param"] == "file"
+    assert misspelt.json()["error"]["param"] == "colection"
+    assert outside.json()["error"]["param"] == "collection"
+    assert no_file.json()["error"]["param"] == "file"
+
+
+async def test_a_file_name_is_shown_without_its_folders(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        answer = await http.post("/upload", files={"file": ("..\\../etc/pass\nwd.txt", b"x")})
+    assert answer.status_code == 202
+    assert not set("/\\\n") & set(answer.json()["filename"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kept"), [(Overloaded("full"), 429, 0), (Unavailable("gone"), 503, 1)]
+)
+async def test_a_job_that_is_refused_leaves_nothing_and_one_in_doubt_keeps_its_file(
+    fakes: Fakes, tmp_path: Path, error: ServiceError, status: int, kept: int
+) -> None:
+    fakes.jobs.submit_error = error
+    async with fakes.client() as http:
+        answer = await http.post("/upload", files={"file": NAME})
+        assert (answer.status_code, len(stored(tmp_path))) == (status, kept)
+        assert int(answer.headers["retry-after"]) >= 1
+        # A file that another job needs stays, whatever becomes of this one.
+        fakes.jobs.submit_error = None
+        needed = (await http.post("/upload", files={"file": NAME})).json()["job_id"]
+        fakes.jobs.submit_error = error
+        assert (await http.post("/upload", files={"file": NAME})).status_code == status
+    spec = fakes.jobs.known[needed].spec
+    assert isinstance(spec, IngestSpec)
+    assert await fakes.files.get(spec.upload_path) == PDF
+    assert len(stored(tmp_path)) == 1 + 2 * kept
+
+
+async def test_only_so_many_are_taken_in_at_once_from_their_first_byte(fakes: Fakes) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Any:
+        yield b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+        begun.set()
+        await go_on.wait()
+        yield b"text\r\n--b--\r\n"
+
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    async with fakes.client(limits={"max_uploads": 1}) as http:
+        first = asyncio.ensure_future(http.post("/upload", content=slow(), headers=form))
+        await begun.wait()
+        second = await http.post("/upload", files={"file": NAME})
+        go_on.set()
+        assert (await first).status_code == 202
+        assert (second.status_code, second.json()["error"]["code"]) == (429, "overloaded")
+        assert (await http.post("/upload", files={"file": NAME})).status_code == 202
+
+
+async def test_a_client_that_leaves_once_its_file_is_here_has_begun_a_job(
+    fakes: Fakes, tmp_path: Path
+) -> None:
+    fakes.jobs.submit_gate = asyncio.Event()
+    async with fakes.client() as http:
+        leaving = asyncio.ensure_future(http.post("/upload", files={"file": NAME}))
+        async with asyncio.timeout(5):
+            while not stored(tmp_path):
+                await asyncio.sleep(0.01)
+        leaving.cancel()
+        asyncio.get_running_loop().call_later(0.05, fakes.jobs.submit_gate.set)
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    assert len(fakes.jobs.known) == len(stored(tmp_path)) == 1
