@@ -105,8 +105,11 @@ _WELCOME = """
 Ask something:
   curl -s {url}/generate/text -H 'content-type: application/json' \\
     -d '{{"prompt": "What is the capital of France?"}}'
-Add a document, then ask about it:
+Add a document, then ask about it (in the background; {url}/v1/jobs shows how far it is):
   curl -s {url}/upload -F file=@YOUR.pdf
+Make pictures:
+  curl -s {url}/v1/images/generations -H 'content-type: application/json' \\
+    -d '{{"prompt": "a large yellow star on a blue background", "response_format": "url"}}'
 Watch an answer arrive (-N), through OpenAI's interface:
   curl -sN {url}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "genserve", "stream": true,

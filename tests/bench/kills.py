@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Plan:
     """How often to kill, and how long the pauses in between are.
 
     `chat` says whether the language model is there too: without it, nothing that is killed
-    changes, and everything starts sooner.
+    changes, and everything starts sooner. `postgres` is the address of an empty database, for
+    two replicas of Jobs. `victims` names whom to kill, in turn; otherwise everybody in turn.
     """
 
     kills: int = FULL_KILLS
@@ -54,6 +56,8 @@ class Plan:
     pause_s: tuple[float, float] = (5.0, 15.0)
     clients: int = 6
     chat: bool = True
+    postgres: str | None = None
+    victims: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,13 +124,13 @@ def run(wanted: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:
     """
     began = time.monotonic()
     draw = random.Random(wanted.seed)  # noqa: S311
-    node, ledger, verdict = Node(_command(folder, chat=wanted.chat), folder), Ledger(), Verdict()
+    node, ledger, verdict = Node(command_for(wanted, folder), folder), Ledger(), Verdict()
     kills: list[Kill] = []
     say("==> starting the service")
     node.start()
     try:
         with Clients(node.url, ledger, count=wanted.clients, seed=wanted.seed) as clients:
-            for victim in plan(wanted.kills, draw):
+            for victim in wanted.victims or plan(wanted.kills, draw):
                 time.sleep(draw.uniform(*wanted.pause_s))
                 if time.monotonic() - began > wanted.minutes * 60:
                     say("the time is up")
@@ -176,21 +180,28 @@ Why some failed: {_reasons(outcome.ledger)}. Requests repeated because something
 full: {outcome.ledger.down.total()}."""
 
 
-def _command(folder: Path, *, chat: bool) -> Command:
+def command_for(wanted: Plan, folder: Path) -> Command:
     """Set up the documented command on a data folder that stays when the node dies."""
     configuration = Configuration.read(ROOT / "configs" / "cpu.yaml")
     command = ours(configuration, folder).command
     path = Path(command.args[-1])
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    args = document["applications"][0]["args"]
+    application = document["applications"][0]
+    args = application["args"]
     args.setdefault("jobs", {})["add_batch_chunks"] = _BATCH_CHUNKS
-    if not chat:
+    if not wanted.chat:
         args["llm"] = {
             "engine": "openai",
             "model": "none",
             "served_name": "none",
             "base_url": "http://127.0.0.1:9/v1",
         }
+    if wanted.postgres:
+        # As in a cluster: what the dashboard shows has no password, the environment has it.
+        args["jobs"]["database_url"] = re.sub(r":[^:@/]+@", "@", wanted.postgres)
+        (jobs,) = (entry for entry in application["deployments"] if entry["name"] == "Jobs")
+        jobs["num_replicas"] = 2
+        command = replace(command, env={"GENSERVE_JOBS_DATABASE_URL": wanted.postgres})
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return command
 

@@ -90,6 +90,11 @@ class Node:
         before = self._kill_replica(victim)
         return Kill(victim, self._back_after(victim, before))
 
+    def replica_ids(self) -> set[int]:
+        """The process ids of all replicas but the ingress's, which a redeploy may keep."""
+        found = (self._replicas(name) for name in (*REPLICAS, "Parser", "Embedder"))
+        return {process.pid for some in found for process in some}
+
     def _kill_replica(self, name: str) -> set[int]:
         """Kill one replica of a deployment; the process ids of those there were."""
         end = time.monotonic() + _FOUND_TIMEOUT_S

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from aiohttp import web
 
@@ -24,7 +21,7 @@ from tests.bench.load import (
     questions,
 )
 from tests.bench.report import section, with_section
-from tests.bench.servers import Command, StartError, cpu_times, free_port, started
+from tests.bench.servers import free_port
 from tests.bench.systems import BARE, OURS, Configuration, cli_flags
 
 if TYPE_CHECKING:
@@ -224,39 +221,3 @@ def test_the_copied_configuration_uses_the_models_that_are_there(tmp_path: Path)
     assert "port: 1234" in copy.read_text(encoding="utf-8")
     assert app["args"]["data_dir"] == ".data"
     assert configuration.environment == {"A": "1", "B": "2"}
-
-
-SERVER = """
-import http.server, signal, subprocess, sys
-subprocess.Popen([sys.executable, "-c", "while True: pass"])
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
-"""
-
-
-def test_a_system_is_counted_and_stopped_with_its_children(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.bench.servers._STOP_TIMEOUT_S", 5.0)
-    monkeypatch.setattr("tests.bench.servers._KILL_TIMEOUT_S", 0.5)
-    port = free_port()
-    args = (sys.executable, "-c", SERVER, str(port))
-    command = Command(args, f"http://127.0.0.1:{port}/")
-    with started(command, tmp_path / "log") as process:
-        tree = [process, *process.children(recursive=True)]
-        assert len(tree) == 2
-        before, deadline = cpu_times(process), time.monotonic() + 20
-        while sum(cpu_times(process).since(before).values()) < 0.1:  # only the child works
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in tree)
-
-
-def test_a_system_that_does_not_start_says_why(tmp_path: Path) -> None:
-    args = (sys.executable, "-c", "raise SystemExit('no model')")
-    command = Command(args, f"http://127.0.0.1:{free_port()}/")
-    with pytest.raises(StartError, match="no model"), started(command, tmp_path / "log"):
-        pass
