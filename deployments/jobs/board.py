@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS
 
-from deployments.errors import Conflict, NotFound, Overloaded, ServiceError, Unavailable
-from deployments.jobs.workflows import CANCEL, DONE, TOTAL, fields_of, spec_of
+from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
+from deployments.jobs.records import job_of
+from deployments.jobs.workflows import CANCEL, fields_of
 from deployments.types import (
     Document,
     ImagesSpec,
@@ -27,8 +28,6 @@ from deployments.types import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from dbos import WorkflowStatus
-
     from deployments.interfaces import Retriever
     from deployments.jobs.cancelling import Cancellations
 
@@ -36,15 +35,6 @@ _POLL_S = 0.25
 _CANCEL_WAIT_S = 3.0
 _WIND_DOWN_S = 30.0
 _MAX_LISTED = 100
-_STATUSES = {
-    "ENQUEUED": JobStatus.QUEUED,
-    "DELAYED": JobStatus.QUEUED,
-    "PENDING": JobStatus.RUNNING,
-    "SUCCESS": JobStatus.SUCCEEDED,
-    "ERROR": JobStatus.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": JobStatus.FAILED,
-    "CANCELLED": JobStatus.CANCELLED,
-}
 _KINDS = [kind.value for kind in JobKind]
 
 
@@ -70,7 +60,7 @@ class JobBoard:
             return known
         with contextlib.suppress(NotFound, Unavailable):  # then the job finds out
             document = await self._retriever.document(spec.collection, spec.document_id)
-            return Submitted(await self._job_of(document), created=False)
+            return Submitted(await self._job_behind(document), created=False)
         unique = f"{spec.collection}/{spec.document_id}"
         submitted = await self._submit(spec, key, unique)
         if submitted.job.cancel_requested:
@@ -91,7 +81,7 @@ class JobBoard:
         if not found:
             msg = "there is no such job"
             raise NotFound(msg, param="job_id")
-        return _job(found[0])
+        return job_of(found[0])
 
     async def jobs(
         self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
@@ -109,7 +99,7 @@ class JobBoard:
                 limit=_MAX_LISTED,
                 offset=offset,
             )
-            for job in map(_job, rows):
+            for job in map(job_of, rows):
                 if passed and status in {None, job.status}:
                     found.append(job)
                 # Others may have been submitted in the same second.
@@ -194,7 +184,7 @@ class JobBoard:
         there = handle.get_workflow_id()
         return Submitted(await self.job(there), created=there == job_id)
 
-    async def _job_of(self, document: Document) -> Job:
+    async def _job_behind(self, document: Document) -> Job:
         """Find the job that made a document; if it is forgotten, say what it must have been."""
         with contextlib.suppress(NotFound):
             if document.job_id is not None:
@@ -232,36 +222,3 @@ def _keyed_id(spec: IngestSpec | ImagesSpec, key: str) -> str:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _job(row: WorkflowStatus) -> Job:
-    attributes = row.attributes or {}
-    status = _STATUSES[row.status]
-    begun = bool(row.recovery_attempts)
-    cancel_requested = bool(attributes.get(CANCEL))
-    if status is JobStatus.QUEUED and begun:
-        status = JobStatus.RUNNING  # taken up again after a crash
-    fields = row.input["args"][0] if row.input else {}
-    code = message = None
-    if status is JobStatus.FAILED:
-        code, message = _failure(row.error)
-    return Job(
-        id=row.workflow_id,
-        spec=spec_of(row.name, fields),
-        status=status,
-        created_at=(row.created_at or 0) / 1000,
-        updated_at=(row.updated_at or 0) / 1000,
-        done=attributes.get(DONE, 0),
-        total=attributes.get(TOTAL, fields.get("count")),
-        error_code=code,
-        error_message=message,
-        cancel_requested=cancel_requested,
-    )
-
-
-def _failure(error: Exception | None) -> tuple[str, str]:
-    if isinstance(error, ServiceError):
-        return error.code, error.message
-    if error is None:
-        return "gave_up", "the job was interrupted too often"
-    return "internal_error", "something went wrong inside the service"

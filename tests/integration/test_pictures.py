@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 
 import httpx
 import numpy as np
 import openai
+import pytest
 from PIL import Image
 
 from deployments.images.scenes.captions import held_out_prompts
@@ -74,14 +74,8 @@ def test_progress_is_told_and_a_cancelled_job_leaves_nothing(http: httpx.Client)
 def test_a_client_that_leaves_stops_its_pictures(http: httpx.Client, service: Service) -> None:
     before = {job["id"] for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]}
     body = {"prompt": "a red circle", "n": 10, "size": "256x256"}
-    began = time.monotonic()
-    try:
-        httpx.post(f"{service.url}/v1/images/generations", json=body, timeout=1.5)
-    except httpx.ReadTimeout:
-        pass
-    else:
-        assert time.monotonic() - began < 1.5, "answered before it was left"
-        return
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{service.url}/v1/images/generations", json=body, timeout=1)
     (job,) = [
         job
         for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]
