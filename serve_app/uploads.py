@@ -8,9 +8,15 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from deployments.errors import InvalidRequest, Overloaded, TooLarge, Unprocessable
+from deployments.errors import (
+    InvalidRequest,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+    Unprocessable,
+)
 from deployments.parser.formats import detect
-from deployments.types import IngestSpec
+from deployments.types import IngestSpec, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +30,9 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 8192  # More than it takes to tell a format.
+_TAIL_BYTES = 1 << 16  # Where a PDF says whether it is encrypted.
 _FILENAME_CHARS = 200
+_LOCKED_WAIT_S = 10.0
 
 
 class Uploads:
@@ -52,7 +60,8 @@ class Uploads:
         """Return the job that makes the file searchable, or did so before.
 
         What can be told at a glance is refused at once: TooLarge, UnsupportedMedia, or
-        Unprocessable for a file with nothing in it. The rest is for the job to find out.
+        Unprocessable for a file with nothing in it. The rest is for the job to find out; for
+        an encrypted PDF that is waited for, as most of them need a password.
         """
         filename = _shown_name(upload.filename)
         seen = await asyncio.to_thread(_seen, upload.file, self._limits.max_upload_bytes)
@@ -64,13 +73,29 @@ class Uploads:
         spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
         handing_over = asyncio.ensure_future(self._hand_over(spec, upload.file, key))
         try:
-            return await asyncio.shield(handing_over)
+            submitted = await asyncio.shield(handing_over)
         except asyncio.CancelledError:
             # The client left, but its file is here whole. Seen through to the end, as half of
             # it would leave bytes that no job knows of; the caller closes the file after this.
             with contextlib.suppress(Exception):
                 await handing_over
             raise
+        return await self._opened(submitted) if seen.encrypted else submitted
+
+    async def _opened(self, submitted: Submitted) -> Submitted:
+        """Wait a moment until the file is read; raises Unprocessable if it cannot be."""
+        job = submitted.job
+        with contextlib.suppress(TimeoutError, ServiceError):
+            async with (
+                asyncio.timeout(_LOCKED_WAIT_S),
+                contextlib.aclosing(self._jobs.watch(job.id)) as changes,
+            ):
+                async for job in changes:
+                    if job.total is not None:
+                        break
+        if job.status is JobStatus.FAILED:
+            raise Unprocessable(job.error_message or "", code=job.error_code, param="file")
+        return submitted
 
     async def _hand_over(self, spec: IngestSpec, file: BinaryIO, key: str | None) -> Submitted:
         await self._files.put(spec.upload_path, file)
@@ -92,6 +117,7 @@ class _Seen(NamedTuple):
     digest: str
     head: bytes
     blank: bool
+    encrypted: bool
 
 
 def _seen(file: BinaryIO, max_bytes: int) -> _Seen:
@@ -106,8 +132,10 @@ def _seen(file: BinaryIO, max_bytes: int) -> _Seen:
         hashed.update(block)
         head = head or block[:_HEAD_BYTES]
         blank = blank and block.isspace()
+    file.seek(max(0, size - _TAIL_BYTES))
+    ends = head + file.read(_TAIL_BYTES)
     file.seek(0)
-    return _Seen(size, hashed.hexdigest(), head, blank)
+    return _Seen(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
 
 
 def _shown_name(filename: str | None) -> str:

@@ -124,12 +124,13 @@ def zipped() -> bytes:
     ("name", "data", "status", "word"),
     [
         ("a.pdf", b"these are words, not a PDF", 415, "not a PDF"),
+        ("a.pdf", encrypted(), 422, "password"),
         ("a.pdf", b"", 422, "empty"),
         ("a.txt", b"  \n ", 422, "text"),
         ("a.zip", zipped(), 415, "PDF"),
         ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "bound"),
     ],
-    ids=["not-a-pdf", "zero-bytes", "empty", "zip", "over-the-cap"],
+    ids=["not-a-pdf", "encrypted", "zero-bytes", "empty", "zip", "over-the-cap"],
 )
 def test_a_bad_file_is_refused_with_its_reason(
     http: httpx.Client, name: str, data: bytes, status: int, word: str
@@ -144,11 +145,15 @@ def test_a_bad_file_is_refused_with_its_reason(
 
 def test_a_file_that_cannot_be_read_fails_its_job_with_the_reason(http: httpx.Client) -> None:
     before = http.get("/v1/documents").json()
-    answer = http.post("/upload", files={"file": ("locked.pdf", encrypted())})
+    blank = PdfWriter()
+    blank.add_blank_page(100, 100)
+    out = io.BytesIO()
+    blank.write(out)
+    answer = http.post("/upload", files={"file": ("scan.pdf", out.getvalue())})
     assert answer.status_code == 202
     job = job_ended(http, answer.json()["job_id"])
     assert job["status"] == "failed"
-    assert "password" in job["error"]["message"]
+    assert "text" in job["error"]["message"]
     assert http.get("/v1/documents").json() == before
 
 

@@ -110,6 +110,27 @@ async def test_what_cannot_be_read_is_refused_at_once(  # noqa: PLR0917
     assert stored(tmp_path) == []
 
 
+LOCKED = b"%PDF-1.7\n" + b"x" * 100_000 + b"trailer << /Encrypt 3 0 R >>"
+
+
+async def test_an_encrypted_file_is_refused_if_it_cannot_be_opened(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        for outcome, status in (
+            ({"status": JobStatus.FAILED, "error_message": "It needs a password."}, 422),
+            ({"status": JobStatus.RUNNING, "total": 3}, 202),
+        ):
+            asking = asyncio.ensure_future(http.post("/upload", files={"file": ("a.pdf", LOCKED)}))
+            await fakes.jobs.watched.wait()
+            assert not asking.done()
+            (job_id,) = [job.id for job in fakes.jobs.known.values() if not job.ended]
+            await fakes.jobs.change(job_id, **outcome)
+            answer = await asking
+            assert answer.status_code == status
+            fakes.jobs.watched.clear()
+            if status == 422:
+                assert "password" in answer.json()["error"]["message"]
+
+
 async def test_the_form_is_checked(fakes: Fakes) -> None:
     async with fakes.client() as http:
         wrong = await http.post("/upload", files={"document": NAME})
