@@ -170,6 +170,9 @@ class JobsSettings(Settings):
     backend_wait_s: PositiveFloat = Field(
         default=600.0, description="How long a step waits for a deployment that is away."
     )
+    max_watchers: PositiveInt = Field(
+        default=128, description="Who follow a job at once, a replica."
+    )
     keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")
 
 

@@ -29,6 +29,7 @@ def contradictions(settings: AppSettings) -> list[Contradiction]:
         *_of_store(settings.retriever),
         *_of_images(settings.images),
         *_of_jobs(settings.jobs),
+        *_of_files(settings.files),
         *_of_times(settings),
         *_of_lengths(settings),
     ]
@@ -86,11 +87,20 @@ def _of_jobs(jobs: JobsSettings) -> Iterator[Contradiction]:
         yield Contradiction(
             "jobs.database_url", "must begin with postgresql:// (or be left out, for SQLite)"
         )
-    elif urlsplit(url).password:
+    elif urlsplit(url).password or "password=" in urlsplit(url).query:
         yield Contradiction(
             "jobs.database_url",
             "settings are shown on the dashboard: put the address with its password into the "
             "environment as GENSERVE_JOBS_DATABASE_URL",
+        )
+
+
+def _of_files(files: str) -> Iterator[Contradiction]:
+    if "@" in urlsplit(files).netloc:
+        yield Contradiction(
+            "files",
+            "settings are shown on the dashboard: give the nodes the key of the store, in "
+            "their environment or by their role",
         )
 
 

@@ -50,11 +50,10 @@ class Jobs:
         log_to_serve()
         secret = Secrets().jobs_database_url
         url = secret.get_secret_value() if secret else settings.database_url
-        replica = serve.get_replica_context()
         store = FileStore(files)
-        patience = Patience(settings)
         search = RemoteRetriever(retriever, "document search")
         cancellations = Cancellations(cancel_requested)
+        patience = Patience(settings, cancellations)
         ingest = IngestSteps(
             RemoteParser(parser, "document parser"),
             search,
@@ -65,8 +64,8 @@ class Jobs:
         pictures = PictureSteps(
             RemoteImageGenerator(images, "image generator"), store, patience, cancellations
         )
-        self._board = JobBoard(search, cancellations, ingest.tidy, settings.max_queued)
-        self._engine = Engine(url or "", settings, replica.rank.rank, replica.world_size)
+        self._board = JobBoard(search, cancellations, ingest.tidy, settings)
+        self._engine = Engine(url or "", settings)
         Workflows(ingest, pictures, cancellations, settings.images_at_once)
         await self._engine.start(store)
 

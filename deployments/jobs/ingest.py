@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import asdict
@@ -41,7 +42,7 @@ class IngestSteps:
         """Cut the upload into batches of chunks; the document as a dictionary, their number."""
         data = await self._files.get(spec.upload_path)
         parsed = await self._patience.call(
-            self._parser, lambda: self._parser.parse(data, spec.filename)
+            job_id, self._parser, lambda: self._parser.parse(data, spec.filename)
         )
         batches = list(_batches(parsed.chunks, self._batch_chunks))
         for number, batch in enumerate(batches):
@@ -66,26 +67,28 @@ class IngestSteps:
         content = await self._files.get(_batch_path(job_id, number))
         chunks = [Chunk(**fields) for fields in json.loads(content)]
         await self._patience.call(
-            self._retriever, lambda: self._retriever.add(Document(**document), chunks)
+            job_id, self._retriever, lambda: self._retriever.add(Document(**document), chunks)
         )
         return len(chunks)
 
-    async def publish(self, document: dict[str, Any]) -> None:
+    async def publish(self, job_id: str, document: dict[str, Any]) -> None:
         """Make the document searchable, whole."""
         await self._patience.call(
-            self._retriever, lambda: self._retriever.publish(Document(**document))
+            job_id, self._retriever, lambda: self._retriever.publish(Document(**document))
         )
 
-    async def discard(self, spec: IngestSpec) -> None:
-        """Leave nothing of a document that was not published."""
+    async def discard(self, job_id: str, spec: IngestSpec) -> None:
+        """Leave nothing of what this job stored, be it published; it takes as long as it takes."""
 
-        async def unless_published() -> None:
-            try:
-                await self._retriever.document(spec.collection, spec.document_id)
-            except NotFound:
+        async def unless_anothers() -> None:
+            with contextlib.suppress(NotFound):
+                there = await self._retriever.document(spec.collection, spec.document_id)
+                if there.job_id != job_id:
+                    return
+            with contextlib.suppress(NotFound):
                 await self._retriever.delete(spec.collection, spec.document_id)
 
-        await self._patience.call(self._retriever, unless_published)
+        await self._patience.insist(unless_anothers)
 
     async def tidy(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and what was made of it on the way."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from deployments.interfaces import Checked
+    from deployments.jobs.cancelling import Cancellations
     from deployments.settings import JobsSettings
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ WORTH_ANOTHER = "reader_killed"
 """The code of a bad request that may be none: somebody else ended the process that read it."""
 
 _PAUSE_S = 1.0
-_CHECK_TIMEOUT_S = 30.0
+_INSIST_PAUSE_S = 5.0
 
 
 class Patience:
@@ -33,18 +33,20 @@ class Patience:
     after a few times.
     """
 
-    def __init__(self, settings: JobsSettings) -> None:
+    def __init__(self, settings: JobsSettings, cancellations: Cancellations) -> None:
+        self._cancellations = cancellations
         self._attempts = settings.attempts
         self._wait_s = settings.backend_wait_s
 
-    async def call(self, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, job_id: str, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns.
 
-        Raises what it raised last. An InvalidRequest is raised at once, as it would be again.
+        Raises what it raised last; an InvalidRequest at once, as it would be again; and
+        JobCancelled within a second or so of waiting.
         """
         failures, began = 0, time.monotonic()
         while True:
-            await self._until_there(backend)
+            await self._until_there(job_id, backend)
             try:
                 return await work()
             except Overloaded:
@@ -57,18 +59,34 @@ class Patience:
                     raise
                 logger.warning("a step failed and is tried again: {}", error.message)
             await asyncio.sleep(_PAUSE_S)
+            await self._cancellations.glance(job_id)
 
-    async def _until_there(self, backend: Checked) -> None:
-        try:
-            async with asyncio.timeout(self._wait_s):
-                while True:
-                    with contextlib.suppress(ServiceError, TimeoutError):
-                        async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                            try:
-                                return await backend.check_health()
-                            except Overloaded:
-                                return None  # it is there; the work itself is to be sent away
-                    await asyncio.sleep(_PAUSE_S)
-        except TimeoutError:
-            msg = f"what the job needs was away for over {self._wait_s:g} s"
-            raise Unavailable(msg) from None
+    async def insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what must be done in the end, such as a clean-up, however long it takes."""
+        while True:
+            try:
+                return await work()
+            except ServiceError as error:
+                logger.warning("a clean-up failed and is tried again: {}", error.message)
+            await asyncio.sleep(_INSIST_PAUSE_S)
+
+    async def _until_there(self, job_id: str, backend: Checked) -> None:
+        end = time.monotonic() + self._wait_s
+        while time.monotonic() < end:
+            asked = asyncio.ensure_future(backend.check_health())
+            try:
+                while not (await asyncio.wait({asked}, timeout=_PAUSE_S))[0]:
+                    await self._cancellations.glance(job_id)
+                    if time.monotonic() > end:
+                        break
+                else:
+                    return asked.result()
+            except Overloaded:
+                return None  # it is there; the work itself is to be sent away
+            except ServiceError:
+                await asyncio.sleep(_PAUSE_S)
+                await self._cancellations.glance(job_id)
+            finally:
+                asked.cancel()
+        msg = f"what the job needs was away for over {self._wait_s:g} s"
+        raise Unavailable(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from deployments.jobs.cancelling import Cancellations
     from deployments.jobs.patience import Patience
     from deployments.types import ImageRequest, ImagesSpec
+
+_GLANCE_S = 0.5
 
 
 class PictureSteps:
@@ -34,18 +37,29 @@ class PictureSteps:
     async def draw(self, job_id: str, spec: ImagesSpec, number: int) -> None:
         """Make one picture; raises JobCancelled within a denoising step of the request."""
         png = await self._patience.call(
-            self._images, lambda: self._drawn(job_id, spec.request(number))
+            job_id, self._images, lambda: self._drawn(job_id, spec.request(number))
         )
         await self._files.put(image_path(job_id, number), png)
 
     async def _drawn(self, job_id: str, request: ImageRequest) -> bytes:
         async with contextlib.aclosing(self._images.generate(request)) as progress:
-            async for step in progress:
+            while True:
+                coming = asyncio.ensure_future(anext(progress, None))
+                try:
+                    # Also while the picture waits for its turn.
+                    while not (await asyncio.wait({coming}, timeout=_GLANCE_S))[0]:
+                        await self._cancellations.glance(job_id)
+                finally:
+                    # Before the generator is closed, nothing may still wait on it.
+                    coming.cancel()
+                    await asyncio.wait({coming})
+                step = coming.result()
+                if step is None:
+                    msg = "the image generator ended without a picture"
+                    raise Unavailable(msg)
                 if step.png is not None:
                     return step.png
                 await self._cancellations.glance(job_id)
-        msg = "the image generator ended without a picture"
-        raise Unavailable(msg)
 
     async def drawn(self, job_id: str, count: int) -> int:
         """How many pictures there are, up to the first that is missing."""

@@ -20,6 +20,14 @@ _STATUSES = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": JobStatus.FAILED,
     "CANCELLED": JobStatus.CANCELLED,
 }
+_UNDER_WAY = {JobStatus.QUEUED, JobStatus.RUNNING}
+
+
+def workflow_statuses(status: JobStatus) -> list[str]:
+    """Name the states a workflow may be in while its job is in this one."""
+    if status in _UNDER_WAY:
+        return [name for name, job in _STATUSES.items() if job in _UNDER_WAY]
+    return [name for name, job in _STATUSES.items() if job is status]
 
 
 def job_of(row: WorkflowStatus) -> Job:

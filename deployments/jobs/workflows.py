@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 VERSION = "1"
-DONE, TOTAL, CANCEL = "done", "total", "cancel_requested"
-"""Attributes of a workflow: its progress, and whether it is to stop."""
+DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submission"
+"""Attributes of a workflow: its progress, whether it is to stop, which request began it."""
 
 
 class Workflows:
@@ -46,15 +46,16 @@ class Workflows:
         self._cancellations = cancellations
         self._images_at_once = images_at_once
         self._counting = asyncio.Lock()
-        DBOS.workflow(name=JobKind.INGEST)(self._ingest_workflow())
-        DBOS.workflow(name=JobKind.IMAGES)(self._images_workflow())
+        # Nothing here can kill its process, so any number of interruptions is bad luck.
+        DBOS.workflow(name=JobKind.INGEST, max_recovery_attempts=None)(self._ingest_workflow())
+        DBOS.workflow(name=JobKind.IMAGES, max_recovery_attempts=None)(self._images_workflow())
 
     def _ingest_workflow(self) -> Callable[[dict[str, Any]], Awaitable[None]]:
         async def ingest(fields: dict[str, Any]) -> None:
             spec, job_id = IngestSpec(**fields), _job_id()
             await self._carried_out(
                 lambda: self._ingest(job_id, spec),
-                discard=lambda: self._ingest_steps.discard(spec),
+                discard=lambda: self._ingest_steps.discard(job_id, spec),
                 tidy=lambda: self._ingest_steps.tidy(job_id, spec),
             )
 
@@ -122,7 +123,7 @@ class Workflows:
 
         async def publish() -> None:
             await self._cancellations.check(job_id)
-            await steps.publish(document)
+            await steps.publish(job_id, document)
 
         await _step("publish", publish)
 

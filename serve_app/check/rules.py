@@ -56,7 +56,7 @@ def rule_problems(file: ConfigFile) -> Iterator[Problem]:
     yield from _queues(file, deployments)
     if settings is not None:
         yield from _one_writer(file, settings, deployments.get("Retriever"))
-        yield from _ranks_of_jobs(file, settings, deployments.get("Jobs"))
+        yield from _jobs_on_one_machine(file, settings, deployments.get("Jobs"))
         yield from _gpus_of_llm(file, settings, deployments.get("LLM"))
         for name, device in (
             ("Embedder", settings.embedder.device),
@@ -125,7 +125,31 @@ def _one_writer(
     """Allow the embedded store one replica: it is a folder that one process holds."""
     if settings.retriever.store != "edge" or retriever is None:
         return
-    options = retriever.options
+    yield from _more_than_one(
+        file,
+        retriever,
+        "the `edge` store allows one replica; use `retriever.store: qdrant` for more",
+    )
+    if _number(retriever.options.get("max_surge_percent")) > 0:
+        yield file.problem(
+            (*retriever.path, "max_surge_percent"),
+            "must be 0 with the `edge` store: the old replica has to let go of the folder first",
+        )
+
+
+def _jobs_on_one_machine(
+    file: ConfigFile, settings: AppSettings, jobs: _Deployment | None
+) -> Iterator[Problem]:
+    """Allow SQLite one replica: its file does not span machines."""
+    if jobs is None or not (settings.jobs.database_url or "").startswith("sqlite"):
+        return
+    yield from _more_than_one(
+        file, jobs, "SQLite allows one replica; set `jobs.database_url` to a PostgreSQL for more"
+    )
+
+
+def _more_than_one(file: ConfigFile, deployment: _Deployment, message: str) -> Iterator[Problem]:
+    options = deployment.options
     for path, replicas in (
         (("num_replicas",), options.get("num_replicas")),
         (
@@ -134,39 +158,7 @@ def _one_writer(
         ),
     ):
         if replicas == "auto" or _number(replicas) > 1:
-            yield file.problem(
-                (*retriever.path, *path),
-                "the `edge` store allows one replica; use `retriever.store: qdrant` for more",
-            )
-    if _number(options.get("max_surge_percent")) > 0:
-        yield file.problem(
-            (*retriever.path, "max_surge_percent"),
-            "must be 0 with the `edge` store: the old replica has to let go of the folder first",
-        )
-
-
-def _ranks_of_jobs(
-    file: ConfigFile, settings: AppSettings, jobs: _Deployment | None
-) -> Iterator[Problem]:
-    """A replica takes up the work of the one whose rank it has: their number must be fixed."""
-    if jobs is None:
-        return
-    if "autoscaling_config" in jobs.options or jobs.options.get("num_replicas") == "auto":
-        yield file.problem(
-            (*jobs.path, "autoscaling_config"),
-            "set a fixed `num_replicas` instead: each replica keeps jobs of its own",
-        )
-    url = settings.jobs.database_url or ""
-    if _number(jobs.options.get("num_replicas")) > 1 and url.startswith("sqlite"):
-        yield file.problem(
-            (*jobs.path, "num_replicas"),
-            "SQLite allows one replica; set `jobs.database_url` to a PostgreSQL for more",
-        )
-    if _number(jobs.options.get("max_surge_percent")) > 0:
-        yield file.problem(
-            (*jobs.path, "max_surge_percent"),
-            "must be 0: the old replica has to let go of its jobs first",
-        )
+            yield file.problem((*deployment.path, *path), message)
 
 
 def _gpus_of_llm(

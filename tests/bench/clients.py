@@ -232,7 +232,7 @@ def ask(
         except httpx.TransportError as error:
             reason = type(error).__name__
         else:
-            if answer.status_code not in _DOWN:
+            if answer.status_code not in _DOWN and not _from_the_proxy(answer):
                 return answer
             reason = str(answer.status_code)
         ledger.was_down(reason)
@@ -240,3 +240,11 @@ def ask(
             ledger.give_up()
             return None
         time.sleep(_PAUSE_S)
+
+
+def _from_the_proxy(answer: httpx.Response) -> bool:
+    """Whether Serve's proxy knows no application yet: a node that starts is down a while longer.
+
+    An application of ours answers in the one form of errors, whatever it does not find.
+    """
+    return answer.status_code == httpx.codes.NOT_FOUND and "/-/routes" in answer.text

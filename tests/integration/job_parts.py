@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployments.errors import NotFound, ServiceError, Unprocessable
+from deployments.errors import NotFound, ServiceError, Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.jobs.board import JobBoard, cancel_requested
 from deployments.jobs.cancelling import Cancellations
@@ -64,8 +64,15 @@ class Retriever:
         self.open = asyncio.Event()
         self.open.set()
         self.reached = asyncio.Event()
+        self.away = False
+        self.loses_replies = False
 
-    async def check_health(self) -> None: ...
+    async def check_health(self) -> None:
+        self._there()
+
+    def _there(self) -> None:
+        if self.away:
+            raise Unavailable("the document search is away")
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         self.reached.set()
@@ -75,14 +82,19 @@ class Retriever:
     async def publish(self, document: Document) -> None:
         assert len(self.hidden[document.id]) == document.chunks
         self.published[document.id] = document
+        if self.loses_replies:
+            raise Unavailable("the document search stopped")
 
     async def document(self, _collection: str, document_id: str) -> Document:
+        self._there()
         if document_id not in self.published:
             msg = "there is no such document"
             raise NotFound(msg)
         return self.published[document_id]
 
     async def delete(self, _collection: str, document_id: str) -> bool:
+        self._there()
+        self.published.pop(document_id, None)
         return self.hidden.pop(document_id, None) is not None
 
 
@@ -93,12 +105,18 @@ class Images:
         self.stuck_at = stuck_at
         self.begun: list[int] = []
         self.stopped: list[int] = []
+        self.away = False
+        self.silent = False
 
-    async def check_health(self) -> None: ...
+    async def check_health(self) -> None:
+        if self.away:
+            raise Unavailable("the image generator is away")
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
         self.begun.append(request.seed)
         try:
+            while self.silent:
+                await asyncio.sleep(0.02)
             yield ImageProgress(1, request.steps)
             while request.seed == self.stuck_at:
                 await asyncio.sleep(0.02)
@@ -128,22 +146,21 @@ async def running(
     url: str,
     folder: Path,
     *,
-    rank: int = 0,
-    replicas: int = 1,
     images: Images | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
     defaults = {"add_batch_chunks": 4, "images_at_once": 1, "ingest_concurrency": 1}
     chosen = JobsSettings.model_validate(defaults | settings)
-    files, patience = FileStore(str(folder / "files")), Patience(chosen)
+    files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(), Retriever(), images or Images()
     cancellations = Cancellations(cancel_requested)
-    engine = Engine(url, chosen, rank, replicas)
+    patience = Patience(chosen, cancellations)
+    engine = Engine(url, chosen)
     ingest = IngestSteps(parser, retriever, files, patience, chosen.add_batch_chunks)
     pictures = PictureSteps(images, files, patience, cancellations)
     Workflows(ingest, pictures, cancellations, chosen.images_at_once)
     await engine.start(files)
-    board = JobBoard(retriever, cancellations, ingest.tidy, chosen.max_queued)
+    board = JobBoard(retriever, cancellations, ingest.tidy, chosen)
     try:
         yield Parts(board, files, parser, retriever, images)
     finally:
@@ -152,7 +169,7 @@ async def running(
 
 async def main(url: str, folder: Path) -> None:
     images = Images(stuck_at=PICTURES.seed + 1)
-    async with running(url, folder, rank=1, replicas=2, images=images) as parts:
+    async with running(url, folder, images=images) as parts:
         submitted = await parts.board.submit_images(PICTURES, None)
         while PICTURES.seed + 1 not in images.begun:
             await asyncio.sleep(0.05)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
-from deployments.types import ImagesSpec, Job, JobKind, JobStatus, image_path
+from deployments.types import ImagesSpec, Job, JobKind, JobStatus, Submitted, image_path
 from tests.integration.job_parts import CHUNKS, PICTURES, Images, Parts, running
 from tests.integration.postgres import serve_postgres
 
@@ -220,24 +220,140 @@ async def test_jobs_are_listed_in_pages_newest_first(url: str, tmp_path: Path) -
         assert sorted(job.id for job in images.jobs) == sorted(ids)
 
 
-def begun_and_killed(url: str, folder: Path) -> str:
-    """The id of a job whose replica was killed at its second picture."""
+def begun(url: str, folder: Path) -> subprocess.Popen[str]:
+    """Another replica, which begins a job and stands still at its second picture."""
     command = [sys.executable, "-m", "tests.integration.job_parts", url, str(folder)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as doomed:
-        assert doomed.stdout is not None
-        job_id = doomed.stdout.readline().strip()
-        doomed.kill()
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """The id of its job, once it stands still."""
+    assert process.stdout is not None
+    with process.stdout as output:
+        return output.readline().strip()
+
+
+def begun_and_killed(url: str, folder: Path) -> str:
+    process = begun(url, folder)
+    job_id = said(process)
+    process.kill()
+    process.wait()
     return job_id
 
 
-async def test_the_work_of_a_killed_replica_goes_on_in_another(url: str, tmp_path: Path) -> None:
-    """There was a replica of rank 1, which is killed and not replaced."""
+async def test_the_work_of_a_killed_replica_goes_on_in_its_successor(
+    url: str, tmp_path: Path
+) -> None:
     job_id = await asyncio.to_thread(begun_and_killed, url, tmp_path)
     async with running(url, tmp_path) as parts:
         job = await ended(parts, job_id)
         assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
         assert parts.images.begun == [8, 9]  # 7 was kept
         assert await parts.files.names(f"images/{job_id}") == ["0.png", "1.png", "2.png"]
+
+
+async def test_a_replica_that_lives_on_adopts_the_work_of_one_that_does_not(
+    url: str, tmp_path: Path
+) -> None:
+    """As after a rolling update, where the new replica is there before the old one is gone."""
+    old = begun(url, tmp_path)
+    try:
+        job_id = await asyncio.to_thread(said, old)
+        async with running(url, tmp_path) as parts:
+            await asyncio.sleep(6)  # longer than it takes to look for work to adopt
+            assert parts.images.begun == []  # the other one is still there
+            old.kill()
+            job = await ended(parts, job_id)
+            assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
+            assert parts.images.begun == [8, 9]
+    finally:
+        old.kill()
+        old.wait()
+
+
+async def test_a_job_is_cancelled_while_what_it_needs_is_away(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.images.away = True
+        pictures = (await parts.board.submit_images(PICTURES, None)).job.id
+        while (await parts.board.job(pictures)).status is JobStatus.QUEUED:
+            await asyncio.sleep(0.1)
+        assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
+        assert parts.images.begun == []
+
+
+async def test_a_picture_that_waits_for_its_turn_is_cancelled(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.images.silent = True
+        pictures = (await parts.board.submit_images(PICTURES, None)).job.id
+        while not parts.images.begun:
+            await asyncio.sleep(0.05)
+        assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
+        assert parts.images.stopped == [7]
+
+
+async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible(
+    url: str, tmp_path: Path
+) -> None:
+    """Its replica died between publishing and recording that it had."""
+    async with running(url, tmp_path) as parts:
+        parts.retriever.loses_replies = True
+        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        job = await ended(parts, submitted.job.id)
+        assert job.status is JobStatus.FAILED
+        assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
+
+
+async def test_a_clean_up_waits_for_what_is_away(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path, backend_wait_s=1) as parts:
+        parts.retriever.away = True
+        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        await asyncio.sleep(4)
+        assert (await parts.board.job(submitted.job.id)).status is JobStatus.RUNNING
+        parts.retriever.away = False
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_code) == (JobStatus.FAILED, "unavailable")
+        assert await parts.files.names("uploads") == []
+
+
+async def test_a_key_says_nothing_of_a_document_deleted_since(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        first = await parts.board.submit_ingest(await parts.uploaded(b"x"), "key")
+        await ended(parts, first.job.id)
+        again = await parts.board.submit_ingest(await parts.uploaded(b"x"), "key")
+        assert (again.created, again.job.id) == (False, first.job.id)
+        await parts.retriever.delete("default", "doc_a")
+        anew = await parts.board.submit_ingest(await parts.uploaded(b"x"), "key")
+        assert anew.created
+        assert (await ended(parts, anew.job.id)).status is JobStatus.SUCCEEDED
+        assert "doc_a" in parts.retriever.published
+
+
+async def test_of_two_requests_with_one_key_one_begins_the_job(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        other = ImagesSpec("other", 1, 64, 64, 4, 1)
+        both = await asyncio.gather(
+            *(parts.board.submit_images(PICTURES, "key") for _ in "12"),
+            parts.board.submit_images(other, "key"),
+            return_exceptions=True,
+        )
+        submitted = [one for one in both if isinstance(one, Submitted)]
+        assert sum(one.created for one in submitted) == 1
+        assert len({one.job.id for one in submitted}) == 1
+        assert any(isinstance(one, Conflict) for one in both)
+
+
+async def test_watchers_are_bounded_and_leave_their_place(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path, images=Images(stuck_at=7), max_watchers=1) as parts:
+        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        first = parts.board.watch(job_id)
+        await anext(first)
+        with pytest.raises(Overloaded):
+            await anext(parts.board.watch(job_id))
+        await first.aclose()
+        second = parts.board.watch(job_id)
+        await anext(second)
+        await second.aclose()
+        await parts.board.cancel(job_id)
 
 
 async def test_old_jobs_are_forgotten(url: str, tmp_path: Path) -> None:

@@ -1,97 +1,33 @@
-"""Pictures over HTTP, of the real small model, judged by their pixels."""
+"""The committed text-to-image model loads as any pipeline does and draws what it is asked."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-
-import httpx
-import numpy as np
-import openai
 import pytest
-from PIL import Image
 
-from deployments.images.scenes.captions import held_out_prompts
-from deployments.images.scenes.judging import Reading, read
-from tests.integration.conftest import Service, job_ended
+from deployments.images.scenes.captions import Prompt
+from deployments.images.scenes.drawing import PICTURE_PX, Scene
+from deployments.images.scenes.judging import read
+from tests.bench.pictures import MODEL, drawn, loaded
 
-LONG = {"prompt": "a red circle", "count": 100, "steps": 50, "size": "256x256"}
+_MOST_BYTES = 8_000_000
 
-
-def seen(png: bytes) -> Reading:
-    return read(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")))
+pytestmark = pytest.mark.filterwarnings("ignore:::(diffusers|transformers|torch).*")
 
 
-def test_pictures_show_what_was_asked_for(http: httpx.Client) -> None:
-    prompts = held_out_prompts(2)
-    right = []
-    for prompt in prompts:
-        body = {"prompt": prompt.text, "seed": 1}
-        accepted = http.post("/generate/image/background", json=body)
-        assert accepted.status_code == 202, accepted.text
-        job = job_ended(http, accepted.json()["job_id"])
-        assert job["status"] == "succeeded", job
-        (image,) = job["result"]["images"]
-        answer = http.get(image["url"])
-        assert answer.headers["content-type"] == "image/png"
-        right.append(seen(answer.content).colours_right(prompt.scene))
-        again = http.get(image["url"], headers={"if-none-match": answer.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
-    assert sum(right) >= len(right) - 1
+def test_the_model_is_small_and_safe_to_load() -> None:
+    files = [path for path in MODEL.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= _MOST_BYTES
+    assert {path.suffix for path in files} <= {".json", ".md", ".safetensors"}
 
 
-def test_openais_client_waits_for_its_pictures(service: Service) -> None:
-    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0)
-    answer = client.images.generate(
-        prompt="a blue square on a white background", n=2, response_format="b64_json"
-    )
-    assert answer.data is not None
-    pictures = [base64.b64decode(image.b64_json or "") for image in answer.data]
-    assert len(set(pictures)) == 2
-    assert all(seen(picture).background == "white" for picture in pictures)
-
-
-def test_progress_is_told_and_a_cancelled_job_leaves_nothing(http: httpx.Client) -> None:
-    job_id = http.post("/generate/image/background", json=LONG).json()["job_id"]
-    jobs = []
-    with http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
-        for line in answer.iter_lines():
-            if line.startswith("data: "):
-                jobs.append(json.loads(line.removeprefix("data: ")))
-                if len(jobs) == 1 or not jobs[-1]["progress"]["done"]:
-                    continue
-                if not jobs[-1]["cancel_requested"]:
-                    url = jobs[-1]["result"]["images"][0]["url"]
-                    assert http.get(url).status_code == 200
-                    assert http.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
-    assert jobs[-1]["status"] == "cancelled"
-    assert http.get(url).status_code == 404
-    again = http.post(f"/v1/jobs/{job_id}/cancel")
-    assert (again.status_code, again.json()["status"]) == (200, "cancelled")
-
-
-def test_a_client_that_leaves_stops_its_pictures(http: httpx.Client, service: Service) -> None:
-    before = {job["id"] for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]}
-    body = {"prompt": "a red circle", "n": 10, "size": "256x256"}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{service.url}/v1/images/generations", json=body, timeout=1)
-    (job,) = [
-        job
-        for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]
-        if job["id"] not in before
+def test_the_model_draws_what_it_is_asked() -> None:
+    prompts = [
+        Prompt("a red circle on a white background", Scene("circle", "red", "white")),
+        Prompt("a large yellow square on a blue background", Scene("square", "yellow", "blue")),
     ]
-    assert job_ended(http, job["id"])["status"] == "cancelled"
-
-
-def test_what_cannot_be_drawn_names_its_bound(http: httpx.Client) -> None:
-    for body, param in (
-        ({"prompt": "x", "count": 0}, "count"),
-        ({"prompt": "x", "count": 10_000}, "count"),
-        ({"prompt": "x", "size": "7x7"}, "size"),
-        ({"prompt": ""}, "prompt"),
-    ):
-        answer = http.post("/generate/image/background", json=body)
-        assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
-    unknown = http.get(f"/v1/jobs/job_{0:032}")
-    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
+    pictures = drawn(loaded(MODEL), prompts, steps=20, guidance=4.0, seed=1)
+    for prompt, picture in zip(prompts, pictures, strict=True):
+        assert picture.shape == (PICTURE_PX, PICTURE_PX, 3)
+        reading = read(picture)
+        assert reading.colours_right(prompt.scene), reading
+        assert reading.shape_right(prompt.scene), reading
