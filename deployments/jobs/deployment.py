@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.file_store import FileStore
-from deployments.jobs.board import JobBoard, cancel_requested
+from deployments.jobs.board import JobBoard
 from deployments.jobs.cancelling import Cancellations
 from deployments.jobs.engine import Engine
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.patience import Patience
 from deployments.jobs.pictures import PictureSteps
+from deployments.jobs.records import cancel_requested
+from deployments.jobs.submissions import Submissions
 from deployments.jobs.workflows import Workflows
 from deployments.logs import log_to_serve
 from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
@@ -64,16 +66,17 @@ class Jobs:
         pictures = PictureSteps(
             RemoteImageGenerator(images, "image generator"), store, patience, cancellations
         )
-        self._board = JobBoard(search, cancellations, ingest.tidy, settings)
+        self._board = JobBoard(cancellations, ingest.tidy, settings.max_watchers)
+        self._submissions = Submissions(self._board, search, settings.max_queued)
         self._engine = Engine(url or "", settings)
         Workflows(ingest, pictures, cancellations, settings.images_at_once)
         await self._engine.start(store)
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
-        return await self._board.submit_ingest(spec, key)
+        return await self._submissions.ingest(spec, key)
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
-        return await self._board.submit_images(spec, key)
+        return await self._submissions.images(spec, key)
 
     async def job(self, job_id: str) -> Job:
         return await self._board.job(job_id)

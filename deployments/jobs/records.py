@@ -1,15 +1,25 @@
-"""A row of DBOS as the job it stands for."""
+"""A row of DBOS, and the job it stands for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
 
-from deployments.errors import ServiceError
+from dbos import DBOS
+
+from deployments.errors import NotFound, ServiceError, Unavailable
 from deployments.jobs.workflows import CANCEL, DONE, TOTAL, spec_of
-from deployments.types import Job, JobStatus
+from deployments.types import Job, JobKind, JobStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from dbos import WorkflowStatus
+
+T = TypeVar("T")
+
+KINDS = [kind.value for kind in JobKind]
+_DATABASE_TIMEOUT_S = 10.0
 
 _STATUSES = {
     "ENQUEUED": JobStatus.QUEUED,
@@ -21,6 +31,33 @@ _STATUSES = {
     "CANCELLED": JobStatus.CANCELLED,
 }
 _UNDER_WAY = {JobStatus.QUEUED, JobStatus.RUNNING}
+
+
+async def row_of(job_id: str) -> WorkflowStatus:
+    """Fetch the row of a job; raises NotFound."""
+    found = await answered(DBOS.list_workflows_async(workflow_ids=[job_id], name=KINDS))
+    if not found:
+        msg = "there is no such job"
+        raise NotFound(msg, param="job_id")
+    return found[0]
+
+
+async def answered(asked: Awaitable[T]) -> T:
+    """Bound what DBOS itself would try for ever; raises Unavailable."""
+    try:
+        async with asyncio.timeout(_DATABASE_TIMEOUT_S):
+            return await asked
+    except TimeoutError:
+        msg = "the database of the jobs does not answer"
+        raise Unavailable(msg) from None
+
+
+async def cancel_requested(job_id: str) -> bool:
+    """Whether a job is to stop; read where every replica writes."""
+    found = await answered(
+        DBOS.list_workflows_async(workflow_ids=[job_id], load_input=False, load_output=False)
+    )
+    return bool(found and (found[0].attributes or {}).get(CANCEL))
 
 
 def workflow_statuses(status: JobStatus) -> list[str]:

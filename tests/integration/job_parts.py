@@ -15,12 +15,14 @@ from pathlib import Path
 
 from deployments.errors import NotFound, ServiceError, Unavailable, Unprocessable
 from deployments.file_store import FileStore
-from deployments.jobs.board import JobBoard, cancel_requested
+from deployments.jobs.board import JobBoard
 from deployments.jobs.cancelling import Cancellations
 from deployments.jobs.engine import Engine
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.patience import Patience
 from deployments.jobs.pictures import PictureSteps
+from deployments.jobs.records import cancel_requested
+from deployments.jobs.submissions import Submissions
 from deployments.jobs.workflows import Workflows
 from deployments.settings import JobsSettings
 from deployments.types import (
@@ -129,6 +131,7 @@ class Images:
 @dataclass
 class Parts:
     board: JobBoard
+    submissions: Submissions
     files: FileStore
     parser: Parser = field(default_factory=Parser)
     retriever: Retriever = field(default_factory=Retriever)
@@ -160,9 +163,10 @@ async def running(
     pictures = PictureSteps(images, files, patience, cancellations)
     Workflows(ingest, pictures, cancellations, chosen.images_at_once)
     await engine.start(files)
-    board = JobBoard(retriever, cancellations, ingest.tidy, chosen)
+    board = JobBoard(cancellations, ingest.tidy, chosen.max_watchers)
+    submissions = Submissions(board, retriever, chosen.max_queued)
     try:
-        yield Parts(board, files, parser, retriever, images)
+        yield Parts(board, submissions, files, parser, retriever, images)
     finally:
         await engine.close()
 
@@ -170,7 +174,7 @@ async def running(
 async def main(url: str, folder: Path) -> None:
     images = Images(stuck_at=PICTURES.seed + 1)
     async with running(url, folder, images=images) as parts:
-        submitted = await parts.board.submit_images(PICTURES, None)
+        submitted = await parts.submissions.images(PICTURES, None)
         while PICTURES.seed + 1 not in images.begun:
             await asyncio.sleep(0.05)
         sys.stdout.write(submitted.job.id + "\n")

@@ -55,8 +55,8 @@ async def ended(parts: Parts, job_id: str) -> Job:
 async def test_an_upload_becomes_one_document(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
         spec = await parts.uploaded(b"some text")
-        first = await parts.board.submit_ingest(spec, None)
-        again = await parts.board.submit_ingest(spec, None)
+        first = await parts.submissions.ingest(spec, None)
+        again = await parts.submissions.ingest(spec, None)
         assert (first.created, again.created) == (True, False)
         assert again.job.id == first.job.id
         job = await ended(parts, first.job.id)
@@ -65,13 +65,13 @@ async def test_an_upload_becomes_one_document(url: str, tmp_path: Path) -> None:
         # Nothing of it lies about, and the same file is still the same job.
         assert await parts.files.names("uploads") == []
         assert await parts.files.names(f"chunks/{job.id}") == []
-        later = await parts.board.submit_ingest(await parts.uploaded(b"some text"), None)
+        later = await parts.submissions.ingest(await parts.uploaded(b"some text"), None)
         assert (later.created, later.job.id) == (False, first.job.id)
 
 
 async def test_poison_fails_with_its_reason_and_leaves_nothing(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
-        submitted = await parts.board.submit_ingest(await parts.uploaded(b"bad"), None)
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"bad"), None)
         job = await ended(parts, submitted.job.id)
         assert (job.status, job.error_code) == (JobStatus.FAILED, "no_text")
         assert job.error_message == "There is no text in this file."
@@ -79,7 +79,7 @@ async def test_poison_fails_with_its_reason_and_leaves_nothing(url: str, tmp_pat
         assert parts.retriever.hidden == {}
         assert await parts.files.names("uploads") == []
         # The next try is a job of its own.
-        better = await parts.board.submit_ingest(await parts.uploaded(b"good"), None)
+        better = await parts.submissions.ingest(await parts.uploaded(b"good"), None)
         assert better.created
         assert (await ended(parts, better.job.id)).status is JobStatus.SUCCEEDED
 
@@ -87,7 +87,7 @@ async def test_poison_fails_with_its_reason_and_leaves_nothing(url: str, tmp_pat
 async def test_what_breaks_its_backend_is_tried_three_times(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
         parts.parser.failure = Unavailable("the document parser stopped")
-        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         job = await ended(parts, submitted.job.id)
         assert (job.status, job.error_message) == (JobStatus.FAILED, "the document parser stopped")
         assert parts.parser.calls == 3
@@ -96,7 +96,7 @@ async def test_what_breaks_its_backend_is_tried_three_times(url: str, tmp_path: 
 async def test_a_running_job_is_cancelled_and_cleaned_up_after(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
         parts.retriever.open.clear()
-        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         await parts.retriever.reached.wait()
         cancelling = asyncio.create_task(parts.board.cancel(submitted.job.id))
         await asyncio.sleep(0.3)
@@ -114,12 +114,12 @@ async def test_a_file_sent_again_while_its_job_is_cancelled_gets_a_job_of_its_ow
 ) -> None:
     async with running(url, tmp_path) as parts:
         parts.retriever.open.clear()
-        first = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        first = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         await parts.retriever.reached.wait()
         cancelling = asyncio.create_task(parts.board.cancel(first.job.id))
         await asyncio.sleep(0.3)
         spec = await parts.uploaded(b"x")
-        again = asyncio.create_task(parts.board.submit_ingest(spec, None))
+        again = asyncio.create_task(parts.submissions.ingest(spec, None))
         await asyncio.sleep(0.3)
         parts.retriever.open.set()
         assert (await cancelling).status is JobStatus.CANCELLED
@@ -130,7 +130,7 @@ async def test_a_file_sent_again_while_its_job_is_cancelled_gets_a_job_of_its_ow
 
 async def test_pictures_stop_within_a_step(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path, images=Images(stuck_at=8)) as parts:
-        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        job_id = (await parts.submissions.images(PICTURES, None)).job.id
         while 8 not in parts.images.begun:
             await asyncio.sleep(0.05)
         assert await parts.files.get(image_path(job_id, 0)) == b"png 7"
@@ -143,14 +143,14 @@ async def test_pictures_stop_within_a_step(url: str, tmp_path: Path) -> None:
 async def test_a_queued_job_is_cancelled_without_beginning(url: str, tmp_path: Path) -> None:
     busy = Images(stuck_at=7)
     async with running(url, tmp_path, images=busy, images_concurrency=1, max_queued=2) as parts:
-        first = await parts.board.submit_images(PICTURES, None)
+        first = await parts.submissions.images(PICTURES, None)
         while 7 not in busy.begun:
             await asyncio.sleep(0.05)
-        waiting = await parts.board.submit_images(ImagesSpec("other", 1, 64, 64, 4, 100), None)
+        waiting = await parts.submissions.images(ImagesSpec("other", 1, 64, 64, 4, 100), None)
         assert waiting.job.status is JobStatus.QUEUED
-        await parts.board.submit_images(PICTURES, None)
+        await parts.submissions.images(PICTURES, None)
         with pytest.raises(Overloaded):
-            await parts.board.submit_images(PICTURES, None)
+            await parts.submissions.images(PICTURES, None)
         assert (await parts.board.cancel(waiting.job.id)).status is JobStatus.CANCELLED
         busy.stuck_at = None
         assert (await ended(parts, first.job.id)).status is JobStatus.SUCCEEDED
@@ -162,12 +162,12 @@ async def test_a_queued_upload_is_cancelled_with_all_that_belongs_to_it(
 ) -> None:
     async with running(url, tmp_path) as parts:
         parts.retriever.open.clear()
-        first = await parts.board.submit_ingest(await parts.uploaded(b"x", "a"), None)
+        first = await parts.submissions.ingest(await parts.uploaded(b"x", "a"), None)
         await parts.retriever.reached.wait()
-        second = await parts.board.submit_ingest(await parts.uploaded(b"y", "b"), None)
+        second = await parts.submissions.ingest(await parts.uploaded(b"y", "b"), None)
         assert (await parts.board.cancel(second.job.id)).status is JobStatus.CANCELLED
         assert len(await parts.files.names("uploads")) == 1
-        again = await parts.board.submit_ingest(await parts.uploaded(b"y", "b"), None)
+        again = await parts.submissions.ingest(await parts.uploaded(b"y", "b"), None)
         assert again.created
         parts.retriever.open.set()
         for submitted in (first, again):
@@ -179,7 +179,7 @@ async def test_a_job_that_ended_says_so_and_an_unknown_one_is_not_found(
     url: str, tmp_path: Path
 ) -> None:
     async with running(url, tmp_path) as parts:
-        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        job_id = (await parts.submissions.images(PICTURES, None)).job.id
         await ended(parts, job_id)
         with pytest.raises(Conflict, match="succeeded already"):
             await parts.board.cancel(job_id)
@@ -192,17 +192,17 @@ async def test_a_job_that_ended_says_so_and_an_unknown_one_is_not_found(
 
 async def test_a_key_is_one_job(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
-        first, second = [await parts.board.submit_images(PICTURES, "key") for _ in range(2)]
+        first, second = [await parts.submissions.images(PICTURES, "key") for _ in range(2)]
         assert (first.created, second.created) == (True, False)
         assert first.job.id == second.job.id
         with pytest.raises(Conflict, match="Idempotency-Key"):
-            await parts.board.submit_images(ImagesSpec("other", 1, 64, 64, 4, 1), "key")
+            await parts.submissions.images(ImagesSpec("other", 1, 64, 64, 4, 1), "key")
 
 
 async def test_jobs_are_listed_in_pages_newest_first(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
-        ids = [(await parts.board.submit_images(PICTURES, None)).job.id for _ in range(5)]
-        bad = (await parts.board.submit_ingest(await parts.uploaded(b"bad"), None)).job.id
+        ids = [(await parts.submissions.images(PICTURES, None)).job.id for _ in range(5)]
+        bad = (await parts.submissions.ingest(await parts.uploaded(b"bad"), None)).job.id
         for job_id in (*ids, bad):
             await ended(parts, job_id)
         seen: list[str] = []
@@ -274,7 +274,7 @@ async def test_a_replica_that_lives_on_adopts_the_work_of_one_that_does_not(
 async def test_a_job_is_cancelled_while_what_it_needs_is_away(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
         parts.images.away = True
-        pictures = (await parts.board.submit_images(PICTURES, None)).job.id
+        pictures = (await parts.submissions.images(PICTURES, None)).job.id
         while (await parts.board.job(pictures)).status is JobStatus.QUEUED:
             await asyncio.sleep(0.1)
         assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
@@ -284,7 +284,7 @@ async def test_a_job_is_cancelled_while_what_it_needs_is_away(url: str, tmp_path
 async def test_a_picture_that_waits_for_its_turn_is_cancelled(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
         parts.images.silent = True
-        pictures = (await parts.board.submit_images(PICTURES, None)).job.id
+        pictures = (await parts.submissions.images(PICTURES, None)).job.id
         while not parts.images.begun:
             await asyncio.sleep(0.05)
         assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
@@ -297,7 +297,7 @@ async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible
     """Its replica died between publishing and recording that it had."""
     async with running(url, tmp_path) as parts:
         parts.retriever.loses_replies = True
-        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         job = await ended(parts, submitted.job.id)
         assert job.status is JobStatus.FAILED
         assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
@@ -306,7 +306,7 @@ async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible
 async def test_a_clean_up_waits_for_what_is_away(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path, backend_wait_s=1) as parts:
         parts.retriever.away = True
-        submitted = await parts.board.submit_ingest(await parts.uploaded(b"x"), None)
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         await asyncio.sleep(4)
         assert (await parts.board.job(submitted.job.id)).status is JobStatus.RUNNING
         parts.retriever.away = False
@@ -317,12 +317,12 @@ async def test_a_clean_up_waits_for_what_is_away(url: str, tmp_path: Path) -> No
 
 async def test_a_key_says_nothing_of_a_document_deleted_since(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
-        first = await parts.board.submit_ingest(await parts.uploaded(b"x"), "key")
+        first = await parts.submissions.ingest(await parts.uploaded(b"x"), "key")
         await ended(parts, first.job.id)
-        again = await parts.board.submit_ingest(await parts.uploaded(b"x"), "key")
+        again = await parts.submissions.ingest(await parts.uploaded(b"x"), "key")
         assert (again.created, again.job.id) == (False, first.job.id)
         await parts.retriever.delete("default", "doc_a")
-        anew = await parts.board.submit_ingest(await parts.uploaded(b"x"), "key")
+        anew = await parts.submissions.ingest(await parts.uploaded(b"x"), "key")
         assert anew.created
         assert (await ended(parts, anew.job.id)).status is JobStatus.SUCCEEDED
         assert "doc_a" in parts.retriever.published
@@ -332,8 +332,8 @@ async def test_of_two_requests_with_one_key_one_begins_the_job(url: str, tmp_pat
     async with running(url, tmp_path) as parts:
         other = ImagesSpec("other", 1, 64, 64, 4, 1)
         both = await asyncio.gather(
-            *(parts.board.submit_images(PICTURES, "key") for _ in "12"),
-            parts.board.submit_images(other, "key"),
+            *(parts.submissions.images(PICTURES, "key") for _ in "12"),
+            parts.submissions.images(other, "key"),
             return_exceptions=True,
         )
         submitted = [one for one in both if isinstance(one, Submitted)]
@@ -344,7 +344,7 @@ async def test_of_two_requests_with_one_key_one_begins_the_job(url: str, tmp_pat
 
 async def test_watchers_are_bounded_and_leave_their_place(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path, images=Images(stuck_at=7), max_watchers=1) as parts:
-        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        job_id = (await parts.submissions.images(PICTURES, None)).job.id
         first = parts.board.watch(job_id)
         await anext(first)
         with pytest.raises(Overloaded):
@@ -358,7 +358,7 @@ async def test_watchers_are_bounded_and_leave_their_place(url: str, tmp_path: Pa
 
 async def test_old_jobs_are_forgotten(url: str, tmp_path: Path) -> None:
     async with running(url, tmp_path) as parts:
-        job_id = (await parts.board.submit_images(PICTURES, None)).job.id
+        job_id = (await parts.submissions.images(PICTURES, None)).job.id
         await ended(parts, job_id)
     await asyncio.sleep(2)
     async with running(url, tmp_path, keep_days=1 / 86400) as parts:

@@ -1,0 +1,160 @@
+"""Submitting jobs: each request once, each document by one job at a time, and not too many."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from dbos import DBOS
+
+from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
+from deployments.jobs.records import answered, job_of, row_of
+from deployments.jobs.workflows import SUBMISSION, fields_of
+from deployments.types import (
+    Document,
+    ImagesSpec,
+    IngestSpec,
+    Job,
+    JobKind,
+    JobStatus,
+    Submitted,
+)
+
+if TYPE_CHECKING:
+    from dbos import EnqueueOptions
+
+    from deployments.interfaces import Retriever
+    from deployments.jobs.board import JobBoard
+
+_COUNT_AGAIN_S = 1.0
+_WIND_DOWN_S = 30.0
+
+
+class Submissions:
+    """What `deployments.interfaces.Jobs` takes in; kept in the database before it returns."""
+
+    def __init__(self, board: JobBoard, retriever: Retriever, max_queued: int) -> None:
+        self._board = board
+        self._retriever = retriever
+        self._max_queued = max_queued
+        self._waiting: dict[JobKind, tuple[float, int]] = {}
+
+    async def ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
+        """Submit, unless the document is searchable or being ingested already."""
+        if key is not None and (known := await self._by_key(spec, key)):
+            if known.job.status is not JobStatus.SUCCEEDED or await self._searchable(spec):
+                return known
+            key = None  # what was done under it has been deleted since
+        with contextlib.suppress(NotFound, Unavailable):  # then the job finds out
+            document = await self._retriever.document(spec.collection, spec.document_id)
+            return Submitted(await self._job_behind(document), created=False)
+        unique = f"{spec.collection}/{spec.document_id}"
+        submitted = await self._submit(spec, key, unique)
+        if submitted.job.cancel_requested:
+            # It winds down, and takes along what it has done: this one begins after it.
+            await self._board.until_ended(submitted.job.id, _WIND_DOWN_S)
+            submitted = await self._submit(spec, key, unique)
+        if submitted.job.cancel_requested and not submitted.created:
+            msg = "an earlier job of this document is being cancelled; try again shortly"
+            raise Overloaded(msg)
+        return submitted
+
+    async def images(self, spec: ImagesSpec, key: str | None) -> Submitted:
+        """Submit a new job, or find the one that was submitted under this key."""
+        if key is not None and (known := await self._by_key(spec, key)):
+            return known
+        return await self._submit(spec, key)
+
+    async def _by_key(self, spec: IngestSpec | ImagesSpec, key: str) -> Submitted | None:
+        try:
+            job = await self._board.job(_keyed_id(spec, key))
+        except NotFound:
+            return None
+        _check_same(job, spec)
+        return Submitted(job, created=False)
+
+    async def _searchable(self, spec: IngestSpec) -> bool:
+        try:
+            await self._retriever.document(spec.collection, spec.document_id)
+        except NotFound:
+            return False
+        except Unavailable:
+            return True  # as it was when the job ended
+        return True
+
+    async def _submit(
+        self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None = None
+    ) -> Submitted:
+        kind = _kind(spec)
+        await self._refuse_when_full(kind)
+        submission = uuid.uuid4().hex
+        options: EnqueueOptions = {
+            "queue_name": kind.value,
+            "workflow_name": kind.value,
+            "workflow_id": _keyed_id(spec, key) if key is not None else f"job_{submission}",
+            "attributes": {SUBMISSION: submission},
+        }
+        if unique is not None:
+            options["deduplication_id"] = unique
+            options["duplication_policy"] = "return-existing"
+        handle = await answered(DBOS.enqueue_workflow_with_options_async(options, fields_of(spec)))
+        row = await row_of(handle.get_workflow_id())
+        job, created = job_of(row), (row.attributes or {}).get(SUBMISSION) == submission
+        if not created and unique is None:
+            _check_same(job, spec)  # another request with this key was a moment earlier
+        return Submitted(job, created)
+
+    async def _refuse_when_full(self, kind: JobKind) -> None:
+        """Count what waits once a second, and what is submitted here in between."""
+        counted_at, waiting = self._waiting.get(kind, (-_COUNT_AGAIN_S, 0))
+        if time.monotonic() - counted_at > _COUNT_AGAIN_S or waiting >= self._max_queued:
+            rows = await answered(
+                DBOS.list_workflows_async(
+                    status="ENQUEUED",
+                    queue_name=kind.value,
+                    limit=self._max_queued,
+                    load_input=False,
+                    load_output=False,
+                )
+            )
+            counted_at, waiting = time.monotonic(), len(rows)
+        if waiting >= self._max_queued:
+            msg = "too many jobs are waiting; try again later"
+            raise Overloaded(msg)
+        self._waiting[kind] = counted_at, waiting + 1
+
+    async def _job_behind(self, document: Document) -> Job:
+        """Find the job that made a document; if it is forgotten, say what it must have been."""
+        with contextlib.suppress(NotFound):
+            if document.job_id is not None:
+                return await self._board.job(document.job_id)
+        return Job(
+            id=document.job_id or f"job_{document.id.removeprefix('doc_')}",
+            spec=IngestSpec(
+                document.id, document.collection, document.filename, document.size_bytes, ""
+            ),
+            status=JobStatus.SUCCEEDED,
+            created_at=document.created_at,
+            updated_at=document.created_at,
+            done=document.chunks,
+            total=document.chunks,
+        )
+
+
+def _check_same(job: Job, spec: IngestSpec | ImagesSpec) -> None:
+    if job.spec != spec:
+        msg = "this Idempotency-Key was used for another request: choose a new one"
+        raise Conflict(msg, code="idempotency_key_reused", param="Idempotency-Key")
+
+
+def _kind(spec: IngestSpec | ImagesSpec) -> JobKind:
+    return JobKind.INGEST if isinstance(spec, IngestSpec) else JobKind.IMAGES
+
+
+def _keyed_id(spec: IngestSpec | ImagesSpec, key: str) -> str:
+    """The same key is the same job, whichever replica is asked and whatever crashed."""
+    digest = hashlib.sha256(f"{_kind(spec)}/{key}".encode()).hexdigest()
+    return f"job_{digest[:32]}"
