@@ -1,0 +1,1 @@
+"""A small text-to-image model of our own: captioned scenes, training, judging, the weights."""
