@@ -30,7 +30,7 @@ test: test-unit ## Install and run every test
 	@$(BIN)/python -m pytest tests/integration
 
 test-unit: $(INSTALLED) ## Only the tests that need no Ray (20 s)
-	@$(BIN)/python -m pytest -n 2 tests/unit
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
 lint: $(INSTALLED) ## Style, types, import rules, and the shipped configurations
 	@$(BIN)/ruff format --check .

@@ -81,13 +81,15 @@ def test_the_workers_of_one_model_are_on_one_node(placed: dict[str, Any], size: 
 
 
 @pytest.mark.parametrize("size", ["minimum", "maximum"])
-def test_the_embedder_leaves_the_large_cards_alone(placed: dict[str, Any], size: str) -> None:
+def test_the_large_cards_are_left_alone_by_all_others(placed: dict[str, Any], size: str) -> None:
     assert {node for nodes in placed[size]["Embedder"] for node in nodes} == {"small"}
+    assert {node for nodes in placed[size]["Images"] for node in nodes} == {"pictures"}
 
 
 def test_what_does_not_fit_is_not_placed(placed: dict[str, Any]) -> None:
     assert placed["one too many"] == {
         "LLM": "NO_RESOURCES",  # for now: all GPUs are taken
         "Embedder": "NO_RESOURCES",
+        "Images": "NO_RESOURCES",
         "too big": "INFEASIBLE",  # for ever: no node has 16
     }
