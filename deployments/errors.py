@@ -91,3 +91,12 @@ class Unavailable(ServiceError):
     """A backend is down."""
 
     code = "unavailable"
+
+
+def error_of(code: str | None, message: str) -> ServiceError:
+    """Make the error again of which only the code was kept, such as that of a failed job."""
+    kinds: list[type[ServiceError]] = [ServiceError]
+    for kind in kinds:  # grows while it is walked
+        kinds += kind.__subclasses__()
+    found = next((kind for kind in kinds if kind.code == code), ServiceError)
+    return found(message, code=code)

@@ -13,12 +13,10 @@ from deployments.errors import (
     Conflict,
     DeadlineExceeded,
     InvalidRequest,
-    NotFound,
-    Overloaded,
     ServiceError,
-    TooLarge,
     Unavailable,
     Unprocessable,
+    error_of,
 )
 from deployments.types import ImagesSpec, JobStatus
 from serve_app.job_schemas import MAX_SEED
@@ -33,17 +31,6 @@ if TYPE_CHECKING:
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _SIDE_MULTIPLE = 8
 _WATCH_AGAIN_S = 0.5
-_KINDS = (
-    InvalidRequest,
-    NotFound,
-    Conflict,
-    TooLarge,
-    Unprocessable,
-    Overloaded,
-    DeadlineExceeded,
-    Unavailable,
-)
-_BY_CODE: dict[str | None, type[ServiceError]] = {kind.code: kind for kind in _KINDS}
 
 
 def images_spec(  # noqa: PLR0913 - what can be asked for
@@ -167,5 +154,4 @@ def _failure_of(job: Job) -> ServiceError:
     if job.status is JobStatus.CANCELLED:
         msg = "the job that made these pictures was cancelled"
         return Conflict(msg)
-    kind = _BY_CODE.get(job.error_code, ServiceError)
-    return kind(job.error_message or "the pictures could not be made", code=job.error_code)
+    return error_of(job.error_code, job.error_message or "the pictures could not be made")

@@ -7,7 +7,8 @@ from deployments.invisible import without_invisible
 from serve_app.prompts import neutral
 
 HIDDEN = [
-    "\x00", "\x1b", "\x7f", "\u00ad", "\u034f", "\u115f", "\u200b", "\u200e", "\u202e",
+    "\x00", "\x0b", "\x0c", "\x1b", "\x85", "\x7f",
+    "\u00ad", "\u034f", "\u115f", "\u200b", "\u200e", "\u202e",
     "\u2060", "\u2066", "\u3164", "\ufe0f", "\ufeff", "\uffa0", "\ufff9", "\U000e0041", "\ud800",
 ]  # fmt: skip
 
