@@ -100,7 +100,9 @@ class ParserSettings(Settings):
     max_pages: PositiveInt = 2000
     max_chars: PositiveInt = 5_000_000
     max_chunks: PositiveInt = 20_000
-    timeout_s: PositiveFloat = 60.0
+    timeout_s: PositiveFloat = Field(
+        default=180.0, description="By the clock: longer than `cpu_s`, as all else goes first."
+    )
     cpu_s: PositiveInt = 60
     memory_bytes: PositiveInt = 2 * 1024**3
     processes: Annotated[int, Field(ge=1, le=64)] = 1

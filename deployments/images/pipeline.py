@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import io
 import math
-import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest
+from deployments.priority import yield_to_all_else
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 _PIXELS = 8  # what diffusers asks of a side, however little the model's VAE shrinks it
 _PATCH = 2  # transformers take latents in patches of 2 x 2
 _MAX_SEED = 2**63 - 1
-_LEAST_URGENT = 19  # nice value
 
 
 class ImagePipeline:
@@ -70,13 +67,12 @@ class ImagePipeline:
     def settle(self) -> None:
         """Make the calling thread the one that draws: few cores, and on a CPU after all else.
 
-        Priority and thread count are a thread's own on Linux, and pass to those it starts. The
-        process around it stays as prompt as it was.
+        Both are a thread's own, and pass to those it starts. The process around it stays as
+        prompt as it was.
         """
         self._torch.set_num_threads(self._settings.threads)
         if self._settings.device == "cpu":
-            with contextlib.suppress(OSError):  # a courtesy, not worth failing for
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_URGENT)
+            yield_to_all_else()
 
     def check(self, request: ImageRequest) -> None:
         """Raise InvalidRequest for what cannot be drawn; its pass would fail for others too."""

@@ -15,6 +15,7 @@ from deployments.parser.chunking import Chunker
 from deployments.parser.formats import Format, detect
 from deployments.parser.text_file import read_markdown, read_text
 from deployments.parser.wire import Task, pack_document, pack_error
+from deployments.priority import yield_to_all_else
 from deployments.types import ParsedDocument
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _MAX_OPEN_FILES = 64
 
 def main() -> int:
     """Read the file; 0 if an answer was written, be it a refusal."""
+    yield_to_all_else()  # nobody waits at the other end of a connection for this
     # Whatever a library prints must not end up in the answer.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

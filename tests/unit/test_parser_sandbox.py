@@ -164,6 +164,7 @@ async def test_a_child_is_confined_and_dies_with_its_caller(
     assert child.rlimit(psutil.RLIMIT_AS) == (10**9, 10**9)
     assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
     assert os.getsid(child.pid) == child.pid
+    assert child.nice() == 19  # whoever waits for an answer goes first
     task.cancel()
     # Much less than the file takes.
     await asyncio.wait([task], timeout=4)

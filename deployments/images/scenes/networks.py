@@ -88,14 +88,14 @@ def autoencoder() -> AutoencoderKL:
 
 def denoiser() -> UNet2DConditionModel:
     """Make the network that predicts the velocity of noisy latents under a prompt."""
-    channels = (48, 80, 96)
+    channels = (48, 72, 88)
     return UNet2DConditionModel(
         sample_size=_LATENT_PX,
         in_channels=_LATENT_CHANNELS,
         out_channels=_LATENT_CHANNELS,
         block_out_channels=channels,
-        down_block_types=("DownBlock2D",) * len(channels),
-        up_block_types=("UpBlock2D",) * len(channels),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=_TEXT_WIDTH,
         attention_head_dim=4,  # heads, despite the name

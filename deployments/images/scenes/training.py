@@ -1,6 +1,6 @@
 """Trains the text-to-image model from nothing but a seed: `--out DIR`.
 
-First the autoencoder, then the text encoder, then, on latents, that and the denoiser. A finished
+First the autoencoder, then the text encoder, then, on what both say, the denoiser. A finished
 autoencoder in DIR is used again. The same seed on the same machine with as many threads gives
 the same weights.
 """
@@ -63,6 +63,8 @@ def train(options: argparse.Namespace) -> None:
     reading = understanding.fit_text(model.text, vocabulary, rng, options.text_steps)
     for _ in _told("text encoder", reading):
         pass
+    # Or it would forget all but the background, which earns the denoiser most at first.
+    model.text.requires_grad_(requires_grad=False)
     averaged = copy.deepcopy(model).eval()
     for step in _told("diffusion", _fit(model, averaged, latents, scenes, rng, options.steps)):
         if step % options.save_every == 0 or step == options.steps:
@@ -86,7 +88,7 @@ def _train_autoencoder(pictures: torch.Tensor, options: argparse.Namespace) -> N
 
 
 class _Conditional(torch.nn.Module):  # type: ignore[misc]  # torch is not followed
-    """Text encoder and denoiser, trained as one: noisy latents, times, captions -> velocity."""
+    """Text encoder and denoiser as one: noisy latents, times, captions -> velocity."""
 
     def __init__(self, vocabulary: CLIPTokenizer) -> None:
         super().__init__()
