@@ -31,6 +31,10 @@ _FULL = (
     "{a_thing}. the background is {background}.",
     "the {shape} is {colour}, the background is {background}",
     "the {shape} is {colour} and the background is {background}",
+    "the background is {background} with {a_thing} on it",
+    "{background} is the background and {colour} is the {shape}",
+    "a picture with a background that is {background} and a {shape} that is {colour}",
+    "draw {a_ground} with {a_thing} on it",
 )
 # What these leave out is any: the model draws what it likes there.
 _SHORT = (

@@ -34,7 +34,7 @@ SIZES_PX: dict[str, tuple[float, float]] = {
     "medium": (24.0, 28.0),
     "large": (34.0, 41.0),
 }
-# To the right and down, in steps of `_STEP_PX` from the middle of the picture.
+# To the right and down, in steps from the middle of the picture.
 PLACES: dict[str, tuple[int, int]] = {
     "center": (0, 0),
     "left": (-1, 0),
@@ -49,6 +49,12 @@ PLACES: dict[str, tuple[int, int]] = {
 _STEP_PX = 34.0
 _SHAKE_PX = 3.0
 _MARGIN_PX = 6.0
+# Size and step of the plain form of a scene: it stands on whole latents, which are 8 pixels wide.
+_PLAIN_PX: dict[str, tuple[float, float]] = {
+    "small": (16.0, 32.0),
+    "medium": (26.0, 32.0),
+    "large": (40.0, 16.0),
+}
 _OVERSAMPLING = 4
 
 
@@ -110,14 +116,17 @@ def random_scene(rng: random.Random) -> Scene:
     )
 
 
-def draw(scene: Scene, rng: random.Random) -> NDArray[np.uint8]:
-    """Draw a scene, exact place and size by `rng`: (128, 128, 3), RGB."""
-    half = rng.uniform(*SIZES_PX[scene.size])
-    reach = PICTURE_PX / 2 - _MARGIN_PX - half
+def draw(scene: Scene, rng: random.Random | None = None) -> NDArray[np.uint8]:
+    """Draw a scene, exact place and size by `rng` or the same every time: (128, 128, 3), RGB."""
+    half, step_px = _PLAIN_PX[scene.size]
+    shakes = [0.0, 0.0]
+    if rng:
+        half, step_px = rng.uniform(*SIZES_PX[scene.size]), _STEP_PX
+        shakes = [rng.uniform(-_SHAKE_PX, _SHAKE_PX) for _ in shakes]
+    reach = PICTURE_PX / 2 - half - (_MARGIN_PX if rng else 0)
     centre = [
-        PICTURE_PX / 2
-        + max(-reach, min(reach, step * _STEP_PX + rng.uniform(-_SHAKE_PX, _SHAKE_PX)))
-        for step in PLACES[scene.place]
+        PICTURE_PX / 2 + max(-reach, min(reach, step * step_px + shake))
+        for step, shake in zip(PLACES[scene.place], shakes, strict=True)
     ]
     points = [(centre[0] + half * x, centre[1] + half * y) for x, y in OUTLINES[scene.shape]]
     cover = filled(points, PICTURE_PX)[..., None]

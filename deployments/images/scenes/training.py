@@ -50,9 +50,11 @@ def train(options: argparse.Namespace) -> None:
     if not (options.out / "vae").is_dir():
         _train_autoencoder(pictures, options)
     vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32).eval()
-    latents = autoencoding.encoded(vae, pictures)
+    # One form of each scene, on whole latents: else learning outlines takes many times as long.
+    plain = torch.from_numpy(np.stack([draw(scene) for scene in scenes]))
+    latents = autoencoding.encoded(vae, plain)
     if options.samples:
-        sheet = [autoencoding.decoded(vae, latents[:12]), pictures[:12]]
+        sheet = [autoencoding.decoded(vae, latents[:12]), plain[:12]]
         _save_sheet(options.samples / "autoencoder.png", sheet)
     vae.register_to_config(scaling_factor=1 / latents.std().item())
     latents *= vae.config.scaling_factor
