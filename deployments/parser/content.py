@@ -10,6 +10,7 @@ from deployments.errors import TooLarge, Unprocessable
 from deployments.invisible import without_invisible
 
 MAX_TITLE_CHARS = 200
+MAX_SECTION_CHARS = 200
 
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")

@@ -8,6 +8,8 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from deployments.parser.tables import CELL_JOINT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -15,6 +17,8 @@ _COMPOUND = re.compile(r"\w+-\w+")
 _BROKEN_WORD = re.compile(r"(\w+)-$")
 _FIRST_WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"(?:[•‣▪◦*\u2013\u2014\uf0b7-]|\(?[0-9]{1,3}[.)]|\(?[a-z]\))\s")
+# "pre- and post-war": the hyphen stands for the end of the word.
+_CONJUNCTIONS = frozenset(("and", "or", "to", "und", "oder", "et", "ou", "y", "o"))
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _SENTENCE_END = tuple(".!?:;…。\uff01\uff1f")
 
@@ -38,7 +42,8 @@ def flow(pages: Sequence[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
     """Join the lines of all pages into paragraphs, across page breaks too.
 
     A break in mid-sentence becomes a space, a word broken at a hyphen is made whole, and a
-    break where the next word would still have fitted stays a newline.
+    break where the next word would still have fitted stays a newline. So does one between
+    rows of a table.
 
     Args:
         pages: the lines of each page, from top to bottom.
@@ -163,15 +168,23 @@ def _is_full(line: str, following: str, width: int) -> bool:
 
 def _joint(previous: str, line: _Line, following: str, width: int) -> str:
     """Choose what goes between two lines of which the first does not end in a broken word."""
+    rows = (CELL_JOINT in previous) + (CELL_JOINT in line.text)
+    if rows:
+        return "\n" if rows > 1 else "\n\n"
     lower = line.text[0].islower()
     ended = previous.endswith(_SENTENCE_END)
     if line.after_blank and (ended or not lower):
         return "\n\n"
     if _BULLET.match(line.text):
-        return "\n"
+        # "1. Introduction" is a heading if prose follows, an item of a list if not.
+        prose = line.text[0].isdigit() and len(following) > width * _MAX_HEADING_SHARE
+        return "\n\n" if prose and _is_heading(line.text, following, width) else "\n"
     if lower or (width >= _MIN_WRAP_CHARS and _is_full(previous, line.text, width)):
-        return "" if _is_wide(previous[-1]) and _is_wide(line.text[0]) else " "
-    # The chunker cuts rather there, and so leaves no heading at the foot of a chunk.
+        wide = _is_wide(previous[-1]) and _is_wide(line.text[0])
+        # "Anglo-Saxon" keeps its hyphen.
+        compound = not lower and _BROKEN_WORD.search(previous) and line.text[0].isalnum()
+        return "" if wide or compound else " "
+    # The chunker takes it for a heading only if it stands off.
     return "\n\n" if _is_heading(line.text, following, width) else "\n"
 
 
@@ -182,7 +195,10 @@ def _is_heading(line: str, following: str, width: int) -> bool:
 
 def _breaks_word(previous: str, line: str) -> bool:
     broken = _BROKEN_WORD.search(previous)
-    return broken is not None and broken[1][-1].isalpha() and line[0].islower()
+    if broken is None or not broken[1][-1].isalpha() or not line[0].islower():
+        return False
+    rest = _FIRST_WORD.match(line)
+    return not (rest and rest[0] in _CONJUNCTIONS) and CELL_JOINT not in previous + line
 
 
 def _is_compound(previous: str, line: str, compounds: set[str]) -> bool:

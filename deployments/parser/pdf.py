@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pypdf import PasswordType, PdfReader
 from pypdf.errors import DependencyError, FileNotDecryptedError, LimitReachedError
@@ -20,9 +20,15 @@ from deployments.parser.content import (
 )
 from deployments.parser.flow import flow, heading_like, without_running_lines
 from deployments.parser.formats import Format
+from deployments.parser.tables import may_hold_table, with_cells
+
+if TYPE_CHECKING:
+    from pypdf import PageObject
 
 _TAIL_BYTES = 2048
 _MAX_TITLE_LINES = 8
+# Each is read twice.
+_MAX_TABLE_PAGES = 500
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
 )
@@ -35,6 +41,13 @@ _NO_TITLE = re.compile(
 _PROGRAM = re.compile(r"^(?:Microsoft \w+|PowerPoint Presentation) - ")
 
 _DAMAGED = "This PDF is damaged or incomplete. Open and save it again, or upload it once more."
+
+
+class _Page(NamedTuple):
+    """The lines in reading order and, of a page that may hold a table, as they are laid out."""
+
+    lines: list[str]
+    layout: list[str]
 
 
 def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> Content:
@@ -59,7 +72,8 @@ def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> C
     # pypdf meets damage with nearly every built-in exception, RecursionError among them.
     except Exception as error:
         raise _damaged() from error
-    lines = without_running_lines([page.split("\n") for page in pages])
+    lines = without_running_lines([page.lines for page in pages])
+    lines = [with_cells(own, page.layout) for own, page in zip(lines, pages, strict=True)]
     text, starts = flow(lines)
     check_text(text, max_chars)
     title = title or _first_heading(lines) or title_of_filename(filename)
@@ -82,25 +96,29 @@ def _page_count(reader: PdfReader, max_pages: int) -> int:
     return count
 
 
-def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[str]:
+def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[_Page]:
     """Take the text off each page; a page beyond repair is empty unless they all are."""
-    pages: list[str] = []
+    pages: list[_Page] = []
     failures: list[Exception] = []
-    total = 0
+    total = tables = 0
     for number in range(count):
         try:
-            page = reader.pages[number].extract_text()
+            page = reader.pages[number]
+            text = _spelt_out(page.extract_text())
         except (MemoryError, DependencyError, FileNotDecryptedError):
             raise
         except Exception as error:  # noqa: BLE001 - see read_pdf
             failures.append(error)
-            page = ""
-        page = clean(_SOFT_HYPHEN_AT_END.sub("-", page).translate(_LIGATURES))
-        total += len(page)
+            pages.append(_Page([], []))
+            continue
+        total += len(text)
         if total > max_chars:
             raise too_long(max_chars)
-        pages.append(page)
-    if any(page.strip() for page in pages):
+        lines = text.split("\n")
+        table = tables < _MAX_TABLE_PAGES and may_hold_table(lines)
+        tables += table
+        pages.append(_Page(lines, _layout(page) if table else []))
+    if any(line.strip() for page in pages for line in page.lines):
         return pages
     if any(isinstance(error, LimitReachedError) for error in failures):
         msg = "This PDF unpacks to far more data than a document of text has."
@@ -109,6 +127,21 @@ def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[str]:
         raise _damaged()
     msg = "No page of this PDF has any text. If it is a scan, run OCR over it first."
     raise Unprocessable(msg, code="no_text")
+
+
+def _layout(page: PageObject) -> list[str]:
+    """Give the lines as they stand on the page, columns apart; none where that fails."""
+    try:
+        text = page.extract_text(extraction_mode="layout", layout_mode_space_vertically=False)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - see read_pdf
+        return []
+    return _spelt_out(text).split("\n")
+
+
+def _spelt_out(text: str) -> str:
+    return clean(_SOFT_HYPHEN_AT_END.sub("-", text).translate(_LIGATURES))
 
 
 def _metadata_title(reader: PdfReader) -> str:

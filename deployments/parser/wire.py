@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
+from deployments.parser.content import MAX_SECTION_CHARS
 from deployments.types import Chunk, ParsedDocument
 
 _ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
 _BYTES_PER_CHAR = 4
-_BYTES_PER_CHUNK = 128
+_BYTES_PER_CHUNK = 128 + _BYTES_PER_CHAR * MAX_SECTION_CHARS
 _BYTES_OF_FRAME = 64 * 1024
 
 
@@ -47,7 +48,10 @@ class Task:
 
 def pack_document(document: ParsedDocument) -> bytes:
     """Write a document, its chunks as rows."""
-    rows = [(c.text, c.tokens, c.page_start, c.page_end) for c in document.chunks]
+    rows = [
+        (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator)
+        for c in document.chunks
+    ]
     reply = {
         "title": document.title,
         "media_type": document.media_type,
@@ -74,7 +78,7 @@ def unpack(reply: bytes) -> ParsedDocument:
         kind = _ERRORS.get(fields["error"], Unprocessable)
         raise kind(fields["message"], code=fields["code"])
     chunks = tuple(
-        Chunk(number, text, tokens, first, last)
-        for number, (text, tokens, first, last) in enumerate(fields["chunks"])
+        Chunk(number, text, tokens, first, last, section, separator)
+        for number, (text, tokens, first, last, section, separator) in enumerate(fields["chunks"])
     )
     return ParsedDocument(fields["title"], fields["media_type"], fields["pages"], chunks)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.chunking import Chunker
-from deployments.parser.content import Content, clean
+from deployments.parser.content import MAX_SECTION_CHARS, Content, clean
+from deployments.types import Chunk
 
 SENTENCES = [f"Ship number {n} came in and paid a toll of {n * 3} crowns." for n in range(200)]
 
@@ -29,8 +30,12 @@ def plain(text: str) -> Content:
     return Content("t", "text/plain", text)
 
 
-def words(text: str) -> str:
-    return "".join(character for character in text if character.isalnum())
+def marked(text: str, title: str = "t") -> Content:
+    return Content(title, "text/markdown", text, markdown=True)
+
+
+def rejoined(chunks: tuple[Chunk, ...]) -> str:
+    return "".join(chunk.separator + chunk.text for chunk in chunks)
 
 
 def test_chunks_end_with_sentences_and_use_their_room(chunker: Chunker) -> None:
@@ -51,7 +56,7 @@ def test_counts_neither_padding_nor_special_tokens(chunker: Chunker) -> None:
 def test_a_markdown_heading_stays_with_its_section(chunker: Chunker) -> None:
     sections = [f"## Year {n}\n\n" + " ".join(SENTENCES[n * 5 : n * 5 + 5]) for n in range(8)]
     text = "# Tolls\n\n" + "\n\n".join(sections)
-    chunks = chunker.chunks(Content("t", "text/markdown", text, markdown=True))
+    chunks = chunker.chunks(marked(text))
     for number in range(8):
         (holder,) = [c for c in chunks if f"## Year {number}" in c.text]
         assert SENTENCES[number * 5] in holder.text
@@ -61,6 +66,114 @@ def test_small_pieces_are_not_chunks(chunker: Chunker) -> None:
     text = "\n\n".join(f"Year {n}\n\n" + " ".join(SENTENCES[n * 3 : n * 3 + 3]) for n in range(30))
     chunks = chunker.chunks(plain(text))
     assert min(chunk.tokens for chunk in chunks) > 8
+
+
+def test_no_heading_is_parted_from_its_text(chunker: Chunker) -> None:
+    # Texts of every length, so that headings fall on every place of a full chunk.
+    parts = [
+        f"{'#' * (n % 3 + 1)} Year {n} of the toll\n\n### A closer look\n\n"
+        + " ".join(SENTENCES[: n % 7 + 1])
+        for n in range(60)
+    ]
+    for chunk in chunker.chunks(marked("\n\n".join(parts))):
+        assert chunk.text.endswith("crowns.")
+    long_sentence = "and ".join(SENTENCES[:6]).replace(".", "")
+    first, *_ = chunker.chunks(marked(f"# The whole of it\n\n{long_sentence}"))
+    assert len(first.text) > 60
+
+
+def test_a_paragraph_is_cut_into_even_parts(chunker: Chunker) -> None:
+    for count in range(5, 40):
+        tokens = [chunk.tokens for chunk in chunker.chunks(plain(" ".join(SENTENCES[:count])))]
+        assert min(tokens) >= 24
+        assert max(tokens) - min(tokens) <= 32
+
+
+def test_a_chunk_does_not_run_from_one_paragraph_into_another(chunker: Chunker) -> None:
+    paragraphs = [" ".join(SENTENCES[n * 6 : n * 6 + 6]) for n in range(10)]
+    chunks = chunker.chunks(plain("\n\n".join(paragraphs)))
+    assert all(any(chunk.text in paragraph for paragraph in paragraphs) for chunk in chunks)
+
+
+def test_an_abbreviation_ends_no_chunk(chunker: Chunker) -> None:
+    sentence = "The toll, see e.g. Smith vs. Jones, was set by Mayor W. Brandt and Dr. L. Berg."
+    for words in range(12):
+        text = "It was late. " + "so " * words + " ".join([sentence] * 9)
+        chunks = chunker.chunks(plain(text))
+        assert len(chunks) > 2
+        assert all(chunk.text.endswith("L. Berg.") for chunk in chunks)
+
+
+def test_a_list_and_its_lead_and_a_table_and_its_head(chunker: Chunker) -> None:
+    rows = [f"| Ship {n} | {n * 7} crowns | the harbour office |" for n in range(9)]
+    table = "\n".join(["| Ship | Toll | Paid to |", "|---|---|---|", *rows])
+    items = "\n".join(f"- {sentence}" for sentence in SENTENCES[:9])
+    before = " ".join(SENTENCES[20:23])
+    text = f"{before}\n\n{table}\n\n{before} They paid as follows:\n\n{items}"
+    chunks = chunker.chunks(marked(text))
+    lines = {line for chunk in chunks for line in chunk.text.split("\n")}
+    assert {*rows, *items.split("\n")} <= lines
+    (head,) = [chunk.text for chunk in chunks if "Paid to" in chunk.text]
+    assert rows[0] in head
+    (lead,) = [chunk.text for chunk in chunks if "as follows:" in chunk.text]
+    assert SENTENCES[0] in lead
+
+
+def test_separators_make_the_text_readable_again(chunker: Chunker) -> None:
+    paragraph = " ".join(SENTENCES[:12])
+    text = f"{paragraph}\n\n{paragraph}\n{paragraph}\n\n{'A' * 3000}"
+    chunks = chunker.chunks(plain(text))
+    assert rejoined(chunks) == text
+    assert {chunk.separator for chunk in chunks} == {"", " ", "\n", "\n\n"}
+    assert chunks[0].separator == ""
+    wide = chunker.chunks(plain(f"{paragraph} \n \n\n {paragraph}"))
+    assert rejoined(wide).split() == f"{paragraph} {paragraph}".split()
+    assert "\n\n" in {chunk.separator for chunk in wide}
+
+
+def test_sections_of_markdown(chunker: Chunker) -> None:
+    body = " ".join(SENTENCES[:8])
+    text = (
+        f"---\nkey: value\n---\n\n# Harbour law\n\n{body}\n\n"
+        f"Tolls\n-----\n\n{body} Ottilie.\n\n"
+        f"### By [ship](https://example.org/ship) ##\n\n```sh\n# no heading\n```\n\n"
+        f"{body} Brandt.\n\n## Fines\n\n{body} Berg."
+    )
+    chunks = chunker.chunks(marked(text, "Harbour law"))
+    section = {
+        name: next(chunk.section for chunk in chunks if f"{name}." in chunk.text)
+        for name in ("Ottilie", "Brandt", "Berg")
+    }
+    assert section == {"Ottilie": "Tolls", "Brandt": "Tolls > By ship", "Berg": "Fines"}
+    assert chunks[0].section == ""
+    # Where a heading begins a chunk, what stands above is the section it is in.
+    (begins,) = [chunk for chunk in chunks if chunk.text.startswith("### By")]
+    assert begins.section == "Tolls"
+    assert not any("no heading" in chunk.section for chunk in chunks)
+
+
+def test_a_section_is_bounded(chunker: Chunker) -> None:
+    headings = "\n\n".join(f"{'#' * n} {n} {'long ' * 12}" for n in range(1, 7))
+    chunks = chunker.chunks(marked(f"{headings}\n\n{' '.join(SENTENCES)}"))
+    assert 100 < len(chunks[-1].section) <= MAX_SECTION_CHARS
+    assert chunks[-1].section.startswith("4 long")
+    assert "6 long" in chunks[-1].section
+    (last, *_) = chunker.chunks(marked(f"# {'x' * 900}\n\n{' '.join(SENTENCES)}"))[::-1]
+    assert last.section == "x" * MAX_SECTION_CHARS
+
+
+def test_sections_of_plain_text(chunker: Chunker) -> None:
+    body = " ".join(SENTENCES[:8])
+    text = (
+        f"Harbour law\n\n{body}\n\n1 Tolls\n\n{body}\n\n1.2 By ship\n\n{body} Brandt.\n\n"
+        f"Fig. 3: The harbour\n\n{body}\n\napples\n\npears\n\n{body} Berg."
+    )
+    chunks = chunker.chunks(Content("Harbour law", "text/plain", text))
+    for name in ("Brandt", "Berg"):
+        (chunk,) = [chunk for chunk in chunks if f"{name}." in chunk.text]
+        assert chunk.section == "1 Tolls > 1.2 By ship"
+    assert chunks[0].section == ""
+    assert all(chunk.section == "" for chunk in chunker.chunks(plain("a, b\nc, d\n" * 80)))
 
 
 def test_pages_of_a_chunk(chunker: Chunker) -> None:
@@ -101,6 +214,6 @@ def test_nothing_is_lost_from_any_text(
     if not text.strip():
         return
     chunks = chunker.chunks(Content("t", media_type, text, markdown=media_type == "text/markdown"))
-    assert words("".join(chunk.text for chunk in chunks)) == words(text)
+    assert rejoined(chunks).split() == text.split()
     assert all(chunk.tokens <= 64 for chunk in chunks)
     assert all(chunk.text.strip() for chunk in chunks)

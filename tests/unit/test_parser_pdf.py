@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pypdf import PdfReader, PdfWriter
+from reportlab.lib.colors import black
+from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate
+from reportlab.platypus import (
+    BaseDocTemplate,
+    Flowable,
+    Frame,
+    FrameBreak,
+    PageBreak,
+    PageTemplate,
+    Paragraph,
+    SimpleDocTemplate,
+    Table,
+)
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.chunking import Chunker
@@ -47,6 +59,27 @@ def drawn(*pages: list[str]) -> bytes:
         canvas.showPage()
     canvas.save()
     return out.getvalue()
+
+
+def laid_out(*flowables: Flowable, columns: int = 1) -> bytes:
+    """Set an article as a publisher would: running head, page numbers, columns."""
+    out = io.BytesIO()
+    width = (A4[0] - 100) / columns
+    frames = [Frame(50 + n * width, 60, width - 6, A4[1] - 130) for n in range(columns)]
+
+    def furniture(canvas: Canvas, document: BaseDocTemplate) -> None:
+        canvas.drawString(50, A4[1] - 40, "Proceedings of the Harbour Society")
+        canvas.drawCentredString(A4[0] / 2, 30, f"Page {document.page}")
+
+    document = BaseDocTemplate(out, pagesize=A4, title="Harbour law")
+    document.addPageTemplates(PageTemplate(frames=frames, onPage=furniture))
+    document.build(list(flowables))
+    return out.getvalue()
+
+
+def chunk_texts(data: bytes, tokenizer_file: str, tokens: int = 90) -> list[str]:
+    chunker = Chunker(tokenizer_file, chunk_tokens=tokens, max_chunks=999)
+    return [chunk.text for chunk in chunker.chunks(read(data))]
 
 
 def image_only() -> bytes:
@@ -129,6 +162,87 @@ def test_running_heads_do_not_cut_a_sentence() -> None:
     text = read(drawn(*pages)).text
     assert "number 4 came in to the harbour and paid, and Ship number 5" in text
     assert text.count("Harbour Office") == 1
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_an_article_as_it_is_read(columns: int, tokenizer_file: str) -> None:
+    styles = getSampleStyleSheet()
+    sentences = [
+        f"In the year {n} the magistrates of the harbour collected extraordinarily high tolls "
+        f"from {n * 3} vessels."
+        for n in range(1800, 1920)
+    ]
+    flowables: list[Flowable] = []
+    for n in range(0, 120, 12):
+        flowables.append(Paragraph(f"{n // 12 + 1}. The decade of {1800 + n}", styles["Heading2"]))
+        flowables.append(Paragraph(" ".join(sentences[n : n + 12]), styles["BodyText"]))
+    data = laid_out(*flowables, columns=columns)
+    pages = len(PdfReader(io.BytesIO(data)).pages)
+    assert pages >= 3
+    chunks = Chunker(tokenizer_file, chunk_tokens=90, max_chunks=999).chunks(read(data))
+    # Every sentence whole, but for the one line of each that is kept of head and foot.
+    whole = [sentence for sentence in sentences if any(sentence in c.text for c in chunks)]
+    assert len(whole) >= len(sentences) - 2
+    text = " ".join(chunk.text for chunk in chunks)
+    assert text.count("Proceedings") == 1
+    assert text.count("Page ") == 1
+    (chunk,) = [chunk for chunk in chunks if sentences[71] in chunk.text]
+    assert chunk.section == "6. The decade of 1860"
+    assert not any(chunk.text.splitlines()[-1].startswith("7. ") for chunk in chunks)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_rows_of_a_table_stay_rows(columns: int, tokenizer_file: str) -> None:
+    style = getSampleStyleSheet()["BodyText"]
+    rows = [["Ship", "Home port", "Toll"]]
+    rows += [[f"the Maid {n}", "Hull" if n % 2 else "New Rotterdam", str(n * 37)] for n in range(9)]
+    grid = [("GRID", (0, 0), (-1, -1), 0.5, black), ("ALIGN", (2, 0), (2, -1), "RIGHT")]
+    prose = "The ledger of the old harbour records each toll that was paid and by whom. " * 4
+    table = Table(rows, style=grid)
+    data = laid_out(Paragraph(prose, style), table, Paragraph(prose, style), columns=columns)
+    chunks = chunk_texts(data, tokenizer_file)
+    lines = [line for chunk in chunks for line in chunk.split("\n")]
+    for row in rows:
+        assert " | ".join(row) in lines
+    (head,) = [chunk for chunk in chunks if "Ship | Home port" in chunk]
+    assert "the Maid 0 | New Rotterdam | 0" in head
+    assert any("that was paid and by whom. The ledger of the old" in line for line in lines)
+
+
+def test_columns_of_prose_are_no_table() -> None:
+    style = getSampleStyleSheet()["BodyText"]
+    left, right = (Paragraph(f"{n} ships and {n} boats<br/>" * 40, style) for n in (1, 2))
+    text = read(laid_out(left, FrameBreak(), right, columns=2)).text
+    assert " | " not in text
+    assert text.count("1 ships and 1 boats") == 40
+
+
+def test_hyphenation_is_undone_in_each_column() -> None:
+    # As narrow columns are set: broken words at the ends of lines, compounds among them.
+    left = [
+        "The magistrates of the ancient royal har-",
+        "bour collected year by year extraordi-",
+        "narily high tolls from all of the well-",
+        "known and the less well-known ship owners.",
+    ]
+    right = [
+        "Nobody in the whole town complained un-",
+        "til the toll had outlived the Anglo-",
+        "Saxon kings by more than eleven years,",
+        "and then at last the merchants won.",
+    ]
+    out = io.BytesIO()
+    canvas = Canvas(out)
+    for x, lines in ((72, left), (320, right)):
+        for n, line in enumerate(lines):
+            canvas.drawString(x, 700 - 14 * n, line)
+    canvas.save()
+    text = read(out.getvalue()).text
+    assert (
+        "The magistrates of the ancient royal harbour collected year by year extraordinarily "
+        "high tolls from all of the well-known and the less well-known ship owners."
+    ) in text
+    assert "complained until the toll had outlived the Anglo-Saxon kings by more than" in text
 
 
 def test_soft_hyphens_are_undone() -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,9 +18,11 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from deployments.errors import TooLarge, Unprocessable, UnsupportedMedia
+from deployments.parser.content import MAX_SECTION_CHARS
 from deployments.parser.sandbox import SandboxedParser
-from deployments.parser.wire import Task
+from deployments.parser.wire import Task, pack_document, unpack
 from deployments.settings import ParserSettings
+from deployments.types import Chunk, ParsedDocument
 
 pytestmark = pytest.mark.anyio
 
@@ -98,6 +101,9 @@ async def test_reads_any_text_under_any_name() -> None:
     assert (document.title, document.pages) == ("Grüße 👋", None)
     assert document.chunks[0].text == '# Grüße 👋\n\n"Quoted\\" text'
     assert document.chunks[0].page_start is None
+    sections = "# Law\n\n## Tolls\n\n" + "A ship that comes in pays a toll of three crowns. " * 30
+    document = await parser().parse(sections.encode(), "law.md")
+    assert (document.chunks[1].section, document.chunks[1].separator) == ("Tolls", " ")
 
 
 async def test_refusals_cross_as_they_are() -> None:
@@ -139,6 +145,16 @@ async def test_a_child_that_says_too_much_is_stopped(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Task, "max_reply_bytes", 1000)
     with pytest.raises(Unprocessable, match="could not be read"):
         await parser().parse(b"word " * 20_000, "x.txt")
+
+
+def test_the_longest_honest_reply_is_let_through() -> None:
+    task = Task("x.md", "t", 90, 9, 1000, 100, 1, 1, 1)
+    chunk = Chunk(0, "\U0001f600" * 10, 90, 9999, 9999, "\U0001f600" * MAX_SECTION_CHARS, "\n\n")
+    document = ParsedDocument("\U0001f600" * 200, "application/pdf", 9999, (chunk,) * 100)
+    reply = pack_document(document)
+    assert len(reply) < task.max_reply_bytes
+    chunks = unpack(reply).chunks
+    assert chunks[99] == replace(chunk, number=99)
 
 
 async def test_a_killed_child_fails_its_own_file_only(slow_pdf: bytes) -> None:

@@ -111,6 +111,19 @@ def test_broken_words_are_made_whole_and_compounds_kept() -> None:
     assert flow([page])[0] == "A simple example of a well-known and well-known thing."
 
 
+def test_hyphens_that_are_no_hyphenation_stay() -> None:
+    lines = [
+        "The law of the harbour went back to the Anglo-",
+        "Saxon kings, and it bound the ships of pre-",
+        "and post-war times alike, and those of COVID-",
+        "19 too.",
+    ]
+    text, _ = flow([lines])
+    assert "Anglo-Saxon kings" in text
+    assert "pre- and post-war" in text
+    assert "COVID-19 too" in text
+
+
 def test_a_sentence_runs_over_a_page_break() -> None:
     wrapped = textwrap.wrap(PARAGRAPH, 60)
     pages = [wrapped[:2], [], wrapped[2:]]
