@@ -73,6 +73,13 @@ class Embedder(Checked, Protocol):
         """Return float32 of shape (len(texts), dimensions), each row of unit length."""
         ...
 
+    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return how well each text answers the query, float32 of shape (len(texts),).
+
+        By a cross-encoder, on a scale of its own; InvalidRequest if none is configured.
+        """
+        ...
+
 
 class Scraper(Checked, Protocol):
     """Web pages to text."""
@@ -101,8 +108,14 @@ class Retriever(Checked, Protocol):
         """Make the whole document visible at once."""
         ...
 
-    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
-        """Find at most `limit` passages, best first. NotFound for an unknown collection."""
+    async def search(
+        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+    ) -> list[Passage]:
+        """Find at most `limit` passages, best first, of at most `max_chars` together.
+
+        The first query is the one that is asked; others are further phrasings of it, whose
+        ranks are fused with its own. NotFound for an unknown collection.
+        """
         ...
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:

@@ -112,11 +112,15 @@ class RemoteTextGenerator(_Remote):
 class RemoteEmbedder(_Remote):
     """The Embedder deployment."""
 
-    _methods = ("embed",)
+    _methods = ("embed", "rerank")
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = await self._repeatable("embed", texts, kind)
         return vectors
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = await self._repeatable("rerank", query, texts)
+        return scores
 
 
 class RemoteScraper(_Remote):
@@ -151,8 +155,12 @@ class RemoteRetriever(_Remote):
     async def publish(self, document: Document) -> None:
         await self._repeatable("publish", document)
 
-    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
-        passages: list[Passage] = await self._repeatable("search", query, collection, limit)
+    async def search(
+        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+    ) -> list[Passage]:
+        passages: list[Passage] = await self._repeatable(
+            "search", queries, collection, limit, max_chars
+        )
         return passages
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:

@@ -45,7 +45,7 @@ class LLMSettings(Settings):
 
 
 class EmbedderSettings(Settings):
-    """The embedding model."""
+    """The embedding model, and the reranker beside it."""
 
     model: ModelSource
     revision: str | None = None
@@ -57,6 +57,13 @@ class EmbedderSettings(Settings):
     max_batch_tokens: PositiveInt = 8192
     batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.005
     max_texts_per_call: PositiveInt = 512
+    reranker: ModelSource | None = Field(
+        default=None,
+        description="A cross-encoder that scores question and passage together, on the same "
+        "device; one that brings no code of its own.",
+    )
+    reranker_revision: str | None = None
+    max_pairs_per_call: PositiveInt = Field(default=256, description="Passages of one question.")
 
 
 class ScraperSettings(Settings):
@@ -96,7 +103,7 @@ class ParserSettings(Settings):
     """Reading uploaded files."""
 
     tokenizer: ModelSource = Field(description="The embedder's model, whose tokens are counted.")
-    chunk_tokens: Annotated[int, Field(ge=32, le=8192)] = 200
+    chunk_tokens: Annotated[int, Field(ge=32, le=8192)] = 90
     max_pages: PositiveInt = 2000
     max_chars: PositiveInt = 5_000_000
     max_chunks: PositiveInt = 20_000
@@ -117,6 +124,20 @@ class RetrieverSettings(Settings):
     timeout_s: PositiveFloat = 10.0
     max_collections: PositiveInt = 64
     add_batch_chunks: PositiveInt = 64
+    candidates: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="Chunks of each kind, by meaning and by words, that are ranked."
+    )
+    diversity: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="How much being unlike better passages counts against relevance."
+    )
+    min_relevance: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        default=None,
+        description="Leave out what is less like the question: 0 is any unrelated text for this "
+        "embedding model, 1 the question itself.",
+    )
+    rerank: Annotated[int, Field(ge=0, le=200)] = Field(
+        default=0, description="Candidates given to `embedder.reranker`; 0 for none."
+    )
 
 
 class ImagesSettings(Settings):

@@ -44,7 +44,8 @@ class Chunk:
     """A stretch of a document, short enough to embed whole.
 
     `number` counts from 0 within the document, `tokens` is by the embedder's tokenizer,
-    pages count from 1 and are None for formats without pages.
+    pages count from 1 and are None for formats without pages. `section` names the headings
+    above it, outermost first; `separator` is the white space between it and the chunk before.
     """
 
     number: int
@@ -52,6 +53,8 @@ class Chunk:
     tokens: int
     page_start: int | None = None
     page_end: int | None = None
+    section: str = ""
+    separator: str = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,18 @@ class DocumentList:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk found for a query; `score` is the cosine similarity, higher is nearer."""
+    """Neighbouring chunks of one document, found for a query, as one text.
+
+    `first` and `last` are the numbers of its chunks, `section` that of the first. `score` is the
+    cosine similarity of the query and the nearest of them; passages are not ordered by it.
+    """
 
     document_id: str
     filename: str
     title: str
-    number: int
+    section: str
+    first: int
+    last: int
     text: str
     page_start: int | None
     page_end: int | None

@@ -1,52 +1,45 @@
-"""The Embedder deployment: calls of many callers share batches, filled by tokens."""
+"""The Embedder deployment: calls of many callers share passes, filled by tokens."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray import serve
 
+from deployments.embedder.batching import pieces, run_together, total_tokens
 from deployments.embedder.encoder import Encoder
-from deployments.errors import TooLarge
+from deployments.embedder.reranker import Reranker
+from deployments.errors import InvalidRequest, TooLarge
 from deployments.logs import log_to_serve
 from deployments.model_source import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from deployments.embedder.batching import Piece
+    from deployments.embedder.reranker import Pair
     from deployments.settings import EmbedderSettings
     from deployments.types import TextKind
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Texts of one call that fit into one batch, with their token counts."""
-
-    texts: list[str]
-    tokens: list[int]
-
-
-def _total_tokens(pieces: list[_Piece]) -> int:
-    return sum(sum(piece.tokens) for piece in pieces)
-
-
 @serve.deployment(name="Embedder", max_ongoing_requests=64, max_queued_requests=256)
 class Embedder:
-    """Texts to vectors."""
+    """Texts to vectors, and to scores if a reranker is set."""
 
     def __init__(self, settings: EmbedderSettings, data_dir: str) -> None:
         log_to_serve()
         self._settings = settings
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings)
-        batching: Any = self._encode  # Serve's decorator adds setters unknown to its types
-        batching.set_max_batch_size(self._encoder.max_batch_tokens)
-        batching.set_batch_wait_timeout_s(settings.batch_wait_s)
+        self._reranker: Reranker | None = None
+        _bound(self._encode, self._encoder.max_batch_tokens, settings)
+        if settings.reranker is not None:
+            self._reranker = Reranker(resolve(settings.reranker, Path(data_dir)), settings)
+            _bound(self._score, self._reranker.max_pass_tokens, settings)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         if len(texts) > self._settings.max_texts_per_call:
@@ -56,31 +49,40 @@ class Embedder:
         prefix = settings.query_prefix if kind == "query" else settings.passage_prefix
         prefixed = [prefix + text for text in texts] if prefix else list(texts)
         counts = await asyncio.to_thread(self._encoder.count_tokens, prefixed)
-        pieces = _pieces(prefixed, counts, self._encoder.max_batch_tokens)
-        parts = await asyncio.gather(*(self._encode(piece) for piece in pieces))
+        cut = pieces(prefixed, counts, self._encoder.max_batch_tokens)
+        parts = await asyncio.gather(*(self._encode(piece) for piece in cut))
         if not parts:
             return np.empty((0, self._encoder.dimensions), dtype=np.float32)
         return np.concatenate(parts)
 
+    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        reranker = self._reranker
+        if reranker is None:
+            msg = "there is no reranker: `embedder.reranker` is not set"
+            raise InvalidRequest(msg)
+        if len(texts) > self._settings.max_pairs_per_call:
+            msg = f"at most {self._settings.max_pairs_per_call} texts to rerank a call"
+            raise TooLarge(msg)
+        pairs = [(query, text) for text in texts]
+        counts = await asyncio.to_thread(reranker.count_tokens, pairs)
+        cut = pieces(pairs, counts, reranker.max_pass_tokens)
+        parts = await asyncio.gather(*(self._score(piece) for piece in cut))
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
+
     async def check_health(self) -> None:
-        """Well once loaded: the model has no life of its own."""
+        """Well once loaded: the models have no life of their own."""
 
-    @serve.batch(max_batch_size=8192, batch_size_fn=_total_tokens)
-    async def _encode(self, pieces: list[_Piece]) -> list[NDArray[np.float32]]:
-        texts = [text for piece in pieces for text in piece.texts]
-        counts = [count for piece in pieces for count in piece.tokens]
-        vectors = await asyncio.to_thread(self._encoder.encode, texts, counts)
-        ends = np.cumsum([len(piece.texts) for piece in pieces])[:-1]
-        return np.split(vectors, ends)
+    @serve.batch(max_batch_size=8192, batch_size_fn=total_tokens)
+    async def _encode(self, together: list[Piece[str]]) -> list[NDArray[np.float32]]:
+        return await asyncio.to_thread(run_together, self._encoder.encode, together)
+
+    @serve.batch(max_batch_size=8192, batch_size_fn=total_tokens)
+    async def _score(self, together: list[Piece[Pair]]) -> list[NDArray[np.float32]]:
+        assert self._reranker is not None  # noqa: S101 - `rerank` is the only caller
+        return await asyncio.to_thread(run_together, self._reranker.score, together)
 
 
-def _pieces(texts: list[str], counts: list[int], max_tokens: int) -> Iterator[_Piece]:
-    """Cut a call into pieces within the batch bound: Serve refuses a larger one."""
-    start, total = 0, 0
-    for end, count in enumerate(counts):
-        if total + count > max_tokens and end > start:
-            yield _Piece(texts[start:end], counts[start:end])
-            start, total = end, 0
-        total += count
-    if start < len(texts):
-        yield _Piece(texts[start:], counts[start:])
+def _bound(batched: Any, max_tokens: int, settings: EmbedderSettings) -> None:  # noqa: ANN401
+    """Size a batched method: Serve's decorator adds setters unknown to its types."""
+    batched.set_max_batch_size(max_tokens)
+    batched.set_batch_wait_timeout_s(settings.batch_wait_s)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deployments.embedder.batching import batches
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -68,19 +70,3 @@ class Encoder:
                     show_progress_bar=False,
                 )
         return vectors
-
-
-def batches(tokens: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Group indices, longest first, so that size times longest stays within the bound.
-
-    A text over the bound by itself gets a batch of its own.
-    """
-    groups: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(tokens)), key=lambda i: tokens[i], reverse=True):
-        if groups and (len(groups[-1]) + 1) * longest <= max_batch_tokens:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-            longest = tokens[index]
-    return groups

@@ -33,7 +33,7 @@ class Retriever:
         self._retriever = DocumentRetriever(
             _store(settings, chunker_version),
             RemoteEmbedder(embedder, "embedder"),
-            settings.add_batch_chunks,
+            settings,
         )
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
@@ -42,8 +42,10 @@ class Retriever:
     async def publish(self, document: Document) -> None:
         await self._retriever.publish(document)
 
-    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
-        return await self._retriever.search(query, collection, limit)
+    async def search(
+        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+    ) -> list[Passage]:
+        return await self._retriever.search(queries, collection, limit, max_chars)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)

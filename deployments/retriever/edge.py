@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deployments.retriever.store import EmbeddedChunk
-    from deployments.types import Document, DocumentList, Passage
+    from deployments.retriever.lexical import SparseVector
+    from deployments.retriever.store import Candidate, EmbeddedChunk, StoredChunk
+    from deployments.types import Document, DocumentList
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,11 +67,21 @@ class EdgeStore:
         """See VectorStore."""
         await self._run(self._publish, document)
 
-    async def search(
-        self, collection: str, query: NDArray[np.float32], limit: int
-    ) -> list[Passage]:
+    async def candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
         """See VectorStore."""
-        return await self._run(self._search, collection, query, limit)
+        return await self._run(self._candidates, collection, dense, sparse, limit)
+
+    async def chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        """See VectorStore."""
+        return await self._run(self._chunks, collection, wanted)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """See VectorStore."""
@@ -143,12 +154,28 @@ class EdgeStore:
         else:
             shard.publish(document, points.edition_of(document, self._chunker_version))
 
-    def _search(self, collection: str, query: NDArray[np.float32], limit: int) -> list[Passage]:
+    def _candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
         shard = self._find(collection)
         if shard is None:
             return []
-        points.check_dimensions(collection, stored=shard.dimensions, given=len(query))
-        return [points.passage_from(*found) for found in shard.search(query, limit)]
+        points.check_dimensions(collection, stored=shard.dimensions, given=dense.shape[1])
+        return [
+            points.candidate_from(point.payload or {}, point.vector, point.score)
+            for point in shard.candidates(dense, sparse, limit)
+        ]
+
+    def _chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        shard = self._find(collection)
+        found = [] if shard is None else shard.chunks(points.chunk_ids(wanted))
+        return [points.stored_from(payload) for payload in found]
 
     def _documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         shard = self._find(collection)

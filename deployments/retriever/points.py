@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from deployments.errors import InvalidRequest, NotFound, Unavailable
-from deployments.types import Document, DocumentList, Passage
+from deployments.retriever.store import Candidate, StoredChunk
+from deployments.types import Chunk, Document, DocumentList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from deployments.types import Chunk
 
 DEFAULT_COLLECTION = "default"
 DENSE = "dense"
@@ -35,6 +36,10 @@ DOCUMENT_ID = "document_id"
 EDITION = "edition"
 INDEXED_FIELDS = (DOCUMENT_ID, STATE, KIND)
 
+RRF_K = 2
+"""Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
+
+_CHUNK_FIELDS = tuple(field.name for field in fields(Chunk))
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 
@@ -70,17 +75,8 @@ def chunk_id(document_id: str, edition: str, number: int) -> str:
 
 def chunk_payload(document_id: str, edition: str, chunk: Chunk) -> dict[str, Any]:
     """Make the payload of a chunk that cannot be found yet."""
-    return {
-        KIND: CHUNK,
-        DOCUMENT_ID: document_id,
-        EDITION: edition,
-        STATE: HIDDEN,
-        "number": chunk.number,
-        "text": chunk.text,
-        "tokens": chunk.tokens,
-        "page_start": chunk.page_start,
-        "page_end": chunk.page_end,
-    }
+    mine = {KIND: CHUNK, DOCUMENT_ID: document_id, EDITION: edition, STATE: HIDDEN}
+    return mine | asdict(chunk)
 
 
 def record_payload(document: Document) -> dict[str, Any]:
@@ -102,19 +98,21 @@ def document_from(payload: Mapping[str, Any]) -> Document:
     return Document(**payload["document"])
 
 
-def passage_from(payload: Mapping[str, Any], score: float) -> Passage:
-    """Read a passage out of a published chunk."""
-    document = document_from(payload)
-    return Passage(
-        document_id=document.id,
-        filename=document.filename,
-        title=document.title,
-        number=payload["number"],
-        text=payload["text"],
-        page_start=payload["page_start"],
-        page_end=payload["page_end"],
-        score=score,
-    )
+def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
+    """Read a published chunk."""
+    chunk = Chunk(**{name: payload[name] for name in _CHUNK_FIELDS if name in payload})
+    return StoredChunk(document_from(payload), payload[EDITION], chunk)
+
+
+def candidate_from(payload: Mapping[str, Any], vectors: object, score: float) -> Candidate:
+    """Read a published chunk as it was found, with its dense vector."""
+    dense = np.asarray(cast("dict[str, list[float]]", vectors)[DENSE], dtype=np.float32)
+    return Candidate(stored_from(payload), dense, score)
+
+
+def chunk_ids(wanted: Sequence[tuple[StoredChunk, int]]) -> list[str]:
+    """Give the ids of chunks named by another of the same document and their numbers."""
+    return [chunk_id(near.document.id, near.edition, number) for near, number in wanted]
 
 
 def page_of(payloads: Sequence[Mapping[str, Any]], limit: int, after: str | None) -> DocumentList:

@@ -1,46 +1,57 @@
-"""The retriever: embeds documents and questions and asks a vector store."""
+"""The retriever: embeds documents and questions, asks a vector store, ranks what it finds."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from deployments.retriever import ranking
 from deployments.retriever.lexical import LexicalEncoder
 from deployments.retriever.points import check_collection_name
+from deployments.retriever.relevance import Relevance
 from deployments.retriever.store import EmbeddedChunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from deployments.interfaces import Embedder
-    from deployments.retriever.store import VectorStore
+    from deployments.retriever.store import Candidate, VectorStore
+    from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, Passage
+
+_SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
 class DocumentRetriever:
     """Implements `deployments.interfaces.Retriever` on any store and embedder.
 
-    At most `add_batch_chunks` texts go to the embedder and the store in one call. The size
-    of the vectors is the embedder's: a new collection takes it from its first chunk.
+    At most `settings.add_batch_chunks` texts go to the embedder and the store in one call. The
+    size of the vectors is the embedder's: a new collection takes it from its first chunk.
     """
 
-    def __init__(self, store: VectorStore, embedder: Embedder, add_batch_chunks: int) -> None:
+    def __init__(self, store: VectorStore, embedder: Embedder, settings: RetrieverSettings) -> None:
         self._store = store
         self._embedder = embedder
-        self._add_batch_chunks = add_batch_chunks
+        self._settings = settings
         self._lexical = LexicalEncoder()
+        self._relevance = Relevance(embedder)
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
         check_collection_name(document.collection)
         remaining = iter(chunks)
-        while batch := list(islice(remaining, self._add_batch_chunks)):
-            dense = await self._embedder.embed([chunk.text for chunk in batch], "passage")
+        while batch := list(islice(remaining, self._settings.add_batch_chunks)):
+            texts = [read_as(document.title, chunk.section, chunk.text) for chunk in batch]
+            dense = await self._embedder.embed(texts, "passage")
             await self._store.add(
                 document,
                 [
-                    EmbeddedChunk(chunk, row, self._lexical.passage(chunk.text))
-                    for chunk, row in zip(batch, dense, strict=True)
+                    EmbeddedChunk(chunk, row, self._lexical.passage(text))
+                    for chunk, row, text in zip(batch, dense, texts, strict=True)
                 ],
             )
 
@@ -48,13 +59,46 @@ class DocumentRetriever:
         """Make the whole document visible at once; InvalidRequest if chunks are missing."""
         await self._store.publish(document)
 
-    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
-        """Find at most `limit` passages by cosine similarity, best first."""
+    async def search(
+        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+    ) -> list[Passage]:
+        """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
         check_collection_name(collection)
         if not (await self._store.documents(collection, 1, None)).documents:
             return []  # without asking the embedder, which may be busy or away
-        dense = await self._embedder.embed([query], "query")
-        return await self._store.search(collection, dense[0], limit)
+        dense = await self._embedder.embed(queries, "query")
+        sparse = [self._lexical.query(query) for query in queries]
+        found = await self._store.candidates(collection, dense, sparse, self._settings.candidates)
+        found = await self._relevant(found, dense[0])
+        found = ranking.raised_by_neighbours(await self._reranked(found, queries[0]))
+        best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
+        around = await self._store.chunks(
+            collection, ranking.neighbourhood(best[:limit], known=found)
+        )
+        return ranking.passages(
+            best, found, around, query=dense[0], limit=limit, max_chars=max_chars
+        )
+
+    async def _relevant(
+        self, found: list[Candidate], query: NDArray[np.float32]
+    ) -> list[Candidate]:
+        """Leave out what is no more like the question than the operator wants."""
+        least = self._settings.min_relevance
+        if least is None or not found:
+            return found
+        ratings = await self._relevance.of(query, np.stack([one.dense for one in found]))
+        return [one for one, rating in zip(found, ratings, strict=True) if rating >= least]
+
+    async def _reranked(self, found: list[Candidate], query: str) -> list[Candidate]:
+        """Have a cross-encoder read the first of them, if there is one."""
+        first = found[: self._settings.rerank]
+        if not first:
+            return found
+        texts = [
+            read_as(one.stored.document.title, one.stored.chunk.section, one.stored.chunk.text)
+            for one in first
+        ]
+        return ranking.in_order_of(await self._embedder.rerank(query, texts), found)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """List published documents in a fixed order, from behind the document id `after`."""
@@ -71,3 +115,11 @@ class DocumentRetriever:
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
+
+
+def read_as(title: str, section: str, text: str) -> str:
+    """Give a chunk as embedder, word index and reranker read it: under its headings.
+
+    A stretch of text seldom names what the whole is about.
+    """
+    return "\n".join(filter(None, (title, section, text)))

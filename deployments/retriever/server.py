@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deployments.retriever.store import EmbeddedChunk
-    from deployments.types import Document, DocumentList, Passage
+    from deployments.retriever.lexical import SparseVector
+    from deployments.retriever.store import Candidate, EmbeddedChunk, StoredChunk
+    from deployments.types import Document, DocumentList
 
 _IN_MEMORY = ":memory:"
 
@@ -108,25 +109,53 @@ class ServerStore:
             _publication(document, edition),
         )
 
-    async def search(
-        self, collection: str, query: NDArray[np.float32], limit: int
-    ) -> list[Passage]:
+    async def candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
         """See VectorStore."""
         stored = await self._collections.find(collection)
         if stored is None:
             return []
-        points.check_dimensions(collection, stored=stored, given=len(query))
+        points.check_dimensions(collection, stored=stored, given=dense.shape[1])
+        lookups = [*_by_meaning(dense, limit), *_by_words(sparse, limit)]
         found = await self._collections.call(
             collection,
             self._client.query_points,
             qdrant_name(collection),
-            query=query.tolist(),
-            using=points.DENSE,
-            query_filter=_IS_PUBLISHED,
-            limit=limit,
+            prefetch=lookups,
+            query=models.RrfQuery(rrf=models.Rrf(k=points.RRF_K)),
+            limit=len(lookups) * limit,
+            with_payload=True,
+            with_vectors=[points.DENSE],
+        )
+        return [
+            points.candidate_from(point.payload or {}, point.vector, point.score)
+            for point in found.points
+        ]
+
+    async def chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        """See VectorStore."""
+        if not wanted or await self._collections.find(collection) is None:
+            return []
+        records = await self._collections.call(
+            collection,
+            self._client.retrieve,
+            qdrant_name(collection),
+            points.chunk_ids(wanted),
             with_payload=True,
         )
-        return [points.passage_from(point.payload or {}, point.score) for point in found.points]
+        payloads = [record.payload or {} for record in records]
+        return [
+            points.stored_from(payload)
+            for payload in payloads
+            if payload[points.STATE] == points.PUBLISHED
+        ]
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """See VectorStore."""
@@ -182,6 +211,26 @@ class ServerStore:
             collection, self._client.count, qdrant_name(collection), count_filter=which, exact=True
         )
         return found.count
+
+
+def _by_meaning(dense: NDArray[np.float32], limit: int) -> list[models.Prefetch]:
+    return [
+        models.Prefetch(query=row.tolist(), using=points.DENSE, filter=_IS_PUBLISHED, limit=limit)
+        for row in dense
+    ]
+
+
+def _by_words(sparse: Sequence[SparseVector], limit: int) -> list[models.Prefetch]:
+    return [
+        models.Prefetch(
+            query=models.SparseVector(indices=list(words.indices), values=list(words.values)),
+            using=points.SPARSE,
+            filter=_IS_PUBLISHED,
+            limit=limit,
+        )
+        for words in sparse
+        if words.indices
+    ]
 
 
 def _chunk_point(document_id: str, edition: str, embedded: EmbeddedChunk) -> models.PointStruct:

@@ -19,10 +19,12 @@ from qdrant_edge import (
     EdgeVectorParams,
     FieldCondition,
     Filter,
+    Fusion,
     MatchValue,
     Modifier,
     PayloadSchemaType,
     Point,
+    Prefetch,
     Query,
     QueryRequest,
     ScrollRequest,
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from qdrant_edge import ScoredPoint
 
+    from deployments.retriever import lexical
     from deployments.retriever.store import EmbeddedChunk
     from deployments.types import Document
 
@@ -136,19 +140,32 @@ class Shard:
         self._edge.update(UpdateOperation.delete_points_by_filter(stale))
         self._settle()
 
-    def search(self, query: NDArray[np.float32], limit: int) -> list[tuple[dict[str, Any], float]]:
-        """Find payload and cosine similarity of the nearest published chunks."""
-        # Records have no dense vector, so they are never found: `state` alone is enough,
-        # and a second condition would triple the time of the scan.
-        found = self._edge.query(
+    def candidates(
+        self, dense: NDArray[np.float32], sparse: Sequence[lexical.SparseVector], limit: int
+    ) -> list[ScoredPoint]:
+        """Find the published chunks nearest by either vector, by fused rank."""
+        # Records have no vectors, so they are never found: `state` alone is enough, and a
+        # second condition would triple the time of the scan.
+        lookups = [Query.Nearest(row.tolist(), using=points.DENSE) for row in dense] + [
+            Query.Nearest(SparseVector(list(words.indices), list(words.values)), points.SPARSE)
+            for words in sparse
+            if words.indices
+        ]
+        return self._edge.query(
             QueryRequest(
-                limit=limit,
-                query=Query.Nearest(query.tolist(), using=points.DENSE),
-                filter=_IS_PUBLISHED,
+                limit=len(lookups) * limit,
+                prefetches=[Prefetch(limit, query, filter=_IS_PUBLISHED) for query in lookups],
+                query=Fusion.Rrf(k=points.RRF_K),  # type: ignore[arg-type]  # the stub is off
                 with_payload=True,
+                with_vector=[points.DENSE],
             )
         )
-        return [(point.payload or {}, point.score) for point in found]
+
+    def chunks(self, ids: list[str]) -> list[dict[str, Any]]:
+        """Find the payloads of published chunks by point id."""
+        found = self._edge.retrieve(list(ids), with_payload=True, with_vector=False)
+        payloads = [point.payload or {} for point in found]
+        return [one for one in payloads if one[points.STATE] == points.PUBLISHED]
 
     def records(self, limit: int, after: str | None) -> list[dict[str, Any]]:
         """List payloads of published records by point id, beginning with `after` itself."""

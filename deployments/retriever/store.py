@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.retriever.lexical import SparseVector
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, Document, DocumentList
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,27 @@ class EmbeddedChunk:
     chunk: Chunk
     dense: NDArray[np.float32]
     sparse: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A published chunk; `edition` names the cutting of its document that it belongs to."""
+
+    document: Document
+    edition: str
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that was found; `dense` is float32 of shape (dimensions,) and of unit length.
+
+    `score` is its reciprocal rank fused over all queries, higher is better.
+    """
+
+    stored: StoredChunk
+    dense: NDArray[np.float32]
+    score: float
 
 
 class VectorStore(Protocol):
@@ -47,10 +68,27 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def search(
-        self, collection: str, query: NDArray[np.float32], limit: int
-    ) -> list[Passage]:
-        """Find the published chunks nearest to a vector of shape (dimensions,), best first."""
+    async def candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
+        """Find published chunks by meaning and by words, best first, in one query.
+
+        For each row of `dense`, float32 of shape (queries, dimensions), and each sparse vector
+        the `limit` nearest are looked up, and their ranks are fused.
+        """
+        ...
+
+    async def chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        """Fetch published chunks by their numbers, each with a chunk of the same document.
+
+        In no order; numbers that are not there are left out.
+        """
         ...
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:

@@ -85,7 +85,7 @@ async def test_everything_arrives_as_one_of_ours(
 
 async def test_a_search_is_repeated_when_its_replica_went_away_and_a_parse_is_not() -> None:
     handle = Handle(lost(), times=1)
-    assert await RemoteRetriever(handle, "search").search("q", "default", 3) == []  # type: ignore[arg-type]
+    assert await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99) == []  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await RemoteParser(Handle(lost(), times=1), "parser").parse(b"", "a")  # type: ignore[arg-type]
 
@@ -96,7 +96,7 @@ async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -
         await RemoteParser(Handle(lost(), times=1), "parser").parse(b"", "a")  # type: ignore[arg-type]
     handle = Handle(behind.value, times=1)
     with pytest.raises(Unavailable):
-        await RemoteRetriever(handle, "search").search("q", "default", 3)  # type: ignore[arg-type]
+        await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99)  # type: ignore[arg-type]
 
 
 async def test_a_cancelled_caller_stays_cancelled() -> None:
@@ -106,7 +106,7 @@ async def test_a_cancelled_caller_stays_cancelled() -> None:
             return []
 
     remote = RemoteRetriever(Stuck(RuntimeError()), "search")  # type: ignore[arg-type]
-    task = asyncio.ensure_future(remote.search("q", "default", 3))
+    task = asyncio.ensure_future(remote.search(["q"], "default", 3, 99))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.retriever.search import DocumentRetriever
 from deployments.retriever.server import ServerStore
+from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-BATCH_CHUNKS = 4
+SETTINGS = RetrieverSettings(add_batch_chunks=4)
 SENTENCES = [
     "The blue whale is the largest animal known to have lived.",
     "Paris is the capital of France and lies on the Seine.",
@@ -42,6 +44,13 @@ class WordEmbedder:
     def __init__(self) -> None:
         self.calls: list[tuple[int, TextKind]] = []
         self.broken = False
+        self.reranked = 0
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Prefer the short."""
+        assert query
+        self.reranked = len(texts)
+        return np.array([-len(text) for text in texts], dtype=np.float32)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         if self.broken:
@@ -67,7 +76,7 @@ def embedder() -> WordEmbedder:
 @pytest.fixture
 async def retriever(embedder: WordEmbedder) -> AsyncIterator[DocumentRetriever]:
     store = ServerStore(":memory:", chunker_version=1, max_collections=8, timeout_s=10)
-    retriever = DocumentRetriever(store, embedder, add_batch_chunks=BATCH_CHUNKS)
+    retriever = DocumentRetriever(store, embedder, SETTINGS)
     yield retriever
     await retriever.close()
 
@@ -91,15 +100,74 @@ def make_document(collection: str = "default") -> Document:
 
 async def test_a_question_finds_the_passage_that_answers_it(retriever: DocumentRetriever) -> None:
     await retriever.add(make_document(), CHUNKS)
-    assert await retriever.search("What is the capital of France?", "default", 3) == []
+    assert await retriever.search(["What is the capital of France?"], "default", 3, 200) == []
     await retriever.publish(make_document())
-    found = await retriever.search("What is the capital of France?", "default", 3)
-    assert len(found) == 3
+    found = await retriever.search(["What is the capital of France?"], "default", 3, 110)
     assert found[0].text == SENTENCES[1]
     assert (found[0].filename, found[0].page_start) == ("facts.pdf", 2)
-    assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
-    again = await retriever.search("wild yeast in sourdough", "default", 1)
+    assert (found[0].first, found[0].last, found[0].title) == (1, 1, "Facts")
+    assert found[0].score == max(passage.score for passage in found)
+    assert sum(len(passage.text) for passage in found) <= 110
+    again = await retriever.search(["wild yeast in sourdough"], "default", 1, 60)
     assert [passage.text for passage in again] == [SENTENCES[7]]
+
+
+async def test_neighbours_come_along_when_there_is_room(retriever: DocumentRetriever) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    (found,) = await retriever.search(["wild yeast in sourdough"], "default", 1, 190)
+    assert found.text == f"{SENTENCES[6]}\n\n{SENTENCES[7]}\n\n{SENTENCES[8]}"
+    assert (found.first, found.last, found.page_start, found.page_end) == (6, 8, 7, 9)
+
+
+async def test_the_title_and_the_section_help_to_find_a_chunk(
+    retriever: DocumentRetriever,
+) -> None:
+    chunks = [
+        Chunk(0, "It opens at nine.", 5, section="Museum"),
+        Chunk(1, "It opens at ten.", 5, section="Library"),
+    ]
+    for title in ("Ghent", "Bruges"):
+        document = replace(make_document(), id=title, title=title, chunks=2)
+        await retriever.add(document, chunks)
+        await retriever.publish(document)
+    (found,) = await retriever.search(["When does the library of Bruges open?"], "default", 1, 20)
+    assert (found.title, found.section, found.text) == ("Bruges", "Library", "It opens at ten.")
+
+
+async def test_a_phrasing_finds_what_the_question_does_not(retriever: DocumentRetriever) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    asked = ["fiddle", "violin strings"]
+    found = await retriever.search(asked, "default", 2, 120)
+    assert SENTENCES[3] in [passage.text for passage in found]
+
+
+async def test_a_reranker_has_the_last_word(
+    retriever: DocumentRetriever, embedder: WordEmbedder
+) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    retriever._settings = RetrieverSettings(rerank=9)
+    (found,) = await retriever.search(["What is the capital of France?"], "default", 1, 60)
+    assert found.text == min(SENTENCES, key=len)  # as the embedder below judges
+    assert embedder.reranked == 9
+
+
+async def test_what_is_unlike_the_question_is_left_out_on_demand(
+    retriever: DocumentRetriever,
+) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    other = replace(make_document(), id="brass", chunks=1)
+    await retriever.add(other, [Chunk(0, "A trumpet has three valves.", 6)])
+    await retriever.publish(other)
+    asked = ["the violin has four strings"], "default", 9, 10_000
+    assert {passage.document_id for passage in await retriever.search(*asked)} == {"facts", "brass"}
+    retriever._settings = RetrieverSettings(min_relevance=0.2)
+    (found,) = await retriever.search(*asked)
+    assert "violin" in found.text
+    assert await retriever.search(["xylophone zebra"], "default", 9, 10_000) == []
 
 
 async def test_texts_are_embedded_in_batches_and_by_their_kind(
@@ -107,7 +175,7 @@ async def test_texts_are_embedded_in_batches_and_by_their_kind(
 ) -> None:
     await retriever.add(make_document(), CHUNKS)
     await retriever.publish(make_document())
-    await retriever.search("whale", "default", 1)
+    await retriever.search(["whale"], "default", 1, 10_000)
     assert embedder.calls == [(4, "passage"), (4, "passage"), (1, "passage"), (1, "query")]
 
 
@@ -120,7 +188,7 @@ async def test_the_catalogue_follows_publishing_and_deleting(retriever: Document
     assert await retriever.document("library", "facts") == document
     assert await retriever.delete("library", "facts")
     assert not await retriever.delete("library", "facts")
-    assert await retriever.search("whale", "library", 1) == []
+    assert await retriever.search(["whale"], "library", 1, 10_000) == []
 
 
 async def test_an_upload_that_failed_half_way_can_be_done_again(
@@ -135,14 +203,15 @@ async def test_an_upload_that_failed_half_way_can_be_done_again(
         await retriever.publish(make_document())
     await retriever.add(make_document(), CHUNKS)
     await retriever.publish(make_document())
-    assert len(await retriever.search("whale", "default", 100)) == len(CHUNKS)
+    (found,) = await retriever.search(["whale"], "default", 100, 10_000)
+    assert (found.first, found.last) == (0, len(CHUNKS) - 1)
 
 
 async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
     retriever: DocumentRetriever, embedder: WordEmbedder
 ) -> None:
     with pytest.raises(InvalidRequest, match="collection name"):
-        await retriever.search("whale", "../etc", 1)
+        await retriever.search(["whale"], "../etc", 1, 10_000)
     with pytest.raises(InvalidRequest, match="collection name"):
         await retriever.add(make_document("No Such"), CHUNKS)
     assert embedder.calls == []

@@ -60,6 +60,13 @@ def test_a_server_store_has_no_folder() -> None:
     assert made.retriever.path is None
 
 
+def test_a_reranker_may_be_used_or_kept_ready() -> None:
+    embedder = EMBEDDER | {"reranker": "BAAI/bge-reranker-v2-m3"}
+
+    for candidates in (0, 20):
+        assert settings(embedder=embedder, retriever={"rerank": candidates})
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         settings().answer.top_k = 9  # type: ignore[misc]
@@ -107,6 +114,14 @@ def test_settings_do_not_change() -> None:
             "only the `edge` store",
         ),
         ({"retriever": {"url": "http://qdrant:6333"}}, "only the `qdrant` store"),
+        ({"retriever": {"rerank": 20}}, "name a cross-encoder there, or set this to 0"),
+        (
+            {
+                "embedder": EMBEDDER | {"reranker": "a/b", "max_pairs_per_call": 10},
+                "retriever": {"rerank": 20},
+            },
+            "over `embedder.max_pairs_per_call` (10)",
+        ),
         ({"scraper": {"page_timeout_s": 11}}, "longer than `answer.context_timeout_s` (10)"),
         ({"scraper": {"connect_timeout_s": 9}}, "longer than `scraper.page_timeout_s` (8)"),
         ({"images": {"size": 512}}, "not between"),

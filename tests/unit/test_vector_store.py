@@ -31,7 +31,7 @@ from deployments.errors import (
 from deployments.retriever.edge import EdgeStore
 from deployments.retriever.lexical import LexicalEncoder
 from deployments.retriever.server import ServerStore
-from deployments.retriever.store import EmbeddedChunk, VectorStore
+from deployments.retriever.store import Candidate, EmbeddedChunk, VectorStore
 from deployments.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -123,9 +123,16 @@ async def upload(
     await store.publish(document)
 
 
+async def search(
+    store: VectorStore, collection: str, dense: NDArray[np.float32], limit: int, words: str = ""
+) -> list[Candidate]:
+    """Look up one vector, and words if there are any."""
+    return await store.candidates(collection, dense[np.newaxis], [LEXICAL.query(words)], limit)
+
+
 async def texts(place: Place, seed: int = 0, limit: int = 100) -> list[str]:
-    found = await place.store.search(place.collection, vector(seed), limit)
-    return [passage.text for passage in found]
+    found = await search(place.store, place.collection, vector(seed), limit)
+    return [candidate.stored.chunk.text for candidate in found]
 
 
 async def listed(place: Place) -> list[str]:
@@ -192,20 +199,54 @@ async def test_passages_come_best_first_with_all_they_were_stored_with(place: Pl
     )
     text = 'Zwölf Boxkämpfer — 日本語のテキスト\n\t"quoted" \\ 🐋'
     bare = EmbeddedChunk(Chunk(1, text, 9), vector(1), LEXICAL.passage(text))
-    await upload(place.store, document, [embedded(0), bare])
-
-    first, second = await place.store.search(place.collection, vector(1), 2)
-    assert (first.text, first.page_start, first.page_end, first.number) == (text, None, None, 1)
-    assert (first.document_id, first.filename, first.title) == (
-        document.id,
-        document.filename,
-        document.title,
+    whole = Chunk(0, "passage 0", 2, 1, 2, section="Fjords > «Deep»", separator=" ")
+    await upload(
+        place.store, document, [EmbeddedChunk(whole, vector(0), LEXICAL.passage("")), bare]
     )
-    assert first.score == pytest.approx(1.0, abs=1e-4)
-    assert (second.number, second.page_start, second.page_end) == (0, 1, 2)
-    assert second.score == pytest.approx(float(vector(0) @ vector(1)), abs=1e-4)
+
+    first, second = await search(place.store, place.collection, vector(1), 2)
+    assert (first.stored.document, first.stored.chunk) == (document, bare.chunk)
+    assert first.dense == pytest.approx(vector(1), abs=1e-4)
+    assert (second.stored.document, second.stored.chunk) == (document, whole)
+    assert first.score > second.score
     assert await place.store.document(place.collection, document.id) == document
     assert await texts(place, seed=1, limit=1) == [text]
+
+
+async def test_ranks_by_meaning_and_by_words_are_fused(place: Place) -> None:
+    """The one near by its vector and the one with the word both come before the rest."""
+    chunks = [embedded(n, f"passage on thing{n}", seed=n) for n in range(6)]
+    await upload(place.store, make_document("things", 6, place.collection), chunks)
+    found = await search(place.store, place.collection, vector(2), 6, words="thing4")
+    assert {one.stored.chunk.number for one in found[:2]} == {2, 4}
+    (both, *_) = await search(place.store, place.collection, vector(2), 6, words="thing2")
+    assert both.stored.chunk.number == 2
+    assert both.score == pytest.approx(1 / 2 + 1 / 2)
+    (lone, *_) = await search(place.store, place.collection, vector(2), 1)
+    assert lone.score == pytest.approx(1 / 2)
+
+
+async def test_further_phrasings_are_fused_with_the_question(place: Place) -> None:
+    await upload(place.store, make_document("things", 9, place.collection))
+    dense = np.stack([vector(3), vector(7)])
+    nothing = [LEXICAL.query("")] * 2
+    found = await place.store.candidates(place.collection, dense, nothing, 9)
+    assert len(found) == 9  # each once
+    assert {one.stored.chunk.number for one in found[:2]} == {3, 7}
+
+
+async def test_neighbours_are_fetched_by_number_if_published(place: Place) -> None:
+    await upload(place.store, make_document("whales", 5, place.collection))
+    hidden = make_document("ships", 3, place.collection)
+    await place.store.add(hidden, [embedded(n) for n in range(3)])
+    (found, *_) = await search(place.store, place.collection, vector(2), 1)
+    near = await place.store.chunks(
+        place.collection, [(found.stored, number) for number in (1, 3, 99)]
+    )
+    assert sorted(one.chunk.text for one in near) == ["passage 1", "passage 3"]
+    of_hidden = replace(found.stored, document=hidden, edition="1.3")
+    assert await place.store.chunks(place.collection, [(of_hidden, 1)]) == []
+    assert await place.store.chunks(place.collection, []) == []
 
 
 async def test_the_bm25_vector_is_stored_beside_the_dense_one(place: Place) -> None:
@@ -248,10 +289,10 @@ async def test_two_uploads_of_one_file_at_once_make_one_document(place: Place) -
         await upload(place.store, one, [embedded(n) for n in range(4, 8)])
 
     await asyncio.gather(by_halves(document), by_halves(other))
-    found = await place.store.search(place.collection, vector(0), 100)
-    assert sorted(passage.number for passage in found) == list(range(8))
+    found = await search(place.store, place.collection, vector(0), 100)
+    assert sorted(one.stored.chunk.number for one in found) == list(range(8))
     (entry,) = (await place.store.documents(place.collection, 10, None)).documents
-    assert {passage.filename for passage in found} == {entry.filename}
+    assert {one.stored.document.filename for one in found} == {entry.filename}
 
 
 async def test_what_a_failed_upload_left_behind_never_appears(place: Place) -> None:
@@ -331,7 +372,7 @@ async def test_documents_of_one_collection_are_not_in_another(place: Place) -> N
 
 async def test_an_unknown_collection_is_not_found(place: Place) -> None:
     with pytest.raises(NotFound, match=place.collection):
-        await place.store.search(place.collection, vector(0), 3)
+        await search(place.store, place.collection, vector(0), 3)
     with pytest.raises(NotFound):
         await place.store.documents(place.collection, 3, None)
     with pytest.raises(NotFound):
@@ -361,7 +402,7 @@ async def test_a_name_that_is_not_safe_in_a_path_is_refused(place: Place, name: 
         await place.store.add(make_document("whales", 1, name), [embedded(0)])
     assert refused.value.param == "collection"
     with pytest.raises(InvalidRequest, match="collection name"):
-        await place.store.search(name, vector(0), 3)
+        await search(place.store, name, vector(0), 3)
 
 
 @pytest.mark.parametrize("kind", ["edge", "memory"])
@@ -378,7 +419,7 @@ async def test_there_are_at_most_so_many_collections(kind: str, tmp_path: Path) 
 async def test_another_embedder_than_the_collections_is_explained(place: Place) -> None:
     await upload(place.store, make_document("whales", 1, place.collection))
     with pytest.raises(Unavailable, match=r"16 dimensions.*makes 24"):
-        await place.store.search(place.collection, vector(0, 24), 3)
+        await search(place.store, place.collection, vector(0, 24), 3)
     wider = EmbeddedChunk(Chunk(0, "x", 1), vector(0, 24), LEXICAL.passage("x"))
     with pytest.raises(Unavailable, match=r"16 dimensions.*makes 24"):
         await place.store.add(make_document("ships", 1, place.collection), [wider])
@@ -505,7 +546,7 @@ async def test_damaged_files_are_a_failure_of_that_collection_only(tmp_path: Pat
 
     place = Place("edge", make_store("edge", tmp_path), "land", tmp_path)
     with pytest.raises(Unavailable, match="failed") as failed:
-        await place.store.search("sea", vector(0), 3)
+        await search(place.store, "sea", vector(0), 3)
     assert str(tmp_path) not in failed.value.message
     assert len(await texts(place)) == 2
     await place.store.close()
@@ -586,7 +627,7 @@ async def test_a_servers_failures_have_their_own_errors(
     async with Loopback(answer) as server:
         store = remote(server.url)
         with pytest.raises(error, match=words) as failed:
-            await store.search("sea", vector(0), 3)
+            await search(store, "sea", vector(0), 3)
         assert server.requests == 1
         assert "/var/x" not in failed.value.message
         if error is Overloaded:
@@ -598,7 +639,7 @@ async def test_a_connection_that_breaks_is_made_again() -> None:
     missing = http("200 OK", '{"result":{"exists":false},"status":"ok","time":0.0}')
     async with Loopback(missing, drop=2) as server:
         store = remote(server.url)
-        assert await store.search("default", vector(0), 3) == []
+        assert await search(store, "default", vector(0), 3) == []
         assert server.requests == 3
         await store.close()
 
@@ -606,5 +647,5 @@ async def test_a_connection_that_breaks_is_made_again() -> None:
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     store = remote("http://127.0.0.1:9")
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await store.search("sea", vector(0), 3)
+        await search(store, "sea", vector(0), 3)
     await store.close()

@@ -1,0 +1,56 @@
+"""How alike a question and a text are, on a scale that means the same for every model.
+
+Cosine similarities of unrelated texts lie near 0 for one embedding model and near 0.7 for
+another, so that no bound on them can be carried from one to the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deployments.interfaces import Embedder
+
+_QUESTIONS = (
+    "How long must the dough rest before it is baked?",
+    "Which treaty ended the war between the two kingdoms?",
+    "What is the boiling point of mercury?",
+    "Who composed the music of the opera?",
+    "How do I reset the password of my account?",
+    "Why do swallows fly south in autumn?",
+    "What does the contract say about late payment?",
+    "How many players are there in a volleyball team?",
+)
+_TEXTS = (
+    "The bridge was closed for repairs after cracks were found in two of its pillars.",
+    "A compiler turns the source of a program into instructions for a processor.",
+    "Her grandmother kept bees and sold the honey at the market on Saturdays.",
+    "Glaciers carve valleys with a flat floor and steep sides.",
+    "The patient should take one tablet with water after each meal.",
+    "Shares of the shipping company fell by four per cent on Tuesday.",
+    "The novel is set in a small harbour town in the nineteenth century.",
+    "Turn left at the church and follow the lane to the edge of the wood.",
+)
+
+
+class Relevance:
+    """0 for what an unrelated text comes to, 1 for the question itself."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._unrelated: float | None = None
+
+    async def of(
+        self, query: NDArray[np.float32], texts: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Rate vectors of shape (n, dimensions) against one of shape (dimensions,)."""
+        if self._unrelated is None:
+            questions = await self._embedder.embed(_QUESTIONS, "query")
+            others = await self._embedder.embed(_TEXTS, "passage")
+            # The likest of them: noise has a spread, and half of it lies above its mean.
+            self._unrelated = float((questions @ others.T).max())
+        rated: NDArray[np.float32] = (texts @ query - self._unrelated) / (1 - self._unrelated)
+        return rated

@@ -1,0 +1,130 @@
+"""From candidates to passages, on documents made up so that the outcome can be told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deployments.retriever.ranking import (
+    diverse,
+    in_order_of,
+    neighbourhood,
+    passages,
+    raised_by_neighbours,
+)
+from deployments.retriever.store import Candidate, StoredChunk
+from deployments.types import Chunk, Document
+
+DIMENSIONS = 64
+QUERY = np.eye(1, DIMENSIONS, dtype=np.float32)[0]
+
+
+def stored(number: int, document: str = "a", chars: int = 10, of: int = 20) -> StoredChunk:
+    text = f"{document}{number}.".ljust(chars, "x")
+    entry = Document(document, "default", f"{document}.txt", "T", "text/plain", 1, None, of, 0.0)
+    return StoredChunk(entry, "2.20", Chunk(number, text, 3, separator=" "))
+
+
+def candidate(
+    number: int, score: float, document: str = "a", *, axis: int | None = None, chars: int = 10
+) -> Candidate:
+    dense = np.eye(1, DIMENSIONS, number if axis is None else axis, dtype=np.float32)[0]
+    return Candidate(stored(number, document, chars), dense, score)
+
+
+def found(
+    best: list[Candidate], around: list[StoredChunk], limit: int, max_chars: int
+) -> list[tuple[str, int, int]]:
+    made = passages(best, best, around, query=QUERY, limit=limit, max_chars=max_chars)
+    assert sum(len(passage.text) for passage in made) <= max_chars
+    return [(passage.document_id, passage.first, passage.last) for passage in made]
+
+
+def numbers(candidates: list[Candidate]) -> list[int]:
+    return [one.stored.chunk.number for one in candidates]
+
+
+def test_two_neighbours_outrank_a_loner_that_is_slightly_better() -> None:
+    ranked = raised_by_neighbours(
+        [candidate(9, 0.35), candidate(3, 0.33), candidate(4, 0.3), candidate(4, 0.1, "b")]
+    )
+    assert [(one.stored.document.id, one.stored.chunk.number) for one in ranked] == [
+        ("a", 3),
+        ("a", 4),
+        ("a", 9),
+        ("b", 4),
+    ]
+
+
+def test_near_duplicates_are_dropped_and_order_kept() -> None:
+    same = [
+        candidate(1, 0.9, axis=5),
+        candidate(7, 0.8, axis=5),
+        candidate(2, 0.7),
+        candidate(3, 0.6),
+    ]
+    assert numbers(diverse(same, 0.0, 10)) == [1, 2, 3]
+    assert numbers(diverse(same, 0.0, 2)) == [1, 2]
+    assert diverse([], 0.0, 3) == []
+
+
+def test_diversity_prefers_the_unlike() -> None:
+    alike = np.zeros(DIMENSIONS, dtype=np.float32)
+    alike[[1, 2]] = 0.8, 0.6
+    close = Candidate(stored(7), alike, 0.89)
+    ranked = [candidate(1, 0.9), close, candidate(3, 0.8)]
+    assert numbers(diverse(ranked, 0.0, 2)) == [1, 7]
+    assert numbers(diverse(ranked, 0.3, 2)) == [1, 3]
+
+
+def test_a_reranker_orders_what_it_has_read_before_the_rest() -> None:
+    ranked = [candidate(n, 0.5 - n / 100) for n in range(4)]
+    ordered = in_order_of(np.array([0.1, 9.0, -3.0], dtype=np.float32), ranked)
+    assert numbers(ordered) == [1, 0, 2, 3]
+    assert [one.score for one in ordered] == sorted((one.score for one in ordered), reverse=True)
+
+
+def test_the_neighbourhood_is_what_is_not_known_within_the_document() -> None:
+    known = [candidate(1, 0.9), candidate(2, 0.5)]
+    assert [number for _, number in neighbourhood(known[:1], known)] == [0, 3, 4, 5, 6]
+    assert neighbourhood([], known) == []
+    last = [candidate(19, 0.5)]
+    assert [number for _, number in neighbourhood(last, last)] == [14, 15, 16, 17, 18]
+
+
+def test_the_best_takes_half_of_the_room_and_the_last_what_is_left() -> None:
+    best = [candidate(3, 0.9), candidate(12, 0.5, "b"), candidate(5, 0.4, "c")]
+    around = [stored(n, name) for name in "abc" for n in range(20)]
+    made = found(best, around, limit=3, max_chars=160)
+    assert [last - first + 1 for _, first, last in made] == [7, 3, 4]
+    assert [name for name, *_ in made] == ["a", "b", "c"]
+    assert all(
+        first <= seed <= last for (_, first, last), seed in zip(made, (3, 12, 5), strict=True)
+    )
+
+
+def test_it_grows_towards_what_was_found_as_well() -> None:
+    best = [candidate(3, 0.9), candidate(1, 0.2), candidate(2, 0.3)]
+    assert found(best[:1] + best[1:], [stored(4), stored(5)], 1, 33) == [("a", 1, 3)]
+
+
+def test_what_touches_joins_and_leaves_the_place_to_another() -> None:
+    best = [candidate(3, 0.9), candidate(4, 0.8), candidate(9, 0.7), candidate(1, 0.6, "b")]
+    assert found(best, [], limit=3, max_chars=1000) == [("a", 3, 4), ("a", 9, 9), ("b", 1, 1)]
+
+
+def test_the_text_of_a_passage_reads_as_in_the_document() -> None:
+    (made,) = passages(
+        [candidate(1, 0.5)], [candidate(1, 0.5)], [stored(0), stored(2)],
+        query=QUERY, limit=1, max_chars=100,
+    )  # fmt: skip
+    assert made.text == f"{stored(0).chunk.text} {stored(1).chunk.text} {stored(2).chunk.text}"
+
+
+@pytest.mark.parametrize("max_chars", [0, 5, 9, 50, 1500, 100_000])
+def test_nothing_is_longer_than_allowed(max_chars: int) -> None:
+    best = [candidate(n, 0.9 - n / 100, chars=10 + 7 * n) for n in range(12)]
+    made = found(best, [stored(n, chars=40) for n in range(12, 20)], 4, max_chars)
+    assert len(made) <= 4
+    if max_chars >= 10:
+        assert made
