@@ -1,45 +1,27 @@
-"""One answer: pages and documents gathered at once, fitted into a prompt, streamed."""
+"""One answer: grounded, fitted into a prompt, streamed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from deployments.errors import DeadlineExceeded, InvalidRequest, ServiceError
-from deployments.types import PageOutcome
+from deployments.errors import DeadlineExceeded, ServiceError
 from serve_app import prompts
-from serve_app.schemas import Source, Warning_
+from serve_app.cited_answer import CitedAnswer
+from serve_app.grounding import Grounding, numbered
+from serve_app.schemas import Warning_
 from serve_app.stopwatch import Watch
-from serve_app.urls import find_urls, without_urls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping
 
-    from deployments.types import Page, Passage
+    from serve_app.grounding import Question
+    from serve_app.schemas import PageReport, Source
     from serve_app.services import Services
     from serve_app.settings import AppSettings
-
-_QUERY_CHARS = 2000  # More than an embedder reads.
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: messages in OpenAI's form, what to draw on, and how to sample.
-
-    `sampling` holds further fields of the engine's request; `max_tokens` is None when the
-    caller did not say.
-    """
-
-    messages: Sequence[Mapping[str, Any]]
-    web: bool
-    documents: bool
-    collection: str
-    top_k: int
-    max_tokens: int | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +30,33 @@ class Grounded:
 
     sources: list[Source]
     warnings: list[Warning_]
+    pages: list[PageReport]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chat completion chunk of the engine."""
+    """A chat completion chunk of the engine, without citations of what is no source."""
 
     data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Last event: seconds by stage."""
+    """Last event: seconds by stage, and the numbers of the sources referred to."""
 
     timings: dict[str, float]
+    cited: list[int]
 
 
 Event = Grounded | Chunk | Finished
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """The two halves of the context write here side by side."""
-
-    sources: list[Source] = field(default_factory=list)
-    warnings: list[Warning_] = field(default_factory=list)
 
 
 class Answering:
     """Orchestration only: every wait is on another deployment."""
 
     def __init__(self, services: Services, settings: AppSettings) -> None:
-        self._services = services
+        self._llm = services.llm
+        self._grounding = Grounding(services, settings)
         self._settings = settings.answer
         self._model = settings.llm.served_name
         self._window: int | None = None
@@ -89,8 +66,11 @@ class Answering:
         watch = Watch()
         async with self._deadline(watch):
             prompt, grounded = await self._prepare(question, watch)
-            completion = await self._services.llm.chat(self._body(question, prompt))
-        return completion, grounded, Finished(watch.finished())
+            completion = await self._llm.chat(self._body(question, prompt))
+        answer = CitedAnswer(len(grounded.sources))
+        completion = answer.whole(completion)
+        grounded = replace(grounded, sources=answer.marked(grounded.sources))
+        return completion, grounded, Finished(watch.finished(), answer.cited)
 
     async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
         """Yield Grounded once the engine has begun, its chunks, and Finished.
@@ -101,8 +81,9 @@ class Answering:
         watch = Watch()
         async with self._deadline(watch):
             prompt, grounded = await self._prepare(question, watch)
+        answer = CitedAnswer(len(grounded.sources))
         body = self._body(question, prompt)
-        events = _chunks(self._services.llm.stream_chat(body))
+        events = _chunks(self._llm.stream_chat(body))
         async with contextlib.aclosing(events):
             async with self._deadline(watch, self._settings.first_token_timeout_s):
                 # The engine opens with a chunk that only names the role.
@@ -116,18 +97,21 @@ class Answering:
                 watch.mark("first_token_s", once=True)
                 if chunk is None:
                     break
-                yield Chunk(chunk)
-        yield Finished(watch.finished())
+                if shown := answer.chunk(chunk):
+                    yield Chunk(shown)
+        if rest := answer.rest():
+            yield Chunk(rest)
+        yield Finished(watch.finished(), answer.cited)
 
     async def bare(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the bare model's completion, under the same time limit."""
         async with self._deadline(Watch()):
-            return await self._services.llm.chat(body)
+            return await self._llm.chat(body)
 
     async def bare_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Yield the bare model's events as they are, under the same time limits."""
         watch, first_timeout_s = Watch(), self._settings.first_token_timeout_s
-        events = self._services.llm.stream_chat(body)
+        events = self._llm.stream_chat(body)
         async with contextlib.aclosing(events):
             async with self._deadline(watch, first_timeout_s):
                 event = await anext(events, None)
@@ -158,79 +142,34 @@ class Answering:
         }
 
     async def _prepare(self, question: Question, watch: Watch) -> tuple[prompts.Prompt, Grounded]:
-        gathered = await self._gather(question, watch)
+        context = await self._grounding.gather(question, watch)
+        tools = question.sampling.get("tools")
         if self._window is None:
-            self._window = (await self._services.llm.card()).context_tokens
+            self._window = (await self._llm.card()).context_tokens
         prompt = await prompts.build(
             question.messages,
-            gathered.sources,
-            extra=json.dumps(question.sampling.get("tools") or ""),
+            context.sources,
+            extra=json.dumps(tools, indent=4) if tools else "",  # as most templates write them
             wanted_answer_tokens=question.max_tokens,
-            llm=self._services.llm,
+            llm=self._llm,
             window=self._window,
             settings=self._settings,
         )
         watch.mark("prompt_s")
         if prompt.shortened:
             message = "the sources were shortened to fit the model's window"
-            gathered.warnings.append(Warning_(code="sources_shortened", message=message))
-        return prompt, Grounded(prompt.sources, gathered.warnings)
-
-    async def _gather(self, question: Question, watch: Watch) -> _Gathered:
-        text = _last_user_text(question.messages)
-        urls = find_urls(text) if question.web else []
-        query = without_urls(text)[:_QUERY_CHARS] if question.documents else ""
-        pages, passages = _Gathered(), _Gathered()
-        refused: InvalidRequest | None = None
-
-        async def search() -> None:
-            nonlocal refused
-            try:
-                await self._search(query, question, passages)
-            except InvalidRequest as error:  # The caller's mistake, such as the collection.
-                refused = error
-
-        async with asyncio.TaskGroup() as tasks:
-            if urls:
-                tasks.create_task(watch.timed("pages_s", self._read(urls, pages)))
-            if query:
-                tasks.create_task(watch.timed("search_s", search()))
-        if refused is not None:
-            raise refused
-        watch.mark("context_s")
-        # Pages first: the person named them.
-        sources = [
-            source.model_copy(update={"id": n})
-            for n, source in enumerate([*pages.sources, *passages.sources], 1)
-        ]
-        return _Gathered(sources, [*pages.warnings, *passages.warnings])
-
-    async def _read(self, urls: Sequence[str], into: _Gathered) -> None:
-        try:
-            async with asyncio.timeout(self._settings.context_timeout_s):
-                pages = await self._services.scraper.fetch(urls)
-        except (TimeoutError, ServiceError):
-            message = "the page could not be read: the page reader did not answer"
-            into.warnings += [
-                Warning_(code="page_unavailable", message=message, url=url) for url in urls
-            ]
-            return
-        into.sources += [_page_source(page) for page in pages if page.outcome is PageOutcome.OK]
-        into.warnings += [_page_warning(p) for p in pages if p.outcome is not PageOutcome.OK]
-
-    async def _search(self, query: str, question: Question, into: _Gathered) -> None:
-        try:
-            async with asyncio.timeout(self._settings.context_timeout_s):
-                passages = await self._services.retriever.search(
-                    query, question.collection, question.top_k
-                )
-        except InvalidRequest:
-            raise
-        except (TimeoutError, ServiceError):
-            message = "the documents could not be searched; the answer does without them"
-            into.warnings.append(Warning_(code="search_unavailable", message=message))
-            return
-        into.sources += [_passage_source(passage) for passage in passages]
+            context.warnings.append(Warning_(code="sources_shortened", message=message))
+        if prompt.forgotten:
+            message = (
+                f"the {prompt.forgotten} oldest messages were left out: the conversation is "
+                "longer than the model's window"
+            )
+            context.warnings.append(Warning_(code="history_shortened", message=message))
+        if (question.max_tokens or 0) > prompt.answer_tokens:
+            message = f"there is room for an answer of {prompt.answer_tokens} tokens only"
+            context.warnings.append(Warning_(code="answer_limited", message=message))
+        reports = numbered(context.pages, prompt.sources)
+        return prompt, Grounded(prompt.sources, context.warnings, reports)
 
 
 async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:
@@ -245,37 +184,3 @@ async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str,
                 if "error" in chunk:
                     raise ServiceError(str(chunk["error"].get("message", "generation failed")))
                 yield chunk
-
-
-def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    for message in reversed(messages):
-        if message["role"] == "user":
-            return str(message["content"])
-    msg = "the messages need at least one of the role `user`"
-    raise InvalidRequest(msg, param="messages")
-
-
-def _page_source(page: Page) -> Source:
-    uri = page.final_url or page.url
-    return Source(id=0, kind="page", title=page.title or uri, uri=uri, text=page.text)
-
-
-def _page_warning(page: Page) -> Warning_:
-    return Warning_(
-        code=f"page_{page.outcome.value}",
-        message=page.detail or "the page could not be read",
-        url=page.url,
-    )
-
-
-def _passage_source(passage: Passage) -> Source:
-    return Source(
-        id=0,
-        kind="document",
-        title=passage.title or passage.filename,
-        uri=f"/v1/documents/{passage.document_id}",
-        page=passage.page_start,
-        page_end=passage.page_end,
-        score=round(passage.score, 4),
-        text=passage.text,
-    )

@@ -10,7 +10,7 @@ from serve_app import errors
 from serve_app.answering import Answering
 from serve_app.body_limit import BodyLimit
 from serve_app.imaging import Imaging
-from serve_app.routes import chat, documents, generate, health, images, jobs, models
+from serve_app.routes import chat, documents, generate, health, images, jobs, models, vector_stores
 from serve_app.schemas import ErrorResponse
 from serve_app.uploads import Uploads
 
@@ -40,7 +40,7 @@ def create_app(services: Services, settings: AppSettings, files: FileStore) -> F
     app.state.seen_well = {}  # when /readyz last had an answer of each deployment
     app.state.uploads = Uploads(services.jobs, files, settings.limits)
     app.state.imaging = Imaging(services.jobs, settings.limits.images_timeout_s)
-    for routes in (generate, chat, models, documents, images, jobs, health):
+    for routes in (generate, chat, models, documents, vector_stores, images, jobs, health):
         app.include_router(routes.router)
     errors.install(app, settings.limits.retry_after_s)
     app.add_middleware(

@@ -8,7 +8,13 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deployments.settings import ImagesSettings, JobsSettings, LLMSettings, RetrieverSettings
+    from deployments.settings import (
+        EmbedderSettings,
+        ImagesSettings,
+        JobsSettings,
+        LLMSettings,
+        RetrieverSettings,
+    )
     from serve_app.settings import AppSettings
 
 ANSWERING_MODEL = "genserve"
@@ -27,6 +33,7 @@ def contradictions(settings: AppSettings) -> list[Contradiction]:
     return [
         *_of_model(settings.llm),
         *_of_store(settings.retriever),
+        *_of_reranking(settings.retriever.rerank, settings.embedder),
         *_of_images(settings.images),
         *_of_jobs(settings.jobs),
         *_of_files(settings.files),
@@ -66,6 +73,20 @@ def _of_store(retriever: RetrieverSettings) -> Iterator[Contradiction]:
             yield Contradiction("retriever.path", "only the `edge` store has a folder")
     elif retriever.url is not None:
         yield Contradiction("retriever.url", "only the `qdrant` store has an address")
+
+
+def _of_reranking(candidates: int, embedder: EmbedderSettings) -> Iterator[Contradiction]:
+    if candidates and embedder.reranker is None:
+        yield Contradiction(
+            "retriever.rerank",
+            f"{candidates} candidates are to be reranked and `embedder.reranker` names no model: "
+            "name a cross-encoder there, or set this to 0",
+        )
+    elif candidates > embedder.max_pairs_per_call:
+        yield Contradiction(
+            "retriever.rerank",
+            f"{candidates} is over `embedder.max_pairs_per_call` ({embedder.max_pairs_per_call})",
+        )
 
 
 def _of_images(images: ImagesSettings) -> Iterator[Contradiction]:

@@ -20,6 +20,8 @@ def main(path: str) -> int:
     applications = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["applications"]
     settings = AppSettings.model_validate(applications[0]["args"])
     sources = [settings.embedder.model, settings.parser.tokenizer, settings.images.model]
+    if settings.embedder.reranker:
+        sources.append(settings.embedder.reranker)
     if settings.llm.engine == "vllm":
         sources.insert(0, settings.llm.model)
     for source in dict.fromkeys(sources):

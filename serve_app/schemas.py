@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from deployments.types import PageOutcome  # noqa: TC001 - read by pydantic
+
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 DocumentId = Annotated[str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$")]
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -145,7 +147,10 @@ class ChatRequest(Request):
 
 
 class Source(BaseModel):
-    """What the answer was given to read, by the number it cites."""
+    """What the answer was given to read, by the number it cites.
+
+    `cited` says whether the answer refers to it, None as long as the answer is not whole.
+    """
 
     id: int
     kind: Literal["page", "document"]
@@ -153,8 +158,25 @@ class Source(BaseModel):
     uri: str
     page: int | None = None
     page_end: int | None = None
+    section: str | None = None
     score: float | None = None
     text: str
+    cited: bool | None = None
+
+
+class PageReport(BaseModel):
+    """How reading one URL of the prompt ended.
+
+    `uri` is where it led, `source` the number under which the page went into the prompt, None if
+    it did not: even a page that was read may have found no room. `unavailable` means that nobody
+    could try.
+    """
+
+    url: str
+    outcome: PageOutcome | Literal["unavailable"]
+    uri: str | None = None
+    source: int | None = None
+    detail: str | None = None
 
 
 class Warning_(BaseModel):  # noqa: N801 - `Warning` is Python's
@@ -179,6 +201,7 @@ class GenerateResponse(BaseModel):
     content: str
     finish_reason: str | None
     sources: list[Source]
+    pages: list[PageReport]
     warnings: list[Warning_]
     usage: Usage
     timings: dict[str, float]

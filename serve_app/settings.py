@@ -71,6 +71,19 @@ class AnswerSettings(Settings):
     prompt_margin_tokens: Annotated[int, Field(ge=0, le=4096)] = Field(
         default=64, description="Kept free for what the chat template adds."
     )
+    rewrite_followups: bool = Field(
+        default=False,
+        description="Before searching, make a question that follows others stand alone.",
+    )
+    phrasings: Annotated[int, Field(ge=0, le=8)] = Field(
+        default=0, description="Further phrasings of the question, whose ranks are fused."
+    )
+    understanding_timeout_s: PositiveFloat = Field(
+        default=3.0, description="For each of the two; what is late is left out."
+    )
+    understanding_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(
+        default=256, description="What the model may write for each of the two."
+    )
     system_prompt: str = Field(default=SYSTEM_PROMPT, max_length=20_000)
 
 

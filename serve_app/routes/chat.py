@@ -10,12 +10,13 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from deployments.errors import NotFound
-from serve_app.answering import Answering, Chunk, Finished, Grounded, Question
+from serve_app.answering import Answering, Chunk, Finished, Grounded
 from serve_app.bounds import check_answer_bounds
 from serve_app.contradictions import ANSWERING_MODEL
 from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.errors import body_of
 from serve_app.event_stream import opened
+from serve_app.grounding import Question
 from serve_app.routes.models import unknown_model
 from serve_app.schemas import ChatRequest, ContextOptions
 
@@ -37,8 +38,9 @@ async def create_chat_completion(
     """Answer a conversation.
 
     The model `genserve` answers from web and documents as `context` allows, and adds
-    `sources`, `warnings` and `timings` to OpenAI's fields; the other model is the bare LLM,
-    whose events pass through untouched.
+    `sources`, `pages`, `warnings` and `timings` to OpenAI's fields, and `cited`, the numbers
+    of the sources referred to, to the end of a stream; the other model is the bare LLM, whose
+    events pass through untouched.
     """
     check_answer_bounds(
         settings.limits,
@@ -92,7 +94,7 @@ def _max_tokens(request: ChatRequest) -> int | None:
 
 
 async def _answer_events(answering: Answering, question: Question) -> AsyncGenerator[str, None]:
-    """Sources ride on the opening chunk, before any token; timings on the one that finishes."""
+    """Sources ride on the opening chunk, before any token; what came of them on the last."""
     grounding: dict[str, Any] = {}
     ending: dict[str, Any] = {}
     stream = answering.stream(question)
@@ -106,19 +108,20 @@ async def _answer_events(answering: Answering, question: Question) -> AsyncGener
                         yield _data(ending)
                         ending = {}
                     chunk, grounding = data | grounding, {}
-                    # Only what ends the answer is held back, for the timings to join it.
+                    # Only what ends the answer is held back, for the rest to join it.
                     if all(choice.get("finish_reason") for choice in chunk["choices"]):
                         ending = chunk
                     else:
                         yield _data(chunk)
-                case Finished(timings):
-                    yield _data(ending | {"timings": timings})
+                case Finished(timings, cited):
+                    yield _data(ending | {"cited": cited, "timings": timings})
     yield _DONE
 
 
 def _grounding(grounded: Grounded) -> dict[str, Any]:
     return {
         "sources": [source.model_dump() for source in grounded.sources],
+        "pages": [page.model_dump() for page in grounded.pages],
         "warnings": [warning.model_dump() for warning in grounded.warnings],
     }
 

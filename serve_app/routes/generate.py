@@ -9,11 +9,12 @@ from fastapi import APIRouter, Response
 from fastapi.sse import format_sse_event
 from pydantic import TypeAdapter
 
-from serve_app.answering import Answering, Chunk, Finished, Grounded, Question
+from serve_app.answering import Answering, Chunk, Finished, Grounded
 from serve_app.bounds import check_answer_bounds
 from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.errors import body_of
 from serve_app.event_stream import opened
+from serve_app.grounding import Question
 from serve_app.schemas import GenerateRequest, GenerateResponse, Usage
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ async def generate_text(
 ) -> Response | GenerateResponse:
     """Answer from the pages named in the prompt and the uploaded documents.
 
-    With `stream`, server-sent events: `sources` once, `token` many times, `done` or `error`.
+    With `stream`, server-sent events: `sources` once, `token` many times, `done` or `error`;
+    which sources were `cited` is known at the end, and said in `done`.
     """
     question = _question(request, settings)
     if request.stream:
@@ -47,6 +49,7 @@ async def generate_text(
         content=choice["message"]["content"] or "",
         finish_reason=choice["finish_reason"],
         sources=grounded.sources,
+        pages=grounded.pages,
         warnings=grounded.warnings,
         usage=_usage(completion.get("usage")),
         timings=finished.timings,
@@ -83,17 +86,18 @@ async def _events(answering: Answering, question: Question) -> AsyncGenerator[st
     async with contextlib.aclosing(stream):
         async for event in stream:
             match event:
-                case Grounded(sources, warnings):
-                    yield _event("sources", {"sources": sources, "warnings": warnings})
+                case Grounded(sources, warnings, pages):
+                    given = {"sources": sources, "pages": pages, "warnings": warnings}
+                    yield _event("sources", given)
                 case Chunk(data):
                     usage = _usage(data.get("usage")) if data.get("usage") else usage
                     for choice in data["choices"]:
                         finish_reason = choice["finish_reason"] or finish_reason
                         if text := choice["delta"].get("content"):
                             yield _event("token", {"text": text})
-                case Finished(timings):
-                    done = {"finish_reason": finish_reason, "usage": usage, "timings": timings}
-                    yield _event("done", done)
+                case Finished(timings, cited):
+                    done = {"finish_reason": finish_reason, "cited": cited, "usage": usage}
+                    yield _event("done", done | {"timings": timings})
 
 
 def _event(name: str, data: object) -> str:

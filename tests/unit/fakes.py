@@ -140,6 +140,7 @@ class FakeRetriever:
     publish_error: Exception | None = None
     never_answers: bool = False
     queries: list[str] = field(default_factory=list)
+    bounds: list[tuple[int, int]] = field(default_factory=list)  # passages and characters
 
     async def check_health(self) -> None: ...
 
@@ -152,11 +153,14 @@ class FakeRetriever:
             raise self.publish_error
         self.published[document.id] = document
 
-    async def search(self, query: str, collection: str, limit: int) -> list[Passage]:
+    async def search(
+        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+    ) -> list[Passage]:
         if collection != "default":
             msg = f"there is no collection {collection}"
             raise NotFound(msg, param="collection")
-        self.queries.append(query)
+        self.queries += queries
+        self.bounds.append((limit, max_chars))
         if self.never_answers:
             await asyncio.Event().wait()
         if self.search_error:

@@ -14,7 +14,7 @@ from deployments.types import Document, Page, PageOutcome, Passage
 from tests.unit.fakes import MODEL, Fakes, events
 
 pytestmark = pytest.mark.anyio
-PASSAGE = Passage("doc_" + "0" * 32, "a.pdf", "A", 0, "snow is white", 3, 4, 0.5)
+PASSAGE = Passage("doc_" + "0" * 32, "a.pdf", "A", "", 0, 0, "snow is white", 3, 4, 0.5)
 CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "one two"}]}
 
 
@@ -65,6 +65,42 @@ async def test_a_stream_sends_sources_then_tokens_then_the_end() -> None:
     assert names[0] == "sources"
     assert set(names[1:-1]) == {"token"}
     assert names[-1] == "done"
+
+
+@pytest.mark.parametrize("route", ["/generate/text", "/v1/chat/completions"])
+async def test_no_answer_cites_what_is_not_among_its_sources(route: str) -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [PASSAGE]
+    fakes.scraper.pages = [
+        Page("https://a.example", PageOutcome.OK, "https://a.example/", "Title", "page text"),
+        Page("https://b.example", PageOutcome.TIMEOUT, detail="it took too long"),
+    ]
+    text = "Compare https://a.example and https://b.example on snow [7] or [2, 3] snow"
+    body: dict[str, Any] = {"prompt": text}
+    if route.startswith("/v1"):
+        body = {"model": "genserve", "messages": [{"role": "user", "content": text}]}
+    async with fakes.client() as http:
+        whole = (await http.post(route, json=body)).json()
+        stream = await http.post(route, json=body | {"stream": True})
+    if route.startswith("/v1"):
+        content = whole["choices"][0]["message"]["content"]
+        blocks = [b.removeprefix("data: ") for b in stream.text.split("\n\n") if b]
+        chunks = [json.loads(block) for block in blocks[:-1]]
+        opening, ending = chunks[0], chunks[-1]
+        streamed = "".join(c["choices"][0]["delta"]["content"] for c in chunks)
+        assert ending["choices"][0]["finish_reason"] == "stop"
+    else:
+        content = whole["content"]
+        (_, opening), *tokens, (_, ending) = events(stream.text)
+        streamed = "".join(data["text"] for _, data in tokens)
+    assert content.endswith("on snow or [2] snow")
+    assert streamed == " ".join(content.split()) + " "
+    assert [source["cited"] for source in whole["sources"]] == [False, True]
+    assert [source["cited"] for source in opening["sources"]] == [None, None]
+    assert ending["cited"] == [2]
+    outcomes = [(page["url"], page["outcome"], page["source"]) for page in whole["pages"]]
+    assert outcomes == [("https://a.example", "ok", 1), ("https://b.example", "timeout", None)]
+    assert opening["pages"] == whole["pages"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
