@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit lint format bench bench-memory bench-kill bench-uploads
-.PHONY: bench-images bench-pictures check requirements clean
+.PHONY: bench-images bench-pictures bench-search eval check requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ format: $(INSTALLED) ## Format the code
 check: $(INSTALLED) ## Check CONFIG without starting anything
 	@$(BIN)/python -m serve_app.check $(CONFIG)
 
+eval: $(INSTALLED) ## Ask the evaluation's questions of ours and the naive pipeline (15 minutes)
+	@$(BIN)/python -m tests.bench.retrieval
+
 bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 25 minutes)
 	@$(BIN)/python -m tests.bench.serving
 
@@ -63,6 +66,9 @@ bench-images: $(INSTALLED) ## What image jobs cost a chat, and how fast they are
 
 bench-pictures: $(INSTALLED) ## Score the pictures of the small model and draw the contact sheet
 	@$(BIN)/python -m tests.bench.pictures
+
+bench-search: $(INSTALLED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
+	@$(BIN)/python -m tests.bench.search_latency
 
 requirements: $(INSTALLED) ## Compile the pinned requirement files anew
 	@set -e; $(uv_environment); \
