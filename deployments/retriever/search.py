@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -39,21 +41,34 @@ class DocumentRetriever:
         self._settings = settings
         self._lexical = LexicalEncoder()
         self._relevance = Relevance(embedder)
+        self._turns = weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock]()
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
         check_collection_name(document.collection)
         remaining = iter(chunks)
-        while batch := list(islice(remaining, self._settings.add_batch_chunks)):
-            texts = [read_as(document.title, chunk.section, chunk.text) for chunk in batch]
-            dense = await self._embedder.embed(texts, "passage")
-            await self._store.add(
-                document,
-                [
-                    EmbeddedChunk(chunk, row, self._lexical.passage(text))
-                    for chunk, row, text in zip(batch, dense, texts, strict=True)
-                ],
-            )
+        async with self._turn(document.collection, document.id):
+            while batch := list(islice(remaining, self._settings.add_batch_chunks)):
+                await self._add(document, batch)
+
+    async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
+        dense = await self._embedder.embed(texts, "passage")
+        await self._store.add(
+            document,
+            [
+                EmbeddedChunk(chunk, row, self._lexical.passage(text))
+                for chunk, row, text in zip(chunks, dense, texts, strict=True)
+            ],
+        )
+
+    def _turn(self, collection: str, document_id: str) -> asyncio.Lock:
+        """Let adding and removing a document wait for each other.
+
+        A batch may still be on its way when whoever sent it was killed and the document is
+        removed: stored after that, it would lie about for ever.
+        """
+        return self._turns.setdefault((collection, document_id), asyncio.Lock())
 
     async def publish(self, document: Document) -> None:
         """Make the whole document visible at once; InvalidRequest if chunks are missing."""
@@ -110,7 +125,8 @@ class DocumentRetriever:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """Remove a document whole, published or not; whether anything was there."""
-        return await self._store.delete(collection, document_id)
+        async with self._turn(collection, document_id):
+            return await self._store.delete(collection, document_id)
 
     async def close(self) -> None:
         """Close the store."""

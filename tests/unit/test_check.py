@@ -420,7 +420,7 @@ def test_every_problem_is_listed_in_order() -> None:
         ("threads: 1 ", "threads: 0 "),
         ("- name: Scraper", "- name: Skraper"),
         ("max_queued_requests: 16\n", "max_queued_requests: -1\n"),
-        ("chunk_tokens: 200", "chunk_tokens: 2"),
+        ("chunk_tokens: 90", "chunk_tokens: 2"),
     ):
         text = edited(text, old, new)
 

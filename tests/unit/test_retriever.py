@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -205,6 +206,29 @@ async def test_an_upload_that_failed_half_way_can_be_done_again(
     await retriever.publish(make_document())
     (found,) = await retriever.search(["whale"], "default", 100, 10_000)
     assert (found.first, found.last) == (0, len(CHUNKS) - 1)
+
+
+async def test_a_batch_still_on_its_way_does_not_outlive_its_document(
+    retriever: DocumentRetriever, embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller may have been killed, and the job be cancelled by whoever took it up."""
+    at_work, go_on = asyncio.Event(), asyncio.Event()
+    embed = embedder.embed
+
+    async def slow(texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+        at_work.set()
+        await go_on.wait()
+        return await embed(texts, kind)
+
+    monkeypatch.setattr(embedder, "embed", slow)
+    late = asyncio.ensure_future(retriever.add(make_document(), CHUNKS))
+    await at_work.wait()
+    removed = asyncio.ensure_future(retriever.delete("default", "facts"))
+    await asyncio.sleep(0.01)
+    go_on.set()
+    await asyncio.gather(late, removed)
+    with pytest.raises(InvalidRequest, match="0 of its 9 chunks"):
+        await retriever.publish(make_document())
 
 
 async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
