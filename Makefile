@@ -16,10 +16,10 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit lint format bench bench-memory bench-kill bench-uploads
-.PHONY: bench-images bench-pictures bench-search eval check requirements clean
+.PHONY: bench-images bench-pictures bench-search bench-understanding eval check requirements clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 
@@ -69,6 +69,9 @@ bench-pictures: $(INSTALLED) ## Score the pictures of the small model and draw t
 
 bench-search: $(INSTALLED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency
+
+bench-understanding: $(INSTALLED) ## Whether rewriting and rephrasing by the model helps (8 minutes)
+	@$(BIN)/python -m tests.bench.understanding
 
 requirements: $(INSTALLED) ## Compile the pinned requirement files anew
 	@set -e; $(uv_environment); \

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deployments.images.scenes.captions import held_out_prompts
+from deployments.images.scenes.captions import JUDGED_BY, held_out_prompts
 from deployments.images.scenes.drawing import PICTURE_PX
 from deployments.images.scenes.judging import Reading, read
 
@@ -38,9 +38,12 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--guidance", type=float, default=GUIDANCE)
     parser.add_argument("--seed", type=int, default=0, help="added to the number of the prompt")
+    parser.add_argument(
+        "--prompts", type=int, default=JUDGED_BY, help="the seed of others, to choose settings by"
+    )
     options = parser.parse_args()
 
-    prompts = held_out_prompts()
+    prompts = held_out_prompts(seed=options.prompts)
     pipeline = loaded(options.model)
     begun = time.perf_counter()
     pictures = drawn(pipeline, prompts, options.steps, options.guidance, options.seed)

@@ -18,7 +18,7 @@ from aiohttp import web
 from tests.bench.retrieval.__main__ import Corpus
 from tests.bench.retrieval.__main__ import _ours as measure_ours
 from tests.bench.retrieval.answers import Answer, AnswerScores
-from tests.bench.retrieval.data import DataError, File, load
+from tests.bench.retrieval.data import DataError, DataSet, File, load
 from tests.bench.retrieval.distractors import PASSAGE_CHARS, distractors, hard_distractors
 from tests.bench.retrieval.metrics import (
     Found,
@@ -35,6 +35,7 @@ from tests.bench.retrieval.metrics import (
 from tests.bench.retrieval.naive import Ranked, slices
 from tests.bench.retrieval.report import BASE, OURS, Evaluation, Measured, as_json, bounds, section
 from tests.bench.retrieval.service import RequestError, Service
+from tests.bench.understanding import follow_ups
 
 QUESTION = Question("Who led?", ("Richard I", "Richard"), "Normans.txt")
 RIGHT = Found("Normans.txt", "led by Richard\n I of Normandy")
@@ -308,6 +309,15 @@ class Stub:
         uri = f"/v1/documents/doc_{len(self.names)}?collection=evaluation"
         source = {"id": 1, "uri": uri, "text": "Odo"}
         return web.json_response({"content": "Odo [1]", "sources": [source]})
+
+
+def test_a_follow_up_names_its_topic_in_the_turn_before_only() -> None:
+    files = (File("Normans.txt", b"The Normans came. They stayed."),)
+    asked = [Question(text, ("x",), "Normans.txt") for text in ("Who led the Normans?", "When?")]
+    (one,) = follow_ups(DataSet("small", files, tuple(asked)))
+    assert (one.whole, one.asked) == (asked[0], "Who led it?")
+    said = [message["content"] for message in one.conversation]
+    assert said == ["What is Normans?", "The Normans came.", "Who led it?"]
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,8 @@
-"""Captions of scenes in many wordings, some kept from training to test with."""
+"""Captions of scenes in many wordings, some kept from training to test with.
+
+A size or a place that is not said is medium or the center: so that a caption means one picture,
+which is learnt in a fraction of the time that a choice of many takes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,14 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deployments.images.scenes.drawing import COLOURS, OUTLINES, Scene, random_scene
+from deployments.images.scenes.drawing import (
+    COLOURS,
+    DEFAULT_PLACE,
+    DEFAULT_SIZE,
+    OUTLINES,
+    Scene,
+    random_scene,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +46,9 @@ _FULL = (
     "{background} is the background and {colour} is the {shape}",
     "a picture with a background that is {background} and a {shape} that is {colour}",
     "draw {a_ground} with {a_thing} on it",
+    "the background is {background} and there is {a_thing}",
+    "on a background of {background} the {shape} is {colour}",
+    "{background} behind {a_thing}",
 )
 # What these leave out is any: the model draws what it likes there.
 _SHORT = (
@@ -45,7 +59,7 @@ _SHORT = (
     "draw {a_thing}",
     "{shape}",
     "{a_ground}",
-    "a {shape} on {a_ground}",
+    "the {shape} on {a_ground}",
     "{colour}",
 )
 _HELD_OUT = (
@@ -56,9 +70,11 @@ _HELD_OUT = (
     "the background is {background}, the {shape} is {colour}",
     "draw {a_ground} and {a_thing}",
 )
+JUDGED_BY = 60
+"""The seed of the prompts that the model is judged by; settings are chosen on those of others."""
+
 _SHARE_SHORT = 0.2
-_SHARE_NAMING_SIZE = 0.5
-_SHARE_NAMING_PLACE = 0.5
+_SHARE_NAMING_DEFAULT = 0.5
 _SIZE_WORDS = {
     "small": ("small", "small", "little", "tiny"),
     "medium": ("medium",),
@@ -101,14 +117,14 @@ def training_caption(scene: Scene, rng: random.Random) -> str:
     return _worded(scene, _SHORT if rng.random() < _SHARE_SHORT else _FULL, rng)
 
 
-def held_out_prompts(count_each: int = 20) -> list[Prompt]:
-    """Make prompts that training never sees, always the same ones.
+def held_out_prompts(count_each: int = 20, seed: int = JUDGED_BY) -> list[Prompt]:
+    """Make prompts that training never sees, always the same ones for a seed.
 
     They come in three kinds of `count_each`: held-out scenes in known wordings, known scenes in
     held-out wordings, and held-out scenes in held-out wordings. Each names shape and both
     colours. No two are alike.
     """
-    rng = random.Random(60)  # noqa: S311 - reproducible on purpose
+    rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
     prompts: dict[str, Prompt] = {}
     kinds = ((True, _FULL), (False, _HELD_OUT), (True, _HELD_OUT))
     for number, (scene_held_out, wordings) in enumerate(kinds, start=1):
@@ -131,16 +147,17 @@ def words() -> list[str]:
 
 
 def _worded(scene: Scene, wordings: Sequence[str], rng: random.Random) -> str:
-    thing = f"{scene.colour} {scene.shape}"
-    if rng.random() < _SHARE_NAMING_SIZE:
-        thing = f"{rng.choice(_SIZE_WORDS[scene.size])} {thing}"
-    if rng.random() < _SHARE_NAMING_PLACE:
-        thing = f"{thing} {_place(scene.place, rng)}"
+    size = place = ""
+    if scene.size != DEFAULT_SIZE or rng.random() < _SHARE_NAMING_DEFAULT:
+        size = f"{rng.choice(_SIZE_WORDS[scene.size])} "
+    if scene.place != DEFAULT_PLACE or rng.random() < _SHARE_NAMING_DEFAULT:
+        place = f" {_place(scene.place, rng)}"
+    thing = f"{size}{scene.colour} {scene.shape}{place}"
     return rng.choice(wordings).format(
         thing=thing,
         a_thing=_with_article(thing),
         a_ground=_with_article(f"{scene.background} background"),
-        shape=scene.shape,
+        shape=f"{size}{scene.shape}{place}",
         colour=scene.colour,
         background=scene.background,
     )

@@ -46,6 +46,7 @@ PLACES: dict[str, tuple[int, int]] = {
     "bottom left": (-1, 1),
     "bottom right": (1, 1),
 }
+DEFAULT_SIZE, DEFAULT_PLACE = "medium", "center"
 _STEP_PX = 34.0
 _SHAKE_PX = 3.0
 _MARGIN_PX = 6.0
@@ -100,8 +101,8 @@ class Scene:
     shape: str
     colour: str
     background: str
-    size: str = "medium"
-    place: str = "center"
+    size: str = DEFAULT_SIZE
+    place: str = DEFAULT_PLACE
 
 
 def random_scene(rng: random.Random) -> Scene:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -46,16 +46,22 @@ class Service:
     async def upload(self, files: Sequence[File]) -> None:
         """Make the files searchable. Raises TimeoutError if that takes half an hour."""
         async with asyncio.timeout(_INGEST_TIMEOUT_S):
-            await self._each(self._upload, files)
+            await self.each(self._upload, files)
 
     async def search(
-        self, questions: Sequence[Question], passages: int, characters: int
+        self,
+        questions: Sequence[Question],
+        passages: int,
+        characters: int,
+        queries: Sequence[Sequence[str]] | None = None,
     ) -> list[Search]:
-        """Ask each question for so many passages and characters."""
+        """Ask each question, or what `queries` has in its place, for so much."""
+        asked = queries or [question.text for question in questions]
 
-        async def one(question: Question) -> Search:
+        async def one(both: tuple[Question, str | Sequence[str]]) -> Search:
+            question, query = both
             body = {
-                "query": question.text,
+                "query": query,
                 "max_num_results": passages,
                 "max_characters": characters,
             }
@@ -71,7 +77,7 @@ class Service:
             ]
             return Search(question, found, seconds)
 
-        return await self._each(one, questions)
+        return await self.each(one, zip(questions, asked, strict=True))
 
     async def ask(self, questions: Sequence[Question], max_tokens: int) -> list[Answer]:
         """Have each question answered from the documents."""
@@ -92,7 +98,11 @@ class Service:
             }
             return Answer(question, told["content"], sources, seconds)
 
-        return await self._each(one, questions)
+        return await self.each(one, questions)
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a model of the service answer a chat completion request."""
+        return await self._json("POST", "/v1/chat/completions", json=body)
 
     async def _upload(self, file: File) -> None:
         while True:
@@ -122,7 +132,7 @@ class Service:
         async with self._http.request(method, path, **content) as answer:
             return await _read(answer)
 
-    async def _each(self, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
+    async def each(self, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
         """Do the work for each item, in order, by so many clients."""
         given = list(items)
         done: dict[int, R] = {}
