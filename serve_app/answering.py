@@ -67,7 +67,7 @@ class Answering:
         async with self._deadline(watch):
             prompt, grounded = await self._prepare(question, watch)
             completion = await self._llm.chat(self._body(question, prompt))
-        answer = CitedAnswer(len(grounded.sources))
+        answer = _cited_answer(question, grounded)
         completion = answer.whole(completion)
         grounded = replace(grounded, sources=answer.marked(grounded.sources))
         return completion, grounded, Finished(watch.finished(), answer.cited)
@@ -81,15 +81,16 @@ class Answering:
         watch = Watch()
         async with self._deadline(watch):
             prompt, grounded = await self._prepare(question, watch)
-        answer = CitedAnswer(len(grounded.sources))
+        answer = _cited_answer(question, grounded)
         body = self._body(question, prompt)
         events = _chunks(self._llm.stream_chat(body))
         async with contextlib.aclosing(events):
             async with self._deadline(watch, self._settings.first_token_timeout_s):
-                # The engine opens with a chunk that only names the role.
+                # Most engines open with a chunk that only names the role.
                 opening = await anext(events)
             yield grounded
-            yield Chunk(opening)
+            if shown := answer.chunk(opening):
+                yield Chunk(shown)
             while True:
                 # Entered anew for each chunk: the consumer's task may not be always the same.
                 async with self._deadline(watch):
@@ -133,13 +134,16 @@ class Answering:
             raise DeadlineExceeded(msg) from None
 
     def _body(self, question: Question, prompt: prompts.Prompt) -> dict[str, Any]:
-        return {
+        body = {
             "temperature": self._settings.temperature,
             **question.sampling,
             "model": self._model,
             "messages": prompt.messages,
             "max_tokens": prompt.answer_tokens,
         }
+        if "min_tokens" in body:  # or the engine would refuse what there is no room for
+            body["min_tokens"] = min(body["min_tokens"], prompt.answer_tokens)
+        return body
 
     async def _prepare(self, question: Question, watch: Watch) -> tuple[prompts.Prompt, Grounded]:
         context = await self._grounding.gather(question, watch)
@@ -170,6 +174,12 @@ class Answering:
             context.warnings.append(Warning_(code="answer_limited", message=message))
         reports = numbered(context.pages, prompt.sources)
         return prompt, Grounded(prompt.sources, context.warnings, reports)
+
+
+def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:
+    """Let JSON be: its numbers in brackets are lists, and without them it could not be read."""
+    form = question.sampling.get("response_format") or {"type": "text"}
+    return CitedAnswer(len(grounded.sources) if form.get("type") == "text" else 0)
 
 
 async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:

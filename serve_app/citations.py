@@ -1,9 +1,10 @@
 r"""Citations that never lie: numbers that are not among the sources leave the model's text.
 
 What counts as a citation: one or more numbers in brackets, as `[1]`, `[1, 3]`, `[1-3]`,
-`[Source 2]`, `[^1]`, `[[1]]`, `\[1\]` or `【1】`. The number need not be small: `[2019]` is
-more often a year than a citation, but a reader cannot tell, and a lost year does less harm than
-a source that does not exist.
+`[Source 2]`, `[^1]`, `[[1]]`, `\[1\]`, `【1】` or `[1: Title]`. The number need not be small:
+`[2019]` is more often a year than a citation, but a reader cannot tell, and a lost year does less
+harm than a source that does not exist. Of several unknown numbers, or one with words behind it,
+only the brackets become round ones: a list or an interval is not lost, and cites nothing.
 
 What does not count: code (in backticks that close on their line, or a block, which runs to its
 closing fence or to the end), an index directly behind what can only be code outside of it too
@@ -21,6 +22,7 @@ MOST_HELD_CHARS: Final = 120  # Of a marker, and again of the line behind one in
 _WORDS: Final = (
     *("source", "sources", "src", "document", "documents", "doc", "docs", "passage", "passages"),
     *("reference", "references", "ref", "refs", "citation", "citations", "footnote", "note"),
+    *("result", "results", "quelle", "quellen", "id"),
 )
 _PLACES: Final = ("p", "pp", "page", "pages", "section", "sec")
 _JOINING: Final = ("and", "und", "et", "to", "id", "no")
@@ -37,26 +39,39 @@ _OPENERS: Final = r"\[\u3010\uff3b"  # Also those of Chinese and Japanese.
 _CLOSERS: Final = r"\]\u3011\uff3d"
 _COMMAS: Final = r",;\u3001\uff0c\uff1b"
 _DASH: Final = "[-\u2010-\u2015\u2212~]"
+# Everything that could be read in two ways is atomic: tried again in all combinations, a marker
+# that never closes would take time that doubles with each of them.
 _PLACE: Final = (  # Where in the source: not another one's number.
-    rf"[\s,;:]*(?:{_one_of(*_PLACES)}\.?|§)\s*\d+(?:\s*{_DASH}\s*\d+)?"
+    rf"(?>[\s,;:]*(?:{_one_of(*_PLACES)}\.?|§)\s*\d+(?:\s*{_DASH}\s*\d+)?)"
 )
-_NAME: Final = rf"{_one_of(*_WORDS)}\s*(?:{_one_of('id', 'no')})?\.?\s*[:=#]?\s*"
-_ITEM: Final = rf"(?:{_NAME})?[\"']?[\^#]?\d+[\"']?(?:{_PLACE})?"
+_NAME: Final = rf"(?>{_one_of(*_WORDS)}\s*(?:{_one_of('id', 'no')})?\.?\s*[:=#]?\s*)"
+_ITEM: Final = rf"(?:{_NAME})?\*{{0,2}}[\"']?[\^#]?\d++[\"']?\*{{0,2}}(?:{_PLACE})?+"
 _BETWEEN: Final = (
-    rf"(?:\s*(?:{_DASH}|[/|+&]|{_one_of('to', 'and', 'und', 'et')})\s*"
+    rf"(?>\s*(?:{_DASH}|[/&]|{_one_of('to', 'and', 'und', 'et')})\s*"
     rf"|[\s{_COMMAS}]+(?:(?:{_one_of('and', 'und', 'et')}|&)\s*)?)"
 )
-_NUMBERS: Final = (
-    rf"\s*(?:{_ITEM}(?:{_BETWEEN}{_ITEM})*|\d+(?::\d+)?†[^\n{_OPENERS}{_CLOSERS}]*)\s*"
+_TITLE: Final = (  # Of the source: it begins like a word, and is short.
+    rf"[,:]\s{{0,2}}[\"'\u201c(]?[^\W\d_][^\n{_OPENERS}{_CLOSERS}]{{0,79}}"
 )
+
+
+def _numbers(title: str) -> str:
+    """Match what stands in the brackets; `title` names the group of the title behind it."""
+    return (
+        rf"\s*(?:(?>{_ITEM}(?:{_BETWEEN}{_ITEM})*)(?:(?P<{title}>{_TITLE})|\.)?"
+        rf"|\d+(?::\d+)?†[^\n{_OPENERS}{_CLOSERS}]*)\s*"
+    )
+
+
 _MARKER: Final = re.compile(
-    rf"(?P<space> ?)(?:(?P<open_2>\\?\[\[)(?P<inner_2>{_NUMBERS})(?P<close_2>\\?\]\\?\])"
-    rf"|(?P<open>\\?[{_OPENERS}])(?P<inner>{_NUMBERS})(?P<close>\\?[{_CLOSERS}]))"
+    rf"(?P<space> ?)"
+    rf"(?:(?P<open_2>\\?\[\[)(?P<inner_2>{_numbers('title_2')})(?P<close_2>\\?\]\\?\])"
+    rf"|(?P<open>\\?[{_OPENERS}])(?P<inner>{_numbers('title')})(?P<close>\\?[{_CLOSERS}]))"
 )
 # All that a marker may begin with, and a little more.
 _UNFINISHED: Final = re.compile(
-    rf" ?\\?(?:\[\[|[{_OPENERS}])(?P<inner>(?:[\s\d{_COMMAS}.:&/|+^#§=\"']|{_DASH}|[^\W\d_])*)"
-    rf"(?:†[^\n{_OPENERS}{_CLOSERS}]*)?\\?\]?\\?"
+    rf" ?\\?(?:\[\[|[{_OPENERS}])(?P<inner>(?:[\s\d{_COMMAS}.:&/^#§=*\"']|{_DASH}|[^\W\d_])*?)"
+    rf"(?:†[^\n{_OPENERS}{_CLOSERS}]*|(?<=[\d\"'*])(?P<title>{_TITLE}))?\\?\]?\\?"
 )
 _AFTER_NUMBERS: Final = re.compile(rf"{_PLACE}|(?::\d+)?†.*")
 _RANGE_OR_NUMBER: Final = re.compile(rf"(\d+)(?:\s*(?:{_DASH}|(?ai:to))\s*(\d+))?")
@@ -64,7 +79,8 @@ _OPEN: Final = re.compile(rf"[{_OPENERS}][^{_OPENERS}{_CLOSERS}]*\Z")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _ORDINARY: Final = re.compile(rf"(?:[^{_OPENERS}`~\\ ]| (?=[^{_OPENERS}\\]))+")
 _BEFORE_FENCE: Final = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?")
-_CODE_LIKE: Final = re.compile(r"(?<![\w'\u2019.-])(?:[a-z]|\w*[^\W_]_[^\W_]\w*)\Z")
+# No single letters that are words, in English or another language.
+_CODE_LIKE: Final = re.compile(r"(?<![\w'\u2019.-])(?:[b-df-np-xz]|\w*[^\W_]_[^\W_]\w*)\Z")
 _LINKS: Final = ("(https://", "(http://", "(/", "(#")
 _LEAST_FENCE_CHARS: Final = 3
 
@@ -73,8 +89,8 @@ class Citations:
     """A filter for one text that comes in pieces; how it is cut makes no difference.
 
     `known` sources are numbered from 1; `cited` are those referred to, in order of their
-    first appearance. Unknown numbers leave their marker; a marker left without any goes, with
-    the space before it.
+    first appearance. Unknown numbers leave their marker; a marker of one that is unknown goes,
+    with the space before it.
     """
 
     def __init__(self, known: int) -> None:
@@ -161,13 +177,17 @@ class Citations:
         self, text: str, found: re.Match[str], opener: str, *, last: bool
     ) -> tuple[int, str] | None:
         at, end = found.span()
-        known, unknown = self._sorted(found["inner"] or found["inner_2"])
+        inner, title = found["inner"] or found["inner_2"], found["title"] or found["title_2"] or ""
+        known, unknown, several = self._sorted(inner.rstrip().removesuffix(title.rstrip()))
         if unknown and opener == "[":
             link = text[end : end + len(_LINKS[0])]
             if link.startswith(_LINKS):
                 return self._show(text, at, end)
             if not last and any(begin.startswith(link) for begin in _LINKS):
                 return None
+        if unknown and (title or (several and not known)):
+            apart = found["space"] or " " * self._shown.endswith("]")  # or it would be a link
+            return self._show(text, at, end, f"{apart}({inner.strip()})")
         self.cited += [number for number in known if number not in self.cited]
         if not unknown:
             return self._show(text, at, end)
@@ -177,18 +197,23 @@ class Citations:
         closer = found["close"] or found["close_2"]
         return self._show(text, at, end, f"{found['space']}{opener}{numbers}{closer}")
 
-    def _sorted(self, inner: str) -> tuple[list[int], bool]:
-        """Return the known numbers among those given, and whether there are others."""
+    def _sorted(self, inner: str) -> tuple[list[int], bool, bool]:
+        """Return the known numbers, whether there are others, and whether there are several.
+
+        None is known beside a nought: no source has that number, so that it is no citation.
+        """
         known: list[int] = []
-        unknown = False
+        numbers: list[int] = []
         for found in _RANGE_OR_NUMBER.finditer(_AFTER_NUMBERS.sub("", inner)):
             first, last = int(found[1]), int(found[2] or found[1])
-            unknown |= not (1 <= first <= self._known and 1 <= last <= self._known)
+            numbers += [first, last] if found[2] else [first]
             if first <= last:
                 known += range(max(first, 1), min(last, self._known) + 1)
             else:  # No range, then.
                 known += [number for number in (first, last) if 1 <= number <= self._known]
-        return list(dict.fromkeys(known)), unknown
+        unknown = any(not 1 <= number <= self._known for number in numbers)
+        several = len(numbers) > 1
+        return [] if several and 0 in numbers else list(dict.fromkeys(known)), unknown, several
 
     def _in_code(self, text: str, end: int, *, last: bool) -> bool | None:
         """Whether the open inline code closes on this line, soon; None if not yet known."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.errors import InvalidRequest, ServiceError
 from deployments.types import PageOutcome
 from serve_app.excerpts import Excerpts, cut_at_top, share
-from serve_app.schemas import PageReport, Source, Warning_
+from serve_app.schemas import DEFAULT_COLLECTION, PageReport, Source, Warning_
 from serve_app.understanding import Understanding
 from serve_app.urls import find_urls, without_urls
 
@@ -68,23 +68,23 @@ class Grounding:
     async def gather(self, question: Question, watch: Watch) -> Context:
         """Read and search at once; pages come before passages, as the person named them."""
         text = _last_user_text(question.messages)
-        urls = find_urls(text) if question.web else []
-        query = without_urls(text)[:_QUERY_CHARS] if question.documents else ""
+        urls = find_urls(text)
+        wanted = without_urls(text, urls)[:_QUERY_CHARS]
+        deadline = asyncio.get_running_loop().time() + self._settings.context_timeout_s
         read, found = Context(), Context()
         refused: InvalidRequest | None = None
 
         async def search() -> None:
             nonlocal refused
             try:
-                await self._search(query, question, found)
+                await self._search(wanted, question, deadline, found)
             except InvalidRequest as error:  # The caller's mistake, such as the collection.
                 refused = error
 
         async with asyncio.TaskGroup() as tasks:
-            if urls:
-                wanted = without_urls(text)[:_QUERY_CHARS]
-                tasks.create_task(watch.timed("pages_s", self._read(urls, wanted, read)))
-            if query:
+            if urls and question.web:
+                tasks.create_task(watch.timed("pages_s", self._read(urls, wanted, deadline, read)))
+            if wanted and question.documents:
                 tasks.create_task(watch.timed("search_s", search()))
         if refused is not None:
             raise refused
@@ -93,8 +93,9 @@ class Grounding:
             [*read.sources, *found.sources], [*read.warnings, *found.warnings], read.pages
         )
 
-    async def _read(self, urls: Sequence[str], question: str, into: Context) -> None:
-        deadline = asyncio.get_running_loop().time() + self._settings.context_timeout_s
+    async def _read(
+        self, urls: Sequence[str], question: str, deadline: float, into: Context
+    ) -> None:
         try:
             async with asyncio.timeout_at(deadline):
                 pages = await self._services.scraper.fetch(urls)
@@ -119,10 +120,10 @@ class Grounding:
             into.warnings.append(Warning_(code="pages_cut", message=message))
         into.sources += [_page_source(*both) for both in zip(whole, texts, strict=True)]
 
-    async def _search(self, query: str, question: Question, into: Context) -> None:
-        queries, into.warnings = await self._understanding.queries(question.messages, query)
+    async def _search(self, query: str, question: Question, deadline: float, into: Context) -> None:
         try:
-            async with asyncio.timeout(self._settings.context_timeout_s):
+            async with asyncio.timeout_at(deadline):
+                queries, into.warnings = await self._understanding.queries(question.messages, query)
                 passages = await self._services.retriever.search(
                     queries, question.collection, question.top_k, self._max_chars
                 )
@@ -132,7 +133,7 @@ class Grounding:
             message = "the documents could not be searched; the answer does without them"
             into.warnings.append(Warning_(code="search_unavailable", message=message))
             return
-        into.sources += [_passage_source(passage) for passage in passages]
+        into.sources += [_passage_source(passage, question.collection) for passage in passages]
 
 
 def numbered(reports: Sequence[PageReport], sources: Sequence[Source]) -> list[PageReport]:
@@ -174,13 +175,14 @@ def _page_warning(page: Page) -> Warning_:
     )
 
 
-def _passage_source(passage: Passage) -> Source:
+def _passage_source(passage: Passage, collection: str) -> Source:
+    where = "" if collection == DEFAULT_COLLECTION else f"?collection={collection}"
     return Source(
         id=0,
         kind="document",
         title=passage.title or passage.filename,
         section=passage.section or None,
-        uri=f"/v1/documents/{passage.document_id}",
+        uri=f"/v1/documents/{passage.document_id}{where}",
         page=passage.page_start,
         page_end=passage.page_end,
         score=round(passage.score, 4),

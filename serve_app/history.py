@@ -46,9 +46,9 @@ def _needed(messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """For each message the earliest it makes no sense without: itself, or a tool's caller."""
     needed = []
     # Some models count their calls anew in every turn: the last of a name is the one meant.
-    callers: dict[Any, int] = {}
+    callers: dict[str, int] = {}
     for place, message in enumerate(messages):
-        callers.update((call.get("id"), place) for call in message.get("tool_calls") or ())
+        callers.update((str(call.get("id")), place) for call in message.get("tool_calls") or ())
         answers = message["role"] == "tool"
-        needed.append(callers.get(message.get("tool_call_id"), place) if answers else place)
+        needed.append(callers.get(str(message.get("tool_call_id")), place) if answers else place)
     return needed

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.errors import InvalidRequest
 from deployments.invisible import without_invisible
 from serve_app import history
+from serve_app.citations import Citations
 from serve_app.excerpts import cut_at_top, share
 
 if TYPE_CHECKING:
@@ -80,14 +81,16 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
 
     First comes the question: opening instructions, the last user message and what follows it.
     Then, in what it leaves, a floor for the sources: what they want, up to a quarter. Then the
-    answer, as long as wanted or by default. Then the latest turns of the history, whole. The
-    sources have the rest, up to `max_source_tokens`.
+    answer, by default or as long as wanted, up to half of the room if that is more: many clients
+    ask for all they could ever want. Then the latest turns of the history, whole. The sources
+    have the rest, up to `max_source_tokens`, and what they leave is the answer's again.
 
     `candidates` come best first, `extra` is further text the template will add, such as tool
     definitions. Counts are sums over parts of the prompt, with some tokens for each seam, and
     so err on the high side. Raises InvalidRequest if the question alone leaves no room for an
     answer.
     """
+    messages = [_uncited(message) for message in messages]
     system = settings.system_prompt if candidates else ""
     counts = await llm.count_tokens(
         [
@@ -111,17 +114,28 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
         raise _too_long(asked, window)
     wish = min(sum(source_tokens), settings.max_source_tokens) + system_tokens
     floor = min(wish, room // _SOURCE_FLOOR_PART) if candidates else 0
+    wanted = wanted_answer_tokens or settings.max_answer_tokens
     answer = min(
-        wanted_answer_tokens or settings.max_answer_tokens, max(room - floor, _LEAST_ANSWER_TOKENS)
+        wanted,
+        max(settings.max_answer_tokens, room // 2),
+        max(room - floor, _LEAST_ANSWER_TOKENS),
     )
     room -= answer
     first = history.first_kept(starts, tokens, room - floor)
     room -= sum(tokens[first:question]) + system_tokens
-    sources, shortened = await _fitted(
-        candidates, source_tokens, min(settings.max_source_tokens, room), llm
-    )
+    budget = max(min(settings.max_source_tokens, room), 0)
+    sources, shortened = await _fitted(candidates, source_tokens, budget, llm)
+    answer = min(wanted, answer + max(room - min(sum(source_tokens), budget), 0))
     kept = [*messages[:opening], *messages[first:]]
     return Prompt(_with_sources(kept, sources, system), sources, answer, shortened, first - opening)
+
+
+def _uncited(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take the citations out of an earlier answer: its sources had other numbers."""
+    if message["role"] != "assistant" or not message["content"]:
+        return message
+    citations = Citations(known=0)
+    return {**message, "content": citations.feed(message["content"]) + citations.close()}
 
 
 def _counted(message: Mapping[str, Any]) -> str:
@@ -153,13 +167,13 @@ async def _fitted(
     passages = [n for n, source in enumerate(candidates) if source.kind != "page"]
     wants = [sum(tokens[n] for n in passages), *(tokens[n] for n in pages)]
     # Named first, the passages have their part however many pages there are.
-    left = granted = share(wants, max(budget, 0), _LEAST_SOURCE_TOKENS)[0]
+    left = granted = share(wants, budget, _LEAST_SOURCE_TOKENS)[0]
     limits = [0] * len(candidates)
     for n in passages:
         if tokens[n] <= left or n == passages[0]:
             limits[n] = min(tokens[n], left)
             left -= limits[n]
-    for_pages = max(budget, 0) - (granted - left)
+    for_pages = budget - (granted - left)
     for n, limit in zip(pages, share(wants[1:], for_pages, _LEAST_SOURCE_TOKENS), strict=True):
         limits[n] = limit
     kept = [n for n, limit in enumerate(limits) if limit > 0]

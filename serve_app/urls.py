@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from typing import TYPE_CHECKING
 
 from linkify_it import LinkifyIt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @cache
@@ -21,8 +26,10 @@ def find_urls(text: str) -> list[str]:
     return list(dict.fromkeys(m.url for m in found if m.schema in {"http:", "https:"}))
 
 
-def without_urls(text: str) -> str:
+def without_urls(text: str, urls: Sequence[str]) -> str:
     """Return the text with its web addresses taken out: what is left is what is asked."""
-    for url in find_urls(text):
-        text = text.replace(url, " ")
+    if urls:
+        # Longest first: one may be the beginning of another.
+        either = "|".join(map(re.escape, sorted(urls, key=len, reverse=True)))
+        text = re.sub(either, " ", text)
     return " ".join(text.split())

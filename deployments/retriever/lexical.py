@@ -24,7 +24,7 @@ class LexicalEncoder:
     """
 
     def __init__(self) -> None:
-        # A chunk of 200 tokens has some 150 words, of which about 60 % are no stop words.
+        # As a chunk of 90 tokens has with its headings, stop words left out.
         self._model = Bm25(Bm25Config(avg_len=_AVERAGE_WORDS))
 
     def passage(self, text: str) -> SparseVector:

@@ -1,12 +1,14 @@
 """From chunks that were found to passages: pure, and the same whatever the store.
 
-Small chunks are found most precisely and say least. So neighbours raise each other's rank, a
+Small chunks are found most precisely and say least. So their surroundings raise their rank, a
 chunk brings its neighbours when there is room, and what touches becomes one passage.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,17 +23,32 @@ if TYPE_CHECKING:
 
     from deployments.retriever.store import Candidate, StoredChunk
 
-_NEIGHBOUR_WEIGHT = 0.2
-_SAME = 0.97  # cosine similarity from which two chunks say the same
+_NEIGHBOUR_WEIGHT = 0.1
+_DOCUMENT_WEIGHT, _DOCUMENT_BEST = 0.1, 5
+_SAME = 0.97  # cosine similarity from which two chunks may say the same,
+_SAME_WORDS = 0.8  # and the share of all their words that both then have
 _MAX_PASSAGE_CHARS = 1500
 _REACH = 5  # chunks on either side that a passage may be given
 
 
-def raised_by_neighbours(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Add to each score a part of its neighbours': an answer seldom stands alone."""
+def raised_by_company(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Add to each score a part of its neighbours' and of the best of its document.
+
+    An answer seldom stands alone: its surroundings are about the same thing, and so is its
+    document, of which only a few are counted, so that long ones have no advantage.
+    """
     scores = {_place(one.stored): one.score for one in candidates}
+    documents = defaultdict[str, list[float]](list)
+    for one in candidates:
+        documents[one.stored.document.id].append(one.score)
+    best = {name: sum(nlargest(_DOCUMENT_BEST, some)) for name, some in documents.items()}
     raised = [
-        replace(one, score=one.score + _NEIGHBOUR_WEIGHT * sum(_beside(one.stored, scores)))
+        replace(
+            one,
+            score=one.score
+            + _NEIGHBOUR_WEIGHT * sum(_beside(one.stored, scores))
+            + _DOCUMENT_WEIGHT * best[one.stored.document.id],
+        )
         for one in candidates
     ]
     return sorted(raised, key=lambda one: one.score, reverse=True)
@@ -64,9 +81,21 @@ def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> lis
             break
         chosen.append(candidates[best])
         relevance[best] = -np.inf
-        likeness = np.maximum(likeness, vectors @ vectors[best])
-        relevance[likeness >= _SAME] = -np.inf
+        to_best = vectors @ vectors[best]
+        likeness = np.maximum(likeness, to_best)
+        for near in np.flatnonzero((to_best >= _SAME) & np.isfinite(relevance)):
+            if _same_words(candidates[best], candidates[near]):
+                relevance[near] = -np.inf
     return chosen
+
+
+def _same_words(one: Candidate, other: Candidate) -> bool:
+    """Tell whether two texts share most of their words, in whatever order.
+
+    Their vectors alone do not say: those of the lines of a timetable are nearly the same too.
+    """
+    words, others = (set(each.stored.chunk.text.casefold().split()) for each in (one, other))
+    return len(words & others) >= _SAME_WORDS * len(words | others)
 
 
 def neighbourhood(
@@ -102,17 +131,22 @@ def passages(  # noqa: PLR0913 - what there is, and its bounds
         query: float32 of shape (dimensions,), of unit length.
         limit: the most passages.
         max_chars: the most characters in all. The first may take half of them, the next half
-            of what is left, and so on; the last one all. A chunk beside a passage joins it.
+            of what is left, and so on; the last one all. A chunk beside a passage joins it. A
+            chunk that alone is longer is cut if it is the best one, or else left out.
     """
     chunks = {_place(one): one for one in (*around, *(one.stored for one in known))}
     scores = {_place(one.stored): one.score for one in known}
+    likeness = {_place(one.stored): float(one.dense @ query) for one in known}
+    longest = max(_MAX_PASSAGE_CHARS, max_chars // limit)
     grown: list[_Stretch] = []
     for one in best:
         left = max_chars - sum(stretch.chars for stretch in grown)
+        if not grown and len(one.stored.chunk.text) > left > 0:
+            return [_Stretch([_cut(one.stored, left)]).passage(likeness)]
         if any(stretch.holds(one.stored) for stretch in grown) or len(one.stored.chunk.text) > left:
             continue
         beside = next((stretch for stretch in grown if stretch.touches(one.stored)), None)
-        if beside and beside.chars + _chars(one.stored) <= min(_MAX_PASSAGE_CHARS, left):
+        if beside and _chars(one.stored) <= min(left, longest - beside.chars):
             beside.take(one.stored)
             continue
         if len(grown) == limit:
@@ -120,9 +154,8 @@ def passages(  # noqa: PLR0913 - what there is, and its bounds
         room = left if len(grown) == limit - 1 else max(left // 2, len(one.stored.chunk.text))
         taken = {place for stretch in grown for place in stretch.places()}
         stretch = _Stretch([one.stored])
-        stretch.grow(chunks, scores, taken, min(room, _MAX_PASSAGE_CHARS))
+        stretch.grow(chunks, scores, taken, min(room, longest))
         grown.append(stretch)
-    likeness = {_place(one.stored): float(one.dense @ query) for one in known}
     return [stretch.passage(likeness) for stretch in grown]
 
 
@@ -189,6 +222,12 @@ class _Stretch:
             page_end=last.page_end,
             score=max(likeness[place] for place in self.places() if place in likeness),
         )
+
+
+def _cut(one: StoredChunk, max_chars: int) -> StoredChunk:
+    """Keep the beginning, up to the last space that fits if there is one."""
+    text = one.chunk.text[: max_chars + 1]
+    return replace(one, chunk=replace(one.chunk, text=text.rpartition(" ")[0] or text[:max_chars]))
 
 
 def _place(one: StoredChunk) -> tuple[str, int]:

@@ -8,7 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from loguru import logger
 
+from deployments.errors import ServiceError
 from deployments.retriever import ranking
 from deployments.retriever.lexical import LexicalEncoder
 from deployments.retriever.points import check_collection_name
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, Passage
 
+_MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
@@ -65,7 +68,7 @@ class DocumentRetriever:
     def _turn(self, collection: str, document_id: str) -> asyncio.Lock:
         """Let adding and removing a document wait for each other.
 
-        A batch may still be on its way when whoever sent it was killed and the document is
+        A batch may still be at work here when whoever sent it was killed and the document is
         removed: stored after that, it would lie about for ever.
         """
         return self._turns.setdefault((collection, document_id), asyncio.Lock())
@@ -85,7 +88,7 @@ class DocumentRetriever:
         sparse = [self._lexical.query(query) for query in queries]
         found = await self._store.candidates(collection, dense, sparse, self._settings.candidates)
         found = await self._relevant(found, dense[0])
-        found = ranking.raised_by_neighbours(await self._reranked(found, queries[0]))
+        found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
         around = await self._store.chunks(
             collection, ranking.neighbourhood(best[:limit], known=found)
@@ -105,7 +108,7 @@ class DocumentRetriever:
         return [one for one, rating in zip(found, ratings, strict=True) if rating >= least]
 
     async def _reranked(self, found: list[Candidate], query: str) -> list[Candidate]:
-        """Have a cross-encoder read the first of them, if there is one."""
+        """Have a cross-encoder read the first of them, if there is one and it has the time."""
         first = found[: self._settings.rerank]
         if not first:
             return found
@@ -113,7 +116,13 @@ class DocumentRetriever:
             read_as(one.stored.document.title, one.stored.chunk.section, one.stored.chunk.text)
             for one in first
         ]
-        return ranking.in_order_of(await self._embedder.rerank(query, texts), found)
+        try:
+            async with asyncio.timeout(self._settings.rerank_timeout_s):
+                scores = await self._embedder.rerank(query, texts)
+        except (TimeoutError, ServiceError) as error:
+            logger.warning("passages are in the order they were found in, not reranked: {}", error)
+            return found
+        return ranking.in_order_of(scores, found)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """List published documents in a fixed order, from behind the document id `after`."""
@@ -138,4 +147,5 @@ def read_as(title: str, section: str, text: str) -> str:
 
     A stretch of text seldom names what the whole is about.
     """
-    return "\n".join(filter(None, (title, section, text)))
+    headings = (title[:_MAX_HEADING_CHARS], section[:_MAX_HEADING_CHARS])
+    return "\n".join(filter(None, (*headings, text)))

@@ -122,7 +122,7 @@ def main() -> int:
         sys.stdout.write(f"error: {error}\n")
         return 1
     text = section(rows, configuration.llm["served_name"])
-    if vars(options) == vars(parser.parse_args([])):
+    if vars(options) == vars(parser.parse_args([])) and options.data.stem == "xquad-en-dev":
         results = HERE / "RESULTS.md"
         before = results.read_text(encoding="utf-8") if results.exists() else HEADING
         results.write_text(with_section(before, "understanding", text), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from typing import Any
 
 import pytest
@@ -25,7 +26,13 @@ FILTERED = [
     ("both [1][7][2].", "both [1][2].", [1, 2]),
     ("all [1-3].", "all [1-3].", [1, 2, 3]),
     ("all [2–7].", "all [2, 3].", [2, 3]),
-    ("none [7-9] [8].", "none.", []),
+    ("none [7-9] [8].", "none (7-9).", []),
+    ("sorted: [5, 7, 9].", "sorted: (5, 7, 9).", []),
+    ("x in [0, 1] and [a][7-9]", "x in (0, 1) and [a] (7-9)", []),
+    ("so [1: Snow], [7: Ice] and [7, Ice].", "so [1: Snow], (7: Ice) and (7, Ice).", [1]),
+    ('so [source 2, "Ice"], [Source 7: Ice]', 'so [source 2, "Ice"], (Source 7: Ice)', [2]),
+    ('so [id="7"], [7.] and [**7**], [**1**]', "so, and, [**1**]", [1]),
+    ("il y a[7] et [Quelle 7]", "il y a et", []),
     ("no index: x [7][8].", "no index: x.", []),
     ("so 【1】 and 【7】, 【2†L1-L4】 【9:0†source】", "so 【1】 and, 【2†L1-L4】", [1, 2]),
     ("so [Source 2], [source 7] [Sources: 1, 7]", "so [Source 2], [1]", [2, 1]),
@@ -53,6 +60,8 @@ UNTOUCHED = [
     "an unfinished marker [7",
     "\\` is no code and \\\\ a backslash  \n",
     "[1, 2 and a thought]",
+    "\\[2 + 3\\] and [1 | 7]",
+    "[7: " + "a title too long " * 9 + "]",
 ]
 
 
@@ -83,7 +92,20 @@ def test_every_cut_gives_the_same(text: str) -> None:
 
 
 PIECES = [*"[]【】()`~\\\n\r -–,;:#^†7123x_'", "[1]", "[7]", " [9]", "[1, 8]", "[[", "]]", "```"]
-PIECES += ["source ", "to ", " and ", "word ", "(https://", "```\n", "\n\n", "7" * 130, " " * 130]
+PIECES += [
+    ": A",
+    ", Be",
+    "§7",
+    "source ",
+    "to ",
+    " and ",
+    "word ",
+    "(https://",
+    "```\n",
+    "\n\n",
+    "7" * 130,
+    " " * 130,
+]
 SOUP = st.lists(st.sampled_from(PIECES), max_size=30)
 MARKER = re.compile(r"[\[【]\s*(?:source\s)?[\"\^#]?(\d+)(?:[\s,;–-]+\d+)*\s*[\]】]")
 NOT_CHECKED = re.compile(r"(?<!\w)x(?:\[[^\]]*\])+|\]\((?:https://|/|#)")
@@ -131,6 +153,16 @@ def test_ordinary_text_passes_as_it_is_and_at_once(text: str, size: int) -> None
     assert run(pieces)[0] == text
     if not re.search(r"[`~\\ ]", text):
         assert Citations(KNOWN).feed(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["1§1-1,", "1 and ", "1p1-1 ", "source  ", "1:1†", "1, ", '"1" & ', "1: a"]
+)
+def test_a_marker_that_never_closes_takes_no_longer_than_its_length(unit: str) -> None:
+    text = ("[" + unit * 30 + "!") * 30
+    began = time.process_time()
+    run([text[at : at + 3] for at in range(0, len(text), 3)])
+    assert time.process_time() - began < 5
 
 
 def chunk(content: str | None, index: int = 0, finish: str | None = None, **more: Any) -> Any:

@@ -187,5 +187,6 @@ async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
 
 async def test_tokens_are_estimated_high_rather_than_low() -> None:
     async with Endpoint().engine() as engine:
-        counts = await engine.count_tokens(["", "four char words here", "日本語"])
-    assert counts == [0, 7, 3]
+        counts = await engine.count_tokens(["", "four char words", "日本語", "1984", '{"a": []}'])
+    # Spaces are counted for themselves; models of today have each digit for itself.
+    assert counts == [0, 8, 3, 4, 9]

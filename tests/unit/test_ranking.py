@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from deployments.retriever.ranking import (
     in_order_of,
     neighbourhood,
     passages,
-    raised_by_neighbours,
+    raised_by_company,
 )
 from deployments.retriever.store import Candidate, StoredChunk
 from deployments.types import Chunk, Document
@@ -19,8 +21,10 @@ DIMENSIONS = 64
 QUERY = np.eye(1, DIMENSIONS, dtype=np.float32)[0]
 
 
-def stored(number: int, document: str = "a", chars: int = 10, of: int = 20) -> StoredChunk:
-    text = f"{document}{number}.".ljust(chars, "x")
+def stored(
+    number: int, document: str = "a", chars: int = 10, of: int = 20, text: str = ""
+) -> StoredChunk:
+    text = text or f"{document}{number}.".ljust(chars, "x")
     entry = Document(document, "default", f"{document}.txt", "T", "text/plain", 1, None, of, 0.0)
     return StoredChunk(entry, "2.20", Chunk(number, text, 3, separator=" "))
 
@@ -45,8 +49,8 @@ def numbers(candidates: list[Candidate]) -> list[int]:
 
 
 def test_two_neighbours_outrank_a_loner_that_is_slightly_better() -> None:
-    ranked = raised_by_neighbours(
-        [candidate(9, 0.35), candidate(3, 0.33), candidate(4, 0.3), candidate(4, 0.1, "b")]
+    ranked = raised_by_company(
+        [candidate(9, 0.34), candidate(3, 0.33), candidate(4, 0.32), candidate(4, 0.1, "b")]
     )
     assert [(one.stored.document.id, one.stored.chunk.number) for one in ranked] == [
         ("a", 3),
@@ -56,16 +60,34 @@ def test_two_neighbours_outrank_a_loner_that_is_slightly_better() -> None:
     ]
 
 
+def test_a_document_that_is_full_of_what_is_asked_outranks_a_stray_hit() -> None:
+    ranked = raised_by_company(
+        [candidate(3, 0.34, "stray"), *(candidate(n, 0.33) for n in range(0, 20, 2))]
+    )
+    assert ranked[0].stored.document.id == "a"
+    assert ranked[-1].stored.document.id == "stray"
+
+
 def test_near_duplicates_are_dropped_and_order_kept() -> None:
+    again = "So it is said, and so it is said again."
     same = [
-        candidate(1, 0.9, axis=5),
-        candidate(7, 0.8, axis=5),
+        replace(candidate(1, 0.9, axis=5), stored=stored(1, text=again)),
+        replace(candidate(7, 0.8, axis=5), stored=stored(7, text=again.upper())),
         candidate(2, 0.7),
         candidate(3, 0.6),
     ]
     assert numbers(diverse(same, 0.0, 10)) == [1, 2, 3]
     assert numbers(diverse(same, 0.0, 2)) == [1, 2]
     assert diverse([], 0.0, 3) == []
+
+
+def test_lines_that_are_only_alike_are_no_duplicates() -> None:
+    lines = ["Monday: nine to five", "Tuesday: nine to six"]
+    alike = [
+        replace(candidate(n, 0.9 - n / 10, axis=5), stored=stored(n, text=line))
+        for n, line in enumerate(lines)
+    ]
+    assert numbers(diverse(alike, 0.0, 10)) == [0, 1]
 
 
 def test_diversity_prefers_the_unlike() -> None:
@@ -121,10 +143,21 @@ def test_the_text_of_a_passage_reads_as_in_the_document() -> None:
     assert made.text == f"{stored(0).chunk.text} {stored(1).chunk.text} {stored(2).chunk.text}"
 
 
+def test_a_best_chunk_over_the_bound_is_cut_and_not_lost() -> None:
+    long = replace(candidate(1, 0.9), stored=stored(1, text="nine words " * 9))
+    (made,) = passages([long], [long], [], query=QUERY, limit=3, max_chars=25)
+    assert made.text == "nine words nine words"
+    assert found([candidate(1, 0.9, chars=50)], [], 3, 20) == [("a", 1, 1)]
+
+
+def test_a_chunk_beside_a_passage_joins_it_as_long_as_both_have_room() -> None:
+    best = [candidate(3, 0.9, chars=700), candidate(4, 0.8, chars=400)]
+    assert found(best, [], limit=3, max_chars=1500) == [("a", 3, 4)]
+
+
 @pytest.mark.parametrize("max_chars", [0, 5, 9, 50, 1500, 100_000])
 def test_nothing_is_longer_than_allowed(max_chars: int) -> None:
     best = [candidate(n, 0.9 - n / 100, chars=10 + 7 * n) for n in range(12)]
     made = found(best, [stored(n, chars=40) for n in range(12, 20)], 4, max_chars)
     assert len(made) <= 4
-    if max_chars >= 10:
-        assert made
+    assert bool(made) == bool(max_chars)

@@ -103,12 +103,12 @@ async def test_a_question_finds_the_passage_that_answers_it(retriever: DocumentR
     await retriever.add(make_document(), CHUNKS)
     assert await retriever.search(["What is the capital of France?"], "default", 3, 200) == []
     await retriever.publish(make_document())
-    found = await retriever.search(["What is the capital of France?"], "default", 3, 110)
+    found = await retriever.search(["What is the capital of France?"], "default", 3, 100)
     assert found[0].text == SENTENCES[1]
     assert (found[0].filename, found[0].page_start) == ("facts.pdf", 2)
     assert (found[0].first, found[0].last, found[0].title) == (1, 1, "Facts")
     assert found[0].score == max(passage.score for passage in found)
-    assert sum(len(passage.text) for passage in found) <= 110
+    assert sum(len(passage.text) for passage in found) <= 100
     again = await retriever.search(["wild yeast in sourdough"], "default", 1, 60)
     assert [passage.text for passage in again] == [SENTENCES[7]]
 
@@ -141,7 +141,7 @@ async def test_a_phrasing_finds_what_the_question_does_not(retriever: DocumentRe
     await retriever.publish(make_document())
     asked = ["fiddle", "violin strings"]
     found = await retriever.search(asked, "default", 2, 120)
-    assert SENTENCES[3] in [passage.text for passage in found]
+    assert any(SENTENCES[3] in passage.text for passage in found)
 
 
 async def test_a_reranker_has_the_last_word(
@@ -151,8 +151,30 @@ async def test_a_reranker_has_the_last_word(
     await retriever.publish(make_document())
     retriever._settings = RetrieverSettings(rerank=9)
     (found,) = await retriever.search(["What is the capital of France?"], "default", 1, 60)
-    assert found.text == min(SENTENCES, key=len)  # as the embedder below judges
+    assert found.text == min(SENTENCES, key=len)  # as the embedder above judges
     assert embedder.reranked == 9
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("no reranker"), None])
+async def test_without_its_reranker_a_search_goes_on(
+    retriever: DocumentRetriever,
+    embedder: WordEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Exception | None,
+) -> None:
+    async def rerank(query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        assert query
+        assert texts
+        if trouble:
+            raise trouble
+        return await asyncio.Future()
+
+    monkeypatch.setattr(embedder, "rerank", rerank)
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    retriever._settings = RetrieverSettings(rerank=9, rerank_timeout_s=0.01)
+    (found,) = await retriever.search(["What is the capital of France?"], "default", 1, 60)
+    assert found.text == SENTENCES[1]
 
 
 async def test_what_is_unlike_the_question_is_left_out_on_demand(
