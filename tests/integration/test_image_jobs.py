@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from deployments.images.scenes.judging import Reading, read
 from tests.integration.conftest import Service, job_ended
 
 LONG = {"prompt": "a red circle", "count": 100, "steps": 50, "size": "256x256"}
@@ -37,6 +38,7 @@ def test_a_picture_is_made_kept_and_the_same_for_the_same_seed(http: httpx.Clien
         again = http.get(image["url"], headers={"if-none-match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     assert pictures[0].shape == (128, 128, 3)
+    assert read(pictures[0]) == Reading("circle", "red", "blue")
     assert np.array_equal(*pictures)
 
 

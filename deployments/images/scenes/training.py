@@ -38,7 +38,7 @@ _BATCH = 32
 _RATE = 2e-3
 _SHARE_WITHOUT_CAPTION = 0.1
 _AVERAGING = 0.998
-_SAMPLES = 24
+_SAMPLES, _GUIDANCE = 24, 1.5
 
 
 def train(options: argparse.Namespace) -> None:
@@ -49,14 +49,15 @@ def train(options: argparse.Namespace) -> None:
     pictures = torch.from_numpy(np.stack([draw(scene, rng) for scene in scenes]))
     if not (options.out / "vae").is_dir():
         _train_autoencoder(pictures, options)
-    vae = AutoencoderKL.from_pretrained(options.out / "vae", torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(options.out / "vae", dtype=torch.float32).eval()
     # One form of each scene, on whole latents: else learning outlines takes many times as long.
     plain = torch.from_numpy(np.stack([draw(scene) for scene in scenes]))
     latents = autoencoding.encoded(vae, plain)
     if options.samples:
         sheet = [autoencoding.decoded(vae, latents[:12]), plain[:12]]
         _save_sheet(options.samples / "autoencoder.png", sheet)
-    vae.register_to_config(scaling_factor=1 / latents.std().item())
+    # Without the folder it was read from, which would be kept with the weights.
+    vae.register_to_config(scaling_factor=1 / latents.std().item(), _name_or_path="")
     latents *= vae.config.scaling_factor
 
     torch.manual_seed(options.seed)
@@ -147,7 +148,7 @@ def _sampled(whole: StableDiffusionPipeline) -> list[torch.Tensor]:
     drawn = whole(
         [prompt.text for prompt in prompts[:: len(prompts) // _SAMPLES]][:_SAMPLES],
         num_inference_steps=20,
-        guidance_scale=4.0,
+        guidance_scale=_GUIDANCE,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
     ).images
