@@ -42,6 +42,7 @@ class FakeModel:
     fail_at_start: Exception | None = None
     fail_midway: Exception | None = None
     endless: bool = False
+    opening: str = ""
 
     async def check_health(self) -> None: ...
 
@@ -70,7 +71,7 @@ class FakeModel:
         if self.fail_at_start:
             raise self.fail_at_start
         try:
-            yield _event({"role": "assistant", "content": ""}, None)
+            yield _event({"role": "assistant", "content": self.opening}, None)
             while True:
                 for word in str(body["messages"][-1]["content"]).split():
                     yield _event({"content": word + " "}, None)

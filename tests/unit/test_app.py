@@ -103,6 +103,46 @@ async def test_no_answer_cites_what_is_not_among_its_sources(route: str) -> None
     assert opening["pages"] == whole["pages"]
 
 
+async def test_json_is_not_searched_for_citations() -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [PASSAGE]
+    body = {
+        "model": "genserve",
+        "messages": [{"role": "user", "content": 'primes: {"primes": [7, 11], "one": [7]}'}],
+        "response_format": {"type": "json_object"},
+    }
+    async with fakes.client() as http:
+        whole = (await http.post("/v1/chat/completions", json=body)).json()
+    assert whole["choices"][0]["message"]["content"].endswith('{"primes": [7, 11], "one": [7]}')
+
+
+async def test_the_first_chunk_is_filtered_too() -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [PASSAGE]
+    fakes.llm.opening = "It is so [7] "
+    async with fakes.client() as http:
+        stream = await http.post("/generate/text", json={"prompt": "snow?", "stream": True})
+    (_, _), *tokens, (_, _) = events(stream.text)
+    assert "".join(data["text"] for _, data in tokens).startswith("It is so ")
+    assert "[7]" not in stream.text
+
+
+async def test_an_answer_is_never_wanted_longer_than_there_is_room() -> None:
+    fakes = Fakes()
+    fakes.llm.window = 400
+    body = {
+        "model": "genserve",
+        "messages": [{"role": "user", "content": "word " * 150}],
+        "max_tokens": 350,
+        "min_tokens": 340,
+    }
+    async with fakes.client() as http:
+        answer = await http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200
+    (asked,) = fakes.llm.bodies
+    assert asked["min_tokens"] == asked["max_tokens"] < 340
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("error", "status"), [(Overloaded("full"), 429), (Unavailable("down"), 503)]

@@ -123,12 +123,14 @@ def conversation(turns: int, words: int) -> list[dict[str, Any]]:
     return [*said, {"role": "user", "content": "why?"}]
 
 
-async def build_history(messages: list[dict[str, Any]], *sources: Source) -> prompts.Prompt:
+async def build_history(
+    messages: list[dict[str, Any]], *sources: Source, wanted: int = 200
+) -> prompts.Prompt:
     return await prompts.build(
         messages,
         sources,
         extra="",
-        wanted_answer_tokens=200,
+        wanted_answer_tokens=wanted,
         llm=FakeModel(),
         window=1000,
         settings=AnswerSettings(max_source_tokens=300, system_prompt="Cite."),
@@ -157,6 +159,30 @@ async def test_a_short_history_stays_and_sources_have_the_rest() -> None:
     prompt = await build_history(conversation(1, 10), source("page " * 900))
     assert prompt.forgotten == 0
     assert len(prompt.sources[0].text.split()) > 250
+
+
+async def test_a_generous_cap_on_the_answer_leaves_the_conversation_its_room() -> None:
+    messages = conversation(3, 50)
+    kept = await build_history(messages, wanted=5000)
+    assert kept.forgotten == 0
+    # What nobody else wants is the answer's all the same.
+    assert kept.answer_tokens > 400
+    alone = await build(answer=5000)
+    assert alone.answer_tokens > 850
+
+
+async def test_an_earlier_answer_loses_its_citations_for_sources_are_numbered_anew() -> None:
+    messages = conversation(1, 3)
+    messages[-2] = {"role": "assistant", "content": "Snow is white [1]. Really [2]."}
+    prompt = await build_history(messages, source("grass is green"))
+    assert prompt.messages[-2]["content"] == "Snow is white. Really."
+
+
+async def test_odd_tool_calls_are_taken_as_they_are() -> None:
+    odd = {"role": "assistant", "content": None, "tool_calls": [{"id": [1]}, {}]}
+    messages = [{"role": "user", "content": "a"}, odd, {"role": "user", "content": "why?"}]
+    prompt = await build_history(messages)
+    assert prompt.messages[-1]["content"] == "why?"
 
 
 def test_a_tools_result_stays_with_the_call_it_answers() -> None:
