@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from serve_app import errors
-from serve_app.answering import Answering
+from serve_app.answering.answer import Answering
 from serve_app.body_limit import BodyLimit
 from serve_app.imaging import Imaging
 from serve_app.routes import chat, documents, generate, health, images, jobs, models, vector_stores

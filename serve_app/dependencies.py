@@ -12,7 +12,7 @@ from fastapi import Depends, Header, Path, Request
 
 from deployments.errors import NotFound
 from deployments.file_store import FileStore
-from serve_app.answering import Answering
+from serve_app.answering.answer import Answering
 from serve_app.imaging import Imaging
 from serve_app.services import Services
 from serve_app.settings import AppSettings

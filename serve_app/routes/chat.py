@@ -10,13 +10,13 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from deployments.errors import NotFound
-from serve_app.answering import Answering, Chunk, Finished, Grounded
+from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
+from serve_app.answering.grounding import Question
 from serve_app.bounds import check_answer_bounds
 from serve_app.contradictions import ANSWERING_MODEL
 from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.errors import body_of
 from serve_app.event_stream import opened
-from serve_app.grounding import Question
 from serve_app.routes.models import unknown_model
 from serve_app.schemas import ChatRequest, ContextOptions
 

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Response
 from fastapi.sse import format_sse_event
 from pydantic import TypeAdapter
 
-from serve_app.answering import Answering, Chunk, Finished, Grounded
+from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
+from serve_app.answering.grounding import Question
 from serve_app.bounds import check_answer_bounds
 from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.errors import body_of
 from serve_app.event_stream import opened
-from serve_app.grounding import Question
 from serve_app.schemas import GenerateRequest, GenerateResponse, Usage
 
 if TYPE_CHECKING:

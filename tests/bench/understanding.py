@@ -24,8 +24,8 @@ from typing import Any, cast
 import aiohttp
 
 from deployments.interfaces import TextGenerator
+from serve_app.answering.understanding import Understanding
 from serve_app.settings import AnswerSettings
-from serve_app.understanding import Understanding
 from tests.bench import machine
 from tests.bench.figures import percentile
 from tests.bench.report import HEADING, with_section

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.citations import MOST_HELD_CHARS, Citations
-from serve_app.cited_answer import CitedAnswer
+from serve_app.answering.citations import MOST_HELD_CHARS, Citations
+from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.schemas import Source
 
 KNOWN = 3

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serve_app.excerpts import GAP, Excerpts, cut_at_top, share
+from serve_app.answering.excerpts import GAP, Excerpts, cut_at_top, share
 
 pytestmark = pytest.mark.anyio
 

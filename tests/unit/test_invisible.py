@@ -4,7 +4,7 @@ import pytest
 
 from deployments.html import html_to_text
 from deployments.invisible import without_invisible
-from serve_app.prompts import neutral
+from serve_app.answering.prompts import neutral
 
 HIDDEN = [
     "\x00", "\x0b", "\x0c", "\x1b", "\x85", "\x7f",

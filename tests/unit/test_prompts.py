@@ -13,7 +13,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from deployments.errors import InvalidRequest
-from serve_app import history, prompts
+from serve_app.answering import history, prompts
 from serve_app.schemas import Source
 from serve_app.settings import AnswerSettings
 from tests.unit.fakes import FakeModel

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import Overloaded
-from serve_app.prompts import neutral
+from serve_app.answering.prompts import neutral
+from serve_app.answering.understanding import QUERY_CHARS, QUESTION_CHARS, Understanding
 from serve_app.settings import AnswerSettings
-from serve_app.understanding import QUERY_CHARS, QUESTION_CHARS, Understanding
 from tests.unit.fakes import MODEL, FakeModel
 
 pytestmark = pytest.mark.anyio

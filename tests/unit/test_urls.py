@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.urls import find_urls, without_urls
+from serve_app.answering.urls import find_urls, without_urls
 
 
 @pytest.mark.parametrize(

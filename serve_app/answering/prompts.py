@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest
 from deployments.invisible import without_invisible
-from serve_app import history
-from serve_app.citations import Citations
-from serve_app.excerpts import cut_at_top, share
+from serve_app.answering import history
+from serve_app.answering.citations import Citations
+from serve_app.answering.excerpts import cut_at_top, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import ServiceError
-from serve_app.prompts import neutral
+from serve_app.answering.prompts import neutral
 from serve_app.schemas import Warning_
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serve_app.citations import Citations
+from serve_app.answering.citations import Citations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

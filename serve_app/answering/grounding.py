@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, ServiceError
 from deployments.types import PageOutcome
-from serve_app.excerpts import Excerpts, cut_at_top, share
+from serve_app.answering.excerpts import Excerpts, cut_at_top, share
+from serve_app.answering.understanding import Understanding
+from serve_app.answering.urls import find_urls, without_urls
 from serve_app.schemas import DEFAULT_COLLECTION, PageReport, Source, Warning_
-from serve_app.understanding import Understanding
-from serve_app.urls import find_urls, without_urls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deployments.types import Page, Passage
+    from serve_app.answering.stopwatch import Watch
     from serve_app.services import Services
     from serve_app.settings import AppSettings
-    from serve_app.stopwatch import Watch
 
 _QUERY_CHARS = 2000  # More than an embedder reads.
 _CHARS_PER_TOKEN = 3  # Little, for what is cut to real counts later loses its end.

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import DeadlineExceeded, ServiceError
-from serve_app import prompts
-from serve_app.cited_answer import CitedAnswer
-from serve_app.grounding import Grounding, numbered
+from serve_app.answering import prompts
+from serve_app.answering.cited_answer import CitedAnswer
+from serve_app.answering.grounding import Grounding, numbered
+from serve_app.answering.stopwatch import Watch
 from serve_app.schemas import Warning_
-from serve_app.stopwatch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from serve_app.grounding import Question
+    from serve_app.answering.grounding import Question
     from serve_app.schemas import PageReport, Source
     from serve_app.services import Services
     from serve_app.settings import AppSettings

@@ -1,0 +1,1 @@
+"""One answer: what it is grounded on, the prompt that fits, and citations that exist."""
