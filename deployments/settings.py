@@ -125,7 +125,7 @@ class RetrieverSettings(Settings):
     max_collections: PositiveInt = 64
     add_batch_chunks: PositiveInt = 64
     candidates: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=50, description="Chunks of each kind, by meaning and by words, that are ranked."
+        default=32, description="Chunks of each kind, by meaning and by words, that are ranked."
     )
     diversity: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="How much being unlike better passages counts against relevance."

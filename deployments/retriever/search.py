@@ -86,7 +86,8 @@ class DocumentRetriever:
             return []  # without asking the embedder, which may be busy or away
         dense = await self._embedder.embed(queries, "query")
         sparse = [self._lexical.query(query) for query in queries]
-        found = await self._store.candidates(collection, dense, sparse, self._settings.candidates)
+        wide = max(self._settings.candidates, limit)
+        found = await self._store.candidates(collection, dense, sparse, wide)
         found = await self._relevant(found, dense[0])
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
