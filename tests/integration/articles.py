@@ -57,8 +57,8 @@ def load() -> tuple[list[Article], list[QuestionAsked]]:
     if not DATA.is_file():
         pytest.skip(f"the evaluation data is not at {DATA.name}; set GENSERVE_EVAL_DATA")
     articles, questions = [], []
-    for number, entry in enumerate(json.loads(DATA.read_text(encoding="utf-8"))["data"]):
-        filename = f"article-{number:02}.pdf"
+    for entry in json.loads(DATA.read_text(encoding="utf-8"))["data"]:
+        filename = entry["title"].replace("_", " ").replace("/", "-") + ".pdf"
         paragraphs = [paragraph["context"] for paragraph in entry["paragraphs"]]
         articles.append(Article(filename, paragraphs))
         questions += [
