@@ -46,7 +46,7 @@ format: $(INSTALLED) ## Format the code
 check: $(INSTALLED) ## Check CONFIG without starting anything
 	@$(BIN)/python -m serve_app.check $(CONFIG)
 
-eval: $(INSTALLED) ## Ask the evaluation's questions of ours and the naive pipeline (15 minutes)
+eval: $(INSTALLED) ## Ask the evaluation's questions of ours and the naive pipeline (8 minutes)
 	@$(BIN)/python -m tests.bench.retrieval
 
 bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 25 minutes)
@@ -55,7 +55,7 @@ bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 25 
 bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
 	@$(BIN)/python -m tests.bench.memory
 
-bench-kill: $(INSTALLED) ## Kill replicas and nodes 60 times under load; nothing may be lost (40 minutes)
+bench-kill: $(INSTALLED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
 bench-uploads: $(INSTALLED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
@@ -70,7 +70,7 @@ bench-pictures: $(INSTALLED) ## Score the pictures of the small model and draw t
 bench-search: $(INSTALLED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency
 
-bench-understanding: $(INSTALLED) ## Whether rewriting and rephrasing by the model helps (8 minutes)
+bench-understanding: $(INSTALLED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
 	@$(BIN)/python -m tests.bench.understanding
 
 requirements: $(INSTALLED) ## Compile the pinned requirement files anew
