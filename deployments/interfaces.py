@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from deployments.types import (
         Chunk,
+        Collection,
         Document,
         DocumentList,
+        Embeddings,
         ImageProgress,
         ImageRequest,
         ImagesSpec,
@@ -44,7 +46,7 @@ class Checked(Protocol):
 
 
 class TextGenerator(Checked, Protocol):
-    """A chat model behind OpenAI's request and response shapes."""
+    """A language model behind OpenAI's request and response shapes."""
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a chat completion request (`stream` false) with a completion object."""
@@ -55,6 +57,14 @@ class TextGenerator(Checked, Protocol):
 
         Closing the generator stops the generation.
         """
+        ...
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a (text) completion request, as `chat` a chat's."""
+        ...
+
+    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        """Answer a (text) completion request, as `stream_chat` a chat's."""
         ...
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -71,6 +81,10 @@ class Embedder(Checked, Protocol):
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         """Return float32 of shape (len(texts), dimensions), each row of unit length."""
+        ...
+
+    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
+        """Embed passages whole, and count their tokens; TooLarge if one would be cut off."""
         ...
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -130,6 +144,22 @@ class Retriever(Checked, Protocol):
         """Remove a document whole, published or not; whether anything was there."""
         ...
 
+    async def collections(self) -> list[str]:
+        """Name all collections, of every owner, in a fixed order."""
+        ...
+
+    async def collection(self, collection: str) -> Collection:
+        """Tell what a collection holds; raises NotFound."""
+        ...
+
+    async def create(self, collection: str) -> None:
+        """Make a collection, empty; nothing happens if it is there."""
+        ...
+
+    async def drop(self, collection: str) -> bool:
+        """Remove a collection with everything in it; whether it was there."""
+        ...
+
 
 class ImageGenerator(Checked, Protocol):
     """Prompts to pictures."""
@@ -164,9 +194,14 @@ class Jobs(Checked, Protocol):
         ...
 
     async def jobs(
-        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+        self,
+        owner: str,
+        kind: JobKind | None,
+        status: JobStatus | None,
+        limit: int,
+        after: str | None,
     ) -> JobList:
-        """List jobs, newest first, from behind the job id `after`."""
+        """List the jobs of an owner, newest first, from behind the job id `after`."""
         ...
 
     async def cancel(self, job_id: str) -> Job:

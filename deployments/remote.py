@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from deployments.types import (
         Chunk,
+        Collection,
         Document,
         DocumentList,
+        Embeddings,
         ImageProgress,
         ImageRequest,
         ImagesSpec,
@@ -85,18 +87,29 @@ class _Remote:
 class RemoteTextGenerator(_Remote):
     """The LLM deployment."""
 
-    _methods = ("chat", "count_tokens", "card")
+    _methods = ("chat", "complete", "count_tokens", "card")
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
-        self._stream = handle.options(method_name="stream_chat", stream=True)
+        self._chats = handle.options(method_name="stream_chat", stream=True)
+        self._completions = handle.options(method_name="stream_complete", stream=True)
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = await self._call("chat", body)
         return answer
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        async with contextlib.aclosing(_streamed(self._stream, self._name, body)) as events:
+        async with contextlib.aclosing(_streamed(self._chats, self._name, body)) as events:
+            async for event in events:
+                yield event
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._call("complete", body)
+        return answer
+
+    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        stream = _streamed(self._completions, self._name, body)
+        async with contextlib.aclosing(stream) as events:
             async for event in events:
                 yield event
 
@@ -112,11 +125,15 @@ class RemoteTextGenerator(_Remote):
 class RemoteEmbedder(_Remote):
     """The Embedder deployment."""
 
-    _methods = ("embed", "rerank")
+    _methods = ("embed", "embeddings", "rerank")
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = await self._repeatable("embed", texts, kind)
         return vectors
+
+    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
+        embeddings: Embeddings = await self._repeatable("embeddings", texts)
+        return embeddings
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = await self._repeatable("rerank", query, texts)
@@ -147,7 +164,18 @@ class RemoteParser(_Remote):
 class RemoteRetriever(_Remote):
     """The Retriever deployment."""
 
-    _methods = ("add", "publish", "search", "documents", "document", "delete")
+    _methods = (
+        "add",
+        "publish",
+        "search",
+        "documents",
+        "document",
+        "delete",
+        "collections",
+        "collection",
+        "create",
+        "drop",
+    )
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._repeatable("add", document, chunks)
@@ -173,6 +201,21 @@ class RemoteRetriever(_Remote):
 
     async def delete(self, collection: str, document_id: str) -> bool:
         removed: bool = await self._repeatable("delete", collection, document_id)
+        return removed
+
+    async def collections(self) -> list[str]:
+        names: list[str] = await self._repeatable("collections")
+        return names
+
+    async def collection(self, collection: str) -> Collection:
+        found: Collection = await self._repeatable("collection", collection)
+        return found
+
+    async def create(self, collection: str) -> None:
+        await self._repeatable("create", collection)
+
+    async def drop(self, collection: str) -> bool:
+        removed: bool = await self._repeatable("drop", collection)
         return removed
 
 
@@ -213,9 +256,14 @@ class RemoteJobs(_Remote):
         return job
 
     async def jobs(
-        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+        self,
+        owner: str,
+        kind: JobKind | None,
+        status: JobStatus | None,
+        limit: int,
+        after: str | None,
     ) -> JobList:
-        listed: JobList = await self._repeatable("jobs", kind, status, limit, after)
+        listed: JobList = await self._repeatable("jobs", owner, kind, status, limit, after)
         return listed
 
     async def cancel(self, job_id: str) -> Job:

@@ -6,6 +6,7 @@ because a deployment must not import the application that composes it.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network  # noqa: TC003 - pydantic reads annotations
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
 """A Hugging Face id, a local path, or `package:NAME` for weights inside a Python package."""
+
+
+ServedName = Annotated[
+    str, Field(max_length=200, description="The id clients use; by default the model's own name.")
+]
+
+
+def own_name(model: str) -> str:
+    """Name a model by the last part of its source."""
+    return re.split(r"[/:]", model.rstrip("/"))[-1]
 
 
 class Settings(BaseModel):
@@ -48,6 +59,7 @@ class EmbedderSettings(Settings):
     """The embedding model, and the reranker beside it."""
 
     model: ModelSource
+    served_name: ServedName = ""
     revision: str | None = None
     trust_remote_code: bool = False
     device: str = Field(default="cpu", description="cpu, cuda, or auto.")
@@ -56,7 +68,7 @@ class EmbedderSettings(Settings):
     passage_prefix: str = ""
     max_batch_tokens: PositiveInt = 8192
     batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.005
-    max_texts_per_call: PositiveInt = 512
+    max_texts_per_call: PositiveInt = 2048
     reranker: ModelSource | None = Field(
         default=None,
         description="A cross-encoder that scores question and passage together, on the same "
@@ -64,6 +76,11 @@ class EmbedderSettings(Settings):
     )
     reranker_revision: str | None = None
     max_pairs_per_call: PositiveInt = Field(default=256, description="Passages of one question.")
+
+    @property
+    def name(self) -> str:
+        """The id clients use."""
+        return self.served_name or own_name(self.model)
 
 
 class ScraperSettings(Settings):
@@ -147,6 +164,7 @@ class ImagesSettings(Settings):
     """The text-to-image model."""
 
     model: ModelSource = "package:deployments.images.scenes"
+    served_name: ServedName = ""
     device: str = Field(default="cpu", description="cpu, or cuda.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -168,6 +186,11 @@ class ImagesSettings(Settings):
         default=0.02, description="How long a pass waits for pictures to share it."
     )
     max_waiting: PositiveInt = Field(default=64, description="Pictures waiting, a replica.")
+
+    @property
+    def name(self) -> str:
+        """The id clients use."""
+        return self.served_name or own_name(self.model)
 
 
 class JobsSettings(Settings):
@@ -209,6 +232,11 @@ class Secrets(BaseSettings):
         frozen=True, extra="forbid", env_ignore_empty=True, populate_by_name=True
     )
 
+    api_keys: SecretStr | None = Field(
+        default=None,
+        validation_alias="GENSERVE_API_KEYS",
+        description="Who may use the service: NAME:KEY pairs with commas between them.",
+    )
     llm_api_key: SecretStr | None = Field(default=None, validation_alias="GENSERVE_LLM_API_KEY")
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
     jobs_database_url: SecretStr | None = Field(

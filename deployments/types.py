@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TextKind = Literal["query", "passage"]
 
@@ -95,6 +99,19 @@ class DocumentList:
 
 
 @dataclass(frozen=True, slots=True)
+class Collection:
+    """What a collection holds: published documents, and the bytes of their files.
+
+    `created_at` is when the oldest of them came, in seconds since the epoch; None if empty.
+    """
+
+    name: str
+    documents: int = 0
+    size_bytes: int = 0
+    created_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """Neighbouring chunks of one document, found for a query, as one text.
 
@@ -112,6 +129,14 @@ class Passage:
     page_start: int | None
     page_end: int | None
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` of each text."""
+
+    vectors: NDArray[np.float32]
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +190,8 @@ class JobStatus(StrEnum):
 class IngestSpec:
     """An upload to make searchable; its bytes lie in the file store at `upload_path`.
 
-    The path is of this one upload, and so no part of what makes two of these the same.
+    The path is of this one upload, and so no part of what makes two of these the same. `owner`
+    is the name of the API key it came with, empty where there are no keys.
     """
 
     document_id: str
@@ -173,11 +199,15 @@ class IngestSpec:
     filename: str
     size_bytes: int
     upload_path: str = field(compare=False)
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagesSpec:
-    """`count` pictures of one prompt; the n-th, from 0, has the seed `seed` + n."""
+    """`count` pictures of one prompt; the n-th, from 0, has the seed `seed` + n.
+
+    `owner` as in `IngestSpec`.
+    """
 
     prompt: str
     count: int
@@ -185,6 +215,7 @@ class ImagesSpec:
     height: int
     steps: int
     seed: int
+    owner: str = ""
 
     def request(self, number: int) -> ImageRequest:
         """The n-th picture, from 0."""

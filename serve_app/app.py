@@ -4,48 +4,97 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Security
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
+from limits.aio.storage import MemoryStorage
 
 from serve_app import errors
-from serve_app.answering.answer import Answering
+from serve_app.access.account import open_account
+from serve_app.access.allowance import Allowance
+from serve_app.access.guard import Guard
+from serve_app.access.keys import Keys
 from serve_app.body_limit import BodyLimit
-from serve_app.imaging import Imaging
-from serve_app.routes import chat, documents, generate, health, images, jobs, models, vector_stores
+from serve_app.routes import (
+    chat,
+    completions,
+    documents,
+    embeddings,
+    files,
+    generate,
+    health,
+    images,
+    jobs,
+    models,
+    vector_stores,
+)
 from serve_app.schemas import ErrorResponse
-from serve_app.uploads import Uploads
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from deployments.file_store import FileStore
+    from deployments.settings import Secrets
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # What multipart adds around a file.
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse}
-    for status in (400, 404, 409, 413, 415, 422, 429, 500, 503, 504)
+    for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503, 504)
 }
+_ROUTES = (
+    generate,
+    chat,
+    completions,
+    embeddings,
+    models,
+    documents,
+    files,
+    vector_stores,
+    images,
+    jobs,
+)
+# For the reference only: the guard has let the request in.
+_KEY = HTTPBearer(
+    scheme_name="API key", description="One of GENSERVE_API_KEYS, if any.", auto_error=False
+)
 
 
-def create_app(services: Services, settings: AppSettings, files: FileStore) -> FastAPI:
-    """Join the routes, the error form and the body bound; `files` is the one the jobs share."""
-    app = FastAPI(
+def create_app(
+    services: Services, settings: AppSettings, secrets: Secrets, store: FileStore
+) -> FastAPI:
+    """Join the routes, the error form, the door and the body bound.
+
+    `store` is the one the jobs share. Raises ValueError for API keys that cannot be read.
+    """
+    app: FastAPI = FastAPIOffline(
         title="GenServe",
         summary="Answers from a language model, live web pages and your documents; pictures too.",
         responses=_ERRORS,
+        redoc_url=None,
     )
+    keys, counters, limits = Keys.read(secrets.api_keys), MemoryStorage(), settings.limits
+    allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
     app.state.services = services
     app.state.settings = settings
-    app.state.answering = Answering(services, settings)
-    app.state.files = files
+    app.state.files = store
     app.state.seen_well = {}  # when /readyz last had an answer of each deployment
-    app.state.uploads = Uploads(services.jobs, files, settings.limits)
-    app.state.imaging = Imaging(services.jobs, settings.limits.images_timeout_s)
-    for routes in (generate, chat, models, documents, vector_stores, images, jobs, health):
-        app.include_router(routes.router)
-    errors.install(app, settings.limits.retry_after_s)
+    app.state.accounts = {
+        owner: open_account(owner, allowance, services, settings, store)
+        for owner, allowance in allowances.items()
+    }
+    app.include_router(health.router)
+    for routes in _ROUTES:
+        app.include_router(routes.router, dependencies=[Security(_KEY)])
+    errors.install(app, limits.retry_after_s)
+    upload_bytes = limits.max_upload_bytes + _FORM_OVERHEAD_BYTES
     app.add_middleware(
         BodyLimit,
-        default_bytes=settings.limits.max_body_bytes,
-        by_path={"/upload": settings.limits.max_upload_bytes + _FORM_OVERHEAD_BYTES},
+        default_bytes=limits.max_body_bytes,
+        by_path={"/upload": upload_bytes, "/v1/files": upload_bytes},
+    )
+    app.add_middleware(  # the last one added is the first one asked
+        Guard, keys=keys, allowances=allowances, retry_after_s=limits.retry_after_s
     )
     return app

@@ -32,6 +32,7 @@ def contradictions(settings: AppSettings) -> list[Contradiction]:
     """List every pair of settings that cannot both be meant."""
     return [
         *_of_model(settings.llm),
+        *_of_names(settings),
         *_of_store(settings.retriever),
         *_of_reranking(settings.retriever.rerank, settings.embedder),
         *_of_images(settings.images),
@@ -61,6 +62,16 @@ def _of_model(llm: LLMSettings) -> Iterator[Contradiction]:
     for name, instead in (("model", "llm.model"), ("served_model_name", "llm.served_name")):
         if name in llm.engine_args:
             yield Contradiction(f"llm.engine_args.{name}", f"set `{instead}` instead")
+
+
+def _of_names(settings: AppSettings) -> Iterator[Contradiction]:
+    taken = {ANSWERING_MODEL: "the answering model", settings.llm.served_name: "the LLM"}
+    for section, name in (("embedder", settings.embedder.name), ("images", settings.images.name)):
+        if name in taken:
+            yield Contradiction(
+                f"{section}.served_name", f"`{name}` is the id of {taken[name]}: choose another"
+            )
+        taken[name] = f"the model of `{section}`"
 
 
 def _of_store(retriever: RetrieverSettings) -> Iterator[Contradiction]:

@@ -12,16 +12,26 @@ from fastapi import Depends, Header, Path, Request
 
 from deployments.errors import NotFound
 from deployments.file_store import FileStore
+from serve_app.access.account import Account  # noqa: TC001 - as the others
+from serve_app.access.allowance import Allowance
 from serve_app.answering.answer import Answering
 from serve_app.imaging import Imaging
+from serve_app.kept_files import KeptFiles
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 from serve_app.uploads import Uploads
+from serve_app.vector_stores import VectorStores
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 
-async def _services(request: Request) -> Services:
+def account_of(request: Request) -> Account:
+    """Look up what belongs to whoever sent a request; the guard has said who that is."""
+    account: Account = request.app.state.accounts[request.state.owner]
+    return account
+
+
+async def _shared_services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -31,24 +41,37 @@ async def _settings(request: Request) -> AppSettings:
     return settings
 
 
-async def _answering(request: Request) -> Answering:
-    answering: Answering = request.app.state.answering
-    return answering
-
-
 async def _files(request: Request) -> FileStore:
     files: FileStore = request.app.state.files
     return files
 
 
+async def _services(request: Request) -> Services:
+    return account_of(request).services
+
+
+async def _allowance(request: Request) -> Allowance:
+    return account_of(request).allowance
+
+
+async def _answering(request: Request) -> Answering:
+    return account_of(request).answering
+
+
 async def _uploads(request: Request) -> Uploads:
-    uploads: Uploads = request.app.state.uploads
-    return uploads
+    return account_of(request).uploads
 
 
 async def _imaging(request: Request) -> Imaging:
-    imaging: Imaging = request.app.state.imaging
-    return imaging
+    return account_of(request).imaging
+
+
+async def _kept_files(request: Request) -> KeptFiles:
+    return account_of(request).kept_files
+
+
+async def _vector_stores(request: Request) -> VectorStores:
+    return account_of(request).vector_stores
 
 
 async def _job_id(job_id: Annotated[str, Path(examples=["job_" + "0" * 32])]) -> str:
@@ -59,12 +82,18 @@ async def _job_id(job_id: Annotated[str, Path(examples=["job_" + "0" * 32])]) ->
     return job_id
 
 
-ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[AppSettings, Depends(_settings)]
-AnsweringDep = Annotated[Answering, Depends(_answering)]
+SharedServicesDep = Annotated[Services, Depends(_shared_services)]
+"""Of all owners: for what tells nothing of any."""
 FilesDep = Annotated[FileStore, Depends(_files)]
+"""Of all owners: whose a file is must have been asked before."""
+ServicesDep = Annotated[Services, Depends(_services)]
+AllowanceDep = Annotated[Allowance, Depends(_allowance)]
+AnsweringDep = Annotated[Answering, Depends(_answering)]
 UploadsDep = Annotated[Uploads, Depends(_uploads)]
 ImagingDep = Annotated[Imaging, Depends(_imaging)]
+KeptFilesDep = Annotated[KeptFiles, Depends(_kept_files)]
+VectorStoresDep = Annotated[VectorStores, Depends(_vector_stores)]
 JobId = Annotated[str, Depends(_job_id)]
 
 IdempotencyKey = Annotated[

@@ -56,18 +56,23 @@ def body_of(error: ServiceError) -> ErrorResponse:
     return _form(status_of(error), error.message, error.code, error.param)
 
 
+def response_to(error: ServiceError, retry_after_s: float) -> JSONResponse:
+    """Make the response to a request that failed of an error; 429 and 503 say when to return."""
+    status = status_of(error)
+    headers = {}
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or retry_after_s))
+    return JSONResponse(body_of(error).model_dump(), status, headers=headers)
+
+
 def install(app: FastAPI, retry_after_s: float) -> None:
     """Answer every exception in the one form; nothing of the inside is shown."""
 
     @app.exception_handler(ServiceError)
     async def service_error(_request: Request, error: ServiceError) -> JSONResponse:
-        status = status_of(error)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.opt(exception=error).warning("request failed: {}", error.code)
-        headers = {}
-        if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            headers["Retry-After"] = str(math.ceil(error.retry_after_s or retry_after_s))
-        return JSONResponse(body_of(error).model_dump(), status, headers=headers)
+        return response_to(error, retry_after_s)
 
     @app.exception_handler(RequestValidationError)
     async def validation(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -77,7 +82,7 @@ def install(app: FastAPI, retry_after_s: float) -> None:
         if param is not None:
             message = f"{param}: {message}"
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        return _response(status, message, "invalid_request", param)
+        return error_response(status, message, "invalid_request", param)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
@@ -87,18 +92,22 @@ def install(app: FastAPI, retry_after_s: float) -> None:
             message = f"there is no route {request.method} {request.scope['path'][:_SHOWN_CHARS]}"
         if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             code = TooLarge.code
-        return _response(status, message, code, None, dict(error.headers or {}))
+        return error_response(status, message, code, None, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
         logger.opt(exception=error).error("unforeseen error")
         status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return _response(status, "something went wrong inside the service", "internal_error", None)
+        return error_response(
+            status, "something went wrong inside the service", "internal_error", None
+        )
 
 
 def _form(status: HTTPStatus, message: str, code: str, param: str | None) -> ErrorResponse:
     if status is HTTPStatus.TOO_MANY_REQUESTS:
         kind = "rate_limit_error"
+    elif status is HTTPStatus.UNAUTHORIZED:
+        kind = "authentication_error"
     elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "invalid_request_error"
     else:
@@ -106,12 +115,13 @@ def _form(status: HTTPStatus, message: str, code: str, param: str | None) -> Err
     return ErrorResponse(error=ErrorBody(message=message, type=kind, code=code, param=param))
 
 
-def _response(
+def error_response(
     status: HTTPStatus,
     message: str,
     code: str,
-    param: str | None,
+    param: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
+    """Make the response to a request that nobody could take on."""
     body = _form(status, message, code, param).model_dump()
     return JSONResponse(body, status, headers=headers)

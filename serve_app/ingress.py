@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from loguru import logger
 from ray import serve
+from ray.serve.context import _get_global_client
 
 from deployments.file_store import FileStore
 from deployments.logs import log_to_serve
@@ -17,6 +19,9 @@ from deployments.remote import (
     RemoteScraper,
     RemoteTextGenerator,
 )
+from deployments.settings import Secrets
+from serve_app.access.guard import is_loopback
+from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.app import create_app
 from serve_app.services import Services
 
@@ -30,7 +35,11 @@ if TYPE_CHECKING:
 @serve.deployment(name="Ingress", max_ongoing_requests=256)
 @serve.ingress()
 class Ingress:
-    """Serve makes the application in the replica, after this constructor."""
+    """Serve makes the application in the replica, after this constructor.
+
+    Its environment may hold GENSERVE_API_KEYS; without them it refuses to be bound to more than
+    this machine, with ValueError.
+    """
 
     def __init__(  # noqa: PLR0913 - one handle a deployment
         self,
@@ -45,6 +54,8 @@ class Ingress:
         jobs: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
+        self._secrets = Secrets()
+        _refuse_open_door(Keys.read(self._secrets.api_keys))
         self._settings = settings
         self._services = Services(
             llm=RemoteTextGenerator(llm, "language model"),
@@ -57,4 +68,17 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services, self._settings, FileStore(self._settings.files))
+        files = FileStore(self._settings.files)
+        return create_app(self._services, self._settings, self._secrets, files)
+
+
+def _refuse_open_door(keys: Keys) -> None:
+    client = _get_global_client()  # Serve tells a replica in no public way
+    host = client.http_config.host if client is not None else None
+    if keys:
+        logger.info("API keys of {} are needed", ", ".join(keys.owners()))
+    elif host is not None and not is_loopback(host):
+        msg = f"http_options.host is {host} and GENSERVE_API_KEYS is not set: {OPEN_DOOR}"
+        raise ValueError(msg)
+    else:
+        logger.info("no API keys: only this machine is answered")

@@ -102,7 +102,7 @@ def main(config: str) -> int:
 
 
 _WELCOME = """
-Ask something:
+Open {url} in a browser, or ask something here:
   curl -s {url}/generate/text -H 'content-type: application/json' \\
     -d '{{"prompt": "What is the capital of France?"}}'
 Add a document, then ask about it (in the background; {url}/v1/jobs shows how far it is):
@@ -147,10 +147,10 @@ def _service_url(document: dict[str, Any]) -> str:
 
 
 def _reach(document: dict[str, Any]) -> str:
+    if not os.environ.get("GENSERVE_API_KEYS"):
+        return "No API keys are set (GENSERVE_API_KEYS): only this machine is answered."
     host = (document.get("http_options") or {}).get("host", "127.0.0.1")
-    if host in {"127.0.0.1", "localhost", "::1"}:
-        return "There are no API keys yet: only this machine can reach the service."
-    return f"WARNING: there are no API keys, and whoever reaches {host} can use the service."
+    return f"Requests need an API key (-H 'authorization: Bearer KEY'); it listens on {host}."
 
 
 def _refuse_taken(url: str) -> None:

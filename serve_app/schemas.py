@@ -231,10 +231,14 @@ class DocumentListResponse(BaseModel):
     next_after: str | None
 
 
+ModelKind = Literal["answering", "chat", "embedding", "image"]
+
+
 class Model(BaseModel):
-    """A model as OpenAI lists it."""
+    """A model as OpenAI lists it; `kind` is what it is for."""
 
     id: str
+    kind: ModelKind
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str = "genserve"

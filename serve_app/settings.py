@@ -92,7 +92,14 @@ class LimitSettings(Settings):
 
     max_body_bytes: PositiveInt = Field(default=1_000_000, description="Of a JSON body.")
     max_upload_bytes: PositiveInt = 32 * 1024**2
-    max_uploads: PositiveInt = Field(default=64, description="Under way at once, an ingress.")
+    max_uploads: PositiveInt = Field(default=64, description="At once, of one API key.")
+    max_files: PositiveInt = Field(default=1000, description="Kept at /v1/files, of one API key.")
+    requests_per_minute: PositiveInt | None = Field(
+        default=600, description="Of one API key, of any kind, counted by each ingress; null: any."
+    )
+    tokens_per_minute: PositiveInt | None = Field(
+        default=None, description="Of one API key, in and out; null: as many as there is time for."
+    )
     max_prompt_chars: PositiveInt = 100_000
     max_messages: PositiveInt = 200
     max_output_tokens: PositiveInt = 4096

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import uuid
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from deployments.errors import (
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import Jobs
     from deployments.types import Submitted
+    from serve_app.kept_files import KeptFile
     from serve_app.settings import LimitSettings
 
 _BLOCK_BYTES = 1 << 20
@@ -36,7 +39,7 @@ _LOCKED_WAIT_S = 10.0
 
 
 class Uploads:
-    """Uploads of this ingress."""
+    """Uploads of one owner at this ingress."""
 
     def __init__(self, jobs: Jobs, files: FileStore, limits: LimitSettings) -> None:
         self._jobs = jobs
@@ -63,11 +66,10 @@ class Uploads:
         Unprocessable for a file with nothing in it. The rest is for the job to find out; for
         an encrypted PDF that is waited for, as most of them need a password.
         """
-        filename = _shown_name(upload.filename)
+        filename = shown_name(upload.filename)
         seen = await asyncio.to_thread(_seen, upload.file, self._limits.max_upload_bytes)
         if seen.blank and seen.size_bytes:
-            msg = "There is no text in this file."
-            raise Unprocessable(msg, code="no_text")
+            raise _blank()
         detect(seen.head, filename)
         document_id, path = f"doc_{seen.digest[:32]}", f"uploads/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
@@ -81,6 +83,18 @@ class Uploads:
                 await handing_over
             raise
         return await self._opened(submitted) if seen.encrypted else submitted
+
+    async def accept_kept(self, file: KeptFile, content: bytes, collection: str) -> Submitted:
+        """Return the job that makes a kept file searchable, as a document of its own.
+
+        Raises UnsupportedMedia, or Unprocessable if there is nothing in it.
+        """
+        if content.isspace():
+            raise _blank()
+        detect(content[:_HEAD_BYTES], file.filename)
+        document_id, path = f"doc_{file.id.removeprefix('file-')}", f"uploads/{uuid.uuid4().hex}"
+        spec = IngestSpec(document_id, collection, file.filename, file.size_bytes, path)
+        return await self._hand_over(spec, BytesIO(content), None)
 
     async def _opened(self, submitted: Submitted) -> Submitted:
         """Wait a moment until the file is read; raises Unprocessable if it cannot be."""
@@ -110,6 +124,15 @@ class Uploads:
         return submitted
 
 
+def size_of(file: BinaryIO, max_bytes: int) -> int:
+    """Measure a file and leave it at its beginning; raises TooLarge."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > max_bytes:
+        raise _too_large(max_bytes)
+    return size
+
+
 class _Seen(NamedTuple):
     """`digest` is the SHA-256 in hexadecimal, `head` what the file begins with."""
 
@@ -127,8 +150,7 @@ def _seen(file: BinaryIO, max_bytes: int) -> _Seen:
     while block := file.read(_BLOCK_BYTES):
         size += len(block)
         if size > max_bytes:
-            msg = f"the file is over the bound of {max_bytes} bytes"
-            raise TooLarge(msg, param="file")
+            raise _too_large(max_bytes)
         hashed.update(block)
         head = head or block[:_HEAD_BYTES]
         blank = blank and block.isspace()
@@ -138,7 +160,17 @@ def _seen(file: BinaryIO, max_bytes: int) -> _Seen:
     return _Seen(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
 
 
-def _shown_name(filename: str | None) -> str:
+def _blank() -> Unprocessable:
+    msg = "There is no text in this file."
+    return Unprocessable(msg, code="no_text")
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    msg = f"the file is over the bound of {max_bytes} bytes"
+    return TooLarge(msg, param="file")
+
+
+def shown_name(filename: str | None) -> str:
     """The client's name for the file, to show and never to open: no folders, no control signs."""
     name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
     return "".join(sign for sign in name if sign.isprintable())[:_FILENAME_CHARS] or "unnamed"

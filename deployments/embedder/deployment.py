@@ -15,6 +15,7 @@ from deployments.embedder.reranker import Reranker
 from deployments.errors import InvalidRequest, TooLarge
 from deployments.logs import log_to_serve
 from deployments.model_source import resolve
+from deployments.types import Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,15 @@ class Embedder:
         if not parts:
             return np.empty((0, self._encoder.dimensions), dtype=np.float32)
         return np.concatenate(parts)
+
+    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
+        tokens = await asyncio.to_thread(self._encoder.measure, texts)
+        most = self._encoder.max_length
+        for number, count in enumerate(tokens):
+            if count > most:
+                msg = f"input {number} has {count} tokens, and the model reads at most {most}"
+                raise TooLarge(msg, code="context_length_exceeded", param="input")
+        return Embeddings(await self.embed(texts, "passage"), tuple(tokens))
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         reranker = self._reranker

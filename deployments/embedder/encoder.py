@@ -41,8 +41,8 @@ class Encoder:
         # tokenizer changed by one of them while the other uses it raises "Already borrowed".
         self._tokenizer = copy.deepcopy(self._model.tokenizer)
         self._tokenizer_lock = threading.Lock()
-        self._max_length = int(self._model.max_seq_length or self._tokenizer.model_max_length)
-        self.max_batch_tokens = max(settings.max_batch_tokens, self._max_length)
+        self.max_length = int(self._model.max_seq_length or self._tokenizer.model_max_length)
+        self.max_batch_tokens = max(settings.max_batch_tokens, self.max_length)
         self._lock = threading.Lock()
         dimensions = self._model.get_embedding_dimension()
         if dimensions is None:
@@ -52,10 +52,14 @@ class Encoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count what the model will see of each text: special tokens in, the cut-off part out."""
+        return [min(count, self.max_length) for count in self.measure(texts)]
+
+    def measure(self, texts: Sequence[str]) -> list[int]:
+        """Count all tokens, special ones in; the model sees at most `max_length` of them."""
         if not texts:
             return []
         with self._tokenizer_lock:
-            encoded = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)
+            encoded = self._tokenizer(list(texts), truncation=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
 
     def encode(self, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.float32]:

@@ -53,9 +53,14 @@ class JobBoard:
         return job_of(await row_of(job_id))
 
     async def jobs(
-        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+        self,
+        owner: str,
+        kind: JobKind | None,
+        status: JobStatus | None,
+        limit: int,
+        after: str | None,
     ) -> JobList:
-        """List jobs, newest first, from behind the job id `after`."""
+        """List the jobs of an owner, newest first, from behind the job id `after`."""
         behind = await self.job(after) if after else None
         limit, offset, passed = min(limit, _MAX_LISTED), 0, behind is None
         found: list[Job] = []
@@ -64,6 +69,8 @@ class JobBoard:
             rows = await answered(
                 DBOS.list_workflows_async(
                     name=kind.value if kind else KINDS,
+                    # Without an owner there is no user, which cannot be asked for.
+                    user=owner or None,
                     status=workflow_statuses(status) if status else None,
                     end_time=_iso(behind.created_at) if behind else None,
                     sort_desc=True,
@@ -72,7 +79,7 @@ class JobBoard:
                 )
             )
             for job in map(job_of, rows):
-                if passed and status in {None, job.status}:
+                if passed and job.spec.owner == owner and status in {None, job.status}:
                     found.append(job)
                 # Others may have been submitted in the same second.
                 passed = passed or job.id == after

@@ -82,9 +82,14 @@ class Jobs:
         return await self._board.job(job_id)
 
     async def jobs(
-        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+        self,
+        owner: str,
+        kind: JobKind | None,
+        status: JobStatus | None,
+        limit: int,
+        after: str | None,
     ) -> JobList:
-        return await self._board.jobs(kind, status, limit, after)
+        return await self._board.jobs(owner, kind, status, limit, after)
 
     async def cancel(self, job_id: str) -> Job:
         return await self._board.cancel(job_id)

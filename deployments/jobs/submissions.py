@@ -50,7 +50,7 @@ class Submissions:
             key = None  # what was done under it has been deleted since
         with contextlib.suppress(NotFound, Unavailable):  # then the job finds out
             document = await self._retriever.document(spec.collection, spec.document_id)
-            return Submitted(await self._job_behind(document), created=False)
+            return Submitted(await self._job_behind(document, spec.owner), created=False)
         unique = f"{spec.collection}/{spec.document_id}"
         submitted = await self._submit(spec, key, unique)
         if submitted.job.cancel_requested:
@@ -97,6 +97,8 @@ class Submissions:
             "workflow_id": _keyed_id(spec, key) if key is not None else f"job_{submission}",
             "attributes": {SUBMISSION: submission},
         }
+        if spec.owner:
+            options["authenticated_user"] = spec.owner
         if unique is not None:
             options["deduplication_id"] = unique
             options["duplication_policy"] = "return-existing"
@@ -126,7 +128,7 @@ class Submissions:
             raise Overloaded(msg)
         self._waiting[kind] = counted_at, waiting + 1
 
-    async def _job_behind(self, document: Document) -> Job:
+    async def _job_behind(self, document: Document, owner: str) -> Job:
         """Find the job that made a document; if it is forgotten, say what it must have been."""
         with contextlib.suppress(NotFound):
             if document.job_id is not None:
@@ -134,7 +136,7 @@ class Submissions:
         return Job(
             id=document.job_id or f"job_{document.id.removeprefix('doc_')}",
             spec=IngestSpec(
-                document.id, document.collection, document.filename, document.size_bytes, ""
+                document.id, document.collection, document.filename, document.size_bytes, "", owner
             ),
             status=JobStatus.SUCCEEDED,
             created_at=document.created_at,
@@ -155,6 +157,8 @@ def _kind(spec: IngestSpec | ImagesSpec) -> JobKind:
 
 
 def _keyed_id(spec: IngestSpec | ImagesSpec, key: str) -> str:
-    """The same key is the same job, whichever replica is asked and whatever crashed."""
-    digest = hashlib.sha256(f"{_kind(spec)}/{key}".encode()).hexdigest()
+    """The same key of an owner is the same job, whoever is asked and whatever crashed."""
+    # No owner's name holds a slash.
+    path = "/".join(filter(None, (spec.owner, _kind(spec), key)))
+    digest = hashlib.sha256(path.encode()).hexdigest()
     return f"job_{digest[:32]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,18 @@ class LLM:
         return await self._engine.chat(body)
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        events = self._engine.stream_chat(body)
-        try:
+        # A cancelled call ends here: the engine must hear of it now, not at collection.
+        async with contextlib.aclosing(self._engine.stream_chat(body)) as events:
             async for event in events:
                 yield event
-        finally:
-            # A cancelled call ends here: the engine must hear of it now, not at collection.
-            await events.aclose()
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._engine.complete(body)
+
+    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        async with contextlib.aclosing(self._engine.stream_complete(body)) as events:
+            async for event in events:
+                yield event
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return await self._engine.count_tokens(texts)

@@ -44,13 +44,31 @@ class OpenAIEngine:
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Forward a request and return the endpoint's completion object."""
-        answer = await self._with_retries({**body, "stream": False})
+        return await self._whole(self._client.chat.completions, body)
+
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        """Yield the endpoint's events; closing the generator closes the connection to it."""
+        return self._stream(self._client.chat.completions, body)
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Forward a request to go on with a text."""
+        return await self._whole(self._client.completions, body)
+
+    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        """Forward a request to go on with a text; as `stream_chat`."""
+        return self._stream(self._client.completions, body)
+
+    async def _whole(self, resource: Any, body: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+        answer = await self._with_retries(resource, {**body, "stream": False})
         result: dict[str, Any] = answer.to_dict()
         return result
 
-    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """Yield the endpoint's events; closing the generator closes the connection to it."""
-        answer, event = await self._with_retries({**body, "stream": True})
+    async def _stream(
+        self,
+        resource: Any,  # noqa: ANN401
+        body: Mapping[str, Any],
+    ) -> AsyncGenerator[str, None]:
+        answer, event = await self._with_retries(resource, {**body, "stream": True})
         try:
             with _translated():
                 while event is not None:
@@ -60,7 +78,7 @@ class OpenAIEngine:
             await answer.close()
         yield "data: [DONE]\n\n"
 
-    async def _with_retries(self, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
+    async def _with_retries(self, resource: Any, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
         import stamina
 
         settings = self._settings
@@ -71,18 +89,16 @@ class OpenAIEngine:
                 timeout=settings.retry_timeout_s,
             ):
                 with attempt:
-                    return await self._send(body)
+                    return await self._send(resource, body)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    async def _send(self, body: dict[str, Any]) -> Any:  # noqa: ANN401
-        answer = await self._client.chat.completions.create(
+    async def _send(self, resource: Any, body: dict[str, Any]) -> Any:  # noqa: ANN401
+        named = {name: body[name] for name in ("messages", "prompt", "stream") if name in body}
+        answer = await resource.create(
             model=self._settings.model,
-            messages=body["messages"],
-            stream=body["stream"],
+            **named,
             extra_body={
-                name: value
-                for name, value in body.items()
-                if name not in {"model", "messages", "stream"}
+                name: value for name, value in body.items() if name not in {"model", *named}
             },
         )
         if not body["stream"]:

@@ -8,13 +8,13 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 _ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
 _SERVER_ERROR = 500
@@ -22,16 +22,31 @@ _ERROR_EVENT = 'data: {"error"'
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 
 
+class _Surface(NamedTuple):
+    """One of vLLM's serving layers: how its requests are read, and what answers them."""
+
+    request: Callable[..., Any]
+    answer: Callable[[Any, None], Awaitable[Any]]
+
+
 class VllmEngine:
-    """A TextGenerator over `AsyncLLM` and vLLM's chat serving layer.
+    """A TextGenerator over `AsyncLLM` and vLLM's chat and completion serving layers.
 
     Tools, structured output, log probabilities, `n`, `stop` and the streamed events are
     therefore vLLM's own, and the events pass through untouched.
     """
 
-    def __init__(self, engine: Any, chat: Any, tokenizer: Any, served_name: str) -> None:  # noqa: ANN401 - vLLM's types are not importable here
+    def __init__(
+        self,
+        engine: Any,  # noqa: ANN401 - vLLM's types are not importable here
+        chat: _Surface,
+        completions: _Surface,
+        tokenizer: Any,  # noqa: ANN401
+        served_name: str,
+    ) -> None:
         self._engine = engine
         self._chat = chat
+        self._completions = completions
         self._tokenizer = tokenizer
         self._served_name = served_name
         self._window: int = engine.model_config.max_model_len
@@ -43,6 +58,8 @@ class VllmEngine:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.openai.completion.protocol import CompletionRequest
         from vllm.utils.argparse_utils import FlexibleArgumentParser
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -59,17 +76,44 @@ class VllmEngine:
             _leave_cpu_to_the_model()
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
-        return cls(engine, state.openai_serving_chat, engine.get_tokenizer(), served_name)
+        chat, completion = state.openai_serving_chat, state.openai_serving_completion
+        return cls(
+            engine,
+            _Surface(ChatCompletionRequest, chat.create_chat_completion),
+            _Surface(CompletionRequest, completion.create_completion),
+            engine.get_tokenizer(),
+            served_name,
+        )
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Answer whole; cancelling the call stops the generation."""
-        answer = await self._completion({**body, "stream": False})
-        result: dict[str, Any] = answer.model_dump(mode="json")
-        return result
+        return await self._whole(self._chat, body)
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Yield vLLM's server-sent events; closing the generator aborts the request."""
-        events = await self._completion({**body, "stream": True})
+        async with contextlib.aclosing(self._stream(self._chat, body)) as events:
+            async for event in events:
+                yield event
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on with a text; as `chat`."""
+        return await self._whole(self._completions, body)
+
+    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        """Go on with a text; as `stream_chat`."""
+        async with contextlib.aclosing(self._stream(self._completions, body)) as events:
+            async for event in events:
+                yield event
+
+    async def _whole(self, surface: _Surface, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await self._answer(surface, {**body, "stream": False})
+        result: dict[str, Any] = answer.model_dump(mode="json")
+        return result
+
+    async def _stream(
+        self, surface: _Surface, body: Mapping[str, Any]
+    ) -> AsyncGenerator[str, None]:
+        events = await self._answer(surface, {**body, "stream": True})
         async with contextlib.aclosing(events):
             async for event in events:
                 if event.startswith(_ERROR_EVENT):
@@ -77,15 +121,14 @@ class VllmEngine:
                     raise self._service_error(json.loads(event[len("data: ") :])["error"])
                 yield event
 
-    async def _completion(self, body: dict[str, Any]) -> Any:  # noqa: ANN401
+    async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
         from pydantic import ValidationError
-        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
         from vllm.exceptions import GracefulHTTPError, VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
-            answer = await self._chat.create_chat_completion(ChatCompletionRequest(**body), None)
+            answer = await surface.answer(surface.request(**body), None)
         except ValidationError as error:
             first = error.errors()[0]
             param = ".".join(str(part) for part in first["loc"]) or None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from deployments.retriever.store import VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, Collection, Document, DocumentList, Passage
 
 
 @serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
@@ -55,6 +55,18 @@ class Retriever:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(collection, document_id)
+
+    async def collections(self) -> list[str]:
+        return await self._retriever.collections()
+
+    async def collection(self, collection: str) -> Collection:
+        return await self._retriever.collection(collection)
+
+    async def create(self, collection: str) -> None:
+        await self._retriever.create(collection)
+
+    async def drop(self, collection: str) -> bool:
+        return await self._retriever.drop(collection)
 
     async def check_health(self) -> None:
         """Well while it answers: a server that is away is not cured by a new replica."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
 
     from deployments.retriever.lexical import SparseVector
     from deployments.retriever.store import Candidate, EmbeddedChunk, StoredChunk
-    from deployments.types import Document, DocumentList
+    from deployments.types import Collection, Document, DocumentList
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOCK_POLL_S = 0.05
+_DOOMED = "dropped-"
 
 
 class EdgeStore:
@@ -54,6 +57,8 @@ class EdgeStore:
         self._root = root
         self._chunker_version = chunker_version
         self._max_collections = max_collections
+        for doomed in root.glob(f"{_DOOMED}*"):  # by a process that was killed meanwhile
+            shutil.rmtree(doomed)
         self._dimensions = dict(_collections(root))
         self._shards: dict[str, Shard] = {}
         self._closed = False
@@ -95,6 +100,22 @@ class EdgeStore:
         """See VectorStore."""
         return await self._run(self._delete, collection, document_id)
 
+    async def collections(self) -> list[str]:
+        """See VectorStore."""
+        return await self._run(lambda: sorted(self._dimensions))
+
+    async def collection(self, collection: str) -> Collection:
+        """See VectorStore."""
+        return await self._run(self._summary, collection)
+
+    async def create(self, collection: str, dimensions: int) -> None:
+        """See VectorStore."""
+        await self._run(self._create, collection, dimensions)
+
+    async def drop(self, collection: str) -> bool:
+        """See VectorStore."""
+        return await self._run(self._drop, collection)
+
     async def close(self) -> None:
         """Write everything out and give the folder free."""
         if not self._closed:
@@ -120,7 +141,7 @@ class EdgeStore:
         """Open a collection; None for the default one while it is empty."""
         points.check_collection_name(collection)
         if collection not in self._dimensions:
-            if collection == points.DEFAULT_COLLECTION:
+            if points.is_default(collection):
                 return None
             raise points.unknown_collection(collection)
         return self._open(collection)
@@ -138,14 +159,38 @@ class EdgeStore:
         if not chunks:
             return
         given = len(chunks[0].dense)
-        if collection not in self._dimensions:
-            if len(self._dimensions) >= self._max_collections:
-                raise points.too_many_collections(self._max_collections)
-            Shard.create(_folder(self._root, collection, given), given)
-            self._dimensions[collection] = given
+        self._create(collection, given)
         points.check_dimensions(collection, stored=self._dimensions[collection], given=given)
         edition = points.edition_of(document, self._chunker_version)
         self._open(collection).add(document.id, edition, chunks)
+
+    def _create(self, collection: str, dimensions: int) -> None:
+        points.check_collection_name(collection)
+        if collection in self._dimensions:
+            return
+        owner = points.owner_of(collection)
+        owned = sum(points.owner_of(name) == owner for name in self._dimensions)
+        if owned >= self._max_collections:
+            raise points.too_many_collections(self._max_collections)
+        Shard.create(_folder(self._root, collection, dimensions), dimensions)
+        self._dimensions[collection] = dimensions
+
+    def _drop(self, collection: str) -> bool:
+        points.check_collection_name(collection)
+        if collection not in self._dimensions:
+            return False
+        if shard := self._shards.pop(collection, None):
+            shard.close()
+        folder = _folder(self._root, collection, self._dimensions.pop(collection))
+        # Gone in one step, so that a crash leaves no half of it behind.
+        doomed = self._root / f"{_DOOMED}{uuid.uuid4().hex}"
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+        return True
+
+    def _summary(self, collection: str) -> Collection:
+        shard = self._find(collection)
+        return points.summary_of(collection, [] if shard is None else shard.all_records())
 
     def _publish(self, document: Document) -> None:
         shard = self._find(document.collection)

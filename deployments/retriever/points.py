@@ -17,7 +17,7 @@ import numpy as np
 
 from deployments.errors import InvalidRequest, NotFound, Unavailable
 from deployments.retriever.store import Candidate, StoredChunk
-from deployments.types import Chunk, Document, DocumentList
+from deployments.types import Chunk, Collection, Document, DocumentList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,18 +40,31 @@ RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
 
 _CHUNK_FIELDS = tuple(field.name for field in fields(Chunk))
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}\.)?[a-z0-9][a-z0-9_-]{0,62}")
 _NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 
 
 def check_collection_name(name: str) -> None:
-    """Raise InvalidRequest unless the name is safe as part of a path or a URL."""
+    """Raise InvalidRequest unless the name is safe as part of a path or a URL.
+
+    It may be `OWNER.NAME`: owners share a store, and nothing else.
+    """
     if not _NAME.fullmatch(name):
         message = (
             "A collection name has 1 to 63 characters: lower-case letters, digits, "
             "'-' and '_', beginning with a letter or digit."
         )
         raise InvalidRequest(message, param="collection")
+
+
+def owner_of(collection: str) -> str:
+    """Name whose collection it is; empty for nobody's in particular."""
+    return collection.rpartition(".")[0]
+
+
+def is_default(collection: str) -> bool:
+    """Say whether a collection is there from the beginning, as each owner's `default` is."""
+    return _shown(collection) == DEFAULT_COLLECTION
 
 
 def edition_of(document: Document, chunker_version: int) -> str:
@@ -123,9 +136,20 @@ def page_of(payloads: Sequence[Mapping[str, Any]], limit: int, after: str | None
     return DocumentList(page, page[-1].id if len(documents) > limit else None)
 
 
+def summary_of(collection: str, payloads: Sequence[Mapping[str, Any]]) -> Collection:
+    """Sum up a collection from all of its published records."""
+    documents = [document_from(payload) for payload in payloads]
+    return Collection(
+        collection,
+        documents=len(documents),
+        size_bytes=sum(document.size_bytes for document in documents),
+        created_at=min((document.created_at for document in documents), default=None),
+    )
+
+
 def unknown_collection(name: str) -> NotFound:
     """Say that there is no such collection."""
-    return NotFound(f"There is no collection {name!r}.", param="collection")
+    return NotFound(f"There is no collection {_shown(name)!r}.", param="collection")
 
 
 def unknown_document(document_id: str) -> NotFound:
@@ -143,8 +167,8 @@ def check_dimensions(collection: str, *, stored: int, given: int) -> None:
     """Raise Unavailable if the collection was made with another embedder."""
     if stored != given:
         message = (
-            f"Collection {collection!r} holds vectors of {stored} dimensions and the embedder "
-            f"makes {given}: upload its documents again into a new collection, "
+            f"Collection {_shown(collection)!r} holds vectors of {stored} dimensions and the "
+            f"embedder makes {given}: upload its documents again into a new collection, "
             "or set the embedding model it was made with."
         )
         raise Unavailable(message)
@@ -162,5 +186,11 @@ def check_whole(document: Document, stored_chunks: int) -> None:
 
 def foreign_collection(name: str) -> Unavailable:
     """Say that the collection was not made by this service."""
-    message = f"Collection {name!r} was not made by this service: remove or rename it in Qdrant."
+    message = (
+        f"Collection {_shown(name)!r} was not made by this service: remove or rename it in Qdrant."
+    )
     return Unavailable(message)
+
+
+def _shown(collection: str) -> str:
+    return collection.rpartition(".")[2]

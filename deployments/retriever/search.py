@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deployments.interfaces import Embedder
     from deployments.retriever.store import Candidate, VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, Collection, Document, DocumentList, Passage
 
 _MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
@@ -137,6 +137,24 @@ class DocumentRetriever:
         """Remove a document whole, published or not; whether anything was there."""
         async with self._turn(collection, document_id):
             return await self._store.delete(collection, document_id)
+
+    async def collections(self) -> list[str]:
+        """Name all collections in alphabetical order."""
+        return await self._store.collections()
+
+    async def collection(self, collection: str) -> Collection:
+        """Tell what a collection holds; raises NotFound."""
+        return await self._store.collection(collection)
+
+    async def create(self, collection: str) -> None:
+        """Make a collection for vectors of the embedder's size; nothing if it is there."""
+        check_collection_name(collection)
+        probe = await self._embedder.embed(["size"], "passage")
+        await self._store.create(collection, probe.shape[1])
+
+    async def drop(self, collection: str) -> bool:
+        """Remove a collection whole; whether it was there."""
+        return await self._store.drop(collection)
 
     async def close(self) -> None:
         """Close the store."""

@@ -6,7 +6,7 @@ Older servers do not know conditional upserts and would hide a document that is 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdrant_client import AsyncQdrantClient, models
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from deployments.retriever.lexical import SparseVector
     from deployments.retriever.store import Candidate, EmbeddedChunk, StoredChunk
-    from deployments.types import Document, DocumentList
+    from deployments.types import Collection, Document, DocumentList
 
 _IN_MEMORY = ":memory:"
+_SCROLLED = 256
 
 
 def _is(field: str, value: str) -> models.FieldCondition:
@@ -199,6 +200,40 @@ class ServerStore:
                 models.FilterSelector(filter=_of(document_id)),
             )
         return there
+
+    async def collections(self) -> list[str]:
+        """See VectorStore."""
+        return await self._collections.names()
+
+    async def collection(self, collection: str) -> Collection:
+        """See VectorStore."""
+        if await self._collections.find(collection) is None:
+            return points.summary_of(collection, [])
+        found: list[dict[str, Any]] = []
+        start = None
+        while True:
+            page, start = await self._collections.call(
+                collection,
+                self._client.scroll,
+                qdrant_name(collection),
+                scroll_filter=_IS_LISTED,
+                offset=start,
+                limit=_SCROLLED,
+                with_payload=True,
+            )
+            found += [record.payload or {} for record in page]
+            if start is None:
+                return points.summary_of(collection, found)
+
+    async def create(self, collection: str, dimensions: int) -> None:
+        """See VectorStore."""
+        points.check_collection_name(collection)
+        await self._collections.prepare(collection, dimensions)
+
+    async def drop(self, collection: str) -> bool:
+        """See VectorStore."""
+        points.check_collection_name(collection)
+        return await self._collections.drop(collection)
 
     async def close(self) -> None:
         """See VectorStore."""

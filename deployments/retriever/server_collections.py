@@ -78,7 +78,7 @@ class ServerCollections:
         if collection not in self._dimensions:
             name = qdrant_name(collection)
             if not await self.call(collection, self._client.collection_exists, name):
-                if collection == points.DEFAULT_COLLECTION:
+                if points.is_default(collection):
                     return None
                 raise points.unknown_collection(collection)
             about = await self.call(collection, self._client.get_collection, name)
@@ -100,10 +100,26 @@ class ServerCollections:
                 self._prepared.add(collection)
             return await self.find(collection) or dimensions
 
+    async def names(self) -> list[str]:
+        """Name all collections of this service."""
+        there = await self.call("", self._client.get_collections)
+        names = (each.name for each in there.collections)
+        return sorted(name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
+
+    async def drop(self, collection: str) -> bool:
+        """Remove a collection; whether it was there."""
+        name = qdrant_name(collection)
+        there = await self.call(collection, self._client.collection_exists, name)
+        if there:
+            await self.call(collection, self._client.delete_collection, name)
+        self._dimensions.pop(collection, None)
+        self._prepared.discard(collection)
+        return there
+
     async def _create(self, collection: str, dimensions: int) -> None:
-        there = await self.call(collection, self._client.get_collections)
-        ours = [each for each in there.collections if each.name.startswith(_PREFIX)]
-        if len(ours) >= self._max_collections:
+        owner = points.owner_of(collection)
+        owned = [name for name in await self.names() if points.owner_of(name) == owner]
+        if len(owned) >= self._max_collections:
             raise points.too_many_collections(self._max_collections)
         vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
         sparse = models.SparseVectorParams(modifier=models.Modifier.IDF)

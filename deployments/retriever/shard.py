@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _NEVER_KB = 1_000_000_000
 _DELETED_SHARE = 0.5
+_SCROLLED = 256
 
 
 def _config(dimensions: int) -> EdgeConfig:
@@ -174,6 +175,18 @@ class Shard:
             ScrollRequest(offset=start, limit=limit, filter=_IS_LISTED, with_payload=True)
         )
         return [point.payload or {} for point in found]
+
+    def all_records(self) -> list[dict[str, Any]]:
+        """List payloads of all published records."""
+        found: list[dict[str, Any]] = []
+        start = None
+        while True:
+            page, start = self._edge.scroll(
+                ScrollRequest(offset=start, limit=_SCROLLED, filter=_IS_LISTED, with_payload=True)
+            )
+            found += [point.payload or {} for point in page]
+            if start is None:
+                return found
 
     def record(self, document_id: str) -> dict[str, Any] | None:
         """Find the payload of a published record."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.retriever.lexical import SparseVector
-    from deployments.types import Chunk, Document, DocumentList
+    from deployments.types import Chunk, Collection, Document, DocumentList
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ class Candidate:
 class VectorStore(Protocol):
     """Collections of documents, each searchable whole or not at all.
 
-    A collection comes into being with its first chunk and takes its dimensions from it;
-    `default` is there from the beginning, empty. All methods may raise InvalidRequest for a
+    A collection comes into being when it is created, or with its first chunk and takes its
+    dimensions from it; `default` is there from the beginning, empty, and so is `OWNER.default`
+    of every owner. All methods may raise InvalidRequest for a
     bad collection name, Unavailable and DeadlineExceeded; those that only read raise NotFound
     for an unknown collection. Every method may be called again after a failure.
     """
@@ -101,6 +102,22 @@ class VectorStore(Protocol):
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """Remove every point of a document; whether there were any."""
+        ...
+
+    async def collections(self) -> list[str]:
+        """Name all collections in alphabetical order."""
+        ...
+
+    async def collection(self, collection: str) -> Collection:
+        """Tell what a collection holds."""
+        ...
+
+    async def create(self, collection: str, dimensions: int) -> None:
+        """Make a collection, empty; nothing happens if it is there."""
+        ...
+
+    async def drop(self, collection: str) -> bool:
+        """Remove a collection whole; whether it was there."""
         ...
 
     async def close(self) -> None:

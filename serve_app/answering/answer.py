@@ -16,7 +16,7 @@ from serve_app.answering.stopwatch import Watch
 from serve_app.schemas import Warning_
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable
 
     from serve_app.answering.grounding import Question
     from serve_app.schemas import PageReport, Source
@@ -104,15 +104,14 @@ class Answering:
             yield Chunk(rest)
         yield Finished(watch.finished(), answer.cited)
 
-    async def bare(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the bare model's completion, under the same time limit."""
+    async def bare(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+        """Return what the bare model makes, under the same time limit."""
         async with self._deadline(Watch()):
-            return await self._llm.chat(body)
+            return await answer
 
-    async def bare_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    async def bare_stream(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         """Yield the bare model's events as they are, under the same time limits."""
         watch, first_timeout_s = Watch(), self._settings.first_token_timeout_s
-        events = self._llm.stream_chat(body)
         async with contextlib.aclosing(events):
             async with self._deadline(watch, first_timeout_s):
                 event = await anext(events, None)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from deployments.settings import Secrets
+from serve_app.access.guard import is_loopback
+from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.check.schema import complaints, hint, unknown_keys, without
 from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
 
@@ -51,6 +54,7 @@ def rule_problems(file: ConfigFile) -> Iterator[Problem]:
     ):
         if application.get(key, unset) != right:
             yield file.problem((*path, key), f"must be `{right}`")
+    yield from _door(file)
     settings = yield from _settings(file, application.get("args"), (*path, "args"))
     deployments = yield from _deployments(file, application, path)
     yield from _queues(file, deployments)
@@ -63,6 +67,18 @@ def rule_problems(file: ConfigFile) -> Iterator[Problem]:
             ("Images", settings.images.device),
         ):
             yield from _gpu_of(file, name.lower(), device, deployments.get(name))
+
+
+def _door(file: ConfigFile) -> Iterator[Problem]:
+    """The environment is that of the check, which should be that of the service."""
+    try:
+        keys = Keys.read(Secrets().api_keys)
+    except ValueError as error:
+        yield file.problem((), str(error))
+        return
+    host = _section(file.data, "http_options").get("host", "127.0.0.1")
+    if not keys and not is_loopback(str(host)):
+        yield file.problem(("http_options", "host"), OPEN_DOOR)
 
 
 def _settings(

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from deployments.errors import NotFound
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.bounds import check_answer_bounds
 from serve_app.contradictions import ANSWERING_MODEL
-from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
+from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    AnsweringDep,
+    ServicesDep,
+    SettingsDep,
+)
 from serve_app.errors import body_of
 from serve_app.event_stream import opened
 from serve_app.routes.models import unknown_model
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from deployments.errors import ServiceError
+    from deployments.interfaces import TextGenerator
     from serve_app.settings import AppSettings
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
@@ -33,7 +37,7 @@ _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_token
 
 @router.post("/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def create_chat_completion(
-    request: ChatRequest, answering: AnsweringDep, settings: SettingsDep
+    request: ChatRequest, answering: AnsweringDep, services: ServicesDep, settings: SettingsDep
 ) -> Response:
     """Answer a conversation.
 
@@ -50,23 +54,21 @@ async def create_chat_completion(
         text_param="messages",
     )
     if request.model == settings.llm.served_name:
-        return await _bare(request, answering)
+        return await _bare(request, answering, services.llm)
     if request.model != ANSWERING_MODEL:
-        raise NotFound(
-            unknown_model(settings.llm.served_name), param="model", code="model_not_found"
-        )
+        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
     question = _question(request, settings)
     if request.stream:
-        return await opened(_answer_events(answering, question), _error_event)
+        return await opened(_answer_events(answering, question), error_event)
     completion, grounded, finished = await answering.whole(question)
     return JSONResponse(completion | _grounding(grounded) | {"timings": finished.timings})
 
 
-async def _bare(request: ChatRequest, answering: Answering) -> Response:
+async def _bare(request: ChatRequest, answering: Answering, llm: TextGenerator) -> Response:
     body = request.for_engine()
     if request.stream:
-        return await opened(answering.bare_stream(body), _error_event)
-    return JSONResponse(await answering.bare(body))
+        return await opened(answering.bare_stream(llm.stream_chat(body)), error_event)
+    return JSONResponse(await answering.bare(llm.chat(body)))
 
 
 def _question(request: ChatRequest, settings: AppSettings) -> Question:
@@ -130,5 +132,6 @@ def _data(chunk: dict[str, Any]) -> str:
     return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
-def _error_event(error: ServiceError) -> str:
+def error_event(error: ServiceError) -> str:
+    """Tell of an error in the middle of a stream, as OpenAI does."""
     return f"data: {body_of(error).model_dump_json()}\n\n"

@@ -11,10 +11,12 @@ from fastapi.routing import APIRoute
 
 from deployments.errors import NotFound
 from deployments.types import IngestSpec, JobStatus
-from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+from serve_app.dependencies import (
     IdempotencyKey,
     ServicesDep,
     UploadsDep,
+    VectorStoresDep,
+    account_of,
 )
 from serve_app.job_schemas import UploadForm, UploadResponse
 from serve_app.routes.jobs import job_url
@@ -32,21 +34,21 @@ if TYPE_CHECKING:
     from deployments.types import Document
 
 
-class _UploadRoute(APIRoute):
+class UploadRoute(APIRoute):
     """Counts uploads from their first byte: FastAPI reads a form before any dependency."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def in_its_place(request: Request) -> Response:
-            with request.app.state.uploads.place():
+            with account_of(request).uploads.place():
                 return await handle(request)
 
         return in_its_place
 
 
 router = APIRouter(tags=["documents"])
-_uploading = APIRouter(route_class=_UploadRoute)
+_uploading = APIRouter(route_class=UploadRoute)
 _MAX_LISTED = 100
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
@@ -121,12 +123,14 @@ async def get_document(
 async def delete_document(
     document_id: DocumentId,
     services: ServicesDep,
+    vector_stores: VectorStoresDep,
     collection: CollectionName = DEFAULT_COLLECTION,
 ) -> None:
     """Forget a document and everything made of it."""
     if not await services.retriever.delete(collection, document_id):
         msg = "there is no such document"
         raise NotFound(msg, param="document_id")
+    await vector_stores.forget(collection, document_id)
 
 
 def _shaped(document: Document) -> DocumentResponse:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 
 from deployments.errors import Overloaded, ServiceError
-from serve_app.dependencies import ServicesDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.dependencies import SharedServicesDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.schemas import DeploymentState, Readiness
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
+async def readyz(services: SharedServicesDep, request: Request, response: Response) -> Readiness:
     """Ask every deployment; 503 until all are ready."""
     names = [entry.name for entry in fields(services)]
     seen: dict[str, float] = request.app.state.seen_well

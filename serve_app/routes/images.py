@@ -68,6 +68,7 @@ async def generate_images(
 async def get_image(
     job_id: JobId,
     number: str,
+    services: ServicesDep,
     files: FilesDep,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -75,6 +76,7 @@ async def get_image(
     if not _NUMBER.fullmatch(number):
         raise _no_picture()
     try:
+        await services.jobs.job(job_id)  # is it the caller's?
         png = await files.get(image_path(job_id, int(number)))
     except NotFound:
         raise _no_picture() from None

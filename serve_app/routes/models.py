@@ -1,6 +1,8 @@
-"""The two models: `genserve`, which answers from web and documents, and the bare one."""
+"""The models: `genserve`, which answers from web and documents, and those it is made of."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
@@ -9,23 +11,39 @@ from serve_app.contradictions import ANSWERING_MODEL
 from serve_app.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.schemas import Model, ModelList
 
+if TYPE_CHECKING:
+    from serve_app.settings import AppSettings
+
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
 async def list_models(settings: SettingsDep) -> ModelList:
-    """List both."""
-    return ModelList(data=[Model(id=ANSWERING_MODEL), Model(id=settings.llm.served_name)])
+    """List all models and what each is for."""
+    return ModelList(data=_models(settings))
 
 
 @router.get("/{model_id:path}")
 async def get_model(model_id: str, settings: SettingsDep) -> Model:
     """Name one."""
-    if model_id not in {ANSWERING_MODEL, settings.llm.served_name}:
-        raise NotFound(unknown_model(settings.llm.served_name), param="model")
-    return Model(id=model_id)
+    models = {model.id: model for model in _models(settings)}
+    if model_id not in models:
+        raise unknown_model(model_id, *models)
+    return models[model_id]
 
 
-def unknown_model(served_name: str) -> str:
-    """What to say of any other."""
-    return f"unknown model: use `{ANSWERING_MODEL}` or `{served_name}`"
+def unknown_model(model_id: str, *known: str) -> NotFound:
+    """Say which there are instead."""
+    names = " or ".join(f"`{name}`" for name in known)
+    shown = model_id[:100]
+    msg = f"there is no model `{shown}` for this: use {names}"
+    return NotFound(msg, param="model", code="model_not_found")
+
+
+def _models(settings: AppSettings) -> list[Model]:
+    return [
+        Model(id=ANSWERING_MODEL, kind="answering"),
+        Model(id=settings.llm.served_name, kind="chat"),
+        Model(id=settings.embedder.name, kind="embedding"),
+        Model(id=settings.images.name, kind="image"),
+    ]

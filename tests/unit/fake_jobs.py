@@ -100,12 +100,18 @@ class FakeJobs:
         return self.known[job_id]
 
     async def jobs(
-        self, kind: JobKind | None, status: JobStatus | None, limit: int, after: str | None
+        self,
+        owner: str,
+        kind: JobKind | None,
+        status: JobStatus | None,
+        limit: int,
+        after: str | None,
     ) -> JobList:
         found = [
             job
             for job in reversed(self.known.values())
-            if kind in {None, job.kind}
+            if job.spec.owner == owner
+            and kind in {None, job.kind}
             and status in {None, job.status}
             and (after is None or job.id < after)
         ]

@@ -12,11 +12,14 @@ from typing import Any
 import httpx
 import numpy as np
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from deployments.errors import NotFound
 from deployments.file_store import FileStore
+from deployments.settings import Secrets
 from deployments.types import (
     Chunk,
+    Collection,
     Document,
     DocumentList,
     ModelCard,
@@ -57,7 +60,7 @@ class FakeModel:
         if self.fail_at_start:
             raise self.fail_at_start
         text = str(body["messages"][-1]["content"])
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         return {
             "id": "1",
@@ -168,6 +171,18 @@ class FakeRetriever:
             raise self.search_error
         return self.passages[:limit]
 
+    async def collections(self) -> list[str]:
+        return sorted({document.collection for document in self.published.values()})
+
+    async def collection(self, collection: str) -> Collection:
+        return Collection(collection)
+
+    async def create(self, collection: str) -> None: ...
+
+    async def drop(self, collection: str) -> bool:
+        del collection
+        return True
+
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         del collection, after
         return DocumentList(tuple(self.published.values())[:limit])
@@ -202,6 +217,7 @@ class Fakes:
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     images: FakeImages = field(default_factory=FakeImages)
     files: FileStore = field(default_factory=_new_files)
+    api_keys: str = ""
     jobs: FakeJobs = field(init=False)
 
     def __post_init__(self) -> None:
@@ -219,11 +235,12 @@ class Fakes:
         )
 
     def app(self, **changes: Any) -> FastAPI:
-        return create_app(self.services(), settings(**changes), self.files)
+        secrets = Secrets(api_keys=SecretStr(self.api_keys) if self.api_keys else None)
+        return create_app(self.services(), settings(**changes), secrets, self.files)
 
     def client(self, **changes: Any) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app(**changes), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://test")
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
 def events(text: str) -> list[tuple[str, Any]]:

@@ -132,10 +132,11 @@ async def test_a_full_queue_is_429_with_advice() -> None:
 
 async def test_a_picture_is_served_to_be_kept() -> None:
     fakes = Fakes()
-    job_id = "job_" + "0" * 32
-    await fakes.files.put(image_path(job_id, 1), b"png bytes")
-    url = f"/v1/images/{job_id}/1.png"
     async with fakes.client() as http:
+        accepted = await http.post("/generate/image/background", json={"prompt": "x", "count": 2})
+        job_id = accepted.json()["job_id"]
+        await fakes.files.put(image_path(job_id, 1), b"png bytes")
+        url = f"/v1/images/{job_id}/1.png"
         answer = await http.get(url)
         etag = answer.headers["etag"]
         same = await http.get(url, headers={"if-none-match": f'"x", W/{etag}'})
@@ -170,7 +171,7 @@ async def test_openais_client_gets_its_pictures() -> None:
     async with (
         httpx2.AsyncClient(transport=transport) as http,
         openai.AsyncOpenAI(
-            api_key="any", base_url="http://test/v1", http_client=http, max_retries=0
+            api_key="any", base_url="http://127.0.0.1/v1", http_client=http, max_retries=0
         ) as client,
     ):
         asked = await client.images.generate(

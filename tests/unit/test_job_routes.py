@@ -194,7 +194,7 @@ async def test_a_quiet_job_pings_and_a_client_that_leaves_ends_the_watch(
         "path": f"/v1/jobs/{job_id}/events",
         "raw_path": b"",
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"host", b"127.0.0.1")],
     }
     async with asyncio.timeout(5):
         await fakes.app()(scope, receive, send)

@@ -47,10 +47,11 @@ async def test_passages_come_in_openais_shape_in_the_order_they_were_found() -> 
         "search_query": ["Is snow white?"],
         "data": [
             {
-                "file_id": "doc_" + "0" * 31 + "1",
+                "file_id": "file-" + "0" * 31 + "1",
                 "filename": "1.pdf",
                 "score": 0.4,
                 "attributes": {
+                    "document_id": "doc_" + "0" * 31 + "1",
                     "title": "Title 1",
                     "section": "Winter > Snow",
                     "page": 3,
@@ -59,10 +60,10 @@ async def test_passages_come_in_openais_shape_in_the_order_they_were_found() -> 
                 "content": [{"type": "text", "text": "Snow is white."}],
             },
             {
-                "file_id": "doc_" + "0" * 31 + "2",
+                "file_id": "file-" + "0" * 31 + "2",
                 "filename": "2.pdf",
                 "score": 0.9,
-                "attributes": {"title": "Title 2"},
+                "attributes": {"document_id": "doc_" + "0" * 31 + "2", "title": "Title 2"},
                 "content": [{"type": "text", "text": "Ice is clear."}],
             },
         ],
@@ -107,7 +108,7 @@ async def test_openais_client_reads_the_results() -> None:
     async with (
         httpx2.AsyncClient(transport=transport) as http,
         openai.AsyncOpenAI(
-            api_key="any", base_url="http://test/v1", http_client=http, max_retries=0
+            api_key="any", base_url="http://127.0.0.1/v1", http_client=http, max_retries=0
         ) as client,
     ):
         page = await client.vector_stores.search(

@@ -70,7 +70,7 @@ class Service:
             seconds = time.perf_counter() - began
             found = [
                 Found(
-                    self._file_names.get(result["file_id"], ""),
+                    self._file_names.get(result["file_id"].replace("file-", "doc_"), ""),
                     "\n".join(content["text"] for content in result["content"]),
                 )
                 for result in page["data"]

@@ -1,0 +1,1 @@
+"""Who may do what: keys, what each may spend, and what belongs to whom."""

@@ -1,0 +1,131 @@
+"""The door: no request passes without a key, or, where there are none, from elsewhere."""
+
+from __future__ import annotations
+
+import ipaddress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from deployments.errors import Overloaded
+from serve_app.access.keys import NOBODY
+from serve_app.errors import error_response, response_to
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from serve_app.access.allowance import Allowance
+    from serve_app.access.keys import Keys
+
+PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
+"""What says nothing of anybody: the page (its data need the key), health, and the reference."""
+
+
+class Guard:
+    """ASGI middleware: names the owner of a request in `scope["state"]["owner"]`, or refuses it.
+
+    Looks at `scope["path"]` as the router does, never at an address made from headers. The body
+    has not been read when a request is refused.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: Keys, allowances: Mapping[str, Allowance], retry_after_s: float
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._allowances = allowances
+        self._retry_after_s = retry_after_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        refusal = await (self._by_key(scope, headers) if self._keys else _by_place(scope, headers))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _by_key(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        owner = self._keys.owner_of(key.strip()) if scheme.lower() == "bearer" else None
+        _own(scope, owner if owner is not None else NOBODY)
+        path = scope["path"]
+        if path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS):
+            return None
+        if owner is None:
+            message = (
+                "this API key is not known"
+                if key
+                else "an API key is needed, as the header `Authorization: Bearer KEY`"
+            )
+            return error_response(
+                HTTPStatus.UNAUTHORIZED,
+                message,
+                "invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer", "Connection": "close"},
+            )
+        try:
+            await self._allowances[owner].take_request()
+        except Overloaded as error:
+            return response_to(error, self._retry_after_s)
+        return None
+
+
+async def _by_place(scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    """Answer this machine only, and no web page but our own.
+
+    A page from elsewhere, open in a browser on this machine, could otherwise send requests here,
+    or, by a name that it has point to this machine, read the answers too.
+    """
+    _own(scope, NOBODY)
+    client, host = scope.get("client"), headers.get("host", "")
+    origin = headers.get("origin")
+    if client is not None and not is_loopback(client[0]):
+        message = (
+            "this service has no API keys (GENSERVE_API_KEYS) and answers its own machine only"
+        )
+    elif not is_loopback(_hostname(f"//{host}")):
+        message = (
+            "without API keys (GENSERVE_API_KEYS) the service is called by a loopback name only"
+        )
+    elif origin is not None and _netloc(origin) != host:
+        message = "without API keys (GENSERVE_API_KEYS) no other web page is answered"
+    else:
+        return None
+    return error_response(
+        HTTPStatus.FORBIDDEN, message, "forbidden", headers={"Connection": "close"}
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address or name is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _own(scope: Scope, owner: str) -> None:
+    scope.setdefault("state", {})["owner"] = owner
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""

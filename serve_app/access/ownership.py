@@ -1,0 +1,143 @@
+"""What belongs to whom: capabilities that know one owner's things and no others.
+
+In the store a collection is called `OWNER.NAME`, and a job's order names its owner. Callers see
+neither. Another's id is answered exactly as one that nobody has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deployments.errors import NotFound
+from deployments.types import IngestSpec, JobList, Submitted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from deployments.interfaces import Jobs, Retriever
+    from deployments.types import (
+        Chunk,
+        Collection,
+        Document,
+        DocumentList,
+        ImagesSpec,
+        Job,
+        JobKind,
+        JobStatus,
+        Passage,
+    )
+
+
+class OwnedRetriever:
+    """A Retriever over the collections of one owner."""
+
+    def __init__(self, retriever: Retriever, owner: str) -> None:
+        self._retriever = retriever
+        self._prefix = _prefix(owner)
+
+    async def check_health(self) -> None:
+        await self._retriever.check_health()
+
+    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self._retriever.add(self._kept(document), chunks)
+
+    async def publish(self, document: Document) -> None:
+        await self._retriever.publish(self._kept(document))
+
+    async def search(
+        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+    ) -> list[Passage]:
+        return await self._retriever.search(queries, self._prefix + collection, limit, max_chars)
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        listed = await self._retriever.documents(self._prefix + collection, limit, after)
+        return replace(listed, documents=tuple(map(self._shown, listed.documents)))
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        return self._shown(await self._retriever.document(self._prefix + collection, document_id))
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        return await self._retriever.delete(self._prefix + collection, document_id)
+
+    async def collections(self) -> list[str]:
+        names = await self._retriever.collections()
+        owned = (name for name in names if _prefix(name.rpartition(".")[0]) == self._prefix)
+        return [name.removeprefix(self._prefix) for name in owned]
+
+    async def collection(self, collection: str) -> Collection:
+        found = await self._retriever.collection(self._prefix + collection)
+        return replace(found, name=collection)
+
+    async def create(self, collection: str) -> None:
+        await self._retriever.create(self._prefix + collection)
+
+    async def drop(self, collection: str) -> bool:
+        return await self._retriever.drop(self._prefix + collection)
+
+    def _kept(self, document: Document) -> Document:
+        return replace(document, collection=self._prefix + document.collection)
+
+    def _shown(self, document: Document) -> Document:
+        return replace(document, collection=document.collection.removeprefix(self._prefix))
+
+
+class OwnedJobs:
+    """Jobs of one owner."""
+
+    def __init__(self, jobs: Jobs, owner: str) -> None:
+        self._jobs = jobs
+        self._owner = owner
+        self._prefix = _prefix(owner)
+
+    async def check_health(self) -> None:
+        await self._jobs.check_health()
+
+    async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
+        collection = self._prefix + spec.collection
+        owned = replace(spec, owner=self._owner, collection=collection)
+        submitted = await self._jobs.submit_ingest(owned, key)
+        return replace(submitted, job=self._shown(submitted.job))
+
+    async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
+        return await self._jobs.submit_images(replace(spec, owner=self._owner), key)
+
+    async def job(self, job_id: str) -> Job:
+        return self._shown(await self._jobs.job(job_id))
+
+    async def jobs(
+        self,
+        owner: str,
+        kind: JobKind | None,
+        status: JobStatus | None,
+        limit: int,
+        after: str | None,
+    ) -> JobList:
+        del owner  # whoever asks, there are no others here
+        if after is not None:
+            await self.job(after)
+        listed = await self._jobs.jobs(self._owner, kind, status, limit, after)
+        return replace(listed, jobs=tuple(map(self._shown, listed.jobs)))
+
+    async def cancel(self, job_id: str) -> Job:
+        await self.job(job_id)
+        return self._shown(await self._jobs.cancel(job_id))
+
+    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        async with contextlib.aclosing(self._jobs.watch(job_id)) as changes:
+            async for job in changes:
+                yield self._shown(job)
+
+    def _shown(self, job: Job) -> Job:
+        if job.spec.owner != self._owner:
+            msg = "there is no such job"
+            raise NotFound(msg, param="job_id")
+        if not isinstance(job.spec, IngestSpec):
+            return job
+        collection = job.spec.collection.removeprefix(self._prefix)
+        return replace(job, spec=replace(job.spec, collection=collection))
+
+
+def _prefix(owner: str) -> str:
+    return f"{owner}." if owner else ""

@@ -1,0 +1,51 @@
+"""The JSON of files: OpenAI's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
+from pydantic import BaseModel, Field
+
+from serve_app.schemas import Request
+
+FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision", "evals"]
+
+
+class FileForm(Request):
+    """The form of a file; its purpose is kept and means nothing here."""
+
+    file: UploadFile
+    purpose: Annotated[FilePurpose, Field(examples=["user_data"])]
+    # What OpenAI's clients send for an expiry would have to be obeyed.
+    expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
+
+
+class FileResponse(BaseModel):
+    """A kept file."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+
+
+class FileList(BaseModel):
+    """One page of files; pass `last_id` as `after` for the following one."""
+
+    object: Literal["list"] = "list"
+    data: list[FileResponse]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(BaseModel):
+    """OpenAI's."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True

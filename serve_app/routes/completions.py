@@ -1,0 +1,43 @@
+"""`POST /v1/completions`: OpenAI's text completions, of the bare model."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from serve_app.bounds import check_answer_bounds
+from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    AnsweringDep,
+    ServicesDep,
+    SettingsDep,
+)
+from serve_app.event_stream import opened
+from serve_app.model_schemas import CompletionRequest  # noqa: TC001 - FastAPI reads annotations
+from serve_app.routes.chat import error_event
+from serve_app.routes.models import unknown_model
+
+router = APIRouter(tags=["completions"])
+
+
+@router.post("/v1/completions", responses={200: {"content": {"text/event-stream": {}}}})
+async def create_completion(
+    request: CompletionRequest,
+    answering: AnsweringDep,
+    services: ServicesDep,
+    settings: SettingsDep,
+) -> Response:
+    """Go on with a text, by the bare model and without any context."""
+    check_answer_bounds(
+        settings.limits,
+        texts=request.texts(),
+        max_tokens=request.max_tokens,
+        top_k=None,
+        text_param="prompt",
+    )
+    if request.model != settings.llm.served_name:
+        raise unknown_model(request.model, settings.llm.served_name)
+    body = request.for_engine()
+    if request.stream:
+        events = services.llm.stream_complete(body)
+        return await opened(answering.bare_stream(events), error_event)
+    return JSONResponse(await answering.bare(services.llm.complete(body)))

@@ -1,0 +1,74 @@
+"""`POST /v1/embeddings`: OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+
+from deployments.errors import DeadlineExceeded, InvalidRequest, TooLarge
+from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    AllowanceDep,
+    ServicesDep,
+    SettingsDep,
+)
+from serve_app.model_schemas import EmbeddingsRequest, EmbeddingsResponse
+from serve_app.routes.models import unknown_model
+
+if TYPE_CHECKING:
+    from deployments.types import Embeddings
+
+router = APIRouter(tags=["embeddings"])
+
+
+@router.post("/v1/embeddings", response_model=EmbeddingsResponse)
+async def create_embeddings(
+    request: EmbeddingsRequest,
+    services: ServicesDep,
+    settings: SettingsDep,
+    allowance: AllowanceDep,
+) -> Response:
+    """Turn texts into vectors of unit length, as documents are embedded for searching."""
+    if request.model != settings.embedder.name:
+        raise unknown_model(request.model, settings.embedder.name)
+    texts, most = request.texts(), settings.embedder.max_texts_per_call
+    if len(texts) > most:
+        msg = f"{len(texts)} inputs are over the bound of {most}"
+        raise TooLarge(msg, param="input")
+    await allowance.check_tokens()
+    try:
+        async with asyncio.timeout(settings.answer.total_timeout_s):
+            embeddings = await services.embedder.embeddings(texts)
+    except TimeoutError:
+        msg = "embedding took longer than the time allowed for it; send fewer inputs at once"
+        raise DeadlineExceeded(msg) from None
+    await allowance.spend_tokens(sum(embeddings.tokens))
+    dimensions = embeddings.vectors.shape[1]
+    if request.dimensions not in {None, dimensions}:
+        msg = (
+            f"dimensions: this model makes vectors of {dimensions} numbers and cannot shorten them"
+        )
+        raise InvalidRequest(msg, param="dimensions")
+    # A thousand vectors take a while to write down: not on the event loop.
+    content = await asyncio.to_thread(_written, embeddings, request)
+    return Response(content, media_type="application/json")
+
+
+def _written(embeddings: Embeddings, request: EmbeddingsRequest) -> str:
+    data = []
+    for index, row in enumerate(embeddings.vectors):
+        vector = (
+            json.dumps(base64.b64encode(row.astype("<f4").tobytes()).decode())
+            if request.encoding_format == "base64"
+            else json.dumps(row.tolist())
+        )
+        data.append(f'{{"object":"embedding","index":{index},"embedding":{vector}}}')
+    tokens = sum(embeddings.tokens)
+    usage = json.dumps({"prompt_tokens": tokens, "total_tokens": tokens})
+    return (
+        f'{{"object":"list","data":[{",".join(data)}],'
+        f'"model":{json.dumps(request.model)},"usage":{usage}}}'
+    )

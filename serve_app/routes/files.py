@@ -1,0 +1,122 @@
+"""`/v1/files`: OpenAI's shape; a file is kept whole until it is deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Path, Query, Response
+
+from deployments.errors import NotFound
+from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    KeptFilesDep,
+    VectorStoresDep,
+)
+from serve_app.file_schemas import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
+from serve_app.kept_files import is_file_id
+from serve_app.routes.documents import UploadRoute
+from serve_app.vector_store_schemas import FileId, Order  # noqa: TC001 - as above
+
+if TYPE_CHECKING:
+    from serve_app.kept_files import KeptFile
+
+router = APIRouter(tags=["files"])
+_files = APIRouter(prefix="/v1/files")
+_uploading = APIRouter(prefix="/v1/files", route_class=UploadRoute)
+EXAMPLE_ID = "file-" + "0" * 32
+
+
+async def _file_id(file_id: Annotated[str, Path(examples=[EXAMPLE_ID])]) -> str:
+    # An id that cannot be is one that is not there: 404 like any other, rather than 422.
+    if not is_file_id(file_id):
+        msg = "there is no such file"
+        raise NotFound(msg, param="file_id")
+    return file_id
+
+
+KnownFileId = Annotated[str, Depends(_file_id)]
+
+
+@_uploading.post("")
+async def create_file(
+    form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
+) -> FileResponse:
+    """Keep a file. It can be searched once it is attached to a vector store."""
+    return _shaped(await kept.keep(form.file, form.purpose))
+
+
+@_files.get("")
+async def list_files(
+    kept: KeptFilesDep,
+    purpose: FilePurpose | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    after: FileId | None = None,
+    order: Order = "desc",
+) -> FileList:
+    """List files, a page at a time."""
+    files, more = await kept.files(
+        purpose=purpose, limit=limit, after=after, newest_first=order == "desc"
+    )
+    data = [_shaped(file) for file in files]
+    return FileList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=more,
+    )
+
+
+@_files.get("/{file_id}")
+async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
+    """Show one file."""
+    return _shaped(await kept.file(file_id))
+
+
+@_files.get(
+    "/{file_id}/content",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            }
+        }
+    },
+)
+async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response:
+    """Fetch what was uploaded, byte for byte."""
+    file, content = await kept.content(file_id)
+    return Response(
+        content,
+        media_type="application/octet-stream",
+        headers={
+            # To be saved, never to be shown as if it were a page of this service.
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+@_files.delete("/{file_id}")
+async def delete_file(
+    file_id: KnownFileId, kept: KeptFilesDep, vector_stores: VectorStoresDep
+) -> FileDeleted:
+    """Delete a file, and take it out of all vector stores."""
+    await kept.file(file_id)
+    await vector_stores.detach_everywhere(file_id)
+    await kept.remove(file_id)
+    return FileDeleted(id=file_id)
+
+
+router.include_router(_uploading)
+router.include_router(_files)
+
+
+def _shaped(file: KeptFile) -> FileResponse:
+    return FileResponse(
+        id=file.id,
+        bytes=file.size_bytes,
+        created_at=file.created_at,
+        filename=file.filename,
+        purpose=file.purpose,
+    )
