@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 OUTPUT_TOKENS = 64
 _REQUEST_TIMEOUT_S = 120.0
@@ -135,9 +135,10 @@ def questions() -> Iterator[str]:
     return itertools.cycle(f"{ask} {topic}." for topic in _TOPICS for ask in _ASKS)
 
 
-def connections(clients: int) -> aiohttp.ClientSession:
+def connections(clients: int, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
     """Make one kept connection for each client."""
     return aiohttp.ClientSession(
+        headers=headers,
         connector=aiohttp.TCPConnector(limit=clients, keepalive_timeout=60),
         timeout=aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,16 +27,23 @@ START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 3.0
 JOB_TIMEOUT_S = 240
+KEYS = {name: f"{name}-{secrets.token_hex(16)}" for name in ("tests", "others")}
 
 
 @dataclass(frozen=True)
 class Service:
-    """Where the service answers, what it is called, and the process that runs it."""
+    """Where the service answers, to whom, what it is called, and the process that runs it."""
 
     url: str
+    key: str
+    others_key: str
     model: str
     launcher: psutil.Process
     settings: dict[str, Any]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
 
     def processes(self) -> list[psutil.Process]:
         return [self.launcher, *self.launcher.children(recursive=True)]
@@ -57,6 +65,7 @@ def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:
         "allowed_networks": ["127.0.0.0/8"],
         "allowed_ports": [80, 443, web_port],
     }
+    args["limits"]["requests_per_minute"] = None  # tests are not people
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(document))
     return path, document
@@ -73,6 +82,7 @@ def web() -> Iterator[Web]:
 def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path, document = configuration(tmp_path_factory.mktemp("service"), web.port)
     output = path.with_suffix(".log")
+    api_keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
     with output.open("wb") as log:
         launcher = subprocess.Popen(
             [sys.executable, "-m", "serve_app.launch", str(path)],
@@ -80,14 +90,15 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "GENSERVE_API_KEYS": api_keys},
         )
     url = f"http://127.0.0.1:{document['http_options']['port']}"
     try:
         wait_until_ready(url, launcher, output)
         args = document["applications"][0]["args"]
         process = psutil.Process(launcher.pid)
-        yield Service(url, args["llm"]["served_name"], process, args)
+        model = args["llm"]["served_name"]
+        yield Service(url, KEYS["tests"], KEYS["others"], model, process, args)
         family = process.children(recursive=True)
         launcher.send_signal(signal.SIGINT)
         assert launcher.wait(STOP_TIMEOUT_S) == 0
@@ -119,7 +130,7 @@ def wait_until_ready(url: str, launcher: subprocess.Popen[bytes], output: Path) 
 
 @pytest.fixture
 def http(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=120) as client:
+    with httpx.Client(base_url=service.url, headers=service.headers, timeout=120) as client:
         yield client
 
 

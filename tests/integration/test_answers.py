@@ -21,7 +21,7 @@ GIB = 2**30
 
 @pytest.fixture
 def client(service: Service) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0)
+    return openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key, max_retries=0)
 
 
 def test_the_bare_model_knows_paris(client: openai.OpenAI, service: Service) -> None:
@@ -122,7 +122,7 @@ def test_a_client_that_leaves_stops_the_generation(
         "stream": stream,
     }
     wait_for_running(http, 0)
-    with httpx.Client(base_url=service.url) as leaving:
+    with httpx.Client(base_url=service.url, headers=service.headers) as leaving:
         if stream:
             with leaving.stream("POST", "/v1/chat/completions", json=body) as answer:
                 lines = answer.iter_lines()  # kept: forgotten, it would close the connection
@@ -156,7 +156,9 @@ def test_more_than_fits_is_refused_early_and_the_rest_is_served(service: Service
 
     async def crowd() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=service.url, timeout=120, limits=limits) as client:
+        async with httpx.AsyncClient(
+            base_url=service.url, headers=service.headers, timeout=120, limits=limits
+        ) as client:
             return await asyncio.gather(*(ask(client) for _ in range(200)))
 
     answers = asyncio.run(crowd())

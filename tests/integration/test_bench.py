@@ -18,7 +18,7 @@ def test_every_client_of_a_closed_loop_gets_its_whole_answer(
     target = Target(f"{service.url}/v1/chat/completions", service.model)
 
     async def load() -> list[str]:
-        async with connections(clients) as session:
+        async with connections(clients, service.headers) as session:
             run = await closed_loop(session, target, islice(questions(), 2 * clients), clients)
             return run.errors
 

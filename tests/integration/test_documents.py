@@ -14,7 +14,7 @@ import pytest
 from pypdf import PdfWriter
 
 from tests.integration import articles
-from tests.integration.conftest import job_ended
+from tests.integration.conftest import Service, job_ended
 
 COLLECTION = "articles"
 QUESTIONS = 120
@@ -22,12 +22,11 @@ QUESTIONS = 120
 
 @pytest.fixture(scope="module")
 def questions(
-    service: object, request: pytest.FixtureRequest
+    service: Service,
 ) -> Iterator[list[articles.QuestionAsked]]:
     """All articles uploaded through HTTP, a few at a time."""
     texts, questions = articles.load()
-    url: str = request.getfixturevalue("service").url
-    with httpx.Client(base_url=url, timeout=300) as http:
+    with httpx.Client(base_url=service.url, headers=service.headers, timeout=300) as http:
 
         def upload(article: articles.Article) -> httpx.Response:
             files = {"file": (article.filename, article.pdf())}

@@ -43,7 +43,7 @@ def test_a_picture_is_made_kept_and_the_same_for_the_same_seed(http: httpx.Clien
 
 
 def test_openais_client_waits_for_its_pictures(service: Service) -> None:
-    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0)
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key, max_retries=0)
     answer = client.images.generate(
         prompt="a blue square on a white background", n=2, response_format="b64_json"
     )
@@ -76,7 +76,9 @@ def test_a_client_that_leaves_stops_its_pictures(http: httpx.Client, service: Se
     before = {job["id"] for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]}
     body = {"prompt": "a red circle", "n": 10, "size": "256x256"}
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{service.url}/v1/images/generations", json=body, timeout=1)
+        httpx.post(
+            f"{service.url}/v1/images/generations", json=body, headers=service.headers, timeout=1
+        )
     (job,) = [
         job
         for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]

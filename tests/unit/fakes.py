@@ -22,6 +22,7 @@ from deployments.types import (
     Collection,
     Document,
     DocumentList,
+    Embeddings,
     ModelCard,
     Page,
     ParsedDocument,
@@ -46,6 +47,7 @@ class FakeModel:
     fail_midway: Exception | None = None
     endless: bool = False
     opening: str = ""
+    usage: dict[str, int] | None = None
 
     async def check_health(self) -> None: ...
 
@@ -61,13 +63,25 @@ class FakeModel:
             raise self.fail_at_start
         text = str(body["messages"][-1]["content"])
         choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         return {
             "id": "1",
             "model": MODEL,
             "choices": [choice | {"finish_reason": "stop"}],
             "usage": usage,
         }
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.bodies.append(body)
+        choice = {"index": 0, "text": str(body["prompt"]), "finish_reason": "stop"}
+        return {"id": "1", "model": MODEL, "choices": [choice], "usage": self.usage}
+
+    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        self.bodies.append(body)
+        for word in str(body["prompt"]).split():
+            choice = {"index": 0, "text": word, "finish_reason": None}
+            yield f"data: {json.dumps({'id': '1', 'choices': [choice]})}\n\n"
+        yield "data: [DONE]\n\n"
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         self.bodies.append(body)
@@ -85,6 +99,8 @@ class FakeModel:
             if self.fail_midway:
                 raise self.fail_midway
             yield _event({"content": ""}, "stop")
+            if self.usage and body.get("stream_options", {}).get("include_usage"):
+                yield f"data: {json.dumps({'id': '1', 'choices': [], 'usage': self.usage})}\n\n"
             yield "data: [DONE]\n\n"
         finally:
             self.closed.set()
@@ -101,6 +117,10 @@ class FakeEmbedder:
     async def embed(self, texts: Sequence[str], kind: str) -> np.ndarray[Any, Any]:
         del kind
         return np.ones((len(texts), 1), dtype=np.float32)
+
+    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
+        tokens = tuple(len(text.split()) for text in texts)
+        return Embeddings(await self.embed(texts, "passage"), tokens)
 
 
 @dataclass
@@ -138,6 +158,7 @@ class FakeRetriever:
     """Keeps documents as a real one does: hidden until published."""
 
     passages: list[Passage] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
     hidden: dict[str, int] = field(default_factory=dict)
     published: dict[str, Document] = field(default_factory=dict)
     search_error: Exception | None = None
@@ -160,7 +181,7 @@ class FakeRetriever:
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
     ) -> list[Passage]:
-        if collection != "default":
+        if collection.rpartition(".")[2] != "default":
             msg = f"there is no collection {collection}"
             raise NotFound(msg, param="collection")
         self.queries += queries
@@ -172,16 +193,22 @@ class FakeRetriever:
         return self.passages[:limit]
 
     async def collections(self) -> list[str]:
-        return sorted({document.collection for document in self.published.values()})
+        return sorted(self.made)
 
     async def collection(self, collection: str) -> Collection:
-        return Collection(collection)
+        if collection not in self.made and collection.rpartition(".")[2] != "default":
+            msg = f"there is no collection {collection}"
+            raise NotFound(msg, param="collection")
+        held = [one for one in self.published.values() if one.collection == collection]
+        return Collection(collection, len(held), sum(document.size_bytes for document in held))
 
-    async def create(self, collection: str) -> None: ...
+    async def create(self, collection: str) -> None:
+        self.made.add(collection)
 
     async def drop(self, collection: str) -> bool:
-        del collection
-        return True
+        there = collection in self.made
+        self.made.discard(collection)
+        return there
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         del collection, after

@@ -515,3 +515,22 @@ def test_the_command_says_which_files_are_good_and_fails_for_the_others(
         f"{bad}:{line}: http_options.prot: unknown key; did you mean `port`?",
         f"{absent}:1: cannot be read: No such file or directory",
     ]
+
+
+OPEN = edited(CPU, "  host: 127.0.0.1", "  host: 0.0.0.0")
+
+
+def test_a_host_that_others_reach_needs_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GENSERVE_API_KEYS", raising=False)
+    problem = only_problem(OPEN)
+    assert problem.path == "http_options.host"
+    assert "GENSERVE_API_KEYS" in problem.message
+    monkeypatch.setenv("GENSERVE_API_KEYS", "alice:0123456789abcdef")
+    assert problems(OPEN, "x.yaml") == []
+
+
+def test_keys_that_cannot_be_read_are_told_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENSERVE_API_KEYS", "alice:0123456")
+    problem = only_problem(CPU)
+    assert "the key of `alice` has less than 16 characters" in problem.message
+    assert "0123456" not in problem.message

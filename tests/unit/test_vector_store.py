@@ -32,7 +32,7 @@ from deployments.retriever.edge import EdgeStore
 from deployments.retriever.lexical import LexicalEncoder
 from deployments.retriever.server import ServerStore
 from deployments.retriever.store import Candidate, EmbeddedChunk, VectorStore
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, Collection, Document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -381,6 +381,62 @@ async def test_an_unknown_collection_is_not_found(place: Place) -> None:
         await place.store.delete(place.collection, "whales")
 
 
+async def test_a_collection_is_made_summed_up_and_dropped(place: Place) -> None:
+    store, collection = place.store, place.collection
+    await store.create(collection, DIMENSIONS)
+    await store.create(collection, DIMENSIONS)
+    assert collection in await store.collections()
+    assert await store.collection(collection) == Collection(collection)
+    assert await search(store, collection, vector(1), 3) == []
+    await upload(store, make_document("a", 2, collection))
+    later = replace(make_document("b", 1, collection), created_at=1_770_000_000.0)
+    await upload(store, later)
+    await store.add(make_document("hidden", 2, collection), [embedded(0)])
+    assert await store.collection(collection) == Collection(
+        collection, documents=2, size_bytes=10_000_000_000, created_at=1_760_000_000.0
+    )
+    assert await store.drop(collection)
+    assert not await store.drop(collection)
+    assert collection not in await store.collections()
+    for asked in (store.collection(collection), search(store, collection, vector(1), 3)):
+        with pytest.raises(NotFound):
+            await asked
+    await upload(store, make_document("c", 1, collection))
+    assert [one.id for one in (await store.documents(collection, 9, None)).documents] == ["c"]
+
+
+async def test_a_collection_of_more_documents_than_a_page_is_summed_up_whole(place: Place) -> None:
+    for number in range(300):
+        await upload(place.store, make_document(f"n{number}", 1, place.collection))
+    assert (await place.store.collection(place.collection)).documents == 300
+
+
+async def test_owners_share_a_store_and_nothing_else(place: Place) -> None:
+    store, ours, theirs = place.store, f"us.{place.collection}", f"them.{place.collection}"
+    await upload(store, make_document("a", 1, ours))
+    with pytest.raises(NotFound) as unknown:
+        await store.documents(theirs, 9, None)
+    assert "them" not in unknown.value.message
+    assert (await store.documents("them.default", 9, None)).documents == ()
+    await upload(store, make_document("b", 1, theirs))
+    assert [one.id for one in (await store.documents(ours, 9, None)).documents] == ["a"]
+    found = await search(store, ours, vector(0), 9)
+    assert {one.stored.document.id for one in found} == {"a"}
+    assert await store.drop(theirs)
+    assert [one.id for one in (await store.documents(ours, 9, None)).documents] == ["a"]
+    await store.drop(ours)
+
+
+@pytest.mark.parametrize("kind", ["edge", "memory"])
+async def test_each_owner_may_have_so_many_collections(kind: str, tmp_path: Path) -> None:
+    store = make_store(kind, tmp_path, max_collections=1)
+    await store.create("us.a", DIMENSIONS)
+    await store.create("them.a", DIMENSIONS)
+    with pytest.raises(InvalidRequest, match="1 collections already"):
+        await store.create("us.b", DIMENSIONS)
+    await store.close()
+
+
 @pytest.mark.parametrize("kind", ["edge", "memory"])
 async def test_the_default_collection_is_there_from_the_beginning(
     kind: str, tmp_path: Path
@@ -477,7 +533,7 @@ import numpy as np
 from deployments.retriever.edge import EdgeStore
 from deployments.retriever.lexical import SparseVector
 from deployments.retriever.store import EmbeddedChunk
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, Collection, Document
 
 async def main():
     store = EdgeStore(Path(sys.argv[1]), chunker_version=1, max_collections=9)

@@ -1,0 +1,128 @@
+"""A small chat in the browser: `streamlit run serve_app/streamlit_client.py`.
+
+A client in a process of its own, which knows the service by OpenAI's SDK alone. Address and key
+come from GENSERVE_URL and GENSERVE_API_KEY, or are typed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import openai
+import streamlit as st
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+DEFAULT_URL: Final = os.environ.get("GENSERVE_URL") or "http://127.0.0.1:8000/v1"
+DEFAULT_KEY: Final = os.environ.get("GENSERVE_API_KEY", "")
+state: Final = st.session_state
+
+
+def main() -> None:
+    """Draw the page; Streamlit runs this anew at every click."""
+    question = st.chat_input("Ask about your documents, or name a page to read")
+    with st.sidebar:
+        url = st.text_input("Address", DEFAULT_URL)
+        typed = st.text_input("API key", type="password", placeholder="GENSERVE_API_KEY")
+        # Our own key is neither shown to a visitor nor sent to an address of theirs.
+        key = typed or (DEFAULT_KEY if url == DEFAULT_URL else "") or "none"
+        uploads = st.file_uploader("Documents", ["pdf", "md", "txt", "html"], True)  # noqa: FBT003
+        fresh = st.button("New conversation")
+        stop = st.empty()
+    if state.get("service") != (url, key):
+        state.update(service=(url, key), messages=[], files={}, store=None)
+    if fresh:
+        state.messages = []
+    for message in state.messages:
+        with st.chat_message(message["role"]):
+            st.markdown(without_images(message["content"]))
+            show_grounding(message)
+    try:
+        with openai.OpenAI(base_url=url, api_key=key) as client:
+            keep_documents(client, uploads)
+            if question:
+                stop.button("Stop")  # Any click ends this run, and with it the stream.
+                converse(client, question)
+                stop.empty()
+    except openai.APIConnectionError:
+        st.error(f"The service at {url} does not answer. Is it running, and is the address right?")
+    except openai.APIError as error:
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        st.error(without_images(f"The service refused this: {said or error.message}"))
+
+
+def keep_documents(client: openai.OpenAI, uploads: list[Any]) -> None:
+    """Make searchable what was added to the list of files, and delete what was taken off it."""
+    for gone in state.files.keys() - {upload.file_id for upload in uploads}:
+        with contextlib.suppress(openai.NotFoundError):
+            client.files.delete(state.files.pop(gone)["id"])
+    for upload in uploads:
+        name, file = without_images(upload.name), state.files.get(upload.file_id)
+        with st.sidebar.status(f"Sending {name}") as shown:
+            if file is None:
+                sent = client.files.create(file=(upload.name, upload), purpose="user_data")
+                file = state.files[upload.file_id] = {"id": sent.id, "status": "", "error": None}
+            if file["status"] not in {"completed", "failed"}:
+                shown.update(label=f"Reading {name}")
+                state.store = state.store or client.vector_stores.create(name="Streamlit").id
+                attach = client.vector_stores.files.create_and_poll
+                read = attach(file["id"], vector_store_id=state.store)
+                file.update(status=read.status, error=read.last_error and read.last_error.message)
+            if file["status"] == "completed":
+                shown.update(label=f"{name} can be searched", state="complete")
+            else:
+                shown.update(label=f"{name}: {file['error'] or file['status']}", state="error")
+
+
+def converse(client: openai.OpenAI, question: str) -> None:
+    """Show the question, and the answer as it comes; what there is of it is kept if stopped."""
+    state.messages.append({"role": "user", "content": question})
+    st.chat_message("user").markdown(without_images(question))
+    answer: dict[str, Any] = {"role": "assistant", "content": ""}
+    pieces = streamed(client, answer)
+    with st.chat_message("assistant"), contextlib.closing(pieces):
+        st.write_stream(pieces)
+        show_grounding(answer)
+
+
+def streamed(client: openai.OpenAI, answer: dict[str, Any]) -> Generator[str, None, None]:
+    """Yield the text of an answer and keep all of it in `answer`; closing this stops the model."""
+    said: Any = [{"role": each["role"], "content": each["content"]} for each in state.messages]
+    searched = {"collection": state.store} if state.store else {"documents": False}
+    body, held = {"context": searched}, ""
+    with client.chat.completions.create(
+        model="genserve", messages=said, stream=True, extra_body=body
+    ) as chunks:
+        state.messages.append(answer)
+        for chunk in chunks:
+            answer.update(chunk.model_extra or {})
+            text = (chunk.choices[0].delta.content or "") if chunk.choices else ""
+            answer["content"] += text
+            text, held = held + text, ""
+            if text.endswith("!"):  # An image may begin with it.
+                text, held = text[:-1], "!"
+            yield without_images(text)
+        yield held
+
+
+def show_grounding(message: dict[str, Any]) -> None:
+    """Show what an answer was given to read, as plain text, and what it had to do without."""
+    for warning in message.get("warnings", []):
+        st.warning(without_images(warning["message"]))
+    if sources := message.get("sources"):
+        with st.expander(f"Sources ({len(sources)})"):
+            for source in sources:
+                pages = f", pages {source['page']}-{source['page_end']}" if source["page"] else ""
+                st.text(f"[{source['id']}] {source['title']}{pages}\n{source['text']}")
+
+
+def without_images(text: str) -> str:
+    """Undo the form of an image, which a browser would load from wherever it lies."""
+    return text.replace("![", "! [")
+
+
+if __name__ == "__main__":
+    main()

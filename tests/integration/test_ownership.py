@@ -1,0 +1,232 @@
+"""Two API keys at the running service: over every route that takes an id, nothing leaks.
+
+A thousand operations, drawn at random but from a seed, are done by two keys in turn. Each has
+things of its own; whatever one asks of the other's must be answered byte for byte as the same
+question about something that nobody has, and no answer may hold a word of the other's secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.conftest import Service, job_ended
+
+OPERATIONS = 1000
+SEED = 20_261_124
+_HEX = re.compile(r"[0-9a-f]{8,}")
+
+
+@dataclass
+class Person:
+    """Somebody with a key; `secret` is a word that stands in everything of theirs."""
+
+    name: str
+    http: httpx.Client
+    secret: str = field(default_factory=lambda: f"zebra{secrets.token_hex(6)}")
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    collection: str = ""
+
+    def own(self, kind: str, some_id: str) -> str:
+        self.ids.setdefault(kind, []).append(some_id)
+        return some_id
+
+    def furnish(self) -> None:
+        """Make one of everything that has an id."""
+        text = f"# {self.secret}\n\nThe password of {self.name} is {self.secret}."
+        for number in range(2):
+            kept = self.http.post(
+                "/v1/files",
+                files={"file": (f"{self.secret}-{number}.md", f"{text} {number}")},
+                data={"purpose": "user_data"},
+            )
+            self.own("file", kept.json()["id"])
+        store = self.http.post(
+            "/v1/vector_stores",
+            json={"name": f"store of {self.secret}", "file_ids": self.ids["file"][:1]},
+        )
+        self.own("store", store.json()["id"])
+        # The same names for both: `default`, and one that each chose alike.
+        for collection in ("default", "shared-name"):
+            uploaded = self.http.post(
+                "/upload",
+                files={"file": (f"{self.secret}.md", text)},
+                data={"collection": collection},
+            ).json()
+            self.own("job", uploaded["job_id"])
+            self.own("document", uploaded["document_id"])
+        images = self.http.post(
+            "/generate/image/background", json={"prompt": f"a red circle {self.secret}"}
+        ).json()
+        self.own("job", images["job_id"])
+        self.own("picture", images["job_id"])
+        for job_id in self.ids["job"]:
+            assert job_ended(self.http, job_id)["status"] == "succeeded"
+        attached = f"/v1/vector_stores/{self.ids['store'][0]}/files/{self.ids['file'][0]}"
+        assert self.http.get(attached).json()["status"] in {"in_progress", "completed"}
+
+
+@pytest.fixture(scope="module")
+def people(service: Service) -> Iterator[list[Person]]:
+    with (
+        httpx.Client(base_url=service.url, headers=service.headers, timeout=120) as one,
+        httpx.Client(
+            base_url=service.url,
+            headers={"authorization": f"Bearer {service.others_key}"},
+            timeout=120,
+        ) as other,
+    ):
+        people = [Person("one", one), Person("other", other)]
+        for person in people:
+            person.furnish()
+        yield people
+
+
+Call = tuple[str, str, dict[str, Any]]
+Operation = tuple[str, Callable[[str], Call]]
+
+# Every route that takes an id: what kind of id, and the call made with it.
+OPERATIONS_BY_ID: list[Operation] = [
+    ("job", lambda i: ("GET", f"/v1/jobs/{i}", {})),
+    ("job", lambda i: ("POST", f"/v1/jobs/{i}/cancel", {})),
+    ("job", lambda i: ("GET", f"/v1/jobs/{i}/events", {})),
+    ("job", lambda i: ("GET", "/v1/jobs", {"params": {"after": i}})),
+    ("picture", lambda i: ("GET", f"/v1/images/{i}/0.png", {})),
+    ("document", lambda i: ("GET", f"/v1/documents/{i}", {})),
+    ("document", lambda i: ("GET", f"/v1/documents/{i}?collection=shared-name", {})),
+    ("document", lambda i: ("DELETE", f"/v1/documents/{i}", {})),
+    ("document", lambda i: ("DELETE", f"/v1/documents/{i}?collection=shared-name", {})),
+    ("file", lambda i: ("GET", f"/v1/files/{i}", {})),
+    ("file", lambda i: ("GET", f"/v1/files/{i}/content", {})),
+    ("file", lambda i: ("DELETE", f"/v1/files/{i}", {})),
+    ("file", lambda i: ("POST", "/v1/vector_stores", {"json": {"file_ids": [i]}})),
+    ("file", lambda i: ("POST", "/v1/vector_stores/default/files", {"json": {"file_id": i}})),
+    ("file", lambda i: ("GET", f"/v1/vector_stores/default/files/{i}", {})),
+    ("file", lambda i: ("DELETE", f"/v1/vector_stores/default/files/{i}", {})),
+    ("store", lambda i: ("GET", f"/v1/vector_stores/{i}", {})),
+    ("store", lambda i: ("POST", f"/v1/vector_stores/{i}", {"json": {"name": "mine now"}})),
+    ("store", lambda i: ("DELETE", f"/v1/vector_stores/{i}", {})),
+    ("store", lambda i: ("GET", f"/v1/vector_stores/{i}/files", {})),
+    ("store", lambda i: ("GET", "/v1/vector_stores", {"params": {"after": i}})),
+    ("store", lambda i: ("POST", f"/v1/vector_stores/{i}/search", {"json": {"query": "zebra"}})),
+    ("store", lambda i: ("GET", "/v1/documents", {"params": {"collection": i}})),
+    (
+        "store",
+        lambda i: (
+            "POST",
+            "/generate/text",
+            {"json": {"prompt": "zebra?", "collection": i, "max_tokens": 1}},
+        ),
+    ),
+]
+# What lists or searches without an id: never a word of the other's.
+OPERATIONS_AT_LARGE: list[Call] = [
+    ("GET", "/v1/jobs", {"params": {"limit": 100}}),
+    ("GET", "/v1/documents", {}),
+    ("GET", "/v1/documents", {"params": {"collection": "shared-name"}}),
+    ("GET", "/v1/files", {}),
+    ("GET", "/v1/vector_stores", {"params": {"limit": 100}}),
+    ("GET", "/v1/vector_stores/default", {}),
+    ("POST", "/v1/vector_stores/default/search", {"json": {"query": "password zebra"}}),
+    ("POST", "/v1/vector_stores/shared-name/search", {"json": {"query": "password zebra"}}),
+]
+NOBODYS = {
+    "job": "job_" + "0" * 32,
+    "picture": "job_" + "0" * 32,
+    "document": "doc_" + "0" * 32,
+    "file": "file-" + "0" * 32,
+    "store": "vs_" + "0" * 24,
+}
+
+
+def asked(person: Person, call: Call) -> tuple[int, str]:
+    method, path, more = call
+    answer = person.http.request(method, path, **more)
+    return answer.status_code, answer.text
+
+
+def test_a_thousand_operations_of_two_keys_leak_nothing(people: list[Person]) -> None:
+    draw = random.Random(SEED)
+    seen: Counter[str] = Counter()
+    for number in range(OPERATIONS):
+        person, other = people if number % 2 else people[::-1]
+        if draw.random() < 0.2:
+            call = draw.choice(OPERATIONS_AT_LARGE)
+            status, text = asked(person, call)
+            assert status == 200, (call, text)
+            seen["at large"] += 1
+        else:
+            kind, make = draw.choice(OPERATIONS_BY_ID)
+            theirs = draw.choice(other.ids[kind])
+            status, text = asked(person, make(theirs))
+            nowhere = asked(person, make(NOBODYS[kind]))
+            # An answer may repeat the id that it was asked for, and no more.
+            assert status in {400, 404}, (make(theirs), status, text)
+            assert (status, text.replace(theirs, "")) == (
+                nowhere[0],
+                nowhere[1].replace(NOBODYS[kind], ""),
+            )
+            seen[kind] += 1
+        assert other.secret not in text, call
+        assert not any(i in text for ids in other.ids.values() for i in ids if i != theirs), text
+    assert set(seen) == {*NOBODYS, "at large"}
+    # Each kept what was theirs, whatever the other tried.
+    for person in people:
+        for kind, path in (
+            ("job", "/v1/jobs/{}"),
+            ("picture", "/v1/images/{}/0.png"),
+            ("document", "/v1/documents/{}"),
+            ("file", "/v1/files/{}/content"),
+            ("store", "/v1/vector_stores/{}"),
+        ):
+            for some_id in person.ids[kind]:
+                assert person.http.get(path.format(some_id)).status_code == 200, path
+        found = person.http.post(
+            "/v1/vector_stores/default/search", json={"query": "password"}
+        ).json()["data"]
+        assert person.secret in json.dumps(found)
+
+
+def test_every_route_that_takes_an_id_is_asked(service: Service) -> None:
+    schema = httpx.get(f"{service.url}/openapi.json").json()["paths"]
+    routes = {
+        (method.upper(), path)
+        for path, methods in schema.items()
+        if "{" in path
+        for method in methods
+    }
+    asked = set()
+    for kind, make in OPERATIONS_BY_ID:
+        method, path, _ = make(NOBODYS[kind])
+        path = path.partition("?")[0]
+        for route_method, route in routes:
+            pattern = re.sub(r"\{[^}]+\}", "[^/]+", route)
+            if method == route_method and re.fullmatch(pattern, path):
+                asked.add((route_method, route))
+    models = {route for route in routes if route[1].startswith("/v1/models")}
+    assert routes - asked - models == set()
+
+
+def test_the_same_idempotency_key_of_two_people_is_two_jobs(people: list[Person]) -> None:
+    jobs = [
+        person.http.post(
+            "/generate/image/background",
+            json={"prompt": "a blue square"},
+            headers={"idempotency-key": "the same"},
+        ).json()["job_id"]
+        for person in people
+    ]
+    assert jobs[0] != jobs[1]
+    assert all(
+        person.http.get(f"/v1/jobs/{job}").is_success
+        for person, job in zip(people, jobs, strict=True)
+    )

@@ -1,0 +1,103 @@
+"""What a key may ask for in a minute: requests and tokens, each key by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.fakes import MODEL, Fakes
+
+pytestmark = pytest.mark.anyio
+ALICE, BOB = "a" * 20, "b" * 20
+KEYS = f"alice:{ALICE},bob:{BOB}"
+CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "one two three"}]}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def client(fakes: Fakes, **limits: int) -> httpx.AsyncClient:
+    return fakes.client(limits=limits)
+
+
+async def test_one_request_too_many_is_refused_and_only_of_that_key() -> None:
+    async with client(Fakes(api_keys=KEYS), requests_per_minute=3) as http:
+        statuses = [
+            (await http.get("/v1/models", headers=bearer(ALICE))).status_code for _ in range(4)
+        ]
+        refused = await http.get("/v1/jobs", headers=bearer(ALICE))
+        others = await http.get("/v1/models", headers=bearer(BOB))
+        public = await http.get("/healthz", headers=bearer(ALICE))
+    assert statuses == [200, 200, 200, 429]
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "3 requests a minute" in refused.json()["error"]["message"]
+    assert (others.status_code, public.status_code) == (200, 200)
+
+
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_tokens_are_paid_afterwards_and_refused_when_used_up(
+    model: str, *, stream: bool
+) -> None:
+    fakes = Fakes(api_keys=KEYS)
+    fakes.llm.usage = {"prompt_tokens": 60, "completion_tokens": 50, "total_tokens": 110}
+    body = CHAT | {"model": model, "stream": stream}
+    async with client(fakes, tokens_per_minute=100) as http:
+        first = await http.post("/v1/chat/completions", json=body, headers=bearer(ALICE))
+        second = await http.post("/v1/chat/completions", json=body, headers=bearer(ALICE))
+        models = await http.get("/v1/models", headers=bearer(ALICE))
+        others = await http.post("/v1/chat/completions", json=body, headers=bearer(BOB))
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert "100 tokens a minute" in second.json()["error"]["message"]
+    assert "retry-after" in second.headers
+    assert (models.status_code, others.status_code) == (200, 200)
+
+
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_stream_shows_its_usage_only_to_who_asked(model: str, *, asked: bool) -> None:
+    fakes = Fakes(api_keys=KEYS)
+    fakes.llm.usage = {"prompt_tokens": 60, "completion_tokens": 50, "total_tokens": 110}
+    body = CHAT | {"model": model, "stream": True, "stream_options": {"include_usage": asked}}
+    async with client(fakes) as http:
+        answer = await http.post("/v1/chat/completions", json=body, headers=bearer(ALICE))
+    datas = [line[6:] for line in answer.text.splitlines() if line.startswith("data: {")]
+    chunks = [json.loads(data) for data in datas]
+    assert fakes.llm.bodies[0]["stream_options"] == {"include_usage": True}
+    assert any(chunk.get("usage") for chunk in chunks) == asked
+    text = "".join(
+        choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"]
+    )
+    assert text.split() == ["one", "two", "three"]
+    assert answer.text.rstrip().endswith("data: [DONE]")
+
+
+async def test_a_stream_left_early_is_paid_too() -> None:
+    fakes = Fakes(api_keys=KEYS)
+    fakes.llm.endless = True
+    body = CHAT | {"stream": True}
+    account = fakes.app(limits={"tokens_per_minute": 100}).state.accounts["alice"]
+    stream = account.services.llm.stream_chat(body)
+    received = 0
+    async for event in stream:
+        received += len(event)
+        if received > 20_000:
+            break
+    await stream.aclose()
+    with pytest.raises(Exception, match="100 tokens a minute"):
+        await account.services.llm.chat(body)
+
+
+async def test_embeddings_are_paid() -> None:
+    body = {"model": "d", "input": ["a b c", "d e"]}
+    async with client(Fakes(api_keys=KEYS), tokens_per_minute=5) as http:
+        first = await http.post("/v1/embeddings", json=body, headers=bearer(ALICE))
+        second = await http.post("/v1/embeddings", json=body, headers=bearer(ALICE))
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert first.json()["usage"] == {"prompt_tokens": 5, "total_tokens": 5}

@@ -1,0 +1,188 @@
+"""`/v1/vector_stores`: names, attached files and how they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.file_store import FileStore
+from deployments.types import Document, IngestSpec, JobStatus
+from tests.unit.fakes import Fakes
+from tests.unit.test_file_routes import keep
+
+pytestmark = pytest.mark.anyio
+STORES = "/v1/vector_stores"
+
+
+@pytest.fixture
+def fakes(tmp_path: Path) -> Fakes:
+    return Fakes(files=FileStore(str(tmp_path)))
+
+
+async def make(http: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    answer = await http.post(STORES, json=body)
+    assert answer.status_code == 200, answer.text
+    store: dict[str, Any] = answer.json()
+    return store
+
+
+async def finish(fakes: Fakes, status: JobStatus, **changes: Any) -> None:
+    """End the newest job, as the job runner would."""
+    job = list(fakes.jobs.known.values())[-1]
+    assert isinstance(job.spec, IngestSpec)
+    if status is JobStatus.SUCCEEDED:
+        spec = job.spec
+        fakes.retriever.hidden[spec.document_id] = 1
+        await fakes.retriever.publish(
+            Document(
+                spec.document_id, spec.collection, spec.filename, "A title", "text/plain",
+                spec.size_bytes, None, 1, 1e9, job.id,
+            )
+        )  # fmt: skip
+    await fakes.jobs.change(job.id, status=status, **changes)
+
+
+async def test_a_store_has_its_name_and_what_was_noted_of_it(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        store = await make(http, name="Reports 2026", metadata={"team": "north"})
+        assert store["id"].startswith("vs_")
+        assert (store["name"], store["metadata"]) == ("Reports 2026", {"team": "north"})
+        assert store["file_counts"]["total"] == 0
+        changed = (await http.post(f"{STORES}/{store['id']}", json={"name": "Old"})).json()
+        assert (changed["name"], changed["metadata"]) == ("Old", {"team": "north"})
+        assert (await http.get(f"{STORES}/{store['id']}")).json() == changed
+        gone = await http.delete(f"{STORES}/{store['id']}")
+        assert gone.json()["deleted"] is True
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/files")):
+            answer = await http.request(method, f"{STORES}/{store['id']}{path}")
+            assert answer.status_code == 404
+
+
+async def test_stores_are_listed_newest_first_and_default_is_always_there(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        made = {(await make(http, name=str(n)))["id"] for n in range(3)}
+        first = (await http.get(STORES, params={"limit": 2})).json()
+        assert first["has_more"]
+        rest = (await http.get(STORES, params={"after": first["last_id"]})).json()
+        ids = [store["id"] for store in first["data"] + rest["data"]]
+        assert (set(ids), ids[-1], rest["has_more"]) == ({*made, "default"}, "default", False)
+        unknown = await http.get(STORES, params={"after": "vs_x"})
+        assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
+
+
+async def test_a_file_is_attached_by_a_job_and_stands_as_it_does(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"Snow is white.")
+        store = await make(http, name="a", file_ids=[file["id"]])
+        assert (store["status"], store["file_counts"]["in_progress"]) == ("in_progress", 1)
+        path = f"{STORES}/{store['id']}/files/{file['id']}"
+        assert (await http.get(path)).json()["status"] == "in_progress"
+        spec = next(iter(fakes.jobs.known.values())).spec
+        assert isinstance(spec, IngestSpec)
+        assert spec.document_id == "doc_" + file["id"].removeprefix("file-")
+        assert await fakes.files.get(spec.upload_path) == b"Snow is white."
+        await finish(fakes, JobStatus.SUCCEEDED)
+        stands = (await http.get(path)).json()
+        assert (stands["status"], stands["usage_bytes"]) == ("completed", 14)
+        counts = (await http.get(f"{STORES}/{store['id']}")).json()["file_counts"]
+        assert (counts["completed"], counts["total"]) == (1, 1)
+        listed = (await http.get(f"{STORES}/{store['id']}/files")).json()
+        assert [each["id"] for each in listed["data"]] == [file["id"]]
+        failed = await http.get(f"{STORES}/{store['id']}/files", params={"filter": "failed"})
+        assert failed.json()["data"] == []
+        # Long after, when its job is forgotten, it is known still.
+        fakes.jobs.known.clear()
+        assert (await http.get(path)).json()["status"] == "completed"
+        assert (await http.delete(path)).json()["deleted"] is True
+        assert (await http.get(path)).status_code == 404
+        assert fakes.retriever.published == {}
+        assert (await http.get(f"/v1/files/{file['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("no_text", "invalid_file"),
+        ("unsupported_media_type", "unsupported_file"),
+        ("internal_error", "server_error"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_says_why(fakes: Fakes, code: str, shown: str) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"Snow is white.")
+        store = await make(http, file_ids=[file["id"]])
+        await finish(fakes, JobStatus.FAILED, error_code=code, error_message="for a reason")
+        answer = (await http.get(f"{STORES}/{store['id']}/files/{file['id']}")).json()
+        assert answer["status"] == "failed"
+        assert answer["last_error"] == {"code": shown, "message": "for a reason"}
+        counts = (await http.get(f"{STORES}/{store['id']}")).json()["file_counts"]
+        assert (counts["failed"], counts["total"]) == (1, 1)
+        again = await http.post(f"{STORES}/{store['id']}/files", json={"file_id": file["id"]})
+        assert again.json()["status"] == "in_progress"
+
+
+async def test_a_store_or_file_that_goes_stops_the_jobs_of_it(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        files = [await keep(http, f"{n}.txt", b"Snow is white.") for n in range(3)]
+        store = await make(http, file_ids=[file["id"] for file in files])
+        job, *others = fakes.jobs.known
+        await http.delete(f"{STORES}/{store['id']}/files/{files[0]['id']}")
+        assert fakes.jobs.known[job].status is JobStatus.CANCELLED
+        await http.delete(f"{STORES}/{store['id']}")
+        assert {fakes.jobs.known[each].status for each in others} == {JobStatus.CANCELLED}
+
+
+async def test_deleting_a_file_takes_it_out_of_every_store(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"Snow is white.")
+        store = await make(http, file_ids=[file["id"]])
+        await finish(fakes, JobStatus.SUCCEEDED)
+        await http.delete(f"/v1/files/{file['id']}")
+        listed = (await http.get(f"{STORES}/{store['id']}/files")).json()
+        assert (listed["data"], fakes.retriever.published) == ([], {})
+
+
+async def test_a_document_that_is_deleted_is_no_longer_attached(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"Snow is white.")
+        store = await make(http, file_ids=[file["id"]])
+        await finish(fakes, JobStatus.SUCCEEDED)
+        document = "doc_" + file["id"].removeprefix("file-")
+        url = f"/v1/documents/{document}?collection={store['id']}"
+        assert (await http.delete(url)).status_code == 204
+        listed = (await http.get(f"{STORES}/{store['id']}/files")).json()
+        assert listed["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param"),
+    [
+        ("", {"file_ids": ["file-" + "0" * 32]}, 404, "file_id"),
+        ("", {"file_ids": ["x"]}, 422, "file_ids.0"),
+        ("", {"expires_after": {"anchor": "last_active_at", "days": 1}}, 422, "expires_after"),
+        ("", {"chunking_strategy": {"type": "static"}}, 422, "chunking_strategy.type"),
+        ("", {"metadata": {"k": "v" * 513}}, 422, "metadata.k"),
+        ("/default/files", {"file_id": "file-" + "0" * 32}, 404, "file_id"),
+        ("/nowhere/files", {"file_id": "file-" + "0" * 32}, 404, "vector_store_id"),
+        ("/A/files", {"file_id": "file-" + "0" * 32}, 404, "vector_store_id"),
+        ("/default/files", {"file_id": "f", "attributes": None}, 422, "file_id"),
+    ],
+)
+async def test_what_cannot_be_done_names_its_field(
+    fakes: Fakes, path: str, body: dict[str, Any], status: int, param: str
+) -> None:
+    async with fakes.client() as http:
+        answer = await http.post(STORES + path, json=body)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
+        assert (await http.get(STORES)).json()["data"][0]["id"] == "default"
+
+
+async def test_a_file_in_no_known_format_is_refused_at_once(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.png", b"\x89PNG\r\n\x1a\n" + bytes(99))
+        answer = await http.post(f"{STORES}/default/files", json={"file_id": file["id"]})
+        assert answer.status_code == 415
+        assert (await http.get(f"{STORES}/default/files")).json()["data"] == []
