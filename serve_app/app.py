@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import Security
 from fastapi.security import HTTPBearer
@@ -15,6 +15,7 @@ from serve_app.access.allowance import Allowance
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
 from serve_app.body_limit import BodyLimit
+from serve_app.reference import with_examples
 from serve_app.routes import (
     chat,
     completions,
@@ -28,7 +29,6 @@ from serve_app.routes import (
     models,
     vector_stores,
 )
-from serve_app.schemas import ErrorResponse
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # What multipart adds around a file.
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse}
-    for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503, 504)
-}
 _ROUTES = (
     generate,
     chat,
@@ -71,7 +67,7 @@ def create_app(
     app: FastAPI = FastAPIOffline(
         title="GenServe",
         summary="Answers from a language model, live web pages and your documents; pictures too.",
-        responses=_ERRORS,
+        responses=errors.EVERYWHERE,
         redoc_url=None,
     )
     keys, counters, limits = Keys.read(secrets.api_keys), MemoryStorage(), settings.limits
@@ -87,6 +83,8 @@ def create_app(
     app.include_router(health.router)
     for routes in _ROUTES:
         app.include_router(routes.router, dependencies=[Security(_KEY)])
+    reference = app.openapi
+    app.openapi = lambda: app.openapi_schema or with_examples(reference())  # type: ignore[method-assign]  # FastAPI's own way
     errors.install(app, limits.retry_after_s)
     upload_bytes = limits.max_upload_bytes + _FORM_OVERHEAD_BYTES
     app.add_middleware(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -41,6 +41,18 @@ _STATUS: tuple[tuple[type[ServiceError], HTTPStatus], ...] = (
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _SHOWN_CHARS = 300
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Say in the API reference which errors a route may answer with, beside EVERYWHERE."""
+    return {
+        status: {"model": ErrorResponse, "description": HTTPStatus(status).phrase}
+        for status in statuses
+    }
+
+
+EVERYWHERE = refusals(401, 403, 422, 429, 500, 503)
+"""Errors that any route may answer with: at the door, of its parameters, or of a backend."""
 
 
 def status_of(error: ServiceError) -> HTTPStatus:

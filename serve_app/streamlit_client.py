@@ -1,20 +1,17 @@
-"""A small chat in the browser: `streamlit run serve_app/streamlit_client.py`.
+"""A chat in the browser that knows the service by OpenAI's SDK alone: `streamlit run` this file.
 
-A client in a process of its own, which knows the service by OpenAI's SDK alone. Address and key
-come from GENSERVE_URL and GENSERVE_API_KEY, or are typed in.
+Address and key come from GENSERVE_URL and GENSERVE_API_KEY, or are typed in.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Generator  # noqa: TC003 - one line rather than four
+from typing import Any, Final
 
 import openai
 import streamlit as st
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 DEFAULT_URL: Final = os.environ.get("GENSERVE_URL") or "http://127.0.0.1:8000/v1"
 DEFAULT_KEY: Final = os.environ.get("GENSERVE_API_KEY", "")
@@ -30,12 +27,10 @@ def main() -> None:
         # Our own key is neither shown to a visitor nor sent to an address of theirs.
         key = typed or (DEFAULT_KEY if url == DEFAULT_URL else "") or "none"
         uploads = st.file_uploader("Documents", ["pdf", "md", "txt", "html"], True)  # noqa: FBT003
-        fresh = st.button("New conversation")
+        st.button("New conversation", on_click=lambda: state.update(messages=[]))
         stop = st.empty()
     if state.get("service") != (url, key):
         state.update(service=(url, key), messages=[], files={}, store=None)
-    if fresh:
-        state.messages = []
     for message in state.messages:
         with st.chat_message(message["role"]):
             st.markdown(without_images(message["content"]))
@@ -59,6 +54,7 @@ def keep_documents(client: openai.OpenAI, uploads: list[Any]) -> None:
     for gone in state.files.keys() - {upload.file_id for upload in uploads}:
         with contextlib.suppress(openai.NotFoundError):
             client.files.delete(state.files.pop(gone)["id"])
+    stores = client.vector_stores
     for upload in uploads:
         name, file = without_images(upload.name), state.files.get(upload.file_id)
         with st.sidebar.status(f"Sending {name}") as shown:
@@ -67,23 +63,20 @@ def keep_documents(client: openai.OpenAI, uploads: list[Any]) -> None:
                 file = state.files[upload.file_id] = {"id": sent.id, "status": "", "error": None}
             if file["status"] not in {"completed", "failed"}:
                 shown.update(label=f"Reading {name}")
-                state.store = state.store or client.vector_stores.create(name="Streamlit").id
-                attach = client.vector_stores.files.create_and_poll
-                read = attach(file["id"], vector_store_id=state.store)
+                state.store = state.store or stores.create(name="Streamlit").id
+                read = stores.files.create_and_poll(file["id"], vector_store_id=state.store)
                 file.update(status=read.status, error=read.last_error and read.last_error.message)
-            if file["status"] == "completed":
-                shown.update(label=f"{name} can be searched", state="complete")
-            else:
-                shown.update(label=f"{name}: {file['error'] or file['status']}", state="error")
+            done = file["status"] == "completed"
+            label = "can be searched" if done else file["error"] or file["status"]
+            shown.update(label=f"{name}: {label}", state="complete" if done else "error")
 
 
 def converse(client: openai.OpenAI, question: str) -> None:
     """Show the question, and the answer as it comes; what there is of it is kept if stopped."""
     state.messages.append({"role": "user", "content": question})
     st.chat_message("user").markdown(without_images(question))
-    answer: dict[str, Any] = {"role": "assistant", "content": ""}
-    pieces = streamed(client, answer)
-    with st.chat_message("assistant"), contextlib.closing(pieces):
+    answer = {"role": "assistant", "content": ""}
+    with st.chat_message("assistant"), contextlib.closing(streamed(client, answer)) as pieces:
         st.write_stream(pieces)
         show_grounding(answer)
 
@@ -91,20 +84,18 @@ def converse(client: openai.OpenAI, question: str) -> None:
 def streamed(client: openai.OpenAI, answer: dict[str, Any]) -> Generator[str, None, None]:
     """Yield the text of an answer and keep all of it in `answer`; closing this stops the model."""
     said: Any = [{"role": each["role"], "content": each["content"]} for each in state.messages]
-    searched = {"collection": state.store} if state.store else {"documents": False}
-    body, held = {"context": searched}, ""
+    held, searched = "", {"collection": state.store} if state.store else {"documents": False}
     with client.chat.completions.create(
-        model="genserve", messages=said, stream=True, extra_body=body
+        model="genserve", messages=said, stream=True, extra_body={"context": searched}
     ) as chunks:
         state.messages.append(answer)
         for chunk in chunks:
             answer.update(chunk.model_extra or {})
             text = (chunk.choices[0].delta.content or "") if chunk.choices else ""
             answer["content"] += text
-            text, held = held + text, ""
-            if text.endswith("!"):  # An image may begin with it.
-                text, held = text[:-1], "!"
-            yield without_images(text)
+            text = held + text
+            held = "!" if text.endswith("!") else ""  # An image may begin with it.
+            yield without_images(text.removesuffix("!"))
         yield held
 
 
@@ -114,9 +105,9 @@ def show_grounding(message: dict[str, Any]) -> None:
         st.warning(without_images(warning["message"]))
     if sources := message.get("sources"):
         with st.expander(f"Sources ({len(sources)})"):
-            for source in sources:
-                pages = f", pages {source['page']}-{source['page_end']}" if source["page"] else ""
-                st.text(f"[{source['id']}] {source['title']}{pages}\n{source['text']}")
+            for each in sources:
+                pages = f", pages {each['page']}-{each['page_end']}" if each["page"] else ""
+                st.text(f"[{each['id']}] {each['title']}{pages}\n{each['text']}")
 
 
 def without_images(text: str) -> str:

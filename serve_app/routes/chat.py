@@ -18,7 +18,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     ServicesDep,
     SettingsDep,
 )
-from serve_app.errors import body_of
+from serve_app.errors import body_of, refusals
 from serve_app.event_stream import opened
 from serve_app.routes.models import unknown_model
 from serve_app.schemas import ChatRequest, ContextOptions
@@ -35,7 +35,10 @@ _DONE = "data: [DONE]\n\n"
 _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_tokens"}
 
 
-@router.post("/completions", responses={200: {"content": {"text/event-stream": {}}}})
+@router.post(
+    "/completions",
+    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
+)
 async def create_chat_completion(
     request: ChatRequest, answering: AnsweringDep, services: ServicesDep, settings: SettingsDep
 ) -> Response:

@@ -11,6 +11,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     ServicesDep,
     SettingsDep,
 )
+from serve_app.errors import refusals
 from serve_app.event_stream import opened
 from serve_app.model_schemas import CompletionRequest  # noqa: TC001 - FastAPI reads annotations
 from serve_app.routes.chat import error_event
@@ -19,7 +20,10 @@ from serve_app.routes.models import unknown_model
 router = APIRouter(tags=["completions"])
 
 
-@router.post("/v1/completions", responses={200: {"content": {"text/event-stream": {}}}})
+@router.post(
+    "/v1/completions",
+    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
+)
 async def create_completion(
     request: CompletionRequest,
     answering: AnsweringDep,

@@ -18,6 +18,7 @@ from serve_app.dependencies import (
     VectorStoresDep,
     account_of,
 )
+from serve_app.errors import refusals
 from serve_app.job_schemas import UploadForm, UploadResponse
 from serve_app.routes.jobs import job_url
 from serve_app.schemas import (
@@ -63,6 +64,7 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
             "description": "This very file is there already.",
         },
         202: {"headers": _LOCATION},
+        **refusals(400, 409, 413, 415),
     },
 )
 async def upload(
@@ -93,7 +95,7 @@ async def upload(
 router.include_router(_uploading)
 
 
-@router.get("/v1/documents")
+@router.get("/v1/documents", responses=refusals(404))
 async def list_documents(
     services: ServicesDep,
     collection: CollectionName = DEFAULT_COLLECTION,
@@ -109,7 +111,7 @@ async def list_documents(
     )
 
 
-@router.get("/v1/documents/{document_id}")
+@router.get("/v1/documents/{document_id}", responses=refusals(404))
 async def get_document(
     document_id: DocumentId,
     services: ServicesDep,
@@ -119,7 +121,9 @@ async def get_document(
     return _shaped(await services.retriever.document(collection, document_id))
 
 
-@router.delete("/v1/documents/{document_id}", status_code=HTTPStatus.NO_CONTENT)
+@router.delete(
+    "/v1/documents/{document_id}", status_code=HTTPStatus.NO_CONTENT, responses=refusals(404)
+)
 async def delete_document(
     document_id: DocumentId,
     services: ServicesDep,

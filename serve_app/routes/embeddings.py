@@ -15,6 +15,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     ServicesDep,
     SettingsDep,
 )
+from serve_app.errors import refusals
 from serve_app.model_schemas import EmbeddingsRequest, EmbeddingsResponse
 from serve_app.routes.models import unknown_model
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["embeddings"])
 
 
-@router.post("/v1/embeddings", response_model=EmbeddingsResponse)
+@router.post(
+    "/v1/embeddings", response_model=EmbeddingsResponse, responses=refusals(400, 404, 413, 504)
+)
 async def create_embeddings(
     request: EmbeddingsRequest,
     services: ServicesDep,

@@ -12,6 +12,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
     VectorStoresDep,
 )
+from serve_app.errors import refusals
 from serve_app.file_schemas import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
 from serve_app.kept_files import is_file_id
 from serve_app.routes.documents import UploadRoute
@@ -37,7 +38,7 @@ async def _file_id(file_id: Annotated[str, Path(examples=[EXAMPLE_ID])]) -> str:
 KnownFileId = Annotated[str, Depends(_file_id)]
 
 
-@_uploading.post("")
+@_uploading.post("", responses=refusals(400, 413))
 async def create_file(
     form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
 ) -> FileResponse:
@@ -66,7 +67,7 @@ async def list_files(
     )
 
 
-@_files.get("/{file_id}")
+@_files.get("/{file_id}", responses=refusals(404))
 async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
     """Show one file."""
     return _shaped(await kept.file(file_id))
@@ -80,7 +81,8 @@ async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
             "content": {
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
             }
-        }
+        },
+        **refusals(404),
     },
 )
 async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response:
@@ -97,7 +99,7 @@ async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response
     )
 
 
-@_files.delete("/{file_id}")
+@_files.delete("/{file_id}", responses=refusals(404))
 async def delete_file(
     file_id: KnownFileId, kept: KeptFilesDep, vector_stores: VectorStoresDep
 ) -> FileDeleted:

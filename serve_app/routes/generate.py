@@ -13,7 +13,7 @@ from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.bounds import check_answer_bounds
 from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
-from serve_app.errors import body_of
+from serve_app.errors import body_of, refusals
 from serve_app.event_stream import opened
 from serve_app.schemas import GenerateRequest, GenerateResponse, Usage
 
@@ -30,7 +30,7 @@ _ANYTHING: TypeAdapter[object] = TypeAdapter(object)
 @router.post(
     "/generate/text",
     response_model=GenerateResponse,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
 )
 async def generate_text(
     request: GenerateRequest, answering: AnsweringDep, settings: SettingsDep

@@ -21,6 +21,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     ServicesDep,
     SettingsDep,
 )
+from serve_app.errors import refusals
 from serve_app.imaging import images_spec
 from serve_app.job_schemas import (
     ImagesAccepted,
@@ -40,7 +41,8 @@ _CACHED = "private, max-age=31536000, immutable"
     "/generate/image/background",
     status_code=HTTPStatus.ACCEPTED,
     responses={
-        202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}}
+        202: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}},
+        **refusals(400, 409, 413),
     },
 )
 async def generate_images(
@@ -63,6 +65,7 @@ async def generate_images(
     responses={
         200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
         304: {"description": "It is the one that `If-None-Match` names."},
+        **refusals(404),
     },
 )
 async def get_image(
@@ -92,7 +95,11 @@ async def get_image(
     return Response(png, media_type="image/png", headers=headers)
 
 
-@router.post("/v1/images/generations", response_model_exclude_none=True)
+@router.post(
+    "/v1/images/generations",
+    response_model_exclude_none=True,
+    responses=refusals(400, 409, 413, 504),
+)
 async def create_images(  # noqa: PLR0913 - what FastAPI hands in
     request: OpenAIImagesRequest,
     *,

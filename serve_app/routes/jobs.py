@@ -16,7 +16,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     JobId,
     ServicesDep,
 )
-from serve_app.errors import body_of
+from serve_app.errors import body_of, refusals
 from serve_app.event_stream import opened
 from serve_app.job_schemas import (
     ImagesInput,
@@ -40,7 +40,7 @@ _MAX_LISTED = 100
 _PING_S = 15.0  # Proxies close a connection on which nothing comes for a minute or so.
 
 
-@router.get("")
+@router.get("", responses=refusals(404))
 async def list_jobs(
     services: ServicesDep,
     kind: JobKind | None = None,
@@ -57,13 +57,13 @@ async def list_jobs(
     )
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", responses=refusals(404))
 async def get_job(job_id: JobId, services: ServicesDep) -> JobResponse:
     """Show how a job stands."""
     return shaped(await services.jobs.job(job_id))
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", responses=refusals(404, 409))
 async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
     """Stop a job at its next step; what it made so far is removed.
 
@@ -79,7 +79,8 @@ async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
         200: {
             "description": "`event: job`, each with a job as JSON; the last one has ended.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
+        },
+        **refusals(404),
     },
 )
 async def follow_job(job_id: JobId, services: ServicesDep) -> Response:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from deployments.errors import NotFound
 from serve_app.contradictions import ANSWERING_MODEL
 from serve_app.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.errors import refusals
 from serve_app.schemas import Model, ModelList
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def list_models(settings: SettingsDep) -> ModelList:
     return ModelList(data=_models(settings))
 
 
-@router.get("/{model_id:path}")
+@router.get("/{model_id:path}", responses=refusals(404))
 async def get_model(model_id: str, settings: SettingsDep) -> Model:
     """Name one."""
     models = {model.id: model for model in _models(settings)}

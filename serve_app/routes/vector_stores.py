@@ -22,6 +22,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     SettingsDep,
     VectorStoresDep,
 )
+from serve_app.errors import refusals
 from serve_app.routes.files import KnownFileId  # noqa: TC001 - as above
 from serve_app.schemas import DEFAULT_COLLECTION, CollectionName
 from serve_app.vector_store_schemas import (
@@ -80,7 +81,7 @@ async def _store_id(
 StoreId = Annotated[str, Depends(_store_id)]
 
 
-@router.post("")
+@router.post("", responses=refusals(400, 404, 413, 415))
 async def create_vector_store(
     request: VectorStoreRequest, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
@@ -89,7 +90,7 @@ async def create_vector_store(
     return _store_shaped(store)
 
 
-@router.get("")
+@router.get("", responses=refusals(400))
 async def list_vector_stores(
     vector_stores: VectorStoresDep,
     limit: PageSize = 20,
@@ -109,7 +110,7 @@ async def list_vector_stores(
     )
 
 
-@router.get("/{vector_store_id}")
+@router.get("/{vector_store_id}", responses=refusals(404))
 async def get_vector_store(
     vector_store_id: StoreId, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
@@ -117,7 +118,7 @@ async def get_vector_store(
     return _store_shaped(await vector_stores.get(vector_store_id))
 
 
-@router.post("/{vector_store_id}")
+@router.post("/{vector_store_id}", responses=refusals(400, 404, 413))
 async def change_vector_store(
     vector_store_id: StoreId, request: VectorStoreChanges, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
@@ -127,7 +128,7 @@ async def change_vector_store(
     )
 
 
-@router.delete("/{vector_store_id}")
+@router.delete("/{vector_store_id}", responses=refusals(404))
 async def delete_vector_store(
     vector_store_id: StoreId, vector_stores: VectorStoresDep
 ) -> VectorStoreDeleted:
@@ -136,7 +137,7 @@ async def delete_vector_store(
     return VectorStoreDeleted(id=vector_store_id)
 
 
-@router.post("/{vector_store_id}/files")
+@router.post("/{vector_store_id}/files", responses=refusals(400, 404, 413, 415))
 async def attach_file(
     vector_store_id: StoreId, request: AttachRequest, vector_stores: VectorStoresDep
 ) -> VectorStoreFile:
@@ -146,7 +147,7 @@ async def attach_file(
     )
 
 
-@router.get("/{vector_store_id}/files")
+@router.get("/{vector_store_id}/files", responses=refusals(404))
 async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     vector_store_id: StoreId,
     vector_stores: VectorStoresDep,
@@ -169,7 +170,7 @@ async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     )
 
 
-@router.get("/{vector_store_id}/files/{file_id}")
+@router.get("/{vector_store_id}/files/{file_id}", responses=refusals(404))
 async def get_attached_file(
     vector_store_id: StoreId, file_id: KnownFileId, vector_stores: VectorStoresDep
 ) -> VectorStoreFile:
@@ -177,7 +178,7 @@ async def get_attached_file(
     return _file_shaped(vector_store_id, await vector_stores.attachment(vector_store_id, file_id))
 
 
-@router.delete("/{vector_store_id}/files/{file_id}")
+@router.delete("/{vector_store_id}/files/{file_id}", responses=refusals(404))
 async def detach_file(
     vector_store_id: StoreId, file_id: KnownFileId, vector_stores: VectorStoresDep
 ) -> VectorStoreFileDeleted:
@@ -186,7 +187,7 @@ async def detach_file(
     return VectorStoreFileDeleted(id=file_id)
 
 
-@router.post("/{vector_store_id}/search")
+@router.post("/{vector_store_id}/search", responses=refusals(400, 404, 413, 504))
 async def search_vector_store(
     vector_store_id: StoreId,
     request: SearchRequest,

@@ -1,0 +1,61 @@
+// A conversation with the service through OpenAI's SDK for Node; tells what came of it as JSON.
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import OpenAI from "openai";
+
+const { TEST_URL, TEST_KEY, TEST_EMBEDDER } = process.env;
+const client = new OpenAI({ baseURL: TEST_URL, apiKey: TEST_KEY, maxRetries: 0 });
+const told = { version: createRequire(import.meta.url)("openai/package.json").version };
+
+const file = await client.files.create({
+  file: fs.createReadStream(process.argv[2]),
+  purpose: "assistants",
+});
+const store = await client.vectorStores.create({ name: "node" });
+const attached = await client.vectorStores.files.createAndPoll(
+  store.id,
+  { file_id: file.id },
+  { pollIntervalMs: 100 },
+);
+told.status = attached.status;
+told.lastError = attached.last_error;
+
+const question = "When does the clock tower strike thirteen?";
+for await (const result of client.vectorStores.search(store.id, { query: question })) {
+  told.found ??= result.filename;
+}
+
+const chunks = await client.chat.completions.create({
+  model: "genserve",
+  messages: [{ role: "user", content: question }],
+  temperature: 0,
+  max_tokens: 30,
+  stream: true,
+  stream_options: { include_usage: true },
+  context: { collection: store.id, web: false },
+});
+told.text = "";
+for await (const chunk of chunks) {
+  told.sources ??= chunk.sources;
+  told.text += chunk.choices[0]?.delta?.content ?? "";
+  told.usage = chunk.usage ?? null;
+}
+
+// The first comes as base64, which the SDK takes for itself when no form is named.
+const embed = async (form) =>
+  (await client.embeddings.create({ model: TEST_EMBEDDER, input: ["Snow is white."], ...form }))
+    .data[0].embedding;
+const vector = await embed({});
+const plain = await embed({ encoding_format: "float" });
+told.dimensions = vector.length;
+told.norm = Math.hypot(...vector);
+told.difference = Math.max(...vector.map((number, place) => Math.abs(number - plain[place])));
+
+try {
+  await client.models.retrieve("gpt-9");
+} catch (error) {
+  told.unknown = error.constructor.name;
+}
+told.deleted =
+  (await client.vectorStores.delete(store.id)).deleted && (await client.files.delete(file.id)).deleted;
+console.log(JSON.stringify(told));

@@ -1,0 +1,135 @@
+"""The API reference tells the truth: whatever its schema allows is answered as it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from serve_app.reference import ANSWERS, REQUESTS
+from tests.integration.conftest import Service
+from tests.unit.fakes import Fakes
+
+EXAMPLES = 25
+ALWAYS_RIGHT = {"GET /healthz", "GET /readyz", "GET /v1/models"}  # there is nothing to get wrong
+# What the schema allows and two cores would need hours for.
+SMALL: dict[str, int] = {
+    "max_tokens": 4,
+    "max_completion_tokens": 4,
+    "n": 2,
+    "count": 1,
+    "steps": 2,
+}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+SCHEMA = Fakes().app().openapi()
+OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(SCHEMA).get_all_operations()]
+
+
+ASKED = [
+    (operation, mode)
+    for operation in OPERATIONS
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    if mode is GenerationMode.POSITIVE or operation.label not in ALWAYS_RIGHT
+]
+
+
+def _bounded(case: Any) -> None:
+    """Leave streams out, and keep what is generated small."""
+    body = case.body
+    if not isinstance(body, dict):
+        return
+    if body.get("stream"):
+        body["stream"] = False
+    for name, most in SMALL.items():
+        value = body.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > most:
+            body[name] = most
+    generates = case.operation.path in {"/generate/text", "/v1/chat/completions", "/v1/completions"}
+    if generates and "max_tokens" not in body:
+        body["max_tokens"] = SMALL["max_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "mode"), ASKED, ids=[f"{each.label} {mode.value}" for each, mode in ASKED]
+)
+def test_every_answer_is_one_that_the_reference_names(
+    operation: Any, mode: GenerationMode, service: Service
+) -> None:
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: Any) -> None:
+        _bounded(case)
+        answer = case.call(base_url=service.url, headers=service.headers, timeout=120)
+        case.validate_response(answer, checks=CHECKS)
+
+    ask()
+
+
+EXAMPLE_REQUESTS = {
+    name: body
+    for name, body in REQUESTS.items()
+    if "{" not in name and "file" not in body  # forms, and ids of what is not there
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLE_REQUESTS)
+def test_the_examples_are_good_requests(name: str, http: httpx.Client) -> None:
+    method, path = name.split()
+    answer = http.request(method, path, json=EXAMPLE_REQUESTS[name])
+    assert answer.is_success, answer.text
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_examples_of_answers_fit_their_schema(name: str) -> None:
+    method, path = name.split()
+    responses = SCHEMA["paths"][path][method]["responses"]
+    good = next(response for status, response in responses.items() if status.startswith("2"))
+    content = good["content"].get("application/json", {}).get("schema")
+    if content:
+        validator = jsonschema_rs.validator_for({**content, "components": SCHEMA["components"]})
+        validator.validate(ANSWERS[name])
+
+
+def test_the_reference_is_read_without_another_origin(service: Service) -> None:
+    page = httpx.get(f"{service.url}/docs").text
+    assert "//cdn" not in page
+    assert "https://" not in page
+    assert "/static-offline-docs/swagger-ui-bundle.js" in page
+
+
+def test_every_route_says_what_it_does_and_is_shown_by_example() -> None:
+    routes = {
+        f"{method} {path}": route
+        for path, methods in SCHEMA["paths"].items()
+        for method, route in methods.items()
+    }
+    assert [name for name, route in routes.items() if not route.get("description")] == []
+    assert {name for name, route in routes.items() if "requestBody" in route} == set(REQUESTS)
+    assert set(routes) - set(ANSWERS) == {"delete /v1/documents/{document_id}"}  # an empty answer
