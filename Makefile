@@ -9,6 +9,8 @@ VENV := .venv$(if $(filter gpu,$(EXTRA)),-gpu)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(EXTRA)
 REQUIREMENTS := configs/requirements/$(EXTRA).txt
+# What only tests and measurements need comes on top: the service runs without it.
+TESTED := $(VENV)/installed-dev
 
 # A dozen processes import the same libraries: where bytecode may not be kept, each would
 # compile them anew, and the service would take twice as long to start.
@@ -29,56 +31,58 @@ serve: $(INSTALLED) ## Install, prepare the models, start the service and say wh
 test: test-unit ## Install and run every test
 	@$(BIN)/python -m pytest tests/integration
 
-test-unit: $(INSTALLED) ## Only the tests that need no Ray (20 s)
+test-unit: $(TESTED) ## Only the tests that need no Ray (20 s)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
-lint: $(INSTALLED) ## Style, types, import rules, and the shipped configurations
+lint: $(TESTED) ## Style, types, import rules, and the shipped configurations
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m serve_app.check serve_config.yaml configs/*.yaml
 
-format: $(INSTALLED) ## Format the code
+format: $(TESTED) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 check: $(INSTALLED) ## Check CONFIG without starting anything
 	@$(BIN)/python -m serve_app.check $(CONFIG)
 
-eval: $(INSTALLED) ## Ask the evaluation's questions of ours and the naive pipeline (8 minutes)
+eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline (8 minutes)
 	@$(BIN)/python -m tests.bench.retrieval
 
-bench: $(INSTALLED) ## Measure against bare vLLM and the naive service (some 25 minutes)
+bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 25 minutes)
 	@$(BIN)/python -m tests.bench.serving
 
-bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
+bench-memory: $(TESTED) ## Measure the resident memory of each deployment (2 minutes)
 	@$(BIN)/python -m tests.bench.memory
 
-bench-kill: $(INSTALLED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
+bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
-bench-uploads: $(INSTALLED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
+bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
 	@$(BIN)/python -m tests.bench.uploads
 
-bench-images: $(INSTALLED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
+bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
 	@$(BIN)/python -m tests.bench.images_latency
 
-bench-pictures: $(INSTALLED) ## Score the pictures of the small model and draw the contact sheet
+bench-pictures: $(TESTED) ## Score the pictures of the small model and draw the contact sheet
 	@$(BIN)/python -m tests.bench.pictures
 
-bench-search: $(INSTALLED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
+bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency
 
-bench-understanding: $(INSTALLED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
+bench-understanding: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
 	@$(BIN)/python -m tests.bench.understanding
 
-requirements: $(INSTALLED) ## Compile the pinned requirement files anew
+requirements: $(TESTED) ## Compile the pinned requirement files anew
 	@set -e; $(uv_environment); \
 	compile="$(BIN)/uv pip compile pyproject.toml --upgrade --quiet --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links"; \
-	$$compile --extra cpu --group dev --override configs/requirements/cpu-overrides.txt \
-	  -o configs/requirements/cpu.txt; \
+	cpu="--extra cpu --override configs/requirements/cpu-overrides.txt"; \
+	$$compile $$cpu -o configs/requirements/cpu.txt; \
+	$$compile $$cpu -c configs/requirements/cpu.txt --group dev -o $(VENV)/all.txt; \
+	grep -vxFf configs/requirements/cpu.txt $(VENV)/all.txt > configs/requirements/dev.txt; \
 	UV_FIND_LINKS= $$compile --extra gpu -o configs/requirements/gpu.txt
 
 clean: ## Remove the environment (the data stays)
@@ -105,4 +109,10 @@ $(INSTALLED): $(REQUIREMENTS) pyproject.toml
 	echo "==> installing the packages (some GB the first time)"; \
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --compile-bytecode $$torch -r $(REQUIREMENTS); \
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
+	@touch $@
+
+$(TESTED): $(INSTALLED) configs/requirements/dev.txt
+	@echo "==> installing what the tests need"
+	@$(uv_environment); \
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --compile-bytecode -r configs/requirements/dev.txt
 	@touch $@

@@ -35,10 +35,10 @@ def app(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
                 client.vector_stores.delete(store.id)
 
 
-def test_a_pdf_is_uploaded_and_talked_about(app: AppTest) -> None:
+def test_a_pdf_is_uploaded_and_talked_about(app: AppTest, service: Service) -> None:
     assert not app.exception
     pdf = Article("cable-car.pdf", [FACT]).pdf()
-    app.file_uploader[0].upload(("cable-car.pdf", pdf, "application/pdf")).run()
+    app.file_uploader[0].upload("cable-car.pdf", pdf, "application/pdf").run()
     assert not app.exception
     assert [(each.label, each.state) for each in app.status] == [
         ("cable-car.pdf: can be searched", "complete")
@@ -58,9 +58,21 @@ def test_a_pdf_is_uploaded_and_talked_about(app: AppTest) -> None:
     app.run()
     assert app.chat_message[1].markdown[0].value == answered.markdown[0].value
     assert FACT in " ".join(app.chat_message[1].expander[0].text[0].value.split())
-    app.button[0].click().run()
     assert app.button[0].label == "New conversation"
+    app.button[0].click().run()
     assert len(app.chat_message) == 0
+    assert [each.state for each in app.status] == ["complete"]
+    # A file taken off the list is searched no more, and not kept either.
+    assert "cable-car.pdf" in kept(service)
+    app.file_uploader[0].clear().run()
+    assert not app.exception
+    assert len(app.status) == 0
+    assert "cable-car.pdf" not in kept(service)
+
+
+def kept(service: Service) -> list[str]:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key) as client:
+        return [file.filename for file in client.files.list()]
 
 
 def test_without_documents_the_model_answers_alone(app: AppTest) -> None:
@@ -70,7 +82,7 @@ def test_without_documents_the_model_answers_alone(app: AppTest) -> None:
 
 
 def test_a_file_that_cannot_be_read_says_so(app: AppTest) -> None:
-    app.file_uploader[0].upload(("a.pdf", b"these are words, not a PDF", "application/pdf")).run()
+    app.file_uploader[0].upload("a.pdf", b"these are words, not a PDF", "application/pdf").run()
     assert not app.exception
     said = [each.label for each in app.status if each.state == "error"]
     assert any("not a PDF" in label for label in [*said, *(each.value for each in app.error)])

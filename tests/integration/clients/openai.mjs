@@ -1,11 +1,11 @@
 // A conversation with the service through OpenAI's SDK for Node; tells what came of it as JSON.
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import OpenAI from "openai";
+import { VERSION } from "openai/version";
 
 const { TEST_URL, TEST_KEY, TEST_EMBEDDER } = process.env;
 const client = new OpenAI({ baseURL: TEST_URL, apiKey: TEST_KEY, maxRetries: 0 });
-const told = { version: createRequire(import.meta.url)("openai/package.json").version };
+const told = { version: VERSION };
 
 const file = await client.files.create({
   file: fs.createReadStream(process.argv[2]),

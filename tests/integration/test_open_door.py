@@ -1,0 +1,53 @@
+"""Without API keys the service is for its own machine: it refuses to be bound to more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.bench.servers import free_port
+
+ROOT = Path(__file__).parents[2]
+NO_KEYS = {name: value for name, value in os.environ.items() if name != "GENSERVE_API_KEYS"}
+KEYS = {"GENSERVE_API_KEYS": "somebody:0123456789abcdef"}
+
+
+def run(*args: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *args],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_make_serve_refuses_before_anything_starts(tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "configs/cpu.yaml").read_text())
+    document["http_options"] |= {"host": "0.0.0.0", "port": free_port()}
+    path = tmp_path / "open.yaml"
+    path.write_text(yaml.safe_dump(document))
+    refused = run("-m", "serve_app.launch", str(path), env=NO_KEYS)
+    assert refused.returncode == 1
+    assert "http_options.host" in refused.stdout
+    assert "GENSERVE_API_KEYS" in refused.stdout
+    assert "starting Ray" not in refused.stdout
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_the_ingress_refuses_however_it_was_started(*, keys: bool) -> None:
+    env = NO_KEYS | (KEYS if keys else {}) | {"RAY_USAGE_STATS_ENABLED": "0"}
+    tried = run("-m", "tests.integration.open_door", str(free_port()), env=env)
+    assert tried.returncode == 0, tried.stderr[-2000:]
+    if keys:
+        assert tried.stdout.startswith("deployed")
+    else:
+        assert "http_options.host is 0.0.0.0 and GENSERVE_API_KEYS is not set" in tried.stdout
