@@ -17,7 +17,7 @@ TESTED := $(VENV)/installed-dev
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit lint format bench bench-memory bench-kill bench-uploads
+.PHONY: help install serve test browser test-unit lint format bench bench-memory bench-kill bench-uploads
 .PHONY: bench-images bench-pictures bench-search bench-understanding eval check requirements clean
 
 help: ## Show this list
@@ -28,8 +28,19 @@ install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
 
-test: test-unit ## Install and run every test
+test: test-unit browser ## Install and run every test
 	@$(BIN)/python -m pytest tests/integration
+
+browser: # The page is tested in a real one
+	@for name in chromium chromium-browser google-chrome; do \
+	  ! command -v $$name >/dev/null || exit 0; \
+	done; \
+	echo "==> installing Chromium"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else \
+	  echo "error: the tests of the page need Chromium; install it, or run \`make test-unit\`"; exit 1; \
+	fi
 
 test-unit: $(TESTED) ## Only the tests that need no Ray (20 s)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
