@@ -15,12 +15,12 @@ from deployments.file_store import FileStore
 from serve_app.access.account import Account  # noqa: TC001 - as the others
 from serve_app.access.allowance import Allowance
 from serve_app.answering.answer import Answering
+from serve_app.documents.kept_files import KeptFiles
+from serve_app.documents.uploads import Uploads
+from serve_app.documents.vector_stores import VectorStores
 from serve_app.imaging import Imaging
-from serve_app.kept_files import KeptFiles
 from serve_app.services import Services
 from serve_app.settings import AppSettings
-from serve_app.uploads import Uploads
-from serve_app.vector_stores import VectorStores
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 

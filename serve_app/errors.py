@@ -23,7 +23,7 @@ from deployments.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
-from serve_app.schemas import ErrorBody, ErrorResponse
+from serve_app.schemas.errors import ErrorBody, ErrorResponse
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request

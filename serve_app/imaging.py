@@ -19,7 +19,7 @@ from deployments.errors import (
     error_of,
 )
 from deployments.types import ImagesSpec, JobStatus
-from serve_app.job_schemas import MAX_SEED
+from serve_app.schemas.jobs import MAX_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

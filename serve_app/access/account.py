@@ -9,10 +9,10 @@ from serve_app.access.keys import NOBODY
 from serve_app.access.metering import MeteredTextGenerator
 from serve_app.access.ownership import OwnedJobs, OwnedRetriever
 from serve_app.answering.answer import Answering
+from serve_app.documents.kept_files import KeptFiles
+from serve_app.documents.uploads import Uploads
+from serve_app.documents.vector_stores import VectorStores
 from serve_app.imaging import Imaging
-from serve_app.kept_files import KeptFiles
-from serve_app.uploads import Uploads
-from serve_app.vector_stores import VectorStores
 
 if TYPE_CHECKING:
     from deployments.file_store import FileStore

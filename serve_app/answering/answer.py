@@ -13,13 +13,13 @@ from serve_app.answering import prompts
 from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.answering.grounding import Grounding, numbered
 from serve_app.answering.stopwatch import Watch
-from serve_app.schemas import Warning_
+from serve_app.schemas.answers import Warning_
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from serve_app.answering.grounding import Question
-    from serve_app.schemas import PageReport, Source
+    from serve_app.schemas.answers import PageReport, Source
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 

@@ -9,7 +9,7 @@ from serve_app.answering.citations import Citations
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from serve_app.schemas import Source
+    from serve_app.schemas.answers import Source
 
 
 class CitedAnswer:

@@ -11,7 +11,8 @@ from deployments.types import PageOutcome
 from serve_app.answering.excerpts import Excerpts, cut_at_top, share
 from serve_app.answering.understanding import Understanding
 from serve_app.answering.urls import find_urls, without_urls
-from serve_app.schemas import DEFAULT_COLLECTION, PageReport, Source, Warning_
+from serve_app.schemas.answers import PageReport, Source, Warning_
+from serve_app.schemas.fields import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

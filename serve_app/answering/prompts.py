@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deployments.interfaces import TextGenerator
-    from serve_app.schemas import Source
+    from serve_app.schemas.answers import Source
     from serve_app.settings import AnswerSettings
 
 # What chat templates put around one message is 4 to 6 tokens; the rest is for the seams, where

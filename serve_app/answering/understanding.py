@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.errors import ServiceError
 from serve_app.answering.prompts import neutral
-from serve_app.schemas import Warning_
+from serve_app.schemas.answers import Warning_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -21,7 +21,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
 from serve_app.errors import body_of, refusals
 from serve_app.event_stream import opened
 from serve_app.routes.models import unknown_model
-from serve_app.schemas import ChatRequest, ContextOptions
+from serve_app.schemas.answers import ChatRequest, ContextOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

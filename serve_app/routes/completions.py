@@ -13,9 +13,9 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
 )
 from serve_app.errors import refusals
 from serve_app.event_stream import opened
-from serve_app.model_schemas import CompletionRequest  # noqa: TC001 - FastAPI reads annotations
 from serve_app.routes.chat import error_event
 from serve_app.routes.models import unknown_model
+from serve_app.schemas.models import CompletionRequest  # noqa: TC001 - FastAPI reads annotations
 
 router = APIRouter(tags=["completions"])
 

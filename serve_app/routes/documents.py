@@ -19,15 +19,10 @@ from serve_app.dependencies import (
     account_of,
 )
 from serve_app.errors import refusals
-from serve_app.job_schemas import UploadForm, UploadResponse
 from serve_app.routes.jobs import job_url
-from serve_app.schemas import (
-    DEFAULT_COLLECTION,
-    CollectionName,
-    DocumentId,
-    DocumentListResponse,
-    DocumentResponse,
-)
+from serve_app.schemas.documents import DocumentListResponse, DocumentResponse
+from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId
+from serve_app.schemas.jobs import UploadForm, UploadResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

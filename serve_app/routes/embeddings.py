@@ -16,8 +16,8 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     SettingsDep,
 )
 from serve_app.errors import refusals
-from serve_app.model_schemas import EmbeddingsRequest, EmbeddingsResponse
 from serve_app.routes.models import unknown_model
+from serve_app.schemas.models import EmbeddingsRequest, EmbeddingsResponse
 
 if TYPE_CHECKING:
     from deployments.types import Embeddings

@@ -15,7 +15,7 @@ from serve_app.bounds import check_answer_bounds
 from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.errors import body_of, refusals
 from serve_app.event_stream import opened
-from serve_app.schemas import GenerateRequest, GenerateResponse, Usage
+from serve_app.schemas.answers import GenerateRequest, GenerateResponse, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from deployments.errors import Overloaded, ServiceError
 from serve_app.dependencies import SharedServicesDep  # noqa: TC001 - FastAPI reads annotations
-from serve_app.schemas import DeploymentState, Readiness
+from serve_app.schemas.health import DeploymentState, Readiness
 
 if TYPE_CHECKING:
     from deployments.interfaces import Checked

@@ -23,14 +23,14 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
 )
 from serve_app.errors import refusals
 from serve_app.imaging import images_spec
-from serve_app.job_schemas import (
+from serve_app.routes.jobs import image_url, job_url, shaped
+from serve_app.schemas.jobs import (
     ImagesAccepted,
     ImagesRequest,
     OpenAIImage,
     OpenAIImagesRequest,
     OpenAIImagesResponse,
 )
-from serve_app.routes.jobs import image_url, job_url, shaped
 
 router = APIRouter(tags=["images"])
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")

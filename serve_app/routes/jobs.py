@@ -18,7 +18,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
 )
 from serve_app.errors import body_of, refusals
 from serve_app.event_stream import opened
-from serve_app.job_schemas import (
+from serve_app.schemas.jobs import (
     ImagesInput,
     ImagesResult,
     IngestInput,

@@ -10,7 +10,7 @@ from deployments.errors import NotFound
 from serve_app.contradictions import ANSWERING_MODEL
 from serve_app.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.errors import refusals
-from serve_app.schemas import Model, ModelList
+from serve_app.schemas.models import Model, ModelList
 
 if TYPE_CHECKING:
     from serve_app.settings import AppSettings

@@ -22,10 +22,11 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     SettingsDep,
     VectorStoresDep,
 )
+from serve_app.documents.vector_stores import AttachmentStatus, file_id_of
 from serve_app.errors import refusals
 from serve_app.routes.files import KnownFileId  # noqa: TC001 - as above
-from serve_app.schemas import DEFAULT_COLLECTION, CollectionName
-from serve_app.vector_store_schemas import (
+from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName
+from serve_app.schemas.vector_stores import (
     AttachRequest,
     FileCounts,
     FileError,
@@ -46,12 +47,11 @@ from serve_app.vector_store_schemas import (
     VectorStoreRequest,
     VectorStoreResponse,
 )
-from serve_app.vector_stores import AttachmentStatus, file_id_of
 
 if TYPE_CHECKING:
     from deployments.types import Passage
+    from serve_app.documents.vector_stores import Attachment, VectorStore
     from serve_app.settings import AppSettings
-    from serve_app.vector_stores import Attachment, VectorStore
 
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"])
 _NAME: TypeAdapter[str] = TypeAdapter(CollectionName)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from serve_app.answering.citations import MOST_HELD_CHARS, Citations
 from serve_app.answering.cited_answer import CitedAnswer
-from serve_app.schemas import Source
+from serve_app.schemas.answers import Source
 
 KNOWN = 3
 FILTERED = [

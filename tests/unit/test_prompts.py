@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from deployments.errors import InvalidRequest
 from serve_app.answering import history, prompts
-from serve_app.schemas import Source
+from serve_app.schemas.answers import Source
 from serve_app.settings import AnswerSettings
 from tests.unit.fakes import FakeModel
 

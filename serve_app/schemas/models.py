@@ -1,4 +1,4 @@
-"""The JSON of the bare models: OpenAI's text completions and embeddings."""
+"""The JSON of models: which there are, and OpenAI's text completions and embeddings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas import Request, StreamOptions, Temperature, TokenCount
+from serve_app.schemas.fields import Request, StreamOptions, Temperature, TokenCount
+
+ModelKind = Literal["answering", "chat", "embedding", "image"]
+
 
 MAX_PROMPTS = 16
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -128,3 +131,20 @@ class EmbeddingsResponse(BaseModel):
     data: list[EmbeddingResponse]
     model: str
     usage: EmbeddingsUsage
+
+
+class Model(BaseModel):
+    """A model as OpenAI lists it; `kind` is what it is for."""
+
+    id: str
+    kind: ModelKind
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "genserve"
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]

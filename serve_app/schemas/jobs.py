@@ -8,7 +8,7 @@ from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
 from pydantic import BaseModel, Field
 
 from deployments.types import JobKind, JobStatus  # noqa: TC001 - pydantic reads annotations
-from serve_app.schemas import DEFAULT_COLLECTION, CollectionName, Request
+from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, Request
 
 MAX_SEED = 2**32 - 1
 

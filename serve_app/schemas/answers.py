@@ -1,25 +1,21 @@
-"""The JSON of the HTTP surface: what is taken, with its bounds, and what is given back."""
+"""The JSON of an answer: how it is asked for, plainly or as OpenAI's chat, and what comes of it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from deployments.types import PageOutcome  # noqa: TC001 - read by pydantic
-
-CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-DocumentId = Annotated[str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$")]
-Temperature = Annotated[float, Field(ge=0, le=2)]
-TokenCount = Annotated[int, Field(ge=1, le=1_000_000)]
-TopK = Annotated[int, Field(ge=1, le=1000)]
-DEFAULT_COLLECTION = "default"
-
-
-class Request(BaseModel):
-    """A body of one of our own routes: what it does not know, it refuses."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+from serve_app.schemas.fields import (
+    DEFAULT_COLLECTION,
+    CollectionName,
+    Request,
+    StreamOptions,
+    Temperature,
+    TokenCount,
+    TopK,
+)
 
 
 class GenerateRequest(Request):
@@ -79,13 +75,6 @@ _NOT_THE_ENGINES: dict[str, Any] = {
         }
     },
 }
-
-
-class StreamOptions(Request):
-    """OpenAI's."""
-
-    include_usage: bool = False
-    include_obfuscation: bool | None = None
 
 
 class ContextOptions(Request):
@@ -205,78 +194,3 @@ class GenerateResponse(BaseModel):
     warnings: list[Warning_]
     usage: Usage
     timings: dict[str, float]
-
-
-class DocumentResponse(BaseModel):
-    """A searchable document."""
-
-    id: str
-    object: Literal["document"] = "document"
-    collection: str
-    filename: str
-    title: str
-    media_type: str
-    size_bytes: int
-    pages: int | None
-    chunks: int
-    created_at: int
-
-
-class DocumentListResponse(BaseModel):
-    """One page of documents; pass `next_after` as `after` for the following one."""
-
-    object: Literal["list"] = "list"
-    data: list[DocumentResponse]
-    has_more: bool
-    next_after: str | None
-
-
-ModelKind = Literal["answering", "chat", "embedding", "image"]
-
-
-class Model(BaseModel):
-    """A model as OpenAI lists it; `kind` is what it is for."""
-
-    id: str
-    kind: ModelKind
-    object: Literal["model"] = "model"
-    created: int = 0
-    owned_by: str = "genserve"
-
-
-class ModelList(BaseModel):
-    """All models."""
-
-    object: Literal["list"] = "list"
-    data: list[Model]
-
-
-class DeploymentState(BaseModel):
-    """Whether a deployment can do its work; the LLM's also says how busy it is."""
-
-    ready: bool
-    detail: str | None = None
-    running_requests: int | None = None
-    waiting_requests: int | None = None
-
-
-class Readiness(BaseModel):
-    """Ready when every deployment is."""
-
-    ready: bool
-    deployments: dict[str, DeploymentState]
-
-
-class ErrorBody(BaseModel):
-    """The one form of an error."""
-
-    message: str
-    type: str
-    code: str
-    param: str | None = None
-
-
-class ErrorResponse(BaseModel):
-    """What every status of 400 and above carries."""
-
-    error: ErrorBody

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, NotFound, Unprocessable
-from serve_app.uploads import shown_name, size_of
+from serve_app.documents.received import shown_name, size_of
 
 if TYPE_CHECKING:
     from fastapi import UploadFile

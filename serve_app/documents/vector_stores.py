@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Literal
 
 from deployments.errors import Conflict, InvalidRequest, NotFound
 from deployments.types import Collection, IngestSpec, JobKind, JobStatus
-from serve_app.kept_files import NO_OWNER
-from serve_app.schemas import DEFAULT_COLLECTION
+from serve_app.documents.kept_files import NO_OWNER
+from serve_app.schemas.fields import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from deployments.file_store import FileStore
     from deployments.types import Document, Job
-    from serve_app.kept_files import KeptFiles
+    from serve_app.documents.kept_files import KeptFiles
+    from serve_app.documents.uploads import Uploads
     from serve_app.services import Services
-    from serve_app.uploads import Uploads
 
 AttachmentStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 _STATUS: dict[JobStatus, AttachmentStatus] = {

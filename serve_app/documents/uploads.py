@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import os
 import uuid
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.errors import (
     InvalidRequest,
     Overloaded,
     ServiceError,
-    TooLarge,
     Unprocessable,
 )
 from deployments.parser.formats import detect
 from deployments.types import IngestSpec, JobStatus
+from serve_app.documents.received import HEAD_BYTES, received, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +26,9 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import Jobs
     from deployments.types import Submitted
-    from serve_app.kept_files import KeptFile
+    from serve_app.documents.kept_files import KeptFile
     from serve_app.settings import LimitSettings
 
-_BLOCK_BYTES = 1 << 20
-_HEAD_BYTES = 8192  # More than it takes to tell a format.
-_TAIL_BYTES = 1 << 16  # Where a PDF says whether it is encrypted.
-_FILENAME_CHARS = 200
 _LOCKED_WAIT_S = 10.0
 
 
@@ -67,7 +61,7 @@ class Uploads:
         an encrypted PDF that is waited for, as most of them need a password.
         """
         filename = shown_name(upload.filename)
-        seen = await asyncio.to_thread(_seen, upload.file, self._limits.max_upload_bytes)
+        seen = await asyncio.to_thread(received, upload.file, self._limits.max_upload_bytes)
         if seen.blank and seen.size_bytes:
             raise _blank()
         detect(seen.head, filename)
@@ -91,7 +85,7 @@ class Uploads:
         """
         if content.isspace():
             raise _blank()
-        detect(content[:_HEAD_BYTES], file.filename)
+        detect(content[:HEAD_BYTES], file.filename)
         document_id, path = f"doc_{file.id.removeprefix('file-')}", f"uploads/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, file.filename, file.size_bytes, path)
         return await self._hand_over(spec, BytesIO(content), None)
@@ -124,53 +118,6 @@ class Uploads:
         return submitted
 
 
-def size_of(file: BinaryIO, max_bytes: int) -> int:
-    """Measure a file and leave it at its beginning; raises TooLarge."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if size > max_bytes:
-        raise _too_large(max_bytes)
-    return size
-
-
-class _Seen(NamedTuple):
-    """`digest` is the SHA-256 in hexadecimal, `head` what the file begins with."""
-
-    size_bytes: int
-    digest: str
-    head: bytes
-    blank: bool
-    encrypted: bool
-
-
-def _seen(file: BinaryIO, max_bytes: int) -> _Seen:
-    """Go through a file once, to its end or to the bound, and leave it at its beginning."""
-    hashed, head, size, blank = hashlib.sha256(), b"", 0, True
-    file.seek(0)
-    while block := file.read(_BLOCK_BYTES):
-        size += len(block)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        hashed.update(block)
-        head = head or block[:_HEAD_BYTES]
-        blank = blank and block.isspace()
-    file.seek(max(0, size - _TAIL_BYTES))
-    ends = head + file.read(_TAIL_BYTES)
-    file.seek(0)
-    return _Seen(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
-
-
 def _blank() -> Unprocessable:
     msg = "There is no text in this file."
     return Unprocessable(msg, code="no_text")
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    msg = f"the file is over the bound of {max_bytes} bytes"
-    return TooLarge(msg, param="file")
-
-
-def shown_name(filename: str | None) -> str:
-    """The client's name for the file, to show and never to open: no folders, no control signs."""
-    name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(sign for sign in name if sign.isprintable())[:_FILENAME_CHARS] or "unnamed"

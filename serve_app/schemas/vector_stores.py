@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas import Request
+from serve_app.schemas.fields import Request
 
 StoreName = Annotated[str, StringConstraints(max_length=256)]
 FileId = Annotated[str, StringConstraints(pattern=r"^file-[0-9a-f]{32}$")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
 from pydantic import BaseModel, Field
 
-from serve_app.schemas import Request
+from serve_app.schemas.fields import Request
 
 FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision", "evals"]
 

@@ -1,0 +1,61 @@
+"""What can be told of a file at a glance, as it came in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import BinaryIO, NamedTuple
+
+from deployments.errors import TooLarge
+
+_BLOCK_BYTES = 1 << 20
+HEAD_BYTES = 8192  # More than it takes to tell a format.
+_TAIL_BYTES = 1 << 16  # Where a PDF says whether it is encrypted.
+_FILENAME_CHARS = 200
+
+
+class Received(NamedTuple):
+    """`digest` is the SHA-256 in hexadecimal, `head` what the file begins with."""
+
+    size_bytes: int
+    digest: str
+    head: bytes
+    blank: bool
+    encrypted: bool
+
+
+def received(file: BinaryIO, max_bytes: int) -> Received:
+    """Go through a file once, to its end or to the bound, and leave it at its beginning."""
+    hashed, head, size, blank = hashlib.sha256(), b"", 0, True
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        size += len(block)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        hashed.update(block)
+        head = head or block[:HEAD_BYTES]
+        blank = blank and block.isspace()
+    file.seek(max(0, size - _TAIL_BYTES))
+    ends = head + file.read(_TAIL_BYTES)
+    file.seek(0)
+    return Received(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
+
+
+def size_of(file: BinaryIO, max_bytes: int) -> int:
+    """Measure a file and leave it at its beginning; raises TooLarge."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size > max_bytes:
+        raise _too_large(max_bytes)
+    return size
+
+
+def shown_name(filename: str | None) -> str:
+    """The client's name for the file, to show and never to open: no folders, no control signs."""
+    name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(sign for sign in name if sign.isprintable())[:_FILENAME_CHARS] or "unnamed"
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    msg = f"the file is over the bound of {max_bytes} bytes"
+    return TooLarge(msg, param="file")
