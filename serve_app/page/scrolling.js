@@ -1,0 +1,42 @@
+// A scroller that stays with what is newest, unless the person looks at something else.
+
+const NEAR_PX = 40;
+
+export class Scrolling {
+  constructor(scroller, content, newest) {
+    this.scroller = scroller;
+    this.newest = newest;
+    this.following = true;
+    scroller.addEventListener("scroll", () => this.looked(), { passive: true });
+    // A wheel or a finger that moves up means it at once, before the distance shows.
+    scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.leave(), { passive: true });
+    new ResizeObserver(() => this.moved()).observe(content);
+    newest.addEventListener("click", () => this.follow());
+  }
+
+  /** Go to the end and stay there. */
+  follow() {
+    this.following = true;
+    this.moved();
+  }
+
+  leave() {
+    if (this.scroller.scrollTop > 0) this.following = false;
+    this.show();
+  }
+
+  looked() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    this.following = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    this.show();
+  }
+
+  moved() {
+    if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.show();
+  }
+
+  show() {
+    this.newest.hidden = this.following || this.scroller.scrollHeight - this.scroller.clientHeight < NEAR_PX;
+  }
+}
