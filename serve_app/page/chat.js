@@ -37,7 +37,8 @@ export class Chat {
       ...conversation.turns.map((turn) => (turn.role === "user" ? question(turn.content) : new Answer(turn, () => this.askAgain(turn)).element)),
     );
     this.tidy();
-    this.scrolling.follow();
+    if (conversation.turns.length) this.scrolling.follow();
+    else this.scrolling.begin();
   }
 
   tidy() {

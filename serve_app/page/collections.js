@@ -15,11 +15,11 @@ class Collections extends EventTarget {
   }
 
   /** Ask which there are. */
-  async load({ quiet = true } = {}) {
+  async load() {
     const list = [];
     let after = null;
     for (let page = 0; page < MAX_PAGES; page += 1) {
-      const answer = await fetched(query("/v1/vector_stores", { limit: A_PAGE, after }), { quiet });
+      const answer = await fetched(query("/v1/vector_stores", { limit: A_PAGE, after }), { quiet: true });
       list.push(...answer.data);
       after = answer.last_id;
       if (!answer.has_more) break;

@@ -12,11 +12,13 @@ export async function* completion(messages, signal) {
   if (maxTokens !== null) body.max_tokens = maxTokens;
   if (settings.answersFromSources) body.context = { web, documents, collection };
   const response = await request("/v1/chat/completions", { method: "POST", json: body, signal });
+  let whole = false;
   for await (const { data } of events(response)) {
-    if (data === "[DONE]") return;
+    whole ||= data === "[DONE]";
+    if (whole) continue;  // to the end, or it would look as if somebody had left
     const chunk = JSON.parse(data);
     if (chunk.error) throw told(chunk);
     yield chunk;
   }
-  throw new Fault("The connection was closed before the answer was whole.", { code: "interrupted" });
+  if (!whole) throw new Fault("The connection was closed before the answer was whole.", { code: "interrupted" });
 }

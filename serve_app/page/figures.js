@@ -1,12 +1,9 @@
 // How long an answer took, as one quiet line that opens.
 
 import { element, foreign } from "./element.js";
-import { many, seconds } from "./words.js";
+import { seconds } from "./words.js";
 
-const OUTCOMES = {
-  ok: "read", timeout: "took too long", blocked: "not allowed", too_large: "too large", empty: "had no text",
-  unsupported_type: "not a text", http_error: "answered with an error", unreachable: "not reachable", unavailable: "not tried",
-};
+const OUTCOMES = { ok: "read", timeout: "too slow", empty: "without text", http_error: "gave an error", unavailable: "not tried" };
 
 /** The line of a finished answer, or null if nothing was measured. */
 export function figures({ timings, usage, pages }) {
@@ -21,9 +18,9 @@ export function figures({ timings, usage, pages }) {
     ["Reading pages", timings.pages_s && seconds(timings.pages_s)],
     ["Whole answer", seconds(total)],
     ["Speed", rate && `${rate.toFixed(1)} tokens/s`],
-    ["Read", usage && many(usage.prompt_tokens, "token")],
-    ["Written", usage && many(tokens, "token")],
-    ...pages.map(({ url, outcome }) => [OUTCOMES[outcome] ?? outcome, url]),
+    ["Tokens read", usage && String(usage.prompt_tokens)],
+    ["Tokens written", usage && String(tokens)],
+    ...pages.map(({ url, outcome }) => [`Page ${OUTCOMES[outcome] ?? outcome.replaceAll("_", " ")}`, url]),
   ];
   return element(
     "details",

@@ -17,7 +17,7 @@ export class Images {
       root: part("gallery"),
       path: "/v1/jobs",
       values: () => ({ kind: "images" }),
-      row: (job) => this.card(job),
+      row: (job) => (job.status === "cancelled" ? null : this.card(job)),
       empty: () => this.empty(),
       limit: 10,
       kind: "galleries",

@@ -9,6 +9,8 @@ const BREAK = /<br ?\/?>/iy;
 const CITATION = /\[(\d{1,3}(?:, ?\d{1,3}){0,9})\]/y;
 const DESTINATION = /\((?:<([^<>\n]{0,2000})>|([^\s()<>]{0,2000}(?:\([^\s()<>]{0,500}\)[^\s()<>]{0,500})?))(?: {1,3}"[^"\n]{0,500}")?\)/y;
 const MARKUP = /[!-/:-@[-`{-~]/;
+const SPACE = /\s/;
+const PUNCTUATION = /[\p{P}\p{S}]/u;
 const MAX_OPEN = 12;  // emphasis within emphasis; deeper is plain text
 const SAFE = new Set(["http:", "https:", "mailto:"]);
 
@@ -169,12 +171,15 @@ class Reading {
     const before = text[at - 1] ?? " ";
     const after = text[end] ?? " ";
     const fits = mark === "~" ? length === 2 : length <= 3;
-    const within = mark === "_" && /\w/.test(before) && /\w/.test(after);  // snake_case
-    if (fits && !within && !/\s/.test(before)) {
+    // As CommonMark has it: a mark leans on the text that it touches.
+    const left = !SPACE.test(after) && (!PUNCTUATION.test(after) || SPACE.test(before) || PUNCTUATION.test(before));
+    const right = !SPACE.test(before) && (!PUNCTUATION.test(before) || SPACE.test(after) || PUNCTUATION.test(after));
+    const word = mark === "_";  // snake_case stays what it is
+    if (fits && right && !(word && left && !PUNCTUATION.test(after))) {
       const opened = frames.findLastIndex((frame) => frame.key === key);
       if (opened > 0) return this.closed(opened, end);
     }
-    if (fits && !within && !/\s/.test(after) && frames.length <= MAX_OPEN) {
+    if (fits && left && !(word && right && !PUNCTUATION.test(before)) && frames.length <= MAX_OPEN) {
       this.flush();
       frames.push({ key, mark: key, children: [] });
       return end;

@@ -24,7 +24,7 @@ export class Listing {
     if (!this.rows.childElementCount) this.foot.replaceChildren(element("p", { class: "soft loading" }, "Loading …"));
     try {
       const answer = await this.page(null, signal, quiet);
-      this.rows.replaceChildren(...answer.data.map((item) => this.row(item)));
+      this.rows.replaceChildren(...this.made(answer.data));
       this.more(answer);
     } catch (error) {
       this.failed(error, () => this.load());
@@ -35,16 +35,21 @@ export class Listing {
     return fetched(query(this.path, { ...this.values(), limit: this.limit, after }), { signal, quiet });
   }
 
+  /** Rows of items; for some there may be none. */
+  made(items) {
+    return items.map((item) => this.row(item)).filter(Boolean);
+  }
+
   more({ has_more: hasMore, next_after: after }) {
     this.foot.replaceChildren();
-    if (!this.rows.childElementCount) this.foot.append(this.empty());
+    if (!this.rows.childElementCount && !hasMore) this.foot.append(this.empty());
     if (!hasMore) return;
     const next = button({ text: "Load more", kind: "button" });
     next.addEventListener("click", async () => {
       next.disabled = true;
       try {
         const answer = await this.page(after, this.loading.signal);
-        const made = answer.data.map((item) => this.row(item));
+        const made = this.made(answer.data);
         this.rows.append(...made);
         this.more(answer);
         made[0]?.querySelector("button, a")?.focus();

@@ -41,9 +41,12 @@ uploads.addEventListener("ask", () => {
 views.turn();
 readiness.look();
 
-// What the settings offer; a service that does not answer yet is seen in the rail.
-const offers = () => Promise.all([preferences.load(), collections.load()]).catch(() => {});
-settings.addEventListener("key", offers);
+// What the settings offer. Only the first request asks for a key, so that it is asked for once; a
+// service that does not answer is seen in the rail.
+settings.addEventListener("key", () => {
+  preferences.load({ quiet: true }).catch(() => {});
+  collections.load().catch(() => {});
+});
 await preferences.load().catch(() => {});
 await collections.load().catch(() => {});
 if (matchMedia("(pointer: fine)").matches && views.current === "chat" && !document.querySelector("dialog[open]")) chat.composer.focus();

@@ -22,8 +22,8 @@ export class Preferences {
   }
 
   /** Ask which models there are; they are what can be chosen. */
-  async load() {
-    const { data } = await fetched("/v1/models");
+  async load({ quiet = false } = {}) {
+    const { data } = await fetched("/v1/models", { quiet });
     this.models(data);
   }
 
@@ -47,6 +47,7 @@ export class Preferences {
     part("set-documents").checked = documents;
     part("set-collection").value = collection;
     this.dialog.querySelector(`[name=theme][value=${chosenTheme()}]`).checked = true;
+    this.dialog.classList.toggle("asking", note !== "");  // then only the key is in question
     if (!this.dialog.open) this.dialog.showModal();
     if (note) part("api-key").select();
   }

@@ -6,7 +6,7 @@ export class Scrolling {
   constructor(scroller, content, newest) {
     this.scroller = scroller;
     this.newest = newest;
-    this.following = true;
+    this.following = false;
     scroller.addEventListener("scroll", () => this.looked(), { passive: true });
     // A wheel or a finger that moves up means it at once, before the distance shows.
     scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.leave(), { passive: true });
@@ -18,6 +18,13 @@ export class Scrolling {
   follow() {
     this.following = true;
     this.moved();
+  }
+
+  /** Go to the beginning and stay there. */
+  begin() {
+    this.following = false;
+    this.scroller.scrollTop = 0;
+    this.show();
   }
 
   leave() {

@@ -2,11 +2,11 @@
 
 import { faultOf, wasStopped } from "./api.js";
 import { collections } from "./collections.js";
-import { button, element, foreign, icon, part } from "./element.js";
+import { button, element, foreign, part } from "./element.js";
 import { cancel, follow } from "./job_feed.js";
 import { announce, when } from "./notices.js";
 import { transfer } from "./transfer.js";
-import { many } from "./words.js";
+import { many, sentence } from "./words.js";
 
 const AT_ONCE = 2;
 
@@ -51,7 +51,7 @@ class Upload {
     this.bar = element("progress", { max: 1, value: 0, "aria-label": `Progress of ${file.name}` });
     this.words = element("span", { class: "upload-state" }, "Waiting its turn");
     this.actions = element("span", { class: "upload-actions" }, button({ symbol: "close", label: `Stop adding ${file.name}`, kind: "tool", onclick: () => this.stop() }));
-    this.row = element("div", { class: "upload", "data-state": "waiting" }, icon("document"), foreign("strong", file.name), this.actions, this.words, this.bar);
+    this.row = element("div", { class: "upload", "data-state": "waiting" }, foreign("strong", file.name, { title: file.name }), this.words, this.bar, this.actions);
     part("uploads").prepend(this.row);
     part("uploads").hidden = false;
   }
@@ -70,7 +70,7 @@ class Upload {
       this.job = answer.job_id;
       const job = await follow(this.job, (state) => this.show(state), this.stopping.signal);
       if (job.status === "succeeded") this.done(job.progress.total);
-      else this.over(job.status, job.status === "failed" ? job.error : { message: "Stopped." });
+      else this.over(job.status, { message: job.status === "failed" ? sentence(job.error?.message) : "Stopped." });
     } catch (error) {
       if (wasStopped(error)) this.over("cancelled", { message: "Stopped." });
       else {
