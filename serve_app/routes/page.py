@@ -60,10 +60,6 @@ def _read(path: Path) -> _File:
 
 # Names come from requests, so they are looked up here and never become a path.
 _FILES = {path.name: _read(path) for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
-# The modules import one another: told of all at once, a browser need not find them one by one.
-_MODULES = ", ".join(
-    f"</page/{name}>; rel=modulepreload" for name in sorted(_FILES) if name.endswith(".js")
-)
 
 IfNoneMatch = Annotated[str | None, Header()]
 AcceptEncoding = Annotated[str, Header()]
@@ -74,9 +70,7 @@ async def index(
     if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
 ) -> Response:
     """Send the page itself."""
-    response = _sent(_INDEX, if_none_match, accept_encoding)
-    response.headers["Link"] = _MODULES
-    return response
+    return _sent(_INDEX, if_none_match, accept_encoding)
 
 
 @router.api_route("/page/{name}", methods=_METHODS, response_class=Response)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -29,10 +28,8 @@ _TIMEOUT_MS = 60_000
 def chromium() -> Iterator[Browser]:
     """The system's Chromium without a window; fails in words where there is none."""
     if not CHROMIUM.is_file():
-        pytest.fail(
-            f"the page is tested in a real browser and there is no {CHROMIUM}: "
-            "install it, on Debian by `apt-get install chromium`"
-        )
+        msg = f"the page is tried in a real browser: install {CHROMIUM} (apt-get install chromium)"
+        raise FileNotFoundError(msg)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_ARGUMENTS)
         yield browser

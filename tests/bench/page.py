@@ -1,0 +1,185 @@
+"""`python -m tests.bench.page --url URL --key KEY`: how soon the page is seen, and its pictures.
+
+Each load has a browser context of its own, so nothing is cached. With `--shots FOLDER` the page is
+then used as a person would use it, and pictured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.integration.browser import Visit, chromium
+
+LOADS = 10
+COLLECTION = "Lighthouses"
+DESKTOP = {"width": 1200, "height": 800}
+PHONE = {"width": 390, "height": 844}
+QUESTION = "When was the lighthouse of Arvik first lit, and who was its last keeper?"
+PICTURES = ("a large red circle on a blue background", "a small yellow star on a purple background")
+DOCUMENTS = {
+    "arvik.md": """# The lighthouse of Arvik
+
+The lighthouse of Arvik was lit for the first time in 1847 and stands on a rock of granite in front
+of the harbour. The tower is 31 metres high and its light is seen from a distance of eighteen sea
+miles. Its lamp was changed to electricity in 1931.
+
+## Keepers
+
+The last keeper, Solveig Brandt, left the island in the autumn of 1979. Since then the light has
+been watched from the harbour office.
+""",
+    "skarholm.md": """# The light of Skarholm
+
+Skarholm has had a fire since 1690, first of coal in an iron basket, then of oil. The present tower
+of 1868 is painted white with one red band and shows two flashes every ten seconds.
+""",
+    "fog-signals.md": """# Fog signals of the coast
+
+Before radio, fog was answered by sound: a bell at Arvik until 1902, a siren driven by compressed
+air at Skarholm until 1964. Each station had its own rhythm, by which ships knew it.
+""",
+}
+_TIMES = """() => {
+    const paints = Object.fromEntries(
+        performance.getEntriesByType("paint").map((entry) => [entry.name, entry.startTime]));
+    const [navigation] = performance.getEntriesByType("navigation");
+    return {
+        "first paint": paints["first-paint"],
+        "first contentful paint": paints["first-contentful-paint"],
+        "DOMContentLoaded": navigation.domContentLoadedEventEnd,
+    };
+}"""
+_TIMEOUT_MS = 240_000
+
+
+def loads(browser: Browser, url: str) -> list[dict[str, float]]:
+    """Times of loads on a cold cache, in ms; the first warms the browser up and does not count."""
+    times = []
+    for _ in range(LOADS + 1):
+        context = browser.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(url, wait_until="networkidle")
+        times.append(page.evaluate(_TIMES))
+        context.close()
+    return times[1:]
+
+
+def arrived(browser: Browser, url: str, key: str, **options: Any) -> Visit:
+    visit = Visit(browser.new_context(**options).new_page(), url)
+    visit.open()
+    asked = visit.page.locator("#settings")
+    visit.page.wait_for_load_state("networkidle")
+    if asked.is_visible():
+        visit.give_key(key)
+    visit.without_key = False
+    expect(asked).to_be_hidden()
+    return visit
+
+
+def shoot(visit: Visit, folder: Path, name: str) -> None:
+    """A picture in few colours, which is all that the page has."""
+    visit.page.wait_for_timeout(500)  # for what moves to come to rest
+    shot = Image.open(io.BytesIO(visit.page.screenshot())).convert("RGB")
+    shot.quantize(255, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
+
+
+def asked(visit: Visit, question: str) -> Locator:
+    visit.go("Chat")
+    visit.ask(question)
+    answer = visit.page.locator(".turn.answer").last
+    expect(answer).not_to_have_attribute("aria-busy", "true", timeout=_TIMEOUT_MS)
+    return answer
+
+
+def by_day(browser: Browser, url: str, key: str, folder: Path) -> Visit:
+    visit = arrived(browser, url, key, viewport=DESKTOP, color_scheme="light")
+    page = visit.page
+    visit.go("Documents")
+    page.get_by_role("button", name="New …").click()
+    page.get_by_label("Name", exact=True).fill(COLLECTION)
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("#show-collection option:checked")).to_have_text(COLLECTION)
+    for name, text in DOCUMENTS.items():
+        visit.drop(name, text)
+        row = page.locator(".upload", has_text=name)
+        expect(row).to_contain_text("Searchable", timeout=_TIMEOUT_MS)
+        row.get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#documents-list .row")).to_have_count(len(DOCUMENTS))
+    dismiss_notices(visit)
+    shoot(visit, folder, "documents")
+    answer = asked(visit, QUESTION)
+    shoot(visit, folder, "chat")
+    answer.locator(".source").first.click()
+    shoot(visit, folder, "source")
+    page.keyboard.press("Escape")
+    visit.go("Images")
+    for words in PICTURES:
+        page.get_by_label("What should the picture show?").fill(words)
+        page.get_by_label("Pictures").fill("6")
+        page.get_by_role("button", name="Make").click()
+        card = page.locator(".pictures", has_text=words).first
+        expect(card).to_have_attribute("data-state", "succeeded", timeout=_TIMEOUT_MS)
+    shoot(visit, folder, "images")
+    return visit
+
+
+def by_night(browser: Browser, url: str, key: str, folder: Path) -> Visit:
+    visit = arrived(
+        browser, url, key, viewport=PHONE, color_scheme="dark", is_mobile=True, has_touch=True
+    )
+    visit.page.locator("#ask-collection").select_option(label=COLLECTION)
+    asked(visit, QUESTION)
+    visit.evaluate("document.activeElement.blur()")
+    shoot(visit, folder, "phone")
+    return visit
+
+
+def dismiss_notices(visit: Visit) -> None:
+    for button in visit.page.locator(".notice").get_by_role("button", name="Dismiss").all():
+        button.click()
+
+
+def forget(visit: Visit) -> None:
+    """Leave no document behind."""
+    visit.go("Documents")
+    visit.page.get_by_role("button", name="Delete collection").click()
+    visit.page.locator("#ask").get_by_role("button", name="Delete").click()
+    expect(visit.page.locator("#show-collection")).to_have_value("default")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--key", default="", help="an API key, if the service wants one")
+    parser.add_argument("--shots", type=Path, help="take the README's pictures into this folder")
+    options = parser.parse_args()
+    url = options.url.rstrip("/")
+    problems: list[str] = []
+    with chromium() as browser:
+        times = loads(browser, url)
+        for name in times[0]:
+            of_all = [one[name] for one in times]
+            middle, most = statistics.median(of_all), max(of_all)
+            figures = f"median {middle:.0f} ms, max {most:.0f} ms of {LOADS} cold loads"
+            sys.stdout.write(f"{name}: {figures}\n")
+        if options.shots is not None:
+            options.shots.mkdir(parents=True, exist_ok=True)
+            day = by_day(browser, url, options.key, options.shots)
+            night = by_night(browser, url, options.key, options.shots)
+            forget(day)
+            problems = day.problems + night.problems
+    for problem in problems:
+        sys.stderr.write(f"the page had trouble: {problem}\n")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
