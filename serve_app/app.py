@@ -27,6 +27,7 @@ from serve_app.routes import (
     images,
     jobs,
     models,
+    page,
     vector_stores,
 )
 
@@ -81,6 +82,7 @@ def create_app(
         for owner, allowance in allowances.items()
     }
     app.include_router(health.router)
+    app.include_router(page.router)
     for routes in _ROUTES:
         app.include_router(routes.router, dependencies=[Security(_KEY)])
     reference = app.openapi
