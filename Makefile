@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test browser test-unit lint format bench bench-memory bench-kill bench-uploads
-.PHONY: bench-images bench-pictures bench-search bench-understanding eval check requirements clean
+.PHONY: bench-images bench-page bench-pictures bench-search bench-understanding eval check requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are ta
 
 bench-pictures: $(TESTED) ## Score the pictures of the small model and draw the contact sheet
 	@$(BIN)/python -m tests.bench.pictures
+
+bench-page: $(TESTED) browser ## How soon the page at URL (of KEY) is seen, in a real browser
+	@$(BIN)/python -m tests.bench.page --url $(or $(URL),http://127.0.0.1:8000) --key "$(KEY)"
 
 bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency
