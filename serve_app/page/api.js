@@ -56,7 +56,9 @@ export function told(body, status = 0, retryAfter = null) {
   });
 }
 
+/** The fault of a service that does not answer; whoever shows its state is told. */
 export function unreachable() {
+  dispatchEvent(new Event("unreachable"));
   return new Fault("The service cannot be reached.", { code: "unreachable" });
 }
 

@@ -1,9 +1,9 @@
 // A job's pictures as a card: they come one by one, can be stopped, and open large.
 
-import { faultOf } from "./api.js";
 import { button, element, foreign } from "./element.js";
-import { cancel, follow, hasEnded } from "./job_feed.js";
-import { announce, faultNotice } from "./notices.js";
+import { follow, hasEnded } from "./job_feed.js";
+import { announce } from "./notices.js";
+import { stopJob } from "./jobs.js";
 import { lazily } from "./pictures.js";
 import { view } from "./viewer.js";
 import { many, moment, sentence } from "./words.js";
@@ -15,7 +15,7 @@ export function gallery(job, { reuse, signal }) {
   const { prompt } = job.input;
   const state = element("small", {});
   const bar = element("progress", { "aria-label": `Progress of ${prompt}` });
-  const stop = button({ text: "Stop", kind: "link", onclick: () => stopped(job.id, stop) });
+  const stop = button({ text: "Stop", kind: "link", onclick: () => stopJob(job.id, stop) });
   const frames = element("div", { class: "frames" });
   const card = element("article", { class: "card pictures", role: "listitem" }, element("header", {}, foreign("strong", prompt), state, stop), bar, frames);
   let latest = job;
@@ -66,14 +66,4 @@ function words({ status, progress, created_at: created, error, cancel_requested:
   if (status === "succeeded") return `${many(input.count, "picture")} · ${moment(created)}`;
   if (stopping) return "Stopping …";
   return status === "queued" ? "Waiting its turn" : `${progress.done} of ${many(input.count, "picture")}`;
-}
-
-async function stopped(id, button) {
-  button.disabled = true;
-  try {
-    await cancel(id);
-  } catch (error) {
-    button.disabled = false;
-    if (error.status !== 409) faultNotice(faultOf(error));  // 409: it ended meanwhile
-  }
 }

@@ -58,7 +58,7 @@ export class Jobs {
     const badge = element("span", { class: "badge" });
     const facts = element("small", {});
     const bar = element("progress", { "aria-label": `Progress of ${title}` });
-    const stop = button({ text: "Cancel", kind: "button", label: `Cancel ${title}`, onclick: () => stopped(job.id, stop) });
+    const stop = button({ text: "Cancel", kind: "button", label: `Cancel ${title}`, onclick: () => stopJob(job.id, stop) });
     const row = element("article", { class: "row job", role: "listitem" }, icon(ingest ? "document" : "image"), element("div", { class: "row-text" }, foreign("strong", title), facts, bar), badge, stop);
     const show = (now) => {
       row.dataset.state = now.status;
@@ -86,7 +86,8 @@ function words({ kind, status, input, progress: { done, total }, created_at: cre
   return [[amount, took].filter(Boolean).join(" "), bytes, moment(created)].filter(Boolean).join(" · ");
 }
 
-async function stopped(id, button) {
+/** Have a job stopped; its button waits until that is known. */
+export async function stopJob(id, button) {
   button.disabled = true;
   try {
     await cancel(id);

@@ -12,6 +12,7 @@ export class Readiness {
     this.states = {};
     part("readiness").addEventListener("click", () => this.open());
     document.addEventListener("visibilitychange", () => !document.hidden && this.look());
+    addEventListener("unreachable", () => this.look());
     addEventListener("online", () => this.look());
     addEventListener("offline", () => this.show("away", "Offline"));
   }

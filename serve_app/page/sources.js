@@ -60,12 +60,17 @@ export function openSource(source, all) {
       dialogHead("source-title", source.title || "untitled"),
       element("p", { class: "facts" }, facts.filter(([fact]) => fact).map(([fact, title]) => foreign("span", fact, { title }))),
       href ? link(href, icon("out"), foreign("span", href)) : null,
-      source.text ? foreign("blockquote", source.text, { class: "passage", tabindex: 0 }) : element("p", { class: "soft" }, "Its text is no longer kept in this tab."),
+      source.text ? foreign("blockquote", unwrapped(source.text), { class: "passage", tabindex: 0 }) : element("p", { class: "soft" }, "Its text is no longer kept in this tab."),
       element("footer", {}, before, element("span", { class: "soft" }, `${source.id} of ${all.length}`), after),
     ),
   );
   if (!dialog.open) dialog.showModal();
   dialog.querySelector("[data-close]").focus();
+}
+
+/** A passage whose long lines run on: where a file or a PDF broke them means nothing here. */
+function unwrapped(text) {
+  return text.replace(/([^\n]{50})\n(?=[\p{L}\p{N}("“])(?!\d+[.)])/gu, "$1 ");
 }
 
 function host(uri) {
