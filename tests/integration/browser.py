@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,11 +29,11 @@ _TIMEOUT_MS = 60_000
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium without a window; fails in words where there is none."""
-    if not CHROMIUM.is_file():
-        msg = f"the page is tried in a real browser: install {CHROMIUM} (apt-get install chromium)"
+    if not CHROMIUM:
+        msg = "the page is tried in a real browser: install Chromium (apt-get install chromium)"
         raise FileNotFoundError(msg)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         yield browser
         browser.close()
 

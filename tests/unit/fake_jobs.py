@@ -96,7 +96,7 @@ class FakeJobs:
     async def job(self, job_id: str) -> Job:
         if job_id not in self.known:
             msg = "there is no such job"
-            raise NotFound(msg)
+            raise NotFound(msg, param="job_id")
         return self.known[job_id]
 
     async def jobs(
