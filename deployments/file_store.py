@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from deployments.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncGenerator, Collection
     from datetime import datetime
 
 _BLOCK_BYTES = 1 << 20
@@ -35,18 +35,32 @@ class FileStore:
         self._files, self._root = fsspec.core.url_to_fs(root)
         self._local = isinstance(self._files, LocalFileSystem)
 
-    async def put(self, path: str, data: bytes | BinaryIO) -> None:
-        """Write a file, in place of one that may be there."""
+    async def put(self, path: str, data: bytes | BinaryIO, head: bytes = b"") -> None:
+        """Write a file, in place of one that may be there; `head` comes before the data."""
         source = BytesIO(data) if isinstance(data, bytes) else data
-        await asyncio.to_thread(self._put, self._at(path), source)
+        await asyncio.to_thread(self._put, self._at(path), source, head)
 
-    async def get(self, path: str) -> bytes:
-        """Read a file; raises NotFound."""
+    async def get(self, path: str, end: int | None = None) -> bytes:
+        """Read a file, or what it begins with up to a byte; raises NotFound."""
         try:
-            return await asyncio.to_thread(self._get, self._at(path))
+            return await asyncio.to_thread(self._get, self._at(path), end)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             msg = "there is no such file"
             raise NotFound(msg) from None
+
+    async def blocks(self, path: str, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """Read a file from a byte on, a piece at a time; raises NotFound."""
+        try:
+            file = await asyncio.to_thread(self._files.open, self._at(path), "rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            msg = "there is no such file"
+            raise NotFound(msg) from None
+        try:
+            await asyncio.to_thread(file.seek, start)
+            while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+                yield block
+        finally:
+            file.close()
 
     async def names(self, path: str) -> list[str]:
         """List the names of the files directly below a path; none if there is no such path."""
@@ -71,10 +85,11 @@ class FileStore:
             raise ValueError(msg)
         return "/".join((self._root.rstrip("/"), *parts))
 
-    def _put(self, target: str, source: BinaryIO) -> None:
+    def _put(self, target: str, source: BinaryIO, head: bytes) -> None:
         if not self._local:
             # An object appears when it is whole.
             with self._files.open(target, "wb") as file:
+                file.write(head)
                 shutil.copyfileobj(source, file, _BLOCK_BYTES)
             return
         # fsspec's own transactions write into the system's folder for temporary files,
@@ -83,6 +98,7 @@ class FileStore:
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("wb") as file:
+                file.write(head)
                 shutil.copyfileobj(source, file, _BLOCK_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
@@ -90,8 +106,8 @@ class FileStore:
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _get(self, target: str) -> bytes:
-        content: bytes = self._files.cat_file(target)
+    def _get(self, target: str, end: int | None) -> bytes:
+        content: bytes = self._files.cat_file(target, end=end)
         return content
 
     def _names(self, target: str) -> list[str]:

@@ -195,13 +195,17 @@ class Jobs(Checked, Protocol):
 
     async def jobs(
         self,
-        owner: str,
         kind: JobKind | None,
         status: JobStatus | None,
         limit: int,
         after: str | None,
+        owner: str = "",
     ) -> JobList:
         """List the jobs of an owner, newest first, from behind the job id `after`."""
+        ...
+
+    async def find(self, job_ids: Sequence[str]) -> list[Job]:
+        """Look up several jobs at once, in no order; those not there are left out."""
         ...
 
     async def cancel(self, job_id: str) -> Job:

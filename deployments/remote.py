@@ -235,7 +235,7 @@ class RemoteImageGenerator(_Remote):
 class RemoteJobs(_Remote):
     """The Jobs deployment. Submitting is not repeated: without a key it would be done twice."""
 
-    _methods = ("submit_ingest", "submit_images", "job", "jobs", "cancel")
+    _methods = ("submit_ingest", "submit_images", "job", "jobs", "find", "cancel")
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -257,14 +257,18 @@ class RemoteJobs(_Remote):
 
     async def jobs(
         self,
-        owner: str,
         kind: JobKind | None,
         status: JobStatus | None,
         limit: int,
         after: str | None,
+        owner: str = "",
     ) -> JobList:
-        listed: JobList = await self._repeatable("jobs", owner, kind, status, limit, after)
+        listed: JobList = await self._repeatable("jobs", kind, status, limit, after, owner)
         return listed
+
+    async def find(self, job_ids: Sequence[str]) -> list[Job]:
+        found: list[Job] = await self._repeatable("find", job_ids)
+        return found
 
     async def cancel(self, job_id: str) -> Job:
         job: Job = await self._repeatable("cancel", job_id)

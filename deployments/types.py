@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 TextKind = Literal["query", "passage"]
 
+VECTOR_STORE_PREFIX = "vs_"
+"""Of the names of collections that were made on purpose, as vector stores."""
+
 
 class PageOutcome(StrEnum):
     """How the attempt to read one page ended."""

@@ -81,10 +81,10 @@ def create_app(
         owner: open_account(owner, allowance, services, settings, store)
         for owner, allowance in allowances.items()
     }
-    app.include_router(health.router)
     app.include_router(page.router)
     for routes in _ROUTES:
         app.include_router(routes.router, dependencies=[Security(_KEY)])
+    app.include_router(health.router)
     reference = app.openapi
     app.openapi = lambda: app.openapi_schema or with_examples(reference())  # type: ignore[method-assign]  # FastAPI's own way
     errors.install(app, limits.retry_after_s)

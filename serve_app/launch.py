@@ -24,6 +24,9 @@ from typing import Any
 
 import yaml
 
+from deployments.settings import Secrets
+from serve_app.access.keys import Keys
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 60.0
@@ -40,6 +43,8 @@ _ENVIRONMENT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # That also opens a second way in, beside the proxy, and waits 30 s for it at every stop.
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    # It would listen on all interfaces, whatever the file says.
+    "RAY_SERVE_ENABLE_HA_PROXY": "0",
     # Uploads go from the ingress to the parser in one message; the default is 4 MiB.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 * 1024**2),
     # Follows from the line above in Ray's documentation, but not in its code.
@@ -147,7 +152,7 @@ def _service_url(document: dict[str, Any]) -> str:
 
 
 def _reach(document: dict[str, Any]) -> str:
-    if not os.environ.get("GENSERVE_API_KEYS"):
+    if not Keys.read(Secrets().api_keys):
         return "No API keys are set (GENSERVE_API_KEYS): only this machine is answered."
     host = (document.get("http_options") or {}).get("host", "127.0.0.1")
     return f"Requests need an API key (-H 'authorization: Bearer KEY'); it listens on {host}."

@@ -57,7 +57,8 @@ class Embedder:
         return np.concatenate(parts)
 
     async def embeddings(self, texts: Sequence[str]) -> Embeddings:
-        tokens = await asyncio.to_thread(self._encoder.measure, texts)
+        prefix = self._settings.passage_prefix
+        tokens = await asyncio.to_thread(self._encoder.measure, [prefix + text for text in texts])
         most = self._encoder.max_length
         for number, count in enumerate(tokens):
             if count > most:

@@ -21,7 +21,7 @@ from deployments.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from deployments.jobs.cancelling import Cancellations
 
@@ -54,18 +54,19 @@ class JobBoard:
 
     async def jobs(
         self,
-        owner: str,
         kind: JobKind | None,
         status: JobStatus | None,
         limit: int,
         after: str | None,
+        owner: str = "",
     ) -> JobList:
         """List the jobs of an owner, newest first, from behind the job id `after`."""
         behind = await self.job(after) if after else None
-        limit, offset, passed = min(limit, _MAX_LISTED), 0, behind is None
+        limit, offset = min(limit, _MAX_LISTED), 0
         found: list[Job] = []
-        # A job taken up after a crash is queued to DBOS, so more may have to be read.
-        while len(found) <= limit:
+        # A job taken up after a crash is queued to DBOS, so more may have to be read; and all
+        # of the same moment have to be, as their order is ours.
+        while True:
             rows = await answered(
                 DBOS.list_workflows_async(
                     name=kind.value if kind else KINDS,
@@ -78,15 +79,30 @@ class JobBoard:
                     offset=offset,
                 )
             )
-            for job in map(job_of, rows):
-                if passed and job.spec.owner == owner and status in {None, job.status}:
-                    found.append(job)
-                # Others may have been submitted in the same second.
-                passed = passed or job.id == after
+            found += [
+                job
+                for job in map(job_of, rows)
+                if (behind is None or _age(job) < _age(behind))
+                and job.spec.owner == owner
+                and status in {None, job.status}
+            ]
+            found.sort(key=_age, reverse=True)
             offset += len(rows)
             if len(rows) < _MAX_LISTED:
                 break
+            if len(found) > limit and job_of(rows[-1]).created_at < found[limit].created_at:
+                break
         return JobList(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    async def find(self, job_ids: Sequence[str]) -> list[Job]:
+        """Look up several at once; those that are not there are left out."""
+        if not job_ids:
+            return []
+        ids = list(job_ids)
+        return [
+            job_of(row)
+            for row in await answered(DBOS.list_workflows_async(workflow_ids=ids, name=KINDS))
+        ]
 
     async def cancel(self, job_id: str) -> Job:
         """Have a job stop, and wait a moment for it; Conflict if it ended otherwise."""
@@ -142,6 +158,10 @@ class JobBoard:
                 async for _ in self._changes(job_id):
                     pass
         return await self.job(job_id)
+
+
+def _age(job: Job) -> tuple[float, str]:
+    return job.created_at, job.id
 
 
 def _iso(seconds: float) -> str:

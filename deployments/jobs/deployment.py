@@ -21,7 +21,7 @@ from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriev
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from ray.serve.handle import DeploymentHandle
 
@@ -83,13 +83,16 @@ class Jobs:
 
     async def jobs(
         self,
-        owner: str,
         kind: JobKind | None,
         status: JobStatus | None,
         limit: int,
         after: str | None,
+        owner: str = "",
     ) -> JobList:
-        return await self._board.jobs(owner, kind, status, limit, after)
+        return await self._board.jobs(kind, status, limit, after, owner)
+
+    async def find(self, job_ids: Sequence[str]) -> list[Job]:
+        return await self._board.find(job_ids)
 
     async def cancel(self, job_id: str) -> Job:
         return await self._board.cancel(job_id)

@@ -150,8 +150,15 @@ class Workflows:
 
 
 def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
-    """Make the argument of a workflow."""
-    return asdict(spec)
+    """Make the argument of a workflow.
+
+    Without an owner it is what it was before there were any, so that a replica of then, beside
+    this one in a rolling update, can read it.
+    """
+    fields = asdict(spec)
+    if not fields["owner"]:
+        del fields["owner"]
+    return fields
 
 
 def spec_of(kind: str, fields: dict[str, Any]) -> IngestSpec | ImagesSpec:

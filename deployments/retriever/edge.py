@@ -31,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOCK_POLL_S = 0.05
-_DOOMED = "dropped-"
+_DOOMED = ".dropped-"  # no collection is called so
 
 
 class EdgeStore:
@@ -159,6 +159,8 @@ class EdgeStore:
         if not chunks:
             return
         given = len(chunks[0].dense)
+        if collection not in self._dimensions and points.is_made_on_purpose(collection):
+            raise points.unknown_collection(collection)
         self._create(collection, given)
         points.check_dimensions(collection, stored=self._dimensions[collection], given=given)
         edition = points.edition_of(document, self._chunker_version)

@@ -17,7 +17,7 @@ import numpy as np
 
 from deployments.errors import InvalidRequest, NotFound, Unavailable
 from deployments.retriever.store import Candidate, StoredChunk
-from deployments.types import Chunk, Collection, Document, DocumentList
+from deployments.types import VECTOR_STORE_PREFIX, Chunk, Collection, Document, DocumentList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +65,14 @@ def owner_of(collection: str) -> str:
 def is_default(collection: str) -> bool:
     """Say whether a collection is there from the beginning, as each owner's `default` is."""
     return _shown(collection) == DEFAULT_COLLECTION
+
+
+def is_made_on_purpose(collection: str) -> bool:
+    """Say whether a collection is a vector store, which its first chunk does not bring about.
+
+    Else one that was deleted would come back with a chunk that was still on its way.
+    """
+    return _shown(collection).startswith(VECTOR_STORE_PREFIX)
 
 
 def edition_of(document: Document, chunker_version: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdrant_client import AsyncQdrantClient, models
 
+from deployments.errors import NotFound
 from deployments.retriever import points
 from deployments.retriever.server_collections import ServerCollections, qdrant_name
 
@@ -82,10 +83,22 @@ class ServerStore:
         if not chunks:
             return
         given = len(chunks[0].dense)
-        stored = await self._collections.prepare(collection, given)
-        points.check_dimensions(collection, stored=stored, given=given)
         edition = points.edition_of(document, self._chunker_version)
         new = [_chunk_point(document.id, edition, embedded) for embedded in chunks]
+        try:
+            await self._upsert(collection, given, new)
+        except NotFound:
+            # Another replica dropped it, of which this one did not know.
+            await self._upsert(collection, given, new)
+
+    async def _upsert(
+        self, collection: str, dimensions: int, new: list[models.PointStruct]
+    ) -> None:
+        if points.is_made_on_purpose(collection):
+            stored = await self._collections.find(collection) or dimensions
+        else:
+            stored = await self._collections.prepare(collection, dimensions)
+        points.check_dimensions(collection, stored=stored, given=dimensions)
         await self._collections.call(
             collection, self._client.upsert, qdrant_name(collection), new, update_filter=_IS_HIDDEN
         )

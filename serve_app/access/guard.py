@@ -47,9 +47,12 @@ class Guard:
             else:  # there are no web sockets here
                 await send({"type": "websocket.close", "code": 1008})
             return
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            known = headers.get(name.decode("latin-1"))
+            text = value.decode("latin-1")
+            # Joined, two of one kind are neither a key nor a name.
+            headers[name.decode("latin-1")] = text if known is None else f"{known}, {text}"
         refusal = await (self._by_key(scope, headers) if self._keys else _by_place(scope, headers))
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -91,7 +94,7 @@ async def _by_place(scope: Scope, headers: Mapping[str, str]) -> Response | None
     _own(scope, NOBODY)
     client, host = scope.get("client"), headers.get("host", "")
     origin = headers.get("origin")
-    if client is not None and not is_loopback(client[0]):
+    if client is None or not is_loopback(client[0]) or any(map(_tells_of_a_proxy, headers)):
         message = (
             "this service has no API keys (GENSERVE_API_KEYS) and answers its own machine only"
         )
@@ -106,6 +109,11 @@ async def _by_place(scope: Scope, headers: Mapping[str, str]) -> Response | None
     return error_response(
         HTTPStatus.FORBIDDEN, message, "forbidden", headers={"Connection": "close"}
     )
+
+
+def _tells_of_a_proxy(header: str) -> bool:
+    """A proxy on this machine lets others in: it needs keys behind it."""
+    return header in {"forwarded", "x-real-ip", "via"} or header.startswith("x-forwarded")
 
 
 def is_loopback(host: str) -> bool:

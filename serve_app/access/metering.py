@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
+
+from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -23,8 +26,8 @@ _CHARS_PER_TOKEN = 4
 class MeteredTextGenerator:
     """Refuses when the tokens of the minute are used up; what is used is paid at the end.
 
-    A stream is asked to tell its usage, and shows it if the caller wanted it shown. One that is
-    left early, and so never tells, pays by its length.
+    A stream is asked to tell its usage, and shows it if the caller wanted it shown. An answer
+    that is left early, and so never tells, pays by the length of question and answer.
     """
 
     def __init__(self, llm: TextGenerator, allowance: Allowance) -> None:
@@ -56,7 +59,11 @@ class MeteredTextGenerator:
         self, generate: Callable[[Mapping[str, Any]], Any], body: Mapping[str, Any]
     ) -> dict[str, Any]:
         await self._allowance.check_tokens()
-        answer: dict[str, Any] = await generate(body)
+        try:
+            answer: dict[str, Any] = await generate(body)
+        except asyncio.CancelledError:
+            await self._allowance.spend_tokens(_asked_tokens(body))
+            raise
         await self._allowance.spend_tokens(_total(answer))
         return answer
 
@@ -69,7 +76,7 @@ class MeteredTextGenerator:
         options = dict(body.get("stream_options") or {})
         shown = bool(options.get("include_usage"))
         asked = {**body, "stream_options": options | {"include_usage": True}}
-        told, events, chars, envelope = 0, 0, 0, 0
+        told, events, chars, envelope, refused = 0, 0, 0, 0, False
         try:
             async with contextlib.aclosing(generate(asked)) as stream:
                 async for event in stream:
@@ -82,10 +89,16 @@ class MeteredTextGenerator:
                     envelope = envelope or len(event)  # the first one has no text yet
                     events, chars = events + 1, chars + len(event) - envelope
                     yield event
+        except ServiceError:
+            refused = not events
+            raise
         finally:
-            asked_chars = len(str(body.get("messages") or body.get("prompt") or ""))
-            guess = max(events, (chars + asked_chars) // _CHARS_PER_TOKEN) if events else 0
-            await self._allowance.spend_tokens(told or guess)
+            guess = _asked_tokens(body) + max(events, chars // _CHARS_PER_TOKEN)
+            await self._allowance.spend_tokens(0 if refused else told or guess)
+
+
+def _asked_tokens(body: Mapping[str, Any]) -> int:
+    return len(str(body.get("messages") or body.get("prompt") or "")) // _CHARS_PER_TOKEN
 
 
 def _total(answer: Mapping[str, Any]) -> int:

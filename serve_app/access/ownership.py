@@ -108,23 +108,28 @@ class OwnedJobs:
 
     async def jobs(
         self,
-        owner: str,
         kind: JobKind | None,
         status: JobStatus | None,
         limit: int,
         after: str | None,
+        owner: str = "",
     ) -> JobList:
-        del owner  # whoever asks, there are no others here
+        del owner  # whoever is asked for, there are no others here
         if after is not None:
             await self.job(after)
-        listed = await self._jobs.jobs(self._owner, kind, status, limit, after)
+        listed = await self._jobs.jobs(kind, status, limit, after, self._owner)
         return replace(listed, jobs=tuple(map(self._shown, listed.jobs)))
+
+    async def find(self, job_ids: Sequence[str]) -> list[Job]:
+        found = await self._jobs.find(job_ids)
+        return [self._shown(job) for job in found if job.spec.owner == self._owner]
 
     async def cancel(self, job_id: str) -> Job:
         await self.job(job_id)
         return self._shown(await self._jobs.cancel(job_id))
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        await self.job(job_id)  # before it takes one of the places for watching
         async with contextlib.aclosing(self._jobs.watch(job_id)) as changes:
             async for job in changes:
                 yield self._shown(job)

@@ -14,6 +14,8 @@ from deployments.errors import InvalidRequest, NotFound, Unprocessable
 from serve_app.documents.received import shown_name, size_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from fastapi import UploadFile
 
     from deployments.file_store import FileStore
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"file-[0-9a-f]{32}")
 _READ_AT_ONCE = 32
+_CARD_BYTES = 4096
 NO_OWNER = "_"
 """Stands in a path for an owner who has no name; no owner is called so."""
 
@@ -37,7 +40,11 @@ class KeptFile:
 
 
 class KeptFiles:
-    """The files of one owner. Ids begin with the time, so their order is that of uploading."""
+    """The files of one owner. Ids begin with the time, so their order is that of uploading.
+
+    In the store a file has its card, padded to a fixed length, before its content: both are
+    there or neither is.
+    """
 
     def __init__(self, files: FileStore, owner: str, limits: LimitSettings) -> None:
         self._files = files
@@ -50,7 +57,7 @@ class KeptFiles:
         if size == 0:
             msg = "the file is empty"
             raise Unprocessable(msg, param="file")
-        if len(await self._files.names(self._cards)) >= self._limits.max_files:
+        if len(await self._files.names(self._root)) >= self._limits.max_files:
             msg = f"{self._limits.max_files} files are kept already, the most: delete some"
             raise InvalidRequest(msg, code="too_many_files", param="file")
         now_ms = time.time_ns() // 1_000_000
@@ -61,8 +68,8 @@ class KeptFiles:
             size_bytes=size,
             created_at=now_ms // 1000,
         )
-        await self._files.put(self._content(file.id), upload.file)
-        await self._files.put(self._card(file.id), json.dumps(asdict(file)).encode())
+        card = json.dumps(asdict(file)).encode().ljust(_CARD_BYTES)
+        await self._files.put(self._path(file.id), upload.file, card)
         return file
 
     async def file(self, file_id: str) -> KeptFile:
@@ -70,24 +77,20 @@ class KeptFiles:
         if not is_file_id(file_id):
             raise _no_file()
         try:
-            card = await self._files.get(self._card(file_id))
+            card = await self._files.get(self._path(file_id), _CARD_BYTES)
         except NotFound:
             raise _no_file() from None
         return KeptFile(**json.loads(card))
 
-    async def content(self, file_id: str) -> tuple[KeptFile, bytes]:
-        """Read a file whole; raises NotFound."""
-        file = await self.file(file_id)
-        try:
-            return file, await self._files.get(self._content(file_id))
-        except NotFound:
-            raise _no_file() from None
+    def content(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """Read what was uploaded, a piece at a time; raises NotFound."""
+        return self._files.blocks(self._path(file_id), _CARD_BYTES)
 
     async def files(
         self, *, purpose: str | None, limit: int, after: str | None, newest_first: bool
     ) -> tuple[list[KeptFile], bool]:
         """List files from behind the id `after`, and say whether there are more."""
-        names = sorted(await self._files.names(self._cards), reverse=newest_first)
+        names = sorted(await self._files.names(self._root), reverse=newest_first)
         if after is not None:
             names = [name for name in names if (name < after if newest_first else name > after)]
         found: list[KeptFile] = []
@@ -108,18 +111,10 @@ class KeptFiles:
     async def remove(self, file_id: str) -> None:
         """Delete a file; raises NotFound."""
         await self.file(file_id)
-        await self._files.delete(self._card(file_id))
-        await self._files.delete(self._content(file_id))
+        await self._files.delete(self._path(file_id))
 
-    @property
-    def _cards(self) -> str:
-        return f"{self._root}/cards"
-
-    def _card(self, file_id: str) -> str:
-        return f"{self._cards}/{file_id}"
-
-    def _content(self, file_id: str) -> str:
-        return f"{self._root}/contents/{file_id}"
+    def _path(self, file_id: str) -> str:
+        return f"{self._root}/{file_id}"
 
 
 def is_file_id(text: str) -> bool:

@@ -48,13 +48,13 @@ async def create_embeddings(
     except TimeoutError:
         msg = "embedding took longer than the time allowed for it; send fewer inputs at once"
         raise DeadlineExceeded(msg) from None
-    await allowance.spend_tokens(sum(embeddings.tokens))
     dimensions = embeddings.vectors.shape[1]
     if request.dimensions not in {None, dimensions}:
         msg = (
             f"dimensions: this model makes vectors of {dimensions} numbers and cannot shorten them"
         )
         raise InvalidRequest(msg, param="dimensions")
+    await allowance.spend_tokens(sum(embeddings.tokens))
     # A thousand vectors take a while to write down: not on the event loop.
     content = await asyncio.to_thread(_written, embeddings, request)
     return Response(content, media_type="application/json")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Response
+from fastapi.responses import StreamingResponse
 
 from deployments.errors import NotFound
 from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -87,11 +88,12 @@ async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
 )
 async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response:
     """Fetch what was uploaded, byte for byte."""
-    file, content = await kept.content(file_id)
-    return Response(
-        content,
+    file = await kept.file(file_id)
+    return StreamingResponse(
+        kept.content(file_id),
         media_type="application/octet-stream",
         headers={
+            "Content-Length": str(file.size_bytes),
             # To be saved, never to be shown as if it were a page of this service.
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
             "X-Content-Type-Options": "nosniff",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import TypeAdapter, ValidationError
 
 from deployments.errors import (
@@ -22,7 +22,7 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     SettingsDep,
     VectorStoresDep,
 )
-from serve_app.documents.vector_stores import AttachmentStatus, file_id_of
+from serve_app.documents.attachments import AttachmentStatus, file_id_of
 from serve_app.errors import refusals
 from serve_app.routes.files import KnownFileId  # noqa: TC001 - as above
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName
@@ -50,7 +50,8 @@ from serve_app.schemas.vector_stores import (
 
 if TYPE_CHECKING:
     from deployments.types import Passage
-    from serve_app.documents.vector_stores import Attachment, VectorStore
+    from serve_app.documents.attachments import Attachment
+    from serve_app.documents.vector_stores import VectorStore
     from serve_app.settings import AppSettings
 
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"])
@@ -79,6 +80,7 @@ async def _store_id(
 
 
 StoreId = Annotated[str, Depends(_store_id)]
+NotPaged = Annotated[None, Query(description="Not supported: use `after` and `order`.")]
 
 
 @router.post("", responses=refusals(400, 404, 413, 415))
@@ -90,14 +92,16 @@ async def create_vector_store(
     return _store_shaped(store)
 
 
-@router.get("", responses=refusals(400))
+@router.get("")
 async def list_vector_stores(
     vector_stores: VectorStoresDep,
     limit: PageSize = 20,
     after: CollectionName | None = None,
+    before: NotPaged = None,
     order: Order = "desc",
 ) -> VectorStoreList:
     """List vector stores and all other collections, a page at a time."""
+    del before
     stores, more = await vector_stores.stores(
         limit=limit, after=after, newest_first=order == "desc"
     )
@@ -155,9 +159,11 @@ async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     filter: AttachmentStatus | None = None,  # noqa: A002 - OpenAI's name
     limit: PageSize = 20,
     after: FileId | None = None,
+    before: NotPaged = None,
     order: Order = "desc",
 ) -> VectorStoreFileList:
     """List the files that were attached, a page at a time."""
+    del before
     attachments, more = await vector_stores.attachments(
         vector_store_id, status=filter, limit=limit, after=after, newest_first=order == "desc"
     )

@@ -137,7 +137,7 @@ class VectorStoreRequest(Request):
     name: Annotated[StoreName | None, Field(examples=["reports"])] = None
     file_ids: Annotated[list[FileId], Field(max_length=100, default_factory=list)]
     metadata: Metadata | None = None
-    description: Annotated[str, Field(max_length=512)] | None = None
+    description: Annotated[None, Field(description="Not supported: use `metadata`.")] = None
     chunking_strategy: AutoChunking | None = None
     expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -218,6 +219,47 @@ async def test_jobs_are_listed_in_pages_newest_first(url: str, tmp_path: Path) -
         assert [job.id for job in failed.jobs] == [bad]
         images = await parts.board.jobs(JobKind.IMAGES, None, 10, None)
         assert sorted(job.id for job in images.jobs) == sorted(ids)
+
+
+async def test_paging_goes_on_from_behind_a_job_that_has_ended_meanwhile(
+    url: str, tmp_path: Path
+) -> None:
+    async with running(url, tmp_path) as parts:
+        parts.retriever.open.clear()  # one is at work, the others wait
+        for number in range(7):
+            spec = await parts.uploaded(b"x", str(number))
+            await parts.submissions.ingest(spec, None)
+        await parts.retriever.reached.wait()
+        seen: list[str] = []
+        after = None
+        while True:
+            page = await parts.board.jobs(JobKind.INGEST, JobStatus.QUEUED, 2, after)
+            for job in page.jobs:
+                seen.append(job.id)
+                assert (await parts.board.cancel(job.id)).status is JobStatus.CANCELLED
+            if (after := page.next_after) is None:
+                break
+        assert len(set(seen)) == len(seen) == 6
+        parts.retriever.open.set()
+
+
+async def test_jobs_of_an_owner_are_found_and_no_others(url: str, tmp_path: Path) -> None:
+    async with running(url, tmp_path) as parts:
+        owned = {}
+        for owner in ("", "alice", "bob"):
+            spec = replace(PICTURES, owner=owner)
+            owned[owner] = [(await parts.submissions.images(spec, None)).job.id for _ in range(3)]
+        for owner, ids in owned.items():
+            first = await parts.board.jobs(None, None, 2, None, owner)
+            rest = await parts.board.jobs(None, None, 2, first.next_after, owner)
+            assert sorted(job.id for job in (*first.jobs, *rest.jobs)) == sorted(ids)
+            assert {job.spec.owner for job in first.jobs} == {owner}
+        some = [ids[0] for ids in owned.values()]
+        found = await parts.board.find([*some, "job_" + "0" * 32])
+        assert sorted(job.id for job in found) == sorted(some)
+        for ids in owned.values():
+            for job_id in ids:
+                await ended(parts, job_id)
 
 
 def begun(url: str, folder: Path) -> subprocess.Popen[str]:

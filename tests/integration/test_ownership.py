@@ -7,6 +7,7 @@ question about something that nobody has, and no answer may hold a word of the o
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -115,7 +116,8 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("store", lambda i: ("POST", f"/v1/vector_stores/{i}", {"json": {"name": "mine now"}})),
     ("store", lambda i: ("DELETE", f"/v1/vector_stores/{i}", {})),
     ("store", lambda i: ("GET", f"/v1/vector_stores/{i}/files", {})),
-    ("store", lambda i: ("GET", "/v1/vector_stores", {"params": {"after": i}})),
+    ("store", lambda i: ("GET", f"/v1/vector_stores/{i}/files/{NOBODYS['file']}", {})),
+    ("store", lambda i: ("DELETE", f"/v1/vector_stores/{i}/files/{NOBODYS['file']}", {})),
     ("store", lambda i: ("POST", f"/v1/vector_stores/{i}/search", {"json": {"query": "zebra"}})),
     ("store", lambda i: ("GET", "/v1/documents", {"params": {"collection": i}})),
     (
@@ -135,8 +137,15 @@ OPERATIONS_AT_LARGE: list[Call] = [
     ("GET", "/v1/files", {}),
     ("GET", "/v1/vector_stores", {"params": {"limit": 100}}),
     ("GET", "/v1/vector_stores/default", {}),
+    ("GET", "/v1/vector_stores", {"params": {"after": "vs_" + "f" * 24}}),
     ("POST", "/v1/vector_stores/default/search", {"json": {"query": "password zebra"}}),
     ("POST", "/v1/vector_stores/shared-name/search", {"json": {"query": "password zebra"}}),
+]
+# Two ids: another's store, and a file of one's own.
+OPERATIONS_BY_TWO: list[Callable[[str, str], Call]] = [
+    lambda i, mine: ("POST", f"/v1/vector_stores/{i}/files", {"json": {"file_id": mine}}),
+    lambda i, mine: ("GET", f"/v1/vector_stores/{i}/files/{mine}", {}),
+    lambda i, mine: ("DELETE", f"/v1/vector_stores/{i}/files/{mine}", {}),
 ]
 NOBODYS = {
     "job": "job_" + "0" * 32,
@@ -145,6 +154,10 @@ NOBODYS = {
     "file": "file-" + "0" * 32,
     "store": "vs_" + "0" * 24,
 }
+
+
+def by_two(mine: str) -> list[Operation]:
+    return [("store", functools.partial(make, mine=mine)) for make in OPERATIONS_BY_TWO]
 
 
 def asked(person: Person, call: Call) -> tuple[int, str]:
@@ -165,7 +178,7 @@ def test_a_thousand_operations_of_two_keys_leak_nothing(people: list[Person]) ->
             assert status == 200, (call, text)
             seen["at large"] += 1
         else:
-            kind, make = draw.choice(OPERATIONS_BY_ID)
+            kind, make = draw.choice([*OPERATIONS_BY_ID, *by_two(person.ids["file"][1])])
             theirs = draw.choice(other.ids[kind])
             status, text = asked(person, make(theirs))
             nowhere = asked(person, make(NOBODYS[kind]))
@@ -205,7 +218,7 @@ def test_every_route_that_takes_an_id_is_asked(service: Service) -> None:
         for method in methods
     }
     asked = set()
-    for kind, make in OPERATIONS_BY_ID:
+    for kind, make in [*OPERATIONS_BY_ID, *by_two(NOBODYS["file"])]:
         method, path, _ = make(NOBODYS[kind])
         path = path.partition("?")[0]
         for route_method, route in routes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,11 +101,11 @@ class FakeJobs:
 
     async def jobs(
         self,
-        owner: str,
         kind: JobKind | None,
         status: JobStatus | None,
         limit: int,
         after: str | None,
+        owner: str = "",
     ) -> JobList:
         found = [
             job
@@ -116,6 +116,9 @@ class FakeJobs:
             and (after is None or job.id < after)
         ]
         return JobList(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    async def find(self, job_ids: Sequence[str]) -> list[Job]:
+        return [self.known[job_id] for job_id in job_ids if job_id in self.known]
 
     async def cancel(self, job_id: str) -> Job:
         job = await self.job(job_id)

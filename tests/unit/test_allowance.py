@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from deployments.errors import InvalidRequest, Overloaded
 from tests.unit.fakes import MODEL, Fakes
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +94,49 @@ async def test_a_stream_left_early_is_paid_too() -> None:
     await stream.aclose()
     with pytest.raises(Exception, match="100 tokens a minute"):
         await account.services.llm.chat(body)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_left_before_its_first_word_is_paid_too(*, stream: bool) -> None:
+    fakes = Fakes(api_keys=KEYS)
+
+    async def never(body: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def never_stream(body: Any) -> Any:
+        await asyncio.Event().wait()
+        yield ""
+
+    fakes.llm.chat = never  # type: ignore[method-assign]
+    fakes.llm.stream_chat = never_stream  # type: ignore[method-assign]
+    llm = fakes.app(limits={"tokens_per_minute": 100}).state.accounts["alice"].services.llm
+    body = CHAT | {"messages": [{"role": "user", "content": "word " * 200}]}
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await (anext(llm.stream_chat(body)) if stream else llm.chat(body))
+    with pytest.raises(Overloaded, match="100 tokens a minute"):
+        await llm.chat(body)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_was_refused_costs_nothing(*, stream: bool) -> None:
+    fakes = Fakes(api_keys=KEYS)
+    fakes.llm.fail_at_start = InvalidRequest("too long")
+    body = CHAT | {"stream": stream, "messages": [{"role": "user", "content": "word " * 200}]}
+    async with client(fakes, tokens_per_minute=100) as http:
+        statuses = [
+            (await http.post("/v1/chat/completions", json=body, headers=bearer(ALICE))).status_code
+            for _ in range(3)
+        ]
+    assert statuses == [400, 400, 400]
+
+
+async def test_embeddings_that_cannot_be_had_cost_nothing() -> None:
+    body = {"model": "d", "input": ["a b c", "d e"], "dimensions": 7}
+    async with client(Fakes(api_keys=KEYS), tokens_per_minute=5) as http:
+        for _ in range(3):
+            answer = await http.post("/v1/embeddings", json=body, headers=bearer(ALICE))
+            assert answer.status_code == 400
 
 
 async def test_embeddings_are_paid() -> None:

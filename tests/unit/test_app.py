@@ -304,6 +304,7 @@ async def test_leaving_a_stream_stops_the_generation() -> None:
         "path": "/v1/chat/completions",
         "raw_path": b"",
         "query_string": b"",
+        "client": ("127.0.0.1", 1),
         "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
     }
     async with asyncio.timeout(5):

@@ -194,6 +194,7 @@ async def test_a_quiet_job_pings_and_a_client_that_leaves_ends_the_watch(
         "path": f"/v1/jobs/{job_id}/events",
         "raw_path": b"",
         "query_string": b"",
+        "client": ("127.0.0.1", 1),
         "headers": [(b"host", b"127.0.0.1")],
     }
     async with asyncio.timeout(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -113,6 +114,8 @@ async def test_a_closed_door_does_not_read_what_is_sent() -> None:
         ("127.0.0.1", {"host": "[bad"}, 403),
         ("127.0.0.1", {"origin": "https://elsewhere.example"}, 403),
         ("127.0.0.1", {"origin": "null"}, 403),
+        ("127.0.0.1", {"x-forwarded-for": "8.8.8.8"}, 403),
+        ("127.0.0.1", {"forwarded": "for=8.8.8.8"}, 403),
     ],
 )
 async def test_without_keys_only_this_machine_and_our_own_page_are_answered(
@@ -124,6 +127,33 @@ async def test_without_keys_only_this_machine_and_our_own_page_are_answered(
     assert answer.status_code == status
     if status == 403:
         assert "GENSERVE_API_KEYS" in answer.json()["error"]["message"]
+
+
+async def test_two_hosts_are_none() -> None:
+    async with Fakes().client() as http:
+        headers = [("host", "evil.example"), ("host", "localhost")]
+        assert (await http.get("/v1/models", headers=headers)).status_code == 403
+
+
+async def test_how_busy_the_service_is_is_told_to_who_has_a_key() -> None:
+    fakes = Fakes(api_keys=KEYS)
+    async with fakes.client() as http:
+        answers = [await http.get("/readyz", headers=bearer(key)) for key in ("x" * 20, ALICE)]
+    states = [answer.json()["deployments"]["llm"] for answer in answers]
+    assert [state["running_requests"] for state in states] == [None, 1]
+    assert all(answer.json()["ready"] for answer in answers)
+
+
+async def test_readiness_is_looked_into_once_a_second_for_everybody() -> None:
+    fakes, asked = Fakes(api_keys=KEYS), []
+
+    async def counted() -> None:
+        asked.append(1)
+
+    fakes.scraper.check_health = counted  # type: ignore[method-assign]
+    async with fakes.client() as http:
+        await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
+    assert len(asked) == 1
 
 
 async def test_with_keys_anybody_may_call_from_anywhere() -> None:

@@ -411,6 +411,20 @@ async def test_a_collection_of_more_documents_than_a_page_is_summed_up_whole(pla
     assert (await place.store.collection(place.collection)).documents == 300
 
 
+async def test_a_vector_store_that_was_dropped_does_not_come_back_with_a_late_chunk(
+    place: Place,
+) -> None:
+    store, collection = place.store, f"us.vs_{place.collection.replace('-', '')}"
+    with pytest.raises(NotFound):
+        await store.add(make_document("a", 1, collection), [embedded(0)])
+    await store.create(collection, DIMENSIONS)
+    await store.add(make_document("a", 2, collection), [embedded(0)])
+    await store.drop(collection)
+    with pytest.raises(NotFound):
+        await store.add(make_document("a", 2, collection), [embedded(1)])
+    assert collection not in await store.collections()
+
+
 async def test_owners_share_a_store_and_nothing_else(place: Place) -> None:
     store, ours, theirs = place.store, f"us.{place.collection}", f"them.{place.collection}"
     await upload(store, make_document("a", 1, ours))
@@ -569,6 +583,19 @@ async def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
     assert len(await texts(place)) == 30
     assert await stored_points(place) == 32
     await place.store.close()
+
+
+async def test_a_restart_keeps_every_collection_whatever_it_is_called(tmp_path: Path) -> None:
+    names = ["dropped-orders", "dropped-bob.default", "kept"]
+    store = make_store("edge", tmp_path)
+    for name in names:
+        await store.create(name, DIMENSIONS)
+    await store.close()
+    (tmp_path / ".dropped-half-gone").mkdir()
+    again = make_store("edge", tmp_path)
+    assert await again.collections() == sorted(names)
+    await again.close()
+    assert not (tmp_path / ".dropped-half-gone").exists()
 
 
 async def test_a_replacement_waits_until_the_old_owner_lets_go(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from deployments.errors import Overloaded
 from deployments.file_store import FileStore
 from deployments.types import Document, IngestSpec, JobStatus
 from tests.unit.fakes import Fakes
@@ -69,8 +71,12 @@ async def test_stores_are_listed_newest_first_and_default_is_always_there(fakes:
         rest = (await http.get(STORES, params={"after": first["last_id"]})).json()
         ids = [store["id"] for store in first["data"] + rest["data"]]
         assert (set(ids), ids[-1], rest["has_more"]) == ({*made, "default"}, "default", False)
-        unknown = await http.get(STORES, params={"after": "vs_x"})
-        assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "after")
+        # Who deletes what was listed goes on from behind what is no longer there.
+        await http.delete(f"{STORES}/{first['last_id']}")
+        again = (await http.get(STORES, params={"after": first["last_id"]})).json()
+        assert [store["id"] for store in again["data"]] == [each["id"] for each in rest["data"]]
+        back = await http.get(STORES, params={"before": "vs_x"})
+        assert (back.status_code, back.json()["error"]["param"]) == (422, "before")
 
 
 async def test_a_file_is_attached_by_a_job_and_stands_as_it_does(fakes: Fakes) -> None:
@@ -180,9 +186,75 @@ async def test_what_cannot_be_done_names_its_field(
         assert (await http.get(STORES)).json()["data"][0]["id"] == "default"
 
 
-async def test_a_file_in_no_known_format_is_refused_at_once(fakes: Fakes) -> None:
+async def test_a_file_in_no_known_format_is_attached_as_one_that_failed(fakes: Fakes) -> None:
     async with fakes.client() as http:
         file = await keep(http, "a.png", b"\x89PNG\r\n\x1a\n" + bytes(99))
         answer = await http.post(f"{STORES}/default/files", json={"file_id": file["id"]})
-        assert answer.status_code == 415
-        assert (await http.get(f"{STORES}/default/files")).json()["data"] == []
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "failed"
+        assert answer.json()["last_error"]["code"] == "unsupported_file"
+        listed = (await http.get(f"{STORES}/default/files", params={"filter": "failed"})).json()
+        assert listed["data"] == [answer.json()]
+        assert fakes.jobs.known == {}
+
+
+async def test_a_store_that_cannot_be_made_whole_is_not_made(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        files = [await keep(http, f"{n}.txt", b"Snow is white.") for n in range(2)]
+        submit, submitted = fakes.jobs.submit_ingest, 0
+
+        async def full_at_the_second(*args: Any) -> Any:
+            nonlocal submitted
+            submitted += 1
+            if submitted > 1:
+                msg = "too many jobs are waiting"
+                raise Overloaded(msg)
+            return await submit(*args)
+
+        fakes.jobs.submit_ingest = full_at_the_second  # type: ignore[method-assign]
+        answer = await http.post(STORES, json={"file_ids": [file["id"] for file in files]})
+        assert answer.status_code == 429
+        stores = (await http.get(STORES)).json()["data"]
+    assert [store["id"] for store in stores] == ["default"]
+    assert {job.status for job in fakes.jobs.known.values()} == {JobStatus.CANCELLED}
+    assert await fakes.files.names("vector_stores/_") == []
+
+
+async def test_what_is_noted_of_a_file_does_not_outlive_it(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"Snow is white.")
+        store = await make(http, file_ids=[file["id"]])
+        path = f"{STORES}/{store['id']}/files/{file['id']}"
+        polls = [http.get(path) for _ in range(20)]
+        await asyncio.gather(*polls, http.delete(path))
+        assert (await http.get(path)).status_code == 404
+        assert (await http.get(f"{STORES}/{store['id']}/files")).json()["data"] == []
+
+
+async def test_a_document_without_a_note_goes_with_its_file(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"Snow is white.")
+        store = await make(http, file_ids=[file["id"]])
+        await finish(fakes, JobStatus.SUCCEEDED)
+        await fakes.files.delete(f"vector_stores/_/{store['id']}/files")
+        await http.delete(f"/v1/files/{file['id']}")
+    assert fakes.retriever.published == {}
+
+
+async def test_standing_of_many_files_is_asked_for_at_once(fakes: Fakes) -> None:
+    asked: list[int] = []
+    find = fakes.jobs.find
+
+    async def counted(job_ids: Any) -> Any:
+        asked.append(len(job_ids))
+        return await find(job_ids)
+
+    fakes.jobs.find = counted  # type: ignore[method-assign]
+    async with fakes.client() as http:
+        files = [await keep(http, f"{n}.txt", b"Snow %d." % n) for n in range(40)]
+        store = await make(http)
+        for file in files:
+            await http.post(f"{STORES}/{store['id']}/files", json={"file_id": file["id"]})
+        assert asked == []
+        counts = (await http.get(f"{STORES}/{store['id']}")).json()["file_counts"]
+    assert (counts["in_progress"], asked) == (40, [40])
