@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import Security
+from fastapi import Depends, Security
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from limits.aio.storage import MemoryStorage
@@ -15,6 +15,7 @@ from serve_app.access.allowance import Allowance
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
 from serve_app.body_limit import BodyLimit
+from serve_app.dependencies import known_parameters_only
 from serve_app.reference import with_examples
 from serve_app.routes import (
     chat,
@@ -83,7 +84,9 @@ def create_app(
     }
     app.include_router(page.router)
     for routes in _ROUTES:
-        app.include_router(routes.router, dependencies=[Security(_KEY)])
+        app.include_router(
+            routes.router, dependencies=[Security(_KEY), Depends(known_parameters_only)]
+        )
     app.include_router(health.router)
     reference = app.openapi
     app.openapi = lambda: app.openapi_schema or with_examples(reference())  # type: ignore[method-assign]  # FastAPI's own way

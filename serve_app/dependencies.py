@@ -9,8 +9,9 @@ import re
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
+from fastapi.dependencies.utils import get_flat_dependant
 
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound, Unprocessable
 from deployments.file_store import FileStore
 from serve_app.access.account import Account  # noqa: TC001 - as the others
 from serve_app.access.allowance import Allowance
@@ -22,6 +23,7 @@ from serve_app.imaging import Imaging
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
+_SHOWN_CHARS = 100
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 
@@ -29,6 +31,19 @@ def account_of(request: Request) -> Account:
     """Look up what belongs to whoever sent a request; the guard has said who that is."""
     account: Account = request.app.state.accounts[request.state.owner]
     return account
+
+
+async def known_parameters_only(request: Request) -> None:
+    """Refuse a query that would be ignored, such as a filter under another name."""
+    if not request.query_params:
+        return
+    known = {
+        field.alias for field in get_flat_dependant(request.scope["route"].dependant).query_params
+    }
+    for name in request.query_params:
+        if name not in known:
+            msg = f"{name[:_SHOWN_CHARS]}: there is no such parameter here"
+            raise Unprocessable(msg, code=InvalidRequest.code, param=name[:_SHOWN_CHARS])
 
 
 async def _shared_services(request: Request) -> Services:

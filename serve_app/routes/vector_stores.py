@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 from pydantic import TypeAdapter, ValidationError
 
 from deployments.errors import (
@@ -80,7 +80,6 @@ async def _store_id(
 
 
 StoreId = Annotated[str, Depends(_store_id)]
-NotPaged = Annotated[None, Query(description="Not supported: use `after` and `order`.")]
 
 
 @router.post("", responses=refusals(400, 404, 413, 415))
@@ -97,11 +96,9 @@ async def list_vector_stores(
     vector_stores: VectorStoresDep,
     limit: PageSize = 20,
     after: CollectionName | None = None,
-    before: NotPaged = None,
     order: Order = "desc",
 ) -> VectorStoreList:
     """List vector stores and all other collections, a page at a time."""
-    del before
     stores, more = await vector_stores.stores(
         limit=limit, after=after, newest_first=order == "desc"
     )
@@ -159,11 +156,9 @@ async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     filter: AttachmentStatus | None = None,  # noqa: A002 - OpenAI's name
     limit: PageSize = 20,
     after: FileId | None = None,
-    before: NotPaged = None,
     order: Order = "desc",
 ) -> VectorStoreFileList:
     """List the files that were attached, a page at a time."""
-    del before
     attachments, more = await vector_stores.attachments(
         vector_store_id, status=filter, limit=limit, after=after, newest_first=order == "desc"
     )
