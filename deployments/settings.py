@@ -208,6 +208,9 @@ class JobsSettings(Settings):
         default=2, description="Image jobs at work at once, a replica."
     )
     max_queued: PositiveInt = Field(default=500, description="Jobs waiting, of each kind.")
+    max_queued_of_key: PositiveInt = Field(
+        default=250, description="Jobs waiting, of each kind, of one API key."
+    )
     max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
     images_at_once: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Pictures of one job asked for together, to share a pass."

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from deployments.interfaces import Retriever
     from deployments.jobs.board import JobBoard
+    from deployments.settings import JobsSettings
 
 _COUNT_AGAIN_S = 1.0
 _WIND_DOWN_S = 30.0
@@ -36,11 +37,11 @@ _WIND_DOWN_S = 30.0
 class Submissions:
     """What `deployments.interfaces.Jobs` takes in; kept in the database before it returns."""
 
-    def __init__(self, board: JobBoard, retriever: Retriever, max_queued: int) -> None:
+    def __init__(self, board: JobBoard, retriever: Retriever, settings: JobsSettings) -> None:
         self._board = board
         self._retriever = retriever
-        self._max_queued = max_queued
-        self._waiting: dict[JobKind, tuple[float, int]] = {}
+        self._settings = settings
+        self._waiting: dict[tuple[JobKind, str | None], tuple[float, int]] = {}
 
     async def ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
         """Submit, unless the document is searchable or being ingested already."""
@@ -89,7 +90,7 @@ class Submissions:
         self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None = None
     ) -> Submitted:
         kind = _kind(spec)
-        await self._refuse_when_full(kind)
+        await self._refuse_when_full(kind, spec.owner)
         submission = uuid.uuid4().hex
         options: EnqueueOptions = {
             "queue_name": kind.value,
@@ -109,24 +110,31 @@ class Submissions:
             _check_same(job, spec)  # another request with this key was a moment earlier
         return Submitted(job, created)
 
-    async def _refuse_when_full(self, kind: JobKind) -> None:
+    async def _refuse_when_full(self, kind: JobKind, owner: str) -> None:
+        """Raise Overloaded when too many wait, in all or of this owner."""
+        await self._take_place(kind, None, self._settings.max_queued)
+        if owner:
+            await self._take_place(kind, owner, self._settings.max_queued_of_key)
+
+    async def _take_place(self, kind: JobKind, owner: str | None, most: int) -> None:
         """Count what waits once a second, and what is submitted here in between."""
-        counted_at, waiting = self._waiting.get(kind, (-_COUNT_AGAIN_S, 0))
-        if time.monotonic() - counted_at > _COUNT_AGAIN_S or waiting >= self._max_queued:
+        counted_at, waiting = self._waiting.get((kind, owner), (-_COUNT_AGAIN_S, 0))
+        if time.monotonic() - counted_at > _COUNT_AGAIN_S or waiting >= most:
             rows = await answered(
                 DBOS.list_workflows_async(
                     status="ENQUEUED",
                     queue_name=kind.value,
-                    limit=self._max_queued,
+                    user=owner,
+                    limit=most,
                     load_input=False,
                     load_output=False,
                 )
             )
             counted_at, waiting = time.monotonic(), len(rows)
-        if waiting >= self._max_queued:
+        if waiting >= most:
             msg = "too many jobs are waiting; try again later"
             raise Overloaded(msg)
-        self._waiting[kind] = counted_at, waiting + 1
+        self._waiting[kind, owner] = counted_at, waiting + 1
 
     async def _job_behind(self, document: Document, owner: str) -> Job:
         """Find the job that made a document; if it is forgotten, say what it must have been."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from deployments.errors import NotFound
-from deployments.types import IngestSpec, JobStatus
+from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.dependencies import (
     IdempotencyKey,
     ServicesDep,
@@ -59,12 +59,13 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
             "description": "This very file is there already.",
         },
         202: {"headers": _LOCATION},
-        **refusals(400, 409, 413, 415),
+        **refusals(400, 404, 409, 413, 415),
     },
 )
 async def upload(
     form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
     uploads: UploadsDep,
+    services: ServicesDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> UploadResponse:
@@ -73,6 +74,8 @@ async def upload(
     The document can be searched once the job has succeeded. The same file again is the same
     document, and 200 says that it is searchable already.
     """
+    if form.collection.startswith(VECTOR_STORE_PREFIX):
+        await services.retriever.collection(form.collection)  # an upload does not make it
     submitted = await uploads.accept(form.file, form.collection, idempotency_key)
     job = submitted.job
     assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises

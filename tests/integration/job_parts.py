@@ -164,7 +164,7 @@ async def running(
     Workflows(ingest, pictures, cancellations, chosen.images_at_once)
     await engine.start(files)
     board = JobBoard(cancellations, ingest.tidy, chosen.max_watchers)
-    submissions = Submissions(board, retriever, chosen.max_queued)
+    submissions = Submissions(board, retriever, chosen)
     try:
         yield Parts(board, submissions, files, parser, retriever, images)
     finally:

@@ -221,6 +221,25 @@ async def test_jobs_are_listed_in_pages_newest_first(url: str, tmp_path: Path) -
         assert sorted(job.id for job in images.jobs) == sorted(ids)
 
 
+async def test_no_owner_takes_all_places_for_waiting(url: str, tmp_path: Path) -> None:
+    busy = Images(stuck_at=PICTURES.seed)
+    async with running(
+        url, tmp_path, images=busy, images_concurrency=1, max_queued=4, max_queued_of_key=2
+    ) as parts:
+        alices, bobs = (replace(PICTURES, owner=owner) for owner in ("alice", "bob"))
+        first = await parts.submissions.images(PICTURES, None)
+        while PICTURES.seed not in busy.begun:
+            await asyncio.sleep(0.05)
+        waiting = [await parts.submissions.images(alices, None) for _ in range(2)]
+        with pytest.raises(Overloaded):
+            await parts.submissions.images(alices, None)
+        waiting += [await parts.submissions.images(bobs, None)]
+        for submitted in waiting:
+            assert (await parts.board.cancel(submitted.job.id)).status is JobStatus.CANCELLED
+        busy.stuck_at = None
+        await parts.board.cancel(first.job.id)
+
+
 async def test_paging_goes_on_from_behind_a_job_that_has_ended_meanwhile(
     url: str, tmp_path: Path
 ) -> None:

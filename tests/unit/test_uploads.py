@@ -48,6 +48,17 @@ async def test_an_upload_is_stored_whole_before_its_job_is_named(fakes: Fakes) -
     assert await fakes.files.get(spec.upload_path) == PDF
 
 
+async def test_a_vector_store_takes_uploads_and_is_not_made_by_one(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        store = (await http.post("/v1/vector_stores", json={"name": "a"})).json()["id"]
+        for collection, status in ((store, 202), ("vs_nowhere", 404)):
+            answer = await http.post(
+                "/upload", files={"file": NAME}, data={"collection": collection}
+            )
+            assert answer.status_code == status
+    assert len(fakes.jobs.known) == 1
+
+
 async def test_the_same_file_is_the_same_document_whatever_its_name(
     fakes: Fakes, tmp_path: Path
 ) -> None:
