@@ -58,8 +58,13 @@ def test_genserve_answers_the_same_client(client: openai.OpenAI, *, stream: bool
 def test_models_are_listed_and_an_unknown_one_is_refused(
     client: openai.OpenAI, service: Service
 ) -> None:
-    assert [model.id for model in client.models.list()] == ["genserve", service.model]
-    with pytest.raises(openai.NotFoundError, match="unknown model"):
+    assert [model.id for model in client.models.list()] == [
+        "genserve",
+        service.model,
+        "all-MiniLM-L6-v2",
+        "genserve-scenes",
+    ]
+    with pytest.raises(openai.NotFoundError, match="there is no model `gpt-9`"):
         client.chat.completions.create(model="gpt-9", messages=QUESTION)
 
 
