@@ -1,0 +1,131 @@
+"""Which deployment lands where: `python -m serve_app.check FILE --nodes SPEC`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve_app.check import checked
+from serve_app.check.__main__ import main
+from serve_app.check.nodes import Node, read_comment, read_spec
+from serve_app.check.plan import Plan, Size, plan
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = (ROOT / "serve_config.yaml").read_text(encoding="utf-8")
+CPU = (ROOT / "configs/cpu.yaml").read_text(encoding="utf-8")
+
+
+def deployed(*deployments: dict[str, Any]) -> dict[str, Any]:
+    return {"deployments": list(deployments)}
+
+
+def planned(nodes: str, *deployments: dict[str, Any], size: Size = "minimum") -> Plan:
+    return plan(deployed(*deployments), read_spec(nodes), size)
+
+
+def test_nodes_are_read_from_the_command_line_and_from_the_file() -> None:
+    spec = read_spec("head=1x16, large=2x64+8,small=1x16+1@genserve-role=small")
+    assert spec == [
+        Node("head", 16),
+        Node("large-0", 64, 8),
+        Node("large-1", 64, 8),
+        Node("small", 16, 1, {"genserve-role": "small"}),
+    ]
+    names = [node.name for node in read_comment(CLUSTER)]
+    assert names == ["head", "large-0", "large-1", "small", "pictures"]
+    assert {node.labels.get("genserve-role") for node in read_comment(CLUSTER)} == {
+        None,
+        "small",
+        "pictures",
+    }
+    assert read_comment(CPU) == []
+
+
+@pytest.mark.parametrize("spec", ["head", "head=16", "head=1x", "H=1x1", "a=1x1+x", "a=1x1@b"])
+def test_a_spec_that_cannot_be_read_says_how_one_is_written(spec: str) -> None:
+    with pytest.raises(ValueError, match="NAME=COUNTxCPUS"):
+        read_spec(spec)
+
+
+def test_the_shipped_cluster_file_fits_the_nodes_of_its_comment() -> None:
+    problems, (fewest, most) = checked(CLUSTER, "serve_config.yaml")
+    assert problems == []
+    for found, count in ((fewest, 1), (most, 4)):
+        assert set(found.places["Embedder"]) == {"small"}
+        assert set(found.places["Images"]) == {"pictures"}
+        assert all(node.startswith("large") for node in found.places["LLM"])
+        assert sum(found.places["LLM"].values()) == count
+    assert sum(most.free_gpus.values()) == 0
+
+
+def test_one_node_less_is_refused_at_the_deployment_that_finds_none() -> None:
+    nodes = read_spec(
+        "head=1x16,large=1x64+8,small=1x16+1@genserve-role=small,"
+        "pictures=1x16+2@genserve-role=pictures"
+    )
+    problems, _ = checked(CLUSTER, "x.yaml", nodes)
+    (problem,) = problems
+    assert problem.path == "applications.genserve.deployments.LLM"
+    assert problem.message == "2 replicas find no node at maximum replicas"
+    line = CLUSTER.splitlines()[problem.line - 1]
+    assert line.strip() == "- name: LLM"
+
+
+def test_a_group_stays_whole_on_one_node() -> None:
+    group = {
+        "name": "LLM",
+        "placement_group_bundles": [{"GPU": 1, "CPU": 1}] * 4,
+        "placement_group_strategy": "STRICT_PACK",
+    }
+    assert planned("a=2x16+4", group).places["LLM"] == {"a-0": 1}
+    assert planned("a=4x16+2", group).homeless["LLM"] == 1
+    spread = group | {"placement_group_strategy": "PACK"}
+    assert planned("a=4x16+2", spread).homeless == {}
+
+
+def test_parts_of_a_gpu_are_on_one_card_and_whole_ones_stay_whole() -> None:
+    half = {"name": "Embedder", "num_replicas": 2, "ray_actor_options": {"num_gpus": 0.5}}
+    whole = {"name": "Images", "ray_actor_options": {"num_gpus": 1}}
+    found = planned("a=1x16+2", half, whole)
+    assert found.homeless == {}
+    assert found.free_gpus == {"a": 0}
+    large = {"name": "Embedder", "num_replicas": 2, "ray_actor_options": {"num_gpus": 0.6}}
+    assert planned("a=1x16+1", large).homeless == {"Embedder": 1}
+    assert planned("a=1x16+2", large, whole).homeless["Embedder"] == 1
+
+
+def test_labels_are_kept_to_and_cards_are_spared() -> None:
+    labelled = {
+        "name": "Embedder",
+        "ray_actor_options": {"num_gpus": 0.25, "label_selector": {"role": "small"}},
+    }
+    plain = {"name": "Scraper", "ray_actor_options": {"num_cpus": 2}}
+    found = planned("big=1x64+8,small=1x4+1@role=small,head=1x4", labelled, plain)
+    assert (found.places["Embedder"], found.places["Scraper"]) == ({"small": 1}, {"head": 1})
+    assert planned("big=1x64+8", labelled).homeless == {"Embedder": 1}
+
+
+def test_replicas_are_counted_as_serve_does() -> None:
+    scaled = {"name": "Images", "autoscaling_config": {"min_replicas": 0, "max_replicas": 3}}
+    assert planned("a=1x2", scaled).places == {}
+    assert planned("a=1x2", scaled, size="maximum").homeless == {"Images": 1}
+
+
+def test_the_command_prints_the_plan_or_what_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cpu.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(CPU)))
+    assert main([str(path), "--nodes", "laptop=1x2"]) == 0
+    said = capsys.readouterr().out
+    assert "good" in said
+    assert "placement at maximum replicas: 0 of 0 GPUs used" in said
+    assert "LLM         1  on laptop" in said
+    assert main([str(path), "--nodes", "laptop=1x1"]) == 1
+    assert "find no node at minimum replicas" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([str(path), "--nodes", "laptop"])
+    assert "NAME=COUNTxCPUS" in capsys.readouterr().err
