@@ -89,13 +89,17 @@ def main(config: str) -> int:
         step(f"ready after {time.monotonic() - began:.0f} s")
         say(
             _WELCOME.format(
-                url=url, dashboard=_dashboard(log), token_file=token_file, reach=_reach(document)
+                url=url,
+                key=" -H 'authorization: Bearer KEY'" if _keys() else "",
+                dashboard=_dashboard(log),
+                token_file=token_file,
+                reach=_reach(document),
             )
         )
         status = service.wait()
         raise StartError(f"Ray Serve ended with status {status}; see {log}")
     except KeyboardInterrupt:
-        say("\nstopping ...")
+        say("\nstopping (some 20 s, for answers under way to end) ...")
         return 0
     except StartError as error:
         say(f"error: {error}")
@@ -108,15 +112,15 @@ def main(config: str) -> int:
 
 _WELCOME = """
 Open {url} in a browser, or ask something here:
-  curl -s {url}/generate/text -H 'content-type: application/json' \\
+  curl -s {url}/generate/text -H 'content-type: application/json'{key} \\
     -d '{{"prompt": "What is the capital of France?"}}'
 Add a document, then ask about it (in the background; {url}/v1/jobs shows how far it is):
-  curl -s {url}/upload -F file=@YOUR.pdf
+  curl -s {url}/upload -F file=@YOUR.pdf{key}
 Make pictures:
-  curl -s {url}/v1/images/generations -H 'content-type: application/json' \\
+  curl -s {url}/v1/images/generations -H 'content-type: application/json'{key} \\
     -d '{{"prompt": "a large yellow star on a blue background", "response_format": "url"}}'
 Watch an answer arrive (-N), through OpenAI's interface:
-  curl -sN {url}/v1/chat/completions -H 'content-type: application/json' \\
+  curl -sN {url}/v1/chat/completions -H 'content-type: application/json'{key} \\
     -d '{{"model": "genserve", "stream": true,
          "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 API reference: {url}/docs   State of each deployment: {url}/readyz
@@ -151,11 +155,15 @@ def _service_url(document: dict[str, Any]) -> str:
     return f"http://{shown}:{options.get('port', 8000)}"
 
 
+def _keys() -> Keys:
+    return Keys.read(Secrets().api_keys)
+
+
 def _reach(document: dict[str, Any]) -> str:
-    if not Keys.read(Secrets().api_keys):
+    if not _keys():
         return "No API keys are set (GENSERVE_API_KEYS): only this machine is answered."
     host = (document.get("http_options") or {}).get("host", "127.0.0.1")
-    return f"Requests need an API key (-H 'authorization: Bearer KEY'); it listens on {host}."
+    return f"Requests need one of your API keys as KEY; the service listens on {host}."
 
 
 def _refuse_taken(url: str) -> None:

@@ -73,7 +73,7 @@ export class Preferences {
       const before = settings.key;
       this.open(refused
         ? "This key was not accepted. Please check it, or ask whoever runs this service for another."
-        : "This service asks for an API key. Whoever runs it can give you one; it stays in this browser.");
+        : "This service asks for an API key. Whoever runs it can give you one.");
       this.dialog.addEventListener("close", () => {
         this.asking = null;
         resolve(settings.key !== before);

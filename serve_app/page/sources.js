@@ -28,7 +28,9 @@ export function sourceList(sources, cited) {
       where ? foreign("small", where) : null,
     ));
   });
-  return element("section", { class: "sources", "aria-label": "Sources" }, element("h3", {}, "Sources"), element("ol", {}, items));
+  // Given to read is not the same as used: nobody should take them for what backs the answer.
+  const heading = cited?.length === 0 ? "Sources it was given; it cites none" : "Sources";
+  return element("section", { class: "sources", "aria-label": "Sources" }, element("h3", {}, heading), element("ol", {}, items));
 }
 
 /** Show a source's passage, as plain text. */

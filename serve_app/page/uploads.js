@@ -9,6 +9,7 @@ import { transfer } from "./transfer.js";
 import { many, sentence } from "./words.js";
 
 const AT_ONCE = 2;
+const SHOWN_MS = 20_000;  // what went well makes room by itself
 
 class Uploads extends EventTarget {
   constructor() {
@@ -100,6 +101,7 @@ class Upload {
     };
     this.actions.replaceChildren(button({ text: "Ask about it", kind: "link", onclick: ask }), this.dismissal());
     announce(`${this.file.name} is searchable.`);
+    setTimeout(() => this.dismiss(), SHOWN_MS);
     this.uploads.searchable();
   }
 
