@@ -7,10 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import yaml
+
+from serve_app.check.nodes import read_comment
+from serve_app.check.plan import Size, plan
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 180
@@ -84,6 +89,25 @@ def test_the_workers_of_one_model_are_on_one_node(placed: dict[str, Any], size: 
 def test_the_large_cards_are_left_alone_by_all_others(placed: dict[str, Any], size: str) -> None:
     assert {node for nodes in placed[size]["Embedder"] for node in nodes} == {"small"}
     assert {node for nodes in placed[size]["Images"] for node in nodes} == {"pictures"}
+
+
+@pytest.mark.parametrize("size", get_args(Size))
+def test_the_check_plans_what_ray_does(placed: dict[str, Any], size: Size) -> None:
+    text = (ROOT / "serve_config.yaml").read_text()
+    planned = plan(yaml.safe_load(text)["applications"][0], read_comment(text), size)
+    assert planned.homeless == {}
+    for name in ("LLM", "Embedder", "Images"):
+        rays = Counter(kind(nodes[0]) for nodes in placed[size][name])
+        ours = Counter[str]()
+        for node, count in planned.places[name].items():
+            ours[kind(node)] += count
+        assert ours == rays, name
+    everybody = {name: len(replicas) for name, replicas in placed[size].items()}
+    assert {name: sum(nodes.values()) for name, nodes in planned.places.items()} == everybody
+
+
+def kind(node: str) -> str:
+    return node.rstrip("0123456789").rstrip("-")
 
 
 def test_what_does_not_fit_is_not_placed(placed: dict[str, Any]) -> None:
