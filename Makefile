@@ -65,7 +65,7 @@ eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline
 bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 25 minutes)
 	@$(BIN)/python -m tests.bench.serving
 
-bench-memory: $(TESTED) ## Measure the resident memory of each deployment (2 minutes)
+bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
 	@$(BIN)/python -m tests.bench.memory
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
