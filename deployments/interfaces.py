@@ -25,9 +25,8 @@ if TYPE_CHECKING:
         ImagesSpec,
         IngestSpec,
         Job,
-        JobKind,
         JobList,
-        JobStatus,
+        JobQuery,
         ModelCard,
         Page,
         ParsedDocument,
@@ -193,15 +192,8 @@ class Jobs(Checked, Protocol):
         """Find one job; raises NotFound."""
         ...
 
-    async def jobs(
-        self,
-        kind: JobKind | None,
-        status: JobStatus | None,
-        limit: int,
-        after: str | None,
-        owner: str = "",
-    ) -> JobList:
-        """List the jobs of an owner, newest first, from behind the job id `after`."""
+    async def jobs(self, query: JobQuery) -> JobList:
+        """List jobs, newest first; raises NotFound if `after` is not there."""
         ...
 
     async def find(self, job_ids: Sequence[str]) -> list[Job]:

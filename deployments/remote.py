@@ -35,9 +35,8 @@ if TYPE_CHECKING:
         ImagesSpec,
         IngestSpec,
         Job,
-        JobKind,
         JobList,
-        JobStatus,
+        JobQuery,
         ModelCard,
         Page,
         ParsedDocument,
@@ -255,15 +254,8 @@ class RemoteJobs(_Remote):
         job: Job = await self._repeatable("job", job_id)
         return job
 
-    async def jobs(
-        self,
-        kind: JobKind | None,
-        status: JobStatus | None,
-        limit: int,
-        after: str | None,
-        owner: str = "",
-    ) -> JobList:
-        listed: JobList = await self._repeatable("jobs", kind, status, limit, after, owner)
+    async def jobs(self, query: JobQuery) -> JobList:
+        listed: JobList = await self._repeatable("jobs", query)
         return listed
 
     async def find(self, job_ids: Sequence[str]) -> list[Job]:

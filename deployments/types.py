@@ -257,6 +257,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs of an owner to list, from behind the job id `after`; None is any."""
+
+    kind: JobKind | None = None
+    status: JobStatus | None = None
+    limit: int = 20
+    after: str | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobList:
     """One page of jobs, newest first; `next_after` goes into the next call, None at the end."""
 

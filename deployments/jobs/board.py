@@ -15,8 +15,8 @@ from deployments.jobs.workflows import CANCEL
 from deployments.types import (
     IngestSpec,
     Job,
-    JobKind,
     JobList,
+    JobQuery,
     JobStatus,
 )
 
@@ -52,27 +52,20 @@ class JobBoard:
         """Find one job; raises NotFound."""
         return job_of(await row_of(job_id))
 
-    async def jobs(
-        self,
-        kind: JobKind | None,
-        status: JobStatus | None,
-        limit: int,
-        after: str | None,
-        owner: str = "",
-    ) -> JobList:
-        """List the jobs of an owner, newest first, from behind the job id `after`."""
-        behind = await self.job(after) if after else None
-        limit, offset = min(limit, _MAX_LISTED), 0
+    async def jobs(self, query: JobQuery) -> JobList:
+        """List the jobs of an owner, newest first."""
+        behind = await self.job(query.after) if query.after else None
+        limit, offset = min(query.limit, _MAX_LISTED), 0
         found: list[Job] = []
         # A job taken up after a crash is queued to DBOS, so more may have to be read; and all
         # of the same moment have to be, as their order is ours.
         while True:
             rows = await answered(
                 DBOS.list_workflows_async(
-                    name=kind.value if kind else KINDS,
+                    name=query.kind.value if query.kind else KINDS,
                     # Without an owner there is no user, which cannot be asked for.
-                    user=owner or None,
-                    status=workflow_statuses(status) if status else None,
+                    user=query.owner or None,
+                    status=workflow_statuses(query.status) if query.status else None,
                     end_time=_iso(behind.created_at) if behind else None,
                     sort_desc=True,
                     limit=_MAX_LISTED,
@@ -83,8 +76,8 @@ class JobBoard:
                 job
                 for job in map(job_of, rows)
                 if (behind is None or _age(job) < _age(behind))
-                and job.spec.owner == owner
-                and status in {None, job.status}
+                and job.spec.owner == query.owner
+                and query.status in {None, job.status}
             ]
             found.sort(key=_age, reverse=True)
             offset += len(rows)

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
         ImagesSpec,
         IngestSpec,
         Job,
-        JobKind,
         JobList,
-        JobStatus,
+        JobQuery,
         Submitted,
     )
 
@@ -81,15 +80,8 @@ class Jobs:
     async def job(self, job_id: str) -> Job:
         return await self._board.job(job_id)
 
-    async def jobs(
-        self,
-        kind: JobKind | None,
-        status: JobStatus | None,
-        limit: int,
-        after: str | None,
-        owner: str = "",
-    ) -> JobList:
-        return await self._board.jobs(kind, status, limit, after, owner)
+    async def jobs(self, query: JobQuery) -> JobList:
+        return await self._board.jobs(query)
 
     async def find(self, job_ids: Sequence[str]) -> list[Job]:
         return await self._board.find(job_ids)

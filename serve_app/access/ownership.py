@@ -24,8 +24,7 @@ if TYPE_CHECKING:
         DocumentList,
         ImagesSpec,
         Job,
-        JobKind,
-        JobStatus,
+        JobQuery,
         Passage,
     )
 
@@ -106,18 +105,10 @@ class OwnedJobs:
     async def job(self, job_id: str) -> Job:
         return self._shown(await self._jobs.job(job_id))
 
-    async def jobs(
-        self,
-        kind: JobKind | None,
-        status: JobStatus | None,
-        limit: int,
-        after: str | None,
-        owner: str = "",
-    ) -> JobList:
-        del owner  # whoever is asked for, there are no others here
-        if after is not None:
-            await self.job(after)
-        listed = await self._jobs.jobs(kind, status, limit, after, self._owner)
+    async def jobs(self, query: JobQuery) -> JobList:
+        if query.after is not None:
+            await self.job(query.after)
+        listed = await self._jobs.jobs(replace(query, owner=self._owner))
         return replace(listed, jobs=tuple(map(self._shown, listed.jobs)))
 
     async def find(self, job_ids: Sequence[str]) -> list[Job]:

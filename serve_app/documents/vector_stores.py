@@ -16,6 +16,7 @@ from deployments.types import (
     Collection,
     IngestSpec,
     JobKind,
+    JobQuery,
     JobStatus,
 )
 from serve_app.documents.attachments import Attachments, file_id_of
@@ -201,7 +202,9 @@ class VectorStores:
         for status in (JobStatus.QUEUED, JobStatus.RUNNING):
             after: str | None = None
             while True:
-                listed = await self._jobs.jobs(JobKind.INGEST, status, _JOBS_AT_ONCE, after)
+                listed = await self._jobs.jobs(
+                    JobQuery(JobKind.INGEST, status, _JOBS_AT_ONCE, after)
+                )
                 found += [
                     job
                     for job in listed.jobs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from deployments.types import IngestSpec, Job, JobKind, JobStatus
+from deployments.types import IngestSpec, Job, JobKind, JobQuery, JobStatus
 from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     JobId,
     ServicesDep,
@@ -48,7 +48,7 @@ async def list_jobs(
     after: Annotated[str | None, Query(pattern=r"^job_[0-9a-f]{32}$")] = None,
 ) -> JobListResponse:
     """List jobs, newest first, a page at a time."""
-    listed = await services.jobs.jobs(kind, status, limit, after)
+    listed = await services.jobs.jobs(JobQuery(kind, status, limit, after))
     return JobListResponse(
         data=[shaped(job) for job in listed.jobs],
         has_more=listed.next_after is not None,

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
-from deployments.types import ImagesSpec, Job, JobKind, JobStatus, Submitted, image_path
+from deployments.types import ImagesSpec, Job, JobKind, JobQuery, JobStatus, Submitted, image_path
 from tests.integration.job_parts import CHUNKS, PICTURES, Images, Parts, running
 from tests.integration.postgres import serve_postgres
 
@@ -209,15 +209,15 @@ async def test_jobs_are_listed_in_pages_newest_first(url: str, tmp_path: Path) -
         seen: list[str] = []
         after = None
         while True:
-            page = await parts.board.jobs(None, None, 2, after)
+            page = await parts.board.jobs(JobQuery(None, None, 2, after))
             assert len(page.jobs) <= 2
             seen += [job.id for job in page.jobs]
             if (after := page.next_after) is None:
                 break
         assert sorted(seen) == sorted([*ids, bad])
-        failed = await parts.board.jobs(None, JobStatus.FAILED, 10, None)
+        failed = await parts.board.jobs(JobQuery(None, JobStatus.FAILED, 10, None))
         assert [job.id for job in failed.jobs] == [bad]
-        images = await parts.board.jobs(JobKind.IMAGES, None, 10, None)
+        images = await parts.board.jobs(JobQuery(JobKind.IMAGES, None, 10, None))
         assert sorted(job.id for job in images.jobs) == sorted(ids)
 
 
@@ -252,7 +252,7 @@ async def test_paging_goes_on_from_behind_a_job_that_has_ended_meanwhile(
         seen: list[str] = []
         after = None
         while True:
-            page = await parts.board.jobs(JobKind.INGEST, JobStatus.QUEUED, 2, after)
+            page = await parts.board.jobs(JobQuery(JobKind.INGEST, JobStatus.QUEUED, 2, after))
             for job in page.jobs:
                 seen.append(job.id)
                 assert (await parts.board.cancel(job.id)).status is JobStatus.CANCELLED
@@ -269,8 +269,8 @@ async def test_jobs_of_an_owner_are_found_and_no_others(url: str, tmp_path: Path
             spec = replace(PICTURES, owner=owner)
             owned[owner] = [(await parts.submissions.images(spec, None)).job.id for _ in range(3)]
         for owner, ids in owned.items():
-            first = await parts.board.jobs(None, None, 2, None, owner)
-            rest = await parts.board.jobs(None, None, 2, first.next_after, owner)
+            first = await parts.board.jobs(JobQuery(None, None, 2, None, owner))
+            rest = await parts.board.jobs(JobQuery(None, None, 2, first.next_after, owner))
             assert sorted(job.id for job in (*first.jobs, *rest.jobs)) == sorted(ids)
             assert {job.spec.owner for job in first.jobs} == {owner}
         some = [ids[0] for ids in owned.values()]

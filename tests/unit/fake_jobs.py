@@ -15,8 +15,8 @@ from deployments.types import (
     ImagesSpec,
     IngestSpec,
     Job,
-    JobKind,
     JobList,
+    JobQuery,
     JobStatus,
     Submitted,
     image_path,
@@ -99,23 +99,19 @@ class FakeJobs:
             raise NotFound(msg, param="job_id")
         return self.known[job_id]
 
-    async def jobs(
-        self,
-        kind: JobKind | None,
-        status: JobStatus | None,
-        limit: int,
-        after: str | None,
-        owner: str = "",
-    ) -> JobList:
+    async def jobs(self, query: JobQuery) -> JobList:
         found = [
             job
             for job in reversed(self.known.values())
-            if job.spec.owner == owner
-            and kind in {None, job.kind}
-            and status in {None, job.status}
-            and (after is None or job.id < after)
+            if job.spec.owner == query.owner
+            and query.kind in {None, job.kind}
+            and query.status in {None, job.status}
+            and (query.after is None or job.id < query.after)
         ]
-        return JobList(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+        return JobList(
+            tuple(found[: query.limit]),
+            found[query.limit - 1].id if len(found) > query.limit else None,
+        )
 
     async def find(self, job_ids: Sequence[str]) -> list[Job]:
         return [self.known[job_id] for job_id in job_ids if job_id in self.known]
