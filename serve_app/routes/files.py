@@ -17,7 +17,8 @@ from serve_app.documents.kept_files import is_file_id
 from serve_app.errors import refusals
 from serve_app.routes.documents import UploadRoute
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
-from serve_app.schemas.vector_stores import FileId, Order  # noqa: TC001 - as above
+from serve_app.schemas.paging import Order  # noqa: TC001 - as above
+from serve_app.schemas.vector_stores import FileId  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from serve_app.documents.kept_files import KeptFile
@@ -59,13 +60,7 @@ async def list_files(
     files, more = await kept.files(
         purpose=purpose, limit=limit, after=after, newest_first=order == "desc"
     )
-    data = [_shaped(file) for file in files]
-    return FileList(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=more,
-    )
+    return FileList.of([_shaped(file) for file in files], more=more)
 
 
 @_files.get("/{file_id}", responses=refusals(404))

@@ -26,13 +26,12 @@ from serve_app.documents.attachments import AttachmentStatus, file_id_of
 from serve_app.errors import refusals
 from serve_app.routes.files import KnownFileId  # noqa: TC001 - as above
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName
+from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_stores import (
     AttachRequest,
     FileCounts,
     FileError,
     FileId,
-    Order,
-    PageSize,
     RankingOptions,
     SearchContent,
     SearchPage,
@@ -82,7 +81,7 @@ async def _store_id(
 StoreId = Annotated[str, Depends(_store_id)]
 
 
-@router.post("", responses=refusals(400, 404, 413, 415))
+@router.post("", responses=refusals(400, 404, 413))
 async def create_vector_store(
     request: VectorStoreRequest, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
@@ -102,13 +101,7 @@ async def list_vector_stores(
     stores, more = await vector_stores.stores(
         limit=limit, after=after, newest_first=order == "desc"
     )
-    data = [_store_shaped(store) for store in stores]
-    return VectorStoreList(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=more,
-    )
+    return VectorStoreList.of([_store_shaped(store) for store in stores], more=more)
 
 
 @router.get("/{vector_store_id}", responses=refusals(404))
@@ -138,7 +131,7 @@ async def delete_vector_store(
     return VectorStoreDeleted(id=vector_store_id)
 
 
-@router.post("/{vector_store_id}/files", responses=refusals(400, 404, 413, 415))
+@router.post("/{vector_store_id}/files", responses=refusals(400, 404, 413))
 async def attach_file(
     vector_store_id: StoreId, request: AttachRequest, vector_stores: VectorStoresDep
 ) -> VectorStoreFile:
@@ -162,12 +155,8 @@ async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     attachments, more = await vector_stores.attachments(
         vector_store_id, status=filter, limit=limit, after=after, newest_first=order == "desc"
     )
-    data = [_file_shaped(vector_store_id, attachment) for attachment in attachments]
-    return VectorStoreFileList(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=more,
+    return VectorStoreFileList.of(
+        [_file_shaped(vector_store_id, attachment) for attachment in attachments], more=more
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
 from pydantic import BaseModel, Field
 
 from serve_app.schemas.fields import Request
+from serve_app.schemas.paging import Listed, Paged
 
 FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision", "evals"]
 
@@ -21,10 +22,9 @@ class FileForm(Request):
     expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
 
 
-class FileResponse(BaseModel):
+class FileResponse(Listed):
     """A kept file."""
 
-    id: str
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
@@ -33,14 +33,8 @@ class FileResponse(BaseModel):
     status: Literal["processed"] = "processed"
 
 
-class FileList(BaseModel):
+class FileList(Paged[FileResponse]):
     """One page of files; pass `last_id` as `after` for the following one."""
-
-    object: Literal["list"] = "list"
-    data: list[FileResponse]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class FileDeleted(BaseModel):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, fi
 from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.fields import Request
+from serve_app.schemas.paging import Listed, Paged
 
 StoreName = Annotated[str, StringConstraints(max_length=256)]
 FileId = Annotated[str, StringConstraints(pattern=r"^file-[0-9a-f]{32}$")]
@@ -18,8 +19,6 @@ Metadata = Annotated[
     ],
     Field(max_length=16),
 ]
-Order = Literal["asc", "desc"]
-PageSize = Annotated[int, Field(ge=1, le=100)]
 
 MAX_QUERIES = 8
 MAX_QUERY_CHARS = 4000
@@ -160,10 +159,9 @@ class FileCounts(BaseModel):
     total: int
 
 
-class VectorStoreResponse(BaseModel):
+class VectorStoreResponse(Listed):
     """OpenAI's; the id is the name of a collection. `usage_bytes` is the size of the files."""
 
-    id: str
     object: Literal["vector_store"] = "vector_store"
     created_at: int
     name: str
@@ -176,14 +174,8 @@ class VectorStoreResponse(BaseModel):
     metadata: dict[str, str]
 
 
-class VectorStoreList(BaseModel):
-    """One page; pass `last_id` as `after` for the following one."""
-
-    object: Literal["list"] = "list"
-    data: list[VectorStoreResponse]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class VectorStoreList(Paged[VectorStoreResponse]):
+    """One page of vector stores; pass `last_id` as `after` for the following one."""
 
 
 class VectorStoreDeleted(BaseModel):
@@ -212,28 +204,21 @@ class FileError(BaseModel):
     message: str
 
 
-class VectorStoreFile(BaseModel):
+class VectorStoreFile(Listed):
     """A file in a vector store; it can be searched once `status` is `completed`."""
 
-    id: str
     object: Literal["vector_store.file"] = "vector_store.file"
     created_at: int
     vector_store_id: str
     status: Literal["in_progress", "completed", "failed", "cancelled"]
     last_error: FileError | None
     usage_bytes: int
-    attributes: dict[str, str] = {}
-    chunking_strategy: dict[str, str] = {"type": "other"}
+    attributes: dict[str, str] = Field(default_factory=dict)
+    chunking_strategy: dict[str, str] = Field(default_factory=lambda: {"type": "other"})
 
 
-class VectorStoreFileList(BaseModel):
-    """One page; pass `last_id` as `after` for the following one."""
-
-    object: Literal["list"] = "list"
-    data: list[VectorStoreFile]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class VectorStoreFileList(Paged[VectorStoreFile]):
+    """One page of files in a vector store; pass `last_id` as `after` for the following one."""
 
 
 class VectorStoreFileDeleted(BaseModel):

@@ -1,0 +1,35 @@
+"""The JSON of a page of OpenAI's lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, Field
+
+Order = Literal["asc", "desc"]
+PageSize = Annotated[int, Field(ge=1, le=100)]
+
+
+class Listed(BaseModel):
+    """What can be listed: it has an id to go on from."""
+
+    id: str
+
+
+T = TypeVar("T", bound=Listed)
+
+
+class Paged(BaseModel, Generic[T]):
+    """One page; pass `last_id` as `after` for the following one."""
+
+    object: Literal["list"] = "list"
+    data: list[T]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+    @classmethod
+    def of(cls, data: list[T], *, more: bool) -> Self:
+        """Make the page of what was found."""
+        first, last = (data[0].id, data[-1].id) if data else (None, None)
+        return cls(data=data, first_id=first, last_id=last, has_more=more)
