@@ -13,6 +13,16 @@ from qdrant_client import AsyncQdrantClient, models
 from deployments.errors import NotFound
 from deployments.retriever import points
 from deployments.retriever.server_collections import ServerCollections, qdrant_name
+from deployments.retriever.server_requests import (
+    IS_HIDDEN,
+    IS_LISTED,
+    by_meaning,
+    by_words,
+    chunk_point,
+    has,
+    of_document,
+    publication,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,21 +36,6 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = ":memory:"
 _SCROLLED = 256
-
-
-def _is(field: str, value: str) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
-
-
-_IS_HIDDEN = models.Filter(must=[_is(points.STATE, points.HIDDEN)])
-_IS_PUBLISHED = models.Filter(must=[_is(points.STATE, points.PUBLISHED)])
-_IS_LISTED = models.Filter(
-    must=[_is(points.STATE, points.PUBLISHED), _is(points.KIND, points.RECORD)]
-)
-
-
-def _of(document_id: str) -> models.Filter:
-    return models.Filter(must=[_is(points.DOCUMENT_ID, document_id)])
 
 
 class ServerStore:
@@ -84,7 +79,7 @@ class ServerStore:
             return
         given = len(chunks[0].dense)
         edition = points.edition_of(document, self._chunker_version)
-        new = [_chunk_point(document.id, edition, embedded) for embedded in chunks]
+        new = [chunk_point(document.id, edition, embedded) for embedded in chunks]
         try:
             await self._upsert(collection, given, new)
         except NotFound:
@@ -100,7 +95,7 @@ class ServerStore:
             stored = await self._collections.prepare(collection, dimensions)
         points.check_dimensions(collection, stored=stored, given=dimensions)
         await self._collections.call(
-            collection, self._client.upsert, qdrant_name(collection), new, update_filter=_IS_HIDDEN
+            collection, self._client.upsert, qdrant_name(collection), new, update_filter=IS_HIDDEN
         )
 
     async def publish(self, document: Document) -> None:
@@ -109,9 +104,9 @@ class ServerStore:
         edition = points.edition_of(document, self._chunker_version)
         of_edition = models.Filter(
             must=[
-                _is(points.DOCUMENT_ID, document.id),
-                _is(points.KIND, points.CHUNK),
-                _is(points.EDITION, edition),
+                has(points.DOCUMENT_ID, document.id),
+                has(points.KIND, points.CHUNK),
+                has(points.EDITION, edition),
             ]
         )
         stored = await self._count(collection, of_edition)
@@ -120,7 +115,7 @@ class ServerStore:
             collection,
             self._client.batch_update_points,
             qdrant_name(collection),
-            _publication(document, edition),
+            publication(document, edition),
         )
 
     async def candidates(
@@ -135,7 +130,7 @@ class ServerStore:
         if stored is None:
             return []
         points.check_dimensions(collection, stored=stored, given=dense.shape[1])
-        lookups = [*_by_meaning(dense, limit), *_by_words(sparse, limit)]
+        lookups = [*by_meaning(dense, limit), *by_words(sparse, limit)]
         found = await self._collections.call(
             collection,
             self._client.query_points,
@@ -179,7 +174,7 @@ class ServerStore:
             collection,
             self._client.scroll,
             qdrant_name(collection),
-            scroll_filter=_IS_LISTED,
+            scroll_filter=IS_LISTED,
             offset=None if after is None else points.record_id(after),
             limit=limit + 2,
             with_payload=True,
@@ -204,13 +199,13 @@ class ServerStore:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        there = await self._count(collection, _of(document_id)) > 0
+        there = await self._count(collection, of_document(document_id)) > 0
         if there:
             await self._collections.call(
                 collection,
                 self._client.delete,
                 qdrant_name(collection),
-                models.FilterSelector(filter=_of(document_id)),
+                models.FilterSelector(filter=of_document(document_id)),
             )
         return there
 
@@ -229,7 +224,7 @@ class ServerStore:
                 collection,
                 self._client.scroll,
                 qdrant_name(collection),
-                scroll_filter=_IS_LISTED,
+                scroll_filter=IS_LISTED,
                 offset=start,
                 limit=_SCROLLED,
                 with_payload=True,
@@ -259,56 +254,3 @@ class ServerStore:
             collection, self._client.count, qdrant_name(collection), count_filter=which, exact=True
         )
         return found.count
-
-
-def _by_meaning(dense: NDArray[np.float32], limit: int) -> list[models.Prefetch]:
-    return [
-        models.Prefetch(query=row.tolist(), using=points.DENSE, filter=_IS_PUBLISHED, limit=limit)
-        for row in dense
-    ]
-
-
-def _by_words(sparse: Sequence[SparseVector], limit: int) -> list[models.Prefetch]:
-    return [
-        models.Prefetch(
-            query=models.SparseVector(indices=list(words.indices), values=list(words.values)),
-            using=points.SPARSE,
-            filter=_IS_PUBLISHED,
-            limit=limit,
-        )
-        for words in sparse
-        if words.indices
-    ]
-
-
-def _chunk_point(document_id: str, edition: str, embedded: EmbeddedChunk) -> models.PointStruct:
-    sparse = models.SparseVector(
-        indices=list(embedded.sparse.indices), values=list(embedded.sparse.values)
-    )
-    return models.PointStruct(
-        id=points.chunk_id(document_id, edition, embedded.chunk.number),
-        vector={points.DENSE: embedded.dense.tolist(), points.SPARSE: sparse},
-        payload=points.chunk_payload(document_id, edition, embedded.chunk),
-    )
-
-
-def _publication(document: Document, edition: str) -> list[models.UpdateOperation]:
-    """List what shows one edition and drops the others, in this order."""
-    record = models.PointStruct(
-        id=points.record_id(document.id), vector={}, payload=points.record_payload(document)
-    )
-    shown = models.Filter(
-        must=[_is(points.DOCUMENT_ID, document.id)],
-        should=[_is(points.EDITION, edition), _is(points.KIND, points.RECORD)],
-    )
-    stale = models.Filter(
-        must=[_is(points.DOCUMENT_ID, document.id), _is(points.KIND, points.CHUNK)],
-        must_not=[_is(points.EDITION, edition)],
-    )
-    return [
-        models.UpsertOperation(upsert=models.PointsList(points=[record], update_filter=_IS_HIDDEN)),
-        models.SetPayloadOperation(
-            set_payload=models.SetPayload(payload=points.published_payload(document), filter=shown)
-        ),
-        models.DeleteOperation(delete=models.FilterSelector(filter=stale)),
-    ]
