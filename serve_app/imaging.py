@@ -19,6 +19,7 @@ from deployments.errors import (
     error_of,
 )
 from deployments.types import ImagesSpec, JobStatus
+from serve_app.detached import detached
 from serve_app.schemas.jobs import MAX_SEED
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Imaging:
         A caller that is cancelled, and one whose time has run out, cancels the job it began.
         """
         # A task of its own: a job that is being accepted just now must not go unnoticed.
-        submission = asyncio.ensure_future(self._submitted(spec, key))
+        submission = detached(self._submitted(spec, key))
         try:
             async with asyncio.timeout(self._timeout_s):
                 job = await self._end_of((await asyncio.shield(submission)).job)
@@ -117,7 +118,7 @@ class Imaging:
                 await self._jobs.cancel(submitted.job.id)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(work)
+        task = detached(work)
         self._leftover.add(task)  # else it might be collected while it runs
         task.add_done_callback(self._leftover.discard)
 

@@ -18,6 +18,7 @@ from deployments.errors import (
     UnsupportedMedia,
 )
 from deployments.types import JobStatus
+from serve_app.detached import detached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Attachments:
 
         A file that cannot be read is attached all the same, as one that failed.
         """
-        adding = asyncio.ensure_future(self._add(store_id, file_id))
+        adding = detached(self._add(store_id, file_id))
         try:
             return await asyncio.shield(adding)
         except asyncio.CancelledError:

@@ -16,6 +16,7 @@ from deployments.errors import (
 )
 from deployments.parser.formats import detect
 from deployments.types import IngestSpec, JobStatus
+from serve_app.detached import detached
 from serve_app.documents.received import HEAD_BYTES, received, shown_name
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Uploads:
         detect(seen.head, filename)
         document_id, path = f"doc_{seen.digest[:32]}", f"uploads/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
-        handing_over = asyncio.ensure_future(self._hand_over(spec, upload.file, key))
+        handing_over = detached(self._hand_over(spec, upload.file, key))
         try:
             submitted = await asyncio.shield(handing_over)
         except asyncio.CancelledError:

@@ -19,6 +19,7 @@ from deployments.types import (
     JobQuery,
     JobStatus,
 )
+from serve_app.detached import detached
 from serve_app.documents.attachments import Attachments, file_id_of
 from serve_app.documents.kept_files import NO_OWNER
 from serve_app.schemas.fields import DEFAULT_COLLECTION
@@ -88,7 +89,7 @@ class VectorStores:
             return await self.get(store.id)
         except BaseException:
             with contextlib.suppress(Exception):
-                await asyncio.shield(self.delete(store.id))
+                await asyncio.shield(detached(self.delete(store.id)))
             raise
 
     async def change(

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from deployments.errors import Overloaded, ServiceError
 from serve_app.dependencies import SharedServicesDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.detached import detached
 from serve_app.schemas.health import DeploymentState, Readiness
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def _public_readiness(services: Services, app: FastAPI) -> Readiness:
     """Ask at most once a second, however many want to know."""
     asked_at, asking = getattr(app.state, "asked_publicly", (-_PUBLIC_FOR_S, None))
     if asking is None or time.monotonic() - asked_at > _PUBLIC_FOR_S:
-        asking = asyncio.ensure_future(_readiness(services, app.state.seen_well))
+        asking = detached(_readiness(services, app.state.seen_well))
         app.state.asked_publicly = time.monotonic(), asking
     readiness: Readiness = await asyncio.shield(asking)
     states = {
