@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test browser test-unit lint format bench bench-memory bench-kill bench-uploads
-.PHONY: bench-images bench-page bench-pictures bench-search bench-understanding eval check requirements clean
+.PHONY: bench-gpu bench-images bench-page bench-pictures bench-search bench-understanding eval check requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ bench-pictures: $(TESTED) ## Score the pictures of the small model and draw the 
 
 bench-page: $(TESTED) browser ## How soon the page at URL (of KEY) is seen, in a real browser
 	@$(BIN)/python -m tests.bench.page --url $(or $(URL),http://127.0.0.1:8000) --key "$(KEY)"
+
+bench-gpu: $(INSTALLED) ## Embedder and pictures on a CUDA card (with EXTRA=gpu; 3 minutes)
+	@$(BIN)/python -m tests.bench.gpu
 
 bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency

@@ -17,6 +17,10 @@ ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
 """A Hugging Face id, a local path, or `package:NAME` for weights inside a Python package."""
 
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""Of a model's weights and passes; what leaves it is float32 all the same."""
+
+
 ServedName = Annotated[
     str, Field(max_length=200, description="The id clients use; by default the model's own name.")
 ]
@@ -63,6 +67,7 @@ class EmbedderSettings(Settings):
     revision: str | None = None
     trust_remote_code: bool = False
     device: str = Field(default="cpu", description="cpu, cuda, or auto.")
+    dtype: Precision = "float32"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     query_prefix: str = ""
     passage_prefix: str = ""
@@ -166,7 +171,7 @@ class ImagesSettings(Settings):
     model: ModelSource = "package:deployments.images.scenes"
     served_name: ServedName = ""
     device: str = Field(default="cpu", description="cpu, or cuda.")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Precision = "float32"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     guidance_scale: Annotated[float, Field(ge=0, le=30)] = 4.0
     size: Annotated[int, Field(ge=8, le=4096)] = Field(

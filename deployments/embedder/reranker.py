@@ -38,6 +38,7 @@ class Reranker:
             model,
             device=None if settings.device == "auto" else settings.device,
             revision=settings.reranker_revision,
+            model_kwargs={"dtype": getattr(torch, settings.dtype)},
         )
         if self._model.num_labels != 1:
             msg = f"the reranker gives {self._model.num_labels} figures for a pair: it must be one"
