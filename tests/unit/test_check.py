@@ -9,6 +9,7 @@ import pytest
 
 from serve_app.check import Problem, problems
 from serve_app.check.__main__ import main
+from serve_app.settings import DEPLOYMENT_NAMES
 
 ROOT = Path(__file__).parents[2]
 CPU = (ROOT / "configs/cpu.yaml").read_text(encoding="utf-8")
@@ -356,15 +357,14 @@ def test_a_wrong_value_is_refused_at_its_place(case: tuple[str, str, str, str, s
 
 
 @pytest.mark.parametrize("bound", ["", "        max_queued_requests: -1\n"])
-def test_every_queue_behind_the_ingress_is_bounded(bound: str) -> None:
-    ingress, behind = CPU.split("      - name: LLM\n")
-    behind = re.sub(r" +max_queued_requests: .*\n", bound, behind)
-    text = f"{ingress}      - name: LLM\n{behind}"
+def test_every_queue_is_bounded(bound: str) -> None:
+    text = re.sub(r" +max_queued_requests: .*\n", bound, CPU)
 
     found = problems(text, "x.yaml")
 
-    names = ("LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs")
-    assert [p.path for p in found] == [f"{DEPLOYMENTS}.{n}.max_queued_requests" for n in names]
+    assert [p.path for p in found] == [
+        f"{DEPLOYMENTS}.{name}.max_queued_requests" for name in DEPLOYMENT_NAMES
+    ]
     assert all("1 or more" in p.message for p in found)
 
 
@@ -372,15 +372,18 @@ def test_every_queue_behind_the_ingress_is_bounded(bound: str) -> None:
     "wrong",
     [
         "        num_replicas: 2\n",
-        "        autoscaling_config: {min_replicas: 1, max_replicas: 3}\n",
+        (
+            "        autoscaling_config:\n"
+            "          {min_replicas: 1, max_replicas: 3, target_ongoing_requests: 64}\n"
+        ),
         "        num_replicas: auto\n",
     ],
 )
 def test_jobs_in_sqlite_have_one_replica(wrong: str) -> None:
     before, jobs = CPU.split("      - name: Jobs\n")
     jobs = jobs.replace("        num_replicas: 1\n", wrong)
-    (found,) = problems(f"{before}      - name: Jobs\n{jobs}", "x.yaml")
-    assert "SQLite allows one replica" in found.message
+    found = problems(f"{before}      - name: Jobs\n{jobs}", "x.yaml")
+    assert "SQLite allows one replica" in "\n".join(problem.message for problem in found)
 
 
 def test_a_password_in_the_settings_is_sent_to_the_environment() -> None:
@@ -456,7 +459,7 @@ def test_settings_at_odds_are_listed_together() -> None:
         ("", "empty"),
         ("# nothing\n", "empty"),
         ("a: [1\nb: 2\n", "not YAML"),
-        ("a: 1\n---\nb: 2\n", "not YAML"),
+        ("a: 1\n---\nb: 2\n", "none of them is a RayService"),
         ("a: !!python/object:os.system {}\n", "not YAML"),
         ("? [1, 2]\n: 3\n", "not YAML"),
         ("a: 2026-99-99\n", "not YAML"),
