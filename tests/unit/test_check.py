@@ -78,7 +78,7 @@ WRONG_KEYS = {
     ),
     "router": (
         CPU,
-        "        graceful_shutdown_timeout_s: 10\n",
+        "        graceful_shutdown_timeout_s: 10  # for passes that are queued\n",
         (
             "        graceful_shutdown_timeout_s: 10\n"
             "        request_router_config: {initial_backoff: 1}\n"
@@ -204,7 +204,7 @@ WRONG_VALUES = {
     ),
     "router that is not there": (
         CPU,
-        "        graceful_shutdown_timeout_s: 10\n",
+        "        graceful_shutdown_timeout_s: 10  # for passes that are queued\n",
         (
             "        graceful_shutdown_timeout_s: 10\n"
             "        request_router_config: {request_router_class: nowhere.Router}\n"
@@ -388,7 +388,7 @@ def test_jobs_in_sqlite_have_one_replica(wrong: str) -> None:
 
 def test_a_password_in_the_settings_is_sent_to_the_environment() -> None:
     url = "postgresql://me:secret@db:5432/jobs"
-    text = CPU.replace("        images_concurrency: 2\n", f"        database_url: {url}\n")
+    text = edited(CPU, "        images_concurrency: 2 ", f"        database_url: {url} ")
     (found,) = problems(text, "x.yaml")
     assert "GENSERVE_JOBS_DATABASE_URL" in found.message
     assert "secret" not in found.message
@@ -512,7 +512,7 @@ def test_the_command_says_which_files_are_good_and_fails_for_the_others(
 
     assert main([str(good), str(bad), str(absent)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    line = CPU.splitlines().index("  port: 8000") + 1
+    line = next(i for i, text in enumerate(CPU.splitlines(), 1) if "  port: 8000" in text)
     assert lines == [
         f"{good}: good",
         f"{bad}:{line}: http_options.prot: unknown key; did you mean `port`?",

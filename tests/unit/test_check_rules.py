@@ -14,7 +14,6 @@ CLUSTER = "serve_config.yaml"
 _LLM = shipped(GPU)[
     shipped(GPU).index("        engine: vllm") : shipped(GPU).index("      embedder:")
 ]
-_SCALED = "          max_replicas: 4\n          target_ongoing_requests: 32\n"
 _INTERRUPTED = "        graceful_shutdown_timeout_s: 10  # interrupted jobs"
 _PARSED = "        num_replicas: 1\n        max_ongoing_requests: 8 "
 
@@ -63,8 +62,8 @@ LOAD = {
     ),
     "scaling to one": Wrong(
         CLUSTER,
-        _SCALED,
-        _SCALED.partition("\n")[2],
+        "          max_replicas: 4  # 256 pages at once\n",
+        "",
         "autoscaling_config:",
         "it never grows",
     ),
@@ -77,15 +76,15 @@ LOAD = {
     ),
     "model away": Wrong(
         CLUSTER,
-        "min_replicas: 1\n          max_replicas: 4  # 16 GPUs",
-        "min_replicas: 0\n          max_replicas: 4",
+        "min_replicas: 1  # a second one",
+        "min_replicas: 0  # a second one",
         "min_replicas: 0",
         "must be 1 or more: only Images may be away",
     ),
     "embedder away": Wrong(
         CLUSTER,
-        "min_replicas: 1\n          max_replicas: 4  # the small",
-        "min_replicas: 0\n          max_replicas: 4  # the small",
+        "min_replicas: 1  # every search",
+        "min_replicas: 0  # every search",
         "min_replicas: 0",
         "whatever needs Embedder would wait",
     ),
