@@ -92,7 +92,7 @@ def _homeless(file: ConfigFile, each: Plan) -> Iterator[Problem]:
             yield file.problem(
                 deployment.path,
                 f"{count} of {deployment.replicas(each.size)} replicas find no node at "
-                f"{each.size} replicas: each needs {each.needs[deployment.name]}",
+                f"{each.size} replicas: each needs {each.kinds[deployment.name].needs}",
             )
 
 

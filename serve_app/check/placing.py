@@ -32,19 +32,20 @@ class Part:
     labels: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        amounts = ((self.cpus, "CPU"), (self.gpus, "GPU"))
-        wants = [f"{n:g} {what}{'s' * (n > 1)}" for n, what in amounts if n]
-        where = [f"{name}={value}" for name, value in self.labels.items()]
-        return ", ".join([*wants, *self.others, *where])
+    @property
+    def amounts(self) -> str:
+        counted = ((self.cpus, "CPU"), (self.gpus, "GPU"))
+        wants = [f"{n:g} {what}{'s' * (n > 1)}" for n, what in counted if n]
+        return ", ".join([*wants, *self.others])
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One replica of a deployment; several parts are a placement group."""
+    """One replica of a deployment: a single part, or the bundles of a placement group."""
 
     deployment: str
     parts: tuple[Part, ...]
+    grouped: bool = False
     strategy: str = "PACK"
     most_on_a_node: int | None = None
 
@@ -54,21 +55,33 @@ class Replica:
         parts = self.parts if self.strategy == "STRICT_PACK" else self.parts[:1]
         return sum(part.gpus for part in parts), sum(part.cpus for part in parts)
 
-    def __str__(self) -> str:
-        if len(self.parts) == 1:
-            return str(self.parts[0])
+    @property
+    def takes(self) -> str:
+        """Tell what it takes to a person."""
+        if not self.grouped:
+            return self.parts[0].amounts
         together = " on one node" if self.strategy == "STRICT_PACK" else ""
-        return f"{len(self.parts)} bundles of {self.parts[0]}{together}"
+        return f"{len(self.parts)} bundles of {self.parts[0].amounts}{together}"
+
+    @property
+    def needs(self) -> str:
+        """Tell what it takes, and where it may be."""
+        labels = (f"{name}={value}" for name, value in self.parts[0].labels.items())
+        return ", ".join([self.takes, *labels])
 
 
 @dataclass(slots=True)
 class Room:
-    """What is free on a node; `cards` is the free share of each GPU."""
+    """What is free on a node; `cards` is the free share of each GPU.
+
+    `turns` counts the replicas that came here because it was this node's turn.
+    """
 
     node: Node
     cpus: float
     cards: list[float]
     replicas: Counter[str] = field(default_factory=Counter)
+    turns: int = 0
 
     @classmethod
     def empty(cls, node: Node) -> Room:
@@ -100,7 +113,7 @@ class Room:
             left -= share
 
     def copy(self) -> Room:
-        return Room(self.node, self.cpus, list(self.cards), self.replicas.copy())
+        return Room(self.node, self.cpus, list(self.cards), self.replicas.copy(), self.turns)
 
 
 def replica_of(deployment: Deployment) -> Replica:
@@ -110,14 +123,16 @@ def replica_of(deployment: Deployment) -> Replica:
     if accelerator := actor.get("accelerator_type"):
         labels[_ACCELERATOR_LABEL] = str(accelerator)
     options = deployment.options
-    parts = tuple(_bundles(deployment, labels))
-    if not parts:
-        cpus = actor.get("num_cpus")
-        cpus = _DEFAULT_CPUS if cpus is None else float(cpus)
-        others = _others(actor.get("resources") or {})
-        parts = (Part(cpus, deployment.num_gpus, labels, others),)
     strategy = str(options.get("placement_group_strategy") or "PACK")
-    return Replica(deployment.name, parts, strategy, options.get("max_replicas_per_node"))
+    most = options.get("max_replicas_per_node")
+    if bundles := tuple(_bundles(deployment, labels)):
+        return Replica(
+            deployment.name, bundles, grouped=True, strategy=strategy, most_on_a_node=most
+        )
+    cpus = actor.get("num_cpus")
+    cpus = _DEFAULT_CPUS if cpus is None else float(cpus)
+    part = Part(cpus, deployment.num_gpus, labels, _others(actor.get("resources") or {}))
+    return Replica(deployment.name, (part,), most_on_a_node=most)
 
 
 def _bundles(deployment: Deployment, labels: Mapping[str, str]) -> Iterator[Part]:
@@ -136,9 +151,10 @@ def _others(resources: Mapping[str, object]) -> tuple[str, ...]:
 def place(replica: Replica, rooms: list[Room]) -> str | None:
     """Take the room for all parts, and name the node of the first; None if there is none."""
     open_to_it = [i for i, room in enumerate(rooms) if room.admits(replica)]
-    candidates = sorted(open_to_it, key=lambda i: _preference(replica, rooms[i]))
-    if replica.strategy not in {"SPREAD", "STRICT_SPREAD"} or len(replica.parts) == 1:
-        for i in candidates:
+    if not replica.grouped:
+        return _place_in_turn(replica, rooms, open_to_it)
+    if replica.strategy not in {"SPREAD", "STRICT_SPREAD"}:
+        for i in sorted(open_to_it, key=lambda i: _preference(replica, rooms[i])):
             room = rooms[i].copy()
             left = list(replica.parts)
             while left and room.holds(left[0]):
@@ -148,6 +164,17 @@ def place(replica: Replica, rooms: list[Room]) -> str | None:
         if replica.strategy == "STRICT_PACK":
             return None
     return _place_apart(replica, rooms, open_to_it)
+
+
+def _place_in_turn(replica: Replica, rooms: list[Room], open_to_it: Sequence[int]) -> str | None:
+    """Serve has single replicas spread: one node after the other, whether it has GPUs or not."""
+    fitting = [i for i in open_to_it if rooms[i].holds(replica.parts[0])]
+    if not fitting:
+        return None
+    i = min(fitting, key=lambda i: rooms[i].turns)
+    rooms[i].take(replica.parts[0])
+    rooms[i].turns += 1
+    return _taken(replica, rooms, {}, i)
 
 
 def _place_apart(replica: Replica, rooms: list[Room], open_to_it: Sequence[int]) -> str | None:

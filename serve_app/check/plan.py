@@ -1,10 +1,10 @@
 """Which deployment lands where: the replicas of a configuration on the nodes of a cluster.
 
 It places as Ray does: what is hardest to place first, a group whole on one node where its
-strategy is STRICT_PACK, parts of a GPU on one card, and everything else where most is free,
-leaving nodes with GPUs to those that need them. `tests/integration/test_placement.py` has a real
-Ray place the same replicas. Of replicas that fit on several nodes Ray may choose another one, and
-it does not look at memory unless a replica books some, which is not planned here.
+strategy is STRICT_PACK, parts of a GPU on one card, and single replicas in turn on all nodes that
+have room and the labels, as Serve asks Ray to. Whose turn it is first is Ray's own affair, so of
+those the plan is an instance. Memory that replicas may book is not planned.
+`tests/integration/test_placement.py` has a real Ray place the same replicas.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serve_app.check.deployment import Deployment, Size
-from serve_app.check.placing import Room, place, replica_of
+from serve_app.check.placing import Replica, Room, place, replica_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,8 @@ class Plan:
     nodes: Sequence[Node]
     places: Mapping[str, Counter[str]]
     homeless: Counter[str]
-    needs: Mapping[str, str]
+    kinds: Mapping[str, Replica]
+    spread: frozenset[str]
     free_cpus: Mapping[str, float]
     free_gpus: Mapping[str, float]
 
@@ -42,16 +43,19 @@ class Plan:
         used = total - sum(self.free_gpus.values())
         where = f"{len(self.nodes)} node{'s' * (len(self.nodes) > 1)}"
         yield f"placement at {self.size} replicas on {where}: {used:g} of {total} GPUs used"
-        for name, need in self.needs.items():
+        for name, replica in self.kinds.items():
             nodes = self.places.get(name, Counter())
             where = ", ".join(
                 node if count == 1 else f"{node} ({count})" for node, count in sorted(nodes.items())
             )
             count = sum(nodes.values())
-            on = f"on {where}, each {need}" if count else "until something is asked of it"
-            yield f"  {name:<10} {count:>2}  {on}"
+            on = "spread, as on" if name in self.spread else "on"
+            line = (
+                f"{on} {where}, each {replica.takes}" if count else "until something is asked of it"
+            )
+            yield f"  {name:<10} {count:>2}  {line}"
             if homeless := self.homeless[name]:
-                yield f"  {name:<10} {homeless:>2}  on no node, each {need}"
+                yield f"  {name:<10} {homeless:>2}  on no node, each {replica.needs}"
         width = max((len(node.name) for node in self.nodes), default=0)
         for node in self.nodes:
             cpus, gpus = self.free_cpus[node.name], self.free_gpus[node.name]
@@ -73,12 +77,18 @@ def plan(
     """
     rooms = [Room.empty(node) for node in nodes]
     listed = [Deployment((), options) for options in application.get("deployments") or []]
-    standing = [replica_of(each) for each in listed for _ in range(each.replicas(size))]
+    kinds = {each.name: replica_of(each) for each in listed}
+    standing = [kinds[each.name] for each in listed for _ in range(each.replicas(size))]
     standing.sort(key=lambda one: one.weight, reverse=True)
-    new = [each for each in listed if each.name == updating for _ in range(each.surge(size))]
+    new = [
+        kinds[each.name]
+        for each in listed
+        if each.name == updating
+        for _ in range(each.surge(size))
+    ]
     places = {each.name: Counter[str]() for each in listed}
     homeless = Counter[str]()
-    for replica in (*standing, *map(replica_of, new)):
+    for replica in (*standing, *new):
         where = place(replica, rooms)
         if where is None:
             homeless[replica.deployment] += 1
@@ -89,7 +99,12 @@ def plan(
         nodes,
         {name: found for name, found in places.items() if found},
         homeless,
-        {each.name: str(replica_of(each)) for each in listed},
+        kinds,
+        frozenset(
+            each.name
+            for each in listed
+            if not kinds[each.name].grouped and len(hosts(each, nodes)) > 1
+        ),
         {room.node.name: round(room.cpus, 6) for room in rooms},
         {room.node.name: round(sum(room.cards), 6) for room in rooms},
     )

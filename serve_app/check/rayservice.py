@@ -108,11 +108,13 @@ def read_cluster(service: ConfigFile) -> Cluster:
     head, *workers = groups(service)
     cluster = section(section(service.data, "spec"), "rayClusterConfig")
     grows = cluster.get("enableInTreeAutoscaling") is True
-    most = "maxReplicas" if grows else "replicas"
-    return Cluster(
-        [head.node, *(node for w in workers for node in copies(w.node, w.pods("replicas")))],
-        [head.node, *(node for w in workers for node in copies(w.node, w.pods(most)))],
-    )
+    fewest, most = [head.node], [head.node]
+    for group in workers:
+        now = group.pods("replicas")
+        pods = copies(group.node, max(now, group.pods("maxReplicas") if grows else now))
+        fewest += pods[:now]
+        most += pods
+    return Cluster(fewest, most)
 
 
 def quantity(value: object) -> float:

@@ -14,13 +14,15 @@ from typing import Any, get_args
 import pytest
 
 from serve_app.check import checked
-from serve_app.check.plan import Size
+from serve_app.check.deployment import Deployment
+from serve_app.check.plan import Size, hosts
+from tests.integration.placement import documented
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240
 NODES = {
     "serve_config.yaml": ["head", "large-0", "large-1", "pictures", "small"],
-    "configs/rayservice.yaml": ["cpu-0", "cpu-1", "head", "large", "small"],
+    "configs/rayservice.yaml": ["cpu-0", "cpu-1", "head", "large-0", "small"],
 }
 
 
@@ -113,6 +115,18 @@ def test_the_check_plans_what_ray_does(placed: dict[str, Any], file: str, size: 
         assert ours == rays, name
     everybody = {name: len(replicas) for name, replicas in placed[size].items()}
     assert {name: sum(nodes.values()) for name, nodes in planned.places.items()} == everybody
+
+
+@pytest.mark.parametrize("size", get_args(Size))
+def test_no_replica_is_where_the_check_says_none_may_be(
+    placed: dict[str, Any], file: str, size: Size
+) -> None:
+    cluster, deployments = documented((ROOT / file).read_text())
+    nodes = cluster.minimum if size == "minimum" else cluster.maximum
+    for options in deployments:
+        allowed = {node.name for node in hosts(Deployment((), options), nodes)}
+        there = {node for nodes in placed[size].get(options["name"], []) for node in nodes}
+        assert there <= allowed, options["name"]
 
 
 def kind(node: str) -> str:

@@ -101,14 +101,12 @@ def test_parts_of_a_gpu_are_on_one_card_and_whole_ones_stay_whole() -> None:
     assert planned("a=1x16+2", large, whole).homeless["Embedder"] == 1
 
 
-def test_labels_are_kept_to_and_cards_are_spared() -> None:
+def test_labels_are_kept_to() -> None:
     labelled = {
         "name": "Embedder",
         "ray_actor_options": {"num_gpus": 0.25, "label_selector": {"role": "small"}},
     }
-    plain = {"name": "Scraper", "ray_actor_options": {"num_cpus": 2}}
-    found = planned("big=1x64+8,small=1x4+1@role=small,head=1x4", labelled, plain)
-    assert (found.places["Embedder"], found.places["Scraper"]) == ({"small": 1}, {"head": 1})
+    assert planned("big=1x64+8,small=1x4+1@role=small", labelled).places["Embedder"] == {"small": 1}
     assert planned("big=1x64+8", labelled).homeless == {"Embedder": 1}
 
 
@@ -126,6 +124,17 @@ def test_label_selectors_are_read_as_ray_does(selector: str, node: str | None) -
     wanted = {"name": "Images", "ray_actor_options": {"label_selector": {"card": selector}}}
     found = planned("small=1x4@card=l4,big=1x4@card=h100", wanted)
     assert list(found.places.get("Images", ())) == ([node] if node else [])
+
+
+def test_single_replicas_take_their_turn_on_all_nodes_with_room() -> None:
+    # Serve schedules them with Ray's SPREAD, which does not spare nodes with GPUs.
+    six = {"name": "Ingress", "num_replicas": 6}
+    found = planned("head=1x4,big=1x64+8,little=1x1", six)
+    assert found.places["Ingress"] == {"head": 3, "big": 2, "little": 1}
+    assert any("spread, as on" in line for line in found.lines())
+    parts = {"name": "Embedder", "num_replicas": 2, "ray_actor_options": {"num_gpus": 0.5}}
+    assert planned("a=2x4+1", parts).places["Embedder"] == {"a-0": 1, "a-1": 1}
+    assert not any("spread" in line for line in planned("a=1x4+1", parts).lines())
 
 
 def test_replicas_kept_apart_are_apart() -> None:

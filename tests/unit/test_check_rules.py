@@ -179,7 +179,7 @@ STATE = {
         "files: s3://genserve-files/production",
         "files: /srv/files",
         "files: /srv/files",
-        "may start on any of head, large-0, large-1 and 2 more",
+        "Ingress and Jobs may start on any of head, large-0, large-1: use an object store",
     ),
     "files in memory": Wrong(
         CLUSTER,

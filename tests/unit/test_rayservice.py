@@ -282,7 +282,7 @@ def test_its_groups_are_the_nodes_of_the_plan() -> None:
         Node("head", 0),
         Node("cpu-0", 8),
         Node("cpu-1", 8),
-        Node("large", 16, 4),
+        Node("large-0", 16, 4, {"genserve-role": "large"}),
         Node("small", 8, 1, {"genserve-role": "small"}),
     ]
     assert [node.name for node in cluster.maximum[-2:]] == ["pictures-0", "pictures-1"]
@@ -322,7 +322,7 @@ def test_ray_books_what_the_group_says_rather_than_what_the_pod_has() -> None:
 
     nodes = {node.name: node for node in read_cluster(service).minimum}
 
-    assert (nodes["head"].cpus, nodes["large"].gpus) == (3, 2)
+    assert (nodes["head"].cpus, nodes["large-0"].gpus) == (3, 2)
 
 
 @pytest.mark.parametrize(
