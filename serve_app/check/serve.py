@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from ray import serve
 from ray.runtime_env import RuntimeEnv
+from ray.serve.config import AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from serve_app.check.schema import complaints, hint, unknown_keys, without
@@ -31,6 +32,10 @@ def serve_problems(file: ConfigFile) -> Iterator[Problem]:
     """List what is wrong with the file as a Serve configuration, `args` left aside."""
     strangers = dict(unknown_keys(ServeDeploySchema, file.data))
     for i, application in _items(file.data, "applications"):
+        # To the schema it is any dictionary.
+        policy = application.get("autoscaling_policy")
+        at: Place = ("applications", i, "autoscaling_policy")
+        strangers |= dict(unknown_keys(AutoscalingPolicy, policy, at))
         # The schema has them for old files, and refuses them in this kind of file.
         for key in ("host", "port"):
             if key in application:
@@ -42,7 +47,7 @@ def serve_problems(file: ConfigFile) -> Iterator[Problem]:
         warnings.simplefilter("ignore")  # deprecations, not refusals
         yield from _schema_problems(file, data)
         for i, application in _items(data, "applications"):
-            at: Place = ("applications", i)
+            at = ("applications", i)
             yield from _runtime_env_problems(file, application, at)
             for j, deployment in _items(application, "deployments"):
                 yield from _deployment_problems(file, deployment, (*at, "deployments", j))

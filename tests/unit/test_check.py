@@ -100,6 +100,27 @@ WRONG_KEYS = {
         f"{APPLICATION}.port",
         "belongs under `http_options`",
     ),
+    "policy of an application": (
+        CPU,
+        "    import_path: ",
+        "    autoscaling_policy: {policy_functon: a.b}\n    import_path: ",
+        f"{APPLICATION}.autoscaling_policy.policy_functon",
+        "did you mean `policy_function`?",
+    ),
+    "policy of a deployment": (
+        CLUSTER,
+        "          max_replicas: 8 ",
+        "          policy: {policy_functon: a.b}\n          max_replicas: 8 ",
+        f"{DEPLOYMENTS}.Ingress.autoscaling_config.policy.policy_functon",
+        "did you mean `policy_function`?",
+    ),
+    "gRPC": (
+        CPU,
+        "http_options:",
+        "grpc_options: {prt: 9000}\nhttp_options:",
+        "grpc_options.prt",
+        "did you mean `port`?",
+    ),
     "environment of a replica": (
         CPU,
         "            env_vars:\n",
