@@ -102,7 +102,7 @@ class Room:
         return gpus == 0 or any(card >= gpus for card in self.cards)
 
     def take(self, part: Part) -> None:
-        self.cpus -= part.cpus
+        self.cpus = round(self.cpus - part.cpus, 6)
         left = part.gpus
         while left > 0:
             share = min(left, 1.0)

@@ -48,14 +48,14 @@ class Plan:
             where = ", ".join(
                 node if count == 1 else f"{node} ({count})" for node, count in sorted(nodes.items())
             )
-            count = sum(nodes.values())
+            count, homeless = sum(nodes.values()), self.homeless[name]
             on = "spread, as on" if name in self.spread else "on"
-            line = (
-                f"{on} {where}, each {replica.takes}" if count else "until something is asked of it"
-            )
-            yield f"  {name:<10} {count:>2}  {line}"
-            if homeless := self.homeless[name]:
+            if count:
+                yield f"  {name:<10} {count:>2}  {on} {where}, each {replica.takes}"
+            if homeless:
                 yield f"  {name:<10} {homeless:>2}  on no node, each {replica.needs}"
+            if not count + homeless:
+                yield f"  {name:<10}  0  until something is asked of it"
         width = max((len(node.name) for node in self.nodes), default=0)
         for node in self.nodes:
             cpus, gpus = self.free_cpus[node.name], self.free_gpus[node.name]

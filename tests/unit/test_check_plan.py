@@ -174,7 +174,9 @@ def test_an_update_needs_room_beside_what_stands() -> None:
 
 def test_replicas_are_counted_as_serve_does() -> None:
     scaled = {"name": "Images", "autoscaling_config": {"min_replicas": 0, "max_replicas": 3}}
-    assert planned("a=1x2", scaled).places == {}
+    asleep = planned("a=1x2", scaled)
+    assert asleep.places == {}
+    assert "  Images      0  until something is asked of it" in list(asleep.lines())
     assert planned("a=1x2", scaled, size="maximum").homeless == {"Images": 1}
 
 
@@ -193,6 +195,7 @@ def test_the_command_prints_the_plan_or_what_does_not_fit(
     said = capsys.readouterr().out
     assert "find no node at minimum replicas" in said
     assert "on no node, each 0.1 CPU" in said
+    assert "until something is asked of it" not in said
     with pytest.raises(SystemExit):
         main([str(path), "--nodes", "laptop"])
     assert "NAME=COUNTxCPUS" in capsys.readouterr().err
