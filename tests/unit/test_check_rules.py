@@ -147,6 +147,13 @@ LOAD = {
         "HF_TOKEN",
         "is a secret, and the dashboard shows this file",
     ),
+    "environment that is a list": Wrong(
+        CPU,
+        "      env_vars:  # for every replica\n",
+        "      env_vars: []\n      excludes:\n",
+        "env_vars: []",
+        "must map names to strings",
+    ),
     "what Serve called it once": Wrong(
         CPU,
         "max_ongoing_requests: 8 ",
@@ -232,6 +239,13 @@ GPUS = {
         "distributed_executor_backend: mp",
         "distributed_executor_backend: mp",
         "must be `ray` beside bundles",
+    ),
+    "workers without a group": Wrong(
+        CLUSTER,
+        "        placement_group_bundles:\n" + "          - {GPU: 1, CPU: 1}\n" * 4,
+        "",
+        "- name: LLM",
+        "must be set: 4 times {GPU: 1, CPU: 1}, for vLLM's 4 workers",
     ),
     "copies inside of a replica": Wrong(
         CLUSTER,
