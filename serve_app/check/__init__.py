@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from serve_app.check.config_file import Problem, read
-from serve_app.check.nodes import read_comment
-from serve_app.check.plan import Size, plan
+from serve_app.check.deployment import Deployment, Size
+from serve_app.check.nodes import Cluster, read_comment
+from serve_app.check.plan import plan
+from serve_app.check.rayservice import is_rayservice, read_cluster, serve_config
+from serve_app.check.rayservice_rules import rayservice_problems
 from serve_app.check.rules import rule_problems
 from serve_app.check.serve import serve_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from serve_app.check.config_file import ConfigFile
     from serve_app.check.nodes import Node
@@ -28,29 +31,85 @@ def problems(text: str, name: str) -> list[Problem]:
 def checked(text: str, name: str, nodes: Sequence[Node] = ()) -> tuple[list[Problem], list[Plan]]:
     """List everything wrong with a configuration, and where its replicas would be.
 
-    Without `nodes` they are those that the comment at its head says it is made for, if any.
+    A configuration is a file of Serve's, or of Kubernetes with one RayService. Without `nodes`
+    they are those that the comment at its head says it is made for, or the RayService's groups.
     """
     try:
-        file, found = read(text, name)
-        if file is not None:
-            found += [*serve_problems(file), *rule_problems(file)]
+        files, found = read(text, name)
+        if not files:
+            return found, []
+        service = next(filter(is_rayservice, files), None)
+        if service is not None:
+            return _checked_service(service, found, Cluster(nodes, nodes))
+        if len(files) > 1:
+            line = files[1].node.start_mark.line + 1
+            message = "more than one document, and none of them is a RayService"
+            return [*found, Problem(name, line, "", message)], []
+        nodes = nodes or read_comment(text)
+        found += _problems(files[0], nodes)
+        return _planned(files[0], found, Cluster(nodes, nodes))
     except RecursionError:  # an alias inside of what it stands for
         return [Problem(name, 1, "", "nested without end")], []
-    if file is None or found:
+
+
+def _checked_service(
+    service: ConfigFile, found: list[Problem], cluster: Cluster
+) -> tuple[list[Problem], list[Plan]]:
+    cluster = cluster if cluster.maximum else read_cluster(service)
+    file, unread = serve_config(service)
+    found += [*unread, *rayservice_problems(service, file)]
+    if file is None:
         return sorted(set(found)), []
-    nodes = nodes or read_comment(text)
+    found += _problems(file, cluster.maximum, own_machine=False)
+    return _planned(file, found, cluster)
+
+
+def _problems(
+    file: ConfigFile, nodes: Sequence[Node], *, own_machine: bool = True
+) -> Iterator[Problem]:
+    yield from serve_problems(file)
+    yield from rule_problems(file, nodes, own_machine=own_machine)
+
+
+def _planned(
+    file: ConfigFile, found: list[Problem], cluster: Cluster
+) -> tuple[list[Problem], list[Plan]]:
+    if found or not cluster.maximum:
+        return sorted(set(found)), []
     application = file.data["applications"][0]
-    plans = [plan(application, nodes, size) for size in get_args(Size)] if nodes else []
-    return [problem for each in plans for problem in _homeless(file, each)], plans
+    of_size: dict[Size, Sequence[Node]] = {
+        "minimum": cluster.minimum,
+        "maximum": cluster.maximum,
+    }
+    plans = [plan(application, of_size[size], size) for size in get_args(Size)]
+    homeless = [problem for each in plans for problem in _homeless(file, each)]
+    return homeless or list(_stuck(file, cluster.maximum)), plans
 
 
-def _homeless(file: ConfigFile, each: Plan) -> list[Problem]:
-    listed = file.data["applications"][0]["deployments"]
-    places = {options["name"]: i for i, options in enumerate(listed)}
-    return [
-        file.problem(
-            ("applications", 0, "deployments", places[name]),
-            f"{count} replicas find no node at {each.size} replicas",
-        )
-        for name, count in each.homeless.items()
-    ]
+def _homeless(file: ConfigFile, each: Plan) -> Iterator[Problem]:
+    for deployment in _deployments(file):
+        if count := each.homeless[deployment.name]:
+            yield file.problem(
+                deployment.path,
+                f"{count} of {deployment.replicas(each.size)} replicas find no node at "
+                f"{each.size} replicas: each needs {each.kinds[deployment.name].needs}",
+            )
+
+
+def _stuck(file: ConfigFile, nodes: Sequence[Node]) -> Iterator[Problem]:
+    """Find updates that would wait for room that never comes."""
+    application = file.data["applications"][0]
+    for deployment in _deployments(file):
+        name = deployment.name
+        if plan(application, nodes, "minimum", updating=name).homeless[name]:
+            yield file.problem(
+                (*deployment.path, "max_surge_percent"),
+                "an update would wait for ever: no node has room for "
+                f"{deployment.surge('minimum')} more beside the old ones; write 0, or add a node",
+            )
+
+
+def _deployments(file: ConfigFile) -> Iterator[Deployment]:
+    at = ("applications", 0, "deployments")
+    for i, options in enumerate(file.data["applications"][0]["deployments"]):
+        yield Deployment((*at, i), options)

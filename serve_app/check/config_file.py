@@ -10,6 +10,8 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_TWICE = "this key is already on line {}"
+
 Place = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
 
@@ -30,11 +32,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """The values of one YAML file, as `yaml.safe_load` gives them to Serve, and its nodes."""
+    """The values of one YAML document, as `yaml.safe_load` gives them to Serve, and its nodes.
+
+    `above` is the number of lines before it, in a file that it is only a part of.
+    """
 
     name: str
     data: Any
     node: yaml.Node
+    above: int = 0
 
     def problem(self, path: Place, message: str) -> Problem:
         """Place `message` at `path`, or as near to it as the file goes."""
@@ -50,7 +56,14 @@ class ConfigFile:
                 return path[:depth]
         return path
 
+    def node_at(self, path: Place) -> yaml.Node:
+        """Find the YAML node of a value, or of the innermost one around its place."""
+        return self._found(path)[0]
+
     def _line(self, path: Place) -> int:
+        return self.above + self._found(path)[1] + 1
+
+    def _found(self, path: Place) -> tuple[yaml.Node, int]:
         node, line = self.node, self.node.start_mark.line
         for part in path:
             if isinstance(node, yaml.MappingNode):
@@ -67,7 +80,7 @@ class ConfigFile:
                 line = node.start_mark.line
             else:
                 break
-        return line + 1
+        return node, line
 
     def dotted(self, path: Place) -> str:
         """Write a path, with things that have a name by their name instead of their position."""
@@ -83,28 +96,41 @@ class ConfigFile:
         return ".".join(parts)
 
 
-def read(text: str, name: str) -> tuple[ConfigFile | None, list[Problem]]:
-    """Read YAML as Serve does, and list what that reading hides: a later equal key wins."""
+def read(text: str, name: str, above: int = 0) -> tuple[list[ConfigFile], list[Problem]]:
+    """Read YAML documents as Serve does, and list what that hides: a later equal key wins.
+
+    There are none when the text cannot be read. `above` is the number of lines before the text.
+    """
     loader = yaml.CSafeLoader(text)
+    files: list[ConfigFile] = []
+    found: list[Problem] = []
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None, [Problem(name, 1, "", "the file is empty")]
-        # Looked for first: loading merges `<<` into the nodes, which makes equal keys rightful.
-        equal = list(_equal_keys(node))
-        file = ConfigFile(name, loader.construct_document(node), node)
+        while loader.check_node():
+            node = loader.get_node()
+            if node is None:  # so say its types; `check_node` has said otherwise
+                break
+            # Looked for first: loading merges `<<` into the nodes, which makes equal keys rightful.
+            equal = list(_equal_keys(node))
+            file = ConfigFile(name, loader.construct_document(node), node, above)
+            if file.data is None:
+                continue
+            files.append(file)
+            found += [
+                Problem(name, above + line, file.dotted(path), _TWICE.format(above + first))
+                for path, line, first in equal
+            ]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.context, error.problem)))
-        return None, [Problem(name, mark.line + 1 if mark else 1, "", f"not YAML: {what}")]
+        line = above + (mark.line if mark else 0) + 1
+        return [], [Problem(name, line, "", f"not YAML: {what}")]
     except (yaml.YAMLError, ValueError) as error:
-        return None, [Problem(name, 1, "", f"not YAML: {' '.join(str(error).split())}")]
+        return [], [Problem(name, above + 1, "", f"not YAML: {' '.join(str(error).split())}")]
     finally:
         loader.dispose()
-    return file, [
-        Problem(name, line, file.dotted(path), f"this key is already on line {first}")
-        for path, line, first in equal
-    ]
+    if not files:
+        return [], [Problem(name, above + 1, "", "the file is empty")]
+    return files, found
 
 
 def _equal_keys(root: yaml.Node) -> Iterator[tuple[Place, int, int]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SPEC_HELP = (
     "NAME=COUNTxCPUS[+GPUS][@LABEL=VALUE], with commas between: "
@@ -15,7 +15,7 @@ SPEC_HELP = (
 )
 _SPEC = re.compile(
     r"(?P<name>[a-z][a-z0-9-]*)=(?P<count>\d{1,4})x(?P<cpus>\d{1,4})"
-    r"(?:\+(?P<gpus>\d{1,3}))?(?:@(?P<label>[\w.-]+)=(?P<value>[\w.-]+))?"
+    r"(?:\+(?P<gpus>\d{1,3}))?(?:@(?P<label>[\w./-]+)=(?P<value>[\w.-]+))?"
 )
 # As in the comment at the head of serve_config.yaml.
 _COMMENT = re.compile(
@@ -37,6 +37,14 @@ class Node:
     cpus: float
     gpus: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The nodes there are at the fewest and at the most replicas."""
+
+    minimum: Sequence[Node] = ()
+    maximum: Sequence[Node] = ()
 
 
 def read_spec(spec: str) -> list[Node]:
@@ -63,13 +71,12 @@ def read_comment(text: str) -> list[Node]:
 
 
 def _nodes(match: re.Match[str], labels: Mapping[str, str]) -> list[Node]:
-    count = int(match["count"])
-    return [
-        Node(
-            f"{match['name']}-{number}" if count > 1 else match["name"],
-            float(match["cpus"]),
-            int(match["gpus"] or 0),
-            labels,
-        )
-        for number in range(count)
-    ]
+    one = Node(match["name"], float(match["cpus"]), int(match["gpus"] or 0), labels)
+    return copies(one, int(match["count"]))
+
+
+def copies(node: Node, count: int) -> list[Node]:
+    """Make so many nodes of one kind, each with a name of its own."""
+    if count == 1:
+        return [node]
+    return [replace(node, name=f"{node.name}-{number}") for number in range(count)]

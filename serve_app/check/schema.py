@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from serve_app.check.config_file import ConfigFile, Place, Problem
 
 
+# What Serve called them before 2.10, and still does in many an example.
+_RENAMED = {
+    "max_concurrent_queries": "max_ongoing_requests",
+    "target_num_ongoing_requests_per_replica": "target_ongoing_requests",
+}
+
+
 def unknown_keys(
     model: type[BaseModel], value: object, at: Place = ()
 ) -> Iterator[tuple[Place, str]]:
@@ -29,6 +36,8 @@ def hint(word: str, right: Iterable[str], places: dict[str, list[str]] | None = 
     """Suggest where `word` belongs, or the nearest of the right words; may be empty."""
     choices = sorted(right)
     places = places or {}
+    if _RENAMED.get(word) in choices:
+        return f"; it is called `{_RENAMED[word]}` now"
     if word in places:
         return "; it belongs " + " or ".join(places[word][:3])
     near = get_close_matches(word.lower(), [c.lower() for c in choices], n=1)

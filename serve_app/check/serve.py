@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ray import serve
 from ray.runtime_env import RuntimeEnv
+from ray.serve.config import AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from serve_app.check.schema import complaints, hint, unknown_keys, without
@@ -29,6 +32,10 @@ def serve_problems(file: ConfigFile) -> Iterator[Problem]:
     """List what is wrong with the file as a Serve configuration, `args` left aside."""
     strangers = dict(unknown_keys(ServeDeploySchema, file.data))
     for i, application in _items(file.data, "applications"):
+        # To the schema it is any dictionary.
+        policy = application.get("autoscaling_policy")
+        at: Place = ("applications", i, "autoscaling_policy")
+        strangers |= dict(unknown_keys(AutoscalingPolicy, policy, at))
         # The schema has them for old files, and refuses them in this kind of file.
         for key in ("host", "port"):
             if key in application:
@@ -40,7 +47,7 @@ def serve_problems(file: ConfigFile) -> Iterator[Problem]:
         warnings.simplefilter("ignore")  # deprecations, not refusals
         yield from _schema_problems(file, data)
         for i, application in _items(data, "applications"):
-            at: Place = ("applications", i)
+            at = ("applications", i)
             yield from _runtime_env_problems(file, application, at)
             for j, deployment in _items(application, "deployments"):
                 yield from _deployment_problems(file, deployment, (*at, "deployments", j))
@@ -76,21 +83,26 @@ def _deployment_problems(
         yield from _resource_names(file, bundle, inner)
         yield from _gpu_parts(file, bundle, inner)
     try:
-        schema = DeploymentSchema.model_validate(deployment)
+        DeploymentSchema.model_validate(deployment)
     except ValidationError as error:
         yield from complaints(error, file, path)
     except Exception as error:  # noqa: BLE001 - naming a class makes Serve import it
         culprit = _culprit(deployment, DeploymentSchema.model_validate)
         yield file.problem((*path, culprit), _said(error))
     else:
-        for part, message in _refusals(schema.model_dump(exclude_unset=True), deployment):
+        for part, message in _refusals(json.dumps(deployment, default=str)):
             yield file.problem(file.known((*path, *part)), message)
 
 
-def _refusals(
-    options: dict[str, Any], written: dict[str, Any]
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Try the options as Serve does when it deploys, leaving out each culprit in turn."""
+@lru_cache
+def _refusals(deployment: str) -> list[tuple[Place, str]]:
+    """Try options as Serve does when it deploys, leaving out each culprit in turn.
+
+    It takes a tenth of a second, so what several files have in common, as JSON, is tried once.
+    """
+    written = json.loads(deployment)
+    options = DeploymentSchema.model_validate(written).model_dump(exclude_unset=True)
+    refusals: list[tuple[Place, str]] = []
     while (error := _error(_deploy, options)) is not None:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
@@ -100,8 +112,9 @@ def _refusals(
             message = first["msg"].removeprefix("Value error, ")
         else:
             loc, message = (_culprit(options, _deploy),), _said(error)
-        yield loc, message
+        refusals.append((loc, message))
         options = {k: v for k, v in options.items() if k != loc[0]}
+    return refusals
 
 
 def _deploy(options: dict[str, Any]) -> None:

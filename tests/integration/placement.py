@@ -1,7 +1,8 @@
 """Place every replica of a configuration on a real Ray whose nodes have logical CPUs and GPUs.
 
 Run with a configuration file; prints one JSON object. The nodes are the ones that the
-comment at the head of the file says it is made for. No model is loaded.
+comment at the head of the file says it is made for, or the groups of a RayService: at first as
+many as it has, then as many as it may grow to. No model is loaded.
 """
 
 from __future__ import annotations
@@ -10,36 +11,29 @@ import argparse
 import json
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
-import yaml
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from serve_app.check import nodes as described
+from serve_app.check.config_file import read
+from serve_app.check.rayservice import is_rayservice, read_cluster, serve_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WAIT_S = 60.0  # for all replicas together; two cores start an actor a second
 PENDING_S = 3.0  # what is not placed by then, on idle nodes, will not be
 
 NAME_LABEL = "node-name"
-NODE = re.compile(r"^# +(\w+) +(\d+) x +(\d+) CPUs, (?:(\d+) GPUs?|no GPU)", re.MULTILINE)
-LABELS = re.compile(r"^# +ray start .*--labels=(\S+) +# (\w+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Node:
-    """One machine that a configuration is made for."""
-
-    name: str
-    cpus: int
-    gpus: int
-    labels: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -67,28 +61,21 @@ class Demand:
         return cast("PlacementGroup", group)
 
 
-def documented_nodes(text: str) -> list[Node]:
-    """Read the nodes, and the labels they are started with, from the file's head comment."""
-    labels = {
-        name: dict(pair.split("=") for pair in given.split(","))
-        for given, name in LABELS.findall(text)
-    }
-    return [
-        Node(
-            f"{name}-{i}" if int(count) > 1 else name,
-            int(cpus),
-            int(gpus or 0),
-            labels.get(name, {}),
-        )
-        for name, count, cpus, gpus in NODE.findall(text)
-        for i in range(int(count))
-    ]
+def documented(text: str) -> tuple[described.Cluster, list[dict[str, Any]]]:
+    """Read the nodes that a file is for, and its deployments."""
+    files, _ = read(text, "")
+    service = next(filter(is_rayservice, files), None)
+    serve, _ = serve_config(service) if service else (files[0], [])
+    assert serve is not None
+    nodes = described.read_comment(text)
+    cluster = read_cluster(service) if service else described.Cluster(nodes, nodes)
+    return cluster, serve.data["applications"][0]["deployments"]
 
 
-def demands(text: str) -> list[Demand]:
+def demands(deployments: list[dict[str, Any]]) -> list[Demand]:
     """Read what each deployment asks for."""
     found = []
-    for options in yaml.safe_load(text)["applications"][0]["deployments"]:
+    for options in deployments:
         scaling = options.get("autoscaling_config", {})
         fixed = options.get("num_replicas", 1)
         actor = {k: v for k, v in options["ray_actor_options"].items() if k != "runtime_env"}
@@ -178,28 +165,46 @@ def scheduling_states(groups: dict[str, PlacementGroup]) -> dict[str, str]:
     }
 
 
-def summary(text: str) -> dict[str, Any]:
+def summary(cluster: Cluster, nodes: described.Cluster, wanted: list[Demand]) -> dict[str, Any]:
     """Place the replicas on the cluster that is connected; also some that cannot be placed."""
-    names = {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}  # type: ignore[no-untyped-call]
-    wanted = demands(text)
-    result: dict[str, Any] = {"nodes": sorted(names.values())}
-    result["minimum"] = place_actors(wanted, names)
+    result: dict[str, Any] = {"nodes": sorted(node_names().values())}
+    result["minimum"] = place_actors(wanted, node_names())
     for group_id in placement_group_table():
         ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group_id)))
-    result["maximum"] = place_groups(wanted, names)
+    there = {node.name for node in nodes.minimum}
+    add_nodes(cluster, [node for node in nodes.maximum if node.name not in there])
+    result["all nodes"] = sorted(node_names().values())
+    result["maximum"] = place_groups(wanted, node_names())
     beyond = {d.name: d.as_group() for d in wanted if d.bundles or d.options.get("num_gpus")}
     too_big = placement_group([{"GPU": 16}], strategy="STRICT_PACK")
     result["one too many"] = scheduling_states({**beyond, "too big": too_big})
     return result
 
 
+def node_names() -> dict[str, str]:
+    """Name the nodes by their ids."""
+    return {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+
+
+def add_nodes(cluster: Cluster, nodes: Sequence[described.Node]) -> None:
+    """Start them one by one, the head first."""
+    for node in nodes:
+        first = {"include_dashboard": False} if cluster.head_node is None else {}
+        cluster.add_node(
+            num_cpus=node.cpus,
+            num_gpus=node.gpus,
+            labels={**node.labels, NAME_LABEL: node.name},
+            object_store_memory=80 * 1024**2,
+            **first,
+        )
+
+
 def main() -> None:
     """Start the nodes, place, print, stop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    text = parser.parse_args().file.read_text(encoding="utf-8")
-    nodes = documented_nodes(text)
-    if not nodes:
+    nodes, deployments = documented(parser.parse_args().file.read_text(encoding="utf-8"))
+    if not nodes.minimum:
         parser.error("the file does not say which nodes it is made for")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gs", ignore_cleanup_errors=True) as folder:
@@ -213,17 +218,9 @@ def main() -> None:
         }
         cluster = Cluster()
         try:
-            for i, node in enumerate(nodes):
-                first = {"include_dashboard": False} if i == 0 else {}
-                cluster.add_node(
-                    num_cpus=node.cpus,
-                    num_gpus=node.gpus,
-                    labels={**node.labels, NAME_LABEL: node.name},
-                    object_store_memory=80 * 1024**2,
-                    **first,
-                )
+            add_nodes(cluster, nodes.minimum)
             ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-            result = summary(text)
+            result = summary(cluster, nodes, demands(deployments))
         finally:
             ray.shutdown()
             cluster.shutdown()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""`serve_config.yaml` fits the nodes it says it is made for, on a real Ray's scheduler."""
+"""The files for several nodes fit the nodes they are made for, on a real Ray's scheduler."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
 
-from serve_app.check.nodes import read_comment
-from serve_app.check.plan import Size, plan
+from serve_app.check import checked
+from serve_app.check.deployment import Deployment
+from serve_app.check.plan import Size, hosts
+from tests.integration.placement import documented
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 180
+TIMEOUT_S = 240
+NODES = {
+    "serve_config.yaml": ["head", "large-0", "large-1", "pictures", "small"],
+    "configs/rayservice.yaml": ["cpu-0", "cpu-1", "head", "large-0", "small"],
+}
+
+
+@pytest.fixture(scope="module", params=NODES)
+def file(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def placed() -> dict[str, Any]:
+def placed(file: str) -> dict[str, Any]:
     """Run in a process of its own: this one may be connected to another Ray."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests/integration/placement.py"), "serve_config.yaml"],
+        [sys.executable, "-m", "tests.integration.placement", file],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -42,8 +52,8 @@ def placed() -> dict[str, Any]:
     return found
 
 
-def test_the_nodes_are_those_of_the_comment(placed: dict[str, Any]) -> None:
-    assert placed["nodes"] == ["head", "large-0", "large-1", "pictures", "small"]
+def test_the_nodes_are_those_that_the_file_names(placed: dict[str, Any], file: str) -> None:
+    assert placed["nodes"] == NODES[file]
 
 
 @pytest.mark.parametrize("size", ["minimum", "maximum"])
@@ -60,7 +70,6 @@ def test_every_replica_is_placed(placed: dict[str, Any], size: str) -> None:
                 "Scraper": 1,
                 "Parser": 1,
                 "Retriever": 2,
-                "Images": 1,
                 "Jobs": 2,
             },
             "maximum": {
@@ -70,7 +79,7 @@ def test_every_replica_is_placed(placed: dict[str, Any], size: str) -> None:
                 "Scraper": 4,
                 "Parser": 4,
                 "Retriever": 4,
-                "Images": 2,
+                "Images": 4,
                 "Jobs": 2,
             },
         }[size]
@@ -87,23 +96,37 @@ def test_the_workers_of_one_model_are_on_one_node(placed: dict[str, Any], size: 
 
 @pytest.mark.parametrize("size", ["minimum", "maximum"])
 def test_the_large_cards_are_left_alone_by_all_others(placed: dict[str, Any], size: str) -> None:
-    assert {node for nodes in placed[size]["Embedder"] for node in nodes} == {"small"}
-    assert {node for nodes in placed[size]["Images"] for node in nodes} == {"pictures"}
+    found = {name: {kind(n) for nodes in r for n in nodes} for name, r in placed[size].items()}
+    assert found["Embedder"] == {"small"}
+    assert found.get("Images", {"pictures"}) == {"pictures"}
 
 
 @pytest.mark.parametrize("size", get_args(Size))
-def test_the_check_plans_what_ray_does(placed: dict[str, Any], size: Size) -> None:
-    text = (ROOT / "serve_config.yaml").read_text()
-    planned = plan(yaml.safe_load(text)["applications"][0], read_comment(text), size)
+def test_the_check_plans_what_ray_does(placed: dict[str, Any], file: str, size: Size) -> None:
+    found, plans = checked((ROOT / file).read_text(), file)
+    assert found == []
+    (planned,) = (plan for plan in plans if plan.size == size)
     assert planned.homeless == {}
     for name in ("LLM", "Embedder", "Images"):
-        rays = Counter(kind(nodes[0]) for nodes in placed[size][name])
+        rays = Counter(kind(nodes[0]) for nodes in placed[size].get(name, []))
         ours = Counter[str]()
-        for node, count in planned.places[name].items():
+        for node, count in planned.places.get(name, {}).items():
             ours[kind(node)] += count
         assert ours == rays, name
     everybody = {name: len(replicas) for name, replicas in placed[size].items()}
     assert {name: sum(nodes.values()) for name, nodes in planned.places.items()} == everybody
+
+
+@pytest.mark.parametrize("size", get_args(Size))
+def test_no_replica_is_where_the_check_says_none_may_be(
+    placed: dict[str, Any], file: str, size: Size
+) -> None:
+    cluster, deployments = documented((ROOT / file).read_text())
+    nodes = cluster.minimum if size == "minimum" else cluster.maximum
+    for options in deployments:
+        allowed = {node.name for node in hosts(Deployment((), options), nodes)}
+        there = {node for nodes in placed[size].get(options["name"], []) for node in nodes}
+        assert there <= allowed, options["name"]
 
 
 def kind(node: str) -> str:

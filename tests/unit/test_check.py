@@ -9,6 +9,7 @@ import pytest
 
 from serve_app.check import Problem, problems
 from serve_app.check.__main__ import main
+from serve_app.settings import DEPLOYMENT_NAMES
 
 ROOT = Path(__file__).parents[2]
 CPU = (ROOT / "configs/cpu.yaml").read_text(encoding="utf-8")
@@ -77,7 +78,7 @@ WRONG_KEYS = {
     ),
     "router": (
         CPU,
-        "        graceful_shutdown_timeout_s: 10\n",
+        "        graceful_shutdown_timeout_s: 10  # for passes that are queued\n",
         (
             "        graceful_shutdown_timeout_s: 10\n"
             "        request_router_config: {initial_backoff: 1}\n"
@@ -98,6 +99,27 @@ WRONG_KEYS = {
         "    route_prefix: /\n    port: 8001",
         f"{APPLICATION}.port",
         "belongs under `http_options`",
+    ),
+    "policy of an application": (
+        CPU,
+        "    import_path: ",
+        "    autoscaling_policy: {policy_functon: a.b}\n    import_path: ",
+        f"{APPLICATION}.autoscaling_policy.policy_functon",
+        "did you mean `policy_function`?",
+    ),
+    "policy of a deployment": (
+        CLUSTER,
+        "          max_replicas: 8 ",
+        "          policy: {policy_functon: a.b}\n          max_replicas: 8 ",
+        f"{DEPLOYMENTS}.Ingress.autoscaling_config.policy.policy_functon",
+        "did you mean `policy_function`?",
+    ),
+    "gRPC": (
+        CPU,
+        "http_options:",
+        "grpc_options: {prt: 9000}\nhttp_options:",
+        "grpc_options.prt",
+        "did you mean `port`?",
     ),
     "environment of a replica": (
         CPU,
@@ -203,7 +225,7 @@ WRONG_VALUES = {
     ),
     "router that is not there": (
         CPU,
-        "        graceful_shutdown_timeout_s: 10\n",
+        "        graceful_shutdown_timeout_s: 10  # for passes that are queued\n",
         (
             "        graceful_shutdown_timeout_s: 10\n"
             "        request_router_config: {request_router_class: nowhere.Router}\n"
@@ -356,15 +378,14 @@ def test_a_wrong_value_is_refused_at_its_place(case: tuple[str, str, str, str, s
 
 
 @pytest.mark.parametrize("bound", ["", "        max_queued_requests: -1\n"])
-def test_every_queue_behind_the_ingress_is_bounded(bound: str) -> None:
-    ingress, behind = CPU.split("      - name: LLM\n")
-    behind = re.sub(r" +max_queued_requests: .*\n", bound, behind)
-    text = f"{ingress}      - name: LLM\n{behind}"
+def test_every_queue_is_bounded(bound: str) -> None:
+    text = re.sub(r" +max_queued_requests: .*\n", bound, CPU)
 
     found = problems(text, "x.yaml")
 
-    names = ("LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs")
-    assert [p.path for p in found] == [f"{DEPLOYMENTS}.{n}.max_queued_requests" for n in names]
+    assert [p.path for p in found] == [
+        f"{DEPLOYMENTS}.{name}.max_queued_requests" for name in DEPLOYMENT_NAMES
+    ]
     assert all("1 or more" in p.message for p in found)
 
 
@@ -372,20 +393,23 @@ def test_every_queue_behind_the_ingress_is_bounded(bound: str) -> None:
     "wrong",
     [
         "        num_replicas: 2\n",
-        "        autoscaling_config: {min_replicas: 1, max_replicas: 3}\n",
+        (
+            "        autoscaling_config:\n"
+            "          {min_replicas: 1, max_replicas: 3, target_ongoing_requests: 64}\n"
+        ),
         "        num_replicas: auto\n",
     ],
 )
 def test_jobs_in_sqlite_have_one_replica(wrong: str) -> None:
     before, jobs = CPU.split("      - name: Jobs\n")
     jobs = jobs.replace("        num_replicas: 1\n", wrong)
-    (found,) = problems(f"{before}      - name: Jobs\n{jobs}", "x.yaml")
-    assert "SQLite allows one replica" in found.message
+    found = problems(f"{before}      - name: Jobs\n{jobs}", "x.yaml")
+    assert "SQLite allows one replica" in "\n".join(problem.message for problem in found)
 
 
 def test_a_password_in_the_settings_is_sent_to_the_environment() -> None:
     url = "postgresql://me:secret@db:5432/jobs"
-    text = CPU.replace("        images_concurrency: 2\n", f"        database_url: {url}\n")
+    text = edited(CPU, "        images_concurrency: 2 ", f"        database_url: {url} ")
     (found,) = problems(text, "x.yaml")
     assert "GENSERVE_JOBS_DATABASE_URL" in found.message
     assert "secret" not in found.message
@@ -456,7 +480,7 @@ def test_settings_at_odds_are_listed_together() -> None:
         ("", "empty"),
         ("# nothing\n", "empty"),
         ("a: [1\nb: 2\n", "not YAML"),
-        ("a: 1\n---\nb: 2\n", "not YAML"),
+        ("a: 1\n---\nb: 2\n", "none of them is a RayService"),
         ("a: !!python/object:os.system {}\n", "not YAML"),
         ("? [1, 2]\n: 3\n", "not YAML"),
         ("a: 2026-99-99\n", "not YAML"),
@@ -509,7 +533,7 @@ def test_the_command_says_which_files_are_good_and_fails_for_the_others(
 
     assert main([str(good), str(bad), str(absent)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    line = CPU.splitlines().index("  port: 8000") + 1
+    line = next(i for i, text in enumerate(CPU.splitlines(), 1) if "  port: 8000" in text)
     assert lines == [
         f"{good}: good",
         f"{bad}:{line}: http_options.prot: unknown key; did you mean `port`?",

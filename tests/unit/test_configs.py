@@ -14,6 +14,7 @@ from serve_app.settings import DEPLOYMENT_NAMES, AppSettings
 
 ROOT = Path(__file__).parents[2]
 FILES = ["configs/cpu.yaml", "configs/single-gpu.yaml", "serve_config.yaml"]
+KUBERNETES = "configs/rayservice.yaml"  # tests/unit/test_rayservice.py says more of it
 
 
 def text_of(name: str) -> str:
@@ -31,7 +32,7 @@ def booked(name: str, what: str) -> float:
     return math.fsum(o.get(what, 0) for o in options)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, KUBERNETES])
 def test_a_shipped_configuration_is_good(name: str) -> None:
     assert [str(p) for p in problems(text_of(name), name)] == []
 
@@ -39,7 +40,7 @@ def test_a_shipped_configuration_is_good(name: str) -> None:
 def test_no_configuration_is_left_unchecked() -> None:
     shipped = {p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("*.yaml")}
 
-    assert shipped | {"serve_config.yaml"} == set(FILES)
+    assert shipped | {"serve_config.yaml"} == {*FILES, KUBERNETES}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -87,7 +88,22 @@ def test_one_card_holds_the_model_and_the_embedder() -> None:
     assert 0 < booked(name, "num_gpus") <= 1
     # What vLLM takes of the card is what was booked for it.
     assert args.llm.engine_args["gpu_memory_utilization"] == llm["num_gpus"]
-    assert args.embedder.device == "cuda"
+    assert args.embedder.device == args.images.device == "cuda"
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_pictures_fit_the_share_of_a_card_that_is_booked_for_them(name: str) -> None:
+    # GB of SDXL-turbo in float16: weights, CUDA's own, and what decoding takes of each picture in
+    # float32, which grows with its area.
+    weights, cuda, of_picture = 7.0, 0.5, 1.0
+    args = AppSettings.model_validate(application(name)["args"]).images
+    (options,) = (d for d in application(name)["deployments"] if d["name"] == "Images")
+    card = 48 if name == "configs/single-gpu.yaml" else 24
+
+    area = (args.max_size / 512) ** 2
+    needed = weights + cuda + args.max_batch * of_picture * area
+
+    assert needed <= card * options["ray_actor_options"]["num_gpus"]
 
 
 def test_a_stream_has_time_to_end_before_its_replica_does() -> None:

@@ -1,0 +1,350 @@
+"""`configs/rayservice.yaml` is serve_config.yaml on Kubernetes, and is checked as that file is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _derive_autoscaling_config_from_ray_cr,
+)
+
+from serve_app.check import checked, problems
+from serve_app.check.config_file import read
+from serve_app.check.nodes import Node
+from serve_app.check.rayservice import groups, is_rayservice, quantity, read_cluster
+from tests.unit.wrong_files import Wrong, edited, shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = "configs/rayservice.yaml"
+TEXT = shipped(FILE)
+DOCUMENTS: list[dict[str, Any]] = list(yaml.safe_load_all(TEXT))
+SERVICE = DOCUMENTS[0]["spec"]
+CLUSTER = SERVICE["rayClusterConfig"]
+GROUPS = [CLUSTER["headGroupSpec"], *CLUSTER["workerGroupSpecs"]]
+STORES = [document for document in DOCUMENTS if document["kind"] == "StatefulSet"]
+CONTAINERS = [
+    container
+    for owner in [*GROUPS, *(store["spec"] for store in STORES)]
+    for container in owner["template"]["spec"]["containers"]
+]
+PODS = [owner["template"]["spec"] for owner in [*GROUPS, *(store["spec"] for store in STORES)]]
+
+NEEDED_BY_KUBERNETES = {
+    "http_options.host",  # a pod is reached from others
+    "applications.0.args.retriever.url",  # the Services of the same file
+    "applications.0.args.jobs.database_url",
+}
+
+WRONG = {
+    "field of the service": (
+        "excludeHeadPodFromServeSvc",
+        "excludeHeadFromServeSvc",
+        "excludeHeadFromServeSvc",
+        "did you mean `excludeHeadPodFromServeSvc`?",
+    ),
+    "field of a group": (
+        "        minReplicas: 2 ",
+        "        minReplica: 2 ",
+        "minReplica: 2",
+        "did you mean `minReplicas`?",
+    ),
+    "field of fault tolerance": (
+        "redisAddress: ",
+        "redisAdress: ",
+        "redisAdress: ",
+        "did you mean `redisAddress`?",
+    ),
+    "field of a container": (
+        "readinessProbe: &proxy",
+        "readynessProbe: &proxy",
+        "readynessProbe: &proxy",
+        "did you mean `readinessProbe`?",
+    ),
+    "field of a probe": (
+        "failureThreshold: 6",
+        "failureTreshold: 6",
+        "failureTreshold: 6",
+        "did you mean `failureThreshold`?",
+    ),
+    "key of Serve": (
+        "max_ongoing_requests: 256",
+        "max_ongoing_request: 256",
+        "max_ongoing_request: 256",
+        "did you mean `max_ongoing_requests`?",
+    ),
+    "setting": ("top_k: 12", "top_n: 12", "top_n: 12", "did you mean `top_k`?"),
+    "embedded store": (
+        "store: qdrant\n            url: http://qdrant:6333 ",
+        "store: edge\n            #",
+        "store: edge",
+        "may start on any of cpu-0, cpu-1, cpu-2",
+    ),
+    "open Ray": ("mode: token", "mode: disabled", "authOptions:", "write {mode: token}"),
+    "another Ray": ("rayVersion: 2.60.0", "rayVersion: 2.52.0", "rayVersion: 2.52.0", "must be 2."),
+    "image of no version": (
+        "genserve:0.1.0-gpu",
+        "genserve:latest",
+        "image: ",
+        "must name a version",
+    ),
+    "labels out of sight": (
+        "rayStartParams: {}",
+        "rayStartParams: {labels: genserve-role=cpu}",
+        "rayStartParams: {labels",
+        "write `labels` of the group",
+    ),
+    "group without bound": (
+        "        maxReplicas: 4  # 32 CPUs\n",
+        "",
+        "- groupName: cpu",
+        "must be set, from 1 to 1000",
+    ),
+    "group out of its bounds": (
+        "        replicas: 2\n        minReplicas",
+        "        replicas: 1\n        minReplicas",
+        "replicas: 1",
+        "1 is not between `minReplicas` (2) and `maxReplicas` (4)",
+    ),
+    "group that cannot grow": (
+        "enableInTreeAutoscaling: true",
+        "enableInTreeAutoscaling: false",
+        "maxReplicas: ",
+        "has no effect without `enableInTreeAutoscaling: true`",
+    ),
+    "CPUs of the machine": (
+        'limits: {cpu: "16", memory: 160Gi',
+        "limits: {memory: 160Gi",
+        "limits: {memory: 160Gi",
+        "Ray would take all CPUs of the machine",
+    ),
+    "secret in the file": (
+        "valueFrom: {secretKeyRef: {name: genserve, key: api-keys}}",
+        "value: alice:0123456789abcdef",
+        "name: GENSERVE_API_KEYS, value: ",
+        "write valueFrom: {secretKeyRef:",
+    ),
+    "no keys": (
+        "name: GENSERVE_API_KEYS",
+        "name: API_KEYS",
+        "env: ",
+        "must hold GENSERVE_API_KEYS",
+    ),
+    "proxy that nothing reaches": (
+        "host: 0.0.0.0 ",
+        "host: 127.0.0.1 ",
+        "host: 127.0.0.1",
+        "must be 0.0.0.0",
+    ),
+    "proxy on the head alone": (
+        "proxy_location: EveryNode",
+        "proxy_location: HeadOnly",
+        "proxy_location: HeadOnly",
+        "must be EveryNode",
+    ),
+    "another port": ("port: 8000\n", "port: 8001\n", "ports:", "must be 8001"),
+    "configuration in one line": (
+        "serveConfigV2: |",
+        "serveConfigV2: >",
+        "serveConfigV2: >",
+        "after a `|`",
+    ),
+    "old version": (
+        "apiVersion: ray.io/v1\n",
+        "apiVersion: ray.io/v1alpha1\n",
+        "apiVersion: ray.io/v1alpha1",
+        "must be `ray.io/v1`",
+    ),
+    "pods too small for the model": (
+        'limits: {cpu: "16", memory: 160Gi, nvidia.com/gpu: 4}',
+        'limits: {cpu: "16", memory: 160Gi, nvidia.com/gpu: 2}',
+        "- name: LLM",
+        "each needs 4 bundles of 1 CPU, 1 GPU on one node",
+    ),
+    "too few pods": (
+        "        maxReplicas: 4  # LLM.",
+        "        maxReplicas: 3  # LLM.",
+        "- name: LLM",
+        "1 of 4 replicas find no node at maximum replicas",
+    ),
+    "key given twice": (
+        "        idleTimeoutSeconds: 60 ",
+        "        replicas: 1\n        idleTimeoutSeconds: 60 ",
+        "replicas: 1",
+        "this key is already on line",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_it_is_refused_with_its_line_and_what_to_write(case: tuple[str, str, str, str]) -> None:
+    Wrong(FILE, *case).assert_refused()
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            yield from differences(one.get(key), other.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, (left, right) in enumerate(zip(one, other, strict=True)):
+            yield from differences(left, right, f"{path}.{i}")
+    elif one != other:
+        yield path
+
+
+def test_it_holds_serve_config_but_for_what_kubernetes_needs() -> None:
+    inside = yaml.safe_load(SERVICE["serveConfigV2"])
+    outside = yaml.safe_load(shipped("serve_config.yaml"))
+
+    assert set(differences(inside, outside)) == NEEDED_BY_KUBERNETES
+
+
+def test_what_it_names_is_in_it() -> None:
+    services = {d["metadata"]["name"] for d in DOCUMENTS if d["kind"] == "Service"}
+    claims = {d["metadata"]["name"] for d in DOCUMENTS if d["kind"] == "PersistentVolumeClaim"}
+
+    assert services == {"qdrant", "postgres", "redis"}
+    assert {store["spec"]["serviceName"] for store in STORES} == services
+    assert CLUSTER["gcsFaultToleranceOptions"]["redisAddress"] == "redis:6379"
+    for group in GROUPS:
+        for volume in group["template"]["spec"]["volumes"]:
+            if claim := volume.get("persistentVolumeClaim"):
+                assert claim["claimName"] in claims
+
+
+def test_its_secrets_are_those_that_its_head_says_to_make() -> None:
+    used = {
+        (ref["key"], ref.get("optional", False))
+        for ref in _values_of(DOCUMENTS, "secretKeyRef")
+        if ref["name"] == "genserve"
+    }
+    made = {key for key, optional in used if not optional} | {"auth_token"}
+
+    head = TEXT.partition("apiVersion")[0]
+
+    assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "genserve"}
+    assert all(f"--from-literal={key}=" in head for key in made)
+    assert all(key in head for key, _ in used)
+
+
+def _values_of(value: Any, key: str) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == key:
+                yield inner
+            yield from _values_of(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values_of(inner, key)
+
+
+def test_every_container_is_bounded_probed_pinned_and_without_root() -> None:
+    assert len(CONTAINERS) == len(PODS) == 8
+    for container in CONTAINERS:
+        assert set(container["resources"]["limits"]) >= {"cpu", "memory"}
+        assert set(container["resources"]["requests"]) >= {"cpu", "memory"}
+        assert {"readinessProbe", "livenessProbe"} <= set(container)
+        version = container["image"].rpartition(":")[2]
+        assert version[0] in "v0123456789"
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for pod in PODS:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+
+
+def test_cards_are_asked_for_and_limited_alike() -> None:
+    for container in CONTAINERS:
+        resources = container["resources"]
+        gpu = "nvidia.com/gpu"
+        assert resources["limits"].get(gpu) == resources["requests"].get(gpu)
+
+
+def test_its_stores_keep_what_they_have() -> None:
+    for store in STORES:
+        (claim,) = store["spec"]["volumeClaimTemplates"]
+        (container,) = store["spec"]["template"]["spec"]["containers"]
+        (mount,) = container["volumeMounts"]
+        assert claim["metadata"]["name"] == mount["name"]
+        assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_its_groups_are_the_nodes_of_the_plan() -> None:
+    files, _ = read(TEXT, FILE)
+    (service,) = filter(is_rayservice, files)
+
+    cluster = read_cluster(service)
+
+    assert list(cluster.minimum) == [
+        Node("head", 0),
+        Node("cpu-0", 8),
+        Node("cpu-1", 8),
+        Node("large-0", 16, 4, {"genserve-role": "large"}),
+        Node("small", 8, 1, {"genserve-role": "small"}),
+    ]
+    assert [node.name for node in cluster.maximum[-2:]] == ["pictures-0", "pictures-1"]
+    assert len(cluster.maximum) == 12
+
+
+def test_rays_autoscaler_reads_the_groups_as_the_check_does() -> None:
+    read_by_ray = _derive_autoscaling_config_from_ray_cr(
+        {"metadata": {"name": "genserve", "namespace": "default"}, "spec": CLUSTER}
+    )["available_node_types"]
+    (service,) = filter(is_rayservice, read(TEXT, FILE)[0])
+
+    for group in groups(service):
+        of_ray = read_by_ray["headgroup" if group.name == "head" else group.name]
+        node = group.node
+        assert of_ray["resources"]["CPU"] == node.cpus
+        assert of_ray["resources"].get("GPU", 0) == node.gpus
+        assert of_ray["labels"] == node.labels
+        if group.name != "head":
+            assert (of_ray["min_workers"], of_ray["max_workers"]) == (
+                group.pods("minReplicas"),
+                group.pods("maxReplicas"),
+            )
+
+
+def test_nodes_on_the_command_line_go_before_its_groups() -> None:
+    found, _ = checked(TEXT, FILE, [Node("laptop", 4)])
+    assert {problem.path.rpartition(".")[2] for problem in found} >= {"LLM", "Embedder"}
+
+
+def test_ray_books_what_the_group_says_rather_than_what_the_pod_has() -> None:
+    text = edited(TEXT, 'num-cpus: "0"', 'num-cpus: "3"')
+    text = edited(
+        text, "- groupName: large\n", '- groupName: large\n        resources: {GPU: "2"}\n'
+    )
+    (service,) = filter(is_rayservice, read(text, FILE)[0])
+
+    nodes = {node.name: node for node in read_cluster(service).minimum}
+
+    assert (nodes["head"].cpus, nodes["large-0"].gpus) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"), [("500m", 0.5), ("16", 16), (4, 4), ("1.5", 1.5), ("lots", 0)]
+)
+def test_quantities_are_read_as_kubernetes_does(written: object, amount: float) -> None:
+    assert quantity(written) == amount
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: RayService\n",
+        "kind: RayService\nspec: 3\n",
+        "kind: RayService\nspec: {rayClusterConfig: [1], serveConfigV2: 4}\n",
+        "kind: RayService\nspec:\n  serveConfigV2: |\n    applications: [\n",
+        "kind: RayService\nspec:\n  serveConfigV2: |\n    3\n",
+        "kind: RayService\nspec: {rayClusterConfig: {workerGroupSpecs: [1, {template: []}]}}\n",
+    ],
+)
+def test_a_service_that_is_none_is_refused_and_not_a_crash(text: str) -> None:
+    found = problems(text, FILE)
+
+    assert found
+    assert all(1 <= problem.line <= text.count("\n") + 1 for problem in found)
