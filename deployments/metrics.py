@@ -36,6 +36,11 @@ class Metric:
         self._exported: Any = None
         DECLARED.append(self)
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        # Serve sends a deployment's class along with what its module holds: that must not become
+        # a second metric of this name, which nobody exports.
+        return _declared, (self.name,)
+
     @property
     def exported_name(self) -> str:
         """What it is called in Prometheus; a histogram has its usual suffixes beside it."""
@@ -51,6 +56,10 @@ class Metric:
     def _series(self) -> Iterator[dict[str, str]]:
         for values in product(*self.labels.values()):
             yield dict(zip(self.labels, values, strict=True))
+
+
+def _declared(name: str) -> Metric:
+    return next(metric for metric in DECLARED if metric.name == name)
 
 
 class Counter(Metric):
@@ -73,7 +82,7 @@ class Counter(Metric):
 
 
 class Gauge(Metric):
-    """As it is now."""
+    """As it is now; Ray forgets one that is not set for twenty seconds."""
 
     kind = "gauge"
 
@@ -81,8 +90,6 @@ class Gauge(Metric):
         from ray.serve.metrics import Gauge as Exported
 
         self._exported = Exported(self.name, self.meaning, self._tag_keys())
-        for series in self._series():
-            self.set(0, **series)
 
     def set(self, value: float, **labels: str) -> None:
         """Say how it is."""

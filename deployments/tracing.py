@@ -1,7 +1,7 @@
 """Spans of our own, between those that Serve makes of every call of a deployment.
 
 Off unless the configuration's `tracing_config` says otherwise: then a span is an empty context,
-and costs a microsecond. Serve sets up OpenTelemetry in each replica and carries the trace along
+and costs some microseconds. Serve sets up OpenTelemetry in each replica and carries the trace along
 with every call.
 """
 

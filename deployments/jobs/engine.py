@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _QUEUE_POLL_S = 0.5
 _THREADS = 16
 _ADOPT_PERIOD_S = 5.0
-_COUNT_PERIOD_S = 10.0  # as often as Ray exports
+_COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
 _LOST_S = 3600.0  # what lies about unused for so long was left by a crash

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import re
 import subprocess
 import sys
@@ -76,6 +77,11 @@ def test_names_are_as_prometheus_has_them(metric: Metric) -> None:
     assert metric.name.endswith("_seconds") or metric.kind != "histogram"
     assert metric.at in DEPLOYMENT_NAMES
     assert all(metric.labels.values())
+
+
+@pytest.mark.parametrize("metric", DECLARED, ids=lambda metric: metric.name)
+def test_a_metric_that_is_sent_along_is_still_the_one_that_is_exported(metric: Metric) -> None:
+    assert pickle.loads(pickle.dumps(metric)) is metric  # noqa: S301 - our own
 
 
 def test_sheds_may_be_of_any_deployment() -> None:
