@@ -11,14 +11,16 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 REQUIREMENTS := configs/requirements/$(EXTRA).txt
 # What only tests and measurements need comes on top: the service runs without it.
 TESTED := $(VENV)/installed-dev
+PROMETHEUS := $(VENV)/prometheus
 
 # A dozen processes import the same libraries: where bytecode may not be kept, each would
 # compile them anew, and the service would take twice as long to start.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test browser test-unit lint format bench bench-memory bench-kill bench-uploads
-.PHONY: bench-gpu bench-images bench-page bench-pictures bench-search bench-understanding eval check requirements clean
+.PHONY: help install serve test browser prometheus test-unit lint format bench bench-gpu bench-images bench-kill
+.PHONY: bench-memory bench-page bench-pictures bench-search bench-understanding bench-uploads eval check
+.PHONY: requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -28,7 +30,7 @@ install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
 
-test: test-unit browser ## Install and run every test
+test: test-unit browser prometheus ## Install and run every test
 	@$(BIN)/python -m pytest tests/integration
 
 browser: # The page is tested in a real one
@@ -41,6 +43,18 @@ browser: # The page is tested in a real one
 	else \
 	  echo "error: the tests of the page need Chromium; install it, or run \`make test-unit\`"; exit 1; \
 	fi
+
+prometheus: $(TESTED) # The metrics are scraped by a real one; Debian's is unpacked, not installed
+	@! command -v prometheus >/dev/null || ! command -v promtool >/dev/null || exit 0; \
+	test ! -x $(PROMETHEUS)/usr/bin/promtool || exit 0; \
+	echo "==> fetching Prometheus"; \
+	command -v apt-get >/dev/null || \
+	  { echo "error: the tests of the metrics need prometheus and promtool on the PATH"; exit 1; }; \
+	mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && rm -f *.deb; \
+	apt-get download -qq prometheus 2>/dev/null || \
+	  { apt-get update -qq && apt-get download -qq prometheus 2>/dev/null; } || \
+	  { echo "error: apt-get has no prometheus; install it, or run \`make test-unit\`"; exit 1; }; \
+	dpkg -x prometheus_*.deb . && rm -f *.deb
 
 test-unit: $(TESTED) ## Only the tests that need no Ray (20 s)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit

@@ -76,9 +76,10 @@ class Unprocessable(InvalidRequest):
 
 
 class Overloaded(ServiceError):
-    """A bounded queue is full."""
+    """A bounded queue is full; `where`, of which deployment, says whoever called it."""
 
     code = "overloaded"
+    where: str | None = None
 
 
 class DeadlineExceeded(ServiceError):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 from grpc.aio import AioRpcError
 from ray.exceptions import RayError, RayTaskError
+from ray.serve.context import _get_serve_request_context, _serve_request_context
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.errors import Overloaded, ServiceError, Unavailable
@@ -62,13 +64,14 @@ class _Remote:
 
     def __init__(self, handle: Handle, name: str) -> None:
         self._name = name
+        self._deployment = handle.deployment_name
         self._calls = {
             method: handle.options(method_name=method)
             for method in (*self._methods, "check_health")
         }
 
     async def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - whatever it returns
-        with _translated(self._name):
+        with _translated(self._name, self._deployment):
             return await self._calls[method].remote(*args)
 
     async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
@@ -272,9 +275,23 @@ class RemoteJobs(_Remote):
                 yield job
 
 
+@contextlib.contextmanager
+def under_id(request_id: str) -> Iterator[None]:
+    """Make log lines bear this id, here and in every deployment called, as those of a request do.
+
+    For work that no request waits for. Serve has no public way to begin one.
+    """
+    context = dataclasses.replace(_get_serve_request_context(), request_id=request_id)
+    token = _serve_request_context.set(context)  # type: ignore[arg-type]  # by Ray's mistake
+    try:
+        yield
+    finally:
+        _serve_request_context.reset(token)
+
+
 async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401
     """Whatever a deployment yields; closing it stops the deployment's work."""
-    with _translated(name):
+    with _translated(name, handle.deployment_name):
         items = cast("DeploymentResponseGenerator[Any]", handle.remote(*args))
         try:
             async for item in items:
@@ -285,7 +302,7 @@ async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any
 
 
 @contextlib.contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translated(name: str, deployment: str) -> Iterator[None]:
     """Whatever Ray raises, by whichever of its two transports.
 
     Over gRPC a replica's exception arrives as it was; by Ray's own calls, inside a RayTaskError
@@ -305,11 +322,15 @@ def _translated(name: str) -> Iterator[None]:
         if isinstance(cause, _Away):
             # Behind the deployment that was asked, which has tried again already.
             raise Unavailable(cause.message) from None
+        if isinstance(cause, Overloaded):
+            cause.where = cause.where or deployment
         if isinstance(cause, ServiceError):
             raise cause from None
         if isinstance(cause, BackPressureError):
             msg = f"the {name} has too many requests waiting; try again shortly"
-            raise Overloaded(msg, retry_after_s=cause.retry_after_s) from None
+            full = Overloaded(msg, retry_after_s=cause.retry_after_s)
+            full.where = deployment
+            raise full from None
         if isinstance(cause, RayServeException | RayError | AioRpcError):
             msg = f"the {name} is not available"
             raise _Away(msg) from error

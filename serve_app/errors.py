@@ -23,6 +23,7 @@ from deployments.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from deployments.metrics import SHED
 from serve_app.schemas.errors import ErrorBody, ErrorResponse
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def response_to(error: ServiceError, retry_after_s: float) -> JSONResponse:
     """Make the response to a request that failed of an error; 429 and 503 say when to return."""
     status = status_of(error)
     headers = {}
+    if isinstance(error, Overloaded) and error.code == Overloaded.code:
+        SHED.add(where=error.where or "Ingress")
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s or retry_after_s))
     return JSONResponse(body_of(error).model_dump(), status, headers=headers)

@@ -10,6 +10,7 @@ from ray.serve.context import _get_global_client
 
 from deployments.file_store import FileStore
 from deployments.logs import log_to_serve
+from deployments.metrics import export_metrics
 from deployments.remote import (
     RemoteEmbedder,
     RemoteImageGenerator,
@@ -54,6 +55,7 @@ class Ingress:
         jobs: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
+        export_metrics()
         self._secrets = Secrets()
         _refuse_open_door(Keys.read(self._secrets.api_keys))
         self._settings = settings

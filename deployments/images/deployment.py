@@ -10,6 +10,7 @@ from ray import serve
 from deployments.images.pipeline import ImagePipeline
 from deployments.images.queue import ImageQueue
 from deployments.logs import log_to_serve
+from deployments.metrics import PICTURES, export_metrics
 from deployments.model_source import resolve
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Images:
 
     def __init__(self, settings: ImagesSettings, data_dir: str) -> None:
         log_to_serve()
+        export_metrics()
         model = resolve(settings.model, Path(data_dir))
         self._pipeline = ImagePipeline(model, settings)
         self._queue = ImageQueue(self._pipeline.draw, settings, self._pipeline.settle)
@@ -35,6 +37,8 @@ class Images:
         progress = self._queue.generate(request)
         try:
             async for step in progress:
+                if step.png is not None:
+                    PICTURES.add()
                 yield step
         finally:
             # A cancelled call ends here: the queue must hear of it now, not at collection.

@@ -12,6 +12,7 @@ from dbos import DBOS
 from deployments.errors import Conflict, Overloaded
 from deployments.jobs.records import KINDS, answered, job_of, row_of, workflow_statuses
 from deployments.jobs.workflows import CANCEL
+from deployments.metrics import JOBS_ENDED
 from deployments.types import (
     IngestSpec,
     Job,
@@ -109,6 +110,7 @@ class JobBoard:
             if job.status is JobStatus.QUEUED:
                 # Should it begin just now, its first step sees the request above.
                 await answered(DBOS.cancel_workflow_async(job_id))
+                JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
                 if isinstance(job.spec, IngestSpec):
                     await self._tidy(job_id, job.spec)
             job = await self.until_ended(job_id, _CANCEL_WAIT_S)

@@ -17,7 +17,8 @@ from deployments.jobs.records import cancel_requested
 from deployments.jobs.submissions import Submissions
 from deployments.jobs.workflows import Workflows
 from deployments.logs import log_to_serve
-from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.metrics import export_metrics
+from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever, under_id
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Jobs:
         images: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
+        export_metrics()
         secret = Secrets().jobs_database_url
         url = secret.get_secret_value() if secret else settings.database_url
         store = FileStore(files)
@@ -68,7 +70,7 @@ class Jobs:
         self._board = JobBoard(cancellations, ingest.tidy, settings.max_watchers)
         self._submissions = Submissions(self._board, search, settings)
         self._engine = Engine(url or "", settings)
-        Workflows(ingest, pictures, cancellations, settings.images_at_once)
+        Workflows(ingest, pictures, cancellations, settings.images_at_once, under_id)
         await self._engine.start(store)
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:

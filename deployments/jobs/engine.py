@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dbos import DBOS
 from loguru import logger
 
+from deployments.jobs.counting import publish_counts
 from deployments.jobs.slots import executor_of, slot_of, slots_of, take
 from deployments.jobs.workflows import VERSION
 from deployments.types import JobKind
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _QUEUE_POLL_S = 0.5
 _THREADS = 16
 _ADOPT_PERIOD_S = 5.0
+_COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
 _LOST_S = 3600.0  # what lies about unused for so long was left by a crash
@@ -66,6 +68,7 @@ class Engine:
             )
         self._background = [
             asyncio.create_task(_every(_ADOPT_PERIOD_S, self._adopt)),
+            asyncio.create_task(_every(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_every(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
         ]
 

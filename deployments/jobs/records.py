@@ -67,14 +67,19 @@ def workflow_statuses(status: JobStatus) -> list[str]:
     return [name for name, job in _STATUSES.items() if job is status]
 
 
+def status_of(row: WorkflowStatus) -> JobStatus:
+    """Say where the job of a workflow stands."""
+    status = _STATUSES[row.status]
+    if status is JobStatus.QUEUED and row.recovery_attempts:
+        return JobStatus.RUNNING  # taken up again after a crash
+    return status
+
+
 def job_of(row: WorkflowStatus) -> Job:
     """Read a workflow with its input and output."""
     attributes = row.attributes or {}
-    status = _STATUSES[row.status]
-    begun = bool(row.recovery_attempts)
+    status = status_of(row)
     cancel_requested = bool(attributes.get(CANCEL))
-    if status is JobStatus.QUEUED and begun:
-        status = JobStatus.RUNNING  # taken up again after a crash
     fields = row.input["args"][0] if row.input else {}
     code = message = None
     if status is JobStatus.FAILED:

@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from dbos import DBOS
+from loguru import logger
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
 from deployments.jobs.records import answered, job_of, row_of
@@ -106,6 +107,8 @@ class Submissions:
         handle = await answered(DBOS.enqueue_workflow_with_options_async(options, fields_of(spec)))
         row = await row_of(handle.get_workflow_id())
         job, created = job_of(row), (row.attributes or {}).get(SUBMISSION) == submission
+        if created:  # the line that ties the id of a request to that of its job
+            logger.info("job {} was taken on", job.id)
         if not created and unique is None:
             _check_same(job, spec)  # another request with this key was a moment earlier
         return Submitted(job, created)

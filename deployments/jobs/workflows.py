@@ -7,6 +7,7 @@ waits until a replica of that version runs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,10 +16,13 @@ from loguru import logger
 
 from deployments.errors import ServiceError
 from deployments.jobs.cancelling import JobCancelled
-from deployments.types import ImagesSpec, IngestSpec, JobKind
+from deployments.metrics import JOBS_ENDED
+from deployments.tracing import span
+from deployments.types import ImagesSpec, IngestSpec, JobKind, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from deployments.jobs.cancelling import Cancellations
     from deployments.jobs.ingest import IngestSteps
@@ -32,7 +36,10 @@ DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submissi
 
 
 class Workflows:
-    """Registers itself with DBOS, which must not have been launched yet."""
+    """Registers itself with DBOS, which must not have been launched yet.
+
+    `named` makes the id of a job that of a request, in the log lines of whatever it calls.
+    """
 
     def __init__(
         self,
@@ -40,11 +47,13 @@ class Workflows:
         pictures: PictureSteps,
         cancellations: Cancellations,
         images_at_once: int,
+        named: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self._ingest_steps = ingest
         self._picture_steps = pictures
         self._cancellations = cancellations
         self._images_at_once = images_at_once
+        self._named = named
         self._counting = asyncio.Lock()
         # Nothing here can kill its process, so any number of interruptions is bad luck.
         DBOS.workflow(name=JobKind.INGEST, max_recovery_attempts=None)(self._ingest_workflow())
@@ -54,6 +63,7 @@ class Workflows:
         async def ingest(fields: dict[str, Any]) -> None:
             spec, job_id = IngestSpec(**fields), _job_id()
             await self._carried_out(
+                JobKind.INGEST,
                 lambda: self._ingest(job_id, spec),
                 discard=lambda: self._ingest_steps.discard(job_id, spec),
                 tidy=lambda: self._ingest_steps.tidy(job_id, spec),
@@ -65,6 +75,7 @@ class Workflows:
         async def images(fields: dict[str, Any]) -> None:
             spec, job_id = ImagesSpec(**fields), _job_id()
             await self._carried_out(
+                JobKind.IMAGES,
                 lambda: self._images(job_id, spec),
                 discard=lambda: self._picture_steps.discard(job_id),
             )
@@ -73,6 +84,7 @@ class Workflows:
 
     async def _carried_out(
         self,
+        kind: JobKind,
         work: Callable[[], Awaitable[None]],
         *,
         discard: Callable[[], Awaitable[None]],
@@ -81,20 +93,24 @@ class Workflows:
         """See a job to its end; the clean-up is made of steps as well, and so survives a crash."""
         job_id = _job_id()
         failure: Exception | None = None
-        try:
-            await work()
-        except JobCancelled:
-            failure = JobCancelled()
-        except ServiceError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - a job must end, whatever its step ran into
-            logger.opt(exception=error).error("job {} broke", job_id)
-            failure = ServiceError("something went wrong inside the service")
-        if failure is not None:
-            await _step("discard", discard)
-        if tidy is not None:
-            await _step("tidy", tidy)
-        self._cancellations.forget(job_id)
+        with self._named(job_id), span(f"job {kind}", job_id=job_id):
+            try:
+                await work()
+            except JobCancelled:
+                failure = JobCancelled()
+            except ServiceError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 - a job must end, whatever its step ran into
+                logger.opt(exception=error).error("job {} broke", job_id)
+                failure = ServiceError("something went wrong inside the service")
+            if failure is not None:
+                await _step("discard", discard)
+            if tidy is not None:
+                await _step("tidy", tidy)
+            self._cancellations.forget(job_id)
+            status = _status_after(failure)
+            JOBS_ENDED.add(kind=kind, state=status)
+            logger.info("job {} {}", job_id, status)
         if isinstance(failure, JobCancelled):
             await DBOS.cancel_workflow_async(job_id)
         elif failure is not None:
@@ -166,6 +182,12 @@ def spec_of(kind: str, fields: dict[str, Any]) -> IngestSpec | ImagesSpec:
     return IngestSpec(**fields) if kind == JobKind.INGEST else ImagesSpec(**fields)
 
 
+def _status_after(failure: Exception | None) -> JobStatus:
+    if failure is None:
+        return JobStatus.SUCCEEDED
+    return JobStatus.CANCELLED if isinstance(failure, JobCancelled) else JobStatus.FAILED
+
+
 def _job_id() -> str:
     job_id = DBOS.workflow_id
     assert job_id is not None, "only inside a workflow"  # noqa: S101
@@ -176,7 +198,8 @@ async def _step(name: str, work: Callable[..., Awaitable[T]], *args: Any) -> T: 
     """Do the work once; after a crash, take what was recorded."""
 
     async def recorded() -> T:  # DBOS must see a coroutine function, which a lambda is not
-        return await work(*args)
+        with span(name):
+            return await work(*args)
 
     done: T = await DBOS.run_step_async({"name": name}, recorded)
     return done

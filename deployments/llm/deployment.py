@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.llm.openai_engine import OpenAIEngine
+from deployments.llm.readings import Readings
 from deployments.llm.vllm_engine import VllmEngine
 from deployments.logs import log_to_serve
+from deployments.metrics import ENGINE_REQUESTS, TOKENS, export_metrics
 from deployments.model_source import resolve
 from deployments.settings import Secrets
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
     from deployments.settings import LLMSettings
     from deployments.types import ModelCard
+
+_REPORT_S = 5.0  # Ray exports every ten
 
 
 @serve.deployment(name="LLM", max_ongoing_requests=64, max_queued_requests=128)
@@ -29,12 +34,14 @@ class LLM:
         self, settings: LLMSettings, data_dir: str
     ) -> None:
         log_to_serve()
+        export_metrics()
         self._engine: VllmEngine | OpenAIEngine
         if settings.engine == "openai":
             self._engine = OpenAIEngine(settings, Secrets().llm_api_key)
         else:
             model = resolve(settings.model, Path(data_dir))
             self._engine = await VllmEngine.start(model, settings.served_name, settings.engine_args)
+        self._reporting = asyncio.create_task(self._report())
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._engine.chat(body)
@@ -64,4 +71,17 @@ class LLM:
 
     async def __del__(self) -> None:
         if hasattr(self, "_engine"):
+            self._reporting.cancel()
             await self._engine.close()
+
+    async def _report(self) -> None:
+        """Publish now and then what the engine counts anyway: nothing is done for a token."""
+        told = Readings()
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            now = self._engine.readings() or told
+            ENGINE_REQUESTS.set(now.running, state="running")
+            ENGINE_REQUESTS.set(now.waiting, state="waiting")
+            TOKENS.add(now.prompt_tokens - told.prompt_tokens, kind="prompt")
+            TOKENS.add(now.completion_tokens - told.completion_tokens, kind="completion")
+            told = now

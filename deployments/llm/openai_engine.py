@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
+from deployments.llm.readings import Readings
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class OpenAIEngine:
         from openai import AsyncOpenAI, Timeout
 
         self._settings = settings
+        self._prompt_tokens = self._completion_tokens = 0
         self._client = AsyncOpenAI(
             base_url=settings.base_url,
             api_key=api_key.get_secret_value() if api_key else "none",
@@ -60,6 +62,7 @@ class OpenAIEngine:
 
     async def _whole(self, resource: Any, body: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
         answer = await self._with_retries(resource, {**body, "stream": False})
+        self._note(answer.usage)
         result: dict[str, Any] = answer.to_dict()
         return result
 
@@ -69,12 +72,15 @@ class OpenAIEngine:
         body: Mapping[str, Any],
     ) -> AsyncGenerator[str, None]:
         answer, event = await self._with_retries(resource, {**body, "stream": True})
+        usage = None
         try:
             with _translated():
                 while event is not None:
+                    usage = event.usage or usage
                     yield f"data: {event.to_json(indent=None)}\n\n"
                     event = await anext(answer, None)
         finally:
+            self._note(usage)
             await answer.close()
         yield "data: [DONE]\n\n"
 
@@ -118,6 +124,17 @@ class OpenAIEngine:
         return ModelCard(
             id=self._settings.served_name, context_tokens=self._settings.context_tokens
         )
+
+    def readings(self) -> Readings:
+        """Count the tokens that the endpoint told of: in streams it does if the caller asked."""
+        return Readings(
+            prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens
+        )
+
+    def _note(self, usage: Any) -> None:  # noqa: ANN401 - the SDK's, or None
+        if usage is not None:
+            self._prompt_tokens += usage.prompt_tokens
+            self._completion_tokens += usage.completion_tokens
 
     async def check_health(self) -> None:
         """Always well: another process's trouble is not cured by restarting this one."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+from deployments.llm.readings import Readings
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 _ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
 _SERVER_ERROR = 500
 _ERROR_EVENT = 'data: {"error"'
-_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+# Of vLLM's registry, in the order of Readings.
+_READ = (
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+)
 
 
 class _Surface(NamedTuple):
@@ -163,12 +170,25 @@ class VllmEngine:
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
+        now = self.readings()
         return ModelCard(
             id=self._served_name,
             context_tokens=self._window,
-            running_requests=_gauge(_RUNNING),
-            waiting_requests=_gauge(_WAITING),
+            running_requests=now.running if now else None,
+            waiting_requests=now.waiting if now else None,
         )
+
+    def readings(self) -> Readings | None:
+        """Read what vLLM counts anyway; None if its `disable_log_stats` is set."""
+        from prometheus_client import REGISTRY
+
+        sums = dict.fromkeys(_READ, 0)
+        known = False
+        for family in REGISTRY.restricted_registry(_READ).collect():
+            for sample in family.samples:
+                known = True
+                sums[sample.name] += int(sample.value)
+        return Readings(*sums.values()) if known else None
 
     async def check_health(self) -> None:
         """Raise once the engine process is gone; costs nothing, whatever the load."""
@@ -201,12 +221,3 @@ def _leave_cpu_to_the_model() -> None:
 _BESIDE_THE_MODEL = 10  # nice value
 _DEAD = "the language model stopped; it is being restarted"
 _FULL = "the language model's queue is full; try again shortly"
-
-
-def _gauge(name: str) -> int | None:
-    from prometheus_client import REGISTRY
-
-    for family in REGISTRY.collect():
-        if family.name == name:
-            return int(sum(sample.value for sample in family.samples))
-    return None

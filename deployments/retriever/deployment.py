@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.logs import log_to_serve
+from deployments.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
 from deployments.settings import Secrets
@@ -30,6 +31,7 @@ class Retriever:
         self, settings: RetrieverSettings, chunker_version: int, embedder: DeploymentHandle[Any]
     ) -> None:
         log_to_serve()
+        export_metrics()
         self._retriever = DocumentRetriever(
             _store(settings, chunker_version),
             RemoteEmbedder(embedder, "embedder"),
@@ -38,9 +40,11 @@ class Retriever:
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(document, chunks)
+        CHUNKS.add(len(chunks))
 
     async def publish(self, document: Document) -> None:
         await self._retriever.publish(document)
+        DOCUMENTS.add(event="published")
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
@@ -54,7 +58,10 @@ class Retriever:
         return await self._retriever.document(collection, document_id)
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        return await self._retriever.delete(collection, document_id)
+        removed = await self._retriever.delete(collection, document_id)
+        if removed:
+            DOCUMENTS.add(event="deleted")
+        return removed
 
     async def collections(self) -> list[str]:
         return await self._retriever.collections()

@@ -16,6 +16,7 @@ from deployments.retriever.lexical import LexicalEncoder
 from deployments.retriever.points import check_collection_name
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.store import EmbeddedChunk
+from deployments.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,10 +85,12 @@ class DocumentRetriever:
         check_collection_name(collection)
         if not (await self._store.documents(collection, 1, None)).documents:
             return []  # without asking the embedder, which may be busy or away
-        dense = await self._embedder.embed(queries, "query")
+        with span("embed"):
+            dense = await self._embedder.embed(queries, "query")
         sparse = [self._lexical.query(query) for query in queries]
         wide = max(self._settings.candidates, limit)
-        found = await self._store.candidates(collection, dense, sparse, wide)
+        with span("query"):
+            found = await self._store.candidates(collection, dense, sparse, wide)
         found = await self._relevant(found, dense[0])
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)

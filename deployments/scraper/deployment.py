@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.logs import log_to_serve
+from deployments.metrics import PAGES, export_metrics
 from deployments.remote import RemoteParser
 from deployments.scraper.reader import WebReader
 
@@ -27,11 +28,15 @@ class Scraper:
         self, settings: ScraperSettings, parser: DeploymentHandle[Any]
     ) -> None:
         log_to_serve()
+        export_metrics()
         self._reader = WebReader(settings, RemoteParser(parser, "document parser"))
         await self._reader.start()
 
     async def fetch(self, urls: Sequence[str]) -> list[Page]:
-        return await self._reader.fetch(urls)
+        pages = await self._reader.fetch(urls)
+        for page in pages:
+            PAGES.add(outcome=page.outcome)
+        return pages
 
     async def check_health(self) -> None:
         await self._reader.check_health()

@@ -10,6 +10,7 @@ from limits import RateLimitItemPerMinute
 from limits.aio.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 
 from deployments.errors import Overloaded
+from deployments.metrics import RATE_LIMITED
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -55,6 +56,7 @@ class Allowance:
     async def _refuse(self, limiter: RateLimiter, item: RateLimitItem, what: str) -> None:
         stats = await limiter.get_window_stats(item, self._owner)
         wait_s = max(1, math.ceil(stats.reset_time - time.time()))
+        RATE_LIMITED.add(limit=what)
         msg = f"this API key has used its {item.amount} {what} a minute; try again in {wait_s} s"
         raise Overloaded(msg, code="rate_limit_exceeded", retry_after_s=wait_s)
 

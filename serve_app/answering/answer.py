@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import DeadlineExceeded, ServiceError
+from deployments.metrics import FIRST_TOKEN, WARNINGS
+from deployments.tracing import LongSpan, span
 from serve_app.answering import prompts
 from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.answering.grounding import Grounding, numbered
+from serve_app.answering.outcomes import Counted
 from serve_app.answering.stopwatch import Watch
 from serve_app.schemas.answers import Warning_
 
@@ -64,11 +67,13 @@ class Answering:
     async def whole(self, question: Question) -> tuple[dict[str, Any], Grounded, Finished]:
         """Return the engine's completion with what it was grounded on."""
         watch = Watch()
-        async with self._deadline(watch):
-            prompt, grounded = await self._prepare(question, watch)
-            completion = await self._llm.chat(self._body(question, prompt))
-        answer = _cited_answer(question, grounded)
-        completion = answer.whole(completion)
+        with Counted("genserve"):
+            async with self._deadline(watch):
+                prompt, grounded = await self._prepare(question, watch)
+                with span("generation"):
+                    completion = await self._llm.chat(self._body(question, prompt))
+            answer = _cited_answer(question, grounded)
+            completion = answer.whole(completion)
         grounded = replace(grounded, sources=answer.marked(grounded.sources))
         return completion, grounded, Finished(watch.finished(), answer.cited)
 
@@ -79,46 +84,54 @@ class Answering:
         generator stops everything that is under way for it.
         """
         watch = Watch()
-        async with self._deadline(watch):
-            prompt, grounded = await self._prepare(question, watch)
-        answer = _cited_answer(question, grounded)
-        body = self._body(question, prompt)
-        events = _chunks(self._llm.stream_chat(body))
-        async with contextlib.aclosing(events):
-            async with self._deadline(watch, self._settings.first_token_timeout_s):
-                # Most engines open with a chunk that only names the role.
-                opening = await anext(events)
-            yield grounded
-            if shown := answer.chunk(opening):
-                yield Chunk(shown)
-            while True:
-                # Entered anew for each chunk: the consumer's task may not be always the same.
-                async with self._deadline(watch):
-                    chunk = await anext(events, None)
-                watch.mark("first_token_s", once=True)
-                if chunk is None:
-                    break
-                if shown := answer.chunk(chunk):
+        with Counted("genserve"), contextlib.ExitStack() as ending:
+            async with self._deadline(watch):
+                prompt, grounded = await self._prepare(question, watch)
+            answer = _cited_answer(question, grounded)
+            body = self._body(question, prompt)
+            generation = LongSpan("generation")
+            ending.callback(generation.end)
+            events = _chunks(self._llm.stream_chat(body))
+            async with contextlib.aclosing(events):
+                async with self._deadline(watch, self._settings.first_token_timeout_s):
+                    # Most engines open with a chunk that only names the role.
+                    with generation.inside():
+                        opening = await anext(events)
+                yield grounded
+                if shown := answer.chunk(opening):
                     yield Chunk(shown)
-        if rest := answer.rest():
-            yield Chunk(rest)
+                while True:
+                    # Entered anew for each chunk: the consumer's task may not be always the same.
+                    async with self._deadline(watch):
+                        chunk = await anext(events, None)
+                    watch.mark("first_token_s", once=True)
+                    if chunk is None:
+                        break
+                    if shown := answer.chunk(chunk):
+                        yield Chunk(shown)
+            if rest := answer.rest():
+                yield Chunk(rest)
         yield Finished(watch.finished(), answer.cited)
 
     async def bare(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         """Return what the bare model makes, under the same time limit."""
-        async with self._deadline(Watch()):
-            return await answer
+        with Counted("bare"):
+            async with self._deadline(Watch()):
+                return await answer
 
     async def bare_stream(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         """Yield the bare model's events as they are, under the same time limits."""
         watch, first_timeout_s = Watch(), self._settings.first_token_timeout_s
-        async with contextlib.aclosing(events):
-            async with self._deadline(watch, first_timeout_s):
-                event = await anext(events, None)
-            while event is not None:
-                yield event
-                async with self._deadline(watch):
+        with Counted("bare"):
+            async with contextlib.aclosing(events):
+                async with self._deadline(watch, first_timeout_s):
                     event = await anext(events, None)
+                # vLLM opens with the role when it has the first token, not before.
+                FIRST_TOKEN.observe(watch.elapsed_s, model="bare")
+                while event is not None:
+                    yield event
+                    async with self._deadline(watch):
+                        event = await anext(events, None)
 
     @contextlib.asynccontextmanager
     async def _deadline(
@@ -149,15 +162,16 @@ class Answering:
         tools = question.sampling.get("tools")
         if self._window is None:
             self._window = (await self._llm.card()).context_tokens
-        prompt = await prompts.build(
-            question.messages,
-            context.sources,
-            extra=json.dumps(tools, indent=4) if tools else "",  # as most templates write them
-            wanted_answer_tokens=question.max_tokens,
-            llm=self._llm,
-            window=self._window,
-            settings=self._settings,
-        )
+        with span("prompt"):
+            prompt = await prompts.build(
+                question.messages,
+                context.sources,
+                extra=json.dumps(tools, indent=4) if tools else "",  # as most templates write them
+                wanted_answer_tokens=question.max_tokens,
+                llm=self._llm,
+                window=self._window,
+                settings=self._settings,
+            )
         watch.mark("prompt_s")
         if prompt.shortened:
             message = "the sources were shortened to fit the model's window"
@@ -171,6 +185,8 @@ class Answering:
         if (question.max_tokens or 0) > prompt.answer_tokens:
             message = f"there is room for an answer of {prompt.answer_tokens} tokens only"
             context.warnings.append(Warning_(code="answer_limited", message=message))
+        for warning in context.warnings:
+            WARNINGS.add(code=warning.code)
         reports = numbered(context.pages, prompt.sources)
         return prompt, Grounded(prompt.sources, context.warnings, reports)
 

@@ -1,12 +1,15 @@
-"""Seconds by stage of one answer."""
+"""Seconds by stage of one answer: told to its caller, kept as metrics, drawn as spans."""
 
 from __future__ import annotations
 
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from deployments.metrics import FIRST_TOKEN, STAGES
+from deployments.tracing import span
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator, Mapping
 
 
 class Watch:
@@ -29,10 +32,27 @@ class Watch:
     async def timed(self, stage: str, work: Awaitable[None]) -> None:
         """Note how long a piece of work took by itself."""
         began = perf_counter()
-        await work
+        with span(stage.removesuffix("_s")):
+            await work
         self._timings[stage] = round(perf_counter() - began, 4)
 
     def finished(self) -> dict[str, float]:
-        """Note the whole and return all stages."""
+        """Note the whole, publish and return all stages."""
         self.mark("total_s")
+        for stage, seconds in _durations(self._timings):
+            STAGES.observe(seconds, stage=stage)
+        if "first_token_s" in self._timings:
+            FIRST_TOKEN.observe(self._timings["first_token_s"], model="genserve")
         return self._timings
+
+
+def _durations(timings: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """How long each stage took by itself, of when most of them were over."""
+    for stage in ("pages", "search", "total"):
+        if f"{stage}_s" in timings:
+            yield stage, timings[f"{stage}_s"]
+    ready = timings["prompt_s"]
+    yield "prompt", ready - timings["context_s"]
+    yield "generation", timings["total_s"] - ready
+    if "first_token_s" in timings:
+        yield "first_token", timings["first_token_s"] - ready

@@ -49,6 +49,18 @@ class Service:
         return [self.launcher, *self.launcher.children(recursive=True)]
 
 
+def ray_session(processes: list[psutil.Process]) -> Path:
+    """The folder of the Ray that these processes are, among others on this machine."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for argument in process.cmdline():
+                name, _, value = argument.partition("=")
+                if name.strip("-").replace("-", "_") == "session_dir":
+                    return Path(value)
+    message = "no process of Ray says where its session is"
+    raise AssertionError(message)
+
+
 def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:
     """The shipped CPU configuration on a free port, with its data in a folder of its own."""
     document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.llm.openai_engine import OpenAIEngine
+from deployments.llm.readings import Readings
 from deployments.settings import LLMSettings
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +37,7 @@ class Endpoint:
     break_after_first: bool = False
     hang_after_first: bool = False
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    usage: dict[str, int] | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())
@@ -45,7 +47,7 @@ class Endpoint:
             headers = {"retry-after": "0"}
             return web.json_response(error, status=self.statuses.pop(0), headers=headers)
         if not self.bodies[-1].get("stream"):
-            return web.json_response(completion("hello"))
+            return web.json_response(completion("hello") | {"usage": self.usage})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(event("hel"))
@@ -58,7 +60,7 @@ class Endpoint:
                 await asyncio.sleep(0.02)
         except ConnectionResetError:
             self.left.set()
-        await response.write(event("lo") + b"data: [DONE]\n\n")
+        await response.write(event("lo", self.usage) + b"data: [DONE]\n\n")
         return response
 
     @contextlib.asynccontextmanager
@@ -91,10 +93,11 @@ def completion(text: str) -> dict[str, Any]:
     return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
 
 
-def event(text: str) -> bytes:
+def event(text: str, usage: dict[str, int] | None = None) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    return f"data: {json.dumps(chunk | {'choices': [choice]})}\n\n".encode()
+    chunk |= {"choices": [choice], **({"usage": usage} if usage else {})}
+    return f"data: {json.dumps(chunk)}\n\n".encode()
 
 
 async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
@@ -105,6 +108,18 @@ async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
     assert endpoint.bodies[0]["model"] == "theirs"
     assert endpoint.bodies[0]["top_k"] == 5
     assert endpoint.keys == ["Bearer a-key"]
+
+
+async def test_tokens_that_the_endpoint_tells_of_are_counted() -> None:
+    endpoint = Endpoint(usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9})
+    async with endpoint.engine() as engine:
+        assert engine.readings().prompt_tokens == 0
+        await engine.chat(BODY)
+        _ = [event async for event in engine.stream_chat(BODY)]
+        assert engine.readings() == Readings(prompt_tokens=14, completion_tokens=4)
+        endpoint.usage = None
+        await engine.chat(BODY)
+        assert engine.readings().prompt_tokens == 14
 
 
 async def test_events_stream_through() -> None:

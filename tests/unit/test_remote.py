@@ -21,6 +21,8 @@ pytestmark = pytest.mark.anyio
 class Handle:
     """As much of a handle as is called: raises what it is told to, as often as told."""
 
+    deployment_name = "LLM"
+
     def __init__(self, error: BaseException, times: int = 99) -> None:
         self.error, self.times, self.calls = error, times, 0
 

@@ -1,0 +1,214 @@
+"""One request, or job, seen through every deployment: as a trace, and by its id in the logs.
+
+A second service is started with tracing on and Ray's own calls between deployments; its language
+model is that of the first one, where deployments talk by gRPC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.integration.conftest import (
+    ROOT,
+    STOP_TIMEOUT_S,
+    Service,
+    configuration,
+    job_ended,
+    ray_session,
+    wait_until_ready,
+)
+from tests.integration.spans import FOLDER, Trace, read_traces
+from tests.integration.web import Web
+
+WRITTEN_WITHIN_S = 20
+INGRESS = "replica_handle_request Ingress __call__"
+REPORT = b"# Ferry\n\nThe ferry to Arvik carries ninety people and sails at dawn.\n"
+
+
+@dataclass(frozen=True)
+class Traced:
+    url: str
+    spans: Path
+    session: Path
+
+
+@pytest.fixture(scope="module")
+def traced(
+    service: Service, web: Web, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Traced]:
+    folder = tmp_path_factory.mktemp("traced")
+    path, document = configuration(folder, web.port)
+    document["tracing_config"] = {
+        "enabled": True,
+        "sampling_ratio": 1.0,
+        "exporter_import_path": "tests.integration.spans:to_file",
+    }
+    document["applications"][0]["args"]["llm"] = {
+        "engine": "openai",
+        "base_url": f"{service.url}/v1",
+        "model": service.model,
+        "served_name": service.model,
+        "context_tokens": 4096,
+    }
+    path.write_text(yaml.safe_dump(document))
+    spans = folder / "spans"
+    spans.mkdir()
+    env = os.environ | {FOLDER: str(spans), "GENSERVE_LLM_API_KEY": service.key}
+    env |= {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "0", "PYTHONUNBUFFERED": "1"}
+    output = path.with_suffix(".log")
+    with output.open("wb") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "serve_app.launch", str(path)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=env,
+        )
+    url = f"http://127.0.0.1:{document['http_options']['port']}"
+    try:
+        wait_until_ready(url, launcher, output)
+        family = psutil.Process(launcher.pid).children(recursive=True)
+        yield Traced(url, spans, ray_session(family))
+    finally:
+        launcher.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            launcher.wait(STOP_TIMEOUT_S)
+        launcher.kill()
+
+
+def main_job(http: httpx.Client, web: Web, request_id: str) -> str:
+    """Upload, and ask under this id about it and a page; the id of the upload's job."""
+    files, collection = {"file": ("ferry.md", REPORT)}, {"collection": "traces"}
+    accepted = http.post("/upload", files=files, data=collection)
+    job_id: str = accepted.json()["job_id"]
+    assert job_ended(http, job_id)["status"] == "succeeded"
+    asked = {
+        "prompt": f"When does the ferry sail? {web.url('/good')}",
+        "max_tokens": 16,
+        "stream": True,
+        **collection,
+    }
+    headers = {"x-request-id": request_id}
+    answer = http.post("/generate/text", json=asked, headers=headers)
+    assert answer.headers["x-request-id"] == request_id
+    assert "event: done" in answer.text
+    assert '"kind":"document"' in answer.text
+    assert '"kind":"page"' in answer.text
+    return job_id
+
+
+@pytest.fixture(scope="module")
+def asked(traced: Traced, web: Web) -> str:
+    """The main job, done once; the id of its job."""
+    with httpx.Client(base_url=traced.url, timeout=120) as http:
+        return main_job(http, web, "the-traced-one")
+
+
+def trace_with(traced: Traced, name: str) -> Trace:
+    """The trace that has a span of this name; the last spans of it are a moment late."""
+    end = time.monotonic() + WRITTEN_WITHIN_S
+    while time.monotonic() < end:
+        found = [trace for trace in read_traces(traced.spans) if name in trace.names()]
+        with contextlib.suppress(KeyError, ValueError):
+            (trace,) = found
+            for every in trace.names():
+                trace.above(every)
+            return trace
+        time.sleep(0.5)
+    pytest.fail(f"{len(found)} traces have `{name}` whole, of {len(read_traces(traced.spans))}")
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_request_is_one_trace_with_a_span_for_each_stage(traced: Traced) -> None:
+    trace = trace_with(traced, "generation")
+    for stage in ("pages", "search", "prompt", "generation"):
+        assert trace.above(stage) == [[INGRESS]], stage
+    inside = {
+        "replica_handle_request Scraper fetch": "pages",
+        "replica_handle_request Retriever search": "search",
+        "embed": "search",
+        "query": "search",
+        "replica_handle_request Embedder embed": "embed",
+        "replica_handle_request LLM count_tokens": "prompt",
+        "replica_handle_request LLM stream_chat": "generation",
+    }
+    for name, outer in inside.items():
+        found = trace.above(name)
+        assert found, name
+        assert all(outer in above and above[-1] == INGRESS for above in found), (name, found)
+    for name in ("embed", "query"):
+        assert trace.above(name)[0][0] == "replica_handle_request Retriever search"
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_job_is_one_trace_with_a_span_for_each_step(traced: Traced) -> None:
+    trace = trace_with(traced, "job ingest")
+    for step in ("parse", "store 0", "publish", "tidy"):
+        assert trace.above(step) == [["job ingest"]]
+    parsed = trace.above("replica_handle_request Parser parse")
+    assert parsed
+    assert all(above[-2:] == ["parse", "job ingest"] for above in parsed)
+    stored = trace.above("replica_handle_request Embedder embed")
+    assert stored
+    assert all(above[-2:] == ["store 0", "job ingest"] for above in stored)
+
+
+def logged(session: Path, request_id: str) -> set[str]:
+    """The deployments in whose logs a line bears this id, where Serve puts it."""
+    found = set()
+    for path in (session / "logs" / "serve").glob("replica_*.log"):
+        if re.search(rf"^\w+ [\d-]+ \S+ \S+ \S+ {request_id} --", path.read_text(), re.MULTILINE):
+            found.add(path.name.split("_")[2])
+    return found
+
+
+def assert_logged(session: Path, request_id: str, deployments: set[str]) -> None:
+    end = time.monotonic() + WRITTEN_WITHIN_S
+    while not deployments <= logged(session, request_id) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert logged(session, request_id) >= deployments
+
+
+OF_A_REQUEST = {"Ingress", "LLM", "Scraper", "Retriever", "Embedder"}
+OF_A_JOB = {"Jobs", "Parser", "Retriever", "Embedder"}
+
+
+def test_ids_are_in_the_logs_by_rays_own_calls(traced: Traced, asked: str) -> None:
+    assert_logged(traced.session, "the-traced-one", OF_A_REQUEST)
+    assert_logged(traced.session, asked, OF_A_JOB)
+
+
+def test_ids_are_in_the_logs_by_grpc(service: Service, http: httpx.Client, web: Web) -> None:
+    job_id = main_job(http, web, "the-known-one")
+    session = ray_session(service.processes())
+    assert_logged(session, "the-known-one", OF_A_REQUEST)
+    assert_logged(session, job_id, OF_A_JOB)
+    taken_on = re.compile(rf" (\S+) -- job {job_id} was taken on")
+    (jobs,) = (session / "logs" / "serve").glob("replica_*_Jobs_*.log")
+    match = taken_on.search(jobs.read_text())
+    assert match, "the line that ties a request to its job"
+    assert "Ingress" in logged(session, match[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nowhere", 404), ("/v1/jobs?kind=none", 422), ("/v1/jobs/job_x", 404)]
+)
+def test_an_error_names_its_request(http: httpx.Client, path: str, status: int) -> None:
+    given = http.get(path, headers={"x-request-id": "reported"})
+    assert (given.status_code, given.headers["x-request-id"]) == (status, "reported")
+    assert len(http.get(path).headers["x-request-id"]) >= 16
