@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, Security
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
-from limits.aio.storage import MemoryStorage
 
 from serve_app import errors
 from serve_app.access.account import open_account
 from serve_app.access.allowance import Allowance
+from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
 from serve_app.body_limit import BodyLimit
@@ -33,6 +34,8 @@ from serve_app.routes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from fastapi import FastAPI
 
     from deployments.file_store import FileStore
@@ -64,15 +67,23 @@ def create_app(
 ) -> FastAPI:
     """Join the routes, the error form, the door and the body bound.
 
-    `store` is the one the jobs share. Raises ValueError for API keys that cannot be read.
+    `store` is the one the jobs share. Raises ValueError for secrets that cannot be read.
     """
+    keys, limits = Keys.read(secrets.api_keys), settings.limits
+    counters = Counters(secrets.redis_url, limits.redis_timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await counters.close()
+
     app: FastAPI = FastAPIOffline(
         title="GenServe",
         summary="Answers from a language model, live web pages and your documents; pictures too.",
         responses=errors.EVERYWHERE,
         redoc_url=None,
+        lifespan=lifespan,
     )
-    keys, counters, limits = Keys.read(secrets.api_keys), MemoryStorage(), settings.limits
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
     app.state.services = services
     app.state.settings = settings
