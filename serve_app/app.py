@@ -17,6 +17,7 @@ from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
 from serve_app.body_limit import BodyLimit
 from serve_app.dependencies import known_parameters_only
+from serve_app.readiness import ReadinessProbe, nobody_sleeps
 from serve_app.reference import with_examples
 from serve_app.routes import (
     chat,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.settings import Secrets
+    from serve_app.readiness import Standings
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
@@ -63,11 +65,16 @@ _KEY = HTTPBearer(
 
 
 def create_app(
-    services: Services, settings: AppSettings, secrets: Secrets, store: FileStore
+    services: Services,
+    settings: AppSettings,
+    secrets: Secrets,
+    store: FileStore,
+    standings: Standings = nobody_sleeps,
 ) -> FastAPI:
     """Join the routes, the error form, the door and the body bound.
 
-    `store` is the one the jobs share. Raises ValueError for secrets that cannot be read.
+    `store` is the one the jobs share; `standings` tells of deployments that may sleep.
+    Raises ValueError for secrets that cannot be read.
     """
     keys, limits = Keys.read(secrets.api_keys), settings.limits
     counters = Counters(secrets.redis_url, limits.redis_timeout_s)
@@ -85,10 +92,9 @@ def create_app(
         lifespan=lifespan,
     )
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
-    app.state.services = services
     app.state.settings = settings
     app.state.files = store
-    app.state.seen_well = {}  # when /readyz last had an answer of each deployment
+    app.state.probe = ReadinessProbe(services, standings)
     app.state.accounts = {
         owner: open_account(owner, allowance, services, settings, store)
         for owner, allowance in allowances.items()
