@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
+from loguru import logger
 
 from deployments.errors import InvalidRequest, NotFound, Unavailable
 
@@ -103,6 +104,7 @@ class FileStore:
         except Exception as error:
             if self._local:
                 raise
+            logger.warning("the file store failed: {}: {}", type(error).__name__, error)
             msg = "the file store does not answer"
             raise Unavailable(msg) from error
 
