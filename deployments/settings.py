@@ -250,3 +250,8 @@ class Secrets(BaseSettings):
     jobs_database_url: SecretStr | None = Field(
         default=None, validation_alias="GENSERVE_JOBS_DATABASE_URL"
     )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="GENSERVE_REDIS_URL",
+        description="Where all ingress replicas count together what a key has used.",
+    )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, Security
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
-from limits.aio.storage import MemoryStorage
 
 from serve_app import errors
 from serve_app.access.account import open_account
 from serve_app.access.allowance import Allowance
+from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
 from serve_app.body_limit import BodyLimit
 from serve_app.dependencies import known_parameters_only
+from serve_app.readiness import ReadinessProbe, nobody_sleeps
 from serve_app.reference import with_examples
 from serve_app.routes import (
     chat,
@@ -33,10 +35,13 @@ from serve_app.routes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from fastapi import FastAPI
 
     from deployments.file_store import FileStore
     from deployments.settings import Secrets
+    from serve_app.readiness import Standings
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
@@ -60,24 +65,36 @@ _KEY = HTTPBearer(
 
 
 def create_app(
-    services: Services, settings: AppSettings, secrets: Secrets, store: FileStore
+    services: Services,
+    settings: AppSettings,
+    secrets: Secrets,
+    store: FileStore,
+    standings: Standings = nobody_sleeps,
 ) -> FastAPI:
     """Join the routes, the error form, the door and the body bound.
 
-    `store` is the one the jobs share. Raises ValueError for API keys that cannot be read.
+    `store` is the one the jobs share; `standings` tells of deployments that may sleep.
+    Raises ValueError for secrets that cannot be read.
     """
+    keys, limits = Keys.read(secrets.api_keys), settings.limits
+    counters = Counters(secrets.redis_url, limits.redis_timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await counters.close()
+
     app: FastAPI = FastAPIOffline(
         title="GenServe",
         summary="Answers from a language model, live web pages and your documents; pictures too.",
         responses=errors.EVERYWHERE,
         redoc_url=None,
+        lifespan=lifespan,
     )
-    keys, counters, limits = Keys.read(secrets.api_keys), MemoryStorage(), settings.limits
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
-    app.state.services = services
     app.state.settings = settings
     app.state.files = store
-    app.state.seen_well = {}  # when /readyz last had an answer of each deployment
+    app.state.probe = ReadinessProbe(services, standings)
     app.state.accounts = {
         owner: open_account(owner, allowance, services, settings, store)
         for owner, allowance in allowances.items()

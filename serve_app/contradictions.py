@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+from fsspec import available_protocols
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +131,12 @@ def _of_jobs(jobs: JobsSettings) -> Iterator[Contradiction]:
 
 
 def _of_files(files: str) -> Iterator[Contradiction]:
+    protocol, separator, _ = files.partition("://")
+    known = available_protocols()
+    if separator and protocol not in known:
+        near = get_close_matches(protocol, known, 1, cutoff=0.5)
+        meant = f", did you mean `{near[0]}://`?" if near else ""
+        yield Contradiction("files", f"fsspec knows no `{protocol}://`{meant}")
     if "@" in urlsplit(files).netloc:
         yield Contradiction(
             "files",

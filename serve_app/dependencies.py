@@ -20,6 +20,7 @@ from serve_app.documents.kept_files import KeptFiles
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.imaging import Imaging
+from serve_app.readiness import ReadinessProbe
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
@@ -46,9 +47,9 @@ async def known_parameters_only(request: Request) -> None:
             raise Unprocessable(msg, code=InvalidRequest.code, param=name[:_SHOWN_CHARS])
 
 
-async def _shared_services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+async def _probe(request: Request) -> ReadinessProbe:
+    probe: ReadinessProbe = request.app.state.probe
+    return probe
 
 
 async def _settings(request: Request) -> AppSettings:
@@ -98,8 +99,8 @@ async def _job_id(job_id: Annotated[str, Path(examples=["job_" + "0" * 32])]) ->
 
 
 SettingsDep = Annotated[AppSettings, Depends(_settings)]
-SharedServicesDep = Annotated[Services, Depends(_shared_services)]
-"""Of all owners: for what tells nothing of any."""
+ProbeDep = Annotated[ReadinessProbe, Depends(_probe)]
+"""Of all owners: it tells nothing of any."""
 FilesDep = Annotated[FileStore, Depends(_files)]
 """Of all owners: whose a file is must have been asked before."""
 ServicesDep = Annotated[Services, Depends(_services)]

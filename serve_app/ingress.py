@@ -21,6 +21,7 @@ from deployments.remote import (
     RemoteTextGenerator,
 )
 from deployments.settings import Secrets
+from deployments.sleeping import Sleepers
 from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.app import create_app
@@ -71,7 +72,8 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         files = FileStore(self._settings.files)
-        return create_app(self._services, self._settings, self._secrets, files)
+        sleepers = Sleepers()
+        return create_app(self._services, self._settings, self._secrets, files, sleepers.standings)
 
 
 def _refuse_open_door(keys: Keys) -> None:

@@ -1,11 +1,14 @@
 """`python -m serve_app.launch FILE`: what `make serve` runs, from a file to a ready service.
 
+`--host` and `--port` stand for those of the file, which a container, say, does not change.
+
 It checks the file, prepares the models, runs `serve run FILE` with its output in a log, and
 says how far it is until everything answers. Ctrl-C stops everything it started.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import json
@@ -25,7 +28,8 @@ from typing import Any
 import yaml
 
 from deployments.settings import Secrets
-from serve_app.access.keys import Keys
+from serve_app.access.guard import is_loopback
+from serve_app.access.keys import OPEN_DOOR, Keys
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_TIMEOUT_S = 900.0
@@ -65,9 +69,10 @@ class StartError(Exception):
     """The service cannot be started; the message says why."""
 
 
-def main(config: str) -> int:
+def main(arguments: list[str]) -> int:
     """Start, wait, announce, and stop on Ctrl-C; the exit status of the command."""
-    began = time.monotonic()
+    asked = _asked(arguments)
+    config, began = asked.file, time.monotonic()
     # They stop it also where the shell that started it had switched Ctrl-C off.
     for stopping in _STOPPING:
         signal.signal(stopping, signal.default_int_handler)
@@ -79,6 +84,8 @@ def main(config: str) -> int:
         run_module("serve_app.prepare", config)
         document = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
         data_dir = Path(document["applications"][0]["args"].get("data_dir", ".data")).expanduser()
+        if asked.host or asked.port:
+            config = moved(document, asked.host, asked.port, data_dir)
         url = _service_url(document)
         _refuse_taken(url)
         token_file = _token_file(data_dir)
@@ -128,6 +135,30 @@ Ray dashboard: {dashboard} (its token is in {token_file})
 {reach}
 Ctrl-C stops everything.
 """
+
+
+def _asked(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m serve_app.launch", allow_abbrev=False)
+    parser.add_argument("file", metavar="FILE", help="the configuration")
+    parser.add_argument("--host", help="in place of its http_options.host")
+    parser.add_argument("--port", type=int, help="in place of its http_options.port")
+    return parser.parse_args(arguments)
+
+
+def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir: Path) -> str:
+    """Change where a configuration listens, and write it down for Serve; the new file's path.
+
+    Raises StartError for a host that is for others where there are no keys.
+    """
+    if host and not is_loopback(host) and not _keys():
+        raise StartError(f"--host {host}: {OPEN_DOOR}")
+    given = {"host": host, "port": port}
+    options = document.setdefault("http_options", {})
+    options |= {name: value for name, value in given.items() if value}
+    path = data_dir / "served.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return str(path)
 
 
 def say(text: str) -> None:
@@ -270,4 +301,4 @@ def _stop(service: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

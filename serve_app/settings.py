@@ -95,10 +95,15 @@ class LimitSettings(Settings):
     max_uploads: PositiveInt = Field(default=64, description="At once, of one API key.")
     max_files: PositiveInt = Field(default=1000, description="Kept at /v1/files, of one API key.")
     requests_per_minute: PositiveInt | None = Field(
-        default=600, description="Of one API key, of any kind, counted by each ingress; null: any."
+        default=600,
+        description="Of one API key, of any kind; null: any. Counted by each ingress replica, or "
+        "by all together in GENSERVE_REDIS_URL.",
     )
     tokens_per_minute: PositiveInt | None = Field(
         default=None, description="Of one API key, in and out; null: as many as there is time for."
+    )
+    redis_timeout_s: PositiveFloat = Field(
+        default=0.25, description="After which each ingress replica counts for itself."
     )
     max_prompt_chars: PositiveInt = 100_000
     max_messages: PositiveInt = 200

@@ -7,18 +7,20 @@ import json
 import time
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.errors import NotFound
 from deployments.types import Chunk, Document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from deployments.file_store import FileStore
     from deployments.interfaces import Parser, Retriever
     from deployments.jobs.patience import Patience
     from deployments.types import IngestSpec
+
+T = TypeVar("T")
 
 
 class IngestSteps:
@@ -40,14 +42,13 @@ class IngestSteps:
 
     async def parse(self, job_id: str, spec: IngestSpec) -> tuple[dict[str, Any], int]:
         """Cut the upload into batches of chunks; the document as a dictionary, their number."""
-        data = await self._files.get(spec.upload_path)
+        data = await self._stored(job_id, lambda: self._files.get(spec.upload_path))
         parsed = await self._patience.call(
             job_id, self._parser, lambda: self._parser.parse(data, spec.filename)
         )
         batches = list(_batches(parsed.chunks, self._batch_chunks))
         for number, batch in enumerate(batches):
-            content = json.dumps([asdict(chunk) for chunk in batch])
-            await self._files.put(_batch_path(job_id, number), content.encode())
+            await self._keep_batch(job_id, number, batch)
         document = Document(
             id=spec.document_id,
             collection=spec.collection,
@@ -64,7 +65,8 @@ class IngestSteps:
 
     async def store(self, job_id: str, document: dict[str, Any], number: int) -> int:
         """Embed and store one batch, hidden; how many chunks it had."""
-        content = await self._files.get(_batch_path(job_id, number))
+        path = _batch_path(job_id, number)
+        content = await self._stored(job_id, lambda: self._files.get(path))
         chunks = [Chunk(**fields) for fields in json.loads(content)]
         await self._patience.call(
             job_id, self._retriever, lambda: self._retriever.add(Document(**document), chunks)
@@ -91,9 +93,21 @@ class IngestSteps:
         await self._patience.insist(unless_anothers)
 
     async def tidy(self, job_id: str, spec: IngestSpec) -> None:
-        """Remove the upload and what was made of it on the way."""
+        """Remove the upload and what was made of it on the way; it takes as long as it takes."""
+        await self._patience.insist(lambda: self.remove(job_id, spec))
+
+    async def remove(self, job_id: str, spec: IngestSpec) -> None:
+        """Do the same at once, or raise Unavailable."""
         await self._files.delete(spec.upload_path)
         await self._files.delete(f"chunks/{job_id}")
+
+    async def _keep_batch(self, job_id: str, number: int, batch: Sequence[Chunk]) -> None:
+        content = json.dumps([asdict(chunk) for chunk in batch]).encode()
+        path = _batch_path(job_id, number)
+        await self._stored(job_id, lambda: self._files.put(path, content))
+
+    async def _stored(self, job_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        return await self._patience.call(job_id, self._files, work)
 
 
 def _batch_path(job_id: str, number: int) -> str:

@@ -39,7 +39,9 @@ class PictureSteps:
         png = await self._patience.call(
             job_id, self._images, lambda: self._drawn(job_id, spec.request(number))
         )
-        await self._files.put(image_path(job_id, number), png)
+        await self._patience.call(
+            job_id, self._files, lambda: self._files.put(image_path(job_id, number), png)
+        )
 
     async def _drawn(self, job_id: str, request: ImageRequest) -> bytes:
         async with contextlib.aclosing(self._images.generate(request)) as progress:
@@ -63,9 +65,11 @@ class PictureSteps:
 
     async def drawn(self, job_id: str, count: int) -> int:
         """How many pictures there are, up to the first that is missing."""
-        names = set(await self._files.names(f"images/{job_id}"))
+        names = await self._patience.call(
+            job_id, self._files, lambda: self._files.names(f"images/{job_id}")
+        )
         return next((number for number in range(count) if f"{number}.png" not in names), count)
 
     async def discard(self, job_id: str) -> None:
         """Leave no picture of a job."""
-        await self._files.delete(f"images/{job_id}")
+        await self._patience.insist(lambda: self._files.delete(f"images/{job_id}"))

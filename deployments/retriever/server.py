@@ -90,7 +90,7 @@ class ServerStore:
         self, collection: str, dimensions: int, new: list[models.PointStruct]
     ) -> None:
         if points.is_made_on_purpose(collection):
-            stored = await self._collections.find(collection) or dimensions
+            stored = await self._collections.find(collection, dimensions) or dimensions
         else:
             stored = await self._collections.prepare(collection, dimensions)
         points.check_dimensions(collection, stored=stored, given=dimensions)
@@ -126,12 +126,13 @@ class ServerStore:
         limit: int,
     ) -> list[Candidate]:
         """See VectorStore."""
-        stored = await self._collections.find(collection)
+        given = dense.shape[1]
+        stored = await self._collections.find(collection, given)
         if stored is None:
             return []
-        points.check_dimensions(collection, stored=stored, given=dense.shape[1])
+        points.check_dimensions(collection, stored=stored, given=given)
         lookups = [*by_meaning(dense, limit), *by_words(sparse, limit)]
-        found = await self._collections.call(
+        found = await self._collections.read(
             collection,
             self._client.query_points,
             qdrant_name(collection),
@@ -141,6 +142,8 @@ class ServerStore:
             with_payload=True,
             with_vectors=[points.DENSE],
         )
+        if found is None:
+            return []
         return [
             points.candidate_from(point.payload or {}, point.vector, point.score)
             for point in found.points
@@ -150,16 +153,16 @@ class ServerStore:
         self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
     ) -> list[StoredChunk]:
         """See VectorStore."""
-        if not wanted or await self._collections.find(collection) is None:
+        if not wanted:
             return []
-        records = await self._collections.call(
+        records = await self._collections.read(
             collection,
             self._client.retrieve,
             qdrant_name(collection),
             points.chunk_ids(wanted),
             with_payload=True,
         )
-        payloads = [record.payload or {} for record in records]
+        payloads = [record.payload or {} for record in records or ()]
         return [
             points.stored_from(payload)
             for payload in payloads
@@ -168,9 +171,7 @@ class ServerStore:
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """See VectorStore."""
-        if await self._collections.find(collection) is None:
-            return points.page_of([], limit, after)
-        records, _ = await self._collections.call(
+        found = await self._collections.read(
             collection,
             self._client.scroll,
             qdrant_name(collection),
@@ -179,22 +180,22 @@ class ServerStore:
             limit=limit + 2,
             with_payload=True,
         )
+        records, _ = found or ([], None)
         return points.page_of([record.payload or {} for record in records], limit, after)
 
     async def document(self, collection: str, document_id: str) -> Document:
         """See VectorStore."""
-        if await self._collections.find(collection) is not None:
-            records = await self._collections.call(
-                collection,
-                self._client.retrieve,
-                qdrant_name(collection),
-                [points.record_id(document_id)],
-                with_payload=True,
-            )
-            for record in records:
-                payload = record.payload or {}
-                if payload[points.STATE] == points.PUBLISHED:
-                    return points.document_from(payload)
+        records = await self._collections.read(
+            collection,
+            self._client.retrieve,
+            qdrant_name(collection),
+            [points.record_id(document_id)],
+            with_payload=True,
+        )
+        for record in records or ():
+            payload = record.payload or {}
+            if payload[points.STATE] == points.PUBLISHED:
+                return points.document_from(payload)
         raise points.unknown_document(document_id)
 
     async def delete(self, collection: str, document_id: str) -> bool:
@@ -215,12 +216,10 @@ class ServerStore:
 
     async def collection(self, collection: str) -> Collection:
         """See VectorStore."""
-        if await self._collections.find(collection) is None:
-            return points.summary_of(collection, [])
         found: list[dict[str, Any]] = []
         start = None
         while True:
-            page, start = await self._collections.call(
+            scrolled = await self._collections.read(
                 collection,
                 self._client.scroll,
                 qdrant_name(collection),
@@ -229,6 +228,7 @@ class ServerStore:
                 limit=_SCROLLED,
                 with_payload=True,
             )
+            page, start = scrolled or ([], None)
             found += [record.payload or {} for record in page]
             if start is None:
                 return points.summary_of(collection, found)
@@ -248,9 +248,7 @@ class ServerStore:
         await self._client.close()
 
     async def _count(self, collection: str, which: models.Filter) -> int:
-        if await self._collections.find(collection) is None:
-            return 0
-        found = await self._collections.call(
+        found = await self._collections.read(
             collection, self._client.count, qdrant_name(collection), count_filter=which, exact=True
         )
-        return found.count
+        return 0 if found is None else found.count

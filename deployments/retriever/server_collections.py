@@ -72,9 +72,29 @@ class ServerCollections:
                 self._prepared.discard(collection)
             raise ours from error
 
-    async def find(self, collection: str) -> int | None:
-        """Learn a collection's dimensions; None for the default one while it is not there."""
+    async def read(
+        self, collection: str, method: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Ask the server about a collection; None for the default one while it is not there."""
+        known = collection in self._dimensions
+        if await self.find(collection) is None:
+            return None
+        try:
+            return await self.call(collection, method, *args, **kwargs)
+        except NotFound:
+            if not known:
+                raise
+        # Another replica dropped it since this one learnt of it, which `call` has now forgotten.
+        return await self.read(collection, method, *args, **kwargs)
+
+    async def find(self, collection: str, expected: int | None = None) -> int | None:
+        """Learn a collection's dimensions; None for the default one while it is not there.
+
+        If those remembered are not as `expected`, it may have been made anew elsewhere.
+        """
         points.check_collection_name(collection)
+        if expected is not None and self._dimensions.get(collection) != expected:
+            self._dimensions.pop(collection, None)
         if collection not in self._dimensions:
             name = qdrant_name(collection)
             if not await self.call(collection, self._client.collection_exists, name):
@@ -98,7 +118,7 @@ class ServerCollections:
                 if self._indexed:
                     await self._index(collection)
                 self._prepared.add(collection)
-            return await self.find(collection) or dimensions
+            return await self.find(collection, dimensions) or dimensions
 
     async def names(self) -> list[str]:
         """Name all collections of this service."""

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
+from deployments.file_store import FileStore
 from deployments.types import ImagesSpec, Job, JobKind, JobQuery, JobStatus, Submitted, image_path
 from tests.integration.job_parts import CHUNKS, PICTURES, Images, Parts, running
 from tests.integration.postgres import serve_postgres
@@ -68,6 +70,37 @@ async def test_an_upload_becomes_one_document(url: str, tmp_path: Path) -> None:
         assert await parts.files.names(f"chunks/{job.id}") == []
         later = await parts.submissions.ingest(await parts.uploaded(b"some text"), None)
         assert (later.created, later.job.id) == (False, first.job.id)
+
+
+async def test_a_file_store_that_is_away_is_waited_for(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(url, tmp_path) as parts:
+        away, asked = asyncio.Event(), asyncio.Event()
+
+        def unless_away(method: str) -> None:
+            real = getattr(FileStore, method)
+
+            async def perhaps(*args: Any) -> Any:
+                if away.is_set():
+                    asked.set()
+                    raise Unavailable("the file store does not answer")
+                return await real(*args)
+
+            monkeypatch.setattr(FileStore, method, perhaps)
+
+        for method in ("check_health", "put", "get", "names", "delete"):
+            unless_away(method)
+        spec = await parts.uploaded(b"some text")
+        away.set()
+        uploaded = await parts.submissions.ingest(spec, None)
+        drawn = await parts.submissions.images(PICTURES, None)
+        await asked.wait()
+        await asyncio.sleep(3)  # some tries more than a step has
+        away.clear()
+        for submitted in (uploaded, drawn):
+            assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        assert await parts.files.names("uploads") == []
 
 
 async def test_poison_fails_with_its_reason_and_leaves_nothing(url: str, tmp_path: Path) -> None:

@@ -30,14 +30,21 @@ def run(*args: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_make_serve_refuses_before_anything_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_option", [False, True])
+def test_make_serve_refuses_before_anything_starts(tmp_path: Path, *, by_option: bool) -> None:
     document = yaml.safe_load((ROOT / "configs/cpu.yaml").read_text())
-    document["http_options"] |= {"host": "0.0.0.0", "port": free_port()}
+    models = ROOT / document["applications"][0]["args"]["data_dir"] / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "models").symlink_to(models)  # converted once for all
+    document["applications"][0]["args"]["data_dir"] = str(tmp_path)
+    host = "127.0.0.1" if by_option else "0.0.0.0"
+    document["http_options"] |= {"host": host, "port": free_port()}
     path = tmp_path / "open.yaml"
     path.write_text(yaml.safe_dump(document))
-    refused = run("-m", "serve_app.launch", str(path), env=NO_KEYS)
+    options = ("--host", "0.0.0.0") if by_option else ()
+    refused = run("-m", "serve_app.launch", str(path), *options, env=NO_KEYS)
     assert refused.returncode == 1
-    assert "http_options.host" in refused.stdout
+    assert ("--host" if by_option else "http_options.host") in refused.stdout
     assert "GENSERVE_API_KEYS" in refused.stdout
     assert "starting Ray" not in refused.stdout
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound
 from deployments.file_store import FileStore
 
 pytestmark = pytest.mark.anyio
@@ -87,3 +88,9 @@ async def test_only_old_files_are_swept(tmp_path: Path) -> None:
     assert await store.delete_older("uploads", 1800, but=["uploads/needed"]) == 1
     assert await store.names("uploads") == ["needed", "new"]
     assert await store.delete_older("nowhere", 1) == 0
+
+
+def test_a_store_whose_package_is_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
+    with pytest.raises(InvalidRequest, match=r"gs://bucket/there.*gcsfs"):
+        FileStore("gs://bucket/there")

@@ -81,6 +81,8 @@ def test_settings_do_not_change() -> None:
         ({"limits": {"max_body_bytes": "big"}}, "valid integer"),
         ({"limits": {"images_timeout_s": float("inf")}}, "finite"),
         ({"data_dir": ""}, "at least 1 character"),
+        ({"files": "s4://bucket/there"}, "did you mean `s3://`"),
+        ({"files": "carrierpigeon://there"}, "knows no `carrierpigeon://`"),
         ({"data_dir": "~nobody-of-that-name/data"}, "home"),
         ({"llm": LLM | {"served_name": "genserve"}}, "choose another"),
         ({"llm": LLM | {"engine": "openai"}}, "needs the endpoint's address"),

@@ -1,0 +1,53 @@
+"""Images scaled to zero by a real Serve: asleep is ready, asking does not wake it, work does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 300
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.sleeping_images"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_it_starts_asleep_and_readiness_does_not_wake_it(seen: dict[str, Any]) -> None:
+    assert seen["left alone"] == {"statuses": [200], "details": ["asleep"], "replicas": [0]}
+
+
+def test_requests_wake_it_and_wait_for_it(seen: dict[str, Any]) -> None:
+    woken = seen["woken"]
+    assert woken["answers"] == [200] * len(woken["answers"])
+    assert woken["statuses"] == [200]
+    assert woken["replicas"] == [0, 1]
+    assert woken["details"][0] == "asleep"
+    assert "waking" in woken["details"]
+
+
+def test_it_falls_asleep_again_though_it_is_asked_how_it_is(seen: dict[str, Any]) -> None:
+    asleep = seen["asleep again"]
+    assert asleep["statuses"] == [200]
+    assert asleep["replicas"] == [1, 0]
+    assert asleep["details"][-1] == "asleep"
+
+
+def test_a_job_in_the_background_wakes_it_too(seen: dict[str, Any]) -> None:
+    assert seen["job"] == "succeeded"

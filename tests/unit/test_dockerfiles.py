@@ -1,0 +1,51 @@
+"""The Dockerfiles, as far as that can be said without an engine that builds them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "configs/docker").glob("*.Dockerfile"))
+COPY = re.compile(r"^COPY (?!--from)(\S+) \S+$", re.MULTILINE)
+EXPORT = re.compile(r"^# +export (.*)$", re.MULTILINE)
+PAIR = re.compile(r"RAY_\w+=\w+")
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def dockerfile(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_both_are_there() -> None:
+    assert [path.stem for path in FILES] == ["cpu", "gpu"]
+
+
+def test_the_linter_has_nothing_to_say(dockerfile: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, dockerfile], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_is_copied_is_in_the_repository_and_in_the_context(dockerfile: Path) -> None:
+    sources = COPY.findall(dockerfile.read_text())
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    kept = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    assert {"serve_app", "deployments"} <= set(sources)
+    for source in sources:
+        assert list(ROOT.glob(source)), source
+        assert any(fnmatch.fnmatch(source, f"{name}*") for name in kept), source
+
+
+def test_a_node_has_the_environment_that_the_cluster_is_started_with() -> None:
+    exported = EXPORT.findall((ROOT / "serve_config.yaml").read_text())
+    wanted = [pair for line in exported for pair in PAIR.findall(line)]
+    given = (ROOT / "configs/docker/gpu.Dockerfile").read_text()
+    assert wanted
+    assert [pair for pair in wanted if f" {pair}" not in given] == []
