@@ -256,23 +256,23 @@ GPUS = {
     ),
     "more of the card than is booked": Wrong(
         GPU,
-        "gpu_memory_utilization: 0.55",
+        "gpu_memory_utilization: 0.60",
         "gpu_memory_utilization: 0.9",
-        "num_gpus: 0.55",
-        "vLLM takes 0.9 of the card's memory, and 0.55 of the card is booked",
+        "num_gpus: 0.6",
+        "vLLM takes 0.9 of the card's memory, and 0.6 of the card is booked",
     ),
     "as much of the card as vLLM likes": Wrong(
         GPU,
-        "          gpu_memory_utilization: 0.55",
+        "          gpu_memory_utilization: 0.60",
         "          #",
-        "num_gpus: 0.55",
+        "num_gpus: 0.6",
         "set `llm.engine_args.gpu_memory_utilization`",
     ),
     "workers for one card": Wrong(
         GPU,
         "          dtype: bfloat16",
         "          tensor_parallel_size: 2\n          dtype: bfloat16",
-        "num_gpus: 0.55",
+        "num_gpus: 0.6",
         "vLLM starts 2 workers: book 2 GPUs",
     ),
     "card for an endpoint": Wrong(
@@ -280,7 +280,7 @@ GPUS = {
         _LLM,
         "        engine: openai\n        base_url: https://api.example.com/v1\n"
         "        model: theirs\n        served_name: theirs\n        context_tokens: 32000\n",
-        "num_gpus: 0.55",
+        "num_gpus: 0.6",
         "the `openai` engine computes elsewhere",
     ),
     "card by number": Wrong(
@@ -294,7 +294,7 @@ GPUS = {
         GPU,
         "device: cuda  # a fraction of the same card, see Embedder",
         "device: cpu  # a fraction of the same card, see Embedder",
-        "num_gpus: 0.15",
+        "num_gpus: 0.1",
         "`embedder.device` is cpu",
     ),
     "two cards for one model": Wrong(
