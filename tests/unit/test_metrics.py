@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.serve.exceptions import BackPressureError
 
 from deployments import metrics
 from deployments.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
@@ -161,9 +162,12 @@ async def test_stages_and_warnings_of_an_answer(recorded: dict[Metric, Exported]
 
 
 @pytest.mark.anyio
-async def test_a_full_queue_is_counted_where_it_is(recorded: dict[Metric, Exported]) -> None:
+@pytest.mark.parametrize("raised", [Overloaded("full"), BackPressureError(9, 9, 429, 2.0)])
+async def test_a_full_queue_is_counted_where_it_is(
+    recorded: dict[Metric, Exported], raised: Exception
+) -> None:
     fakes = Fakes()
-    handle: Any = Handle(Overloaded("full"))
+    handle: Any = Handle(raised)
     handle.deployment_name = "Images"  # behind it, whatever the adapter is called
     with pytest.raises(Overloaded) as full:
         await RemoteTextGenerator(handle, "model").chat({})
