@@ -37,7 +37,7 @@ def test_requests_wake_it_and_wait_for_it(seen: dict[str, Any]) -> None:
     woken = seen["woken"]
     assert woken["answers"] == [200] * len(woken["answers"])
     assert woken["statuses"] == [200]
-    assert woken["replicas"] == [0, 1]
+    assert woken["replicas"] in ([0, 1], [1])  # the first look may come after the first request
     assert woken["details"][0] == "asleep"
     assert "waking" in woken["details"]
 
