@@ -12,7 +12,8 @@ from deployments.logs import kept_open
 
 def test_a_librarys_own_logging_does_not_end_serves(tmp_path: Path) -> None:
     serve, path = logging.getLogger("ray.serve"), tmp_path / "replica.log"
-    buffer = MemoryHandler(1, target=logging.FileHandler(path))
+    file = logging.FileHandler(path)
+    buffer = MemoryHandler(1, target=file)
     serve.addHandler(buffer)
     try:
         with kept_open():
@@ -22,3 +23,4 @@ def test_a_librarys_own_logging_does_not_end_serves(tmp_path: Path) -> None:
     finally:
         serve.removeHandler(buffer)
         buffer.close()
+        file.close()
