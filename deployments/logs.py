@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -10,6 +12,8 @@ from loguru import logger
 from deployments.errors import InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from loguru import Message
 
 _SERVE = logging.getLogger("ray.serve")
@@ -20,6 +24,21 @@ def log_to_serve() -> None:
     logger.remove()
     logger.add(_sink, format="{message}", level="INFO", backtrace=False, diagnose=False)
     _SERVE.addFilter(_short_refusal)
+
+
+@contextlib.contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep Serve's log while a library sets up its own, for which Python closes all there are.
+
+    A buffering handler that was closed has lost what it writes to, and says nothing any more.
+    """
+    buffers = [handler for handler in _SERVE.handlers if isinstance(handler, MemoryHandler)]
+    targets = [handler.target for handler in buffers]
+    try:
+        yield
+    finally:
+        for handler, target in zip(buffers, targets, strict=True):
+            handler.setTarget(target)
 
 
 def _sink(message: Message) -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
+_OWN_CANCELLATION_S = 0.1
 
 
 class _Away(Unavailable):
@@ -71,7 +72,7 @@ class _Remote:
         }
 
     async def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - whatever it returns
-        with _translated(self._name, self._deployment):
+        async with _translated(self._name, self._deployment):
             return await self._calls[method].remote(*args)
 
     async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
@@ -291,7 +292,7 @@ def under_id(request_id: str) -> Iterator[None]:
 
 async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401
     """Whatever a deployment yields; closing it stops the deployment's work."""
-    with _translated(name, handle.deployment_name):
+    async with _translated(name, handle.deployment_name):
         items = cast("DeploymentResponseGenerator[Any]", handle.remote(*args))
         try:
             async for item in items:
@@ -301,8 +302,8 @@ async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any
             items.cancel()  # type: ignore[no-untyped-call]
 
 
-@contextlib.contextmanager
-def _translated(name: str, deployment: str) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _translated(name: str, deployment: str) -> AsyncGenerator[None, None]:
     """Whatever Ray raises, by whichever of its two transports.
 
     Over gRPC a replica's exception arrives as it was; by Ray's own calls, inside a RayTaskError
@@ -314,6 +315,9 @@ def _translated(name: str, deployment: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
+        # A client that leaves takes the calls made for it along, and that may be heard of here
+        # before our own cancellation is, which then ends this sleep.
+        await asyncio.sleep(_OWN_CANCELLATION_S)
         # Nobody cancelled us: the replica was, in the middle of this request.
         msg = f"the {name} stopped; it is being replaced"
         raise _Away(msg) from None

@@ -12,7 +12,7 @@ from ray import serve
 from deployments.llm.openai_engine import OpenAIEngine
 from deployments.llm.readings import Readings
 from deployments.llm.vllm_engine import VllmEngine
-from deployments.logs import log_to_serve
+from deployments.logs import kept_open, log_to_serve
 from deployments.metrics import ENGINE_REQUESTS, TOKENS, export_metrics
 from deployments.model_source import resolve
 from deployments.settings import Secrets
@@ -40,7 +40,10 @@ class LLM:
             self._engine = OpenAIEngine(settings, Secrets().llm_api_key)
         else:
             model = resolve(settings.model, Path(data_dir))
-            self._engine = await VllmEngine.start(model, settings.served_name, settings.engine_args)
+            with kept_open():  # vLLM sets up logging when it is imported
+                self._engine = await VllmEngine.start(
+                    model, settings.served_name, settings.engine_args
+                )
         self._reporting = asyncio.create_task(self._report())
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:

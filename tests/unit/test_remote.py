@@ -101,6 +101,16 @@ async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -
         await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99)  # type: ignore[arg-type]
 
 
+async def test_a_call_cancelled_a_moment_before_its_caller_is_no_failure() -> None:
+    """Serve cancels what was called for a client that leaves, in either order."""
+    remote = RemoteRetriever(Handle(asyncio.CancelledError()), "search")  # type: ignore[arg-type]
+    task = asyncio.ensure_future(remote.search(["q"], "default", 3, 99))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_cancelled_caller_stays_cancelled() -> None:
     class Stuck(Handle):
         async def _answer(self) -> list[Any]:
