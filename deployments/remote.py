@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 from grpc.aio import AioRpcError
 from ray.exceptions import RayError, RayTaskError
-from ray.serve.context import _get_serve_request_context, _serve_request_context
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.errors import Overloaded, ServiceError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -274,20 +272,6 @@ class RemoteJobs(_Remote):
         async with contextlib.aclosing(_streamed(self._stream, self._name, job_id)) as jobs:
             async for job in jobs:
                 yield job
-
-
-@contextlib.contextmanager
-def under_id(request_id: str) -> Iterator[None]:
-    """Make log lines bear this id, here and in every deployment called, as those of a request do.
-
-    For work that no request waits for. Serve has no public way to begin one.
-    """
-    context = dataclasses.replace(_get_serve_request_context(), request_id=request_id)
-    token = _serve_request_context.set(context)  # type: ignore[arg-type]  # by Ray's mistake
-    try:
-        yield
-    finally:
-        _serve_request_context.reset(token)
 
 
 async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401

@@ -18,8 +18,8 @@ from deployments.errors import (
     Unprocessable,
     error_of,
 )
+from deployments.request_context import detached
 from deployments.types import ImagesSpec, JobStatus
-from serve_app.detached import detached
 from serve_app.schemas.jobs import MAX_SEED
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
         data_dir = Path(document["applications"][0]["args"].get("data_dir", ".data")).expanduser()
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)
-        url = _service_url(document)
+        url = service_url(document)
         _refuse_taken(url)
         token_file = _token_file(data_dir)
         log = data_dir / "logs" / "serve.log"
@@ -179,10 +179,12 @@ def run_module(module: str, *args: str) -> None:
         raise StartError(f"{module} failed")
 
 
-def _service_url(document: dict[str, Any]) -> str:
+def service_url(document: dict[str, Any]) -> str:
+    """Say where a browser on this machine finds the service."""
     options = document.get("http_options") or {}
     host = options.get("host", "127.0.0.1")
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    shown = f"[{shown}]" if ":" in shown else shown
     return f"http://{shown}:{options.get('port', 8000)}"
 
 

@@ -45,7 +45,8 @@ ENV PATH=/opt/genserve/bin:$PATH \
     HF_HOME=/var/lib/genserve/huggingface
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
-    CMD ["wget", "--tries=1", "--timeout=4", "--quiet", "--spider", "http://127.0.0.1:8000/healthz"]
+    CMD ["wget", "--tries=1", "--timeout=4", "--quiet", "--output-document=/dev/null", \
+         "http://127.0.0.1:8000/healthz"]
 STOPSIGNAL SIGINT
 ENTRYPOINT ["python", "-m", "serve_app.launch"]
 CMD ["/opt/app/configs/cpu.yaml", "--host", "0.0.0.0"]

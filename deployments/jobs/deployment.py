@@ -18,7 +18,8 @@ from deployments.jobs.submissions import Submissions
 from deployments.jobs.workflows import Workflows
 from deployments.logs import log_to_serve
 from deployments.metrics import export_metrics
-from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever, under_id
+from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.request_context import under_id
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:

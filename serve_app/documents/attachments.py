@@ -17,8 +17,8 @@ from deployments.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from deployments.request_context import detached
 from deployments.types import JobStatus
-from serve_app.detached import detached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

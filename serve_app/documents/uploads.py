@@ -15,8 +15,8 @@ from deployments.errors import (
     Unprocessable,
 )
 from deployments.parser.formats import detect
+from deployments.request_context import detached
 from deployments.types import IngestSpec, JobStatus
-from serve_app.detached import detached
 from serve_app.documents.received import HEAD_BYTES, received, shown_name
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from deployments.errors import Conflict, InvalidRequest, NotFound
+from deployments.request_context import detached
 from deployments.types import (
     VECTOR_STORE_PREFIX,
     Collection,
@@ -19,7 +20,6 @@ from deployments.types import (
     JobQuery,
     JobStatus,
 )
-from serve_app.detached import detached
 from serve_app.documents.attachments import Attachments, file_id_of
 from serve_app.documents.kept_files import NO_OWNER
 from serve_app.schemas.fields import DEFAULT_COLLECTION

@@ -43,6 +43,14 @@ def test_what_is_copied_is_in_the_repository_and_in_the_context(dockerfile: Path
         assert any(fnmatch.fnmatch(source, f"{name}*") for name in kept), source
 
 
+def test_health_is_asked_for_by_get(dockerfile: Path) -> None:
+    # --spider would send HEAD, which neither answers but with 405.
+    check = dockerfile.read_text().partition("HEALTHCHECK")[2]
+    assert "/health" in check or "_healthz" in check
+    assert "--output-document=/dev/null" in check
+    assert "--spider" not in check
+
+
 def test_a_node_has_the_environment_that_the_cluster_is_started_with() -> None:
     exported = EXPORT.findall((ROOT / "serve_config.yaml").read_text())
     wanted = [pair for line in exported for pair in PAIR.findall(line)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from serve_app.check import problems
-from serve_app.launch import StartError, moved
+from serve_app.launch import StartError, moved, service_url
 
 ROOT = Path(__file__).parents[2]
 KEYS = "alice:" + "k" * 20
@@ -46,3 +47,18 @@ def test_a_host_for_others_needs_keys(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(StartError, match=r"--host 0\.0\.0\.0.*GENSERVE_API_KEYS"):
         moved(shipped(), "0.0.0.0", None, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:9000"),
+        ("0.0.0.0", "http://127.0.0.1:9000"),
+        ("::", "http://127.0.0.1:9000"),
+        ("::1", "http://[::1]:9000"),
+    ],
+)
+def test_what_is_opened_in_a_browser_is_an_address(host: str, url: str) -> None:
+    found = service_url({"http_options": {"host": host, "port": 9000}})
+    assert found == url
+    assert urlsplit(found).port == 9000
