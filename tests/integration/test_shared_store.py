@@ -12,7 +12,7 @@ import fsspec
 import httpx
 import pytest
 
-from deployments.errors import NotFound, Unavailable
+from deployments.errors import NotFound, Refused, Unavailable
 from deployments.file_store import FileStore
 from deployments.settings import Secrets
 from deployments.types import IngestSpec
@@ -154,6 +154,25 @@ async def test_an_upload_that_breaks_off_leaves_what_was_there(
     assert await stores[1].get("file") == b"before"
     with pytest.raises(NotFound):
         await stores[1].get("another")
+
+
+async def test_what_the_service_may_not_do_is_refused_and_no_outage(
+    stores: tuple[FileStore, FileStore], objects: ObjectStore
+) -> None:
+    store = stores[0]
+    await store.put("uploads/a", b"a")
+    with objects.denying("s3:DeleteObject"):
+        for path in ("uploads/a", "uploads"):
+            with pytest.raises(Refused, match="file store"):
+                await store.delete(path)
+    assert await store.get("uploads/a") == b"a"
+    with objects.denying("s3:*"):
+        await store.check_health()  # to say no is an answer
+        for asked in (store.get("uploads/a"), store.put("uploads/a", b"b")):
+            with pytest.raises(Refused, match="file store"):
+                await asked
+    await store.delete("uploads")
+    assert await store.names("uploads") == []
 
 
 async def test_a_store_that_is_away_is_unavailable_and_comes_back(
