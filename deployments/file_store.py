@@ -51,8 +51,9 @@ class FileStore:
     async def check_health(self) -> None:
         """Return if the store answers, be it that there is nothing yet or that this is not told."""
         if not self._local:
-            with contextlib.suppress(Refused):
-                await self._off_loop(self._files.exists, self._root)
+            with contextlib.suppress(FileNotFoundError, Refused):
+                # `exists` would be False of a store that is away.
+                await self._off_loop(self._files.info, self._root)
 
     async def put(self, path: str, data: bytes | BinaryIO, head: bytes = b"") -> None:
         """Write a file, in place of one that may be there; `head` comes before the data."""

@@ -178,10 +178,11 @@ async def test_what_the_service_may_not_do_is_refused_and_no_outage(
 async def test_a_store_that_is_away_is_unavailable_and_comes_back(
     stores: tuple[FileStore, FileStore], objects: ObjectStore
 ) -> None:
-    store = stores[0]
+    store, bucket = stores[0], FileStore(objects.url.rpartition("/")[0])
     await store.check_health()
+    await bucket.check_health()
     objects.kill()
-    for asked in (store.check_health(), store.put("file", b"x")):
+    for asked in (store.check_health(), bucket.check_health(), store.put("file", b"x")):
         with pytest.raises(Unavailable, match="file store"):
             await asked
     objects.start()
