@@ -147,8 +147,11 @@ class FileStore:
         except BaseException:
             if isinstance(file, AbstractBufferedFile):
                 # Closed as usual, even by the collector, it would appear with what it has.
-                file.discard()
                 file.closed = True
+                try:
+                    file.discard()
+                except Exception as error:  # noqa: BLE001 - what broke the writing is raised
+                    logger.warning("parts of an upload stay in the file store: {}", error)
             raise
         file.close()  # an object appears when it is whole
 
