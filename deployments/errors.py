@@ -9,6 +9,7 @@ ServiceError                 has a message fit for the caller
 │   └── Unprocessable        the right format, but nothing can be made of it
 ├── Overloaded               a bounded queue is full; try again after `retry_after_s`
 ├── DeadlineExceeded         the time allowed ran out
+├── Refused                  a backend does not allow it to the service
 └── Unavailable              a backend is down or broke
 
 They cross process boundaries by pickle: Python rebuilds an exception from `args`
@@ -86,6 +87,12 @@ class DeadlineExceeded(ServiceError):
     """The work did not finish in the time allowed."""
 
     code = "deadline_exceeded"
+
+
+class Refused(ServiceError):
+    """A backend does not allow it to the service, and would not at another try."""
+
+    code = "refused"
 
 
 class Unavailable(ServiceError):

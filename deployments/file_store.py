@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 from loguru import logger
 
-from deployments.errors import InvalidRequest, NotFound, Unavailable
+from deployments.errors import InvalidRequest, NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -34,8 +34,8 @@ class FileStore:
     """Whole files by relative path, in a folder or at an fsspec URL such as `s3://bucket/there`.
 
     Whoever sees a file sees it whole. Every method may be repeated after a failure, works off
-    the event loop, and raises ValueError for a path that leads out of the store, Unavailable
-    when a store elsewhere does not answer.
+    the event loop, and raises ValueError for a path that leads out of the store, Refused for
+    what the service may not do there, Unavailable when a store elsewhere does not answer.
     """
 
     def __init__(self, root: str) -> None:
@@ -49,9 +49,11 @@ class FileStore:
         self._local = isinstance(self._files, LocalFileSystem)
 
     async def check_health(self) -> None:
-        """Return if the store answers."""
+        """Return if the store answers, be it that there is nothing yet or that this is not told."""
         if not self._local:
-            await self._off_loop(self._files.exists, self._root)
+            with contextlib.suppress(FileNotFoundError, Refused):
+                # `exists` would be False of a store that is away.
+                await self._off_loop(self._files.info, self._root)
 
     async def put(self, path: str, data: bytes | BinaryIO, head: bytes = b"") -> None:
         """Write a file, in place of one that may be there; `head` comes before the data."""
@@ -101,6 +103,10 @@ class FileStore:
             return await asyncio.to_thread(work, *args, **kwargs)
         except _NO_FILE:
             raise
+        except PermissionError as error:
+            logger.warning("the file store refused: {}", error)
+            msg = "the file store does not allow this to the service"
+            raise Refused(msg) from error
         except Exception as error:
             if self._local:
                 raise
@@ -141,8 +147,11 @@ class FileStore:
         except BaseException:
             if isinstance(file, AbstractBufferedFile):
                 # Closed as usual, even by the collector, it would appear with what it has.
-                file.discard()
                 file.closed = True
+                try:
+                    file.discard()
+                except Exception as error:  # noqa: BLE001 - what broke the writing is raised
+                    logger.warning("parts of an upload stay in the file store: {}", error)
             raise
         file.close()  # an object appears when it is whole
 
@@ -161,6 +170,9 @@ class FileStore:
     def _delete(self, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm(target, recursive=True)
+            # Of many at once s3fs does not say which S3 refused to remove; of one it does.
+            for left in self._files.find(target):
+                self._files.rm_file(left)
 
     def _delete_older(self, target: str, age_s: float, kept: set[str]) -> int:
         oldest = time.time() - age_s

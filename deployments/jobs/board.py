@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dbos import DBOS
 
-from deployments.errors import Conflict, Overloaded, Unavailable
+from deployments.errors import Conflict, Overloaded
 from deployments.jobs.records import KINDS, answered, job_of, row_of, workflow_statuses
 from deployments.jobs.workflows import CANCEL
 from deployments.metrics import JOBS_ENDED
@@ -40,12 +40,12 @@ class JobBoard:
     def __init__(
         self,
         cancellations: Cancellations,
-        remove: Callable[[str, IngestSpec], Awaitable[None]],
+        tidy: Callable[[str, IngestSpec], Awaitable[None]],
         max_watchers: int,
     ) -> None:
-        """Keep the parts; `remove` takes away what lies about of an upload."""
+        """Keep the parts; `tidy` removes what lies about of an upload."""
         self._cancellations = cancellations
-        self._remove = remove
+        self._tidy = tidy
         self._max_watchers = max_watchers
         self._watchers = 0
 
@@ -112,8 +112,7 @@ class JobBoard:
                 await answered(DBOS.cancel_workflow_async(job_id))
                 JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
                 if isinstance(job.spec, IngestSpec):
-                    with contextlib.suppress(Unavailable):  # then it is swept away later
-                        await self._remove(job_id, job.spec)
+                    await self._tidy(job_id, job.spec)
             job = await self.until_ended(job_id, _CANCEL_WAIT_S)
         if job.ended:
             self._cancellations.forget(job_id)

@@ -68,7 +68,7 @@ class Jobs:
         pictures = PictureSteps(
             RemoteImageGenerator(images, "image generator"), store, patience, cancellations
         )
-        self._board = JobBoard(cancellations, ingest.remove, settings.max_watchers)
+        self._board = JobBoard(cancellations, ingest.tidy, settings.max_watchers)
         self._submissions = Submissions(self._board, search, settings)
         self._engine = Engine(url or "", settings)
         Workflows(ingest, pictures, cancellations, settings.images_at_once, under_id)

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.errors import NotFound
+from deployments.jobs.patience import remove_if_possible
 from deployments.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -93,13 +94,8 @@ class IngestSteps:
         await self._patience.insist(unless_anothers)
 
     async def tidy(self, job_id: str, spec: IngestSpec) -> None:
-        """Remove the upload and what was made of it on the way; it takes as long as it takes."""
-        await self._patience.insist(lambda: self.remove(job_id, spec))
-
-    async def remove(self, job_id: str, spec: IngestSpec) -> None:
-        """Do the same at once, or raise Unavailable."""
-        await self._files.delete(spec.upload_path)
-        await self._files.delete(f"chunks/{job_id}")
+        """Remove the upload and what was made of it on the way, if that is possible now."""
+        await remove_if_possible(self._files, spec.upload_path, f"chunks/{job_id}")
 
     async def _keep_batch(self, job_id: str, number: int, batch: Sequence[Chunk]) -> None:
         content = json.dumps([asdict(chunk) for chunk in batch]).encode()

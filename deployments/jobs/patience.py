@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from loguru import logger
 
-from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
+from deployments.errors import InvalidRequest, Overloaded, Refused, ServiceError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from deployments.file_store import FileStore
     from deployments.interfaces import Checked
     from deployments.jobs.cancelling import Cancellations
     from deployments.settings import JobsSettings
@@ -24,6 +25,15 @@ WORTH_ANOTHER = "reader_killed"
 
 _PAUSE_S = 1.0
 _INSIST_PAUSE_S = 5.0
+
+
+async def remove_if_possible(files: FileStore, *paths: str) -> None:
+    """Remove what is not worth holding a job for: what stays is swept away later."""
+    for path in paths:
+        try:
+            await files.delete(path)
+        except ServiceError as error:
+            logger.warning("{} is left to be swept away: {}", path, error.message)
 
 
 class Patience:
@@ -41,8 +51,8 @@ class Patience:
     async def call(self, job_id: str, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns.
 
-        Raises what it raised last; an InvalidRequest at once, as it would be again; and
-        JobCancelled within a second or so of waiting.
+        Raises what it raised last; an InvalidRequest or Refused at once, as it would be again;
+        and JobCancelled within a second or so of waiting.
         """
         failures, began = 0, time.monotonic()
         while True:
@@ -54,7 +64,7 @@ class Patience:
                     raise
             except ServiceError as error:
                 failures += 1
-                final = isinstance(error, InvalidRequest) and error.code != WORTH_ANOTHER
+                final = isinstance(error, InvalidRequest | Refused) and error.code != WORTH_ANOTHER
                 if final or failures >= self._attempts:
                     raise
                 logger.warning("a step failed and is tried again: {}", error.message)

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
+from deployments.jobs.patience import remove_if_possible
 from deployments.types import image_path
 
 if TYPE_CHECKING:
@@ -71,5 +72,5 @@ class PictureSteps:
         return next((number for number in range(count) if f"{number}.png" not in names), count)
 
     async def discard(self, job_id: str) -> None:
-        """Leave no picture of a job."""
-        await self._patience.insist(lambda: self._files.delete(f"images/{job_id}"))
+        """Leave no picture of a job, if that is possible now."""
+        await remove_if_possible(self._files, f"images/{job_id}")

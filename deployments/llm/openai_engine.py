@@ -80,8 +80,8 @@ class OpenAIEngine:
                     yield f"data: {event.to_json(indent=None)}\n\n"
                     event = await anext(answer, None)
         finally:
-            self._note(usage)
             await answer.close()
+            self._note(usage)
         yield "data: [DONE]\n\n"
 
     async def _with_retries(self, resource: Any, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
@@ -132,9 +132,9 @@ class OpenAIEngine:
         )
 
     def _note(self, usage: Any) -> None:  # noqa: ANN401 - the SDK's, or None
-        if usage is not None:
-            self._prompt_tokens += usage.prompt_tokens
-            self._completion_tokens += usage.completion_tokens
+        if usage is not None:  # the SDK does not mind what is missing in it
+            self._prompt_tokens += usage.prompt_tokens or 0
+            self._completion_tokens += usage.completion_tokens or 0
 
     async def check_health(self) -> None:
         """Always well: another process's trouble is not cured by restarting this one."""

@@ -163,7 +163,7 @@ async def running(
     pictures = PictureSteps(images, files, patience, cancellations)
     Workflows(ingest, pictures, cancellations, chosen.images_at_once)
     await engine.start(files)
-    board = JobBoard(cancellations, ingest.remove, chosen.max_watchers)
+    board = JobBoard(cancellations, ingest.tidy, chosen.max_watchers)
     submissions = Submissions(board, retriever, chosen)
     try:
         yield Parts(board, submissions, files, parser, retriever, images)

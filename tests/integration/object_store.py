@@ -54,6 +54,19 @@ class ObjectStore:
         msg = "the object store did not start"
         raise RuntimeError(msg)
 
+    @contextlib.contextmanager
+    def denying(self, action: str) -> Iterator[None]:
+        """Allow nobody to do this with the bucket's objects; moto checks each by its method."""
+        policy = f"{self.environment['AWS_ENDPOINT_URL']}/{_BUCKET}?policy"
+        deny = {"Effect": "Deny", "Principal": "*", "Action": action}
+        deny["Resource"] = f"arn:aws:s3:::{_BUCKET}/*"
+        body = {"Version": "2012-10-17", "Statement": [deny]}
+        httpx.put(policy, json=body).raise_for_status()
+        try:
+            yield
+        finally:
+            httpx.delete(policy).raise_for_status()
+
     def kill(self) -> None:
         if self._server is not None:
             self._server.kill()

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
 from deployments.file_store import FileStore
@@ -101,6 +102,46 @@ async def test_a_file_store_that_is_away_is_waited_for(
         for submitted in (uploaded, drawn):
             assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
         assert await parts.files.names("uploads") == []
+
+
+async def test_no_job_is_held_up_by_files_that_may_not_be_removed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(LocalFileSystem, "rm", denied)
+    async with running(url, tmp_path) as parts:
+        for data, status in ((b"some text", JobStatus.SUCCEEDED), (b"bad", JobStatus.FAILED)):
+            spec = await parts.uploaded(data, status)
+            submitted = await parts.submissions.ingest(spec, None)
+            assert (await ended(parts, submitted.job.id)).status is status
+        parts.images.stuck_at = PICTURES.seed + 1
+        drawn = (await parts.submissions.images(PICTURES, None)).job.id
+        while PICTURES.seed + 1 not in parts.images.begun:
+            await asyncio.sleep(0.05)
+        assert (await parts.board.cancel(drawn)).status is JobStatus.CANCELLED
+        # Left to the sweep, which knows that no job needs them.
+        assert len(await parts.files.names("uploads")) == 2
+        assert await parts.files.names(f"images/{drawn}") == ["0.png"]
+
+
+async def test_a_job_that_may_not_read_its_file_fails_at_once_and_says_so(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def denied(_: object, path: str, **__: object) -> bytes:
+        asked.append(path)
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", denied)
+    async with running(url, tmp_path) as parts:
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        job = await ended(parts, submitted.job.id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "refused")
+    assert "file store" in (job.error_message or "")
+    assert len(asked) == 1
 
 
 async def test_poison_fails_with_its_reason_and_leaves_nothing(url: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import fsspec
 import httpx
 import pytest
 
-from deployments.errors import NotFound, Unavailable
+from deployments.errors import NotFound, Refused, Unavailable
 from deployments.file_store import FileStore
 from deployments.settings import Secrets
 from deployments.types import IngestSpec
@@ -135,16 +135,17 @@ async def test_one_node_sees_and_deletes_what_another_wrote_since(
         await anext(one.blocks("uploads/new"))
 
 
+class Broken(io.BytesIO):
+    def read(self, *args: int | None) -> bytes:
+        if self.tell() == len(self.getbuffer()):
+            raise OSError("the network is gone")
+        return super().read(*args)
+
+
 @pytest.mark.parametrize("size", [3, PART_BYTES])
 async def test_an_upload_that_breaks_off_leaves_what_was_there(
     stores: tuple[FileStore, FileStore], size: int
 ) -> None:
-    class Broken(io.BytesIO):
-        def read(self, *args: int | None) -> bytes:
-            if self.tell() == size:
-                raise OSError("the network is gone")
-            return super().read(*args)
-
     await stores[0].put("file", b"before")
     with pytest.raises(Unavailable):
         await stores[0].put("file", Broken(bytes(size)))
@@ -156,13 +157,52 @@ async def test_an_upload_that_breaks_off_leaves_what_was_there(
         await stores[1].get("another")
 
 
-async def test_a_store_that_is_away_is_unavailable_and_comes_back(
+async def test_an_upload_whose_parts_cannot_be_taken_back_is_no_file_either(
+    stores: tuple[FileStore, FileStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def away(_bucket: str, key: str, _upload: str) -> None:
+        tried.append(key)
+        raise ConnectionError("the network is gone")
+
+    monkeypatch.setattr(stores[0]._files, "default_block_size", PART_BYTES)
+    monkeypatch.setattr(stores[0]._files, "abort_mpu", away)
+    with pytest.raises(Unavailable):
+        await stores[0].put("file", Broken(bytes(PART_BYTES + 3)))
+    assert len(tried) == 1
+    gc.collect()
+    with pytest.raises(NotFound):
+        await stores[1].get("file")
+
+
+async def test_what_the_service_may_not_do_is_refused_and_no_outage(
     stores: tuple[FileStore, FileStore], objects: ObjectStore
 ) -> None:
     store = stores[0]
+    await store.put("uploads/a", b"a")
+    with objects.denying("s3:DeleteObject"):
+        for path in ("uploads/a", "uploads"):
+            with pytest.raises(Refused, match="file store"):
+                await store.delete(path)
+    assert await store.get("uploads/a") == b"a"
+    with objects.denying("s3:*"):
+        await store.check_health()  # to say no is an answer
+        for asked in (store.get("uploads/a"), store.put("uploads/a", b"b")):
+            with pytest.raises(Refused, match="file store"):
+                await asked
+    await store.delete("uploads")
+    assert await store.names("uploads") == []
+
+
+async def test_a_store_that_is_away_is_unavailable_and_comes_back(
+    stores: tuple[FileStore, FileStore], objects: ObjectStore
+) -> None:
+    store, bucket = stores[0], FileStore(objects.url.rpartition("/")[0])
     await store.check_health()
+    await bucket.check_health()
     objects.kill()
-    for asked in (store.check_health(), store.put("file", b"x")):
+    for asked in (store.check_health(), bucket.check_health(), store.put("file", b"x")):
         with pytest.raises(Unavailable, match="file store"):
             await asked
     objects.start()

@@ -15,6 +15,7 @@ KINDS = [
     (errors.InvalidRequest, 400),
     (errors.Overloaded, 429),
     (errors.DeadlineExceeded, 504),
+    (errors.Refused, 500),
     (errors.Unavailable, 503),
     (errors.ServiceError, 500),
 ]

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from deployments.errors import InvalidRequest, NotFound
+from deployments.errors import InvalidRequest, NotFound, Unavailable
 from deployments.file_store import FileStore
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +42,23 @@ async def test_what_was_put_is_there_until_it_is_deleted(store: FileStore) -> No
     await store.delete("a")
     with pytest.raises(NotFound):
         await store.get("a/b/2.png")
+
+
+async def test_a_store_in_which_nothing_is_yet_is_well(store: FileStore) -> None:
+    await store.check_health()
+    await store.put("a", b"x")
+    await store.check_health()
+
+
+async def test_a_store_that_does_not_answer_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("away")
+
+    # fsspec's own `exists`, which most kinds of store have, takes this for an answer.
+    monkeypatch.setattr(MemoryFileSystem, "info", away)
+    elsewhere = FileStore("memory://elsewhere")
+    with pytest.raises(Unavailable, match="file store"):
+        await elsewhere.check_health()
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x"])

@@ -122,6 +122,15 @@ async def test_tokens_that_the_endpoint_tells_of_are_counted() -> None:
         assert engine.readings().prompt_tokens == 14
 
 
+async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
+    endpoint = Endpoint(usage={"prompt_tokens": 3, "total_tokens": 5})
+    async with endpoint.engine() as engine:
+        await engine.chat(BODY)
+        events = [event async for event in engine.stream_chat(BODY)]
+        assert events[-1] == "data: [DONE]\n\n"
+        assert engine.readings() == Readings(prompt_tokens=6)
+
+
 async def test_events_stream_through() -> None:
     async with Endpoint().engine() as engine:
         events = [event async for event in engine.stream_chat(BODY)]
