@@ -11,6 +11,7 @@ from tests.unit.wrong_files import Wrong, edited, shipped
 CPU = "configs/cpu.yaml"
 GPU = "configs/single-gpu.yaml"
 CLUSTER = "serve_config.yaml"
+SERVICE = "configs/rayservice.yaml"
 _LLM = shipped(GPU)[
     shipped(GPU).index("        engine: vllm") : shipped(GPU).index("      embedder:")
 ]
@@ -337,11 +338,62 @@ ROOM = {
     ),
 }
 
+# Numbers to YAML that are none to anybody else, and a list for a word.
+NO_VALUES = {
+    "strategies": Wrong(
+        CLUSTER,
+        "placement_group_strategy: STRICT_PACK",
+        "placement_group_strategy: [STRICT_PACK]",
+        "placement_group_strategy: ",
+        "Input should be a valid string",
+    ),
+    "cards without end": Wrong(
+        CLUSTER, "num_gpus: 0.25", "num_gpus: .inf", "num_gpus: .inf", "must be a finite number"
+    ),
+    "CPUs of a bundle without end": Wrong(
+        CLUSTER, "- {GPU: 1, CPU: 1}", "- {GPU: 1, CPU: .nan}", "CPU: .nan", "must be a finite"
+    ),
+    "workers without end": Wrong(
+        CLUSTER,
+        "tensor_parallel_size: 4",
+        "tensor_parallel_size: .inf",
+        "tensor_parallel_size: .inf",
+        "must be a finite number",
+    ),
+    "sequences without end": Wrong(
+        CLUSTER,
+        "max_num_seqs: 128",
+        "max_num_seqs: .nan",
+        "max_num_seqs: .nan",
+        "must be a finite number",
+    ),
+    "requests without end": Wrong(
+        CLUSTER,
+        "target_ongoing_requests: 128 ",
+        "target_ongoing_requests: .inf ",
+        "target_ongoing_requests: .inf",
+        "must be a finite number",
+    ),
+    "replicas beyond any float": Wrong(
+        CLUSTER,
+        "max_surge_percent: 100",
+        f"max_surge_percent: 1{'0' * 400}",
+        "max_surge_percent: ",
+        "100",
+    ),
+    "CPUs of a pod without end": Wrong(
+        SERVICE, 'limits: {cpu: "8"', "limits: {cpu: .inf", "limits: {cpu: .inf", "Ray would take"
+    ),
+    "pods without end": Wrong(
+        SERVICE, "        minReplicas: 2 ", "        minReplicas: .nan ", ".nan", "must be a finite"
+    ),
+}
+
 
 @pytest.mark.parametrize(
     "wrong",
-    [*LOAD.values(), *STATE.values(), *GPUS.values(), *ROOM.values()],
-    ids=[*LOAD, *STATE, *GPUS, *ROOM],
+    [*LOAD.values(), *STATE.values(), *GPUS.values(), *ROOM.values(), *NO_VALUES.values()],
+    ids=[*LOAD, *STATE, *GPUS, *ROOM, *NO_VALUES],
 )
 def test_it_is_refused_with_its_line_and_what_to_write(
     wrong: Wrong, monkeypatch: pytest.MonkeyPatch

@@ -348,3 +348,9 @@ def test_a_service_that_is_none_is_refused_and_not_a_crash(text: str) -> None:
 
     assert found
     assert all(1 <= problem.line <= text.count("\n") + 1 for problem in found)
+
+
+def test_names_that_are_lists_are_left_to_kubernetes_and_no_crash() -> None:
+    text = edited(TEXT, "{name: serve, containerPort: 8000}", "{name: [a], containerPort: 8000}")
+
+    assert problems(text, FILE) == []
