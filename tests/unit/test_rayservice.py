@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,7 @@ CONTAINERS = [
     for owner in [*GROUPS, *(store["spec"] for store in STORES)]
     for container in owner["template"]["spec"]["containers"]
 ]
+RAY_CONTAINERS = [g["template"]["spec"]["containers"][0] for g in GROUPS]
 PODS = [owner["template"]["spec"] for owner in [*GROUPS, *(store["spec"] for store in STORES)]]
 
 NEEDED_BY_KUBERNETES = {
@@ -354,3 +356,20 @@ def test_names_that_are_lists_are_left_to_kubernetes_and_no_crash() -> None:
     text = edited(TEXT, "{name: serve, containerPort: 8000}", "{name: [a], containerPort: 8000}")
 
     assert problems(text, FILE) == []
+
+
+def test_prometheus_finds_its_pods_under_the_name_that_the_alerts_look_for() -> None:
+    monitor = yaml.safe_load(shipped("configs/monitoring/podmonitor.yaml"))["spec"]
+    (scraped,) = yaml.safe_load(shipped("configs/monitoring/prometheus.yml"))["scrape_configs"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    alerts = shipped("configs/monitoring/alerts.yml")
+
+    for container in RAY_CONTAINERS:
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports[endpoint["port"]] == 8080
+    job = scraped["job_name"]
+    assert {"targetLabel": "job", "replacement": job} in endpoint["relabelings"]
+    assert endpoint["metricRelabelings"] == scraped["metric_relabel_configs"]
+    assert set(re.findall(r'job="(\w+)"', alerts)) == {job}
+    assert monitor["podTargetLabels"] == ["ray.io/group"]
+    assert "ray_io_group" in alerts
