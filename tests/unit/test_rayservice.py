@@ -258,6 +258,28 @@ def test_every_container_is_bounded_probed_pinned_and_without_root() -> None:
         assert pod["securityContext"]["runAsUser"] > 0
 
 
+def test_its_ports_are_open_to_who_needs_them_and_nobody_else() -> None:
+    stores, ray = (d["spec"] for d in DOCUMENTS if d["kind"] == "NetworkPolicy")
+    of_a_ray_cluster = {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]}
+    (who,) = stores["podSelector"]["matchExpressions"]
+
+    assert set(who["values"]) == {store["metadata"]["name"] for store in STORES}
+    assert stores["ingress"] == [{"from": [{"podSelector": {}}]}]
+    assert ray["podSelector"] == of_a_ray_cluster
+    among_themselves, *others = ray["ingress"]
+    assert among_themselves == {"from": [{"podSelector": of_a_ray_cluster}]}
+    assert stores["policyTypes"] == ray["policyTypes"] == ["Ingress"]
+    opened = {
+        rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: [
+            port["port"] for port in rule["ports"]
+        ]
+        for rule in others
+    }
+    assert opened == {"kuberay-operator": [8265], "monitoring": [8080], "gateway": [8000]}
+    named = {port["containerPort"] for c in RAY_CONTAINERS for port in c["ports"]}
+    assert {port for ports in opened.values() for port in ports} < named
+
+
 def test_cards_are_asked_for_and_limited_alike() -> None:
     for container in CONTAINERS:
         resources = container["resources"]
