@@ -338,6 +338,45 @@ ROOM = {
     ),
 }
 
+ENGINE = {
+    "misspelt engine argument": Wrong(
+        CLUSTER,
+        "max_num_seqs: 128",
+        "max_num_seq: 128",
+        "max_num_seq: 128",
+        "vLLM has no such engine argument; did you mean `max_num_seqs`?",
+    ),
+    "misspelt argument of the chat": Wrong(
+        CLUSTER,
+        "tool_call_parser: hermes",
+        "tool_parser: hermes",
+        "tool_parser: hermes",
+        "vLLM has no such engine argument; did you mean `tool_call_parser`?",
+    ),
+    "more than the card": Wrong(
+        CLUSTER,
+        "gpu_memory_utilization: 0.90",
+        "gpu_memory_utilization: 90",
+        "gpu_memory_utilization: 90",
+        "must be over 0 and at most 1",
+    ),
+    "nothing of the card": Wrong(
+        GPU,
+        "gpu_memory_utilization: 0.60",
+        "gpu_memory_utilization: 0",
+        "gpu_memory_utilization: 0",
+        "must be over 0 and at most 1",
+    ),
+    "exporter that is not there": Wrong(
+        CLUSTER,
+        "enabled: false  # true: spans of every stage go where OTEL_EXPORTER_OTLP_ENDPOINT says\n"
+        "  exporter_import_path: serve_app.telemetry:otlp_exporter",
+        "enabled: true\n  exporter_import_path: serve_app.telemetry:otlp_export",
+        "exporter_import_path: ",
+        "cannot be imported: ",
+    ),
+}
+
 # Numbers to YAML that are none to anybody else, and a list for a word.
 NO_VALUES = {
     "strategies": Wrong(
@@ -392,8 +431,15 @@ NO_VALUES = {
 
 @pytest.mark.parametrize(
     "wrong",
-    [*LOAD.values(), *STATE.values(), *GPUS.values(), *ROOM.values(), *NO_VALUES.values()],
-    ids=[*LOAD, *STATE, *GPUS, *ROOM, *NO_VALUES],
+    [
+        *LOAD.values(),
+        *STATE.values(),
+        *GPUS.values(),
+        *ROOM.values(),
+        *ENGINE.values(),
+        *NO_VALUES.values(),
+    ],
+    ids=[*LOAD, *STATE, *GPUS, *ROOM, *ENGINE, *NO_VALUES],
 )
 def test_it_is_refused_with_its_line_and_what_to_write(
     wrong: Wrong, monkeypatch: pytest.MonkeyPatch
@@ -442,3 +488,8 @@ def test_a_host_left_out_is_every_host(monkeypatch: pytest.MonkeyPatch) -> None:
     Wrong(
         CPU, "  host: 127.0.0.1 ", "  # ", "http_options:", "set GENSERVE_API_KEYS=NAME:KEY"
     ).assert_refused()
+
+
+def test_an_exporter_that_is_there_may_be_turned_on() -> None:
+    text = edited(shipped(CLUSTER), "  enabled: false  # true", "  enabled: true  #")
+    assert problems(text, CLUSTER) == []
