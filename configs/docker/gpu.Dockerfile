@@ -60,11 +60,14 @@ ENV PATH=/opt/genserve/bin:$PATH \
     RAY_SERVE_ENABLE_DIRECT_INGRESS=0 \
     RAY_SERVE_ENABLE_HA_PROXY=0 \
     RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH=536870912 \
-    RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE=1
+    RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE=1 \
+    RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=310
 EXPOSE 8000
 # The node's own health: a node without a replica has no proxy, so no /healthz, and is well.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=1m --retries=3 \
     CMD ["wget", "--tries=1", "--timeout=4", "--quiet", "--output-document=/dev/null", \
          "http://127.0.0.1:52365/api/local_raylet_healthz"]
-STOPSIGNAL SIGINT
+# `ray start --block` drains its node upon this one (`docker stop --timeout=330`), and upon SIGINT it
+# kills the replicas at once; serve_app.launch takes either.
+STOPSIGNAL SIGTERM
 CMD ["ray", "start", "--block", "--head", "--dashboard-host=127.0.0.1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from serve_app.check.config_file import Problem, read
+from serve_app.check.config_file import Problem, endless_numbers, read
 from serve_app.check.deployment import Deployment, Size
 from serve_app.check.nodes import Cluster, read_comment
 from serve_app.check.plan import plan
@@ -58,6 +58,7 @@ def _checked_service(
     cluster = cluster if cluster.maximum else read_cluster(service)
     file, unread = serve_config(service)
     found += [*unread, *rayservice_problems(service, file)]
+    found += _endless(service, found)
     if file is None:
         return sorted(set(found)), []
     found += _problems(file, cluster.maximum, own_machine=False)
@@ -67,8 +68,16 @@ def _checked_service(
 def _problems(
     file: ConfigFile, nodes: Sequence[Node], *, own_machine: bool = True
 ) -> Iterator[Problem]:
-    yield from serve_problems(file)
-    yield from rule_problems(file, nodes, own_machine=own_machine)
+    found = [*serve_problems(file), *rule_problems(file, nodes, own_machine=own_machine)]
+    yield from found
+    yield from _endless(file, found)
+
+
+def _endless(file: ConfigFile, found: Sequence[Problem]) -> list[Problem]:
+    """List numbers without an end; those of the settings are refused for it already."""
+    refused = {problem.path for problem in found if "finite" in problem.message}
+    places = [path for path in endless_numbers(file.data) if file.dotted(path) not in refused]
+    return [file.problem(path, "must be a finite number") for path in places]
 
 
 def _planned(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TWICE = "this key is already on line {}"
 
@@ -131,6 +132,19 @@ def read(text: str, name: str, above: int = 0) -> tuple[list[ConfigFile], list[P
     if not files:
         return [], [Problem(name, above + 1, "", "the file is empty")]
     return files, found
+
+
+def endless_numbers(value: object, at: Place = ()) -> Iterator[Place]:
+    """Find `.inf` and `.nan`, which are numbers to YAML and most schemas, and bound nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield at
+    inner: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for key, part in inner:
+        yield from endless_numbers(part, (*at, key))
 
 
 def _equal_keys(root: yaml.Node) -> Iterator[tuple[Place, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -74,5 +75,10 @@ def section(options: object, key: str) -> Mapping[str, Any]:
 
 
 def number(value: object) -> float:
-    """Give a number; 0 for what is none, which Serve's schema complains of."""
-    return value if isinstance(value, int | float) else 0
+    """Give a finite number; 0 for what is none, which Serve's schema complains of."""
+    if not isinstance(value, int | float):
+        return 0
+    try:
+        return value if math.isfinite(value) else 0
+    except OverflowError:  # a whole number that no float holds
+        return 0

@@ -93,7 +93,7 @@ def _of_group(
 
 
 def _of_strategy(file: ConfigFile, llm: Deployment, workers: int) -> Iterator[Problem]:
-    strategy = llm.options.get("placement_group_strategy", "PACK")
+    strategy = str(llm.options.get("placement_group_strategy", "PACK"))
     if workers > 1 and strategy in _SPREADING:
         yield file.problem(
             (*llm.path, "placement_group_strategy"),

@@ -121,6 +121,6 @@ def quantity(value: object) -> float:
     """Read a Kubernetes quantity of CPUs or devices, like 2, "2" or "500m"; 0 for none."""
     text = str(value)
     try:
-        return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+        return number(float(text[:-1]) / 1000 if text.endswith("m") else float(text))
     except ValueError:
         return 0.0

@@ -125,7 +125,7 @@ def _proxies(service: ConfigFile, serve: ConfigFile) -> Iterator[Problem]:
     for group in groups(service):
         listed = group.container.get("ports")
         named = {
-            entry.get("name"): entry.get("containerPort")
+            str(entry.get("name")): entry.get("containerPort")
             for entry in (listed if isinstance(listed, list) else [])
             if isinstance(entry, dict)
         }

@@ -10,6 +10,7 @@ from deployments.settings import Secrets
 from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.check.deployment import Deployment, section
+from serve_app.check.engine import engine_problems
 from serve_app.check.gpus import gpu_problems
 from serve_app.check.load import load_problems
 from serve_app.check.schema import complaints, hint, unknown_keys, without
@@ -66,6 +67,7 @@ def rule_problems(
     if settings is not None:
         yield from state_problems(file, deployments, settings, nodes)
         yield from gpu_problems(file, deployments, settings)
+        yield from engine_problems(file, settings)
 
 
 def _door(file: ConfigFile) -> Iterator[Problem]:

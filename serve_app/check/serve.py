@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ray import serve
+from ray._common.utils import import_attr
 from ray.runtime_env import RuntimeEnv
 from ray.serve.config import AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
+from serve_app.check.deployment import section
 from serve_app.check.schema import complaints, hint, unknown_keys, without
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def serve_problems(file: ConfigFile) -> Iterator[Problem]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations, not refusals
         yield from _schema_problems(file, data)
+        yield from _tracing_problems(file)
         for i, application in _items(data, "applications"):
             at = ("applications", i)
             yield from _runtime_env_problems(file, application, at)
@@ -66,6 +69,19 @@ def _schema_problems(file: ConfigFile, data: object) -> Iterator[Problem]:
         yield from complaints(error, file)
     except Exception:  # noqa: BLE001 - let out by a deployment's validator, which tells it
         return
+
+
+def _tracing_problems(file: ConfigFile) -> Iterator[Problem]:
+    """Every replica and proxy imports the exporter as it starts, and does not start without it."""
+    tracing = section(file.data, "tracing_config")
+    path = tracing.get("exporter_import_path")
+    if tracing.get("enabled") is not True or not path or not isinstance(path, str):
+        return
+    try:
+        import_attr(path)
+    except Exception as error:  # noqa: BLE001 - importing may raise anything
+        message = f"cannot be imported: {_said(error)}"
+        yield file.problem(("tracing_config", "exporter_import_path"), message)
 
 
 def _deployment_problems(

@@ -11,6 +11,7 @@ from tests.unit.wrong_files import Wrong, edited, shipped
 CPU = "configs/cpu.yaml"
 GPU = "configs/single-gpu.yaml"
 CLUSTER = "serve_config.yaml"
+SERVICE = "configs/rayservice.yaml"
 _LLM = shipped(GPU)[
     shipped(GPU).index("        engine: vllm") : shipped(GPU).index("      embedder:")
 ]
@@ -337,11 +338,108 @@ ROOM = {
     ),
 }
 
+ENGINE = {
+    "misspelt engine argument": Wrong(
+        CLUSTER,
+        "max_num_seqs: 128",
+        "max_num_seq: 128",
+        "max_num_seq: 128",
+        "vLLM has no such engine argument; did you mean `max_num_seqs`?",
+    ),
+    "misspelt argument of the chat": Wrong(
+        CLUSTER,
+        "tool_call_parser: hermes",
+        "tool_parser: hermes",
+        "tool_parser: hermes",
+        "vLLM has no such engine argument; did you mean `tool_call_parser`?",
+    ),
+    "more than the card": Wrong(
+        CLUSTER,
+        "gpu_memory_utilization: 0.90",
+        "gpu_memory_utilization: 90",
+        "gpu_memory_utilization: 90",
+        "must be over 0 and at most 1",
+    ),
+    "nothing of the card": Wrong(
+        GPU,
+        "gpu_memory_utilization: 0.60",
+        "gpu_memory_utilization: 0",
+        "gpu_memory_utilization: 0",
+        "must be over 0 and at most 1",
+    ),
+    "exporter that is not there": Wrong(
+        CLUSTER,
+        "enabled: false  # true: spans of every stage go where OTEL_EXPORTER_OTLP_ENDPOINT says\n"
+        "  exporter_import_path: serve_app.telemetry:otlp_exporter",
+        "enabled: true\n  exporter_import_path: serve_app.telemetry:otlp_export",
+        "exporter_import_path: ",
+        "cannot be imported: ",
+    ),
+}
+
+# Numbers to YAML that are none to anybody else, and a list for a word.
+NO_VALUES = {
+    "strategies": Wrong(
+        CLUSTER,
+        "placement_group_strategy: STRICT_PACK",
+        "placement_group_strategy: [STRICT_PACK]",
+        "placement_group_strategy: ",
+        "Input should be a valid string",
+    ),
+    "cards without end": Wrong(
+        CLUSTER, "num_gpus: 0.25", "num_gpus: .inf", "num_gpus: .inf", "must be a finite number"
+    ),
+    "CPUs of a bundle without end": Wrong(
+        CLUSTER, "- {GPU: 1, CPU: 1}", "- {GPU: 1, CPU: .nan}", "CPU: .nan", "must be a finite"
+    ),
+    "workers without end": Wrong(
+        CLUSTER,
+        "tensor_parallel_size: 4",
+        "tensor_parallel_size: .inf",
+        "tensor_parallel_size: .inf",
+        "must be a finite number",
+    ),
+    "sequences without end": Wrong(
+        CLUSTER,
+        "max_num_seqs: 128",
+        "max_num_seqs: .nan",
+        "max_num_seqs: .nan",
+        "must be a finite number",
+    ),
+    "requests without end": Wrong(
+        CLUSTER,
+        "target_ongoing_requests: 128 ",
+        "target_ongoing_requests: .inf ",
+        "target_ongoing_requests: .inf",
+        "must be a finite number",
+    ),
+    "replicas beyond any float": Wrong(
+        CLUSTER,
+        "max_surge_percent: 100",
+        f"max_surge_percent: 1{'0' * 400}",
+        "max_surge_percent: ",
+        "100",
+    ),
+    "CPUs of a pod without end": Wrong(
+        SERVICE, 'limits: {cpu: "8"', "limits: {cpu: .inf", "limits: {cpu: .inf", "Ray would take"
+    ),
+    "pods without end": Wrong(
+        SERVICE, "        minReplicas: 2 ", "        minReplicas: .nan ", ".nan", "must be a finite"
+    ),
+}
+
 
 @pytest.mark.parametrize(
     "wrong",
-    [*LOAD.values(), *STATE.values(), *GPUS.values(), *ROOM.values()],
-    ids=[*LOAD, *STATE, *GPUS, *ROOM],
+    [
+        *LOAD.values(),
+        *STATE.values(),
+        *GPUS.values(),
+        *ROOM.values(),
+        *ENGINE.values(),
+        *NO_VALUES.values(),
+    ],
+    ids=[*LOAD, *STATE, *GPUS, *ROOM, *ENGINE, *NO_VALUES],
 )
 def test_it_is_refused_with_its_line_and_what_to_write(
     wrong: Wrong, monkeypatch: pytest.MonkeyPatch
@@ -390,3 +488,8 @@ def test_a_host_left_out_is_every_host(monkeypatch: pytest.MonkeyPatch) -> None:
     Wrong(
         CPU, "  host: 127.0.0.1 ", "  # ", "http_options:", "set GENSERVE_API_KEYS=NAME:KEY"
     ).assert_refused()
+
+
+def test_an_exporter_that_is_there_may_be_turned_on() -> None:
+    text = edited(shipped(CLUSTER), "  enabled: false  # true", "  enabled: true  #")
+    assert problems(text, CLUSTER) == []

@@ -124,3 +124,11 @@ def test_the_gpu_requirements_name_no_cpu_build() -> None:
     text = (Path(__file__).parents[2] / "configs" / "requirements" / "gpu.txt").read_text()
     assert "+cpu" not in text
     assert "nvidia-nccl" in text
+
+
+def test_json_logs_are_asked_for_where_proxies_and_controller_hear_it() -> None:
+    whole = yaml.safe_load(text_of("serve_config.yaml"))
+
+    assert whole["logging_config"]["encoding"] == "JSON"
+    # Its own would go before that one, and be of the replicas alone.
+    assert "logging_config" not in application("serve_config.yaml")

@@ -13,8 +13,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs/docker").glob("*.Dockerfile"))
 COPY = re.compile(r"^COPY (?!--from)(\S+) \S+$", re.MULTILINE)
-EXPORT = re.compile(r"^# +export (.*)$", re.MULTILINE)
-PAIR = re.compile(r"RAY_\w+=\w+")
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -49,11 +47,3 @@ def test_health_is_asked_for_by_get(dockerfile: Path) -> None:
     assert "/health" in check or "_healthz" in check
     assert "--output-document=/dev/null" in check
     assert "--spider" not in check
-
-
-def test_a_node_has_the_environment_that_the_cluster_is_started_with() -> None:
-    exported = EXPORT.findall((ROOT / "serve_config.yaml").read_text())
-    wanted = [pair for line in exported for pair in PAIR.findall(line)]
-    given = (ROOT / "configs/docker/gpu.Dockerfile").read_text()
-    assert wanted
-    assert [pair for pair in wanted if f" {pair}" not in given] == []

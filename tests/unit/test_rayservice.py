@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,7 @@ CONTAINERS = [
     for owner in [*GROUPS, *(store["spec"] for store in STORES)]
     for container in owner["template"]["spec"]["containers"]
 ]
+RAY_CONTAINERS = [g["template"]["spec"]["containers"][0] for g in GROUPS]
 PODS = [owner["template"]["spec"] for owner in [*GROUPS, *(store["spec"] for store in STORES)]]
 
 NEEDED_BY_KUBERNETES = {
@@ -256,6 +258,28 @@ def test_every_container_is_bounded_probed_pinned_and_without_root() -> None:
         assert pod["securityContext"]["runAsUser"] > 0
 
 
+def test_its_ports_are_open_to_who_needs_them_and_nobody_else() -> None:
+    stores, ray = (d["spec"] for d in DOCUMENTS if d["kind"] == "NetworkPolicy")
+    of_a_ray_cluster = {"matchExpressions": [{"key": "ray.io/cluster", "operator": "Exists"}]}
+    (who,) = stores["podSelector"]["matchExpressions"]
+
+    assert set(who["values"]) == {store["metadata"]["name"] for store in STORES}
+    assert stores["ingress"] == [{"from": [{"podSelector": {}}]}]
+    assert ray["podSelector"] == of_a_ray_cluster
+    among_themselves, *others = ray["ingress"]
+    assert among_themselves == {"from": [{"podSelector": of_a_ray_cluster}]}
+    assert stores["policyTypes"] == ray["policyTypes"] == ["Ingress"]
+    opened = {
+        rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: [
+            port["port"] for port in rule["ports"]
+        ]
+        for rule in others
+    }
+    assert opened == {"kuberay-operator": [8265], "monitoring": [8080], "gateway": [8000]}
+    named = {port["containerPort"] for c in RAY_CONTAINERS for port in c["ports"]}
+    assert {port for ports in opened.values() for port in ports} < named
+
+
 def test_cards_are_asked_for_and_limited_alike() -> None:
     for container in CONTAINERS:
         resources = container["resources"]
@@ -348,3 +372,26 @@ def test_a_service_that_is_none_is_refused_and_not_a_crash(text: str) -> None:
 
     assert found
     assert all(1 <= problem.line <= text.count("\n") + 1 for problem in found)
+
+
+def test_names_that_are_lists_are_left_to_kubernetes_and_no_crash() -> None:
+    text = edited(TEXT, "{name: serve, containerPort: 8000}", "{name: [a], containerPort: 8000}")
+
+    assert problems(text, FILE) == []
+
+
+def test_prometheus_finds_its_pods_under_the_name_that_the_alerts_look_for() -> None:
+    monitor = yaml.safe_load(shipped("configs/monitoring/podmonitor.yaml"))["spec"]
+    (scraped,) = yaml.safe_load(shipped("configs/monitoring/prometheus.yml"))["scrape_configs"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    alerts = shipped("configs/monitoring/alerts.yml")
+
+    for container in RAY_CONTAINERS:
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports[endpoint["port"]] == 8080
+    job = scraped["job_name"]
+    assert {"targetLabel": "job", "replacement": job} in endpoint["relabelings"]
+    assert endpoint["metricRelabelings"] == scraped["metric_relabel_configs"]
+    assert set(re.findall(r'job="(\w+)"', alerts)) == {job}
+    assert monitor["podTargetLabels"] == ["ray.io/group"]
+    assert "ray_io_group" in alerts
