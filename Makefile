@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test browser test-unit lint format bench bench-memory bench-kill bench-uploads
-.PHONY: bench-images bench-page bench-pictures bench-search bench-understanding eval check requirements clean
+.PHONY: bench-cluster bench-images bench-page bench-pictures bench-search bench-understanding eval check requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
+
+bench-cluster: $(TESTED) ## Deploy, scale, update and lose a node on a Ray of several nodes (15 minutes)
+	@$(BIN)/python -m tests.bench.cluster
 
 bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
 	@$(BIN)/python -m tests.bench.uploads
