@@ -69,8 +69,6 @@ def scaled_down(*, port: int, args: Mapping[str, Any]) -> dict[str, Any]:
         if scaling := options.get("autoscaling_config"):
             fewest = scaling["min_replicas"]
             scaling["max_replicas"] = min(scaling["max_replicas"], fewest + 1)
-        if options["name"] == "Retriever" and application["args"]["retriever"]["store"] == "edge":
-            _single(options)
     return document
 
 
@@ -89,12 +87,6 @@ def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
     changed = copy.deepcopy(dict(document))
     changed["applications"][0]["runtime_env"]["env_vars"][_RELEASE] = release
     return changed
-
-
-def _single(options: dict[str, Any]) -> None:
-    """The embedded store is one folder, held by one process."""
-    options.pop("autoscaling_config", None)
-    options |= {"num_replicas": 1, "max_surge_percent": 0}
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,14 +95,15 @@ def section(found: Findings) -> str:
 documents ({"; ".join(found.nodes)}; all logical, on this machine), started as it documents, with
 the small models of `configs/cpu.yaml` and every LLM replica in front of one vLLM server. Load,
 delays and limits of scaling are an eighth, seconds, and one replica more
-(`tests/bench/cluster/documented.py`). The store of documents is the embedded one, so the Retriever
-is one replica without surge.
+(`tests/bench/cluster/documented.py`). Jobs are on a real PostgreSQL; there was no Qdrant server, so
+the retrievers share Qdrant's imitation in Python behind Qdrant's REST interface
+(`tests/bench/cluster/qdrant.py`).
 
 | | measured | wanted | holds |
 |---|---|---|---|
 {table}
 
-| deployment | planned on | may be on | is on | fewest, most under load, after | up after, s | down after, s |
+| deployment | planned on | may be on | is on | before, under, after load | up, s | down, s |
 |---|---|---|---|---|---|---|
 {_deployments(found)}
 

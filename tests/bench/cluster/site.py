@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import httpx
 from tests.bench.cluster import documented
 from tests.bench.cluster.deployed import Deployed
 from tests.bench.cluster.ray_nodes import RayNodes
-from tests.bench.servers import ROOT, free_port, started
+from tests.bench.servers import ROOT, Command, free_port, started
 from tests.bench.systems import Configuration, bare
 from tests.integration.postgres import serve_postgres
 from tests.integration.web import Web, serve_web
@@ -112,10 +113,18 @@ def documented_site(folder: Path) -> Iterator[Site]:
         stack.enter_context(started(command, folder / "vllm.log"))
         web = stack.enter_context(serve_web())
         postgres = stack.enter_context(serve_postgres())
+        qdrant = _qdrant()
+        stack.enter_context(started(qdrant, folder / "qdrant.log"))
         environment["GENSERVE_JOBS_DATABASE_URL"] = postgres
         nodes = stack.enter_context(RayNodes(short, environment).started(documented.nodes()))
         document = documented.scaled_down(
-            port=free_port(), args=_args(folder, small, llm.target.url, web, postgres)
+            port=free_port(),
+            args={
+                **_args(folder, small, llm.target.url, web),
+                "retriever": {"store": "qdrant", "url": qdrant.ready_url},
+                # As in a cluster: what the dashboard shows has no password.
+                "jobs": {"database_url": re.sub(r":[^:@/]+@", "@", postgres)},
+            },
         )
         deployed = Deployed(nodes)
         deployed.put(document)
@@ -125,10 +134,15 @@ def documented_site(folder: Path) -> Iterator[Site]:
         yield site
 
 
-def _args(
-    folder: Path, small: Configuration, chat_url: str, web: Web, postgres: str
-) -> dict[str, Any]:
-    """What is behind the service: one language model for all replicas, real servers, a folder."""
+def _qdrant() -> Command:
+    """A Qdrant server's stand-in, see there."""
+    port = free_port()
+    args = (sys.executable, "-m", "tests.bench.cluster.qdrant", str(port))
+    return Command(args, f"http://127.0.0.1:{port}")
+
+
+def _args(folder: Path, small: Configuration, chat_url: str, web: Web) -> dict[str, Any]:
+    """One language model behind all replicas, pages on loopback, a folder that all reach."""
     data_dir = folder / "data"
     data_dir.mkdir()
     (data_dir / "models").symlink_to(small.data_dir / "models", target_is_directory=True)
@@ -149,7 +163,5 @@ def _args(
             "allowed_networks": ["127.0.0.0/8"],
             "allowed_ports": [80, 443, web.port],
         },
-        # As in a cluster: what the dashboard shows has no password, the environment has it.
-        "jobs": {"database_url": re.sub(r":[^:@/]+@", "@", postgres)},
         "files": str(folder / "files"),
     }
