@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench.cluster import documented
 from tests.bench.cluster.doors import doors, open_to_all, reachable_from_elsewhere
-from tests.bench.cluster.proofs import placement, removal, scaling, update
+from tests.bench.cluster.proofs import Press, placement, removal, scaling, update
 from tests.bench.cluster.site import Site, documented_site
 
 pytestmark = pytest.mark.timeout(900)
@@ -47,7 +47,7 @@ def test_ray_lets_nobody_in_without_the_token(site: Site) -> None:
 
 def test_more_replicas_come_with_the_load_and_go_with_it(site: Site) -> None:
     wanted = ["LLM", "Scraper"]
-    found = scaling(site, {"chat": 24}, wanted)
+    found = scaling(site, [Press({"chat": 24}, wanted)])
     assert sorted(found.up_s) == sorted(wanted)
     assert sorted(found.down_s) == sorted(wanted)
     assert {status for asked, status in pairs(found.statuses)} <= {"200", "429", "0"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.bench import machine
 from tests.bench.cluster import documented, report
 from tests.bench.cluster.doors import doors, listeners, open_to_all, reachable_from_elsewhere
-from tests.bench.cluster.proofs import placement, removal, scaling, update
+from tests.bench.cluster.proofs import Press, placement, removal, scaling, update
 from tests.bench.cluster.report import Findings
 from tests.bench.cluster.site import Site, documented_site
 from tests.bench.report import HEADING, with_section
@@ -24,8 +24,13 @@ from tests.bench.servers import StartError
 _HERE = Path(__file__).parents[1]
 _REQUESTS = 520
 _PER_SECOND = 5.0
-_PRESSURE = {"chat": 40, "embed": 8, "upload": 6, "draw": 2}
-_SCALED = ("Ingress", "LLM", "Embedder", "Scraper", "Parser", "Images")
+# One after the other: two cores have to start replicas beside each.
+_PRESSES = (
+    Press({"chat": 40}, ("Ingress", "LLM", "Scraper")),
+    Press({"embed": 8}, ("Embedder",)),
+    Press({"draw": 2}, ("Images",)),
+    Press({"upload": 12}, ("Parser",)),
+)
 _LEAD_S = 10.0
 
 
@@ -68,7 +73,7 @@ def measured(site: Site, requests: int) -> Findings:
     placed = placement(site)
     found_doors, public = list(doors(site.nodes)), open_to_all(site.nodes)
     _say("==> up and down")
-    scaled = scaling(site, _PRESSURE, _SCALED)
+    scaled = scaling(site, _PRESSES)
     _say(f"    {scaled}")
     _say("==> update and rollback")
     updated = update(site, per_second=_PER_SECOND, requests=requests)

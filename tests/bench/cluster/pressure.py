@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
 
 _REQUEST_TIMEOUT_S = 300.0
 _PAUSE_S = 0.5  # after a refusal
-_TEXTS = 64  # of one call to be embedded
+_OK, _ACCEPTED = 200, 202
+_TEXTS = 8  # of one call to be embedded
 
 
 @dataclass
 class Pressure:
     """Clients by what they ask for, on one service; `statuses` counts what they were told.
 
-    `chat` reads a page that hangs and answers at length, `embed` sends many texts, `upload`
-    sends a small file that is always another one, `draw` asks for pictures.
+    `chat` reads a page that hangs and answers at length, `embed` sends some texts, `upload`
+    sends a small file that is always another one and waits until it is read, `draw` asks for
+    pictures and waits for them.
     """
 
     url: str
@@ -66,10 +69,11 @@ class Pressure:
             status = 0
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with http.post(path, **sent) as answer:
-                    await answer.read()
-                    status = answer.status
+                    status, told = answer.status, await answer.read()
+                if status == _ACCEPTED:
+                    await _ended(http, json.loads(told)["job_id"])
             self.statuses[kind, status] += 1
-            if status not in {200, 202}:
+            if status not in {_OK, _ACCEPTED}:
                 await asyncio.sleep(_PAUSE_S)
 
     def _request(self, kind: str, unique: str) -> tuple[str, dict[str, Any]]:
@@ -77,12 +81,21 @@ class Pressure:
             prompt = f"Read {self.hanging_page} and tell a long story, number {unique}."
             return "/generate/text", {"json": {"prompt": prompt, "max_tokens": 64}}
         if kind == "embed":
-            texts = [f"The story {unique} has a part {part}." * 8 for part in range(_TEXTS)]
+            texts = [f"The story {unique} has a part {part}." * 4 for part in range(_TEXTS)]
             return "/v1/embeddings", {"json": {"model": "all-MiniLM-L6-v2", "input": texts}}
         if kind == "upload":
             form = aiohttp.FormData()
             text = f"# File {unique}\n\n" + f"Nothing in {unique} is worth reading. " * 50
             form.add_field("file", text.encode(), filename=f"{unique}.md")
             return "/upload", {"data": form}
-        body = {"prompt": f"a red circle {unique}", "count": 8, "steps": 20}
-        return "/generate/image/background", {"json": body}
+        body = {"prompt": f"a red circle {unique}", "n": 4}
+        return "/v1/images/generations", {"json": body}
+
+
+async def _ended(http: aiohttp.ClientSession, job_id: str) -> None:
+    while True:
+        async with http.get(f"/v1/jobs/{job_id}") as answer:
+            job = await answer.json()
+        if answer.ok and job["status"] not in {"queued", "running"}:
+            return
+        await asyncio.sleep(_PAUSE_S)

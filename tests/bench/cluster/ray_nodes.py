@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME_LABEL = "node-name"
 _START_TIMEOUT_S = 120.0
-_STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 10.0  # in which replicas may say good-bye; nothing of them is kept
 _KILL_ROUNDS = 5
 _POLL_S = 0.5
 _OBJECT_STORE_BYTES = 80 * 1024**2  # Ray's least; uploads are small here
@@ -90,9 +90,7 @@ class RayNodes:
             self._wait_for(len(nodes))
             yield self
         finally:
-            # Workers first: the head is told of each.
-            for name in [*self.running][::-1]:
-                self._stop(self.running.pop(name))
+            self._stop()
 
     def start(self, node: Node, *, head: bool = False) -> None:
         """Start one node as on a machine of its own; it joins a little later."""
@@ -179,14 +177,15 @@ class RayNodes:
         msg = f"there are not {count} nodes after {_START_TIMEOUT_S:.0f} s"
         raise StartError(msg)
 
-    def _stop(self, node: RunningNode) -> None:
-        """End it in order, then kill what is left of it."""
-        family = node.family()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            node.process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(psutil.TimeoutExpired):
-            node.process.wait(_STOP_TIMEOUT_S)
-        _kill(family)
+    def _stop(self) -> None:
+        """End all in order, within one time limit, then kill what is left of them."""
+        ending = [self.running.pop(name) for name in [*self.running]]
+        families = [process for node in ending for process in node.family()]
+        for node in ending:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                node.process.send_signal(signal.SIGTERM)
+        psutil.wait_procs([node.process for node in ending], _STOP_TIMEOUT_S)
+        _kill(families)
 
 
 def _kill(family: Sequence[psutil.Process]) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,13 +111,16 @@ def documented_site(folder: Path) -> Iterator[Site]:
     environment = documented.environment()
     with contextlib.ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r-")))
-        stack.enter_context(started(command, folder / "vllm.log"))
         web = stack.enter_context(serve_web())
         postgres = stack.enter_context(serve_postgres())
         qdrant = _qdrant()
         stack.enter_context(started(qdrant, folder / "qdrant.log"))
         environment["GENSERVE_JOBS_DATABASE_URL"] = postgres
-        nodes = stack.enter_context(RayNodes(short, environment).started(documented.nodes()))
+        cluster = RayNodes(short, environment).started(documented.nodes())
+        with ThreadPoolExecutor(1) as pool:  # nodes wait for each other, the model computes
+            joining = pool.submit(stack.enter_context, cluster)
+            stack.enter_context(started(command, folder / "vllm.log"))
+            nodes = joining.result()
         document = documented.scaled_down(
             port=free_port(),
             args={
