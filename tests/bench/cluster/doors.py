@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import socket
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import psutil
 
 if TYPE_CHECKING:
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.bench.cluster.ray_nodes import RayNodes
 
-REFUSED = frozenset({401, 403})
+REFUSED = frozenset({"401", "403", "UNAUTHENTICATED"})
 _TIMEOUT_S = 15.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Method, path: the dashboard's own, the jobs API, Serve's admin API, logs, state, profiling.
@@ -41,30 +45,42 @@ AGENT = (
 _HARMLESS = frozenset({"/api/version", "/nodes?view=summary", "/api/jobs/"})
 
 
+# What runs code or tells of the cluster over gRPC, by the beginning of a process's name.
+GRPC = (
+    ("gcs_server", "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"),
+    ("raylet", "/ray.rpc.NodeManagerService/GetResourceLoad"),
+    ("ray::ServeReplica", "/ray.rpc.CoreWorkerService/PushTask"),
+    ("ray::ServeReplica", "/ray.serve.ASGIService/HandleRequest"),
+)
+_ANOTHER_PORT = "UNIMPLEMENTED"  # each has a port of its own for each service
+
+
 @dataclass(frozen=True)
 class Door:
     """One interface, and the status of its answer to nobody, to a wrong token, to the token."""
 
     where: str
-    method: str
-    path: str
-    nobody: int
-    stranger: int
-    friend: int | None
+    what: str
+    nobody: str
+    stranger: str
+    friend: str | None = None
 
     @property
     def closed(self) -> bool:
         """Whether only the token opens it."""
-        let_in = self.friend is None or self.friend < 400
-        return {self.nobody, self.stranger} <= REFUSED and let_in
+        return {self.nobody, self.stranger} <= REFUSED and self.friend in {None, "200"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Listener:
-    """A port that a process of the cluster listens on."""
+    """A port that processes of one name listen on, and the status of `GET /` for nobody.
+
+    The status is `-` where something else than HTTP is spoken.
+    """
 
     process: str
     address: str
+    status: str
 
 
 def doors(nodes: RayNodes) -> Iterator[Door]:
@@ -75,9 +91,14 @@ def doors(nodes: RayNodes) -> Iterator[Door]:
         agent = f"http://127.0.0.1:{node.agent_port}"
         for method, path in AGENT:
             yield _door(f"agent of {node.node.name}", agent, method, path, nodes.token)
+    for process, address, port in sorted(_listening(nodes)):
+        where = f"{_reached(address)}:{port}"
+        for name, method in GRPC:
+            if process.startswith(name) and (nobody := _grpc(where, method)) != _ANOTHER_PORT:
+                yield Door(process, method, nobody, _grpc(where, method, "x" * 64))
 
 
-def open_to_all(nodes: RayNodes) -> dict[str, int]:
+def open_to_all(nodes: RayNodes) -> dict[str, str]:
     """What Ray lets everybody read: the page that asks for the token, and health."""
     head = next(iter(nodes.running.values()))
     agent = f"http://127.0.0.1:{head.agent_port}"
@@ -93,18 +114,31 @@ def open_to_all(nodes: RayNodes) -> dict[str, int]:
 
 def listeners(nodes: RayNodes) -> list[Listener]:
     """All ports that the cluster's processes listen on, by process."""
+    return sorted(
+        {
+            Listener(process, address, _status("GET", f"http://{_reached(address)}:{port}/", None))
+            for process, address, port in _listening(nodes)
+        }
+    )
+
+
+def _listening(nodes: RayNodes) -> set[tuple[str, str, int]]:
+    """Processes by name, with the addresses and ports they listen on."""
     found = set()
     for node in nodes.running.values():
         for process in node.family():
-            try:
-                connections = process.net_connections("tcp")
+            with contextlib.suppress(psutil.Error):
                 name = _name(process)
-            except psutil.Error:
-                continue
-            for one in connections:
-                if one.status == psutil.CONN_LISTEN:
-                    found.add((name, one.laddr.ip))
-    return [Listener(name, address) for name, address in sorted(found)]
+                for one in process.net_connections("tcp"):
+                    if one.status == psutil.CONN_LISTEN:
+                        found.add((name, one.laddr.ip, one.laddr.port))
+    return found
+
+
+def _reached(address: str) -> str:
+    """Where to knock at what listens there."""
+    address = address.removeprefix("::ffff:")
+    return "127.0.0.1" if address in {"::", "0.0.0.0"} else address
 
 
 def reachable_from_elsewhere(port: int) -> bool:
@@ -130,12 +164,11 @@ def _own_addresses() -> Sequence[str]:
 def _door(where: str, base: str, method: str, path: str, token: str) -> Door:
     url = base + path
     friend = _status(method, url, token) if method == "GET" and path in _HARMLESS else None
-    return Door(
-        where, method, path, _status(method, url, None), _status(method, url, "x" * 64), friend
-    )
+    nobody, stranger = _status(method, url, None), _status(method, url, "x" * 64)
+    return Door(where, f"{method} {path}", nobody, stranger, friend)
 
 
-def _status(method: str, url: str, token: str | None) -> int:
+def _status(method: str, url: str, token: str | None) -> str:
     headers = {"content-type": "application/json"}
     if token is not None:
         headers["authorization"] = f"Bearer {token}"
@@ -143,15 +176,31 @@ def _status(method: str, url: str, token: str | None) -> int:
     request = urllib.request.Request(url, data=data, headers=headers, method=method)
     try:
         with _DIRECT.open(request, timeout=_TIMEOUT_S) as answer:
-            return int(answer.status)
+            return str(answer.status)
     except urllib.error.HTTPError as refused:
-        return refused.code
+        return str(refused.code)
+    except (OSError, http.client.HTTPException):
+        return "-"
+
+
+def _grpc(where: str, method: str, token: str | None = None) -> str:
+    """The status of a call with an empty message."""
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    with grpc.insecure_channel(where, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        call = channel.unary_unary(method)
+        try:
+            call(b"", metadata=metadata, timeout=_TIMEOUT_S)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
 
 
 def _name(process: psutil.Process) -> str:
-    """What it is called, without what an actor is doing now."""
-    line = " ".join(process.cmdline())
-    for part in ("gcs_server", "dashboard/dashboard.py", "dashboard/agent.py"):
-        if part in line:
-            return part
-    return process.name().partition(".")[0]
+    """What it is called, without what an actor is doing now; a program by its file."""
+    title = process.name()
+    if not title.startswith("python"):
+        return title.partition(".")[0]
+    parts = process.cmdline()
+    files = [Path(part).name for part in parts if part.endswith(".py")]
+    modules = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "-m"]
+    return next(iter(files or modules), title)

@@ -158,18 +158,17 @@ def removal(site: Site, node: str, *, per_second: float, lead_s: float) -> Remov
     lost = _replicas_on(site, node)
     with Traffic(site.entries, per_second, site.prompts()).flowing() as traffic:
         time.sleep(lead_s)
-        killed = time.monotonic()
-        flying = [one for one in traffic.requests if one.in_flight_at(killed)]
-        site.nodes.kill(node)
+        began, killed = site.nodes.kill(node)
         whole_s = _whole_after(site, lost, killed)
         time.sleep(_SETTLE_S)
     failed = traffic.failed()
+    late = [one for one in failed if one.began > killed]
     return Removal(
         node,
         held,
-        len(flying),
-        sum(one in flying for one in failed),
-        [(round(one.began - killed, 1), one.error or "") for one in failed if one not in flying],
+        sum(one.began <= killed and one.ended > began for one in traffic.requests),
+        len(failed) - len(late),
+        [(round(one.began - killed, 1), one.error or "") for one in late],
         whole_s,
         max(site.cold_start_s.values()),
         tally(traffic.requests),
@@ -205,16 +204,16 @@ class Update:
     traffic: Mapping[str, Any]
 
 
-def update(site: Site, *, per_second: float, requests: int) -> Update:
-    """Deploy a new version of everything, then the old one, and go on to `requests`."""
+def update(site: Site, *, per_second: float, requests: int, rollback: bool = True) -> Update:
+    """Deploy a new version of everything, then the old one again, and go on to `requests`."""
     seconds: dict[str, float] = {}
     replaced = True
     with Traffic(site.entries, per_second, site.prompts()).flowing() as traffic:
         time.sleep(_SETTLE_S)
-        for step, document in (
-            ("update", documented.released(site.document, "2")),
-            ("rollback", site.document),
-        ):
+        steps = {"update": documented.released(site.document, "2")}
+        if rollback:
+            steps["rollback"] = site.document
+        for step, document in steps.items():
             before = site.deployed.seen().replica_ids()
             began = time.monotonic()
             site.deployed.put(document)

@@ -136,10 +136,15 @@ class RayNodes:
             )
         self.running[node.name] = RunningNode(node, process, port, agent_port, log)
 
-    def kill(self, name: str) -> None:
-        """End a node as a machine ends that loses its power: all of it at once."""
-        lost = self.running.pop(name)
-        _kill(lost.family())
+    def kill(self, name: str) -> tuple[float, float]:
+        """End a node as a machine ends that loses its power: all of it at once.
+
+        Return when that began and when it was done, by `time.monotonic`.
+        """
+        family = self.running.pop(name).family()
+        began = time.monotonic()
+        _kill(family)
+        return began, time.monotonic()
 
     def ask(
         self, path: str, *, method: str = "GET", body: object = None, timeout_s: float = 30.0

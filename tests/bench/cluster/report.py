@@ -29,7 +29,7 @@ class Findings:
     update: Update
     removal: Removal
     doors: Sequence[Door]
-    open_to_all: Mapping[str, int]
+    open_to_all: Mapping[str, str]
     listeners: Sequence[Listener]
     dashboard_reachable: bool
 
@@ -86,7 +86,7 @@ def section(found: Findings) -> str:
     removed, updated = found.removal, found.update
     held = ", ".join(f"{name} {count}" for name, count in removed.held.items())
     public = ", ".join(f"`{name}` ({status})" for name, status in found.open_to_all.items())
-    ports = "; ".join(f"{one.process} on {one.address}" for one in found.listeners)
+    ports = "; ".join(f"{p.process} on {p.address} ({p.status})" for p in found.listeners)
     seconds = ", ".join(f"{name} {one:.0f} s" for name, one in updated.seconds.items())
     return f"""\
 ## The documented configuration on a cluster
@@ -115,7 +115,9 @@ Lost: {removed.node} ({held}), all its processes killed at once; failures:
 {removed.traffic["errors"] or "none"}. Cold start by deployment, s:
 {", ".join(f"{name} {one:.0f}" for name, one in found.cold_start_s.items())}.
 
-Open to everybody by Ray's design: {public}. Who listens where: {ports}.
+Closed are {_closed(found)}. Open to everybody by Ray's design: {public}, and the metrics, which
+are among who listens where, with the status of `GET /` without a token (`-`: gRPC, or its own
+protocol): {ports}.
 
 Machine: {about}."""
 
@@ -140,6 +142,12 @@ def _deployments(found: Findings) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _closed(found: Findings) -> str:
+    """Which interfaces, once for all processes and nodes alike."""
+    kinds = {f"{door.where.split(' of ')[0]} `{door.what}`" for door in found.doors if door.closed}
+    return ", ".join(sorted(kinds))
 
 
 def _where(nodes: Mapping[str, int]) -> str:

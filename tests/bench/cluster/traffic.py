@@ -34,10 +34,6 @@ class Request:
     warnings: tuple[str, ...] = ()
     sources: int = 0
 
-    def in_flight_at(self, moment: float) -> bool:
-        """Whether it had begun and not ended."""
-        return self.began <= moment < self.ended
-
 
 @dataclass
 class Traffic:
@@ -64,10 +60,6 @@ class Traffic:
         finally:
             stop.set()
             thread.join()
-
-    def since(self, moment: float) -> list[Request]:
-        """Those that began then or later."""
-        return [request for request in self.requests if request.began >= moment]
 
     def failed(self) -> list[Request]:
         """Those that ended in anything but a whole answer."""
