@@ -24,6 +24,7 @@ from tests.bench.servers import StartError
 _HERE = Path(__file__).parents[1]
 _REQUESTS = 520
 _PER_SECOND = 5.0
+_LOSS_PER_SECOND = 2.0  # all that come while the only LLM replica is replaced wait for it
 # One after the other: two cores have to start replicas beside each.
 _PRESSES = (
     Press({"chat": 40}, ("Ingress", "LLM", "Scraper")),
@@ -79,7 +80,7 @@ def measured(site: Site, requests: int) -> Findings:
     updated = update(site, per_second=_PER_SECOND, requests=requests)
     _say(f"    {updated}")
     _say("==> a worker is lost")
-    removed = removal(site, site.worker_of("LLM"), per_second=_PER_SECOND, lead_s=_LEAD_S)
+    removed = removal(site, site.worker_of("LLM"), per_second=_LOSS_PER_SECOND, lead_s=_LEAD_S)
     _say(f"    {removed}")
     return Findings(
         date=time.strftime("%Y-%m-%d", time.gmtime()),

@@ -199,8 +199,8 @@ def _name(process: psutil.Process) -> str:
     """What it is called, without what an actor is doing now; a program by its file."""
     title = process.name()
     if not title.startswith("python"):
-        return title.partition(".")[0]
+        return str(title.partition(".")[0])
     parts = process.cmdline()
     files = [Path(part).name for part in parts if part.endswith(".py")]
     modules = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "-m"]
-    return next(iter(files or modules), title)
+    return str(next(iter(files or modules), title))

@@ -36,14 +36,14 @@ class Placement:
     nodes, Ray takes any of them.
     """
 
-    planned: Mapping[str, Counter[str]]
-    real: Mapping[str, Counter[str]]
+    planned: Mapping[str, Mapping[str, int]]
+    real: Mapping[str, Mapping[str, int]]
     possible: Mapping[str, Sequence[str]]
 
     def agrees(self, name: str) -> bool:
         """Whether a deployment has as many replicas as planned, each on a possible node."""
         real = self.real[name]
-        same = self.planned[name].total() == real.total()
+        same = sum(self.planned[name].values()) == sum(real.values())
         return same and set(real) <= set(self.possible[name])
 
 
@@ -53,8 +53,8 @@ def placement(site: Site) -> Placement:
     listed = {options["name"]: options for options in application["deployments"]}
     planned = plan(application, nodes, "minimum").places
     return Placement(
-        {name: planned.get(name, Counter()) for name in listed},
-        site.deployed.seen().places(site.nodes.names()),
+        {name: dict(planned.get(name, {})) for name in listed},
+        {name: dict(on) for name, on in site.deployed.seen().places(site.nodes.names()).items()},
         {
             name: [node.name for node in nodes if _has_room(options, node)]
             for name, options in listed.items()
@@ -81,9 +81,9 @@ class Scaling:
     """Replicas that ran at first, at the most under load, and at the end; and the seconds to."""
 
     wanted: Sequence[str]
-    before: Counter[str]
-    most: Counter[str] = field(default_factory=Counter)
-    after: Counter[str] = field(default_factory=Counter)
+    before: dict[str, int]
+    most: dict[str, int] = field(default_factory=dict)
+    after: dict[str, int] = field(default_factory=dict)
     up_s: dict[str, float] = field(default_factory=dict)
     down_s: dict[str, float] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
@@ -98,12 +98,12 @@ def scaling(site: Site, presses: Sequence[Press]) -> Scaling:
     site.deployed.put(documented.eager(site.document))
     site.deployed.wait_until_well(_WELL_TIMEOUT_S)
     wanted = [name for press in presses for name in press.wanted]
-    found = Scaling(wanted, site.deployed.seen().running())
+    found = Scaling(wanted, dict(site.deployed.seen().running()))
     for press in presses:
         pressure = Pressure(site.url, site.web.url("/hangs"), press.clients)
         with pressure.applied():
             for elapsed, now in _observed(site, _UP_TIMEOUT_S):
-                found.most |= now
+                found.most = dict(now | Counter(found.most))
                 _note(found.up_s, elapsed, [n for n in press.wanted if now[n] > found.before[n]])
                 if found.up_s.keys() >= set(press.wanted):
                     break
@@ -112,7 +112,7 @@ def scaling(site: Site, presses: Sequence[Press]) -> Scaling:
         _note(found.down_s, elapsed, [n for n in wanted if now and now[n] <= found.before[n]])
         if len(found.down_s) == len(wanted):
             break
-    found.after = site.deployed.seen().running()
+    found.after = dict(site.deployed.seen().running())
     site.deployed.put(site.document)
     site.deployed.wait_until_well(_WELL_TIMEOUT_S)
     return found

@@ -92,11 +92,11 @@ def section(found: Findings) -> str:
 ## The documented configuration on a cluster
 
 `make bench-cluster`, {found.date}: the deployments of `serve_config.yaml` on a Ray of the nodes it
-documents ({"; ".join(found.nodes)}; all logical, on this machine), started as it documents, with
-the small models of `configs/cpu.yaml` and every LLM replica in front of one vLLM server. Load,
-delays and limits of scaling are an eighth, seconds, and one replica more
-(`tests/bench/cluster/documented.py`). Jobs are on a real PostgreSQL; there was no Qdrant server, so
-the retrievers share Qdrant's imitation in Python behind Qdrant's REST interface
+documents ({"; ".join(found.nodes)}: all logical, on this machine), started as it documents.
+The models are the small ones of `configs/cpu.yaml`, with one vLLM server behind all LLM replicas;
+a deployment may have one replica more than the fewest; while scaling is shown, an eighth of the
+load is enough for it, and its delays are seconds. Jobs are on a real PostgreSQL. There was no
+Qdrant server: the retrievers share Qdrant's imitation in Python behind Qdrant's REST interface
 (`tests/bench/cluster/qdrant.py`).
 
 | | measured | wanted | holds |
