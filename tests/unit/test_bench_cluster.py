@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
-from serve_app.check import checked
+from serve_app.settings import DEPLOYMENT_NAMES, AppSettings
 from tests.bench.cluster import documented
 
 ARGS = {
@@ -16,7 +17,7 @@ ARGS = {
     "jobs": {"database_url": "postgresql://somebody@127.0.0.1/jobs"},
 }
 SCALING = {"max_replicas"}
-EAGER = {*documented._EAGER_S, "target_ongoing_requests"}
+EAGER = {*documented._EAGER_S, documented._TO_ZERO, "target_ongoing_requests"}
 
 
 @pytest.fixture
@@ -63,9 +64,10 @@ def test_another_release_differs_in_nothing_that_is_read(document: dict[str, Any
 
 
 @pytest.mark.parametrize("change", [dict, documented.eager])
-def test_the_check_lets_it_pass(document: dict[str, Any], change: Any) -> None:
-    problems, *_ = checked(yaml.safe_dump(change(document)), "cluster.yaml", documented.nodes())
-    assert problems == []
+def test_serve_takes_it(document: dict[str, Any], change: Any) -> None:
+    (application,) = ServeDeploySchema.model_validate(change(document)).applications
+    assert len(application.deployments) == len(DEPLOYMENT_NAMES)
+    AppSettings.model_validate(application.args)
 
 
 def test_the_nodes_and_the_environment_are_read_from_the_file() -> None:

@@ -29,9 +29,9 @@ _LOAD_SHARE = 8
 _EAGER_S = {
     "upscale_delay_s": 2.0,
     "downscale_delay_s": 10.0,
-    "downscale_to_zero_delay_s": 15.0,
     "look_back_period_s": 5.0,
 }
+_TO_ZERO, _TO_ZERO_S = "downscale_to_zero_delay_s", 15.0  # where zero is the fewest
 _ON_ONE_MACHINE = {
     # As important as what else runs here: a node of a cluster has its cores for itself.
     "RAY_worker_niceness": "0",
@@ -79,6 +79,8 @@ def eager(document: Mapping[str, Any]) -> dict[str, Any]:
         if scaling := options.get("autoscaling_config"):
             target = scaling["target_ongoing_requests"]
             scaling |= {**_EAGER_S, "target_ongoing_requests": max(1, target / _LOAD_SHARE)}
+            if _TO_ZERO in scaling:
+                scaling[_TO_ZERO] = _TO_ZERO_S
     return changed
 
 

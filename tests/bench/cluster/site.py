@@ -167,5 +167,5 @@ def _args(folder: Path, small: Configuration, chat_url: str, web: Web) -> dict[s
             "allowed_networks": ["127.0.0.0/8"],
             "allowed_ports": [80, 443, web.port],
         },
-        "files": str(folder / "files"),
+        "files": f"file://{folder / 'files'}",
     }
