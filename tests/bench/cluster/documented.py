@@ -29,7 +29,7 @@ _LOAD_SHARE = 8
 _EAGER_S = {
     "upscale_delay_s": 2.0,
     "downscale_delay_s": 10.0,
-    "look_back_period_s": 5.0,
+    "look_back_period_s": 11.0,  # Serve warns of less
 }
 _TO_ZERO, _TO_ZERO_S = "downscale_to_zero_delay_s", 15.0  # where zero is the fewest
 _ON_ONE_MACHINE = {
