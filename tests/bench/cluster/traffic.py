@@ -67,7 +67,8 @@ class Traffic:
 
     async def _run(self, stop: threading.Event) -> None:
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)
+        # A connection a request: whether one was refused before it was sent is then certain.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         well: set[int] = set(self.entries())
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
             checking = asyncio.create_task(self._check(http, well))
