@@ -50,11 +50,12 @@ class RunningNode:
     log: Path
 
     def family(self) -> list[psutil.Process]:
-        """All its processes: the session that its `ray start` leads."""
-        found = []
+        """All its processes: its `ray start`, and the rest of the session that it leads."""
+        found: list[psutil.Process] = [self.process]
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                if os.getsid(process.pid) == self.process.pid:
+                leads = process.pid == self.process.pid
+                if not leads and os.getsid(process.pid) == self.process.pid:
                     found.append(process)
         return found
 
