@@ -114,12 +114,13 @@ def open_to_all(nodes: RayNodes) -> dict[str, str]:
 
 def listeners(nodes: RayNodes) -> list[Listener]:
     """All ports that the cluster's processes listen on, by process."""
-    return sorted(
-        {
-            Listener(process, address, _status("GET", f"http://{_reached(address)}:{port}/", None))
-            for process, address, port in _listening(nodes)
-        }
-    )
+    found = set()
+    for process, address, port in _listening(nodes):
+        where = _reached(address)
+        # Which address a machine has is nobody's business.
+        shown = address if where == "127.0.0.1" else "the node's address"
+        found.add(Listener(process, shown, _status("GET", f"http://{where}:{port}/", None)))
+    return sorted(found)
 
 
 def _listening(nodes: RayNodes) -> set[tuple[str, str, int]]:

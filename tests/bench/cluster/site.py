@@ -71,8 +71,8 @@ class Site:
         return next(node for node in sorted(places) if node != head)
 
     def prompts(self) -> list[str]:
-        """The main job: a question to the documents, every other one naming a page to read."""
-        return [QUESTION, f"{QUESTION} Read {self.web.url('/good')} too."]
+        """The main job: a question to the documents, every fourth naming a page to read."""
+        return [*[QUESTION] * 3, f"{QUESTION} Read {self.web.url('/good')} too."]
 
     def upload(self) -> None:
         """Have the document that holds the answer read and found; raises TimeoutError."""

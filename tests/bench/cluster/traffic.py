@@ -46,7 +46,7 @@ class Traffic:
     entries: Callable[[], Sequence[int]]
     per_second: float
     prompts: Sequence[str]
-    tokens: int = 8
+    tokens: int = 2  # what is shown is that answers come, not how fast a model writes
     requests: list[Request] = field(default_factory=list)
 
     @contextlib.contextmanager
