@@ -18,8 +18,8 @@ PROMETHEUS := $(VENV)/prometheus
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test browser prometheus test-unit lint format bench bench-gpu bench-images bench-kill
-.PHONY: bench-memory bench-page bench-pictures bench-search bench-understanding bench-uploads eval check
+.PHONY: help install serve test browser prometheus test-unit lint format bench bench-cluster bench-gpu bench-images
+.PHONY: bench-kill bench-memory bench-page bench-pictures bench-search bench-understanding bench-uploads eval check
 .PHONY: requirements clean
 
 help: ## Show this list
@@ -84,6 +84,9 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
+
+bench-cluster: $(TESTED) ## Deploy, scale, update and lose a node on a Ray of several nodes (15 minutes)
+	@$(BIN)/python -m tests.bench.cluster
 
 bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
 	@$(BIN)/python -m tests.bench.uploads

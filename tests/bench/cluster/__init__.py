@@ -1,0 +1,1 @@
+"""The documented cluster configuration on a real Ray of several nodes, all on this machine."""

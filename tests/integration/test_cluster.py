@@ -1,0 +1,73 @@
+"""The short version of `make bench-cluster`: the documented configuration on a real Ray's nodes.
+
+One cluster for all tests, which change it one after the other: the worker is killed last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.bench.cluster import documented
+from tests.bench.cluster.doors import doors, open_to_all, reachable_from_elsewhere
+from tests.bench.cluster.proofs import Press, placement, removal, scaling, update
+from tests.bench.cluster.site import Site, documented_site
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with documented_site(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+def test_the_launch_is_the_documented_one(site: Site) -> None:
+    assert documented.environment()["RAY_AUTH_MODE"] == "token"
+    assert sorted(site.nodes.names().values()) == sorted(node.name for node in documented.nodes())
+    assert len(site.nodes.running) >= 4
+
+
+def test_every_deployment_is_where_the_plan_says(site: Site) -> None:
+    found = placement(site)
+    assert {name: found.planned[name] for name in found.planned if not found.agrees(name)} == {}
+    assert set(found.planned) == set(found.real)
+
+
+def test_ray_lets_nobody_in_without_the_token(site: Site) -> None:
+    knocked = list(doors(site.nodes))
+    assert [door for door in knocked if not door.closed] == []
+    kinds = {door.where.split()[0].rpartition(":")[0] or door.where.split()[0] for door in knocked}
+    assert kinds == {"dashboard", "agent", "gcs_server", "raylet", "ray::ServeReplica:genserve"}
+    assert not reachable_from_elsewhere(site.nodes.dashboard_port)
+    # What Ray shows to everybody says nothing of the cluster.
+    assert set(open_to_all(site.nodes).values()) == {"200"}
+
+
+def test_more_replicas_come_with_the_load_and_go_with_it(site: Site) -> None:
+    wanted = ["LLM", "Scraper"]
+    found = scaling(site, [Press({"chat": 24}, wanted)])
+    assert sorted(found.up_s) == sorted(wanted)
+    assert sorted(found.down_s) == sorted(wanted)
+    assert {status for asked, status in pairs(found.statuses)} <= {"200", "429", "0"}
+
+
+def test_no_request_fails_while_every_deployment_is_replaced(site: Site) -> None:
+    found = update(site, per_second=2.0, requests=60, rollback=False)
+    assert found.replaced
+    assert found.traffic["errors"] == {}
+    assert found.traffic["requests"] >= 60
+
+
+def test_a_lost_worker_takes_only_what_was_in_flight(site: Site) -> None:
+    found = removal(site, site.worker_of("LLM"), per_second=2.0, lead_s=5.0)
+    assert found.held["LLM"] == 1
+    assert found.whole_s is not None
+    assert found.late == []
+    assert found.failed_in_flight <= found.in_flight
+
+
+def pairs(statuses: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(asked, status) for asked, status in (key.split() for key in statuses)]
