@@ -179,7 +179,7 @@ TOKENS = Counter(
 )
 ENGINE_REQUESTS = Gauge(
     "genserve_engine_requests",
-    "requests in vLLM: being computed, and waiting for it",
+    "requests in vLLM: being computed, and waiting for it; none where the engine is elsewhere",
     at="LLM",
     state=("running", "waiting"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -102,15 +103,19 @@ class JobBoard:
         """Have a job stop, and wait a moment for it; Conflict if it ended otherwise."""
         job = await self.job(job_id)
         if not job.ended:
+            asker = uuid.uuid4().hex
             await answered(
-                DBOS.update_workflow_attributes_async(job_id, {CANCEL: True}, merge=True)
+                DBOS.update_workflow_attributes_async(job_id, {CANCEL: asker}, merge=True)
             )
             self._cancellations.request(job_id)
             job = await self.job(job_id)
             if job.status is JobStatus.QUEUED:
                 # Should it begin just now, its first step sees the request above.
                 await answered(DBOS.cancel_workflow_async(job_id))
-                JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
+                row = await row_of(job_id)
+                # Once it has begun its workflow counts it; of several askers the last one does.
+                if not row.recovery_attempts and (row.attributes or {}).get(CANCEL) == asker:
+                    JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
                 if isinstance(job.spec, IngestSpec):
                     await self._tidy(job_id, job.spec)
             job = await self.until_ended(job_id, _CANCEL_WAIT_S)

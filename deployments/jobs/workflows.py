@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbos import DBOS
+from dbos import error as dbos_errors
 from loguru import logger
 
 from deployments.errors import ServiceError
@@ -21,7 +22,7 @@ from deployments.tracing import span
 from deployments.types import ImagesSpec, IngestSpec, JobKind, JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractContextManager
 
     from deployments.jobs.cancelling import Cancellations
@@ -93,7 +94,11 @@ class Workflows:
         """See a job to its end; the clean-up is made of steps as well, and so survives a crash."""
         job_id = _job_id()
         failure: Exception | None = None
-        with self._named(job_id), span(f"job {kind}", job_id=job_id):
+        with (
+            self._named(job_id),
+            span(f"job {kind}", job_id=job_id),
+            self._also_if_cancelled_as_it_began(kind, job_id),
+        ):
             try:
                 await work()
             except JobCancelled:
@@ -115,6 +120,19 @@ class Workflows:
             await DBOS.cancel_workflow_async(job_id)
         elif failure is not None:
             raise failure
+
+    @contextlib.contextmanager
+    def _also_if_cancelled_as_it_began(self, kind: JobKind, job_id: str) -> Iterator[None]:
+        """Count a job that was taken from the queue just before it was cancelled there."""
+        try:
+            yield
+        except (
+            dbos_errors.DBOSWorkflowCancelledError,  # of its next step
+            dbos_errors.DBOSWorkflowConflictIDError,  # of the one at work, as it is recorded
+        ):
+            self._cancellations.forget(job_id)
+            JOBS_ENDED.add(kind=kind, state=JobStatus.CANCELLED)
+            raise
 
     async def _ingest(self, job_id: str, spec: IngestSpec) -> None:
         steps = self._ingest_steps

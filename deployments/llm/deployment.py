@@ -83,8 +83,9 @@ class LLM:
         while True:
             await asyncio.sleep(_REPORT_S)
             now = self._engine.readings() or told
-            ENGINE_REQUESTS.set(now.running, state="running")
-            ENGINE_REQUESTS.set(now.waiting, state="waiting")
+            for state, requests in (("running", now.running), ("waiting", now.waiting)):
+                if requests is not None:
+                    ENGINE_REQUESTS.set(requests, state=state)
             TOKENS.add(now.prompt_tokens - told.prompt_tokens, kind="prompt")
             TOKENS.add(now.completion_tokens - told.completion_tokens, kind="completion")
             told = now

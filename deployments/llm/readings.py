@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 
 class Readings(NamedTuple):
-    """Requests being computed and waiting now, tokens read and written since it started."""
+    """Requests being computed and waiting now, tokens read and written since it started.
 
-    running: int = 0
-    waiting: int = 0
+    Of requests None where that is not known, as the engine is elsewhere.
+    """
+
+    running: int | None = None
+    waiting: int | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0

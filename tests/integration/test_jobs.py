@@ -13,10 +13,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from dbos import DBOS
 from fsspec.implementations.local import LocalFileSystem
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
 from deployments.file_store import FileStore
+from deployments.jobs.cancelling import Cancellations
+from deployments.metrics import JOBS_ENDED
 from deployments.types import ImagesSpec, Job, JobKind, JobQuery, JobStatus, Submitted, image_path
 from tests.integration.job_parts import CHUNKS, PICTURES, Images, Parts, running
 from tests.integration.postgres import serve_postgres
@@ -230,6 +233,76 @@ async def test_a_queued_job_is_cancelled_without_beginning(url: str, tmp_path: P
         busy.stuck_at = None
         assert (await ended(parts, first.job.id)).status is JobStatus.SUCCEEDED
         assert 100 not in busy.begun
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The labels of every job that was counted as ended."""
+    counted: list[dict[str, str]] = []
+
+    class Exported:
+        def inc(self, _amount: float, labels: dict[str, str]) -> None:
+            counted.append(labels)
+
+    monkeypatch.setattr(JOBS_ENDED, "_exported", Exported())
+    return counted
+
+
+async def test_a_queued_job_that_two_cancel_is_counted_once(
+    url: str, tmp_path: Path, ends: list[dict[str, str]]
+) -> None:
+    busy = Images(stuck_at=PICTURES.seed)
+    async with running(url, tmp_path, images=busy, images_concurrency=1) as parts:
+        await parts.submissions.images(PICTURES, None)
+        while PICTURES.seed not in busy.begun:
+            await asyncio.sleep(0.05)
+        waiting = (await parts.submissions.images(PICTURES, None)).job.id
+        for job in await asyncio.gather(*(parts.board.cancel(waiting) for _ in "12")):
+            assert job.status is JobStatus.CANCELLED
+        assert len(ends) == 1
+        busy.stuck_at = None
+
+
+@pytest.mark.parametrize("first", ["the job", "the board"])
+async def test_a_job_that_begins_just_as_it_is_cancelled_is_counted_once(
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: list[dict[str, str]],
+    first: str,
+) -> None:
+    busy = Images(stuck_at=PICTURES.seed)
+    async with running(url, tmp_path, images=busy, images_concurrency=1) as parts:
+        await parts.submissions.images(PICTURES, None)
+        while PICTURES.seed not in busy.begun:
+            await asyncio.sleep(0.05)
+        waiting = (await parts.submissions.images(PICTURES, None)).job.id
+        cancel, check = DBOS.cancel_workflow_async, Cancellations.check
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def late(job_id: str) -> None:
+            monkeypatch.setattr(DBOS, "cancel_workflow_async", cancel)
+            busy.stuck_at = None
+            await begun.wait()
+            if first == "the job":
+                cancelled.set()
+                await ended(parts, job_id)
+            await cancel(job_id)
+            cancelled.set()
+
+        async def checked(self: Cancellations, job_id: str) -> None:
+            if job_id == waiting:
+                begun.set()
+                await cancelled.wait()
+            await check(self, job_id)
+
+        monkeypatch.setattr(DBOS, "cancel_workflow_async", late)
+        monkeypatch.setattr(Cancellations, "check", checked)
+        assert (await parts.board.cancel(waiting)).status is JobStatus.CANCELLED
+        async with asyncio.timeout(20):
+            while not any(labels["state"] == JobStatus.CANCELLED for labels in ends):
+                await asyncio.sleep(0.05)
+        assert [labels["state"] for labels in ends].count(JobStatus.CANCELLED) == 1
 
 
 async def test_a_queued_upload_is_cancelled_with_all_that_belongs_to_it(
