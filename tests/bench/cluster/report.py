@@ -97,7 +97,9 @@ The models are the small ones of `configs/cpu.yaml`, with one vLLM server behind
 a deployment may have one replica more than the fewest; while scaling is shown, an eighth of the
 load is enough for it, and its delays are seconds. Jobs are on a real PostgreSQL. There was no
 Qdrant server: the retrievers share Qdrant's imitation in Python behind Qdrant's REST interface
-(`tests/bench/cluster/qdrant.py`).
+(`tests/bench/cluster/qdrant.py`). Requests are questions to an uploaded document, every fourth
+naming a page to read, two tokens long, half of them streamed; two a second at the loss of a worker.
+Down is counted from the end of all load, which comes one kind after the other: 0 is earlier.
 
 | | measured | wanted | holds |
 |---|---|---|---|
