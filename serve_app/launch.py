@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
 _WELCOME = """
 Open {url} in a browser, or ask something here:
   curl -s {url}/generate/text -H 'content-type: application/json'{key} \\
-    -d '{{"prompt": "What is the capital of France?"}}'
+    -d '{{"prompt": "Name the capital of France."}}'
 Add a document, then ask about it (in the background; {url}/v1/jobs shows how far it is):
   curl -s {url}/upload -F file=@YOUR.pdf{key}
 Make pictures:

@@ -125,7 +125,7 @@ def _deleted(some_id: str, kind: str) -> dict[str, Any]:
 
 
 REQUESTS: dict[str, Any] = {
-    "post /generate/text": {"prompt": "What is the capital of France?", "max_tokens": 64},
+    "post /generate/text": {"prompt": "Name the capital of France.", "max_tokens": 64},
     "post /v1/chat/completions": {
         "model": "genserve",
         "messages": [{"role": "user", "content": "What does the report say about costs?"}],

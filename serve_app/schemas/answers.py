@@ -21,7 +21,7 @@ from serve_app.schemas.fields import (
 class GenerateRequest(Request):
     """A prompt; URLs in it are read, uploaded documents are searched."""
 
-    prompt: Annotated[str, Field(min_length=1, examples=["What is the capital of France?"])]
+    prompt: Annotated[str, Field(min_length=1, examples=["Name the capital of France."])]
     temperature: Temperature | None = None
     max_tokens: TokenCount | None = None
     stream: bool = False

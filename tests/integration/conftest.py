@@ -23,6 +23,7 @@ from tests.bench.servers import free_port
 from tests.integration.web import Web, serve_web
 
 ROOT = Path(__file__).parents[2]
+AS_INSTALLED = Path(__file__).parent / "as_installed"  # before packages that only tests have
 START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 3.0
@@ -102,7 +103,12 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "GENSERVE_API_KEYS": api_keys},
+            env=os.environ
+            | {
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONPATH": str(AS_INSTALLED),
+                "GENSERVE_API_KEYS": api_keys,
+            },
         )
     url = f"http://127.0.0.1:{document['http_options']['port']}"
     try:

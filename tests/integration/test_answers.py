@@ -15,7 +15,9 @@ import pytest
 from tests.integration.conftest import PAGE_TIMEOUT_S, Service
 from tests.integration.web import Web
 
-QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+# To "What is the capital of France?" the small model's first tokens "The" and "L" are a tenth of a
+# nat apart, and which comes first is up to how a processor rounds. Here they are 1.5 apart.
+QUESTION = [{"role": "user", "content": "Name the capital of France."}]
 GIB = 2**30
 
 

@@ -37,7 +37,7 @@ EMBEDDER = "all-MiniLM-L6-v2"
 INSTALL_TIMEOUT_S = 300
 CONVERSATION_TIMEOUT_S = 180
 
-QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
 ASKED: list[Any] = [{"role": "user", "content": "What does the lighthouse of Skarn burn?"}]
 DOCUMENTS = {
     "lighthouse.md": "# Skarn\n\nThe lighthouse of Skarn burns walrus oil, as it did in 1790.",

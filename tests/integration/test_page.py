@@ -453,7 +453,7 @@ def test_a_wrong_key_is_met_kindly(arrive: Callable[..., Visit], service: Servic
     visit.give_key("wrong")
     expect(note).to_contain_text("not accepted")
     page.keyboard.press("Escape")
-    visit.ask("What is the capital of France?")
+    visit.ask("Name the capital of France.")
     expect(note).to_contain_text("not accepted")
     visit.give_key(service.key)
     expect(page.locator("#settings")).to_be_hidden()

@@ -76,7 +76,7 @@ def kept(service: Service) -> list[str]:
 
 
 def test_without_documents_the_model_answers_alone(app: AppTest) -> None:
-    app.chat_input[0].set_value("What is the capital of France?").run()
+    app.chat_input[0].set_value("Name the capital of France.").run()
     assert "Paris" in app.chat_message[1].markdown[0].value
     assert len(app.chat_message[1].expander) == 0
 

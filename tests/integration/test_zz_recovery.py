@@ -18,7 +18,7 @@ RECOVERED_S = 300
 def test_a_killed_engine_is_noticed_and_replaced(http: httpx.Client, service: Service) -> None:
     body = {
         "model": service.model,
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "messages": [{"role": "user", "content": "Name the capital of France."}],
         "temperature": 0,
         "max_tokens": 20,
     }

@@ -52,7 +52,7 @@ def main() -> None:
     answer = grounded.chat(asked)
     pieces = [piece.delta or "" for piece in grounded.stream_chat(asked)]
     told = {
-        "bare": bare.complete("What is the capital of France?").text,
+        "bare": bare.complete("Name the capital of France.").text,
         "chat": answer.message.content,
         "sources": answer.raw.model_extra["sources"],
         "pieces": len(pieces),
