@@ -63,21 +63,6 @@ def test_another_release_differs_in_nothing_that_is_read(document: dict[str, Any
     assert released == document
 
 
-def test_a_release_of_one_is_no_other_version_of_the_rest(document: dict[str, Any]) -> None:
-    released = documented.released(document, "2", ["LLM"])
-    changed = [
-        before["name"]
-        for before, after in zip(deployments(document), deployments(released), strict=True)
-        if before != after
-    ]
-    assert changed == ["LLM"]
-    apart = {"deployments"}
-    before, after = document["applications"][0], released["applications"][0]
-    assert {k: v for k, v in before.items() if k not in apart} == {
-        k: v for k, v in after.items() if k not in apart
-    }
-
-
 @pytest.mark.parametrize("change", [dict, documented.eager])
 def test_serve_takes_it(document: dict[str, Any], change: Any) -> None:
     (application,) = ServeDeploySchema.model_validate(change(document)).applications

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.servers import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from tests.bench.cluster.ray_nodes import RayNodes
 
@@ -61,13 +61,13 @@ class Seen:
             for name, one in self.deployments.items()
         }
 
-    def replica_ids(self, only: Collection[str] = ()) -> set[str]:
-        """The running replicas of all deployments, or of some."""
+    def replica_ids(self) -> set[str]:
+        """The running replicas of all deployments."""
         return {
             replica["replica_id"]
-            for name, one in self.deployments.items()
+            for one in self.deployments.values()
             for replica in one["replicas"]
-            if replica["state"] == "RUNNING" and (not only or name in only)
+            if replica["state"] == "RUNNING"
         }
 
     def __str__(self) -> str:

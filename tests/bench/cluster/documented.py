@@ -16,7 +16,7 @@ from serve_app.check.nodes import read_comment
 from tests.bench.servers import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from serve_app.check.nodes import Node
 
@@ -84,18 +84,10 @@ def eager(document: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def released(
-    document: Mapping[str, Any], release: str, only: Collection[str] = ()
-) -> dict[str, Any]:
-    """The same configuration as another version of every deployment, or of some."""
+def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
+    """The same configuration as another version of every deployment."""
     changed = copy.deepcopy(dict(document))
-    application = changed["applications"][0]
-    if not only:
-        application["runtime_env"]["env_vars"][_RELEASE] = release
-    for options in application["deployments"]:
-        if options["name"] in only:
-            own = options["ray_actor_options"].setdefault("runtime_env", {})
-            own.setdefault("env_vars", {})[_RELEASE] = release
+    changed["applications"][0]["runtime_env"]["env_vars"][_RELEASE] = release
     return changed
 
 

@@ -13,7 +13,7 @@ from tests.bench.cluster.pressure import Pressure
 from tests.bench.cluster.traffic import Traffic, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from serve_app.check.nodes import Node
     from tests.bench.cluster.deployed import Seen
@@ -204,27 +204,17 @@ class Update:
     traffic: Mapping[str, Any]
 
 
-def update(
-    site: Site,
-    *,
-    per_second: float,
-    requests: int,
-    rollback: bool = True,
-    only: Collection[str] = (),
-) -> Update:
-    """Deploy a new version of everything, then the old one again, and go on to `requests`.
-
-    With `only`, of these deployments alone.
-    """
+def update(site: Site, *, per_second: float, requests: int, rollback: bool = True) -> Update:
+    """Deploy a new version of everything, then the old one again, and go on to `requests`."""
     seconds: dict[str, float] = {}
     replaced = True
     with Traffic(site.entries, per_second, site.prompts()).flowing() as traffic:
         time.sleep(_SETTLE_S)
-        steps = {"update": documented.released(site.document, "2", only)}
+        steps = {"update": documented.released(site.document, "2")}
         if rollback:
             steps["rollback"] = site.document
         for step, document in steps.items():
-            before = site.deployed.seen().replica_ids(only)
+            before = site.deployed.seen().replica_ids()
             began = time.monotonic()
             site.deployed.put(document)
             seen = _replaced(site, before)
