@@ -50,7 +50,7 @@ HOSTILE_ANSWER = """Hello
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it runs, nothing else in this thread may use asyncio
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
