@@ -1,21 +1,18 @@
 """Ray Serve handles as the protocols of `deployments.interfaces`: the only caller of `.remote()`.
 
-Whatever Ray raises leaves here as a ServiceError. Calls that may be repeated (embed, search,
-fetch, count) are, a few times, when a replica went away under them; a generation never is.
+Whatever Ray raises leaves here as a ServiceError, see `ray_errors`. Calls that may be repeated
+(embed, search, fetch, count) are, a few times, when a replica went away under them; a generation
+never is.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import stamina
-from grpc.aio import AioRpcError
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RayServeException
 
-from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.ray_errors import Away, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -49,11 +46,6 @@ if TYPE_CHECKING:
 
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
-_OWN_CANCELLATION_S = 0.1
-
-
-class _Away(Unavailable):
-    """The deployment itself could not be reached, or went away: worth another call."""
 
 
 class _Remote:
@@ -70,12 +62,12 @@ class _Remote:
         }
 
     async def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - whatever it returns
-        async with _translated(self._name, self._deployment):
+        async with translated(self._name, self._deployment):
             return await self._calls[method].remote(*args)
 
     async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
         async for attempt in stamina.retry_context(
-            on=_Away, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
+            on=Away, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
         ):
             with attempt:
                 return await self._call(method, *args)
@@ -276,7 +268,7 @@ class RemoteJobs(_Remote):
 
 async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401
     """Whatever a deployment yields; closing it stops the deployment's work."""
-    async with _translated(name, handle.deployment_name):
+    async with translated(name, handle.deployment_name):
         items = cast("DeploymentResponseGenerator[Any]", handle.remote(*args))
         try:
             async for item in items:
@@ -284,43 +276,3 @@ async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any
         finally:
             # Harmless after the end; before it, this is what stops the work.
             items.cancel()  # type: ignore[no-untyped-call]
-
-
-@contextlib.asynccontextmanager
-async def _translated(name: str, deployment: str) -> AsyncGenerator[None, None]:
-    """Whatever Ray raises, by whichever of its two transports.
-
-    Over gRPC a replica's exception arrives as it was; by Ray's own calls, inside a RayTaskError
-    that is an instance of both. A transport that broke is an AioRpcError or a RayError.
-    """
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # A client that leaves takes the calls made for it along, and that may be heard of here
-        # before our own cancellation is, which then ends this sleep.
-        await asyncio.sleep(_OWN_CANCELLATION_S)
-        # Nobody cancelled us: the replica was, in the middle of this request.
-        msg = f"the {name} stopped; it is being replaced"
-        raise _Away(msg) from None
-    except Exception as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, _Away):
-            # Behind the deployment that was asked, which has tried again already.
-            raise Unavailable(cause.message) from None
-        if isinstance(cause, Overloaded):
-            cause.where = cause.where or deployment
-        if isinstance(cause, ServiceError):
-            raise cause from None
-        if isinstance(cause, BackPressureError):
-            msg = f"the {name} has too many requests waiting; try again shortly"
-            full = Overloaded(msg, retry_after_s=cause.retry_after_s)
-            full.where = deployment
-            raise full from None
-        if isinstance(cause, RayServeException | RayError | AioRpcError):
-            msg = f"the {name} is not available"
-            raise _Away(msg) from error
-        msg = f"the {name} failed on this request"
-        raise ServiceError(msg) from error

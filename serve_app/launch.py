@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
-import json
 import os
-import re
 import secrets
 import signal
 import socket
@@ -21,7 +18,6 @@ import subprocess
 import sys
 import time
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +26,10 @@ import yaml
 from deployments.settings import Secrets
 from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
+from serve_app.startup import StartError, dashboard, say, step, wait_until_ready
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_START_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 60.0
-_POLL_S = 1.0
-_SILENCE_S = 10.0
-_LOG_TAIL_LINES = 25
-_DASHBOARD = re.compile(r"http://127\.0\.0\.1:\d+(?=\s|\x1b)")
 # Nothing phones home; and Serve's settings for throughput, measured in tests/bench.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -59,14 +51,6 @@ _ENVIRONMENT = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     "RAY_AUTH_MODE": "token",
 }
-
-
-# A proxy of the environment has nothing to do with what runs here.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class StartError(Exception):
-    """The service cannot be started; the message says why."""
 
 
 def main(arguments: list[str]) -> int:
@@ -92,13 +76,13 @@ def main(arguments: list[str]) -> int:
         log = data_dir / "logs" / "serve.log"
         step(f"starting Ray Serve (its output goes to {log})")
         service = _serve_run(config, log, token_file)
-        _wait_until_ready(service, url, token_file, log)
+        wait_until_ready(service, url, token_file, log)
         step(f"ready after {time.monotonic() - began:.0f} s")
         say(
             _WELCOME.format(
                 url=url,
                 key=" -H 'authorization: Bearer KEY'" if _keys() else "",
-                dashboard=_dashboard(log),
+                dashboard=dashboard(log),
                 token_file=token_file,
                 reach=_reach(document),
             )
@@ -161,17 +145,6 @@ def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir
     return str(path)
 
 
-def say(text: str) -> None:
-    """Write to the person at the terminal."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def step(text: str) -> None:
-    """Say what is being done now."""
-    say(f"==> {text}")
-
-
 def run_module(module: str, *args: str) -> None:
     """Run one of our commands in a process of its own, so that its memory is given back."""
     done = subprocess.run([sys.executable, "-m", module, *args], check=False)
@@ -227,65 +200,6 @@ def _serve_run(config: str, log: Path, token_file: Path) -> subprocess.Popen[byt
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to pass on, once
         )
-
-
-def _wait_until_ready(
-    service: subprocess.Popen[bytes], url: str, token_file: Path, log: Path
-) -> None:
-    began = spoke = time.monotonic()
-    token = token_file.read_text(encoding="ascii").strip()
-    shown: dict[str, str] = {}
-    while time.monotonic() - began < _START_TIMEOUT_S:
-        if service.poll() is not None:
-            raise StartError(f"Ray Serve ended while starting:\n{_tail(log)}")
-        states = _deployment_states(_dashboard(log), token)
-        for name, (status, message) in states.items():
-            if shown.get(name) != status:
-                shown[name], spoke = status, time.monotonic()
-                say(f"    {time.monotonic() - began:4.0f} s  {name}: {status.lower()}")
-            if status in {"DEPLOY_FAILED", "UNHEALTHY"}:
-                raise StartError(f"{name} did not start: {message}\n{_tail(log)}")
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            _get(f"{url}/readyz", timeout_s=5)
-            return
-        if time.monotonic() - spoke > _SILENCE_S:
-            spoke = time.monotonic()
-            loading = sorted(name for name, status in shown.items() if status != "HEALTHY")
-            say(f"    {spoke - began:4.0f} s  still loading: {', '.join(loading) or 'Ray'}")
-        time.sleep(_POLL_S)
-    raise StartError(f"not ready after {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
-
-
-def _dashboard(log: Path) -> str:
-    """Where Ray put its dashboard: another port than usual if that was taken."""
-    found = _DASHBOARD.search(log.read_text(encoding="utf-8", errors="replace"))
-    return found.group(0) if found else "http://127.0.0.1:8265"
-
-
-def _deployment_states(dashboard: str, token: str) -> dict[str, tuple[str, str]]:
-    """What Serve says of each deployment; nothing while it is not up yet."""
-    try:
-        details = json.loads(_get(f"{dashboard}/api/serve/applications/", token=token))
-    except (OSError, ValueError, http.client.HTTPException):
-        return {}
-    return {
-        name: (deployment["status"], deployment["message"])
-        for application in details["applications"].values()
-        for name, deployment in application["deployments"].items()
-    }
-
-
-def _get(url: str, *, timeout_s: float = 5.0, token: str | None = None) -> bytes:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own http address
-    with _DIRECT.open(request, timeout=timeout_s) as answer:
-        body: bytes = answer.read()
-        return body
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-_LOG_TAIL_LINES:])
 
 
 def _stop(service: subprocess.Popen[bytes]) -> None:
