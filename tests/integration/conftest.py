@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,26 +94,10 @@ def web() -> Iterator[Web]:
 @pytest.fixture(scope="session")
 def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path, document = configuration(tmp_path_factory.mktemp("service"), web.port)
-    output = path.with_suffix(".log")
     api_keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
-    with output.open("wb") as log:
-        launcher = subprocess.Popen(
-            [sys.executable, "-m", "serve_app.launch", str(path)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ
-            | {
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONPATH": str(AS_INSTALLED),
-                "GENSERVE_API_KEYS": api_keys,
-            },
-        )
     url = f"http://127.0.0.1:{document['http_options']['port']}"
-    try:
-        wait_until_ready(url, launcher, output)
-        args = document["applications"][0]["args"]
+    args = document["applications"][0]["args"]
+    with launched(path, url, {"GENSERVE_API_KEYS": api_keys}) as launcher:
         process = psutil.Process(launcher.pid)
         model = args["llm"]["served_name"]
         yield Service(url, KEYS["tests"], KEYS["others"], model, process, args)
@@ -123,6 +107,25 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         # What is promised of Ctrl-C: everything it started is gone.
         _, alive = psutil.wait_procs(family, timeout=20)
         assert [p.name() for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@contextlib.contextmanager
+def launched(path: Path, url: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the service of a file as `make serve` does, wait until it is ready, and end it."""
+    output = path.with_suffix(".log")
+    known = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(AS_INSTALLED)}
+    with output.open("wb") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "serve_app.launch", str(path)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **known, **env},
+        )
+    try:
+        wait_until_ready(url, launcher, output)
+        yield launcher
     finally:
         if launcher.poll() is None:
             family = psutil.Process(launcher.pid).children(recursive=True)

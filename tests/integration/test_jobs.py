@@ -248,15 +248,20 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     return counted
 
 
+async def one_that_waits(parts: Parts, busy: Images) -> str:
+    """Submit a job that is at work on a picture, and another behind it; the id of the latter."""
+    await parts.submissions.images(PICTURES, None)
+    while PICTURES.seed not in busy.begun:
+        await asyncio.sleep(0.05)
+    return (await parts.submissions.images(PICTURES, None)).job.id
+
+
 async def test_a_queued_job_that_two_cancel_is_counted_once(
     url: str, tmp_path: Path, ends: list[dict[str, str]]
 ) -> None:
     busy = Images(stuck_at=PICTURES.seed)
     async with running(url, tmp_path, images=busy, images_concurrency=1) as parts:
-        await parts.submissions.images(PICTURES, None)
-        while PICTURES.seed not in busy.begun:
-            await asyncio.sleep(0.05)
-        waiting = (await parts.submissions.images(PICTURES, None)).job.id
+        waiting = await one_that_waits(parts, busy)
         for job in await asyncio.gather(*(parts.board.cancel(waiting) for _ in "12")):
             assert job.status is JobStatus.CANCELLED
         assert len(ends) == 1
@@ -273,10 +278,7 @@ async def test_a_job_that_begins_just_as_it_is_cancelled_is_counted_once(
 ) -> None:
     busy = Images(stuck_at=PICTURES.seed)
     async with running(url, tmp_path, images=busy, images_concurrency=1) as parts:
-        await parts.submissions.images(PICTURES, None)
-        while PICTURES.seed not in busy.begun:
-            await asyncio.sleep(0.05)
-        waiting = (await parts.submissions.images(PICTURES, None)).job.id
+        waiting = await one_that_waits(parts, busy)
         cancel, check = DBOS.cancel_workflow_async, Cancellations.check
         begun, cancelled = asyncio.Event(), asyncio.Event()
 

@@ -7,11 +7,7 @@ model is that of the first one, where deployments talk by gRPC.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +19,11 @@ import pytest
 import yaml
 
 from tests.integration.conftest import (
-    ROOT,
-    STOP_TIMEOUT_S,
     Service,
     configuration,
     job_ended,
+    launched,
     ray_session,
-    wait_until_ready,
 )
 from tests.integration.spans import FOLDER, Trace, read_traces
 from tests.integration.web import Web
@@ -67,28 +61,15 @@ def traced(
     path.write_text(yaml.safe_dump(document))
     spans = folder / "spans"
     spans.mkdir()
-    env = os.environ | {FOLDER: str(spans), "GENSERVE_LLM_API_KEY": service.key}
-    env |= {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "0", "PYTHONUNBUFFERED": "1"}
-    output = path.with_suffix(".log")
-    with output.open("wb") as log:
-        launcher = subprocess.Popen(
-            [sys.executable, "-m", "serve_app.launch", str(path)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=env,
-        )
+    env = {
+        FOLDER: str(spans),
+        "GENSERVE_LLM_API_KEY": service.key,
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+    }
     url = f"http://127.0.0.1:{document['http_options']['port']}"
-    try:
-        wait_until_ready(url, launcher, output)
+    with launched(path, url, env) as launcher:
         family = psutil.Process(launcher.pid).children(recursive=True)
         yield Traced(url, spans, ray_session(family))
-    finally:
-        launcher.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            launcher.wait(STOP_TIMEOUT_S)
-        launcher.kill()
 
 
 def main_job(http: httpx.Client, web: Web, request_id: str) -> str:

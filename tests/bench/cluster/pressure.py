@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import itertools
 import json
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tests.bench.cluster.beside import beside
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Mapping
 
 _REQUEST_TIMEOUT_S = 300.0
@@ -39,14 +41,8 @@ class Pressure:
     @contextlib.contextmanager
     def applied(self) -> Iterator[Pressure]:
         """Press from a thread of its own until the block ends; what is under way is let go."""
-        stop = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._run(stop)), name="pressure")
-        thread.start()
-        try:
+        with beside(self._run):
             yield self
-        finally:
-            stop.set()
-            thread.join()
 
     async def _run(self, stop: threading.Event) -> None:
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)

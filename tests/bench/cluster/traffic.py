@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tests.bench.cluster.beside import beside
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Sequence
 
 _REQUEST_TIMEOUT_S = 120.0
@@ -52,14 +54,8 @@ class Traffic:
     @contextlib.contextmanager
     def flowing(self) -> Iterator[Traffic]:
         """Send from a thread of its own until the block ends, then wait for the last answers."""
-        stop = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._run(stop)), name="traffic")
-        thread.start()
-        try:
+        with beside(self._run):
             yield self
-        finally:
-            stop.set()
-            thread.join()
 
     def failed(self) -> list[Request]:
         """Those that ended in anything but a whole answer."""
