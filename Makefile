@@ -31,7 +31,8 @@ serve: $(INSTALLED) ## Install, prepare the models, start the service and say wh
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
 
 test: test-unit browser prometheus ## Install and run every test
-	@$(BIN)/python -m pytest tests/integration
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone" tests/integration
+	@$(uv_environment); $(BIN)/python -m pytest -m alone tests/integration
 
 browser: # The page is tested in a real one
 	@for name in chromium chromium-browser google-chrome; do \

@@ -1,4 +1,7 @@
-"""One running service a session, started as a user starts it, with small real models."""
+"""One running service a session, started as a user starts it, with small real models.
+
+What needs it, or much of the machine, runs by itself (the marker `alone`); all else side by side.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,12 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
 import yaml
 
 from tests.bench.servers import free_port
+from tests.integration.postgres import serve_postgres
 from tests.integration.web import Web, serve_web
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +34,13 @@ STOP_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 3.0
 JOB_TIMEOUT_S = 240
 KEYS = {name: f"{name}-{secrets.token_hex(16)}" for name in ("tests", "others")}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "service" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.alone)
 
 
 @dataclass(frozen=True)
@@ -164,3 +176,26 @@ def job_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
             return job
         time.sleep(0.2)
     pytest.fail(f"the job did not end: {job}")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    with serve_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def job_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/jobs.sqlite"
+    server: str = request.getfixturevalue("postgres")
+    name = f"test_{os.urandom(6).hex()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.rsplit("/", 1)[0] + f"/{name}"

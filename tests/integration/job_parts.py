@@ -32,6 +32,7 @@ from deployments.types import (
     ImageRequest,
     ImagesSpec,
     IngestSpec,
+    Job,
     ParsedDocument,
 )
 
@@ -169,6 +170,15 @@ async def running(
         yield Parts(board, submissions, files, parser, retriever, images)
     finally:
         await engine.close()
+
+
+async def ended(parts: Parts, job_id: str) -> Job:
+    """Watch a job to its end; the job as it ended."""
+    async with asyncio.timeout(30):
+        jobs = [job async for job in parts.board.watch(job_id)]
+    done = [job.done for job in jobs]
+    assert done == sorted(done)
+    return jobs[-1]
 
 
 async def main(url: str, folder: Path) -> None:

@@ -187,7 +187,7 @@ def node_names() -> dict[str, str]:
 
 
 def add_nodes(cluster: Cluster, nodes: Sequence[described.Node]) -> None:
-    """Start them one by one, the head first."""
+    """Start them, the head first and the others at once."""
     for node in nodes:
         first = {"include_dashboard": False} if cluster.head_node is None else {}
         cluster.add_node(
@@ -195,8 +195,10 @@ def add_nodes(cluster: Cluster, nodes: Sequence[described.Node]) -> None:
             num_gpus=node.gpus,
             labels={**node.labels, NAME_LABEL: node.name},
             object_store_memory=80 * 1024**2,
+            wait=False,
             **first,
         )
+    cluster.wait_for_nodes()  # type: ignore[no-untyped-call]
 
 
 def main() -> None:

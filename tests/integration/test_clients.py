@@ -603,9 +603,9 @@ def test_llama_index_chats_streams_and_completes(
 ) -> None:
     # In an environment of its own: it wants openai<3 and a setuptools that vLLM refuses.
     def command(place: Path) -> list[str]:
-        venv.create(place, with_pip=True)
-        quiet = ["--quiet", "--disable-pip-version-check"]
-        return [str(place / "bin" / "python"), "-m", "pip", "install", *quiet, LLAMA_INDEX]
+        venv.create(place)
+        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]  # pip takes a minute
+        return [*uv, "--python", str(place / "bin" / "python"), LLAMA_INDEX]
 
     folder = installed(pytestconfig, LLAMA_INDEX, command, dict(os.environ))
     python, script = folder / "bin" / "python", CLIENTS / "llama_index_like.py"

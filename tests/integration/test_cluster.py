@@ -15,7 +15,7 @@ from tests.bench.cluster.doors import doors, open_to_all, reachable_from_elsewhe
 from tests.bench.cluster.proofs import Press, placement, removal, scaling, update
 from tests.bench.cluster.site import Site, documented_site
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.integration import articles
 from tests.integration.conftest import Service, job_ended
 
 COLLECTION = "articles"
-QUESTIONS = 120
+QUESTIONS = 40
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,9 @@ from tests.integration.conftest import job_ended
 from tests.integration.postgres import serve_postgres
 
 REDEPLOYED_S = 180
+PICTURES = 12  # three rounds: the second is under way when its replica goes
+
+pytestmark = pytest.mark.alone
 
 
 def nothing_was_lost(outcome: Outcome) -> None:
@@ -34,7 +37,7 @@ def nothing_was_lost(outcome: Outcome) -> None:
 
 @pytest.mark.timeout(1500)
 def test_what_was_acknowledged_is_kept_whoever_is_killed(tmp_path: Path) -> None:
-    wanted = Plan(kills=5, minutes=12, pause_s=(2, 6), clients=4, chat=False)
+    wanted = Plan(kills=5, minutes=12, pause_s=(1, 3), clients=3, chat=False)
     outcome = run(wanted, tmp_path, print)
     nothing_was_lost(outcome)
     assert sorted(kill.victim for kill in outcome.kills) == sorted(VICTIMS)
@@ -43,11 +46,11 @@ def test_what_was_acknowledged_is_kept_whoever_is_killed(tmp_path: Path) -> None
 @pytest.mark.timeout(900)
 def test_two_replicas_share_the_work_on_postgresql_and_each_may_be_killed(tmp_path: Path) -> None:
     with serve_postgres() as url:
-        victims = ("Jobs", "Jobs", "Jobs")
-        wanted = Plan(*(3, 2, 8, (2, 6), 4), chat=False, postgres=url, victims=victims)
+        victims = ("Jobs", "Jobs")
+        wanted = Plan(*(2, 2, 8, (1, 3), 4), chat=False, postgres=url, victims=victims)
         outcome = run(wanted, tmp_path, print)
     nothing_was_lost(outcome)
-    assert len(outcome.kills) == 3
+    assert len(outcome.kills) == 2
 
 
 @pytest.mark.timeout(900)
@@ -58,7 +61,7 @@ def test_jobs_begun_before_a_redeploy_finish_after_it(tmp_path: Path) -> None:
     node.start()
     try:
         with httpx.Client(base_url=node.url, timeout=30) as http:
-            pictures = {"prompt": "a red circle", "count": 60, "steps": 50, "size": "256x256"}
+            pictures = {"prompt": "a red circle", "count": PICTURES, "steps": 50, "size": "256x256"}
             job_id = http.post("/generate/image/background", json=pictures).json()["job_id"]
             while not (before := http.get(f"/v1/jobs/{job_id}").json())["progress"]["done"]:
                 time.sleep(0.2)
@@ -76,7 +79,8 @@ def test_jobs_begun_before_a_redeploy_finish_after_it(tmp_path: Path) -> None:
             assert now["status"] == "running", "the job was too short to see anything"
             assert now["progress"]["done"] >= before["progress"]["done"]
             after = job_ended(http, job_id)
-            assert (after["status"], after["progress"]) == ("succeeded", {"done": 60, "total": 60})
+            assert after["status"] == "succeeded"
+            assert after["progress"] == {"done": PICTURES, "total": PICTURES}
     finally:
         node.stop()
 

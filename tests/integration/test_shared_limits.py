@@ -28,11 +28,6 @@ REQUESTS = 40
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def redis() -> Iterator[RedisServer]:
     with serve_redis() as running:
         yield running

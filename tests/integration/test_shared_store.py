@@ -24,11 +24,6 @@ pytestmark = pytest.mark.anyio
 PART_BYTES = 8 << 20  # over the size from which S3's clients upload in parts
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[ObjectStore]:
     with serve_objects() as store:

@@ -1,0 +1,201 @@
+"""Jobs that are cancelled, wherever they are: at work, waiting, or just about to begin."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from dbos import DBOS
+
+from deployments.errors import Overloaded
+from deployments.jobs.cancelling import Cancellations
+from deployments.metrics import JOBS_ENDED
+from deployments.types import ImagesSpec, JobStatus, image_path
+from tests.integration.job_parts import PICTURES, Images, Parts, ended, running
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_running_job_is_cancelled_and_cleaned_up_after(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        await parts.retriever.reached.wait()
+        cancelling = asyncio.create_task(parts.board.cancel(submitted.job.id))
+        await asyncio.sleep(0.3)
+        assert (await parts.board.job(submitted.job.id)).cancel_requested
+        parts.retriever.open.set()
+        assert (await cancelling).status is JobStatus.CANCELLED
+        assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
+        assert await parts.files.names("uploads") == []
+        again = await parts.board.cancel(submitted.job.id)  # twice is fine
+        assert again.status is JobStatus.CANCELLED
+
+
+async def test_a_file_sent_again_while_its_job_is_cancelled_gets_a_job_of_its_own(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        await parts.retriever.reached.wait()
+        cancelling = asyncio.create_task(parts.board.cancel(first.job.id))
+        await asyncio.sleep(0.3)
+        spec = await parts.uploaded(b"x")
+        again = asyncio.create_task(parts.submissions.ingest(spec, None))
+        await asyncio.sleep(0.3)
+        parts.retriever.open.set()
+        assert (await cancelling).status is JobStatus.CANCELLED
+        second = await again
+        assert second.created
+        assert (await ended(parts, second.job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_pictures_stop_within_a_step(job_database: str, tmp_path: Path) -> None:
+    async with running(job_database, tmp_path, images=Images(stuck_at=8)) as parts:
+        job_id = (await parts.submissions.images(PICTURES, None)).job.id
+        while 8 not in parts.images.begun:
+            await asyncio.sleep(0.05)
+        assert await parts.files.get(image_path(job_id, 0)) == b"png 7"
+        assert (await parts.board.cancel(job_id)).status is JobStatus.CANCELLED
+        assert 8 in parts.images.stopped
+        assert 9 not in parts.images.begun
+        assert await parts.files.names(f"images/{job_id}") == []
+
+
+async def test_a_queued_job_is_cancelled_without_beginning(
+    job_database: str, tmp_path: Path
+) -> None:
+    busy = Images(stuck_at=7)
+    async with running(
+        job_database, tmp_path, images=busy, images_concurrency=1, max_queued=2
+    ) as parts:
+        first = await parts.submissions.images(PICTURES, None)
+        while 7 not in busy.begun:
+            await asyncio.sleep(0.05)
+        waiting = await parts.submissions.images(ImagesSpec("other", 1, 64, 64, 4, 100), None)
+        assert waiting.job.status is JobStatus.QUEUED
+        await parts.submissions.images(PICTURES, None)
+        with pytest.raises(Overloaded):
+            await parts.submissions.images(PICTURES, None)
+        assert (await parts.board.cancel(waiting.job.id)).status is JobStatus.CANCELLED
+        busy.stuck_at = None
+        assert (await ended(parts, first.job.id)).status is JobStatus.SUCCEEDED
+        assert 100 not in busy.begun
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The labels of every job that was counted as ended."""
+    counted: list[dict[str, str]] = []
+
+    class Exported:
+        def inc(self, _amount: float, labels: dict[str, str]) -> None:
+            counted.append(labels)
+
+    monkeypatch.setattr(JOBS_ENDED, "_exported", Exported())
+    return counted
+
+
+async def one_that_waits(parts: Parts, busy: Images) -> str:
+    """Submit a job that is at work on a picture, and another behind it; the id of the latter."""
+    await parts.submissions.images(PICTURES, None)
+    while PICTURES.seed not in busy.begun:
+        await asyncio.sleep(0.05)
+    return (await parts.submissions.images(PICTURES, None)).job.id
+
+
+async def test_a_queued_job_that_two_cancel_is_counted_once(
+    job_database: str, tmp_path: Path, ends: list[dict[str, str]]
+) -> None:
+    busy = Images(stuck_at=PICTURES.seed)
+    async with running(job_database, tmp_path, images=busy, images_concurrency=1) as parts:
+        waiting = await one_that_waits(parts, busy)
+        for job in await asyncio.gather(*(parts.board.cancel(waiting) for _ in "12")):
+            assert job.status is JobStatus.CANCELLED
+        assert len(ends) == 1
+        busy.stuck_at = None
+
+
+@pytest.mark.parametrize("first", ["the job", "the board"])
+async def test_a_job_that_begins_just_as_it_is_cancelled_is_counted_once(
+    job_database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: list[dict[str, str]],
+    first: str,
+) -> None:
+    busy = Images(stuck_at=PICTURES.seed)
+    async with running(job_database, tmp_path, images=busy, images_concurrency=1) as parts:
+        waiting = await one_that_waits(parts, busy)
+        cancel, check = DBOS.cancel_workflow_async, Cancellations.check
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def late(job_id: str) -> None:
+            monkeypatch.setattr(DBOS, "cancel_workflow_async", cancel)
+            busy.stuck_at = None
+            await begun.wait()
+            if first == "the job":
+                cancelled.set()
+                await ended(parts, job_id)
+            await cancel(job_id)
+            cancelled.set()
+
+        async def checked(self: Cancellations, job_id: str) -> None:
+            if job_id == waiting:
+                begun.set()
+                await cancelled.wait()
+            await check(self, job_id)
+
+        monkeypatch.setattr(DBOS, "cancel_workflow_async", late)
+        monkeypatch.setattr(Cancellations, "check", checked)
+        assert (await parts.board.cancel(waiting)).status is JobStatus.CANCELLED
+        async with asyncio.timeout(20):
+            while not any(labels["state"] == JobStatus.CANCELLED for labels in ends):
+                await asyncio.sleep(0.05)
+        assert [labels["state"] for labels in ends].count(JobStatus.CANCELLED) == 1
+
+
+async def test_a_queued_upload_is_cancelled_with_all_that_belongs_to_it(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await parts.submissions.ingest(await parts.uploaded(b"x", "a"), None)
+        await parts.retriever.reached.wait()
+        second = await parts.submissions.ingest(await parts.uploaded(b"y", "b"), None)
+        assert (await parts.board.cancel(second.job.id)).status is JobStatus.CANCELLED
+        assert len(await parts.files.names("uploads")) == 1
+        again = await parts.submissions.ingest(await parts.uploaded(b"y", "b"), None)
+        assert again.created
+        parts.retriever.open.set()
+        for submitted in (first, again):
+            assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        assert (await parts.board.job(second.job.id)).status is JobStatus.CANCELLED
+
+
+async def test_a_job_is_cancelled_while_what_it_needs_is_away(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.images.away = True
+        pictures = (await parts.submissions.images(PICTURES, None)).job.id
+        while (await parts.board.job(pictures)).status is JobStatus.QUEUED:
+            await asyncio.sleep(0.1)
+        assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
+        assert parts.images.begun == []
+
+
+async def test_a_picture_that_waits_for_its_turn_is_cancelled(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.images.silent = True
+        pictures = (await parts.submissions.images(PICTURES, None)).job.id
+        while not parts.images.begun:
+            await asyncio.sleep(0.05)
+        assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
+        assert parts.images.stopped == [7]

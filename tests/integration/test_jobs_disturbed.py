@@ -1,0 +1,194 @@
+"""Jobs whose files, backends or replicas fail: waited for, tried again, taken up by others."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from deployments.errors import Unavailable
+from deployments.file_store import FileStore
+from deployments.types import JobStatus
+from tests.integration.job_parts import PICTURES, ended, running
+
+pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[2]
+
+
+async def test_a_file_store_that_is_away_is_waited_for(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        away, asked = asyncio.Event(), asyncio.Event()
+
+        def unless_away(method: str) -> None:
+            real = getattr(FileStore, method)
+
+            async def perhaps(*args: Any) -> Any:
+                if away.is_set():
+                    asked.set()
+                    raise Unavailable("the file store does not answer")
+                return await real(*args)
+
+            monkeypatch.setattr(FileStore, method, perhaps)
+
+        for method in ("check_health", "put", "get", "names", "delete"):
+            unless_away(method)
+        spec = await parts.uploaded(b"some text")
+        away.set()
+        uploaded = await parts.submissions.ingest(spec, None)
+        drawn = await parts.submissions.images(PICTURES, None)
+        await asked.wait()
+        await asyncio.sleep(3)  # some tries more than a step has
+        away.clear()
+        for submitted in (uploaded, drawn):
+            assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        assert await parts.files.names("uploads") == []
+
+
+async def test_no_job_is_held_up_by_files_that_may_not_be_removed(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(LocalFileSystem, "rm", denied)
+    async with running(job_database, tmp_path) as parts:
+        for data, status in ((b"some text", JobStatus.SUCCEEDED), (b"bad", JobStatus.FAILED)):
+            spec = await parts.uploaded(data, status)
+            submitted = await parts.submissions.ingest(spec, None)
+            assert (await ended(parts, submitted.job.id)).status is status
+        parts.images.stuck_at = PICTURES.seed + 1
+        drawn = (await parts.submissions.images(PICTURES, None)).job.id
+        while PICTURES.seed + 1 not in parts.images.begun:
+            await asyncio.sleep(0.05)
+        assert (await parts.board.cancel(drawn)).status is JobStatus.CANCELLED
+        # Left to the sweep, which knows that no job needs them.
+        assert len(await parts.files.names("uploads")) == 2
+        assert await parts.files.names(f"images/{drawn}") == ["0.png"]
+
+
+async def test_a_job_that_may_not_read_its_file_fails_at_once_and_says_so(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def denied(_: object, path: str, **__: object) -> bytes:
+        asked.append(path)
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", denied)
+    async with running(job_database, tmp_path) as parts:
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        job = await ended(parts, submitted.job.id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "refused")
+    assert "file store" in (job.error_message or "")
+    assert len(asked) == 1
+
+
+async def test_poison_fails_with_its_reason_and_leaves_nothing(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"bad"), None)
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_code) == (JobStatus.FAILED, "no_text")
+        assert job.error_message == "There is no text in this file."
+        assert parts.parser.calls == 1  # it would be as bad another time
+        assert parts.retriever.hidden == {}
+        assert await parts.files.names("uploads") == []
+        # The next try is a job of its own.
+        better = await parts.submissions.ingest(await parts.uploaded(b"good"), None)
+        assert better.created
+        assert (await ended(parts, better.job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_what_breaks_its_backend_is_tried_three_times(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.parser.failure = Unavailable("the document parser stopped")
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_message) == (JobStatus.FAILED, "the document parser stopped")
+        assert parts.parser.calls == 3
+
+
+def begun(url: str, folder: Path) -> subprocess.Popen[str]:
+    """Another replica, which begins a job and stands still at its second picture."""
+    command = [sys.executable, "-m", "tests.integration.job_parts", url, str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """The id of its job, once it stands still."""
+    assert process.stdout is not None
+    with process.stdout as output:
+        return output.readline().strip()
+
+
+def begun_and_killed(url: str, folder: Path) -> str:
+    process = begun(url, folder)
+    job_id = said(process)
+    process.kill()
+    process.wait()
+    return job_id
+
+
+async def test_the_work_of_a_killed_replica_goes_on_in_its_successor(
+    job_database: str, tmp_path: Path
+) -> None:
+    job_id = await asyncio.to_thread(begun_and_killed, job_database, tmp_path)
+    async with running(job_database, tmp_path) as parts:
+        job = await ended(parts, job_id)
+        assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
+        assert parts.images.begun == [8, 9]  # 7 was kept
+        assert await parts.files.names(f"images/{job_id}") == ["0.png", "1.png", "2.png"]
+
+
+async def test_a_replica_that_lives_on_adopts_the_work_of_one_that_does_not(
+    job_database: str, tmp_path: Path
+) -> None:
+    """As after a rolling update, where the new replica is there before the old one is gone."""
+    old = begun(job_database, tmp_path)
+    try:
+        job_id = await asyncio.to_thread(said, old)
+        async with running(job_database, tmp_path) as parts:
+            await asyncio.sleep(6)  # longer than it takes to look for work to adopt
+            assert parts.images.begun == []  # the other one is still there
+            old.kill()
+            job = await ended(parts, job_id)
+            assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
+            assert parts.images.begun == [8, 9]
+    finally:
+        old.kill()
+        old.wait()
+
+
+async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible(
+    job_database: str, tmp_path: Path
+) -> None:
+    """Its replica died between publishing and recording that it had."""
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.loses_replies = True
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        job = await ended(parts, submitted.job.id)
+        assert job.status is JobStatus.FAILED
+        assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
+
+
+async def test_a_clean_up_waits_for_what_is_away(job_database: str, tmp_path: Path) -> None:
+    async with running(job_database, tmp_path, backend_wait_s=1) as parts:
+        parts.retriever.away = True
+        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
+        await asyncio.sleep(4)
+        assert (await parts.board.job(submitted.job.id)).status is JobStatus.RUNNING
+        parts.retriever.away = False
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_code) == (JobStatus.FAILED, "unavailable")
+        assert await parts.files.names("uploads") == []
