@@ -12,7 +12,8 @@ import pytest
 
 from tests.bench.cluster import documented
 from tests.bench.cluster.doors import doors, open_to_all, reachable_from_elsewhere
-from tests.bench.cluster.proofs import Press, placement, removal, scaling, update
+from tests.bench.cluster.losses import removal
+from tests.bench.cluster.proofs import Press, placement, scaling, update
 from tests.bench.cluster.site import Site, documented_site
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
@@ -62,7 +63,7 @@ def test_no_request_fails_while_every_deployment_is_replaced(site: Site) -> None
 
 
 def test_a_lost_worker_takes_only_what_was_in_flight(site: Site) -> None:
-    found = removal(site, site.worker_of("LLM"), per_second=2.0, lead_s=5.0)
+    found = removal(site, site.worker_of("LLM").name, per_second=2.0, lead_s=5.0)
     assert found.held["LLM"] == 1
     assert found.whole_s is not None
     assert found.late == []

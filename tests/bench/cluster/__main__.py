@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.bench import machine
 from tests.bench.cluster import documented, report
 from tests.bench.cluster.doors import doors, listeners, open_to_all, reachable_from_elsewhere
-from tests.bench.cluster.proofs import Press, placement, removal, scaling, update
+from tests.bench.cluster.losses import draining, head_loss, removal
+from tests.bench.cluster.proofs import Press, placement, scaling, update
 from tests.bench.cluster.report import Findings
 from tests.bench.cluster.site import Site, documented_site
 from tests.bench.report import HEADING, with_section
@@ -33,6 +34,8 @@ _PRESSES = (
     Press({"upload": 12}, ("Parser",)),
 )
 _LEAD_S = 10.0
+_HEAD_AWAY_S = 15.0  # less than the 60 that workers wait for it
+_DRAIN_S = 310  # as documented
 
 
 def main() -> int:
@@ -48,7 +51,7 @@ def main() -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="genserve-cluster-") as folder,
-            documented_site(Path(folder)) as site,
+            documented_site(Path(folder), keeps_head=True) as site,
         ):
             found = measured(site, wanted)
     except KeyboardInterrupt:
@@ -79,8 +82,16 @@ def measured(site: Site, requests: int) -> Findings:
     _say("==> update and rollback")
     updated = update(site, per_second=_PER_SECOND, requests=requests)
     _say(f"    {updated}")
+    _say("==> the head is lost and comes back")
+    beheaded = head_loss(site, per_second=_LOSS_PER_SECOND, away_s=_HEAD_AWAY_S)
+    _say(f"    {beheaded}")
+    _say("==> a worker is drained")
+    llm = site.worker_of("LLM")
+    drained = draining(site, llm, per_second=_LOSS_PER_SECOND, deadline_s=_DRAIN_S)
+    _say(f"    {drained}")
     _say("==> a worker is lost")
-    removed = removal(site, site.worker_of("LLM"), per_second=_LOSS_PER_SECOND, lead_s=_LEAD_S)
+    llm = site.worker_of("LLM")
+    removed = removal(site, llm.name, per_second=_LOSS_PER_SECOND, lead_s=_LEAD_S)
     _say(f"    {removed}")
     return Findings(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
@@ -89,6 +100,8 @@ def measured(site: Site, requests: int) -> Findings:
         placement=placed,
         scaling=scaled,
         update=updated,
+        head_loss=beheaded,
+        draining=drained,
         removal=removed,
         doors=found_doors,
         open_to_all=public,

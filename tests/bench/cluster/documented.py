@@ -91,6 +91,14 @@ def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
     return changed
 
 
+def grown(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The same configuration with one replica more of a deployment."""
+    changed = copy.deepcopy(dict(document))
+    (options,) = (o for o in changed["applications"][0]["deployments"] if o["name"] == name)
+    options["autoscaling_config"]["min_replicas"] += 1
+    return changed
+
+
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(below))
     for name, value in above.items():

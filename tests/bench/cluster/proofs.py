@@ -1,4 +1,7 @@
-"""What must hold of the documented configuration on a cluster, each shown on a running site."""
+"""What must hold of the documented configuration on a cluster, each shown on a running site.
+
+What must hold when a node goes is in `losses`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,6 @@ _POLL_S = 0.5
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 120.0
 _WELL_TIMEOUT_S = 120.0
-_WHOLE_TIMEOUT_S = 300.0
 _UPDATE_TIMEOUT_S = 420.0
 _SETTLE_S = 5.0
 
@@ -129,70 +131,6 @@ def _observed(site: Site, timeout_s: float) -> Iterator[tuple[float, Counter[str
 def _note(reached_s: dict[str, float], elapsed: float, names: Sequence[str]) -> None:
     for name in names:
         reached_s.setdefault(name, round(elapsed, 1))
-
-
-@dataclass(frozen=True)
-class Removal:
-    """A node that was killed under load, what failed, and how long it took to be whole again.
-
-    `late` are the failures of requests that began after the kill, by seconds after it.
-    """
-
-    node: str
-    held: Mapping[str, int]
-    in_flight: int
-    failed_in_flight: int
-    late: Sequence[tuple[float, str]]
-    whole_s: float | None
-    cold_start_s: float
-    traffic: Mapping[str, Any]
-
-
-def removal(site: Site, node: str, *, per_second: float, lead_s: float) -> Removal:
-    """Kill `node` under steady requests; whole is: all well, and a question answered from it."""
-    held = {
-        name: places[node]
-        for name, places in site.deployed.seen().places(site.nodes.names()).items()
-        if places[node]
-    }
-    lost = _replicas_on(site, node)
-    with Traffic(site.entries, per_second, site.prompts()).flowing() as traffic:
-        time.sleep(lead_s)
-        began, killed = site.nodes.kill(node)
-        whole_s = _whole_after(site, lost, killed)
-        time.sleep(_SETTLE_S)
-    failed = traffic.failed()
-    late = [one for one in failed if one.began > killed]
-    return Removal(
-        node,
-        held,
-        sum(one.began <= killed and one.ended > began for one in traffic.requests),
-        len(failed) - len(late),
-        [(round(one.began - killed, 1), one.error or "") for one in late],
-        whole_s,
-        max(site.cold_start_s.values()),
-        tally(traffic.requests),
-    )
-
-
-def _replicas_on(site: Site, node: str) -> set[str]:
-    names = site.nodes.names()
-    return {
-        replica["replica_id"]
-        for one in site.deployed.seen().deployments.values()
-        for replica in one["replicas"]
-        if names.get(replica["node_id"]) == node
-    }
-
-
-def _whole_after(site: Site, lost: set[str], since: float) -> float | None:
-    """Seconds until none of the lost replicas counts any more and everything works."""
-    while (elapsed := time.monotonic() - since) < _WHOLE_TIMEOUT_S:
-        seen = site.deployed.seen()
-        if seen.well and not lost & seen.replica_ids() and site.answers():
-            return round(elapsed, 1)
-        time.sleep(_POLL_S)
-    return None
 
 
 @dataclass(frozen=True)

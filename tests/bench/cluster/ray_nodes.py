@@ -97,6 +97,8 @@ class RayNodes:
         """Start one node as on a machine of its own; it joins a little later."""
         folder = self.folder / node.name
         folder.mkdir(exist_ok=True)
+        # Of a head that was killed; on its own machine, Ray would see that it does not run.
+        (folder / "ray_current_cluster").unlink(missing_ok=True)
         log = self.folder / f"{node.name}.log"
         port, agent_port = free_port(), free_port()
         labels = ",".join(f"{k}={v}" for k, v in {**node.labels, NAME_LABEL: node.name}.items())
@@ -121,15 +123,7 @@ class RayNodes:
                     f"--object-store-memory={_OBJECT_STORE_BYTES}",
                 ],
                 cwd=ROOT,
-                env=os.environ
-                | _NO_IDLE_WORKERS
-                | dict(self.environment)
-                | {
-                    "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
-                    "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(port),
-                    # Another Ray of this machine stays the one that `auto` finds.
-                    "RAY_TMPDIR": str(folder),
-                },
+                env=self._environment(folder) | {"RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(port)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -146,6 +140,33 @@ class RayNodes:
         began = time.monotonic()
         _kill(family)
         return began, time.monotonic()
+
+    def drain(self, name: str, deadline_s: int) -> None:
+        """Have a node left by all that runs on it; raises CalledProcessError."""
+        (node_id,) = (id_ for id_, known in self.names().items() if known == name)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
+                *(f"--address=127.0.0.1:{self.gcs_port}", f"--node-id={node_id}"),
+                *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=upgrade"),
+                f"--deadline-remaining-seconds={deadline_s}",
+            ],
+            cwd=ROOT,
+            env=self._environment(self.folder),
+            check=True,
+            timeout=_START_TIMEOUT_S,
+        )
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """What Ray's own programs run in."""
+        return {
+            **os.environ,
+            **_NO_IDLE_WORKERS,
+            **self.environment,
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
+            # Another Ray of this machine stays the one that `auto` finds.
+            "RAY_TMPDIR": str(folder),
+        }
 
     def ask(
         self, path: str, *, method: str = "GET", body: object = None, timeout_s: float = 30.0

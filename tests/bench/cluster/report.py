@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tests.bench.cluster.doors import Door, Listener
-    from tests.bench.cluster.proofs import Placement, Removal, Scaling, Update
+    from tests.bench.cluster.losses import Draining, HeadLoss, Removal
+    from tests.bench.cluster.proofs import Placement, Scaling, Update
 
 REQUESTS = 500
 _BEYOND_COLD_START_S = 20.0
@@ -27,6 +28,8 @@ class Findings:
     placement: Placement
     scaling: Scaling
     update: Update
+    head_loss: HeadLoss
+    draining: Draining
     removal: Removal
     doors: Sequence[Door]
     open_to_all: Mapping[str, str]
@@ -43,6 +46,10 @@ def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
     sent, failed = updated.traffic["requests"], updated.traffic["failed"]
     whole = "never" if removed.whole_s is None else f"{removed.whole_s:.0f} s"
     every = len(found.placement.planned)
+    head, drained = found.head_loss, found.draining
+    back = "never" if head.whole_s is None else f"{head.whole_s:.0f} s"
+    scaled_s = "never" if head.scaled_s is None else f"{head.scaled_s:.0f} s"
+    gone = "never" if drained.gone_s is None else f"{drained.gone_s:.0f} s"
     return (
         ("deployments where the plan says", f"{agree}", f"{every}", agree == every),
         _row("scaled up under load", len(scaled.up_s), len(scaled.wanted)),
@@ -53,6 +60,12 @@ def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
             "0",
             failed == 0 and updated.replaced and sent >= REQUESTS,
         ),
+        _row("requests failed at the loss of the head, begun after it", head.late, 0),
+        _row("replicas on other nodes that lived on through it", head.kept, head.others),
+        ("whole again after its return", back, "at all", head.whole_s is not None),
+        ("then one more replica, asked for", scaled_s, "at all", head.scaled_s is not None),
+        _row("requests failed while a worker was drained", drained.traffic["failed"], 0),
+        ("Ray on it gone", gone, "at all", drained.gone_s is not None),
         (
             "requests failed at the loss of a worker, begun before it",
             str(removed.failed_in_flight),
@@ -84,6 +97,8 @@ def section(found: Findings) -> str:
         for what, value, wanted, held in rows(found)
     )
     removed, updated = found.removal, found.update
+    head, drained = found.head_loss, found.draining
+    given_up = ", ".join(f"{name} {count}" for name, count in drained.held.items())
     held = ", ".join(f"{name} {count}" for name, count in removed.held.items())
     public = ", ".join(f"`{name}` ({status})" for name, status in found.open_to_all.items())
     ports = "; ".join(f"{p.process} on {p.address} ({p.status})" for p in found.listeners)
@@ -112,6 +127,13 @@ Down is counted from the end of all load, which comes one kind after the other: 
 Update and rollback of everything: {seconds}; answers took {updated.traffic["median_s"]} s at the
 median, {updated.traffic["longest_s"]} s at the longest; warnings in them:
 {updated.traffic["warnings"] or "none"}.
+
+The head was away for {head.away_s:.0f} s, all its processes killed at once, its state on its disk
+(`RAY_gcs_storage=rocksdb`), and {head.traffic["requests"]} requests came before,
+meanwhile and after it; failed in all: {head.traffic["failed"]}.
+Drained by `ray drain-node`: {drained.node} ({given_up}), under
+{drained.traffic["requests"]} requests; all was well without it after
+{drained.whole_s or "never"} s.
 
 Lost: {removed.node} ({held}), all its processes killed at once; failures:
 {removed.traffic["errors"] or "none"}. Cold start by deployment, s:

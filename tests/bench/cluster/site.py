@@ -26,6 +26,8 @@ from tests.integration.web import Web, serve_web
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from serve_app.check.nodes import Node
+
 DEPLOY_TIMEOUT_S = 420.0
 _JOB_TIMEOUT_S = 120.0
 _POLL_S = 0.5
@@ -59,16 +61,24 @@ class Site:
         port: int = self.document["http_options"]["port"]
         return f"http://127.0.0.1:{port}"
 
-    def entries(self) -> list[int]:
-        """The ports that may take requests: the head's, and one of each worker."""
-        _, *workers = self.nodes.running.values()
-        return [self.document["http_options"]["port"], *(node.proxy_port for node in workers)]
+    @property
+    def head(self) -> Node:
+        """The node that knows all others."""
+        return documented.nodes()[0]
 
-    def worker_of(self, deployment: str) -> str:
+    def entries(self) -> list[int]:
+        """The ports that may take requests: the head's, and one of each worker that is there."""
+        head_port: int = self.document["http_options"]["port"]
+        running = [*self.nodes.running.values()]
+        return [
+            head_port if each.node.name == self.head.name else each.proxy_port for each in running
+        ]
+
+    def worker_of(self, deployment: str) -> Node:
         """A node other than the head on which a deployment has a replica."""
-        head, *_ = self.nodes.running
         places = self.deployed.seen().places(self.nodes.names())[deployment]
-        return next(node for node in sorted(places) if node != head)
+        _, *workers = documented.nodes()
+        return next(node for node in workers if places[node.name])
 
     def prompts(self) -> list[str]:
         """The main job: a question to the documents, every fourth naming a page to read."""
@@ -98,8 +108,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def documented_site(folder: Path) -> Iterator[Site]:
+def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]:
     """Start the documented nodes with everything beside them, deploy, and put a document in.
+
+    With `keeps_head`, what the head knows outlives it, on its disk: it may be killed and started.
 
     Raises StartError, with the end of a log, if something does not start.
     """
@@ -111,6 +123,9 @@ def documented_site(folder: Path) -> Iterator[Site]:
     environment = documented.environment()
     with contextlib.ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r-")))
+        if keeps_head:
+            kept = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(short / "gcs")}
+            environment |= kept
         web = stack.enter_context(serve_web())
         postgres = stack.enter_context(serve_postgres())
         qdrant = _qdrant()
