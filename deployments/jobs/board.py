@@ -49,6 +49,7 @@ class JobBoard:
         self._tidy = tidy
         self._max_watchers = max_watchers
         self._watchers = 0
+        self._asking = asyncio.Lock()
 
     async def job(self, job_id: str) -> Job:
         """Find one job; raises NotFound."""
@@ -101,29 +102,34 @@ class JobBoard:
 
     async def cancel(self, job_id: str) -> Job:
         """Have a job stop, and wait a moment for it; Conflict if it ended otherwise."""
-        job = await self.job(job_id)
-        if not job.ended:
-            asker = uuid.uuid4().hex
-            await answered(
-                DBOS.update_workflow_attributes_async(job_id, {CANCEL: asker}, merge=True)
-            )
-            self._cancellations.request(job_id)
+        async with self._asking:  # of several at once the first one finds it waiting, and counts it
             job = await self.job(job_id)
-            if job.status is JobStatus.QUEUED:
-                # Should it begin just now, its first step sees the request above.
-                await answered(DBOS.cancel_workflow_async(job_id))
-                row = await row_of(job_id)
-                # Once it has begun its workflow counts it; of several askers the last one does.
-                if not row.recovery_attempts and (row.attributes or {}).get(CANCEL) == asker:
-                    JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
-                if isinstance(job.spec, IngestSpec):
-                    await self._tidy(job_id, job.spec)
+            if not job.ended:
+                job = await self._asked_to_stop(job_id)
+        if not job.ended:
+            if job.status is JobStatus.QUEUED and isinstance(job.spec, IngestSpec):
+                await self._tidy(job_id, job.spec)
             job = await self.until_ended(job_id, _CANCEL_WAIT_S)
         if job.ended:
             self._cancellations.forget(job_id)
             if job.status is not JobStatus.CANCELLED:
                 msg = f"the job has {job.status} already and cannot be cancelled"
                 raise Conflict(msg, code="job_ended")
+        return job
+
+    async def _asked_to_stop(self, job_id: str) -> Job:
+        """Write the request down, and take the job from its queue if it waits there; as it was."""
+        asker = uuid.uuid4().hex
+        await answered(DBOS.update_workflow_attributes_async(job_id, {CANCEL: asker}, merge=True))
+        self._cancellations.request(job_id)
+        job = await self.job(job_id)
+        if job.status is JobStatus.QUEUED:
+            # Should it begin just now, its first step sees the request above.
+            await answered(DBOS.cancel_workflow_async(job_id))
+            row = await row_of(job_id)
+            # Once it has begun its workflow counts it; of askers at several replicas, the last.
+            if not row.recovery_attempts and (row.attributes or {}).get(CANCEL) == asker:
+                JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
         return job
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
