@@ -30,8 +30,8 @@ install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
 
-test: test-unit browser prometheus ## Install and run every test
-	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone" tests/integration
+test: $(TESTED) browser prometheus ## Install and run every test
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
 	@$(uv_environment); $(BIN)/python -m pytest -m alone tests/integration
 
 browser: # The page is tested in a real one
@@ -86,7 +86,7 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
-bench-cluster: $(TESTED) ## Deploy, scale, update and lose a node on a Ray of several nodes (15 minutes)
+bench-cluster: $(TESTED) ## Deploy, scale, update, drain and lose nodes on a Ray of several (20 minutes)
 	@$(BIN)/python -m tests.bench.cluster
 
 bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)

@@ -7,6 +7,7 @@ import contextlib
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from dbos import DBOS
 
@@ -49,7 +50,8 @@ class JobBoard:
         self._tidy = tidy
         self._max_watchers = max_watchers
         self._watchers = 0
-        self._asking = asyncio.Lock()
+        # A lock goes with the last who holds or waits for it.
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def job(self, job_id: str) -> Job:
         """Find one job; raises NotFound."""
@@ -102,7 +104,8 @@ class JobBoard:
 
     async def cancel(self, job_id: str) -> Job:
         """Have a job stop, and wait a moment for it; Conflict if it ended otherwise."""
-        async with self._asking:  # of several at once the first one finds it waiting, and counts it
+        # Of several who ask for one job at once the first finds it waiting, and counts it.
+        async with self._asking.setdefault(job_id, asyncio.Lock()):
             job = await self.job(job_id)
             if not job.ended:
                 job = await self._asked_to_stop(job_id)
@@ -127,7 +130,8 @@ class JobBoard:
             # Should it begin just now, its first step sees the request above.
             await answered(DBOS.cancel_workflow_async(job_id))
             row = await row_of(job_id)
-            # Once it has begun its workflow counts it; of askers at several replicas, the last.
+            # Once it has begun its workflow counts it. Of askers at several replicas at the same
+            # moment never two do, but it may be that none does.
             if not row.recovery_attempts and (row.attributes or {}).get(CANCEL) == asker:
                 JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
         return job

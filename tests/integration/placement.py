@@ -30,7 +30,7 @@ from serve_app.check.rayservice import is_rayservice, read_cluster, serve_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WAIT_S = 60.0  # for all replicas together; two cores start an actor a second
+WAIT_S = 120.0  # for all replicas together; two cores start an actor a second, or slower
 PENDING_S = 3.0  # what is not placed by then, on idle nodes, will not be
 
 NAME_LABEL = "node-name"
@@ -187,7 +187,7 @@ def node_names() -> dict[str, str]:
 
 
 def add_nodes(cluster: Cluster, nodes: Sequence[described.Node]) -> None:
-    """Start them, the head first and the others at once."""
+    """Start them one by one, the head first."""
     for node in nodes:
         first = {"include_dashboard": False} if cluster.head_node is None else {}
         cluster.add_node(
@@ -195,10 +195,8 @@ def add_nodes(cluster: Cluster, nodes: Sequence[described.Node]) -> None:
             num_gpus=node.gpus,
             labels={**node.labels, NAME_LABEL: node.name},
             object_store_memory=80 * 1024**2,
-            wait=False,
             **first,
         )
-    cluster.wait_for_nodes()  # type: ignore[no-untyped-call]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from tests.integration.conftest import job_ended
 from tests.integration.postgres import serve_postgres
 
 REDEPLOYED_S = 180
-PICTURES = 12  # three rounds: the second is under way when its replica goes
+PICTURES = 24  # drawing them all takes longer than a redeploy
 
 pytestmark = pytest.mark.alone
 

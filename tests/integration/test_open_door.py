@@ -25,7 +25,7 @@ def run(*args: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,  # others run beside it
         check=False,
     )
 

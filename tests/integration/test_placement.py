@@ -19,7 +19,7 @@ from serve_app.check.plan import Size, hosts
 from tests.integration.placement import documented
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 240
+TIMEOUT_S = 400
 NODES = {
     "serve_config.yaml": ["head", "large-0", "large-1", "pictures", "small"],
     "configs/rayservice.yaml": ["cpu-0", "cpu-1", "head", "large-0", "small"],

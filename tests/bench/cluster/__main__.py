@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from http.client import HTTPException
 from pathlib import Path
 
 from tests.bench import machine
@@ -57,7 +58,7 @@ def main() -> int:
     except KeyboardInterrupt:
         _say("stopped")
         return 130
-    except (StartError, TimeoutError, subprocess.CalledProcessError) as error:
+    except (StartError, OSError, HTTPException, subprocess.SubprocessError) as error:
         _say(f"error: {error}")
         return 1
     text = report.section(found)

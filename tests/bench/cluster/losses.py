@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -123,7 +125,7 @@ def head_loss(site: Site, *, per_second: float, away_s: float) -> HeadLoss:
 
 
 def _scaled_after(site: Site) -> float | None:
-    """Seconds until there is one replica more, after asking for it; then take it back."""
+    """Seconds until there is one replica more, after asking for it; it is gone again at the end."""
     before = site.deployed.seen().running()[_GROWING]
     began, scaled_s = time.monotonic(), None
     site.deployed.put(documented.grown(site.document, _GROWING))
@@ -132,36 +134,50 @@ def _scaled_after(site: Site) -> float | None:
             scaled_s = round(elapsed, 1)
             break
         time.sleep(_POLL_S)
+    site.deployed.put(documented.eager(site.document))  # which does not keep it for half an hour
+    while site.deployed.seen().running()[_GROWING] > before:
+        if time.monotonic() - began > 2 * _SCALED_TIMEOUT_S:
+            msg = f"there is still another replica of {_GROWING}"
+            raise TimeoutError(msg)
+        time.sleep(_POLL_S)
     site.deployed.put(site.document)
+    site.deployed.wait_until_well(_SCALED_TIMEOUT_S)
     return scaled_s
 
 
 @dataclass(frozen=True)
 class Draining:
-    """A node that was drained under load: until Ray on it was gone, and all was well elsewhere."""
+    """A node that was drained under load, and the seconds until it was left and until it was gone.
+
+    Left is: none of its replicas counts any more and all is well without it.
+    """
 
     node: str
     held: Mapping[str, int]
+    left_s: float | None
     gone_s: float | None
-    whole_s: float | None
     traffic: Mapping[str, Any]
 
 
 def draining(site: Site, node: Node, *, per_second: float, deadline_s: int) -> Draining:
     """Drain a node under steady requests as documented; then have it join again."""
     held, lost = _held(site, node.name), _replicas_on(site, node.name)
-    gone_s = None
+    left_s = gone_s = None
     with Traffic(site.entries, per_second, site.prompts()).flowing() as traffic:
         time.sleep(_SETTLE_S)
         began = time.monotonic()
         site.nodes.drain(node.name, deadline_s)
-        while (elapsed := time.monotonic() - began) < deadline_s:
-            if node.name not in site.nodes.names().values():
-                gone_s = round(elapsed, 1)
+        while (elapsed := time.monotonic() - began) < deadline_s + _SCALED_TIMEOUT_S:
+            seen = site.deployed.seen()
+            if left_s is None and seen.well and not lost & seen.replica_ids() and site.answers():
+                left_s = round(elapsed, 1)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if gone_s is None and node.name not in site.nodes.names().values():
+                    gone_s = round(elapsed, 1)
+            if left_s is not None and gone_s is not None:
                 break
             time.sleep(_POLL_S)
-        whole_s = _whole_after(site, lost, began)
         time.sleep(_SETTLE_S)
     site.nodes.kill(node.name)  # what is left of it
     site.nodes.start(node)
-    return Draining(node.name, held, gone_s, whole_s, tally(traffic.requests))
+    return Draining(node.name, held, left_s, gone_s, tally(traffic.requests))

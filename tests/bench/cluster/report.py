@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.bench import machine
 
@@ -49,6 +49,7 @@ def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
     head, drained = found.head_loss, found.draining
     back = "never" if head.whole_s is None else f"{head.whole_s:.0f} s"
     scaled_s = "never" if head.scaled_s is None else f"{head.scaled_s:.0f} s"
+    left = "never" if drained.left_s is None else f"{drained.left_s:.0f} s"
     gone = "never" if drained.gone_s is None else f"{drained.gone_s:.0f} s"
     return (
         ("deployments where the plan says", f"{agree}", f"{every}", agree == every),
@@ -65,6 +66,7 @@ def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
         ("whole again after its return", back, "at all", head.whole_s is not None),
         ("then one more replica, asked for", scaled_s, "at all", head.scaled_s is not None),
         _row("requests failed while a worker was drained", drained.traffic["failed"], 0),
+        ("all well without it", left, "at all", drained.left_s is not None),
         ("Ray on it gone", gone, "at all", drained.gone_s is not None),
         (
             "requests failed at the loss of a worker, begun before it",
@@ -129,11 +131,8 @@ median, {updated.traffic["longest_s"]} s at the longest; warnings in them:
 {updated.traffic["warnings"] or "none"}.
 
 The head was away for {head.away_s:.0f} s, all its processes killed at once, its state on its disk
-(`RAY_gcs_storage=rocksdb`), and {head.traffic["requests"]} requests came before,
-meanwhile and after it; failed in all: {head.traffic["failed"]}.
-Drained by `ray drain-node`: {drained.node} ({given_up}), under
-{drained.traffic["requests"]} requests; all was well without it after
-{drained.whole_s or "never"} s.
+(`RAY_gcs_storage=rocksdb`): {_cost(head.traffic)}.
+Drained by `ray drain-node`: {drained.node} ({given_up}): {_cost(drained.traffic)}.
 
 Lost: {removed.node} ({held}), all its processes killed at once; failures:
 {removed.traffic["errors"] or "none"}. Cold start by deployment, s:
@@ -148,6 +147,15 @@ Machine: {about}."""
 
 def _row(what: str, measured: int, wanted: int) -> tuple[str, str, str, bool]:
     return what, str(measured), str(wanted), measured == wanted
+
+
+def _cost(traffic: Mapping[str, Any]) -> str:
+    """What requests before, during and after it all met with."""
+    return (
+        f"of {traffic['requests']} requests before, meanwhile and after it {traffic['failed']} "
+        f"failed ({traffic['errors'] or 'none'}), {traffic['without_sources']} were answered "
+        f"without sources; warnings: {traffic['warnings'] or 'none'}"
+    )
 
 
 def _deployments(found: Findings) -> str:

@@ -57,7 +57,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The head's proxy, which is there as long as the cluster is."""
+        """The head's proxy."""
         port: int = self.document["http_options"]["port"]
         return f"http://127.0.0.1:{port}"
 
