@@ -30,8 +30,8 @@ install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
 
-test: $(TESTED) browser prometheus ## Install and run every test
-	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
+test: test-unit browser prometheus ## Install and run every test
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone" tests/integration
 	@$(uv_environment); $(BIN)/python -m pytest -m alone tests/integration
 
 browser: # The page is tested in a real one
