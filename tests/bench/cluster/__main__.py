@@ -16,9 +16,9 @@ from pathlib import Path
 from tests.bench import machine
 from tests.bench.cluster import documented, report
 from tests.bench.cluster.doors import doors, listeners, open_to_all, reachable_from_elsewhere
-from tests.bench.cluster.losses import draining, head_loss, removal
+from tests.bench.cluster.losses import at_fewest, draining, head_loss, removal
 from tests.bench.cluster.proofs import Press, placement, scaling, update
-from tests.bench.cluster.report import Findings
+from tests.bench.cluster.report import Findings, Losses
 from tests.bench.cluster.site import Site, documented_site
 from tests.bench.report import HEADING, with_section
 from tests.bench.servers import StartError
@@ -45,7 +45,8 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=_REQUESTS, help="with fewer than 500 nothing is written"
     )
-    wanted = parser.parse_args().requests
+    parser.add_argument("--losses", action="store_true", help="only what nodes that go cost")
+    options = parser.parse_args()
     # Also where the shell had them ignored, as for a job in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -54,26 +55,35 @@ def main() -> int:
             tempfile.TemporaryDirectory(prefix="genserve-cluster-") as folder,
             documented_site(Path(folder), keeps_head=True) as site,
         ):
-            found = measured(site, wanted)
+            found = None if options.losses else measured(site, options.requests)
+            lost = losses(site)
     except KeyboardInterrupt:
         _say("stopped")
         return 130
     except (StartError, OSError, HTTPException, subprocess.SubprocessError) as error:
         _say(f"error: {error}")
         return 1
-    text = report.section(found)
+    rows, written = [*report.losses_rows(lost)], options.requests >= report.REQUESTS
+    if found is not None:
+        rows += report.rows(found)
+        _keep("cluster", report.section(found), found, written=written)
+    _keep("losses", report.losses_section(lost), lost, written=written)
+    return 0 if all(held for *_, held in rows) else 1
+
+
+def _keep(name: str, text: str, found: Findings | Losses, *, written: bool) -> None:
+    """Print a section; and write it, with the raw numbers."""
     _say(f"\n{text}")
-    if wanted >= report.REQUESTS:
+    if written:
         results = _HERE / "RESULTS.md"
         before = results.read_text(encoding="utf-8") if results.exists() else HEADING
-        results.write_text(with_section(before, "cluster", text), encoding="utf-8")
+        results.write_text(with_section(before, name, text), encoding="utf-8")
         raw = json.dumps({"machine": machine.description(), **asdict(found)}, indent=1)
-        (_HERE / "results" / "cluster.json").write_text(raw + "\n", encoding="utf-8")
-    return 0 if all(held for *_, held in report.rows(found)) else 1
+        (_HERE / "results" / f"{name}.json").write_text(raw + "\n", encoding="utf-8")
 
 
 def measured(site: Site, requests: int) -> Findings:
-    """Show everything in turn on one site; the node that is killed comes last."""
+    """Show in turn, on one site, all that leaves its nodes alone."""
     _say("==> placement and doors")
     placed = placement(site)
     found_doors, public = list(doors(site.nodes)), open_to_all(site.nodes)
@@ -83,6 +93,23 @@ def measured(site: Site, requests: int) -> Findings:
     _say("==> update and rollback")
     updated = update(site, per_second=_PER_SECOND, requests=requests)
     _say(f"    {updated}")
+    return Findings(
+        date=_today(),
+        nodes=[f"{n.name}: {n.cpus:g} CPUs, {n.gpus} GPUs" for n in documented.nodes()],
+        cold_start_s=dict(site.cold_start_s),
+        placement=placed,
+        scaling=scaled,
+        update=updated,
+        doors=found_doors,
+        open_to_all=public,
+        listeners=listeners(site.nodes),
+        dashboard_reachable=reachable_from_elsewhere(site.nodes.dashboard_port),
+    )
+
+
+def losses(site: Site) -> Losses:
+    """Have nodes go in turn; the one that is killed comes last."""
+    at_fewest(site)
     _say("==> the head is lost and comes back")
     beheaded = head_loss(site, per_second=_LOSS_PER_SECOND, away_s=_HEAD_AWAY_S)
     _say(f"    {beheaded}")
@@ -94,21 +121,11 @@ def measured(site: Site, requests: int) -> Findings:
     llm = site.worker_of("LLM")
     removed = removal(site, llm.name, per_second=_LOSS_PER_SECOND, lead_s=_LEAD_S)
     _say(f"    {removed}")
-    return Findings(
-        date=time.strftime("%Y-%m-%d", time.gmtime()),
-        nodes=[f"{n.name}: {n.cpus:g} CPUs, {n.gpus} GPUs" for n in documented.nodes()],
-        cold_start_s=dict(site.cold_start_s),
-        placement=placed,
-        scaling=scaled,
-        update=updated,
-        head_loss=beheaded,
-        draining=drained,
-        removal=removed,
-        doors=found_doors,
-        open_to_all=public,
-        listeners=listeners(site.nodes),
-        dashboard_reachable=reachable_from_elsewhere(site.nodes.dashboard_port),
-    )
+    return Losses(_today(), dict(site.cold_start_s), beheaded, drained, removed)
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def _say(text: str) -> None:

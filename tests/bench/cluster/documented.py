@@ -91,6 +91,16 @@ def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
     return changed
 
 
+def fewest(document: Mapping[str, Any]) -> dict[str, int]:
+    """How many replicas each deployment has at the least."""
+    return {
+        options["name"]: options.get("autoscaling_config", {}).get(
+            "min_replicas", options.get("num_replicas", 1)
+        )
+        for options in document["applications"][0]["deployments"]
+    }
+
+
 def grown(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The same configuration with one replica more of a deployment."""
     changed = copy.deepcopy(dict(document))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def _replicas_on(site: Site, node: str) -> set[str]:
         replica["replica_id"]
         for one in site.deployed.seen().deployments.values()
         for replica in one["replicas"]
-        if names.get(replica["node_id"]) == node
+        if names.get(replica.get("node_id")) == node  # one that starts is nowhere yet
     }
 
 
@@ -134,15 +135,21 @@ def _scaled_after(site: Site) -> float | None:
             scaled_s = round(elapsed, 1)
             break
         time.sleep(_POLL_S)
-    site.deployed.put(documented.eager(site.document))  # which does not keep it for half an hour
-    while site.deployed.seen().running()[_GROWING] > before:
-        if time.monotonic() - began > 2 * _SCALED_TIMEOUT_S:
-            msg = f"there is still another replica of {_GROWING}"
+    at_fewest(site)
+    return scaled_s
+
+
+def at_fewest(site: Site) -> None:
+    """Have no more replicas than the fewest; raises TimeoutError and StartError."""
+    site.deployed.put(documented.eager(site.document))  # which does not keep them for half an hour
+    fewest, end = documented.fewest(site.document), time.monotonic() + _SCALED_TIMEOUT_S
+    while site.deployed.seen().running() != Counter(fewest):
+        if time.monotonic() > end:
+            msg = f"there are still {site.deployed.seen().running()}, not {fewest}"
             raise TimeoutError(msg)
         time.sleep(_POLL_S)
     site.deployed.put(site.document)
     site.deployed.wait_until_well(_SCALED_TIMEOUT_S)
-    return scaled_s
 
 
 @dataclass(frozen=True)

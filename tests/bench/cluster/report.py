@@ -28,29 +28,30 @@ class Findings:
     placement: Placement
     scaling: Scaling
     update: Update
-    head_loss: HeadLoss
-    draining: Draining
-    removal: Removal
     doors: Sequence[Door]
     open_to_all: Mapping[str, str]
     listeners: Sequence[Listener]
     dashboard_reachable: bool
 
 
+@dataclass(frozen=True)
+class Losses:
+    """What was found on one site as nodes of it went."""
+
+    date: str
+    cold_start_s: Mapping[str, float]
+    head_loss: HeadLoss
+    draining: Draining
+    removal: Removal
+
+
 def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
     """What was measured and wanted, and whether it holds."""
-    scaled, removed, updated = found.scaling, found.removal, found.update
+    scaled, updated = found.scaling, found.update
     agree = sum(found.placement.agrees(name) for name in found.placement.planned)
-    allowed_s = removed.cold_start_s + _BEYOND_COLD_START_S
     locked = sum(door.closed for door in found.doors)
     sent, failed = updated.traffic["requests"], updated.traffic["failed"]
-    whole = "never" if removed.whole_s is None else f"{removed.whole_s:.0f} s"
     every = len(found.placement.planned)
-    head, drained = found.head_loss, found.draining
-    back = "never" if head.whole_s is None else f"{head.whole_s:.0f} s"
-    scaled_s = "never" if head.scaled_s is None else f"{head.scaled_s:.0f} s"
-    left = "never" if drained.left_s is None else f"{drained.left_s:.0f} s"
-    gone = "never" if drained.gone_s is None else f"{drained.gone_s:.0f} s"
     return (
         ("deployments where the plan says", f"{agree}", f"{every}", agree == every),
         _row("scaled up under load", len(scaled.up_s), len(scaled.wanted)),
@@ -60,26 +61,6 @@ def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
             str(failed),
             "0",
             failed == 0 and updated.replaced and sent >= REQUESTS,
-        ),
-        _row("requests failed at the loss of the head, begun after it", head.late, 0),
-        _row("replicas on other nodes that lived on through it", head.kept, head.others),
-        ("whole again after its return", back, "at all", head.whole_s is not None),
-        ("then one more replica, asked for", scaled_s, "at all", head.scaled_s is not None),
-        _row("requests failed while a worker was drained", drained.traffic["failed"], 0),
-        ("all well without it", left, "at all", drained.left_s is not None),
-        ("Ray on it gone", gone, "at all", drained.gone_s is not None),
-        (
-            "requests failed at the loss of a worker, begun before it",
-            str(removed.failed_in_flight),
-            f"at most the {removed.in_flight} in flight",
-            removed.failed_in_flight <= removed.in_flight,
-        ),
-        ("the same, begun after it", str(len(removed.late)), "0", not removed.late),
-        (
-            "whole again",
-            whole,
-            f"within {allowed_s:.0f} s (cold start + 20)",
-            removed.whole_s is not None and removed.whole_s <= allowed_s,
         ),
         _row("interfaces of Ray closed without the token", locked, len(found.doors)),
         (
@@ -91,17 +72,38 @@ def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
     )
 
 
+def losses_rows(found: Losses) -> Sequence[tuple[str, str, str, bool]]:
+    """What was measured and wanted as nodes went, and whether it holds."""
+    head, drained, removed = found.head_loss, found.draining, found.removal
+    allowed_s = removed.cold_start_s + _BEYOND_COLD_START_S
+    return (
+        _row("requests failed at the loss of the head, begun after it", head.late, 0),
+        _row("replicas on other nodes that lived on through it", head.kept, head.others),
+        _reached("whole again after its return", head.whole_s),
+        _reached("then one more replica, asked for", head.scaled_s),
+        _row("requests failed while a worker was drained", drained.traffic["failed"], 0),
+        _reached("all well without it", drained.left_s),
+        _reached("Ray on it gone", drained.gone_s),
+        (
+            "requests failed at the loss of a worker, begun before it",
+            str(removed.failed_in_flight),
+            f"at most the {removed.in_flight} in flight",
+            removed.failed_in_flight <= removed.in_flight,
+        ),
+        ("the same, begun after it", str(len(removed.late)), "0", not removed.late),
+        (
+            "whole again",
+            _seconds(removed.whole_s),
+            f"within {allowed_s:.0f} s (cold start + 20)",
+            removed.whole_s is not None and removed.whole_s <= allowed_s,
+        ),
+    )
+
+
 def section(found: Findings) -> str:
     """The tables, as Markdown."""
     about = ", ".join(f"{name} {value}" for name, value in machine.description().items())
-    table = "\n".join(
-        f"| {what} | {value} | {wanted} | {'yes' if held else 'NO'} |"
-        for what, value, wanted, held in rows(found)
-    )
-    removed, updated = found.removal, found.update
-    head, drained = found.head_loss, found.draining
-    given_up = ", ".join(f"{name} {count}" for name, count in drained.held.items())
-    held = ", ".join(f"{name} {count}" for name, count in removed.held.items())
+    updated = found.update
     public = ", ".join(f"`{name}` ({status})" for name, status in found.open_to_all.items())
     ports = "; ".join(f"{p.process} on {p.address} ({p.status})" for p in found.listeners)
     seconds = ", ".join(f"{name} {one:.0f} s" for name, one in updated.seconds.items())
@@ -115,12 +117,12 @@ a deployment may have one replica more than the fewest; while scaling is shown, 
 load is enough for it, and its delays are seconds. Jobs are on a real PostgreSQL. There was no
 Qdrant server: the retrievers share Qdrant's imitation in Python behind Qdrant's REST interface
 (`tests/bench/cluster/qdrant.py`). Requests are questions to an uploaded document, every fourth
-naming a page to read, two tokens long, half of them streamed; two a second at the loss of a worker.
+naming a page to read, two tokens long, half of them streamed.
 Down is counted from the end of all load, which comes one kind after the other: 0 is earlier.
 
 | | measured | wanted | holds |
 |---|---|---|---|
-{table}
+{_table(rows(found))}
 
 | deployment | planned on | may be on | is on | before, under, after load | up, s | down, s |
 |---|---|---|---|---|---|---|
@@ -130,19 +132,56 @@ Update and rollback of everything: {seconds}; answers took {updated.traffic["med
 median, {updated.traffic["longest_s"]} s at the longest; warnings in them:
 {updated.traffic["warnings"] or "none"}.
 
-The head was away for {head.away_s:.0f} s, all its processes killed at once, its state on its disk
-(`RAY_gcs_storage=rocksdb`): {_cost(head.traffic)}.
-Drained by `ray drain-node`: {drained.node} ({given_up}): {_cost(drained.traffic)}.
-
-Lost: {removed.node} ({held}), all its processes killed at once; failures:
-{removed.traffic["errors"] or "none"}. Cold start by deployment, s:
-{", ".join(f"{name} {one:.0f}" for name, one in found.cold_start_s.items())}.
-
 Closed are {_closed(found)}. Open to everybody by Ray's design: {public}, and the metrics, which
 are among who listens where, with the status of `GET /` without a token (`-`: gRPC, or its own
 protocol): {ports}.
 
 Machine: {about}."""
+
+
+def losses_section(found: Losses) -> str:
+    """The same for nodes that go."""
+    about = ", ".join(f"{name} {value}" for name, value in machine.description().items())
+    head, drained, removed = found.head_loss, found.draining, found.removal
+    cold = ", ".join(f"{name} {one:.0f}" for name, one in found.cold_start_s.items())
+    return f"""\
+## Nodes that go
+
+`make bench-cluster`, {found.date}: the same cluster, with the fewest replicas, under two such
+requests a second through the nodes that are there.
+
+| | measured | wanted | holds |
+|---|---|---|---|
+{_table(losses_rows(found))}
+
+The head was away for {head.away_s:.0f} s, all its processes killed at once, its state on its disk
+(`RAY_gcs_storage=rocksdb`): {_cost(head.traffic)}.
+
+Drained by `ray drain-node`: {drained.node} ({_held(drained.held)}): {_cost(drained.traffic)}.
+
+Lost, all its processes killed at once: {removed.node} ({_held(removed.held)}):
+{_cost(removed.traffic)}. Cold start by deployment, s: {cold}.
+
+Machine: {about}."""
+
+
+def _table(rows: Sequence[tuple[str, str, str, bool]]) -> str:
+    return "\n".join(
+        f"| {what} | {value} | {wanted} | {'yes' if held else 'NO'} |"
+        for what, value, wanted, held in rows
+    )
+
+
+def _held(replicas: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in replicas.items())
+
+
+def _seconds(reached_s: float | None) -> str:
+    return "never" if reached_s is None else f"{reached_s:.0f} s"
+
+
+def _reached(what: str, reached_s: float | None) -> tuple[str, str, str, bool]:
+    return what, _seconds(reached_s), "at all", reached_s is not None
 
 
 def _row(what: str, measured: int, wanted: int) -> tuple[str, str, str, bool]:
