@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,13 +22,12 @@ import psycopg
 import pytest
 import yaml
 
-from tests.bench.servers import free_port
+from tests.bench.servers import Command, free_port, started
 from tests.integration.postgres import serve_postgres
 from tests.integration.web import Web, serve_web
 
 ROOT = Path(__file__).parents[2]
 AS_INSTALLED = Path(__file__).parent / "as_installed"  # before packages that only tests have
-START_TIMEOUT_S = 600
 STOP_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 3.0
 JOB_TIMEOUT_S = 240
@@ -109,11 +107,11 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     api_keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
     url = f"http://127.0.0.1:{document['http_options']['port']}"
     args = document["applications"][0]["args"]
-    with launched(path, url, {"GENSERVE_API_KEYS": api_keys}) as launcher:
-        process = psutil.Process(launcher.pid)
+    command = launch(path, url, {"GENSERVE_API_KEYS": api_keys})
+    with started(command, path.with_suffix(".log")) as launcher:
         model = args["llm"]["served_name"]
-        yield Service(url, KEYS["tests"], KEYS["others"], model, process, args)
-        family = process.children(recursive=True)
+        yield Service(url, KEYS["tests"], KEYS["others"], model, launcher, args)
+        family = launcher.children(recursive=True)
         launcher.send_signal(signal.SIGINT)
         assert launcher.wait(STOP_TIMEOUT_S) == 0
         # What is promised of Ctrl-C: everything it started is gone.
@@ -121,44 +119,11 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         assert [p.name() for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
-@contextlib.contextmanager
-def launched(path: Path, url: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the service of a file as `make serve` does, wait until it is ready, and end it."""
-    output = path.with_suffix(".log")
+def launch(path: Path, url: str, env: Mapping[str, str]) -> Command:
+    """Start the service of a file as `make serve` does."""
     known = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(AS_INSTALLED)}
-    with output.open("wb") as log:
-        launcher = subprocess.Popen(
-            [sys.executable, "-m", "serve_app.launch", str(path)],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **known, **env},
-        )
-    try:
-        wait_until_ready(url, launcher, output)
-        yield launcher
-    finally:
-        if launcher.poll() is None:
-            family = psutil.Process(launcher.pid).children(recursive=True)
-            launcher.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                launcher.wait(STOP_TIMEOUT_S)
-            for process in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-
-
-def wait_until_ready(url: str, launcher: subprocess.Popen[bytes], output: Path) -> None:
-    began = time.monotonic()
-    while time.monotonic() - began < START_TIMEOUT_S:
-        if launcher.poll() is not None:
-            pytest.fail(f"the service did not start:\n{output.read_text()}")
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/readyz", timeout=10).status_code == httpx.codes.OK:
-                return
-        time.sleep(1)
-    pytest.fail(f"the service was not ready in time:\n{output.read_text()}")
+    args = (sys.executable, "-m", "serve_app.launch", str(path))
+    return Command(args, f"{url}/readyz", {**known, **env})
 
 
 @pytest.fixture

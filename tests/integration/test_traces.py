@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 import yaml
 
+from tests.bench.servers import started
 from tests.integration.conftest import (
     Service,
     configuration,
     job_ended,
-    launched,
+    launch,
     ray_session,
 )
 from tests.integration.spans import FOLDER, Trace, read_traces
@@ -67,9 +67,8 @@ def traced(
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
     }
     url = f"http://127.0.0.1:{document['http_options']['port']}"
-    with launched(path, url, env) as launcher:
-        family = psutil.Process(launcher.pid).children(recursive=True)
-        yield Traced(url, spans, ray_session(family))
+    with started(launch(path, url, env), path.with_suffix(".log")) as launcher:
+        yield Traced(url, spans, ray_session(launcher.children(recursive=True)))
 
 
 def main_job(http: httpx.Client, web: Web, request_id: str) -> str:
