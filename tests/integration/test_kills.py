@@ -37,7 +37,7 @@ def nothing_was_lost(outcome: Outcome) -> None:
 
 @pytest.mark.timeout(1500)
 def test_what_was_acknowledged_is_kept_whoever_is_killed(tmp_path: Path) -> None:
-    wanted = Plan(kills=5, minutes=12, pause_s=(1, 3), clients=3, chat=False)
+    wanted = Plan(kills=5, minutes=12, pause_s=(1, 3), clients=4, chat=False)
     outcome = run(wanted, tmp_path, print)
     nothing_was_lost(outcome)
     assert sorted(kill.victim for kill in outcome.kills) == sorted(VICTIMS)
@@ -46,11 +46,11 @@ def test_what_was_acknowledged_is_kept_whoever_is_killed(tmp_path: Path) -> None
 @pytest.mark.timeout(900)
 def test_two_replicas_share_the_work_on_postgresql_and_each_may_be_killed(tmp_path: Path) -> None:
     with serve_postgres() as url:
-        victims = ("Jobs", "Jobs")
-        wanted = Plan(*(2, 2, 8, (1, 3), 4), chat=False, postgres=url, victims=victims)
+        victims = ("Jobs", "Jobs", "Jobs")
+        wanted = Plan(*(3, 2, 8, (1, 3), 4), chat=False, postgres=url, victims=victims)
         outcome = run(wanted, tmp_path, print)
     nothing_was_lost(outcome)
-    assert len(outcome.kills) == 2
+    assert len(outcome.kills) == 3
 
 
 @pytest.mark.timeout(900)
