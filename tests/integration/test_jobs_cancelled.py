@@ -12,7 +12,7 @@ from deployments.errors import Overloaded
 from deployments.jobs import board
 from deployments.jobs.cancelling import Cancellations
 from deployments.metrics import JOBS_ENDED
-from deployments.types import ImagesSpec, JobStatus, image_path
+from deployments.types import ImagesSpec, Job, JobStatus, image_path
 from tests.integration.job_parts import PICTURES, Images, Parts, ended, running
 
 pytestmark = pytest.mark.anyio
@@ -24,26 +24,29 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board, "_CANCEL_WAIT_S", 30.0)
 
 
-async def asked_to_stop(parts: Parts, job_id: str) -> None:
+async def cancelled_at_work(parts: Parts) -> asyncio.Task[Job]:
+    """Have an upload's job asked to stop while it is held up at the retriever."""
+    parts.retriever.open.clear()
+    job_id = (await parts.submissions.ingest(await parts.uploaded(b"x"), None)).job.id
+    await parts.retriever.reached.wait()
+    cancelling = asyncio.create_task(parts.board.cancel(job_id))
     async with asyncio.timeout(30):
         while not (await parts.board.job(job_id)).cancel_requested:
             await asyncio.sleep(0.05)
+    return cancelling
 
 
 async def test_a_running_job_is_cancelled_and_cleaned_up_after(
     job_database: str, tmp_path: Path
 ) -> None:
     async with running(job_database, tmp_path) as parts:
-        parts.retriever.open.clear()
-        submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
-        await parts.retriever.reached.wait()
-        cancelling = asyncio.create_task(parts.board.cancel(submitted.job.id))
-        await asked_to_stop(parts, submitted.job.id)
+        cancelling = await cancelled_at_work(parts)
         parts.retriever.open.set()
-        assert (await cancelling).status is JobStatus.CANCELLED
+        job = await cancelling
+        assert job.status is JobStatus.CANCELLED
         assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
         assert await parts.files.names("uploads") == []
-        again = await parts.board.cancel(submitted.job.id)  # twice is fine
+        again = await parts.board.cancel(job.id)  # twice is fine
         assert again.status is JobStatus.CANCELLED
 
 
@@ -51,11 +54,7 @@ async def test_a_file_sent_again_while_its_job_is_cancelled_gets_a_job_of_its_ow
     job_database: str, tmp_path: Path
 ) -> None:
     async with running(job_database, tmp_path) as parts:
-        parts.retriever.open.clear()
-        first = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
-        await parts.retriever.reached.wait()
-        cancelling = asyncio.create_task(parts.board.cancel(first.job.id))
-        await asked_to_stop(parts, first.job.id)
+        cancelling = await cancelled_at_work(parts)
         spec = await parts.uploaded(b"x")
         again = asyncio.create_task(parts.submissions.ingest(spec, None))
         await asyncio.sleep(0.3)

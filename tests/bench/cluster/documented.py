@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from serve_app.check.deployment import Deployment
 from serve_app.check.nodes import read_comment
 from tests.bench.servers import ROOT
 
@@ -94,9 +95,7 @@ def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
 def fewest(document: Mapping[str, Any]) -> dict[str, int]:
     """How many replicas each deployment has at the least."""
     return {
-        options["name"]: options.get("autoscaling_config", {}).get(
-            "min_replicas", options.get("num_replicas", 1)
-        )
+        options["name"]: Deployment((), options).replicas("minimum")
         for options in document["applications"][0]["deployments"]
     }
 

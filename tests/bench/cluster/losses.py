@@ -83,11 +83,15 @@ def _replicas_on(site: Site, node: str) -> set[str]:
 def _whole_after(site: Site, lost: set[str], since: float) -> float | None:
     """Seconds until none of the lost replicas counts any more and everything works."""
     while (elapsed := time.monotonic() - since) < _WHOLE_TIMEOUT_S:
-        seen = site.deployed.seen()
-        if seen.well and not lost & seen.replica_ids() and site.answers():
+        if _is_whole(site, lost):
             return round(elapsed, 1)
         time.sleep(_POLL_S)
     return None
+
+
+def _is_whole(site: Site, lost: set[str]) -> bool:
+    seen = site.deployed.seen()
+    return seen.well and not lost & seen.replica_ids() and site.answers()
 
 
 @dataclass(frozen=True)
@@ -175,8 +179,7 @@ def draining(site: Site, node: Node, *, per_second: float, deadline_s: int) -> D
         began = time.monotonic()
         site.nodes.drain(node.name, deadline_s)
         while (elapsed := time.monotonic() - began) < deadline_s + _SCALED_TIMEOUT_S:
-            seen = site.deployed.seen()
-            if left_s is None and seen.well and not lost & seen.replica_ids() and site.answers():
+            if left_s is None and _is_whole(site, lost):
                 left_s = round(elapsed, 1)
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if gone_s is None and node.name not in site.nodes.names().values():

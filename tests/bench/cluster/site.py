@@ -68,10 +68,10 @@ class Site:
 
     def entries(self) -> list[int]:
         """The ports that may take requests: the head's, and one of each worker that is there."""
-        head_port: int = self.document["http_options"]["port"]
-        running = [*self.nodes.running.values()]
+        head, head_port = self.head, self.document["http_options"]["port"]
         return [
-            head_port if each.node.name == self.head.name else each.proxy_port for each in running
+            head_port if running.node == head else running.proxy_port
+            for running in [*self.nodes.running.values()]  # a node may go meanwhile
         ]
 
     def worker_of(self, deployment: str) -> Node:
