@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
-from deployments.ray_errors import Away, translated
+from deployments.serving.ray_errors import Away, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -9,14 +9,13 @@ from fastapi import Depends, Security
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 
-from serve_app import errors
-from serve_app.access.account import open_account
-from serve_app.access.allowance import Allowance
 from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
-from serve_app.body_limit import BodyLimit
-from serve_app.dependencies import known_parameters_only
+from serve_app.access.rate_limits import Allowance
+from serve_app.accounts import open_account
+from serve_app.http import errors
+from serve_app.http.body_limit import BodyLimit
 from serve_app.readiness import ReadinessProbe, nobody_sleeps
 from serve_app.reference import with_examples
 from serve_app.routes import (
@@ -33,6 +32,7 @@ from serve_app.routes import (
     page,
     vector_stores,
 )
+from serve_app.routes.dependencies import known_parameters_only
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

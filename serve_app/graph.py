@@ -7,7 +7,7 @@ from deployments.embedder.deployment import Embedder
 from deployments.images.deployment import Images
 from deployments.jobs.deployment import Jobs
 from deployments.llm.deployment import LLM
-from deployments.parser.chunking import CHUNKER_VERSION
+from deployments.parser.chunking.chunker import CHUNKER_VERSION
 from deployments.parser.deployment import Parser
 from deployments.retriever.deployment import Retriever
 from deployments.scraper.deployment import Scraper

@@ -9,8 +9,8 @@ from ray import serve
 from ray.serve.context import _get_global_client
 
 from deployments.file_store import FileStore
-from deployments.logs import log_to_serve
-from deployments.metrics import export_metrics
+from deployments.observability.logs import log_to_serve
+from deployments.observability.metrics import export_metrics
 from deployments.remote import (
     RemoteEmbedder,
     RemoteImageGenerator,
@@ -20,8 +20,8 @@ from deployments.remote import (
     RemoteScraper,
     RemoteTextGenerator,
 )
+from deployments.serving.scale_to_zero import Sleepers
 from deployments.settings import Secrets
-from deployments.sleeping import Sleepers
 from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.app import create_app

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from deployments.interfaces import Checked
-    from deployments.sleeping import Standing
+    from deployments.serving.scale_to_zero import Standing
     from serve_app.services import Services
 
     Standings = Callable[[], Awaitable[Mapping[str, Standing]]]

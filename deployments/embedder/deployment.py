@@ -13,8 +13,8 @@ from deployments.embedder.batching import pieces, run_together, total_tokens
 from deployments.embedder.encoder import Encoder
 from deployments.embedder.reranker import Reranker
 from deployments.errors import InvalidRequest, TooLarge
-from deployments.logs import log_to_serve
 from deployments.model_source import resolve
+from deployments.observability.logs import log_to_serve
 from deployments.types import Embeddings
 
 if TYPE_CHECKING:

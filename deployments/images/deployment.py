@@ -9,9 +9,9 @@ from ray import serve
 
 from deployments.images.pipeline import ImagePipeline
 from deployments.images.queue import ImageQueue
-from deployments.logs import log_to_serve
-from deployments.metrics import PICTURES, export_metrics
 from deployments.model_source import resolve
+from deployments.observability.logs import log_to_serve
+from deployments.observability.metrics import PICTURES, export_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.file_store import FileStore
-from deployments.jobs.board import JobBoard
-from deployments.jobs.cancelling import Cancellations
+from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.engine import Engine
 from deployments.jobs.ingest import IngestSteps
-from deployments.jobs.patience import Patience
 from deployments.jobs.pictures import PictureSteps
+from deployments.jobs.queries import JobBoard
 from deployments.jobs.records import cancel_requested
+from deployments.jobs.retrying import Patience
 from deployments.jobs.submissions import Submissions
 from deployments.jobs.workflows import Workflows
-from deployments.logs import log_to_serve
-from deployments.metrics import export_metrics
+from deployments.observability.logs import log_to_serve
+from deployments.observability.metrics import export_metrics
 from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
-from deployments.request_context import under_id
+from deployments.serving.request_context import under_id
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dbos import DBOS
 from loguru import logger
 
-from deployments.jobs.counting import publish_counts
-from deployments.jobs.slots import executor_of, slot_of, slots_of, take
+from deployments.jobs.leases import executor_of, slot_of, slots_of, take
+from deployments.jobs.queue_metrics import publish_counts
 from deployments.jobs.workflows import VERSION
 from deployments.types import JobKind
 

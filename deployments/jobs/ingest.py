@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.errors import NotFound
-from deployments.jobs.patience import remove_if_possible
+from deployments.jobs.retrying import remove_if_possible
 from deployments.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.interfaces import Parser, Retriever
-    from deployments.jobs.patience import Patience
+    from deployments.jobs.retrying import Patience
     from deployments.types import IngestSpec
 
 T = TypeVar("T")

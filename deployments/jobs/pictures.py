@@ -7,14 +7,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
-from deployments.jobs.patience import remove_if_possible
+from deployments.jobs.retrying import remove_if_possible
 from deployments.types import image_path
 
 if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import ImageGenerator
-    from deployments.jobs.cancelling import Cancellations
-    from deployments.jobs.patience import Patience
+    from deployments.jobs.cancellation import Cancellations
+    from deployments.jobs.retrying import Patience
     from deployments.types import ImageRequest, ImagesSpec
 
 _GLANCE_S = 0.5

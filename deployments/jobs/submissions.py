@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbos import EnqueueOptions
 
     from deployments.interfaces import Retriever
-    from deployments.jobs.board import JobBoard
+    from deployments.jobs.queries import JobBoard
     from deployments.settings import JobsSettings
 
 _COUNT_AGAIN_S = 1.0

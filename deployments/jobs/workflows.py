@@ -16,16 +16,16 @@ from dbos import error as dbos_errors
 from loguru import logger
 
 from deployments.errors import ServiceError
-from deployments.jobs.cancelling import JobCancelled
-from deployments.metrics import JOBS_ENDED
-from deployments.tracing import span
+from deployments.jobs.cancellation import JobCancelled
+from deployments.observability.metrics import JOBS_ENDED
+from deployments.observability.tracing import span
 from deployments.types import ImagesSpec, IngestSpec, JobKind, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from deployments.jobs.cancelling import Cancellations
+    from deployments.jobs.cancellation import Cancellations
     from deployments.jobs.ingest import IngestSteps
     from deployments.jobs.pictures import PictureSteps
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.llm.openai_engine import OpenAIEngine
-from deployments.llm.readings import Readings
+from deployments.llm.usage import Readings
 from deployments.llm.vllm_engine import VllmEngine
-from deployments.logs import kept_open, log_to_serve
-from deployments.metrics import ENGINE_REQUESTS, TOKENS, export_metrics
 from deployments.model_source import resolve
+from deployments.observability.logs import kept_open, log_to_serve
+from deployments.observability.metrics import ENGINE_REQUESTS, TOKENS, export_metrics
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
-from deployments.llm.readings import Readings
+from deployments.llm.usage import Readings
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:

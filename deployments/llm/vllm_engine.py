@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
-from deployments.llm.readings import Readings
+from deployments.llm.usage import Readings
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:

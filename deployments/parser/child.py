@@ -11,17 +11,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, Unprocessable
-from deployments.parser.chunking import Chunker
-from deployments.parser.formats import Format, detect
-from deployments.parser.text_file import read_markdown, read_text
-from deployments.parser.wire import Task, pack_document, pack_error
+from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.messages import Task, pack_document, pack_error
+from deployments.parser.reading.formats import Format, detect
+from deployments.parser.reading.text import read_markdown, read_text
 from deployments.priority import yield_to_all_else
 from deployments.types import ParsedDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deployments.parser.content import Content
+    from deployments.parser.reading.content import Content
 
 _MAX_OPEN_FILES = 64
 
@@ -74,11 +74,11 @@ def _reader(kind: Format, task: Task) -> Callable[..., Content]:
     """Import what reads a format, and no other: pypdf and trafilatura take their time."""
     match kind:
         case Format.PDF:
-            from deployments.parser.pdf import read_pdf
+            from deployments.parser.reading.pdf import read_pdf
 
             return partial(read_pdf, max_pages=task.max_pages)
         case Format.HTML:
-            from deployments.parser.html_file import read_html
+            from deployments.parser.reading.html import read_html
 
             return read_html
         case Format.MARKDOWN:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
-from deployments.logs import log_to_serve
 from deployments.model_source import resolve
+from deployments.observability.logs import log_to_serve
 from deployments.parser.sandbox import SandboxedParser
 
 if TYPE_CHECKING:

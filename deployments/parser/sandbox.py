@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, cast
 from loguru import logger
 
 from deployments.errors import Unprocessable
-from deployments.parser.wire import Task, unpack
+from deployments.parser.messages import Task, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
-from deployments.logs import log_to_serve
-from deployments.metrics import CHUNKS, DOCUMENTS, export_metrics
+from deployments.observability.logs import log_to_serve
+from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
 from deployments.settings import Secrets
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ray.serve.handle import DeploymentHandle
 
-    from deployments.retriever.store import VectorStore
+    from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Collection, Document, DocumentList, Passage
 
@@ -86,14 +86,14 @@ class Retriever:
 def _store(settings: RetrieverSettings, chunker_version: int) -> VectorStore:
     # Imported here: only one of the two engines is needed.
     if settings.store == "edge":
-        from deployments.retriever.edge import EdgeStore
+        from deployments.retriever.edge.store import EdgeStore
 
         return EdgeStore(
             Path(settings.path or ".data/vectors"),
             chunker_version=chunker_version,
             max_collections=settings.max_collections,
         )
-    from deployments.retriever.server import ServerStore
+    from deployments.retriever.qdrant.store import ServerStore
 
     key = Secrets().qdrant_api_key
     return ServerStore(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from deployments.errors import InvalidRequest, NotFound, Unavailable
-from deployments.retriever.store import Candidate, StoredChunk
+from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import VECTOR_STORE_PREFIX, Chunk, Collection, Document, DocumentList
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deployments.retriever.store import Candidate, StoredChunk
+    from deployments.retriever.vector_store import Candidate, StoredChunk
 
 _NEIGHBOUR_WEIGHT = 0.1
 _DOCUMENT_WEIGHT, _DOCUMENT_BEST = 0.1, 5

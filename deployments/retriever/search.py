@@ -11,12 +11,12 @@ import numpy as np
 from loguru import logger
 
 from deployments.errors import ServiceError
+from deployments.observability.tracing import span
 from deployments.retriever import ranking
-from deployments.retriever.lexical import LexicalEncoder
+from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.points import check_collection_name
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.store import EmbeddedChunk
-from deployments.tracing import span
+from deployments.retriever.vector_store import EmbeddedChunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.interfaces import Embedder
-    from deployments.retriever.store import Candidate, VectorStore
+    from deployments.retriever.vector_store import Candidate, VectorStore
     from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Collection, Document, DocumentList, Passage
 

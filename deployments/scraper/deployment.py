@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
-from deployments.logs import log_to_serve
-from deployments.metrics import PAGES, export_metrics
+from deployments.observability.logs import log_to_serve
+from deployments.observability.metrics import PAGES, export_metrics
 from deployments.remote import RemoteParser
 from deployments.scraper.reader import WebReader
 

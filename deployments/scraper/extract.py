@@ -15,9 +15,9 @@ from deployments.scraper.worker import page_text, prepare, warm
 from deployments.types import PageOutcome
 
 if TYPE_CHECKING:
-    from deployments.html import HtmlText
     from deployments.scraper.fetch import Download
     from deployments.settings import ScraperSettings
+    from deployments.text.html import HtmlText
 
 
 class Extractor:

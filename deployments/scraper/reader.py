@@ -19,12 +19,12 @@ from deployments.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from deployments.html import HtmlText
 from deployments.scraper.extract import Extractor
 from deployments.scraper.fetch import PageFailure, WebClient
 from deployments.scraper.robots import RobotsRules
 from deployments.scraper.session import open_session
 from deployments.scraper.worker import HTML_TYPES, TEXT_TYPES
+from deployments.text.html import HtmlText
 from deployments.types import Page, PageOutcome
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from deployments.errors import Overloaded
 from serve_app.access.keys import NOBODY
-from serve_app.errors import error_response, response_to
+from serve_app.http.errors import error_response, response_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from serve_app.access.allowance import Allowance
     from serve_app.access.keys import Keys
+    from serve_app.access.rate_limits import Allowance
 
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")

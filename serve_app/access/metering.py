@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deployments.interfaces import TextGenerator
     from deployments.types import ModelCard
-    from serve_app.access.allowance import Allowance
+    from serve_app.access.rate_limits import Allowance
 
 _USAGE_EVENT = re.compile(
     r'"choices":\s*\[\]'

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import DeadlineExceeded, ServiceError
-from deployments.metrics import FIRST_TOKEN, WARNINGS
-from deployments.tracing import LongSpan, span
+from deployments.observability.metrics import FIRST_TOKEN, WARNINGS
+from deployments.observability.tracing import LongSpan, span
 from serve_app.answering import prompts
 from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.answering.grounding import Grounding, numbered
-from serve_app.answering.outcomes import Counted
+from serve_app.answering.metrics import Counted
 from serve_app.answering.stopwatch import Watch
 from serve_app.schemas.answers import Warning_
 

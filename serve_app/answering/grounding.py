@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.errors import InvalidRequest, ServiceError
 from deployments.types import PageOutcome
 from serve_app.answering.excerpts import Excerpts, cut_at_top, share
-from serve_app.answering.understanding import Understanding
+from serve_app.answering.query_rewriting import Understanding
 from serve_app.answering.urls import find_urls, without_urls
 from serve_app.schemas.answers import PageReport, Source, Warning_
 from serve_app.schemas.fields import DEFAULT_COLLECTION

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest
-from deployments.invisible import without_invisible
+from deployments.text.invisible import without_invisible
 from serve_app.answering import history
 from serve_app.answering.citations import Citations
 from serve_app.answering.excerpts import cut_at_top, share

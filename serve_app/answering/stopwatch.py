@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from deployments.metrics import FIRST_TOKEN, STAGES
-from deployments.tracing import span
+from deployments.observability.metrics import FIRST_TOKEN, STAGES
+from deployments.observability.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Mapping

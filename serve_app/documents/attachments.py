@@ -17,7 +17,7 @@ from deployments.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
-from deployments.request_context import detached
+from deployments.serving.request_context import detached
 from deployments.types import JobStatus
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.types import Document, Job
-    from serve_app.documents.kept_files import KeptFiles
+    from serve_app.documents.files import KeptFiles
     from serve_app.documents.uploads import Uploads
     from serve_app.services import Services
 

@@ -14,10 +14,10 @@ from deployments.errors import (
     ServiceError,
     Unprocessable,
 )
-from deployments.parser.formats import detect
-from deployments.request_context import detached
+from deployments.parser.reading.formats import detect
+from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
-from serve_app.documents.received import HEAD_BYTES, received, shown_name
+from serve_app.documents.file_checks import HEAD_BYTES, received, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import Jobs
     from deployments.types import Submitted
-    from serve_app.documents.kept_files import KeptFile
+    from serve_app.documents.files import KeptFile
     from serve_app.settings import LimitSettings
 
 _LOCKED_WAIT_S = 10.0

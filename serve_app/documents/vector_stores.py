@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from deployments.errors import Conflict, InvalidRequest, NotFound
-from deployments.request_context import detached
+from deployments.serving.request_context import detached
 from deployments.types import (
     VECTOR_STORE_PREFIX,
     Collection,
@@ -21,7 +21,7 @@ from deployments.types import (
     JobStatus,
 )
 from serve_app.documents.attachments import Attachments, file_id_of
-from serve_app.documents.kept_files import NO_OWNER
+from serve_app.documents.files import NO_OWNER
 from serve_app.schemas.fields import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.types import Job
     from serve_app.documents.attachments import Attachment, AttachmentStatus
-    from serve_app.documents.kept_files import KeptFiles
+    from serve_app.documents.files import KeptFiles
     from serve_app.documents.uploads import Uploads
     from serve_app.services import Services
 

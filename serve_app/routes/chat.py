@@ -11,17 +11,17 @@ from fastapi.responses import JSONResponse
 
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
-from serve_app.bounds import check_answer_bounds
-from serve_app.contradictions import ANSWERING_MODEL
-from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+from serve_app.http.bounds import check_answer_bounds
+from serve_app.http.errors import body_of, refusals
+from serve_app.http.event_streams import opened
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.errors import body_of, refusals
-from serve_app.event_stream import opened
 from serve_app.routes.models import unknown_model
 from serve_app.schemas.answers import ChatRequest, ContextOptions
+from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

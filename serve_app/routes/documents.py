@@ -11,14 +11,14 @@ from fastapi.routing import APIRoute
 
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
-from serve_app.dependencies import (
+from serve_app.http.errors import refusals
+from serve_app.routes.dependencies import (
     IdempotencyKey,
     ServicesDep,
     UploadsDep,
     VectorStoresDep,
     account_of,
 )
-from serve_app.errors import refusals
 from serve_app.routes.jobs import job_url
 from serve_app.schemas.documents import DocumentListResponse, DocumentResponse
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Response
 
 from deployments.errors import DeadlineExceeded, InvalidRequest, TooLarge
-from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+from serve_app.http.errors import refusals
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AllowanceDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.errors import refusals
 from serve_app.routes.models import unknown_model
 from serve_app.schemas.models import EmbeddingsRequest, EmbeddingsResponse
 

@@ -9,19 +9,19 @@ from fastapi import APIRouter, Depends, Form, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from deployments.errors import NotFound
-from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+from serve_app.documents.files import is_file_id
+from serve_app.http.errors import refusals
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
     VectorStoresDep,
 )
-from serve_app.documents.kept_files import is_file_id
-from serve_app.errors import refusals
 from serve_app.routes.documents import UploadRoute
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
 from serve_app.schemas.paging import Order  # noqa: TC001 - as above
 from serve_app.schemas.vector_stores import FileId  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
-    from serve_app.documents.kept_files import KeptFile
+    from serve_app.documents.files import KeptFile
 
 router = APIRouter(tags=["files"])
 _files = APIRouter(prefix="/v1/files")

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
-from serve_app.bounds import check_answer_bounds
-from serve_app.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
-from serve_app.errors import body_of, refusals
-from serve_app.event_stream import opened
+from serve_app.http.bounds import check_answer_bounds
+from serve_app.http.errors import body_of, refusals
+from serve_app.http.event_streams import opened
+from serve_app.routes.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.schemas.answers import GenerateRequest, GenerateResponse, Usage
 
 if TYPE_CHECKING:

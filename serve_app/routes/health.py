@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from deployments.request_context import detached
-from serve_app.dependencies import ProbeDep  # noqa: TC001 - FastAPI reads annotations
+from deployments.serving.request_context import detached
+from serve_app.routes.dependencies import ProbeDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.schemas.health import Readiness
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from fastapi import APIRouter, Header, Request, Response
 
 from deployments.errors import NotFound
 from deployments.types import image_path
-from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+from serve_app.http.errors import refusals
+from serve_app.images import images_spec
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     FilesDep,
     IdempotencyKey,
     ImagingDep,
@@ -21,8 +23,6 @@ from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     ServicesDep,
     SettingsDep,
 )
-from serve_app.errors import refusals
-from serve_app.imaging import images_spec
 from serve_app.routes.jobs import image_url, job_url, shaped
 from serve_app.schemas.jobs import (
     ImagesAccepted,

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from deployments.types import IngestSpec, Job, JobKind, JobQuery, JobStatus
-from serve_app.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+from serve_app.http.errors import body_of, refusals
+from serve_app.http.event_streams import opened
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     JobId,
     ServicesDep,
 )
-from serve_app.errors import body_of, refusals
-from serve_app.event_stream import opened
 from serve_app.schemas.jobs import (
     ImagesInput,
     ImagesResult,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from deployments.errors import NotFound
-from serve_app.contradictions import ANSWERING_MODEL
-from serve_app.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
-from serve_app.errors import refusals
+from serve_app.http.errors import refusals
+from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.schemas.models import Model, ModelList
+from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from serve_app.settings import AppSettings

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.interfaces import Embedder
-from deployments.retriever.edge import EdgeStore
+from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.search import DocumentRetriever
-from deployments.retriever.store import VectorStore
+from deployments.retriever.vector_store import VectorStore
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
 from tests.bench import machine

@@ -44,7 +44,8 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Configuration:
         """Read it and prepare its models; raises CalledProcessError if they cannot be had."""
-        subprocess.run([sys.executable, "-m", "serve_app.prepare", path], cwd=ROOT, check=True)
+        command = [sys.executable, "-m", "serve_app.launch.models", path]
+        subprocess.run(command, cwd=ROOT, check=True)
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         args = document["applications"][0]["args"]
         data_dir = ROOT / Path(args.get("data_dir", ".data")).expanduser()

@@ -24,7 +24,7 @@ from typing import Any, cast
 import aiohttp
 
 from deployments.interfaces import TextGenerator
-from serve_app.answering.understanding import Understanding
+from serve_app.answering.query_rewriting import Understanding
 from serve_app.settings import AnswerSettings
 from tests.bench import machine
 from tests.bench.figures import percentile

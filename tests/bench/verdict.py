@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from deployments.retriever import points
-from deployments.retriever.shard import Shard
+from deployments.retriever.edge.shard import Shard
 from tests.bench.clients import ENDED, IMAGES, INGEST, PATIENCE_S, Acknowledged, Ledger, ask
 
 LOST = "acknowledged jobs lost"

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from deployments.errors import NotFound, ServiceError, Unavailable, Unprocessable
 from deployments.file_store import FileStore
-from deployments.jobs.board import JobBoard
-from deployments.jobs.cancelling import Cancellations
+from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.engine import Engine
 from deployments.jobs.ingest import IngestSteps
-from deployments.jobs.patience import Patience
 from deployments.jobs.pictures import PictureSteps
+from deployments.jobs.queries import JobBoard
 from deployments.jobs.records import cancel_requested
+from deployments.jobs.retrying import Patience
 from deployments.jobs.submissions import Submissions
 from deployments.jobs.workflows import Workflows
 from deployments.settings import JobsSettings

@@ -10,9 +10,9 @@ import pytest
 from qdrant_edge import UpdateOperation
 
 from deployments.retriever import points
-from deployments.retriever.edge import EdgeStore
-from deployments.retriever.lexical import SparseVector
-from deployments.retriever.store import EmbeddedChunk
+from deployments.retriever.bm25 import SparseVector
+from deployments.retriever.edge.store import EdgeStore
+from deployments.retriever.vector_store import EmbeddedChunk
 from deployments.types import Chunk, Document
 from tests.bench import verdict as found
 from tests.bench.clients import IMAGES, INGEST, Acknowledged, Ledger

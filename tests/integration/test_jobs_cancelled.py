@@ -9,9 +9,9 @@ import pytest
 from dbos import DBOS
 
 from deployments.errors import Overloaded
-from deployments.jobs import board
-from deployments.jobs.cancelling import Cancellations
-from deployments.metrics import JOBS_ENDED
+from deployments.jobs import queries as board
+from deployments.jobs.cancellation import Cancellations
+from deployments.observability.metrics import JOBS_ENDED
 from deployments.types import ImagesSpec, Job, JobStatus, image_path
 from tests.integration.job_parts import PICTURES, Images, Parts, ended, running
 

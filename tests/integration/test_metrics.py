@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from deployments.metrics import DECLARED, Histogram, Metric
+from deployments.observability.metrics import DECLARED, Histogram, Metric
 from tests.integration.conftest import Service, job_ended, ray_session
 from tests.integration.prometheus import (
     MONITORING,

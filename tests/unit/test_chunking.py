@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.errors import TooLarge, Unprocessable
-from deployments.parser.chunking import Chunker
-from deployments.parser.content import MAX_SECTION_CHARS, Content, clean
+from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.reading.content import MAX_SECTION_CHARS, Content, clean
 from deployments.types import Chunk
 
 SENTENCES = [f"Ship number {n} came in and paid a toll of {n * 3} crowns." for n in range(200)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.launch import _ENVIRONMENT
+from serve_app.launch.start import _ENVIRONMENT
 from tests.unit.wrong_files import shipped
 
 CONFIG = "serve_config.yaml"

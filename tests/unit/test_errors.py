@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from deployments import errors
-from serve_app.errors import body_of, status_of
+from serve_app.http.errors import body_of, status_of
 
 KINDS = [
     (errors.NotFound, 404),

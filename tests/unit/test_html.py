@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.html import MAX_ELEMENTS, html_to_text
+from deployments.text.html import MAX_ELEMENTS, html_to_text
 
 PROSE = "The harbour was dredged in 1911, and the lighthouse was lit again the same year. " * 3
 

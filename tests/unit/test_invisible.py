@@ -2,8 +2,8 @@
 
 import pytest
 
-from deployments.html import html_to_text
-from deployments.invisible import without_invisible
+from deployments.text.html import html_to_text
+from deployments.text.invisible import without_invisible
 from serve_app.answering.prompts import neutral
 
 HIDDEN = [

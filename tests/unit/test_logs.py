@@ -7,7 +7,7 @@ import logging.config
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from deployments.logs import kept_open
+from deployments.observability.logs import kept_open
 
 
 def test_a_librarys_own_logging_does_not_end_serves(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from ray.serve.exceptions import BackPressureError
 
-from deployments import metrics
 from deployments.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
-from deployments.metrics import DECLARED, Metric
+from deployments.observability import metrics
+from deployments.observability.metrics import DECLARED, Metric
 from deployments.remote import RemoteTextGenerator
 from deployments.types import Page, PageOutcome
 from serve_app.answering.answer import Answering
@@ -97,7 +97,8 @@ def test_every_warning_has_its_series() -> None:
 
 
 def test_declaring_them_does_not_load_ray() -> None:
-    code = "import sys, deployments.metrics, deployments.tracing; sys.exit('ray' in sys.modules)"
+    modules = "deployments.observability.metrics, deployments.observability.tracing"
+    code = f"import sys, {modules}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.llm.openai_engine import OpenAIEngine
-from deployments.llm.readings import Readings
+from deployments.llm.usage import Readings
 from deployments.settings import LLMSettings
 
 pytestmark = pytest.mark.anyio

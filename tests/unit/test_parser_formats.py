@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from deployments.errors import Unprocessable, UnsupportedMedia
-from deployments.parser.formats import Format, decode, detect
+from deployments.parser.reading.formats import Format, decode, detect
 
 PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
 

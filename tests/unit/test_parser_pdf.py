@@ -27,11 +27,11 @@ from reportlab.platypus import (
 )
 
 from deployments.errors import TooLarge, Unprocessable
-from deployments.parser.chunking import Chunker
-from deployments.parser.pdf import read_pdf
+from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.reading.pdf import read_pdf
 
 if TYPE_CHECKING:
-    from deployments.parser.content import Content
+    from deployments.parser.reading.content import Content
 
 FILLER = "The ledger of the old harbour records each toll that was paid and by whom. " * 12
 NEEDLE = "The lighthouse keeper was called Ottilie Brandt."

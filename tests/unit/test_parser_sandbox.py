@@ -18,9 +18,9 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from deployments.errors import TooLarge, Unprocessable, UnsupportedMedia
-from deployments.parser.content import MAX_SECTION_CHARS
+from deployments.parser.messages import Task, pack_document, unpack
+from deployments.parser.reading.content import MAX_SECTION_CHARS
 from deployments.parser.sandbox import SandboxedParser
-from deployments.parser.wire import Task, pack_document, unpack
 from deployments.settings import ParserSettings
 from deployments.types import Chunk, ParsedDocument
 

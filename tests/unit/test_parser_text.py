@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.errors import TooLarge, Unprocessable, UnsupportedMedia
-from deployments.parser.content import clean, title_of_filename
-from deployments.parser.flow import flow, without_running_lines
-from deployments.parser.html_file import read_html
-from deployments.parser.text_file import read_markdown, read_text
+from deployments.parser.reading.content import clean, title_of_filename
+from deployments.parser.reading.flow import flow, without_running_lines
+from deployments.parser.reading.html import read_html
+from deployments.parser.reading.text import read_markdown, read_text
 
 LIMIT = 100_000
 PARAGRAPH = (

@@ -14,7 +14,7 @@ from deployments.retriever.ranking import (
     passages,
     raised_by_company,
 )
-from deployments.retriever.store import Candidate, StoredChunk
+from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import Chunk, Document
 
 DIMENSIONS = 64

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import Overloaded, Unavailable
-from deployments.sleeping import Standing, standings
+from deployments.serving.scale_to_zero import Standing, standings
 from serve_app import readiness
 from serve_app.readiness import ReadinessProbe
 from serve_app.schemas.health import DeploymentState

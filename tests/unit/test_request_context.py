@@ -6,7 +6,7 @@ import asyncio
 
 from ray.serve.context import _get_serve_request_context, _set_request_context
 
-from deployments.request_context import detached, under_id
+from deployments.serving.request_context import detached, under_id
 
 
 async def ids() -> tuple[str, str]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from deployments.errors import InvalidRequest, Unavailable
+from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.search import DocumentRetriever
-from deployments.retriever.server import ServerStore
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
 

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from ray._common.utils import import_attr
 
-from deployments.tracing import LongSpan, span
+from deployments.observability.tracing import LongSpan, span
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ["serve_config.yaml", "configs/cpu.yaml", "configs/single-gpu.yaml"]

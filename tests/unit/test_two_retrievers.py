@@ -13,9 +13,9 @@ from qdrant_client import AsyncQdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from deployments.errors import NotFound, Unavailable
-from deployments.retriever.lexical import LexicalEncoder
-from deployments.retriever.server import ServerStore
-from deployments.retriever.store import EmbeddedChunk
+from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.qdrant.store import ServerStore
+from deployments.retriever.vector_store import EmbeddedChunk
 from deployments.types import Chunk, Collection, Document
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import Overloaded
 from serve_app.answering.prompts import neutral
-from serve_app.answering.understanding import QUERY_CHARS, QUESTION_CHARS, Understanding
+from serve_app.answering.query_rewriting import QUERY_CHARS, QUESTION_CHARS, Understanding
 from serve_app.settings import AnswerSettings
 from tests.unit.fakes import MODEL, FakeModel
 

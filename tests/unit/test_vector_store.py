@@ -28,10 +28,10 @@ from deployments.errors import (
     ServiceError,
     Unavailable,
 )
-from deployments.retriever.edge import EdgeStore
-from deployments.retriever.lexical import LexicalEncoder
-from deployments.retriever.server import ServerStore
-from deployments.retriever.store import Candidate, EmbeddedChunk, VectorStore
+from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.edge.store import EdgeStore
+from deployments.retriever.qdrant.store import ServerStore
+from deployments.retriever.vector_store import Candidate, EmbeddedChunk, VectorStore
 from deployments.types import Chunk, Collection, Document
 
 if TYPE_CHECKING:
@@ -544,9 +544,9 @@ KILLED = """
 import asyncio, json, sys
 from pathlib import Path
 import numpy as np
-from deployments.retriever.edge import EdgeStore
-from deployments.retriever.lexical import SparseVector
-from deployments.retriever.store import EmbeddedChunk
+from deployments.retriever.edge.store import EdgeStore
+from deployments.retriever.bm25 import SparseVector
+from deployments.retriever.vector_store import EmbeddedChunk
 from deployments.types import Chunk, Collection, Document
 
 async def main():

@@ -1,7 +1,7 @@
 """`python -m tests.bench.cluster.qdrant PORT`: Qdrant's imitation in Python as a server.
 
 Where there is no Qdrant server, several replicas can share this one: the part of Qdrant's REST
-interface that `deployments.retriever.server` uses, over the client's own `:memory:` mode. It
+interface that `deployments.retriever.qdrant.store` uses, over the client's own `:memory:` mode. It
 passes the store's contract test (`QDRANT_URL`), and keeps nothing when it ends.
 """
 

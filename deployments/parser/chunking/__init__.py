@@ -1,0 +1,1 @@
+"""Chunking: titled text in, chunks within a number of tokens out."""

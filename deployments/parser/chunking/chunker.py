@@ -1,0 +1,163 @@
+"""Text to chunks that end at headings, paragraphs or sentences, within a number of tokens."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from semantic_text_splitter import TextSplitter
+from tokenizers import Tokenizer
+
+from deployments.errors import TooLarge, Unprocessable
+from deployments.parser.chunking.blocks import Break
+from deployments.parser.chunking.markdown import markdown_blocks
+from deployments.parser.chunking.packing import Unit, pack, split_units
+from deployments.parser.chunking.plain_text import plain_blocks
+from deployments.parser.chunking.sections import sections_at
+from deployments.types import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from deployments.parser.reading.content import Content
+
+CHUNKER_VERSION = 2
+"""To be raised with every change that cuts the same text elsewhere: stored ids hold it."""
+
+# A sentence longer than a chunk is cut into pieces of a quarter, which fill chunks evenly.
+_PIECES_A_CHUNK = 4
+# A tokenizer may take a word of any length, a blob of base64 say, for one unknown token.
+_MAX_CHARS_PER_TOKEN = 16
+# The splitters' time grows with the square of a text's length.
+_STRETCH = re.compile(r"\S(?:.{0,1998}\S)?(?!\S)|\S.{0,1999}", re.DOTALL)
+_BATCH = 1000
+
+
+class _Piece(NamedTuple):
+    start: int
+    end: int
+    tokens: int
+
+
+class Chunker:
+    """Cuts texts with the tokenizer of the model that will embed them."""
+
+    def __init__(self, tokenizer_file: str, *, chunk_tokens: int, max_chunks: int) -> None:
+        """Load a `tokenizer.json`.
+
+        Args:
+            tokenizer_file: path of a Hugging Face `tokenizer.json`.
+            chunk_tokens: the most tokens in a chunk, special tokens not counted.
+            max_chunks: the most chunks in a document.
+        """
+        self._tokenizer: Tokenizer = Tokenizer.from_file(tokenizer_file)
+        # Either would make every count the one it was saved with.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._chunk_tokens = chunk_tokens
+        self._max_chars = chunk_tokens * _MAX_CHARS_PER_TOKEN
+        self._by_tokens = TextSplitter.from_huggingface_tokenizer(
+            self._tokenizer, chunk_tokens // _PIECES_A_CHUNK
+        )
+        self._by_chars = TextSplitter(self._max_chars // _PIECES_A_CHUNK)
+        self._max_chunks = max_chunks
+
+    def chunks(self, content: Content) -> tuple[Chunk, ...]:
+        """Cut a text; raises TooLarge above `max_chunks`, Unprocessable if nothing is left."""
+        text = content.text
+        blocks = markdown_blocks(text) if content.markdown else plain_blocks(text)
+        units = list(self._measured(text, split_units(text, blocks)))
+        if not units:
+            msg = "There is no text in this file."
+            raise Unprocessable(msg, code="no_text")
+        # Before the work of packing: fewer than this they cannot be.
+        self._check_number(-(-sum(unit.size for unit in units) // self._chunk_tokens))
+        pieces = [
+            piece
+            for chunk in pack(units, self._chunk_tokens)
+            for piece in self._pieces(text, chunk)
+        ]
+        self._check_number(len(pieces))
+        pages = [_pages(content, piece.start, piece.end) for piece in pieces]
+        gaps = ["", *(_separator(text[a.end : b.start]) for a, b in pairwise(pieces))]
+        sections = sections_at([piece.start for piece in pieces], blocks, content.title)
+        return tuple(
+            Chunk(number, text[start:end], tokens, first, last, section, gap)
+            for number, ((start, end, tokens), (first, last), section, gap) in enumerate(
+                zip(pieces, pages, sections, gaps, strict=True)
+            )
+        )
+
+    def count(self, text: str) -> int:
+        """Count the tokens of a text, special tokens left out."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _check_number(self, chunks: int) -> None:
+        if chunks > self._max_chunks:
+            msg = (
+                f"The file makes {chunks:,} passages or more; at most {self._max_chunks:,} "
+                "are kept. Split it and try again."
+            )
+            raise TooLarge(msg)
+
+    def _measured(self, text: str, units: Sequence[Unit]) -> Iterator[Unit]:
+        """Give every unit its size, and in pieces those that do not fit with their heading."""
+        led = 0  # the size of what leads to a unit
+        for first in range(0, len(units), _BATCH):
+            batch = units[first : first + _BATCH]
+            texts = [text[unit.start : unit.end] for unit in batch]
+            codes = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+            for unit, code in zip(batch, codes, strict=True):
+                size = _size(len(code.ids), unit.end - unit.start)
+                room = self._chunk_tokens - led
+                if size <= (self._chunk_tokens if unit.leads else room):
+                    yield unit._replace(size=size)
+                else:
+                    yield from self._in_pieces(text, unit)
+                led = size + (led if size <= room else 0) if unit.leads else 0
+
+    def _in_pieces(self, text: str, unit: Unit) -> Iterator[Unit]:
+        before = unit.before
+        for start, part in self._parts(text[unit.start : unit.end], unit.start):
+            if part.strip():
+                size, end = _size(self.count(part), len(part)), start + len(part)
+                yield Unit(start, end, before, unit.leads and end == unit.end, size)
+                before = Break.WORD
+
+    def _parts(self, text: str, start: int) -> Iterator[tuple[int, str]]:
+        for stretch in _STRETCH.finditer(text):
+            for place, words in self._by_tokens.chunk_indices(stretch[0]):
+                for offset, part in self._by_chars.chunk_indices(words):
+                    yield start + stretch.start() + place + offset, part
+
+    def _pieces(self, text: str, units: Sequence[Unit]) -> Iterator[_Piece]:
+        """Make a chunk of some units, or more than one: white space, too, may have tokens."""
+        start, end = units[0].start, units[-1].end
+        tokens = self.count(text[start:end])
+        if len(units) > 1 and (tokens > self._chunk_tokens or end - start > self._max_chars):
+            middle = len(units) // 2
+            yield from self._pieces(text, units[:middle])
+            yield from self._pieces(text, units[middle:])
+        else:
+            yield _Piece(start, end, tokens)
+
+
+def _size(tokens: int, chars: int) -> int:
+    """Measure a stretch by its tokens, or by its characters if those are few for its length."""
+    return max(tokens, -(-chars // _MAX_CHARS_PER_TOKEN))
+
+
+def _separator(gap: str) -> str:
+    """Reduce the white space between two chunks to what it means."""
+    if "\n" in gap:
+        return "\n" * min(gap.count("\n"), 2)
+    return " " if gap else ""
+
+
+def _pages(content: Content, start: int, end: int) -> tuple[int, int] | tuple[None, None]:
+    """Give the numbers of the pages on which the first and the last character stand."""
+    if content.page_starts is None:
+        return None, None
+    return bisect_right(content.page_starts, start), bisect_right(content.page_starts, end - 1)

@@ -1,0 +1,84 @@
+"""What the parser tells its child process and what comes back, as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
+from deployments.parser.reading.content import MAX_SECTION_CHARS
+from deployments.types import Chunk, ParsedDocument
+
+_ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
+_BYTES_PER_CHAR = 4
+_BYTES_PER_CHUNK = 128 + _BYTES_PER_CHAR * MAX_SECTION_CHARS
+_BYTES_OF_FRAME = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One file to read: its name and the bounds; the bytes follow on standard input."""
+
+    filename: str
+    tokenizer_file: str
+    chunk_tokens: int
+    max_pages: int
+    max_chars: int
+    max_chunks: int
+    cpu_s: int
+    wall_s: int
+    memory_bytes: int
+
+    def to_json(self) -> str:
+        """Write it in ASCII, so that any file name survives being an argument."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    @property
+    def max_reply_bytes(self) -> int:
+        """The size no honest reply can pass."""
+        return (
+            _BYTES_PER_CHAR * self.max_chars + _BYTES_PER_CHUNK * self.max_chunks + _BYTES_OF_FRAME
+        )
+
+
+def pack_document(document: ParsedDocument) -> bytes:
+    """Write a document, its chunks as rows."""
+    rows = [
+        (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator)
+        for c in document.chunks
+    ]
+    reply = {
+        "title": document.title,
+        "media_type": document.media_type,
+        "pages": document.pages,
+        "chunks": rows,
+    }
+    return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def pack_error(error: InvalidRequest) -> bytes:
+    """Write why the file is not read."""
+    kind = type(error).__name__
+    return json.dumps({"error": kind, "code": error.code, "message": error.message}).encode()
+
+
+def unpack(reply: bytes) -> ParsedDocument:
+    """Read a reply: return the document, or raise the error that was packed.
+
+    Raises:
+        ValueError: the reply is not one of this module's.
+    """
+    fields = json.loads(reply)
+    if "error" in fields:
+        kind = _ERRORS.get(fields["error"], Unprocessable)
+        raise kind(fields["message"], code=fields["code"])
+    chunks = tuple(
+        Chunk(number, text, tokens, first, last, section, separator)
+        for number, (text, tokens, first, last, section, separator) in enumerate(fields["chunks"])
+    )
+    return ParsedDocument(fields["title"], fields["media_type"], fields["pages"], chunks)

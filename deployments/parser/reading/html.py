@@ -1,0 +1,28 @@
+"""HTML files to the Markdown of their main text."""
+
+from __future__ import annotations
+
+from deployments.parser.reading.content import (
+    Content,
+    check_text,
+    clean,
+    one_line,
+    title_of_filename,
+)
+from deployments.parser.reading.formats import Format, decode, encoding_of, not_text
+from deployments.text.html import html_to_text
+
+
+def read_html(data: bytes, filename: str, *, max_chars: int) -> Content:
+    """Read an HTML file; raises UnsupportedMedia for binary data."""
+    if encoding_of(data).startswith("utf"):
+        page = html_to_text(decode(data))
+    elif b"\0" in data:
+        raise not_text()
+    else:
+        # An 8-bit encoding, which the page itself declares.
+        page = html_to_text(data)
+    text = clean(page.text)
+    check_text(text, max_chars)
+    title = one_line(page.title) or title_of_filename(filename)
+    return Content(title, Format.HTML, text, markdown=True)

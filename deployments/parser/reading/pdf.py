@@ -1,0 +1,167 @@
+"""PDF files to flowing text with page numbers; to be run only in a process that may be lost."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from pypdf import PasswordType, PdfReader
+from pypdf.errors import DependencyError, FileNotDecryptedError, LimitReachedError
+
+from deployments.errors import InvalidRequest, TooLarge, Unprocessable
+from deployments.parser.reading.content import (
+    Content,
+    check_text,
+    clean,
+    one_line,
+    title_of_filename,
+    too_long,
+)
+from deployments.parser.reading.flow import flow, heading_like, without_running_lines
+from deployments.parser.reading.formats import Format
+from deployments.parser.reading.tables import may_hold_table, with_cells
+
+if TYPE_CHECKING:
+    from pypdf import PageObject
+
+_TAIL_BYTES = 2048
+_MAX_TITLE_LINES = 8
+# Each is read twice.
+_MAX_TABLE_PAGES = 500
+_LIGATURES = str.maketrans(
+    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+)
+_SOFT_HYPHEN_AT_END = re.compile(r"\u00ad[ \t]*(?=\n)")
+_NO_TITLE = re.compile(
+    r"\W*(?:untitled\W*\w{0,3}|anonymous|unspecified|title|document ?\d*|)\W*|"
+    r".*\.(?:docx?|dvi|indd|odt|pdf|pptx?|qxd|rtf|tex|tmp|txt|xlsx?)",
+    re.IGNORECASE,
+)
+_PROGRAM = re.compile(r"^(?:Microsoft \w+|PowerPoint Presentation) - ")
+
+_DAMAGED = "This PDF is damaged or incomplete. Open and save it again, or upload it once more."
+
+
+class _Page(NamedTuple):
+    """The lines in reading order and, of a page that may hold a table, as they are laid out."""
+
+    lines: list[str]
+    layout: list[str]
+
+
+def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> Content:
+    """Read the text of a PDF.
+
+    Raises:
+        Unprocessable: `encrypted_pdf`, `damaged_pdf`, or `no_text` for a scan.
+        TooLarge: more pages or characters than allowed, or a page that unpacks to too much.
+    """
+    # Cut short, a PDF has lost its cross-reference table; what could be salvaged of it
+    # would be part of a document that passes for the whole.
+    if b"startxref" not in data.rstrip(b"\0\t\n\r ")[-_TAIL_BYTES:]:
+        raise _damaged()
+    try:
+        reader = _open(data)
+        pages = _page_texts(reader, _page_count(reader, max_pages), max_chars)
+        title = _metadata_title(reader)
+    except (InvalidRequest, MemoryError):
+        raise
+    except (DependencyError, FileNotDecryptedError, NotImplementedError) as error:
+        raise _encrypted() from error
+    # pypdf meets damage with nearly every built-in exception, RecursionError among them.
+    except Exception as error:
+        raise _damaged() from error
+    lines = without_running_lines([page.lines for page in pages])
+    lines = [with_cells(own, page.layout) for own, page in zip(lines, pages, strict=True)]
+    text, starts = flow(lines)
+    check_text(text, max_chars)
+    title = title or _first_heading(lines) or title_of_filename(filename)
+    return Content(title, Format.PDF, text, page_starts=starts)
+
+
+def _open(data: bytes) -> PdfReader:
+    reader = PdfReader(io.BytesIO(data), strict=False)
+    # Many PDFs are encrypted with an empty password, to restrict printing and the like.
+    if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
+        raise _encrypted()
+    return reader
+
+
+def _page_count(reader: PdfReader, max_pages: int) -> int:
+    count = len(reader.pages)
+    if count > max_pages:
+        msg = f"The PDF has {count:,} pages; at most {max_pages:,} are read."
+        raise TooLarge(msg)
+    return count
+
+
+def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[_Page]:
+    """Take the text off each page; a page beyond repair is empty unless they all are."""
+    pages: list[_Page] = []
+    failures: list[Exception] = []
+    total = tables = 0
+    for number in range(count):
+        try:
+            page = reader.pages[number]
+            text = _spelt_out(page.extract_text())
+        except (MemoryError, DependencyError, FileNotDecryptedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - see read_pdf
+            failures.append(error)
+            pages.append(_Page([], []))
+            continue
+        total += len(text)
+        if total > max_chars:
+            raise too_long(max_chars)
+        lines = text.split("\n")
+        table = tables < _MAX_TABLE_PAGES and may_hold_table(lines)
+        tables += table
+        pages.append(_Page(lines, _layout(page) if table else []))
+    if any(line.strip() for page in pages for line in page.lines):
+        return pages
+    if any(isinstance(error, LimitReachedError) for error in failures):
+        msg = "This PDF unpacks to far more data than a document of text has."
+        raise TooLarge(msg)
+    if failures or not pages:
+        raise _damaged()
+    msg = "No page of this PDF has any text. If it is a scan, run OCR over it first."
+    raise Unprocessable(msg, code="no_text")
+
+
+def _layout(page: PageObject) -> list[str]:
+    """Give the lines as they stand on the page, columns apart; none where that fails."""
+    try:
+        text = page.extract_text(extraction_mode="layout", layout_mode_space_vertically=False)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - see read_pdf
+        return []
+    return _spelt_out(text).split("\n")
+
+
+def _spelt_out(text: str) -> str:
+    return clean(_SOFT_HYPHEN_AT_END.sub("-", text).translate(_LIGATURES))
+
+
+def _metadata_title(reader: PdfReader) -> str:
+    """Take the title its author gave, unless a program filled it in; "" if there is none."""
+    metadata = cast("dict[str, Any]", reader.metadata or {})
+    title = metadata.get("/Title")
+    title = _PROGRAM.sub("", one_line(title)) if isinstance(title, str) else ""
+    return "" if _NO_TITLE.fullmatch(title) else title
+
+
+def _first_heading(pages: list[list[str]]) -> str:
+    lines = [line for line in pages[0] if line.strip()][:_MAX_TITLE_LINES]
+    heading = next((n for n in range(len(lines)) if heading_like(lines[n : n + 2])), None)
+    return "" if heading is None else one_line(lines[heading])
+
+
+def _encrypted() -> Unprocessable:
+    msg = "This PDF is protected by a password. Save it without one and try again."
+    return Unprocessable(msg, code="encrypted_pdf")
+
+
+def _damaged() -> Unprocessable:
+    return Unprocessable(_DAMAGED, code="damaged_pdf")

@@ -1,0 +1,287 @@
+"""The embedded vector store: Qdrant Edge shards in a folder that one process owns."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from deployments.errors import ServiceError, Unavailable
+from deployments.retriever import points
+from deployments.retriever.edge.shard import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deployments.retriever.bm25 import SparseVector
+    from deployments.retriever.vector_store import Candidate, EmbeddedChunk, StoredChunk
+    from deployments.types import Collection, Document, DocumentList
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOCK_POLL_S = 0.05
+_DOOMED = ".dropped-"  # no collection is called so
+
+
+class EdgeStore:
+    """Keeps each collection in a folder `NAME.DIMENSIONS` under `root`, opened on first use.
+
+    One thread does all the work, so a search sees a document whole or not at all. One thread
+    for all collections is enough: qdrant-edge holds the interpreter lock while it works.
+    What `add` and `publish` have acknowledged survives the death of the process.
+
+    Raises Unavailable if another process still owns `root` after `lock_timeout_s` seconds.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        chunker_version: int,
+        max_collections: int,
+        lock_timeout_s: float = 10.0,
+    ) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(root / "lock", lock_timeout_s)
+        self._root = root
+        self._chunker_version = chunker_version
+        self._max_collections = max_collections
+        for doomed in root.glob(f"{_DOOMED}*"):  # by a process that was killed meanwhile
+            shutil.rmtree(doomed)
+        self._dimensions = dict(_collections(root))
+        self._shards: dict[str, Shard] = {}
+        self._closed = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
+
+    async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+        """See VectorStore."""
+        await self._run(self._add, document, chunks)
+
+    async def publish(self, document: Document) -> None:
+        """See VectorStore."""
+        await self._run(self._publish, document)
+
+    async def candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
+        """See VectorStore."""
+        return await self._run(self._candidates, collection, dense, sparse, limit)
+
+    async def chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        """See VectorStore."""
+        return await self._run(self._chunks, collection, wanted)
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """See VectorStore."""
+        return await self._run(self._documents, collection, limit, after)
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        """See VectorStore."""
+        return await self._run(self._document, collection, document_id)
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        """See VectorStore."""
+        return await self._run(self._delete, collection, document_id)
+
+    async def collections(self) -> list[str]:
+        """See VectorStore."""
+        return await self._run(lambda: sorted(self._dimensions))
+
+    async def collection(self, collection: str) -> Collection:
+        """See VectorStore."""
+        return await self._run(self._summary, collection)
+
+    async def create(self, collection: str, dimensions: int) -> None:
+        """See VectorStore."""
+        await self._run(self._create, collection, dimensions)
+
+    async def drop(self, collection: str) -> bool:
+        """See VectorStore."""
+        return await self._run(self._drop, collection)
+
+    async def close(self) -> None:
+        """Write everything out and give the folder free."""
+        if not self._closed:
+            self._closed = True
+            try:
+                await self._in_thread(self._close_shards)
+            finally:
+                self._thread.shutdown()
+                os.close(self._lock)
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._closed:
+            message = "The document store is closed."
+            raise Unavailable(message)
+        return await self._in_thread(partial(work, *args, **kwargs))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self._thread.submit(_guarded, work))
+
+    # What follows runs in the store's thread.
+
+    def _find(self, collection: str) -> Shard | None:
+        """Open a collection; None for the default one while it is empty."""
+        points.check_collection_name(collection)
+        if collection not in self._dimensions:
+            if points.is_default(collection):
+                return None
+            raise points.unknown_collection(collection)
+        return self._open(collection)
+
+    def _open(self, collection: str) -> Shard:
+        if collection not in self._shards:
+            dimensions = self._dimensions[collection]
+            folder = _folder(self._root, collection, dimensions)
+            self._shards[collection] = Shard(folder, dimensions)
+        return self._shards[collection]
+
+    def _add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+        collection = document.collection
+        points.check_collection_name(collection)
+        if not chunks:
+            return
+        given = len(chunks[0].dense)
+        if collection not in self._dimensions and points.is_made_on_purpose(collection):
+            raise points.unknown_collection(collection)
+        self._create(collection, given)
+        points.check_dimensions(collection, stored=self._dimensions[collection], given=given)
+        edition = points.edition_of(document, self._chunker_version)
+        self._open(collection).add(document.id, edition, chunks)
+
+    def _create(self, collection: str, dimensions: int) -> None:
+        points.check_collection_name(collection)
+        if collection in self._dimensions:
+            return
+        owner = points.owner_of(collection)
+        owned = sum(points.owner_of(name) == owner for name in self._dimensions)
+        if owned >= self._max_collections:
+            raise points.too_many_collections(self._max_collections)
+        Shard.create(_folder(self._root, collection, dimensions), dimensions)
+        self._dimensions[collection] = dimensions
+
+    def _drop(self, collection: str) -> bool:
+        points.check_collection_name(collection)
+        if collection not in self._dimensions:
+            return False
+        if shard := self._shards.pop(collection, None):
+            shard.close()
+        folder = _folder(self._root, collection, self._dimensions.pop(collection))
+        # Gone in one step, so that a crash leaves no half of it behind.
+        doomed = self._root / f"{_DOOMED}{uuid.uuid4().hex}"
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+        return True
+
+    def _summary(self, collection: str) -> Collection:
+        shard = self._find(collection)
+        return points.summary_of(collection, [] if shard is None else shard.all_records())
+
+    def _publish(self, document: Document) -> None:
+        shard = self._find(document.collection)
+        if shard is None:
+            points.check_whole(document, stored_chunks=0)
+        else:
+            shard.publish(document, points.edition_of(document, self._chunker_version))
+
+    def _candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
+        shard = self._find(collection)
+        if shard is None:
+            return []
+        points.check_dimensions(collection, stored=shard.dimensions, given=dense.shape[1])
+        return [
+            points.candidate_from(point.payload or {}, point.vector, point.score)
+            for point in shard.candidates(dense, sparse, limit)
+        ]
+
+    def _chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        shard = self._find(collection)
+        found = [] if shard is None else shard.chunks(points.chunk_ids(wanted))
+        return [points.stored_from(payload) for payload in found]
+
+    def _documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        shard = self._find(collection)
+        records = [] if shard is None else shard.records(limit + 2, after)
+        return points.page_of(records, limit, after)
+
+    def _document(self, collection: str, document_id: str) -> Document:
+        shard = self._find(collection)
+        record = None if shard is None else shard.record(document_id)
+        if record is None:
+            raise points.unknown_document(document_id)
+        return points.document_from(record)
+
+    def _delete(self, collection: str, document_id: str) -> bool:
+        shard = self._find(collection)
+        return shard is not None and shard.delete(document_id)
+
+    def _close_shards(self) -> None:
+        while self._shards:
+            _, shard = self._shards.popitem()
+            shard.close()
+
+
+def _guarded(work: Callable[[], T]) -> T:
+    """Turn what qdrant-edge raises, plain exceptions and Rust panics, into Unavailable."""
+    try:
+        return work()
+    except ServiceError:
+        raise
+    except BaseException as error:
+        message = "The document store failed."
+        raise Unavailable(message) from error
+
+
+def _folder(root: Path, collection: str, dimensions: int) -> Path:
+    return root / f"{collection}.{dimensions}"
+
+
+def _collections(root: Path) -> list[tuple[str, int]]:
+    """Read names and dimensions of the collections from their folders' names."""
+    parts = [folder.name.rpartition(".") for folder in root.iterdir() if folder.is_dir()]
+    return [(name, int(size)) for name, _, size in parts if name and size.isdecimal()]
+
+
+def _lock(path: Path, timeout_s: float) -> int:
+    """Lock a file for as long as its descriptor, which is returned, stays open."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                message = (
+                    "The folder of the document store is in use by another process: "
+                    "stop that one, or set another `path` for the retriever."
+                )
+                raise Unavailable(message) from None
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return descriptor

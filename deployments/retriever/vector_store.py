@@ -1,0 +1,125 @@
+"""What the retriever asks of a vector store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deployments.retriever.bm25 import SparseVector
+    from deployments.types import Chunk, Collection, Document, DocumentList
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedChunk:
+    """A chunk with its two vectors; `dense` is float32 of shape (dimensions,)."""
+
+    chunk: Chunk
+    dense: NDArray[np.float32]
+    sparse: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A published chunk; `edition` names the cutting of its document that it belongs to."""
+
+    document: Document
+    edition: str
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that was found; `dense` is float32 of shape (dimensions,) and of unit length.
+
+    `score` is its reciprocal rank fused over all queries, higher is better.
+    """
+
+    stored: StoredChunk
+    dense: NDArray[np.float32]
+    score: float
+
+
+class VectorStore(Protocol):
+    """Collections of documents, each searchable whole or not at all.
+
+    A collection comes into being when it is created, or with its first chunk and takes its
+    dimensions from it; `default` is there from the beginning, empty, and so is `OWNER.default`
+    of every owner. All methods may raise InvalidRequest for a
+    bad collection name, Unavailable and DeadlineExceeded; those that only read raise NotFound
+    for an unknown collection. Every method may be called again after a failure.
+    """
+
+    async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+        """Store chunks hidden; chunks already there and published stay as they are.
+
+        `document.chunks` must be the final count.
+        """
+        ...
+
+    async def publish(self, document: Document) -> None:
+        """Show the document at once and drop what other editions of it left behind.
+
+        Raises InvalidRequest if not all of its chunks are stored.
+        """
+        ...
+
+    async def candidates(
+        self,
+        collection: str,
+        dense: NDArray[np.float32],
+        sparse: Sequence[SparseVector],
+        limit: int,
+    ) -> list[Candidate]:
+        """Find published chunks by meaning and by words, best first, in one query.
+
+        For each row of `dense`, float32 of shape (queries, dimensions), and each sparse vector
+        the `limit` nearest are looked up, and their ranks are fused.
+        """
+        ...
+
+    async def chunks(
+        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[StoredChunk]:
+        """Fetch published chunks by their numbers, each with a chunk of the same document.
+
+        In no order; numbers that are not there are left out.
+        """
+        ...
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """List published documents in a fixed order, from behind the document id `after`."""
+        ...
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        """Find one published document; raises NotFound."""
+        ...
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        """Remove every point of a document; whether there were any."""
+        ...
+
+    async def collections(self) -> list[str]:
+        """Name all collections in alphabetical order."""
+        ...
+
+    async def collection(self, collection: str) -> Collection:
+        """Tell what a collection holds."""
+        ...
+
+    async def create(self, collection: str, dimensions: int) -> None:
+        """Make a collection, empty; nothing happens if it is there."""
+        ...
+
+    async def drop(self, collection: str) -> bool:
+        """Remove a collection whole; whether it was there."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections; may be called twice."""
+        ...

@@ -1,0 +1,1 @@
+"""HTTP mechanics shared by all routes: errors, event streams, body limit, request bounds."""

@@ -1,0 +1,59 @@
+"""A bound on request bodies that holds while they arrive, not after."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from deployments.errors import TooLarge
+from serve_app.http.errors import body_of, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class BodyLimit:
+    """ASGI middleware: 413 as soon as the declared or the received size passes the bound."""
+
+    def __init__(self, app: ASGIApp, default_bytes: int, by_path: Mapping[str, int]) -> None:
+        self._app = app
+        self._default_bytes = default_bytes
+        self._by_path = by_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._by_path.get(scope["path"], self._default_bytes)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            await _refusal(limit)(scope, receive, send)
+            return
+        received = 0
+
+        async def bounded_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                # Of all exceptions in the reading of a body, FastAPI lets only this one pass.
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _message(limit))
+            return message
+
+        await self._app(scope, bounded_receive, send)
+
+
+def _refusal(limit: int) -> JSONResponse:
+    error = TooLarge(_message(limit))
+    # What is still being sent is not read: the connection cannot be used again.
+    headers = {"connection": "close"}
+    return JSONResponse(body_of(error).model_dump(), status_of(error), headers=headers)
+
+
+def _message(limit: int) -> str:
+    return f"the request body is over the bound of {limit} bytes"

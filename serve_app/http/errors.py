@@ -1,0 +1,142 @@
+"""From exceptions to the one error form, `{"error": {message, type, code, param}}`."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from loguru import logger
+from starlette.exceptions import HTTPException
+
+from deployments.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMedia,
+)
+from deployments.observability.metrics import SHED
+from serve_app.schemas.errors import ErrorBody, ErrorResponse
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+# The most particular class first: an error takes the first that fits.
+_STATUS: tuple[tuple[type[ServiceError], HTTPStatus], ...] = (
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (Conflict, HTTPStatus.CONFLICT),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UnsupportedMedia, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (Unprocessable, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidRequest, HTTPStatus.BAD_REQUEST),
+    (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
+    (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+_SHOWN_CHARS = 300
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Say in the API reference which errors a route may answer with, beside EVERYWHERE."""
+    return {
+        status: {"model": ErrorResponse, "description": HTTPStatus(status).phrase}
+        for status in statuses
+    }
+
+
+EVERYWHERE = refusals(401, 403, 422, 429, 500, 503)
+"""Errors that any route may answer with: at the door, of its parameters, or of a backend."""
+
+
+def status_of(error: ServiceError) -> HTTPStatus:
+    """The HTTP status an error means."""
+    return next(
+        (status for kind, status in _STATUS if isinstance(error, kind)),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+
+
+def body_of(error: ServiceError) -> ErrorResponse:
+    """The error form, also for an error in the middle of a stream."""
+    return _form(status_of(error), error.message, error.code, error.param)
+
+
+def response_to(error: ServiceError, retry_after_s: float) -> JSONResponse:
+    """Make the response to a request that failed of an error; 429 and 503 say when to return."""
+    status = status_of(error)
+    headers = {}
+    if isinstance(error, Overloaded) and error.code == Overloaded.code:
+        SHED.add(where=error.where or "Ingress")
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or retry_after_s))
+    return JSONResponse(body_of(error).model_dump(), status, headers=headers)
+
+
+def install(app: FastAPI, retry_after_s: float) -> None:
+    """Answer every exception in the one form; nothing of the inside is shown."""
+
+    @app.exception_handler(ServiceError)
+    async def service_error(_request: Request, error: ServiceError) -> JSONResponse:
+        if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.opt(exception=error).warning("request failed: {}", error.code)
+        return response_to(error, retry_after_s)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:]) or None
+        message = str(first["msg"])[:_SHOWN_CHARS]
+        if param is not None:
+            message = f"{param}: {message}"
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return error_response(status, message, "invalid_request", param)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        status = HTTPStatus(error.status_code)
+        message, code = str(error.detail), status.phrase.lower().replace(" ", "_")
+        if status is HTTPStatus.NOT_FOUND:
+            message = f"there is no route {request.method} {request.scope['path'][:_SHOWN_CHARS]}"
+        if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            code = TooLarge.code
+        return error_response(status, message, code, None, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
+        logger.opt(exception=error).error("unforeseen error")
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return error_response(
+            status, "something went wrong inside the service", "internal_error", None
+        )
+
+
+def _form(status: HTTPStatus, message: str, code: str, param: str | None) -> ErrorResponse:
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        kind = "rate_limit_error"
+    elif status is HTTPStatus.UNAUTHORIZED:
+        kind = "authentication_error"
+    elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = "invalid_request_error"
+    else:
+        kind = "server_error"
+    return ErrorResponse(error=ErrorBody(message=message, type=kind, code=code, param=param))
+
+
+def error_response(
+    status: HTTPStatus,
+    message: str,
+    code: str,
+    param: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """Make the response to a request that nobody could take on."""
+    body = _form(status, message, code, param).model_dump()
+    return JSONResponse(body, status, headers=headers)

@@ -1,0 +1,1 @@
+"""Start the service on this machine: models, start, progress, stop."""
