@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tests.bench.load import Run
+    from tests.support.load import Run
 
 _DIGITS = 4
 _LISTED_CPU_MS = 0.5

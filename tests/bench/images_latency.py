@@ -23,10 +23,10 @@ import aiohttp
 
 from tests.bench import machine
 from tests.bench.figures import Spread, percentile
-from tests.bench.load import OUTPUT_TOKENS, Target, closed_loop, questions
 from tests.bench.report import HEADING, with_section
-from tests.bench.servers import ROOT, StartError, started
 from tests.bench.systems import Configuration, ours
+from tests.support.load import OUTPUT_TOKENS, Target, closed_loop, questions
+from tests.support.processes import ROOT, StartError, started
 
 HERE = Path(__file__).parent
 _SUBMITS, _PAIRS, _CHATS = 100, 6, 16

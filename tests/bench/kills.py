@@ -26,12 +26,12 @@ from typing import Any
 import yaml
 
 from tests.bench import machine
-from tests.bench.clients import IMAGES, INGEST, Clients, Ledger
 from tests.bench.report import HEADING, with_section
-from tests.bench.servers import ROOT, Command, StartError
 from tests.bench.systems import Configuration, ours
-from tests.bench.verdict import Verdict, in_files, over_http
-from tests.bench.victims import VICTIMS, Kill, Node, plan
+from tests.support.faults import VICTIMS, Kill, Node, plan
+from tests.support.job_audit import Verdict, in_files, over_http
+from tests.support.job_clients import IMAGES, INGEST, Clients, Ledger
+from tests.support.processes import ROOT, Command, StartError
 
 HERE = Path(__file__).parent
 FULL_KILLS = 60

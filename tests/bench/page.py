@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.integration.browser import Visit, chromium
+from tests.support.browser import Visit, chromium
 
 LOADS = 10
 COLLECTION = "Lighthouses"

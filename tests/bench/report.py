@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.figures import Figures, Spread, paired
-from tests.bench.load import OUTPUT_TOKENS
 from tests.bench.systems import BARE, NAIVE, OURS
+from tests.support.load import OUTPUT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -24,9 +24,9 @@ import psutil
 
 from tests.bench import machine, report
 from tests.bench.figures import Figures
-from tests.bench.load import OUTPUT_TOKENS, closed_loop, connections, questions
-from tests.bench.servers import ROOT, StartError, cpu_times, started, tail
 from tests.bench.systems import NAIVE, Configuration, System, bare, naive, ours
+from tests.support.load import OUTPUT_TOKENS, closed_loop, connections, questions
+from tests.support.processes import ROOT, StartError, cpu_times, started, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from deployments.model_source import resolve
-from tests.bench.load import Target
-from tests.bench.servers import ROOT, Command, free_port
+from tests.support.load import Target
+from tests.support.processes import ROOT, Command, free_port
 
 BARE, OURS, NAIVE = "bare vLLM", "ours", "naive"
 

@@ -33,9 +33,9 @@ from tests.bench.retrieval.data import DataError, DataSet, load
 from tests.bench.retrieval.metrics import Question, Scores
 from tests.bench.retrieval.report import PASSAGES, TIGHT_CHARS
 from tests.bench.retrieval.service import RequestError, Service
-from tests.bench.servers import ROOT, StartError, started
 from tests.bench.systems import Configuration, ours
-from tests.integration.articles import DATA
+from tests.support.articles import DATA
+from tests.support.processes import ROOT, StartError, started
 
 HERE = Path(__file__).parent
 _QUESTIONS, _CLIENTS, _PHRASINGS = 100, 4, 3

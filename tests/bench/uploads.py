@@ -23,10 +23,10 @@ import psutil
 
 from tests.bench import machine
 from tests.bench.figures import percentile
-from tests.bench.pdfs import PAGES, pdf, sentence
 from tests.bench.report import HEADING, with_section
-from tests.bench.servers import ROOT, StartError, started
 from tests.bench.systems import Configuration, ours
+from tests.support.pdfs import PAGES, pdf, sentence
+from tests.support.processes import ROOT, StartError, started
 
 HERE = Path(__file__).parent
 _DOCUMENTS = 20

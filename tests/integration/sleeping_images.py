@@ -27,7 +27,7 @@ from deployments.images.deployment import Images
 from deployments.jobs.deployment import Jobs
 from serve_app.ingress import Ingress
 from serve_app.settings import APPLICATION_NAME, AppSettings
-from tests.bench.servers import free_port
+from tests.support.processes import free_port
 
 WAIT_S = 120.0  # others run beside it
 LEFT_ALONE_S = 5.0  # asked all the while how it is, longer than it takes to wake or to fall asleep

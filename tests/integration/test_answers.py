@@ -12,8 +12,8 @@ import openai
 import psutil
 import pytest
 
-from tests.integration.conftest import PAGE_TIMEOUT_S, Service
-from tests.integration.web import Web
+from tests.support.service import PAGE_TIMEOUT_S, Service
+from tests.support.web import Web
 
 # To "What is the capital of France?" the small model's first tokens "The" and "L" are a tenth of a
 # nat apart, and which comes first is up to how a processor rounds. Here they are 1.5 apart.

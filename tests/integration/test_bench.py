@@ -7,8 +7,8 @@ from itertools import islice
 
 import pytest
 
-from tests.bench.load import Target, closed_loop, connections, questions
-from tests.integration.conftest import Service
+from tests.support.load import Target, closed_loop, connections, questions
+from tests.support.service import Service
 
 
 @pytest.mark.parametrize("clients", [1, 8, 32])

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.bench.servers import Command, StartError, cpu_times, free_port, started
+from tests.support.processes import Command, StartError, cpu_times, free_port, started
 
 SERVER = """
 import http.server, signal, subprocess, sys
@@ -25,8 +25,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 def test_a_system_is_counted_and_stopped_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.bench.servers._STOP_TIMEOUT_S", 5.0)
-    monkeypatch.setattr("tests.bench.servers._KILL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("tests.support.processes._STOP_TIMEOUT_S", 5.0)
+    monkeypatch.setattr("tests.support.processes._KILL_TIMEOUT_S", 0.5)
     port = free_port()
     args = (sys.executable, "-c", SERVER, str(port))
     command = Command(args, f"http://127.0.0.1:{port}/")

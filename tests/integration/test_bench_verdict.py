@@ -14,9 +14,9 @@ from deployments.retriever.bm25 import SparseVector
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.vector_store import EmbeddedChunk
 from deployments.types import Chunk, Document
-from tests.bench import verdict as found
-from tests.bench.clients import IMAGES, INGEST, Acknowledged, Ledger
-from tests.bench.verdict import Verdict, in_files
+from tests.support import job_audit as found
+from tests.support.job_audit import Verdict, in_files
+from tests.support.job_clients import IMAGES, INGEST, Acknowledged, Ledger
 
 pytestmark = pytest.mark.anyio
 CHUNKS = 3

@@ -28,7 +28,7 @@ from PIL import Image
 from pydantic import BaseModel
 from pypdf import PdfWriter
 
-from tests.integration.conftest import Service
+from tests.support.service import Service
 
 CLIENTS = Path(__file__).with_name("clients")
 NODE_SDK = "openai@7.57.0"

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from pypdf import PdfWriter
 
-from tests.integration import articles
-from tests.integration.conftest import Service, job_ended
+from tests.support import articles
+from tests.support.service import Service, job_ended
 
 COLLECTION = "articles"
 QUESTIONS = 40

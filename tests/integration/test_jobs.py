@@ -10,7 +10,7 @@ import pytest
 
 from deployments.errors import Conflict, NotFound, Overloaded
 from deployments.types import ImagesSpec, JobKind, JobQuery, JobStatus, Submitted
-from tests.integration.job_parts import CHUNKS, PICTURES, Images, ended, running
+from tests.support.job_engine import CHUNKS, PICTURES, Images, ended, running
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from deployments.jobs import queries as board
 from deployments.jobs.cancellation import Cancellations
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.types import ImagesSpec, Job, JobStatus, image_path
-from tests.integration.job_parts import PICTURES, Images, Parts, ended, running
+from tests.support.job_engine import PICTURES, Images, Parts, ended, running
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from deployments.errors import Unavailable
 from deployments.file_store import FileStore
 from deployments.types import JobStatus
-from tests.integration.job_parts import PICTURES, ended, running
+from tests.support.job_engine import PICTURES, ended, running
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ async def test_what_breaks_its_backend_is_tried_three_times(
 
 def begun(url: str, folder: Path) -> subprocess.Popen[str]:
     """Another replica, which begins a job and stands still at its second picture."""
-    command = [sys.executable, "-m", "tests.integration.job_parts", url, str(folder)]
+    command = [sys.executable, "-m", "tests.support.job_engine", url, str(folder)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from tests.bench.kills import Outcome, Plan, command_for, run
-from tests.bench.servers import ROOT
-from tests.bench.victims import VICTIMS, Node
-from tests.integration.conftest import job_ended
-from tests.integration.postgres import serve_postgres
+from tests.support.faults import VICTIMS, Node
+from tests.support.postgres import serve_postgres
+from tests.support.processes import ROOT
+from tests.support.service import job_ended
 
 REDEPLOYED_S = 180
 PICTURES = 24  # drawing them all takes longer than a redeploy

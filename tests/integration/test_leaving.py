@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.integration.conftest import Service
+from tests.support.service import Service
 
 ROUNDS = 8
 SHARED_FOR_S = 1.2  # a little longer than what one answer of /readyz serves everybody

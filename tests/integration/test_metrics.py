@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from deployments.observability.metrics import DECLARED, Histogram, Metric
-from tests.integration.conftest import Service, job_ended, ray_session
-from tests.integration.prometheus import (
+from tests.support.prometheus import (
     MONITORING,
     Prometheus,
     program,
     scraping,
 )
-from tests.integration.web import Web
+from tests.support.service import Service, job_ended, ray_session
+from tests.support.web import Web
 
 EXPORTED_WITHIN_S = 45  # Ray exports every ten seconds, and a rate wants two samples
 TOO_LONG = "word " * 20_000

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import Service, job_ended
+from tests.support.service import Service, job_ended
 
 OPERATIONS = 1000
 SEED = 20_261_124

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
 
-from tests.integration.browser import Visit, chromium
-from tests.integration.conftest import Service
+from tests.support.browser import Visit, chromium
+from tests.support.service import Service
 
 FOLDER = Path(__file__).parents[2] / "serve_app" / "page"
 MAX_BYTES = 150_000

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from serve_app.reference import ANSWERS, REQUESTS
-from tests.integration.conftest import Service
+from tests.support.service import Service
 from tests.unit.fakes import Fakes
 
 EXAMPLES = 25

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from deployments.settings import Secrets
 from serve_app.access.counters import Counters
 from serve_app.app import create_app
-from tests.integration.redis_server import RedisServer, serve_redis
+from tests.support.redis_server import RedisServer, serve_redis
 from tests.unit.fakes import MODEL, Fakes, settings
 
 pytestmark = pytest.mark.anyio

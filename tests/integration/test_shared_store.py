@@ -17,7 +17,7 @@ from deployments.file_store import FileStore
 from deployments.settings import Secrets
 from deployments.types import IngestSpec
 from serve_app.app import create_app
-from tests.integration.object_store import ObjectStore, serve_objects
+from tests.support.object_store import ObjectStore, serve_objects
 from tests.unit.fakes import Fakes, settings
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,9 @@ import openai
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.bench.servers import free_port
-from tests.integration.articles import Article
-from tests.integration.conftest import ROOT, Service
+from tests.support.articles import Article
+from tests.support.processes import free_port
+from tests.support.service import ROOT, Service
 
 SCRIPT = ROOT / "serve_app" / "streamlit_client.py"
 FACT = "The cable car of Tromvik is pulled by a retired submarine engine."

@@ -17,16 +17,16 @@ import httpx
 import pytest
 import yaml
 
-from tests.bench.servers import started
-from tests.integration.conftest import (
+from tests.support.processes import started
+from tests.support.service import (
     Service,
     configuration,
     job_ended,
     launch,
     ray_session,
 )
-from tests.integration.spans import FOLDER, Trace, read_traces
-from tests.integration.web import Web
+from tests.support.spans import FOLDER, Trace, read_traces
+from tests.support.web import Web
 
 WRITTEN_WITHIN_S = 20
 INGRESS = "replica_handle_request Ingress __call__"
@@ -49,7 +49,7 @@ def traced(
     document["tracing_config"] = {
         "enabled": True,
         "sampling_ratio": 1.0,
-        "exporter_import_path": "tests.integration.spans:to_file",
+        "exporter_import_path": "tests.support.spans:to_file",
     }
     document["applications"][0]["args"]["llm"] = {
         "engine": "openai",

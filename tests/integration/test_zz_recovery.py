@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.conftest import Service
+from tests.support.service import Service
 
 NOTICED_S = 60
 RECOVERED_S = 300

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from tests.bench.figures import Figures, Spread, paired, percentile
-from tests.bench.load import (
+from tests.bench.report import section, with_section
+from tests.bench.systems import BARE, OURS, Configuration, cli_flags
+from tests.support.load import (
     OUTPUT_TOKENS,
     Answer,
     EventTimes,
@@ -20,9 +22,7 @@ from tests.bench.load import (
     connections,
     questions,
 )
-from tests.bench.report import section, with_section
-from tests.bench.servers import free_port
-from tests.bench.systems import BARE, OURS, Configuration, cli_flags
+from tests.support.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.check import checked, problems
 from serve_app.check.nodes import read_spec
-from tests.unit.wrong_files import Wrong, edited, shipped
+from tests.support.config_mistakes import Wrong, edited, shipped
 
 CPU = "configs/cpu.yaml"
 GPU = "configs/single-gpu.yaml"

@@ -15,7 +15,7 @@ from serve_app.check import checked, problems
 from serve_app.check.config_file import read
 from serve_app.check.nodes import Node
 from serve_app.check.rayservice import groups, is_rayservice, quantity, read_cluster
-from tests.unit.wrong_files import Wrong, edited, shipped
+from tests.support.config_mistakes import Wrong, edited, shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from tests.bench.cluster.proofs import Press, placement, scaling, update
 from tests.bench.cluster.report import Findings, Losses
 from tests.bench.cluster.site import Site, documented_site
 from tests.bench.report import HEADING, with_section
-from tests.bench.servers import StartError
+from tests.support.processes import StartError
 
 _HERE = Path(__file__).parents[1]
 _REQUESTS = 520

@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.servers import StartError
+from tests.support.processes import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.bench.cluster.ray_nodes import RayNodes
+    from tests.support.ray_nodes import RayNodes
 
 _APPLICATIONS = "/api/serve/applications/"
 _POLL_S = 0.5

@@ -14,7 +14,7 @@ import yaml
 
 from serve_app.check.deployment import Deployment
 from serve_app.check.nodes import read_comment
-from tests.bench.servers import ROOT
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

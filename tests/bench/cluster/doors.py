@@ -17,7 +17,7 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.bench.cluster.ray_nodes import RayNodes
+    from tests.support.ray_nodes import RayNodes
 
 REFUSED = frozenset({"401", "403", "UNAUTHENTICATED"})
 _TIMEOUT_S = 15.0

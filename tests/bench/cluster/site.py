@@ -17,11 +17,11 @@ import httpx
 
 from tests.bench.cluster import documented
 from tests.bench.cluster.deployed import Deployed
-from tests.bench.cluster.ray_nodes import RayNodes
-from tests.bench.servers import ROOT, Command, free_port, started
 from tests.bench.systems import Configuration, bare
-from tests.integration.postgres import serve_postgres
-from tests.integration.web import Web, serve_web
+from tests.support.postgres import serve_postgres
+from tests.support.processes import ROOT, Command, free_port, started
+from tests.support.ray_nodes import RayNodes
+from tests.support.web import Web, serve_web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

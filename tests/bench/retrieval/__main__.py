@@ -44,9 +44,9 @@ from tests.bench.retrieval.report import (
     section,
 )
 from tests.bench.retrieval.service import RequestError, Service
-from tests.bench.servers import ROOT, StartError, started
 from tests.bench.systems import Configuration, ours
-from tests.integration.articles import DATA
+from tests.support.articles import DATA
+from tests.support.processes import ROOT, StartError, started
 
 BENCH = Path(__file__).parents[1]
 _OURS = (

@@ -102,7 +102,7 @@ def _text(title: str, paragraphs: Sequence[str]) -> File:
 
 
 def _pdf(title: str, paragraphs: Sequence[str]) -> File:
-    from tests.integration.articles import Article
+    from tests.support.articles import Article
 
     article = Article(f"{title}.pdf", list(paragraphs))
     return File(article.filename, article.pdf())

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pydoc_data.topics import topics
 
-from tests.bench.pdfs import page_text
 from tests.bench.retrieval.data import File
+from tests.support.pdfs import page_text
 
 PASSAGE_CHARS = 500
 _PASSAGES_A_FILE = 20

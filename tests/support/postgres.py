@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from tests.bench.servers import free_port
+from tests.support.processes import free_port
 
 _PACKAGE = "pgserver"
 _USER = "genserve"

@@ -14,7 +14,7 @@ import httpx
 
 from deployments.retriever import points
 from deployments.retriever.edge.shard import Shard
-from tests.bench.clients import ENDED, IMAGES, INGEST, PATIENCE_S, Acknowledged, Ledger, ask
+from tests.support.job_clients import ENDED, IMAGES, INGEST, PATIENCE_S, Acknowledged, Ledger, ask
 
 LOST = "acknowledged jobs lost"
 STUCK = "acknowledged jobs that never ended"

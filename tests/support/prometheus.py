@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.bench.servers import free_port
+from tests.support.processes import free_port
 
 MONITORING = Path(__file__).parents[2] / "configs" / "monitoring"
 STARTED_WITHIN_S = 30

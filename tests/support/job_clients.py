@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.bench.pdfs import pdf, plain_text
+from tests.support.pdfs import pdf, plain_text
 
 INGEST, IMAGES = "ingest", "images"
 ENDED = frozenset({"succeeded", "failed", "cancelled"})

@@ -1,0 +1,96 @@
+"""A running service, started as a user starts it, with small real models."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.support.processes import ROOT, Command, free_port
+
+AS_INSTALLED = ROOT / "tests" / "integration" / "as_installed"  # before packages only tests have
+STOP_TIMEOUT_S = 120
+PAGE_TIMEOUT_S = 3.0
+JOB_TIMEOUT_S = 240
+KEYS = {name: f"{name}-{secrets.token_hex(16)}" for name in ("tests", "others")}
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where the service answers, to whom, what it is called, and the process that runs it."""
+
+    url: str
+    key: str
+    others_key: str
+    model: str
+    launcher: psutil.Process
+    settings: dict[str, Any]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def processes(self) -> list[psutil.Process]:
+        return [self.launcher, *self.launcher.children(recursive=True)]
+
+
+def ray_session(processes: list[psutil.Process]) -> Path:
+    """The folder of the Ray that these processes are, among others on this machine."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for argument in process.cmdline():
+                name, _, value = argument.partition("=")
+                if name.strip("-").replace("-", "_") == "session_dir":
+                    return Path(value)
+    message = "no process of Ray says where its session is"
+    raise AssertionError(message)
+
+
+def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:
+    """The shipped CPU configuration on a free port, with its data in a folder of its own."""
+    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
+    args = document["applications"][0]["args"]
+    models = ROOT / args["data_dir"] / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    data = folder / "data"
+    data.mkdir()
+    (data / "models").symlink_to(models)  # converted once for all
+    document["http_options"]["port"] = free_port()
+    args["data_dir"] = str(data)
+    args["scraper"] |= {
+        "page_timeout_s": PAGE_TIMEOUT_S,
+        "allowed_networks": ["127.0.0.0/8"],
+        "allowed_ports": [80, 443, web_port],
+    }
+    args["limits"]["requests_per_minute"] = None  # tests are not people
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path, document
+
+
+def launch(path: Path, url: str, env: Mapping[str, str]) -> Command:
+    """Start the service of a file as `make serve` does."""
+    known = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(AS_INSTALLED)}
+    args = (sys.executable, "-m", "serve_app.launch", str(path))
+    return Command(args, f"{url}/readyz", {**known, **env})
+
+
+def job_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    """Wait for a job as a client would; the job as it ended."""
+    began = time.monotonic()
+    while time.monotonic() - began < JOB_TIMEOUT_S:
+        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
+        if job["status"] in {"succeeded", "failed", "cancelled"}:
+            return job
+        time.sleep(0.2)
+    pytest.fail(f"the job did not end: {job}")
