@@ -100,7 +100,7 @@ async def test_poison_fails_with_its_reason_and_leaves_nothing(
         assert (job.status, job.error_code) == (JobStatus.FAILED, "no_text")
         assert job.error_message == "There is no text in this file."
         assert parts.parser.calls == 1  # it would be as bad another time
-        assert parts.retriever.hidden == {}
+        assert parts.retriever.stored == {}
         assert await parts.files.names("uploads") == []
         # The next try is a job of its own.
         better = await parts.submissions.ingest(await parts.uploaded(b"good"), None)
@@ -179,7 +179,7 @@ async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible
         submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         job = await ended(parts, submitted.job.id)
         assert job.status is JobStatus.FAILED
-        assert (parts.retriever.hidden, parts.retriever.published) == ({}, {})
+        assert (parts.retriever.stored, parts.retriever.published) == ({}, {})
 
 
 async def test_a_clean_up_waits_for_what_is_away(job_database: str, tmp_path: Path) -> None:

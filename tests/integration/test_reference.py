@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from serve_app.reference import ANSWERS, REQUESTS
+from serve_app.testing import Fakes
 from tests.support.service import Service
-from tests.unit.fakes import Fakes
 
 EXAMPLES = 25
 ALWAYS_RIGHT = {"GET /healthz", "GET /readyz", "GET /v1/models"}  # there is nothing to get wrong

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from deployments.settings import Secrets
 from serve_app.access.counters import Counters
 from serve_app.app import create_app
+from serve_app.testing import MODEL, Fakes
+from serve_app.testing import fake_settings as settings
 from tests.support.redis_server import RedisServer, serve_redis
-from tests.unit.fakes import MODEL, Fakes, settings
 
 pytestmark = pytest.mark.anyio
 KEY = "a" * 20

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deployments.errors import InvalidRequest, Overloaded
-from tests.unit.fakes import MODEL, Fakes
+from serve_app.testing import MODEL, Fakes
 
 pytestmark = pytest.mark.anyio
 ALICE, BOB = "a" * 20, "b" * 20

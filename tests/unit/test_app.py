@@ -11,7 +11,8 @@ import pytest
 
 from deployments.errors import Overloaded, ServiceError, Unavailable
 from deployments.types import Document, Page, PageOutcome, Passage
-from tests.unit.fakes import MODEL, Fakes, events
+from serve_app.testing import MODEL, Fakes
+from tests.support.event_streams import events
 
 pytestmark = pytest.mark.anyio
 PASSAGE = Passage("doc_" + "0" * 32, "a.pdf", "A", "", 0, 0, "snow is white", 3, 4, 0.5)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from deployments.file_store import FileStore
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 ALICE, BOB = "a" * 20, "b" * 20

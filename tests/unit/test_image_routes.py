@@ -13,7 +13,7 @@ import pytest
 
 from deployments.errors import Overloaded
 from deployments.types import ImagesSpec, Job, JobStatus, image_path
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 BACKGROUND, OPENAI = "/generate/image/background", "/v1/images/generations"
@@ -166,7 +166,7 @@ async def test_no_such_picture_is_404() -> None:
 
 async def test_openais_client_gets_its_pictures() -> None:
     fakes = Fakes()
-    fakes.jobs.draws = True
+    fakes.jobs.runs = True
     transport = httpx2.ASGITransport(fakes.app())
     async with (
         httpx2.AsyncClient(transport=transport) as http,
@@ -193,10 +193,12 @@ async def test_openais_client_gets_its_pictures() -> None:
     assert asked.data is not None
     assert as_bytes.data is not None
     contents = [base64.b64decode(str(image.b64_json)) for image in asked.data]
-    assert contents == [b"png 0", b"png 1"]
+    spec = next(iter(fakes.jobs.known.values())).spec
+    assert isinstance(spec, ImagesSpec)
+    assert contents == [fakes.images.draw(spec.request(number)) for number in range(2)]
     assert asked.size == "256x256"
     assert [str(image.url).rsplit("/", 1)[1] for image in asked.data] == ["0.png", "1.png"]
-    assert fetched.content == b"png 0"
+    assert fetched.headers["content-type"] == "image/png"
     assert (as_url.data[0].b64_json, as_bytes.data[0].url) == (None, None)
 
 

@@ -11,7 +11,8 @@ import pytest
 from deployments.errors import Unavailable
 from deployments.types import ImagesSpec, IngestSpec, JobStatus
 from serve_app.routes import jobs as job_routes
-from tests.unit.fakes import Fakes, events
+from serve_app.testing import Fakes
+from tests.support.event_streams import events
 
 pytestmark = pytest.mark.anyio
 PICTURES = ImagesSpec("a red circle", 3, 128, 64, 20, 7)

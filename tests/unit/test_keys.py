@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from serve_app.access.keys import NOBODY, Keys
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 ALICE, BOB = "a" * 20, "b" * 20

@@ -23,7 +23,8 @@ from deployments.types import Page, PageOutcome
 from serve_app.answering.answer import Answering
 from serve_app.answering.grounding import Question
 from serve_app.settings import DEPLOYMENT_NAMES
-from tests.unit.fakes import MODEL, Fakes, settings
+from serve_app.testing import MODEL, Fakes
+from serve_app.testing import fake_settings as settings
 from tests.unit.test_remote import Handle
 
 ROOT = Path(__file__).parents[2]

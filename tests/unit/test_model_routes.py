@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.fakes import MODEL, Fakes
+from serve_app.testing import MODEL, Fakes
 
 pytestmark = pytest.mark.anyio
 EMBED = {"model": "d", "input": ["a b", "c"]}

@@ -14,7 +14,7 @@ import pytest
 from deployments.file_store import FileStore
 from deployments.jobs.submissions import _keyed_id
 from deployments.types import ImagesSpec, IngestSpec, JobStatus
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 ALICE, BOB = ({"authorization": f"Bearer {letter * 20}"} for letter in "ab")
@@ -33,7 +33,7 @@ async def begun(http: httpx.AsyncClient, headers: dict[str, str], **more: Any) -
 
 
 async def test_a_job_is_its_owners_alone(fakes: Fakes) -> None:
-    fakes.jobs.draws = True
+    fakes.jobs.runs = True
     nobodys = "job_" + "f" * 32
     async with fakes.client() as http:
         job_id = await begun(http, ALICE)
@@ -54,7 +54,7 @@ async def test_a_job_is_its_owners_alone(fakes: Fakes) -> None:
         (listed,) = (await http.get("/v1/jobs", headers=ALICE)).json()["data"]
         assert listed["id"] == job_id
         picture = await http.get(f"/v1/images/{job_id}/0.png", headers=ALICE)
-        assert picture.content == b"png 0"
+        assert picture.content.startswith(b"\x89PNG")
     assert fakes.jobs.known[job_id].status is JobStatus.SUCCEEDED
 
 

@@ -16,7 +16,7 @@ from deployments.errors import InvalidRequest
 from serve_app.answering import history, prompts
 from serve_app.schemas.answers import Source
 from serve_app.settings import AnswerSettings
-from tests.unit.fakes import FakeModel
+from serve_app.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
 

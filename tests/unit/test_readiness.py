@@ -13,7 +13,7 @@ from deployments.serving.scale_to_zero import Standing, standings
 from serve_app import readiness
 from serve_app.readiness import ReadinessProbe
 from serve_app.schemas.health import DeploymentState
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from deployments.errors import Overloaded
 from serve_app.answering.prompts import neutral
 from serve_app.answering.query_rewriting import QUERY_CHARS, QUESTION_CHARS, Understanding
 from serve_app.settings import AnswerSettings
-from tests.unit.fakes import MODEL, FakeModel
+from serve_app.testing import MODEL, FakeModel
 
 pytestmark = pytest.mark.anyio
 

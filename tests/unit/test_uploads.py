@@ -12,7 +12,7 @@ import pytest
 from deployments.errors import Overloaded, ServiceError, Unavailable
 from deployments.file_store import FileStore
 from deployments.types import IngestSpec, JobStatus
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 PDF = b"%PDF-1.7\n" + b"x" * 3_000_000  # more than is kept in memory, or read in one block

@@ -10,7 +10,7 @@ import pytest
 
 from deployments.errors import Overloaded
 from deployments.types import Passage
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = pytest.mark.anyio
 URL = "/v1/vector_stores/default/search"

@@ -12,7 +12,7 @@ import pytest
 from deployments.errors import Overloaded
 from deployments.file_store import FileStore
 from deployments.types import Document, IngestSpec, JobStatus
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 from tests.unit.test_file_routes import keep
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ async def finish(fakes: Fakes, status: JobStatus, **changes: Any) -> None:
     assert isinstance(job.spec, IngestSpec)
     if status is JobStatus.SUCCEEDED:
         spec = job.spec
-        fakes.retriever.hidden[spec.document_id] = 1
+        fakes.retriever.stored[spec.document_id] = {}
         await fakes.retriever.publish(
             Document(
                 spec.document_id, spec.collection, spec.filename, "A title", "text/plain",

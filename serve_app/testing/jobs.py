@@ -1,15 +1,16 @@
-"""Jobs and pictures for the HTTP layer's unit tests, as the test tells them to go on."""
+"""Jobs and pictures in memory."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import io
+import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployments.errors import Conflict, NotFound, Unavailable
-from deployments.file_store import FileStore
+from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.types import (
+    Document,
     ImageProgress,
     ImageRequest,
     ImagesSpec,
@@ -22,21 +23,43 @@ from deployments.types import (
     image_path,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from deployments.file_store import FileStore
+    from deployments.interfaces import ImageGenerator, Parser, Retriever
+
 
 class FakeImages:
+    """Draws a grey square at once; its brightness comes from the seed."""
+
     async def check_health(self) -> None: ...
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
-        del request
-        yield ImageProgress(1, 1, b"png")
+        yield ImageProgress(request.steps, request.steps, self.draw(request))
+
+    def draw(self, request: ImageRequest) -> bytes:
+        """Return the picture of a request as PNG."""
+        from PIL import Image
+
+        png = io.BytesIO()
+        Image.new("L", (request.width, request.height), request.seed % 256).save(png, "PNG")
+        return png.getvalue()
 
 
 @dataclass
 class FakeJobs:
-    """Keeps jobs and does none: the test tells how they go on, or lets pictures appear at once."""
+    """Keeps jobs in memory.
+
+    With `runs`, a job has ended when its submission returns. Without, it stays queued until the
+    test calls `change` or `run`.
+    """
 
     files: FileStore
-    draws: bool = False
+    parser: Parser
+    retriever: Retriever
+    images: ImageGenerator
+    runs: bool = False
     known: dict[str, Job] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     submit_error: Exception | None = None
@@ -59,12 +82,39 @@ class FakeJobs:
         return await self._submitted(spec, key, next(same, None))
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
-        submitted = await self._submitted(spec, key, None)
-        if self.draws and submitted.created:
-            for number in range(spec.count):
-                await self.files.put(image_path(submitted.job.id, number), b"png %d" % number)
-            await self.change(submitted.job.id, status=JobStatus.SUCCEEDED, done=spec.count)
-        return submitted
+        return await self._submitted(spec, key, None)
+
+    async def run(self, job_id: str) -> None:
+        """Do the job's work and end it."""
+        spec = self.known[job_id].spec
+        try:
+            if isinstance(spec, IngestSpec):
+                done = await self._ingest(spec, job_id)
+            else:
+                done = await self._draw(spec, job_id)
+        except ServiceError as error:
+            failure = {"error_code": error.code, "error_message": str(error)}
+            await self.change(job_id, status=JobStatus.FAILED, **failure)
+        else:
+            await self.change(job_id, status=JobStatus.SUCCEEDED, done=done, total=done)
+
+    async def _ingest(self, spec: IngestSpec, job_id: str) -> int:
+        parsed = await self.parser.parse(await self.files.get(spec.upload_path), spec.filename)
+        count = len(parsed.chunks)
+        document = Document(
+            *(spec.document_id, spec.collection, spec.filename, parsed.title, parsed.media_type),
+            *(spec.size_bytes, parsed.pages, count, time.time(), job_id),
+        )
+        await self.retriever.add(document, parsed.chunks)
+        await self.retriever.publish(document)
+        return count
+
+    async def _draw(self, spec: ImagesSpec, job_id: str) -> int:
+        for number in range(spec.count):
+            async for progress in self.images.generate(spec.request(number)):
+                if progress.png:
+                    await self.files.put(image_path(job_id, number), progress.png)
+        return spec.count
 
     async def _submitted(
         self, spec: IngestSpec | ImagesSpec, key: str | None, same: Job | None
@@ -86,9 +136,12 @@ class FakeJobs:
         self.known[job.id] = job
         if key is not None:
             self.keys[key] = job.id
+        if self.runs:
+            await self.run(job.id)
         return Submitted(job, created=True)
 
-    async def change(self, job_id: str, **changes: Any) -> None:
+    async def change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
+        """Replace fields of a job and tell its watchers."""
         self.known[job_id] = replace(self.known[job_id], **changes)
         async with self._changed:
             self._changed.notify_all()

@@ -1,0 +1,90 @@
+"""A language model that repeats its last message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deployments.types import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+MODEL = "small"
+
+
+@dataclass
+class FakeModel:
+    """Answers with its last message, word by word; a token is a word."""
+
+    window: int = 4096
+    bodies: list[Mapping[str, Any]] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    fail_at_start: Exception | None = None
+    fail_midway: Exception | None = None
+    endless: bool = False
+    opening: str = ""
+    usage: dict[str, int] | None = None
+
+    async def check_health(self) -> None: ...
+
+    async def card(self) -> ModelCard:
+        return ModelCard(MODEL, self.window, running_requests=1, waiting_requests=2)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.bodies.append(body)
+        if self.fail_at_start:
+            raise self.fail_at_start
+        text = str(body["messages"][-1]["content"])
+        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
+        usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        return {
+            "id": "1",
+            "model": MODEL,
+            "choices": [choice | {"finish_reason": "stop"}],
+            "usage": usage,
+        }
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.bodies.append(body)
+        choice = {"index": 0, "text": str(body["prompt"]), "finish_reason": "stop"}
+        return {"id": "1", "model": MODEL, "choices": [choice], "usage": self.usage}
+
+    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        self.bodies.append(body)
+        for word in str(body["prompt"]).split():
+            choice = {"index": 0, "text": word, "finish_reason": None}
+            yield f"data: {json.dumps({'id': '1', 'choices': [choice]})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        self.bodies.append(body)
+        if self.fail_at_start:
+            raise self.fail_at_start
+        try:
+            yield _event({"role": "assistant", "content": self.opening}, None)
+            while True:
+                for word in str(body["messages"][-1]["content"]).split():
+                    yield _event({"content": word + " "}, None)
+                    await asyncio.sleep(0)
+                if not self.endless:
+                    break
+                await asyncio.sleep(0.01)
+            if self.fail_midway:
+                raise self.fail_midway
+            yield _event({"content": ""}, "stop")
+            if self.usage and body.get("stream_options", {}).get("include_usage"):
+                yield f"data: {json.dumps({'id': '1', 'choices': [], 'usage': self.usage})}\n\n"
+            yield "data: [DONE]\n\n"
+        finally:
+            self.closed.set()
+
+
+def _event(delta: dict[str, str], finish: str | None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return f"data: {json.dumps({'id': '1', 'model': MODEL, 'choices': [choice]})}\n\n"

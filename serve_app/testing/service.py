@@ -1,0 +1,93 @@
+"""The application over fakes of all capabilities."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from deployments.file_store import FileStore
+from deployments.settings import Secrets
+from serve_app.app import create_app
+from serve_app.services import Services
+from serve_app.settings import AppSettings
+from serve_app.testing.documents import FakeEmbedder, FakeParser, FakeRetriever, FakeScraper
+from serve_app.testing.jobs import FakeImages, FakeJobs
+from serve_app.testing.llm import MODEL, FakeModel
+
+if TYPE_CHECKING:
+    import httpx
+    from fastapi import FastAPI
+
+
+def _new_files() -> FileStore:
+    return FileStore(f"memory://{uuid.uuid4().hex}")
+
+
+@dataclass
+class Fakes:
+    """One fake of each capability, and the application over them.
+
+    `api_keys` has the form of `GENSERVE_API_KEYS`. Jobs stay queued until the test calls
+    `jobs.change` or `jobs.run`, or sets `jobs.runs`.
+    """
+
+    llm: FakeModel = field(default_factory=FakeModel)
+    embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
+    scraper: FakeScraper = field(default_factory=FakeScraper)
+    parser: FakeParser = field(default_factory=FakeParser)
+    retriever: FakeRetriever = field(default_factory=FakeRetriever)
+    images: FakeImages = field(default_factory=FakeImages)
+    files: FileStore = field(default_factory=_new_files)
+    api_keys: str = ""
+    jobs: FakeJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = FakeJobs(self.files, self.parser, self.retriever, self.images)
+
+    def services(self) -> Services:
+        """Return the capabilities as the application takes them."""
+        return Services(
+            llm=self.llm,
+            embedder=self.embedder,
+            scraper=self.scraper,
+            parser=self.parser,
+            retriever=self.retriever,
+            images=self.images,
+            jobs=self.jobs,
+        )
+
+    def app(self, **changes: object) -> FastAPI:
+        """Return the application; `changes` are fields of `AppSettings`."""
+        secrets = Secrets(api_keys=SecretStr(self.api_keys) if self.api_keys else None)
+        return create_app(self.services(), fake_settings(**changes), secrets, self.files)
+
+    def client(self, **changes: object) -> httpx.AsyncClient:
+        """Return an HTTP client of a new application; needs the package `httpx`."""
+        import httpx
+
+        transport = httpx.ASGITransport(self.app(**changes), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+def fake_service(fakes: Fakes | None = None, **changes: object) -> FastAPI:
+    """Return the application over `fakes`; `changes` are fields of `AppSettings`.
+
+    Without `fakes`, every job has succeeded when its submission is answered.
+    """
+    if fakes is None:
+        fakes = Fakes()
+        fakes.jobs.runs = True
+    return fakes.app(**changes)
+
+
+def fake_settings(**changes: object) -> AppSettings:
+    """Return settings that name the fake models, with these fields replaced."""
+    given = {
+        "llm": {"model": "a/b", "served_name": MODEL},
+        "embedder": {"model": "c/d"},
+        **changes,
+    }
+    return AppSettings.model_validate(given)
