@@ -275,4 +275,4 @@ async def _streamed(handle: Handle, name: str, *args: Any) -> AsyncGenerator[Any
                 yield item
         finally:
             # Harmless after the end; before it, this is what stops the work.
-            items.cancel()  # type: ignore[no-untyped-call]
+            items.cancel()

@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -88,7 +89,7 @@ def embedder(model: str) -> dict[str, Any]:
         encoder = Encoder(model, settings)
         cosine = float((encoder.encode(few, tokens) * expected).sum(axis=1).min())
         counts = encoder.count_tokens(sample)
-        _, seconds = timed(lambda e=encoder, c=counts: e.encode(sample, c))
+        _, seconds = timed(partial(encoder.encode, sample, counts))
         found[dtype] = {
             "least_cosine": round(cosine, 6),
             "texts_per_s": round(len(sample) / seconds),
@@ -107,7 +108,7 @@ def pictures() -> dict[str, Any]:
     for dtype, most in MAX_PIXEL_DIFFERENCE.items():
         settings = ImagesSettings.model_validate({**bounds, "device": "cuda", "dtype": dtype})
         pipeline = ImagePipeline(str(SCENES), settings)
-        drawn, seconds = timed(lambda p=pipeline: p.draw(requests, _all(requests)))
+        drawn, seconds = timed(partial(pipeline.draw, requests, _all(requests)))
         off = [
             round(float(np.abs(_pixels(png) - pixels).mean()), 3)
             for png, pixels in zip(drawn, expected, strict=True)
@@ -133,7 +134,7 @@ def large_embedder(folder: Path, tokenizer: Path) -> dict[str, Any]:
             encoder = Encoder(model, settings)
             weights = memory.now()
             counts = encoder.count_tokens(sample)
-            _, seconds = timed(lambda e=encoder, c=counts: e.encode(sample, c), times=1)
+            _, seconds = timed(partial(encoder.encode, sample, counts), times=1)
             longest = [" ".join(sample)]
             encoder.encode(longest, encoder.count_tokens(longest))
         found[dtype] = {
@@ -167,7 +168,7 @@ def large_pictures(folder: Path) -> dict[str, Any]:
         for batch in (1, 2, 8):
             requests = [ImageRequest("a red circle", pixels, pixels, 4, s) for s in range(batch)]
             with _Memory() as memory:
-                _, seconds = timed(lambda r=requests: pipeline.draw(r, _all(r)), times=1)
+                _, seconds = timed(partial(pipeline.draw, requests, _all(requests)), times=1)
             found[f"{batch} of {pixels} pixels"] = {
                 "peak_gib": memory.peak_gib,
                 "pictures_per_s": round(batch / seconds, 2),
@@ -197,7 +198,7 @@ class _Memory:
     def now() -> float:
         import torch
 
-        return round(torch.cuda.memory_allocated() / 1024**3, 2)
+        return round(float(torch.cuda.memory_allocated()) / 1024**3, 2)
 
 
 def _all(requests: list[ImageRequest]) -> Callable[[int], range]:

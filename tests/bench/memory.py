@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from tests.bench.report import with_section
-from tests.bench.systems import ROOT, Configuration, ours
-from tests.support.processes import started
+from tests.bench.systems import Configuration, ours
+from tests.support.processes import ROOT, started
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _REST_S = 30

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
 from tests.support.browser import Visit, chromium
 
 LOADS = 10
 COLLECTION = "Lighthouses"
-DESKTOP = {"width": 1200, "height": 800}
+DESKTOP: ViewportSize = {"width": 1200, "height": 800}
 PHONE = {"width": 390, "height": 844}
 QUESTION = "When was the lighthouse of Arvik first lit, and who was its last keeper?"
 PICTURES = ("a large red circle on a blue background", "a small yellow star on a purple background")

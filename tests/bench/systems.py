@@ -44,7 +44,7 @@ class Configuration:
     @classmethod
     def read(cls, path: Path) -> Configuration:
         """Read it and prepare its models; raises CalledProcessError if they cannot be had."""
-        command = [sys.executable, "-m", "serve_app.launch.models", path]
+        command = [sys.executable, "-m", "serve_app.launch.models", str(path)]
         subprocess.run(command, cwd=ROOT, check=True)
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         args = document["applications"][0]["args"]

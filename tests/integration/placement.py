@@ -183,7 +183,7 @@ def summary(cluster: Cluster, nodes: described.Cluster, wanted: list[Demand]) ->
 
 def node_names() -> dict[str, str]:
     """Name the nodes by their ids."""
-    return {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node["Labels"][NAME_LABEL] for node in ray.nodes()}
 
 
 def add_nodes(cluster: Cluster, nodes: Sequence[described.Node]) -> None:
@@ -223,7 +223,7 @@ def main() -> None:
             result = summary(cluster, nodes, demands(deployments))
         finally:
             ray.shutdown()
-            cluster.shutdown()  # type: ignore[no-untyped-call]
+            cluster.shutdown()
     result["seconds"] = round(time.monotonic() - began, 1)
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import json
 import time
+from typing import Any
 
 import httpx
 import openai
 import psutil
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from tests.support.service import PAGE_TIMEOUT_S, Service
 from tests.support.web import Web
 
 # To "What is the capital of France?" the small model's first tokens "The" and "L" are a tenth of a
 # nat apart, and which comes first is up to how a processor rounds. Here they are 1.5 apart.
-QUESTION = [{"role": "user", "content": "Name the capital of France."}]
+QUESTION: list[ChatCompletionMessageParam] = [
+    {"role": "user", "content": "Name the capital of France."}
+]
 GIB = 2**30
 
 
@@ -97,7 +101,7 @@ def test_an_address_that_was_not_opened_is_never_dialled(http: httpx.Client) -> 
 
 def test_a_stream_gives_sources_before_the_first_token(http: httpx.Client, web: Web) -> None:
     body = {"prompt": f"Who was the last keeper? {web.url('/good')}", "stream": True}
-    seen: list[tuple[str, dict[str, object]]] = []
+    seen: list[tuple[str, dict[str, Any]]] = []
     with http.stream("POST", "/generate/text", json=body | {"max_tokens": 40}) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         name = ""
@@ -111,9 +115,9 @@ def test_a_stream_gives_sources_before_the_first_token(http: httpx.Client, web: 
     assert names[1] == "token"
     assert names[-1] == "done"
     assert len(names) > 4  # tokens came one after another, not as one
-    done = seen[-1][1]
-    assert done["usage"]["completion_tokens"] > 1  # type: ignore[index]
-    assert "first_token_s" in done["timings"]  # type: ignore[operator]
+    done: dict[str, Any] = seen[-1][1]
+    assert done["usage"]["completion_tokens"] > 1
+    assert "first_token_s" in done["timings"]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -269,7 +269,7 @@ def test_structured_answers_have_the_structure(
         model=name, messages=QUESTION, response_format=Place, temperature=0, max_tokens=200
     )
     assert isinstance(parsed.choices[0].message.parsed, Place)
-    schema = {"type": "object", "properties": {"year": {"enum": [1789, 1790]}}}
+    schema: dict[str, Any] = {"type": "object", "properties": {"year": {"enum": [1789, 1790]}}}
     schema |= {"required": ["year"], "additionalProperties": False}
     plain = client.chat.completions.create(
         model=name,
@@ -545,9 +545,9 @@ def test_langchain_chats_and_streams(service: Service, store: Store) -> None:
         return ChatOpenAI(
             model="genserve",
             base_url=f"{service.url}/v1",
-            api_key=service.key,  # type: ignore[arg-type]  # as its documentation has it
+            api_key=service.key,
             temperature=0,
-            max_tokens=40,  # type: ignore[call-arg]
+            max_tokens=40,
             stream_usage=True,
             extra_body=extra,
         )
@@ -572,9 +572,9 @@ def test_langchain_gets_structured_output(service: Service) -> None:
     model = ChatOpenAI(
         model=service.model,
         base_url=f"{service.url}/v1",
-        api_key=service.key,  # type: ignore[arg-type]
+        api_key=service.key,
         temperature=0,
-        max_tokens=200,  # type: ignore[call-arg]
+        max_tokens=200,
     )
     structured = model.with_structured_output(Place, method="json_schema")
     assert isinstance(structured.invoke(QUESTION[0]["content"]), Place)
@@ -583,8 +583,8 @@ def test_langchain_gets_structured_output(service: Service) -> None:
 def test_langchain_embeds(service: Service) -> None:
     embeddings = OpenAIEmbeddings(
         model=EMBEDDER,
-        base_url=f"{service.url}/v1",
-        api_key=service.key,  # type: ignore[arg-type]
+        base_url=f"{service.url}/v1",  # type: ignore[call-arg]
+        api_key=service.key,
         # Its documented way to send texts, not OpenAI's token ids, to other servers.
         check_embedding_ctx_length=False,
     )

@@ -39,7 +39,7 @@ def test_a_picture_is_made_kept_and_the_same_for_the_same_seed(http: httpx.Clien
         assert (again.status_code, again.content) == (304, b"")
     assert pictures[0].shape == (128, 128, 3)
     assert read(pictures[0]) == Reading("circle", "red", "blue")
-    assert np.array_equal(*pictures)
+    assert np.array_equal(pictures[0], pictures[1])
 
 
 def test_openais_client_waits_for_its_pictures(service: Service) -> None:

@@ -70,7 +70,9 @@ async def test_pictures_stop_within_a_step(job_database: str, tmp_path: Path) ->
         job_id = (await parts.submissions.images(PICTURES, None)).job.id
         while 8 not in parts.images.begun:
             await asyncio.sleep(0.05)
-        assert await parts.files.get(image_path(job_id, 0)) == b"png 7"
+        assert await parts.files.get(image_path(job_id, 0)) == parts.images.draw(
+            PICTURES.request(0)
+        )
         assert (await parts.board.cancel(job_id)).status is JobStatus.CANCELLED
         assert 8 in parts.images.stopped
         assert 9 not in parts.images.begun

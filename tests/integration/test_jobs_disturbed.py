@@ -112,7 +112,7 @@ async def test_what_breaks_its_backend_is_tried_three_times(
     job_database: str, tmp_path: Path
 ) -> None:
     async with running(job_database, tmp_path) as parts:
-        parts.parser.failure = Unavailable("the document parser stopped")
+        parts.parser.error = Unavailable("the document parser stopped")
         submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         job = await ended(parts, submitted.job.id)
         assert (job.status, job.error_message) == (JobStatus.FAILED, "the document parser stopped")

@@ -7,7 +7,6 @@ question about something that nobody has, and no answer may hold a word of the o
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 import re
@@ -91,6 +90,13 @@ def people(service: Service) -> Iterator[list[Person]]:
         yield people
 
 
+NOBODYS: dict[str, str] = {
+    "job": "job_" + "0" * 32,
+    "picture": "job_" + "0" * 32,
+    "document": "doc_" + "0" * 32,
+    "file": "file-" + "0" * 32,
+    "store": "vs_" + "0" * 24,
+}
 Call = tuple[str, str, dict[str, Any]]
 Operation = tuple[str, Callable[[str], Call]]
 
@@ -147,17 +153,13 @@ OPERATIONS_BY_TWO: list[Callable[[str, str], Call]] = [
     lambda i, mine: ("GET", f"/v1/vector_stores/{i}/files/{mine}", {}),
     lambda i, mine: ("DELETE", f"/v1/vector_stores/{i}/files/{mine}", {}),
 ]
-NOBODYS = {
-    "job": "job_" + "0" * 32,
-    "picture": "job_" + "0" * 32,
-    "document": "doc_" + "0" * 32,
-    "file": "file-" + "0" * 32,
-    "store": "vs_" + "0" * 24,
-}
 
 
 def by_two(mine: str) -> list[Operation]:
-    return [("store", functools.partial(make, mine=mine)) for make in OPERATIONS_BY_TWO]
+    def bound(make: Callable[[str, str], Call]) -> Callable[[str], Call]:
+        return lambda store: make(store, mine)
+
+    return [("store", bound(make)) for make in OPERATIONS_BY_TWO]
 
 
 def asked(person: Person, call: Call) -> tuple[int, str]:

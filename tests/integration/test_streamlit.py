@@ -12,8 +12,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.support.articles import Article
-from tests.support.processes import free_port
-from tests.support.service import ROOT, Service
+from tests.support.processes import ROOT, free_port
+from tests.support.service import Service
 
 SCRIPT = ROOT / "serve_app" / "streamlit_client.py"
 FACT = "The cable car of Tromvik is pulled by a retired submarine engine."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import httpx
 import psutil
@@ -46,8 +47,8 @@ def named(service: Service, part: str) -> list[psutil.Process]:
     ]
 
 
-def until(limit_s: float, holds: object) -> None:
+def until(limit_s: float, holds: Callable[[], bool]) -> None:
     began = time.monotonic()
-    while not holds():  # type: ignore[operator]
+    while not holds():
         assert time.monotonic() - began < limit_s
         time.sleep(0.5)

@@ -10,10 +10,10 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.errors import NotFound, ServiceError, Unavailable, Unprocessable
+from deployments.errors import Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.engine import Engine
@@ -35,35 +35,28 @@ from deployments.types import (
     Job,
     ParsedDocument,
 )
+from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
 CHUNKS = 10
 PICTURES = ImagesSpec(prompt="a red circle", count=3, width=64, height=64, steps=4, seed=7)
 
 
-class Parser:
-    def __init__(self) -> None:
-        self.calls = 0
-        self.failure: ServiceError | None = None
+class Parser(FakeParser):
+    """Makes ten chunks of a file, and none of one whose content is `bad`."""
 
-    async def check_health(self) -> None: ...
-
-    async def parse(self, data: bytes, _filename: str) -> ParsedDocument:
-        self.calls += 1
-        if self.failure:
-            raise self.failure
+    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
+        parsed = await super().parse(data, filename)
         if data == b"bad":
             msg = "There is no text in this file."
             raise Unprocessable(msg, code="no_text")
-        chunks = tuple(Chunk(number, f"chunk {number}", 2) for number in range(CHUNKS))
-        return ParsedDocument("A title", "text/plain", None, chunks)
+        return parsed
 
 
-class Retriever:
-    """Keeps what the real one would, and can hold `add` up."""
+class Retriever(FakeRetriever):
+    """Can hold `add` up, be away, or lose the reply of `publish`."""
 
     def __init__(self) -> None:
-        self.hidden: dict[str, set[int]] = {}
-        self.published: dict[str, Document] = {}
+        super().__init__()
         self.open = asyncio.Event()
         self.open.set()
         self.reached = asyncio.Event()
@@ -71,37 +64,30 @@ class Retriever:
         self.loses_replies = False
 
     async def check_health(self) -> None:
-        self._there()
-
-    def _there(self) -> None:
         if self.away:
             raise Unavailable("the document search is away")
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         self.reached.set()
         await self.open.wait()
-        self.hidden.setdefault(document.id, set()).update(chunk.number for chunk in chunks)
+        await super().add(document, chunks)
 
     async def publish(self, document: Document) -> None:
-        assert len(self.hidden[document.id]) == document.chunks
-        self.published[document.id] = document
+        assert len(self.stored[document.id]) == document.chunks
+        await super().publish(document)
         if self.loses_replies:
             raise Unavailable("the document search stopped")
 
-    async def document(self, _collection: str, document_id: str) -> Document:
-        self._there()
-        if document_id not in self.published:
-            msg = "there is no such document"
-            raise NotFound(msg)
-        return self.published[document_id]
+    async def document(self, collection: str, document_id: str) -> Document:
+        await self.check_health()
+        return await super().document(collection, document_id)
 
-    async def delete(self, _collection: str, document_id: str) -> bool:
-        self._there()
-        self.published.pop(document_id, None)
-        return self.hidden.pop(document_id, None) is not None
+    async def delete(self, collection: str, document_id: str) -> bool:
+        await self.check_health()
+        return await super().delete(collection, document_id)
 
 
-class Images:
+class Images(FakeImages):
     """Draws at once, or stands still at the first step of the picture with a certain seed."""
 
     def __init__(self, stuck_at: int | None = None) -> None:
@@ -124,7 +110,8 @@ class Images:
             while request.seed == self.stuck_at:
                 await asyncio.sleep(0.02)
                 yield ImageProgress(1, request.steps)
-            yield ImageProgress(request.steps, request.steps, f"png {request.seed}".encode())
+            async for progress in super().generate(request):
+                yield progress
         finally:
             self.stopped.append(request.seed)
 
@@ -134,9 +121,9 @@ class Parts:
     board: JobBoard
     submissions: Submissions
     files: FileStore
-    parser: Parser = field(default_factory=Parser)
-    retriever: Retriever = field(default_factory=Retriever)
-    images: Images = field(default_factory=Images)
+    parser: Parser
+    retriever: Retriever
+    images: Images
 
     async def uploaded(self, data: bytes, name: str = "a") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
@@ -156,7 +143,7 @@ async def running(
     defaults = {"add_batch_chunks": 4, "images_at_once": 1, "ingest_concurrency": 1}
     chosen = JobsSettings.model_validate(defaults | settings)
     files = FileStore(str(folder / "files"))
-    parser, retriever, images = Parser(), Retriever(), images or Images()
+    parser, retriever, images = Parser(CHUNKS), Retriever(), images or Images()
     cancellations = Cancellations(cancel_requested)
     patience = Patience(chosen, cancellations)
     engine = Engine(url, chosen)

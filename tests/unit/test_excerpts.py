@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from deployments.types import TextKind
 from serve_app.answering.excerpts import GAP, Excerpts, cut_at_top, share
+from serve_app.testing import FakeEmbedder
 
 pytestmark = pytest.mark.anyio
 
@@ -21,14 +23,12 @@ FILLER = "Weather reports of the northern coast were kept by hand for many years
 
 
 @dataclass
-class WordEmbedder:
+class WordEmbedder(FakeEmbedder):
     """Texts are alike that have words in common."""
 
     seen: list[tuple[str, list[str]]] = field(default_factory=list)
 
-    async def check_health(self) -> None: ...
-
-    async def embed(self, texts: Sequence[str], kind: str) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         self.seen.append((kind, list(texts)))
         vectors = np.full((len(texts), 512), 1e-6, dtype=np.float32)
         for vector, text in zip(vectors, texts, strict=True):
@@ -36,9 +36,6 @@ class WordEmbedder:
                 vector[zlib.crc32(word.strip(".?,").encode()) % 512] += 1
         unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
-
-    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise NotImplementedError
 
 
 def page(sections: int, answer_at: int, answer: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from serve_app.check import problems
-from serve_app.launch.start import StartError, moved, service_url
+from serve_app.launch.progress import StartError
+from serve_app.launch.start import moved, service_url
 
 ROOT = Path(__file__).parents[2]
 KEYS = "alice:" + "k" * 20

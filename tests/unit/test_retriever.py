@@ -15,6 +15,7 @@ from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
+from serve_app.testing import FakeEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -39,7 +40,7 @@ SENTENCES = [
 ]
 
 
-class WordEmbedder:
+class WordEmbedder(FakeEmbedder):
     """Sums a fixed random vector for each word; remembers what it was asked."""
 
     def __init__(self) -> None:
@@ -60,9 +61,6 @@ class WordEmbedder:
         self.calls.append((len(texts), kind))
         rows = [sum(map(word_vector, text.lower().split()), np.zeros(64)) for text in texts]
         return np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32)
-
-    async def check_health(self) -> None:
-        """Always well."""
 
 
 def word_vector(word: str) -> NDArray[np.float64]:

@@ -211,7 +211,7 @@ async def test_a_store_that_cannot_be_made_whole_is_not_made(fakes: Fakes) -> No
                 raise Overloaded(msg)
             return await submit(*args)
 
-        fakes.jobs.submit_ingest = full_at_the_second  # type: ignore[method-assign]
+        fakes.jobs.submit_ingest = full_at_the_second  # type: ignore[method-assign, assignment]
         answer = await http.post(STORES, json={"file_ids": [file["id"] for file in files]})
         assert answer.status_code == 429
         stores = (await http.get(STORES)).json()["data"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.bench.retrieval.report import NAIVE, NAIVE_THRESHOLD, OURS, PASSAGES, Measured
 
@@ -17,7 +18,7 @@ def draw(measured: Sequence[Measured], path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {"svg.hashsalt": "genserve", "svg.fonttype": "none", "font.size": 9}
+    style: dict[Any, Any] = {"svg.hashsalt": "genserve", "svg.fonttype": "none", "font.size": 9}
     with mpl.rc_context(style):
         figure = Figure(_INCHES, layout="constrained")
         axes = figure.add_subplot()
