@@ -29,14 +29,13 @@ from tests.bench import machine
 from tests.bench.report import HEADING, with_section
 from tests.bench.systems import Configuration, ours
 from tests.support.faults import VICTIMS, Kill, Node, plan
-from tests.support.job_audit import Verdict, in_files, over_http
-from tests.support.job_clients import IMAGES, INGEST, Clients, Ledger
+from tests.support.job_audit import Verdict
+from tests.support.job_clients import IMAGES, INGEST, Ledger
+from tests.support.kill_scenario import Load, audit, kill_under_load
 from tests.support.processes import ROOT, Command, StartError
 
 HERE = Path(__file__).parent
 FULL_KILLS = 60
-_DRAIN_S = 600.0
-_SETTLE_S = 5.0  # the files of a job go after its last word
 _BATCH_CHUNKS = 4  # small, so that a document takes several steps
 _STATUSES = ("succeeded", "failed", "cancelled")
 
@@ -124,26 +123,16 @@ def run(wanted: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:
     """
     began = time.monotonic()
     draw = random.Random(wanted.seed)  # noqa: S311
-    node, ledger, verdict = Node(command_for(wanted, folder), folder), Ledger(), Verdict()
-    kills: list[Kill] = []
+    node, ledger = Node(command_for(wanted, folder), folder), Ledger()
     say("==> starting the service")
     node.start()
     try:
-        with Clients(node.url, ledger, count=wanted.clients, seed=wanted.seed) as clients:
-            for victim in wanted.victims or plan(wanted.kills, draw):
-                time.sleep(draw.uniform(*wanted.pause_s))
-                if time.monotonic() - began > wanted.minutes * 60:
-                    say("the time is up")
-                    break
-                kills.append(node.strike(victim, draw))
-                say(_line(kills, ledger))
-            say("==> waiting for what was promised")
-            clients.drain(_DRAIN_S)
-        time.sleep(_SETTLE_S)
-        listed = over_http(node.url, ledger, verdict)
+        victims = wanted.victims or plan(wanted.kills, draw)
+        load = Load(wanted.clients, wanted.pause_s, wanted.seed, wanted.minutes)
+        kills = kill_under_load(node, ledger, victims, load, lambda done: say(_line(done, ledger)))
+        verdict = audit(node, folder / "data", ledger)
     finally:
         node.stop()
-    in_files(folder / "data", ledger, listed, verdict)
     return Outcome(wanted, kills, ledger, verdict, time.monotonic() - began)
 
 

@@ -15,11 +15,24 @@ import httpx
 import psutil
 import psycopg
 import pytest
+import yaml
 
+from tests.support.faults import Node
 from tests.support.postgres import serve_postgres
 from tests.support.processes import started
-from tests.support.service import KEYS, STOP_TIMEOUT_S, Service, configuration, launch
+from tests.support.service import (
+    KEYS,
+    STOP_TIMEOUT_S,
+    SecondService,
+    Service,
+    configuration,
+    launch,
+)
+from tests.support.spans import FOLDER
 from tests.support.web import Web, serve_web
+
+# Tests of these modules come last, in this order: they start a second service, and kill.
+LAST = ("test_metrics", "test_traces", "test_kills", "test_recovery")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
@@ -27,6 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "service" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.alone)
+    items.sort(key=lambda item: LAST.index(item.path.stem) + 1 if item.path.stem in LAST else 0)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +66,48 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         # What is promised of Ctrl-C: everything it started is gone.
         _, alive = psutil.wait_procs(family, timeout=20)
         assert [p.name() for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.fixture(scope="session")
+def second_service(
+    service: Service, web: Web, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecondService]:
+    """Another service, with tracing on; its language model is that of the first one.
+
+    Its deployments call each other by Ray's own calls, those of the first one by gRPC.
+    """
+    folder = tmp_path_factory.mktemp("second")
+    path, document = configuration(folder, web.port)
+    spans = folder / "spans"
+    spans.mkdir()
+    document["tracing_config"] = {
+        "enabled": True,
+        "sampling_ratio": 1.0,
+        "exporter_import_path": "tests.support.spans:to_file",
+    }
+    args = document["applications"][0]["args"]
+    args["llm"] = {
+        "engine": "openai",
+        "base_url": f"{service.url}/v1",
+        "model": service.model,
+        "served_name": service.model,
+        "context_tokens": 4096,
+    }
+    # Small batches: a document takes several steps.
+    args["jobs"] = args.get("jobs", {}) | {"add_batch_chunks": 4}
+    path.write_text(yaml.safe_dump(document))
+    env = {
+        FOLDER: str(spans),
+        "GENSERVE_LLM_API_KEY": service.key,
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+    }
+    url = f"http://127.0.0.1:{document['http_options']['port']}"
+    node = Node(launch(path, url, env), folder)
+    node.start()
+    try:
+        yield SecondService(node, path, Path(args["data_dir"]), spans)
+    finally:
+        node.stop()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.bench.cluster.losses import removal
 from tests.bench.cluster.proofs import Press, placement, scaling, update
 from tests.bench.cluster.site import Site, documented_site
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

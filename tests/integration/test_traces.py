@@ -1,7 +1,6 @@
 """One request, or job, seen through every deployment: as a trace, and by its id in the logs.
 
-A second service is started with tracing on and Ray's own calls between deployments; its language
-model is that of the first one, where deployments talk by gRPC.
+The second service has tracing on, and Ray's own calls between deployments; the first one gRPC.
 """
 
 from __future__ import annotations
@@ -10,65 +9,18 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
-from tests.support.processes import started
-from tests.support.service import (
-    Service,
-    configuration,
-    job_ended,
-    launch,
-    ray_session,
-)
-from tests.support.spans import FOLDER, Trace, read_traces
+from tests.support.service import SecondService, Service, job_ended, ray_session
+from tests.support.spans import Trace, read_traces
 from tests.support.web import Web
 
 WRITTEN_WITHIN_S = 20
 INGRESS = "replica_handle_request Ingress __call__"
 REPORT = b"# Ferry\n\nThe ferry to Arvik carries ninety people and sails at dawn.\n"
-
-
-@dataclass(frozen=True)
-class Traced:
-    url: str
-    spans: Path
-    session: Path
-
-
-@pytest.fixture(scope="module")
-def traced(
-    service: Service, web: Web, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Traced]:
-    folder = tmp_path_factory.mktemp("traced")
-    path, document = configuration(folder, web.port)
-    document["tracing_config"] = {
-        "enabled": True,
-        "sampling_ratio": 1.0,
-        "exporter_import_path": "tests.support.spans:to_file",
-    }
-    document["applications"][0]["args"]["llm"] = {
-        "engine": "openai",
-        "base_url": f"{service.url}/v1",
-        "model": service.model,
-        "served_name": service.model,
-        "context_tokens": 4096,
-    }
-    path.write_text(yaml.safe_dump(document))
-    spans = folder / "spans"
-    spans.mkdir()
-    env = {
-        FOLDER: str(spans),
-        "GENSERVE_LLM_API_KEY": service.key,
-        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
-    }
-    url = f"http://127.0.0.1:{document['http_options']['port']}"
-    with started(launch(path, url, env), path.with_suffix(".log")) as launcher:
-        yield Traced(url, spans, ray_session(launcher.children(recursive=True)))
 
 
 def main_job(http: httpx.Client, web: Web, request_id: str) -> str:
@@ -93,29 +45,32 @@ def main_job(http: httpx.Client, web: Web, request_id: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def asked(traced: Traced, web: Web) -> str:
+def asked(second_service: SecondService, web: Web) -> Iterator[str]:
     """The main job, done once; the id of its job."""
-    with httpx.Client(base_url=traced.url, timeout=120) as http:
-        return main_job(http, web, "the-traced-one")
+    with httpx.Client(base_url=second_service.url, timeout=120) as http:
+        job_id = main_job(http, web, "the-traced-one")
+        yield job_id
+        document_id = http.get(f"/v1/jobs/{job_id}").json()["input"]["document_id"]
+        http.delete(f"/v1/documents/{document_id}", params={"collection": "traces"})
 
 
-def trace_with(traced: Traced, name: str) -> Trace:
+def trace_with(service: SecondService, name: str) -> Trace:
     """The trace that has a span of this name; the last spans of it are a moment late."""
     end = time.monotonic() + WRITTEN_WITHIN_S
     while time.monotonic() < end:
-        found = [trace for trace in read_traces(traced.spans) if name in trace.names()]
+        found = [trace for trace in read_traces(service.spans) if name in trace.names()]
         with contextlib.suppress(KeyError, ValueError):
             (trace,) = found
             for every in trace.names():
                 trace.above(every)
             return trace
         time.sleep(0.5)
-    pytest.fail(f"{len(found)} traces have `{name}` whole, of {len(read_traces(traced.spans))}")
+    pytest.fail(f"{len(found)} traces have `{name}` whole, of {len(read_traces(service.spans))}")
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_request_is_one_trace_with_a_span_for_each_stage(traced: Traced) -> None:
-    trace = trace_with(traced, "generation")
+def test_a_request_is_one_trace_with_a_span_for_each_stage(second_service: SecondService) -> None:
+    trace = trace_with(second_service, "generation")
     for stage in ("pages", "search", "prompt", "generation"):
         assert trace.above(stage) == [[INGRESS]], stage
     inside = {
@@ -136,8 +91,8 @@ def test_a_request_is_one_trace_with_a_span_for_each_stage(traced: Traced) -> No
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_job_is_one_trace_with_a_span_for_each_step(traced: Traced) -> None:
-    trace = trace_with(traced, "job ingest")
+def test_a_job_is_one_trace_with_a_span_for_each_step(second_service: SecondService) -> None:
+    trace = trace_with(second_service, "job ingest")
     for step in ("parse", "store 0", "publish", "tidy"):
         assert trace.above(step) == [["job ingest"]]
     parsed = trace.above("replica_handle_request Parser parse")
@@ -168,9 +123,10 @@ OF_A_REQUEST = {"Ingress", "LLM", "Scraper", "Retriever", "Embedder"}
 OF_A_JOB = {"Jobs", "Parser", "Retriever", "Embedder"}
 
 
-def test_ids_are_in_the_logs_by_rays_own_calls(traced: Traced, asked: str) -> None:
-    assert_logged(traced.session, "the-traced-one", OF_A_REQUEST)
-    assert_logged(traced.session, asked, OF_A_JOB)
+def test_ids_are_in_the_logs_by_rays_own_calls(second_service: SecondService, asked: str) -> None:
+    session = ray_session(second_service.node.processes())
+    assert_logged(session, "the-traced-one", OF_A_REQUEST)
+    assert_logged(session, asked, OF_A_JOB)
 
 
 def test_ids_are_in_the_logs_by_grpc(service: Service, http: httpx.Client, web: Web) -> None:

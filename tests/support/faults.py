@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +111,7 @@ class Node:
         """Kill the process that reads a file, somewhere in its short life."""
         end = time.monotonic() + _FOUND_TIMEOUT_S
         while time.monotonic() < end:
-            for process in self._family():
+            for process in self.processes():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     if _CHILD in process.cmdline():
                         time.sleep(draw.uniform(0, _CHILD_LIFE_S))
@@ -126,7 +125,7 @@ class Node:
         """Freeze the whole family, so that nobody starts anybody, then kill it."""
         seen: dict[int, psutil.Process] = {}
         for _ in range(_ROUNDS):
-            new = [process for process in self._family() if process.pid not in seen]
+            new = [process for process in self.processes() if process.pid not in seen]
             if not new:
                 break
             for process in new:
@@ -156,14 +155,15 @@ class Node:
 
     def _replicas(self, name: str) -> list[psutil.Process]:
         found = []
-        for process in self._family():
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 title = _REPLICA.search(" ".join(process.cmdline()))
                 if title and title[1] == name and _lives(process):
                     found.append(process)
         return found
 
-    def _family(self) -> Sequence[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Return the launcher and all that it started; raises RuntimeError if it has ended."""
         if self._launcher is None or not _lives(self._launcher):
             raise RuntimeError("the launcher has ended by itself")
         return [self._launcher, *self._launcher.children(recursive=True)]

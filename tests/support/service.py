@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.support.faults import Node
 from tests.support.processes import ROOT, Command, free_port
 
 AS_INSTALLED = ROOT / "tests" / "integration" / "as_installed"  # before packages only tests have
@@ -42,6 +43,20 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         return [self.launcher, *self.launcher.children(recursive=True)]
+
+
+@dataclass(frozen=True)
+class SecondService:
+    """A service that may be killed and redeployed; its configuration, data and spans."""
+
+    node: Node
+    config: Path
+    data: Path
+    spans: Path
+
+    @property
+    def url(self) -> str:
+        return self.node.url
 
 
 def ray_session(processes: list[psutil.Process]) -> Path:

@@ -1,4 +1,4 @@
-"""A dead engine is noticed and replaced; runs last, as the cold start takes its time."""
+"""A dead engine is noticed and replaced; its tests run last, as the cold start takes its time."""
 
 from __future__ import annotations
 
