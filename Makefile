@@ -12,13 +12,15 @@ REQUIREMENTS := configs/requirements/$(EXTRA).txt
 # What only tests and measurements need comes on top: the service runs without it.
 TESTED := $(VENV)/installed-dev
 PROMETHEUS := $(VENV)/prometheus
+PYTEST := $(BIN)/python -m pytest
+UNIT := -n 2 --dist worksteal tests/unit
 
 # A dozen processes import the same libraries: where bytecode may not be kept, each would
 # compile them anew, and the service would take twice as long to start.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test browser prometheus test-unit lint format bench bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-cluster bench-gpu bench-images
 .PHONY: bench-kill bench-memory bench-page bench-pictures bench-search bench-understanding bench-uploads eval check
 .PHONY: requirements clean
 
@@ -30,9 +32,21 @@ install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
 	@$(BIN)/python -m serve_app.launch $(CONFIG)
 
-test: test-unit browser prometheus ## Install and run every test
-	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone" tests/integration
-	@$(uv_environment); $(BIN)/python -m pytest -m alone tests/integration
+test: $(TESTED) browser prometheus ## Install, run every test, and say how long each part took
+	@$(uv_environment); $(part); \
+	part "unit" $(PYTEST) $(UNIT); \
+	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone" tests/integration; \
+	part "integration, alone" $(PYTEST) -m "alone and not long" tests/integration; \
+	summary
+
+test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Jobs (12 minutes)
+	@$(uv_environment); $(part); \
+	part "cluster and replicas" $(PYTEST) -m long tests/integration; \
+	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
+	summary
+
+test-unit: $(TESTED) ## Only the tests that need no Ray (60 s)
+	@$(part); part "unit" $(PYTEST) $(UNIT); summary
 
 browser: # The page is tested in a real one
 	@for name in chromium chromium-browser google-chrome; do \
@@ -56,9 +70,6 @@ prometheus: $(TESTED) # The metrics are scraped by a real one; Debian's is unpac
 	  { apt-get update -qq && apt-get download -qq prometheus 2>/dev/null; } || \
 	  { echo "error: apt-get has no prometheus; install it, or run \`make test-unit\`"; exit 1; }; \
 	dpkg -x prometheus_*.deb . && rm -f *.deb
-
-test-unit: $(TESTED) ## Only the tests that need no Ray (20 s)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit
 
 lint: $(TESTED) ## Style, types, import rules, and the shipped configurations
 	@$(BIN)/ruff format --check .
@@ -122,6 +133,18 @@ requirements: $(TESTED) ## Compile the pinned requirement files anew
 
 clean: ## Remove the environment (the data stays)
 	rm -rf $(VENV)
+
+# `part NAME COMMAND...` runs a part of the tests; `summary` prints the minutes of each.
+define part
+minutes=; \
+summary() { printf '==> minutes:%s\n' "$$minutes"; }; \
+part() { \
+  name=$$1; shift; began=$$(date +%s); status=0; "$$@" || status=$$?; \
+  seconds=$$(( $$(date +%s) - began )); \
+  minutes="$$minutes $$name $$(( seconds / 60 )).$$(( seconds % 60 / 6 ));"; \
+  [ $$status = 0 ] || { summary; exit $$status; }; \
+}
+endef
 
 # uv does not read pip's configuration: a package index or a folder of wheels set there is
 # passed on. PyTorch's CPU build comes from such a folder if it is there, else from PyTorch.

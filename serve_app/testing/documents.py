@@ -129,15 +129,15 @@ class FakeRetriever:
     def _matches(self, words: set[str], collection: str) -> list[Passage]:
         return [
             Passage(
-                document_id=document.id,
-                filename=document.filename,
-                title=document.title,
-                section=chunk.section,
-                first=chunk.number,
-                last=chunk.number,
-                text=chunk.text,
-                page_start=chunk.page_start,
-                page_end=chunk.page_end,
+                document.id,
+                document.filename,
+                document.title,
+                chunk.section,
+                chunk.number,
+                chunk.number,
+                chunk.text,
+                chunk.page_start,
+                chunk.page_end,
                 score=1.0,
             )
             for document in self.published.values()

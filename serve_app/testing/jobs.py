@@ -12,12 +12,9 @@ from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.types import (
     Document,
     ImageProgress,
-    ImageRequest,
-    ImagesSpec,
     IngestSpec,
     Job,
     JobList,
-    JobQuery,
     JobStatus,
     Submitted,
     image_path,
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.interfaces import ImageGenerator, Parser, Retriever
+    from deployments.types import ImageRequest, ImagesSpec, JobQuery
 
 
 class FakeImages:
@@ -130,7 +128,7 @@ class FakeJobs:
                 raise Conflict(msg)
         if same:
             return Submitted(same, created=False)
-        total = spec.count if isinstance(spec, ImagesSpec) else None
+        total = spec.count if not isinstance(spec, IngestSpec) else None
         number = len(self.known)
         job = Job(f"job_{number:032x}", spec, JobStatus.QUEUED, 1e9 + number, 1e9, total=total)
         self.known[job.id] = job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -49,15 +49,7 @@ class Fakes:
 
     def services(self) -> Services:
         """Return the capabilities as the application takes them."""
-        return Services(
-            llm=self.llm,
-            embedder=self.embedder,
-            scraper=self.scraper,
-            parser=self.parser,
-            retriever=self.retriever,
-            images=self.images,
-            jobs=self.jobs,
-        )
+        return Services(**{each.name: getattr(self, each.name) for each in fields(Services)})
 
     def app(self, **changes: object) -> FastAPI:
         """Return the application; `changes` are fields of `AppSettings`."""

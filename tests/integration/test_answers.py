@@ -162,7 +162,7 @@ def running(http: httpx.Client) -> int:
 def test_more_than_fits_is_refused_early_and_the_rest_is_served(service: Service) -> None:
     # 64 taken and 64 waiting is what configs/cpu.yaml lets one ingress have at the LLM.
     async def ask(client: httpx.AsyncClient) -> httpx.Response:
-        body = {"model": service.model, "messages": QUESTION, "max_tokens": 64, "ignore_eos": True}
+        body = {"model": service.model, "messages": QUESTION, "max_tokens": 24, "ignore_eos": True}
         return await client.post("/v1/chat/completions", json=body)
 
     async def crowd() -> list[httpx.Response]:

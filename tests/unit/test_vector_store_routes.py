@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
 from deployments.errors import Overloaded
 from deployments.types import Passage
 from serve_app.testing import Fakes
+from tests.support.openai_client import openai_client
 
 pytestmark = pytest.mark.anyio
 URL = "/v1/vector_stores/default/search"
@@ -104,13 +104,7 @@ async def test_a_threshold_leaves_out_what_is_less_similar_and_scores_stay_betwe
 async def test_openais_client_reads_the_results() -> None:
     fakes = Fakes()
     fakes.retriever.passages = [passage(1, "Snow is white.", 0.4)]
-    transport = httpx2.ASGITransport(fakes.app())
-    async with (
-        httpx2.AsyncClient(transport=transport) as http,
-        openai.AsyncOpenAI(
-            api_key="any", base_url="http://127.0.0.1/v1", http_client=http, max_retries=0
-        ) as client,
-    ):
+    async with openai_client(fakes.app()) as (client, _):
         page = await client.vector_stores.search(
             "default",
             query=["Is snow white?", "colour of snow"],

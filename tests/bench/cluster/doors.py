@@ -15,7 +15,7 @@ import grpc
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tests.support.ray_nodes import RayNodes
 
@@ -85,13 +85,23 @@ class Listener:
 
 def doors(nodes: RayNodes) -> Iterator[Door]:
     """Knock at all of them."""
+    agents = {node.node.name: node.agent_port for node in nodes.running.values()}
+    yield from http_doors(nodes.dashboard, agents, nodes.token)
+    yield from grpc_doors(sorted(_listening(nodes)))
+
+
+def http_doors(dashboard: str, agents: Mapping[str, int], token: str) -> Iterator[Door]:
+    """Knock at the dashboard and at the dashboard agents, by the names of their nodes."""
     for method, path in DASHBOARD:
-        yield _door("dashboard", nodes.dashboard, method, path, nodes.token)
-    for node in nodes.running.values():
-        agent = f"http://127.0.0.1:{node.agent_port}"
+        yield _door("dashboard", dashboard, method, path, token)
+    for name, port in agents.items():
         for method, path in AGENT:
-            yield _door(f"agent of {node.node.name}", agent, method, path, nodes.token)
-    for process, address, port in sorted(_listening(nodes)):
+            yield _door(f"agent of {name}", f"http://127.0.0.1:{port}", method, path, token)
+
+
+def grpc_doors(listening: Iterable[tuple[str, str, int]]) -> Iterator[Door]:
+    """Knock at what speaks gRPC, of processes by name, address and port."""
+    for process, address, port in listening:
         where = f"{_reached(address)}:{port}"
         for name, method in GRPC:
             if process.startswith(name) and (nobody := _grpc(where, method)) != _ANOTHER_PORT:
@@ -125,14 +135,18 @@ def listeners(nodes: RayNodes) -> list[Listener]:
 
 def _listening(nodes: RayNodes) -> set[tuple[str, str, int]]:
     """Processes by name, with the addresses and ports they listen on."""
+    return {one for node in nodes.running.values() for one in listening(node.family())}
+
+
+def listening(processes: Iterable[psutil.Process]) -> set[tuple[str, str, int]]:
+    """Return processes by name, with the addresses and ports they listen on."""
     found = set()
-    for node in nodes.running.values():
-        for process in node.family():
-            with contextlib.suppress(psutil.Error):
-                name = _name(process)
-                for one in process.net_connections("tcp"):
-                    if one.status == psutil.CONN_LISTEN:
-                        found.add((name, one.laddr.ip, one.laddr.port))
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            name = _name(process)
+            for one in process.net_connections("tcp"):
+                if one.status == psutil.CONN_LISTEN:
+                    found.add((name, one.laddr.ip, one.laddr.port))
     return found
 
 

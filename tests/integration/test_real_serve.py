@@ -1,8 +1,13 @@
-"""Images scaled to zero by a real Serve: asleep is ready, asking does not wake it, work does."""
+"""What a real Serve does with our deployments, without models.
+
+Images scaled to zero: asleep is ready, asking does not wake it, work does. An ingress without
+API keys: refused where Serve listens on all interfaces.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +22,13 @@ TIMEOUT_S = 500
 @pytest.fixture(scope="module")
 def seen() -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.sleeping_images"],
+        [sys.executable, "-m", "tests.integration.real_serve"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
         timeout=TIMEOUT_S,
+        env={name: value for name, value in os.environ.items() if name != "GENSERVE_API_KEYS"},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -51,3 +57,9 @@ def test_it_falls_asleep_again_though_it_is_asked_how_it_is(seen: dict[str, Any]
 
 def test_a_job_in_the_background_wakes_it_too(seen: dict[str, Any]) -> None:
     assert seen["job"] == "succeeded"
+
+
+def test_an_open_ingress_is_refused_on_all_interfaces(seen: dict[str, Any]) -> None:
+    refused = "http_options.host is 0.0.0.0 and GENSERVE_API_KEYS is not set"
+    assert refused in seen["public"]["without keys"]
+    assert seen["public"]["with keys"] == "deployed"

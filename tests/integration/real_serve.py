@@ -1,7 +1,7 @@
-"""The real Ingress, Jobs and Images on a Ray of their own, Images at no replica until asked.
+"""The real Ingress, Jobs and Images on a Ray of their own; the other deployments do nothing.
 
-Run as a program it goes through a day of the image generator in short, and prints one JSON
-object. What else the ingress needs is one deployment that only says it is well.
+Run as a program it deploys the ingress on all interfaces, without API keys and with them. Then it
+scales Images from no replica to one and back. It prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from typing import Any
 import httpx
 import ray
 from ray import serve
+from ray.serve.config import HTTPOptions
 
 from deployments.images.deployment import Images
 from deployments.jobs.deployment import Jobs
 from serve_app.ingress import Ingress
-from serve_app.settings import APPLICATION_NAME, AppSettings
+from serve_app.settings import APPLICATION_NAME
+from serve_app.testing import fake_settings
 from tests.support.processes import free_port
 
+KEYS = {"GENSERVE_API_KEYS": "somebody:0123456789abcdef"}
 WAIT_S = 120.0  # others run beside it
 LEFT_ALONE_S = 5.0  # asked all the while how it is, longer than it takes to wake or to fall asleep
 AT_ONCE = 4
@@ -45,20 +48,30 @@ SCALING = {
 PICTURE: dict[str, Any] = {"prompt": "a red circle", "size": "64x64"}
 
 
-@serve.deployment(name="Rest")
+@serve.deployment(name="Rest", ray_actor_options={"num_cpus": 0})
 class Rest:
     async def check_health(self) -> None: ...
 
 
-def application(folder: Path) -> serve.Application:
-    settings = AppSettings.model_validate(
-        {
-            "data_dir": str(folder),
-            "llm": {"model": "a/b", "served_name": "small"},
-            "embedder": {"model": "c/d"},
-            "images": {"steps": 2},
-        }
+def public_ingress(*, keys: bool) -> str:
+    """Deploy the ingress where Serve listens on all interfaces; what came of it."""
+    ingress: Any = Ingress
+    if keys:
+        ingress = ingress.options(ray_actor_options={"runtime_env": {"env_vars": KEYS}})
+    rest: Any = Rest
+    parts = dict.fromkeys(
+        ("llm", "embedder", "scraper", "parser", "retriever", "images", "jobs"), rest.bind()
     )
+    try:
+        serve.run(ingress.bind(fake_settings(), **parts))
+    except RuntimeError:
+        (failed,) = serve.status().applications.values()
+        return failed.deployments["Ingress"].message
+    return "deployed"
+
+
+def application(folder: Path) -> serve.Application:
+    settings = fake_settings(data_dir=str(folder), images={"steps": 2})
     scaled: Any = Images.options(autoscaling_config=SCALING, ray_actor_options={"num_cpus": 0.1})
     rest: Any = Rest.bind()
     images = scaled.bind(settings.images, settings.data_dir)
@@ -179,10 +192,17 @@ def main() -> None:
             logging_level=logging.ERROR,
         )
         try:
+            serve.start(http_options=HTTPOptions(host="0.0.0.0", port=free_port()))
+            doors = {
+                "without keys": public_ingress(keys=False),
+                "with keys": public_ingress(keys=True),
+            }
+            serve.shutdown()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             serve.run(application(Path(folder) / "data"), name=APPLICATION_NAME)
             began = time.monotonic()
             result = asyncio.run(day(f"http://127.0.0.1:{port}"))
+            result["public"] = doors
             result["seconds"] = round(time.monotonic() - began, 1)
         finally:
             serve.shutdown()
