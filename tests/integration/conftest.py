@@ -32,7 +32,7 @@ from tests.support.spans import FOLDER
 from tests.support.web import Web, serve_web
 
 # Tests of these modules come last, in this order: they start a second service, and kill.
-LAST = ("test_metrics", "test_traces", "test_kills", "test_recovery")
+LAST = ("test_metrics", "test_traces", "test_kills")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks

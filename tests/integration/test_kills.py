@@ -1,6 +1,8 @@
-"""Jobs outlive the processes that run them: every kind of process is killed, then redeployed.
+"""What is killed comes back, and nothing that was promised is lost.
 
-One scenario on the second service. `make bench-kill` kills 60 times.
+The engine of the first service is killed at the beginning and must be back at the end. Meanwhile
+every other kind of process of the second service is killed, and the service redeployed.
+`make bench-kill` kills 60 times.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -23,8 +28,10 @@ from tests.support.job_clients import Ledger
 from tests.support.kill_scenario import Load, audit, kill_under_load
 from tests.support.postgres import serve_postgres
 from tests.support.processes import ROOT
-from tests.support.service import SecondService, job_ended
+from tests.support.service import SecondService, Service, job_ended
 
+NOTICED_S = 60
+RECOVERED_S = 300
 REDEPLOYED_S = 180
 PICTURES = 24  # drawing them all takes longer than a redeploy
 LOAD = Load(clients=4, pause_s=(1, 3), minutes=12)
@@ -39,6 +46,36 @@ def assert_kept(verdict: Verdict) -> None:
     assert verdict.looked_at["pictures"] > 0
 
 
+@pytest.fixture(scope="module")
+def question(service: Service) -> dict[str, Any]:
+    return {
+        "model": service.model,
+        "messages": [{"role": "user", "content": "Name the capital of France."}],
+        "temperature": 0,
+        "max_tokens": 20,
+    }
+
+
+@pytest.fixture(scope="module")
+def killed_engine(service: Service, question: dict[str, Any]) -> httpx.Response:
+    """The answer to a question that is asked as soon as the engine is dead."""
+    with httpx.Client(base_url=service.url, headers=service.headers, timeout=120) as http:
+        assert http.post("/v1/chat/completions", json=question).status_code == 200
+        (engine,) = named(service, "EngineCore")
+        engine.kill()
+        return http.post("/v1/chat/completions", json=question)
+
+
+def test_a_killed_engine_is_refused_as_a_dead_backend_and_noticed(
+    http: httpx.Client, killed_engine: httpx.Response
+) -> None:
+    # Never hanging and never a traceback.
+    assert killed_engine.status_code == 503
+    assert killed_engine.headers["retry-after"]
+    until(NOTICED_S, lambda: http.get("/readyz").status_code == 503)
+    assert http.get("/healthz").status_code == 200
+
+
 @pytest.mark.timeout(1500)
 def test_what_was_acknowledged_is_kept_whatever_is_killed(second_service: SecondService) -> None:
     node, ledger = second_service.node, Ledger()
@@ -47,6 +84,32 @@ def test_what_was_acknowledged_is_kept_whatever_is_killed(second_service: Second
     assert [kill.victim for kill in kills] == victims
     redeploy_under_a_job(second_service)
     assert_kept(audit(node, second_service.data, ledger))
+
+
+@pytest.mark.usefixtures("killed_engine")
+def test_a_killed_engine_is_replaced(
+    http: httpx.Client, service: Service, question: dict[str, Any]
+) -> None:
+    until(RECOVERED_S, lambda: http.get("/readyz").status_code == 200)
+    again = http.post("/v1/chat/completions", json=question).json()
+    assert "Paris" in again["choices"][0]["message"]["content"]
+    assert len(named(service, "Worker")) == 1  # nothing of the dead one is left
+
+
+def named(service: Service, part: str) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if f"VLLM::{part}" in " ".join(process.info["cmdline"] or ())
+        and service.launcher in process.parents()
+    ]
+
+
+def until(limit_s: float, holds: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < limit_s
+        time.sleep(0.5)
 
 
 def redeploy_under_a_job(service: SecondService) -> None:
