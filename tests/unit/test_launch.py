@@ -106,6 +106,21 @@ def test_the_status_command_survives_a_shell(tmp_path: Path) -> None:
     ]
 
 
+def test_prometheus_finds_the_metrics_of_make_serve() -> None:
+    """The first path of the shipped file is that of the shipped configuration, by data_dir."""
+    folder = ROOT / "configs" / "monitoring"
+    scraped = yaml.safe_load((folder / "prometheus.yml").read_text())["scrape_configs"]
+    first = scraped[0]["file_sd_configs"][0]["files"][0]
+    data_dir = (
+        ROOT
+        / yaml.safe_load((ROOT / "configs/cpu.yaml").read_text())["applications"][0]["args"][
+            "data_dir"
+        ]
+    )
+    wanted = data_dir / "ray" / "prom_metrics_service_discovery.json"
+    assert os.path.normpath(folder / first) == str(wanted)
+
+
 @pytest.mark.parametrize(
     ("prefix", "number", "stops"),
     [

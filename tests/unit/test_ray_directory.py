@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from collections.abc import Iterator
@@ -23,9 +24,7 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(path))
     yield path
-    for each in sorted(path.rglob("*"), reverse=True):
-        each.rmdir() if each.is_dir() and not each.is_symlink() else each.unlink()
-    path.rmdir()
+    shutil.rmtree(path)
 
 
 def test_two_installations_share_nothing(tmp_path: Path, parent: Path) -> None:
@@ -56,12 +55,12 @@ def test_a_path_too_long_is_refused_if_asked_for_and_else_avoided(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("deep/" * 20)))
     found = ray_tmpdir(tmp_path)
     assert found.parent == Path("/tmp")  # noqa: S108 - what is meant
-    found.rmdir()
+    shutil.rmtree(found)
 
 
 def test_a_directory_that_somebody_else_made_is_refused(tmp_path: Path) -> None:
     directory = ray_tmpdir(tmp_path)
-    directory.rmdir()
+    shutil.rmtree(directory)
     directory.symlink_to(tmp_path)
     with pytest.raises(StartError, match="not a directory of this user"):
         ray_tmpdir(tmp_path)
@@ -87,3 +86,18 @@ def test_ended_sessions_are_deleted_but_for_the_newest_two(tmp_path: Path) -> No
         sweep(directory)
     left = {path.name for path in ray.iterdir()}
     assert left == {names[0], names[-1], NEWEST, "session_latest"}
+
+
+def test_the_directory_of_a_deleted_installation_is_deleted(tmp_path: Path) -> None:
+    left, running, deleted = (ray_tmpdir(tmp_path / name) for name in ("left", "running", "gone"))
+    sockets = running / "ray" / NEWEST / "sockets"
+    sockets.mkdir(parents=True)
+    shutil.rmtree(tmp_path / "running")
+    shutil.rmtree(tmp_path / "gone")
+    with socket.socket(socket.AF_UNIX) as raylet:
+        raylet.bind(str(sockets / "raylet"))
+        raylet.listen()
+        sweep(left)
+        assert running.exists()
+    assert left.exists()
+    assert not deleted.exists()
