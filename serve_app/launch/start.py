@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
         config = asked.file
         document = read(config)
         _run_module("serve_app.check", config, failure="nothing was started")
-        data_dir = Path(settings(document, config).data_dir).expanduser()
+        data_dir = Path(settings(document, config).data_dir)
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)
         require_free_port(document)
