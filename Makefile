@@ -30,7 +30,7 @@ help: ## Show this list
 install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 
 serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
-	@$(BIN)/python -m serve_app.launch $(CONFIG)
+	@$(BIN)/genserve serve $(CONFIG)
 
 test: $(TESTED) browser prometheus ## Install, run every test, and say how long each part took
 	@$(uv_environment); $(part); \
@@ -76,14 +76,14 @@ lint: $(TESTED) ## Style, types, import rules, and the shipped configurations
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m serve_app.check serve_config.yaml configs/*.yaml
+	@$(BIN)/genserve check serve_config.yaml configs/*.yaml
 
 format: $(TESTED) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 check: $(INSTALLED) ## Check CONFIG without starting anything
-	@$(BIN)/python -m serve_app.check $(CONFIG)
+	@$(BIN)/genserve check $(CONFIG)
 
 eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline (8 minutes)
 	@$(BIN)/python -m tests.bench.retrieval
@@ -146,15 +146,24 @@ part() { \
 }
 endef
 
-# uv does not read pip's configuration: a package index or a folder of wheels set there is
-# passed on. PyTorch's CPU build comes from such a folder if it is there, else from PyTorch.
+# uv does not read pip's configuration: a package index or folders of wheels set there are
+# passed on. PyTorch's CPU build comes from such a folder if it has one, else from PyTorch's own
+# index. A folder with a CPU build is left out of the GPU environment, where `2.13.0+cpu` would
+# satisfy `==2.13.0` and sort before it.
 define uv_environment
 setting() { $(BIN)/pip config get "global.$$1" 2>/dev/null || true; }; \
-export UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$(setting find-links)}}"; \
+folders="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$(setting find-links)}}"; \
 index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(setting index-url)}}"; \
 [ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; \
 torch=; [ $(EXTRA) = gpu ] || torch=--torch-backend=cpu; \
-case "$$(ls $$UV_FIND_LINKS 2>/dev/null)" in *torch-*+cpu*) torch=;; esac
+export UV_FIND_LINKS=; \
+for folder in $$(echo "$$folders" | tr , ' '); do \
+  case "$$(ls "$$folder" 2>/dev/null)" in *torch-*+cpu*) \
+    [ $(EXTRA) != gpu ] || { echo "==> leaving out $$folder: it has PyTorch for CPUs"; continue; }; \
+    torch=;; \
+  esac; \
+  UV_FIND_LINKS="$$UV_FIND_LINKS$${UV_FIND_LINKS:+,}$$folder"; \
+done
 endef
 
 $(INSTALLED): $(REQUIREMENTS) pyproject.toml
@@ -166,7 +175,9 @@ $(INSTALLED): $(REQUIREMENTS) pyproject.toml
 	$(uv_environment); \
 	echo "==> installing the packages (some GB the first time)"; \
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --compile-bytecode $$torch -r $(REQUIREMENTS); \
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .; \
+	echo "==> checking the environment"; \
+	$(BIN)/python -m serve_app.launch.installation $(EXTRA)
 	@touch $@
 
 $(TESTED): $(INSTALLED) configs/requirements/dev.txt

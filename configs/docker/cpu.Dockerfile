@@ -35,6 +35,11 @@ COPY serve_app /opt/app/serve_app
 COPY deployments /opt/app/deployments
 COPY configs/*.yaml /opt/app/configs/
 
+# The code is not installed as a package: its command is this script.
+RUN printf '#!/bin/sh\nexec python -m serve_app.command "$@"\n' > /usr/local/bin/genserve \
+    && chmod 755 /usr/local/bin/genserve \
+    && PYTHONPATH=/opt/app /opt/genserve/bin/python -m serve_app.launch.installation cpu
+
 # What is kept lies in the folder it is started in: documents, jobs, pictures, prepared models.
 USER 1000:1000
 WORKDIR /var/lib/genserve
@@ -48,5 +53,5 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
     CMD ["wget", "--tries=1", "--timeout=4", "--quiet", "--output-document=/dev/null", \
          "http://127.0.0.1:8000/healthz"]
 STOPSIGNAL SIGINT
-ENTRYPOINT ["python", "-m", "serve_app.launch"]
-CMD ["/opt/app/configs/cpu.yaml", "--host", "0.0.0.0"]
+ENTRYPOINT ["genserve"]
+CMD ["serve", "/opt/app/configs/cpu.yaml", "--host", "0.0.0.0"]

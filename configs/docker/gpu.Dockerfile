@@ -8,7 +8,7 @@
 #
 #   docker run --rm --init --gpus all --shm-size=16g -v genserve:/var/lib/genserve \
 #     -p 127.0.0.1:8000:8000 -e GENSERVE_API_KEYS=alice:$(openssl rand -hex 24) genserve:gpu \
-#     python -m serve_app.launch /opt/app/configs/single-gpu.yaml --host 0.0.0.0
+#     genserve serve /opt/app/configs/single-gpu.yaml --host 0.0.0.0
 #
 # CUDA's libraries are pinned Python packages that PyTorch and vLLM bring along: an image of
 # nvidia/cuda would add some GB of others that nothing loads. The driver is the machine's, by
@@ -41,6 +41,11 @@ COPY deployments /opt/app/deployments
 COPY serve_config.yaml /opt/app/
 COPY configs/*.yaml /opt/app/configs/
 
+# The code is not installed as a package: its command is this script.
+RUN printf '#!/bin/sh\nexec python -m serve_app.command "$@"\n' > /usr/local/bin/genserve \
+    && chmod 755 /usr/local/bin/genserve \
+    && PYTHONPATH=/opt/app /opt/genserve/bin/python -m serve_app.launch.installation gpu
+
 USER 1000:1000
 WORKDIR /var/lib/genserve
 # What one node keeps for itself, and the weights of the models: give the latter a volume, or each
@@ -68,6 +73,6 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=1m --retries=3 \
     CMD ["wget", "--tries=1", "--timeout=4", "--quiet", "--output-document=/dev/null", \
          "http://127.0.0.1:52365/api/local_raylet_healthz"]
 # `ray start --block` drains its node upon this one (`docker stop --timeout=330`), and upon SIGINT it
-# kills the replicas at once; serve_app.launch takes either.
+# kills the replicas at once; `genserve serve` takes either.
 STOPSIGNAL SIGTERM
 CMD ["ray", "start", "--block", "--head", "--dashboard-host=127.0.0.1"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Check the files named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m serve_app.check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="genserve check", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--nodes", metavar="SPEC", default="", help=f"the cluster, as {SPEC_HELP}")
     options = parser.parse_args(argv)

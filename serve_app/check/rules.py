@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -28,6 +29,9 @@ SECRET_NAMES = frozenset(
     | {"HF_TOKEN", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"}
 )
 """Variables of the environment that hold a key."""
+
+LAST_PORT = 65535
+ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 
 SERVE_HOST = "0.0.0.0"  # noqa: S104 - what Serve listens on when a file names no host
 
@@ -56,6 +60,7 @@ def rule_problems(
             yield file.problem((*path, key), f"must be `{right}`")
     if own_machine:
         yield from _door(file)
+    yield from _address(file)
     if file.data.get("proxy_location") == "Disabled":
         yield file.problem(
             ("proxy_location",), "nobody could reach the service: write EveryNode or HeadOnly"
@@ -80,6 +85,17 @@ def _door(file: ConfigFile) -> Iterator[Problem]:
     host = str(section(file.data, "http_options").get("host", SERVE_HOST))
     if not keys and not is_loopback(host):
         yield file.problem(("http_options", "host"), OPEN_DOOR)
+
+
+def _address(file: ConfigFile) -> Iterator[Problem]:
+    """Check the port, and the path prefix that a reverse proxy in front removes."""
+    options = section(file.data, "http_options")
+    port, root_path = options.get("port"), options.get("root_path")
+    if type(port) is int and not 1 <= port <= LAST_PORT:
+        yield file.problem(("http_options", "port"), f"must be from 1 to {LAST_PORT}")
+    if isinstance(root_path, str) and not ROOT_PATH.fullmatch(root_path):
+        message = "must begin with `/` and not end with it, as `/genserve`"
+        yield file.problem(("http_options", "root_path"), message)
 
 
 def _settings(

@@ -1,4 +1,4 @@
-"""`python -m serve_app.launch FILE`, as `make serve` runs it."""
+"""`python -m serve_app.launch FILE`: the same as `genserve serve FILE`."""
 
 import sys
 

@@ -1,24 +1,49 @@
-"""`python -m serve_app.launch.models FILE`: fetch or convert every model a configuration names."""
+"""`genserve prepare FILE`: make the models that a configuration names ready to load."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import yaml
 from loguru import logger
 
 from deployments.errors import InvalidRequest
 from deployments.model_source import resolve
-from serve_app.settings import AppSettings
+from serve_app.launch.configuration import read, settings
+from serve_app.launch.progress import StartError, say
+
+if TYPE_CHECKING:
+    from serve_app.settings import AppSettings
 
 
-def main(path: str) -> int:
-    """Prepare the models of one file; 1 if one cannot be had."""
-    applications = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["applications"]
-    settings = AppSettings.model_validate(applications[0]["args"])
+def main(arguments: list[str]) -> int:
+    """Prepare the models of one file; return 1 if one is not available."""
+    parser = argparse.ArgumentParser(
+        prog="genserve prepare",
+        description="Convert the models of FILE that are inside Python packages, once, so that the "
+        "first start need not. Models of a hub are loaded by the replicas when they start.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="the configuration")
+    file = parser.parse_args(arguments).file
+    # The conversion's progress bars add nothing to the line for each model.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logger.remove()
+    logger.add(sys.stderr, format="{message}", level="INFO")
+    try:
+        _prepare(settings(read(file), file))
+    except (StartError, InvalidRequest) as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+def _prepare(settings: AppSettings) -> None:
+    """Resolve every model source; raise InvalidRequest for the first that is not available."""
     sources = [settings.embedder.model, settings.parser.tokenizer, settings.images.model]
     if settings.embedder.reranker:
         sources.append(settings.embedder.reranker)
@@ -26,19 +51,10 @@ def main(path: str) -> int:
         sources.insert(0, settings.llm.model)
     for source in dict.fromkeys(sources):
         began = time.monotonic()
-        try:
-            found = resolve(source, Path(settings.data_dir))
-        except InvalidRequest as error:
-            logger.error("{}", error.message)
-            return 1
+        found = resolve(source, Path(settings.data_dir))
         where = "on disk" if Path(found).is_dir() else "loaded from the hub at start"
-        logger.info("  {}: {} ({:.0f} s)", source, where, time.monotonic() - began)
-    return 0
+        say(f"    {source}: {where} ({time.monotonic() - began:.0f} s)")
 
 
 if __name__ == "__main__":
-    # Progress bars of the conversion say nothing here that the line above does not.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="INFO")
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,11 @@
-"""How far the service is that was just started, told to the person at the terminal."""
+"""Report the progress of a start at the terminal until the service is ready."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
+import os
 import re
 import sys
 import time
@@ -20,7 +21,7 @@ _POLL_S = 1.0
 _SILENCE_S = 10.0
 _LOG_TAIL_LINES = 25
 _DASHBOARD = re.compile(r"http://127\.0\.0\.1:\d+(?=\s|\x1b)")
-# A proxy of the environment has nothing to do with what runs here.
+# The environment's HTTP proxy is not for addresses of this machine.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -29,22 +30,23 @@ class StartError(Exception):
 
 
 def say(text: str) -> None:
-    """Write to the person at the terminal."""
+    """Write a line to the terminal at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def step(text: str) -> None:
-    """Say what is being done now."""
+    """Report the next step."""
     say(f"==> {text}")
 
 
 def wait_until_ready(
     service: subprocess.Popen[bytes], url: str, token_file: Path, log: Path
 ) -> None:
-    """Say how far each deployment is until all answer; raises StartError if they will not."""
+    """Report each deployment's state until all are ready; raise StartError if one fails."""
     began = spoke = time.monotonic()
-    token = token_file.read_text(encoding="ascii").strip()
+    # Ray, too, takes the variable before the file.
+    token = os.environ.get("RAY_AUTH_TOKEN") or token_file.read_text(encoding="ascii").strip()
     shown: dict[str, str] = {}
     while time.monotonic() - began < _START_TIMEOUT_S:
         if service.poll() is not None:
@@ -71,13 +73,13 @@ def wait_until_ready(
 
 
 def dashboard(log: Path) -> str:
-    """Where Ray put its dashboard: another port than usual if that was taken."""
+    """Return the dashboard's address: Ray takes the next port if 8265 is taken."""
     found = _DASHBOARD.search(log.read_text(encoding="utf-8", errors="replace"))
     return found.group(0) if found else "http://127.0.0.1:8265"
 
 
 def _deployment_states(address: str, token: str) -> dict[str, tuple[str, str]]:
-    """What Serve says of each deployment; nothing while it is not up yet."""
+    """Return status and message of each deployment; none while Serve is not up."""
     try:
         details = json.loads(_get(f"{address}/api/serve/applications/", token=token))
     except (OSError, ValueError, http.client.HTTPException):

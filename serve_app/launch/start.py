@@ -1,35 +1,37 @@
-"""`python -m serve_app.launch FILE`: what `make serve` runs, from a file to a ready service.
+"""`genserve serve FILE`: from a configuration file to a ready service, until Ctrl-C.
 
-`--host` and `--port` stand for those of the file, which a container, say, does not change.
-
-It checks the file, prepares the models, runs `serve run FILE` with its output in a log, and
-says how far it is until everything answers. Ctrl-C stops everything it started.
+It checks the file, prepares the models, runs `serve run FILE` with its output in a log and
+reports the progress of each deployment until all are ready. `--host` and `--port` replace those
+of the file, which in a container, for example, cannot be edited. It starts a Ray of its own,
+with a token and a directory that no other Ray of the machine shares.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import secrets
-import signal
-import socket
+import shlex
 import subprocess
 import sys
 import time
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from deployments.settings import Secrets
-from serve_app.access.guard import is_loopback
-from serve_app.access.keys import OPEN_DOOR, Keys
+from serve_app.launch.configuration import (
+    api_keys,
+    http_options,
+    listen_host,
+    moved,
+    read,
+    require_free_port,
+    service_url,
+    settings,
+)
 from serve_app.launch.progress import StartError, dashboard, say, step, wait_until_ready
+from serve_app.launch.ray_directory import ray_tmpdir, sweep
+from serve_app.launch.ray_token import token_file
+from serve_app.launch.stop import interrupt_on_signals, stop
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_STOP_TIMEOUT_S = 60.0
 # Nothing phones home; and Serve's settings for throughput, measured in tests/bench.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,39 +56,30 @@ _ENVIRONMENT = {
 
 
 def main(arguments: list[str]) -> int:
-    """Start, wait, announce, and stop on Ctrl-C; the exit status of the command."""
-    asked = _asked(arguments)
-    config, began = asked.file, time.monotonic()
-    # They stop it also where the shell that started it had switched Ctrl-C off.
-    for stopping in _STOPPING:
-        signal.signal(stopping, signal.default_int_handler)
+    """Start, wait, say what to try, and stop on Ctrl-C; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    began = time.monotonic()
+    interrupt_on_signals()
     service: subprocess.Popen[bytes] | None = None
     try:
         step("checking the configuration")
-        run_module("serve_app.check", config)
-        step("preparing the models (the first time, some 20 s)")
-        run_module("serve_app.launch.models", config)
-        document = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-        data_dir = Path(document["applications"][0]["args"].get("data_dir", ".data")).expanduser()
+        config = asked.file
+        document = read(config)
+        _run_module("serve_app.check", config, failure="nothing was started")
+        data_dir = Path(settings(document, config).data_dir)
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)
-        url = service_url(document)
-        _refuse_taken(url)
-        token_file = _token_file(data_dir)
+        require_free_port(document)
+        step("preparing the models (the first time, some 20 s)")
+        _run_module("serve_app.launch.models", config, failure="a model is not available")
+        token, tmpdir = token_file(data_dir), ray_tmpdir(data_dir)
+        sweep(tmpdir)
         log = data_dir / "logs" / "serve.log"
         step(f"starting Ray Serve (its output goes to {log})")
-        service = _serve_run(config, log, token_file)
-        wait_until_ready(service, url, token_file, log)
+        service = serve_run(config, log, token, tmpdir)
+        wait_until_ready(service, service_url(document), token, log)
         step(f"ready after {time.monotonic() - began:.0f} s")
-        say(
-            _WELCOME.format(
-                url=url,
-                key=" -H 'authorization: Bearer KEY'" if _keys() else "",
-                dashboard=dashboard(log),
-                token_file=token_file,
-                reach=_reach(document),
-            )
-        )
+        say(_welcome(document, data_dir, token, dashboard(log)))
         status = service.wait()
         raise StartError(f"Ray Serve ended with status {status}; see {log}")
     except KeyboardInterrupt:
@@ -97,7 +90,7 @@ def main(arguments: list[str]) -> int:
         return 1
     finally:
         if service is not None:
-            _stop(service)
+            stop(service)
             say("stopped")
 
 
@@ -115,102 +108,87 @@ Watch an answer arrive (-N), through OpenAI's interface:
     -d '{{"model": "genserve", "stream": true,
          "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 API reference: {url}/docs   State of each deployment: {url}/readyz
-Ray dashboard: {dashboard} (its token is in {token_file})
+Ray dashboard: {dashboard} (its token is in {token})
+Ray Serve's own view of the deployments:
+  {status}
+Logs of the replicas: {ray}/session_latest/logs/serve
+Metrics for Prometheus: {ray}/prom_metrics_service_discovery.json
 {reach}
 Ctrl-C stops everything.
 """
 
 
-def _asked(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m serve_app.launch", allow_abbrev=False)
-    parser.add_argument("file", metavar="FILE", help="the configuration")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genserve serve",
+        description="Check FILE, prepare its models, start the service on this machine and say "
+        "what to try. Ctrl-C stops everything.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="the configuration, such as configs/cpu.yaml")
     parser.add_argument("--host", help="in place of its http_options.host")
     parser.add_argument("--port", type=int, help="in place of its http_options.port")
-    return parser.parse_args(arguments)
+    return parser
 
 
-def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir: Path) -> str:
-    """Change where a configuration listens, and write it down for Serve; the new file's path.
-
-    Raises StartError for a host that is for others where there are no keys.
-    """
-    if host and not is_loopback(host) and not _keys():
-        raise StartError(f"--host {host}: {OPEN_DOOR}")
-    given = {"host": host, "port": port}
-    options = document.setdefault("http_options", {})
-    options |= {name: value for name, value in given.items() if value}
-    path = data_dir / "served.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    return str(path)
+def _welcome(document: dict[str, Any], data_dir: Path, token: Path, dashboard: str) -> str:
+    return _WELCOME.format(
+        url=service_url(document),
+        key=" -H 'authorization: Bearer KEY'" if api_keys() else "",
+        dashboard=dashboard,
+        token=token,
+        status=status_command(token, dashboard),
+        ray=data_dir / "ray",
+        reach="\n".join(_reach(document)),
+    )
 
 
-def run_module(module: str, *args: str) -> None:
-    """Run one of our commands in a process of its own, so that its memory is given back."""
-    done = subprocess.run([sys.executable, "-m", module, *args], check=False)
-    if done.returncode:
-        raise StartError(f"{module} failed")
+def status_command(token: Path, dashboard: str) -> str:
+    """Return the `serve status` that a shell on this machine can run in any directory."""
+    serve = Path(sys.executable).with_name("serve")
+    program = [str(serve)] if serve.exists() else [sys.executable, "-m", "ray.serve.scripts"]
+    variables = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_DASHBOARD_ADDRESS": dashboard,
+    }
+    assigned = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    return " ".join([*assigned, shlex.join([*program, "status"])])
 
 
-def service_url(document: dict[str, Any]) -> str:
-    """Say where a browser on this machine finds the service."""
-    options = document.get("http_options") or {}
-    host = options.get("host", "127.0.0.1")
-    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    shown = f"[{shown}]" if ":" in shown else shown
-    return f"http://{shown}:{options.get('port', 8000)}"
+def _reach(document: dict[str, Any]) -> list[str]:
+    lines = ["No API keys are set (GENSERVE_API_KEYS): only this machine is answered."]
+    if api_keys():
+        host = listen_host(document)
+        lines = [f"Requests need one of your API keys as KEY; the service listens on {host}."]
+    root_path = http_options(document).get("root_path")
+    if root_path:
+        lines.append(f"For a reverse proxy that removes {root_path} from the path of each request.")
+    return lines
 
 
-def _keys() -> Keys:
-    return Keys.read(Secrets().api_keys)
+def _run_module(module: str, file: str, *, failure: str) -> None:
+    """Run one of our commands in a process of its own, which frees its memory."""
+    if subprocess.run([sys.executable, "-m", module, file], check=False).returncode:
+        raise StartError(failure)
 
 
-def _reach(document: dict[str, Any]) -> str:
-    if not _keys():
-        return "No API keys are set (GENSERVE_API_KEYS): only this machine is answered."
-    host = (document.get("http_options") or {}).get("host", "127.0.0.1")
-    return f"Requests need one of your API keys as KEY; the service listens on {host}."
-
-
-def _refuse_taken(url: str) -> None:
-    where = urllib.parse.urlsplit(url)
-    with contextlib.suppress(OSError), socket.create_connection((where.hostname, where.port), 2):
-        raise StartError(f"something already answers at {url}: stop it, or set another port")
-
-
-def _token_file(data_dir: Path) -> Path:
-    """Ray runs code for whoever reaches its ports: each installation has a secret for them."""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", data_dir / "ray_token")).absolute()
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32), encoding="ascii")
-    return path
-
-
-def _serve_run(config: str, log: Path, token_file: Path) -> subprocess.Popen[bytes]:
+def serve_run(config: str, log: Path, token: Path, tmpdir: Path) -> subprocess.Popen[bytes]:
+    """Start `serve run` on a Ray of its own, in a session of its own."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = _ENVIRONMENT | {"RAY_AUTH_TOKEN_PATH": str(token_file), "RAY_ADDRESS": "local"}
+    # An address in the environment would join another Ray.
+    own = {
+        "RAY_ADDRESS": "local",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_TMPDIR": str(tmpdir),
+    }
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "ray.serve.scripts", "run", config],
-            env=environment | os.environ,
+            env=_ENVIRONMENT | os.environ | own,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to pass on, once
+            umask=0o077,
         )
-
-
-def _stop(service: subprocess.Popen[bytes]) -> None:
-    """End `serve run` as Ctrl-C would, then whatever of its session is left."""
-    # A second Ctrl-C must not leave processes behind.
-    for stopping in _STOPPING:
-        signal.signal(stopping, signal.SIG_IGN)
-    if service.poll() is None:
-        service.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        service.wait(_STOP_TIMEOUT_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(service.pid, signal.SIGKILL)
-    service.wait()

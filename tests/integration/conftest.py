@@ -57,9 +57,10 @@ def service(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     url = f"http://127.0.0.1:{document['http_options']['port']}"
     args = document["applications"][0]["args"]
     command = launch(path, url, {"GENSERVE_API_KEYS": api_keys})
-    with started(command, path.with_suffix(".log")) as launcher:
+    output = path.with_suffix(".log")
+    with started(command, output) as launcher:
         model = args["llm"]["served_name"]
-        yield Service(url, KEYS["tests"], KEYS["others"], model, launcher, args)
+        yield Service(url, KEYS["tests"], KEYS["others"], model, launcher, args, output)
         family = launcher.children(recursive=True)
         launcher.send_signal(signal.SIGINT)
         assert launcher.wait(STOP_TIMEOUT_S) == 0

@@ -20,7 +20,7 @@ from tests.support.prometheus import (
     program,
     scraping,
 )
-from tests.support.service import Service, job_ended, ray_session
+from tests.support.service import Service, job_ended
 from tests.support.web import Web
 
 EXPORTED_WITHIN_S = 45  # Ray exports every ten seconds, and a rate wants two samples
@@ -68,7 +68,7 @@ def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
     """Watches while the main job is done once."""
-    discovery = ray_session(service.processes()) / "prom_metrics_service_discovery.json"
+    discovery = Path(service.settings["data_dir"], "ray", "prom_metrics_service_discovery.json")
     with scraping(discovery, tmp_path_factory.mktemp("prometheus")) as running:
         jobs = "ray_genserve_jobs"  # a gauge that is there as soon as anything is
         assert running.until(lambda: running.query(jobs), EXPORTED_WITHIN_S)

@@ -36,6 +36,8 @@ class Service:
     model: str
     launcher: psutil.Process
     settings: dict[str, Any]
+    output: Path
+    """What the launcher wrote to its terminal."""
 
     @property
     def headers(self) -> dict[str, str]:

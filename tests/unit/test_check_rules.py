@@ -490,6 +490,24 @@ def test_a_host_left_out_is_every_host(monkeypatch: pytest.MonkeyPatch) -> None:
     ).assert_refused()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("port: 8000 ", "port: 80000 ", "must be from 1 to 65535"),
+        ('root_path: "" ', "root_path: genserve ", "must begin with `/` and not end with it"),
+        ('root_path: "" ', "root_path: / ", "must begin with `/` and not end with it"),
+        ('root_path: "" ', "root_path: /genserve/ ", "must begin with `/` and not end with it"),
+    ],
+)
+def test_an_address_that_serve_cannot_use_is_refused(old: str, new: str, says: str) -> None:
+    Wrong(CPU, old, new, new, says).assert_refused()
+
+
+def test_the_service_may_have_a_path_of_its_own() -> None:
+    text = edited(shipped(CPU), 'root_path: "" ', "root_path: /tools/genserve ")
+    assert problems(text, CPU) == []
+
+
 def test_an_exporter_that_is_there_may_be_turned_on() -> None:
     text = edited(shipped(CLUSTER), "  enabled: false  # true", "  enabled: true  #")
     assert problems(text, CLUSTER) == []

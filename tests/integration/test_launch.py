@@ -1,0 +1,39 @@
+"""What the launcher prints is true of the service that it started."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from tests.support.service import Service, ray_session
+
+
+def test_the_status_command_that_is_printed_works_anywhere(service: Service) -> None:
+    printed = service.output.read_text().splitlines()
+    (command,) = (line.strip() for line in printed if line.endswith(" status"))
+
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd="/",
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["applications"]["genserve"]["status"] == "RUNNING"
+
+
+def test_its_ray_is_its_own_and_found_from_the_data_folder(service: Service) -> None:
+    ray = Path(service.settings["data_dir"], "ray")
+    session = ray_session(service.processes())
+
+    assert (ray / "session_latest").samefile(session)
+    assert (ray / "session_latest" / "logs" / "serve").is_dir()
+    assert stat.S_IMODE(session.parents[1].stat().st_mode) == 0o700
+    assert f"{ray}/session_latest/logs/serve" in service.output.read_text()
