@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serve_app.check import checked
-from serve_app.check.nodes import read_spec
+from serve_app.check.placement.nodes import read_spec
 
 ROOT = Path(__file__).parents[2]
 

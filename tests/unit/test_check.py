@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.check import Problem, problems
-from serve_app.check.__main__ import main
+from serve_app.check.command import main
 from serve_app.settings import DEPLOYMENT_NAMES
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from serve_app.check import checked
-from serve_app.check.__main__ import main
-from serve_app.check.nodes import Node, read_comment, read_spec
-from serve_app.check.plan import Plan, Size, plan
+from serve_app.check.command import main
+from serve_app.check.placement.nodes import Node, read_comment, read_spec
+from serve_app.check.placement.plan import Plan, Size, plan
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = (ROOT / "serve_config.yaml").read_text(encoding="utf-8")
@@ -85,20 +85,20 @@ def test_a_group_stays_whole_on_one_node() -> None:
         "placement_group_strategy": "STRICT_PACK",
     }
     assert planned("a=2x16+4", group).places["LLM"] == {"a-0": 1}
-    assert planned("a=4x16+2", group).homeless["LLM"] == 1
+    assert planned("a=4x16+2", group).unplaced["LLM"] == 1
     spread = group | {"placement_group_strategy": "PACK"}
-    assert planned("a=4x16+2", spread).homeless == {}
+    assert planned("a=4x16+2", spread).unplaced == {}
 
 
 def test_parts_of_a_gpu_are_on_one_card_and_whole_ones_stay_whole() -> None:
     half = {"name": "Embedder", "num_replicas": 2, "ray_actor_options": {"num_gpus": 0.5}}
     whole = {"name": "Images", "ray_actor_options": {"num_gpus": 1}}
     found = planned("a=1x16+2", half, whole)
-    assert found.homeless == {}
+    assert found.unplaced == {}
     assert found.free_gpus == {"a": 0}
     large = {"name": "Embedder", "num_replicas": 2, "ray_actor_options": {"num_gpus": 0.6}}
-    assert planned("a=1x16+1", large).homeless == {"Embedder": 1}
-    assert planned("a=1x16+2", large, whole).homeless["Embedder"] == 1
+    assert planned("a=1x16+1", large).unplaced == {"Embedder": 1}
+    assert planned("a=1x16+2", large, whole).unplaced["Embedder"] == 1
 
 
 def test_labels_are_kept_to() -> None:
@@ -107,7 +107,7 @@ def test_labels_are_kept_to() -> None:
         "ray_actor_options": {"num_gpus": 0.25, "label_selector": {"role": "small"}},
     }
     assert planned("big=1x64+8,small=1x4+1@role=small", labelled).places["Embedder"] == {"small": 1}
-    assert planned("big=1x64+8", labelled).homeless == {"Embedder": 1}
+    assert planned("big=1x64+8", labelled).unplaced == {"Embedder": 1}
 
 
 @pytest.mark.parametrize(
@@ -140,36 +140,36 @@ def test_single_replicas_take_their_turn_on_all_nodes_with_room() -> None:
 def test_replicas_kept_apart_are_apart() -> None:
     two = {"name": "Ingress", "num_replicas": 2, "max_replicas_per_node": 1}
     assert planned("a=2x8", two).places["Ingress"] == {"a-0": 1, "a-1": 1}
-    assert planned("a=1x8", two).homeless == {"Ingress": 1}
+    assert planned("a=1x8", two).unplaced == {"Ingress": 1}
     spread = {
         "name": "LLM",
         "placement_group_bundles": [{"GPU": 1, "CPU": 1}] * 2,
         "placement_group_strategy": "STRICT_SPREAD",
     }
-    assert planned("a=1x8+4", spread).homeless == {"LLM": 1}
+    assert planned("a=1x8+4", spread).unplaced == {"LLM": 1}
     assert planned("a=2x8+4", spread).free_gpus == {"a-0": 3, "a-1": 3}
 
 
 def test_what_no_node_is_known_to_have_is_not_placed() -> None:
     own = {"name": "Jobs", "ray_actor_options": {"resources": {"disk": 1}}}
-    assert planned("a=1x8", own).homeless == {"Jobs": 1}
+    assert planned("a=1x8", own).unplaced == {"Jobs": 1}
     of_kind = {"name": "Images", "ray_actor_options": {"num_gpus": 1, "accelerator_type": "L4"}}
-    assert planned("a=1x8+1", of_kind).homeless == {"Images": 1}
-    assert planned("a=1x8+1@ray.io/accelerator-type=L4", of_kind).homeless == {}
+    assert planned("a=1x8+1", of_kind).unplaced == {"Images": 1}
+    assert planned("a=1x8+1@ray.io/accelerator-type=L4", of_kind).unplaced == {}
 
 
 def test_an_update_needs_room_beside_what_stands() -> None:
     gpu = {"name": "Embedder", "max_surge_percent": 50, "ray_actor_options": {"num_gpus": 0.5}}
     plans = [
-        plan(deployed(gpu), read_spec(nodes), "minimum", updating="Embedder").homeless
+        plan(deployed(gpu), read_spec(nodes), "minimum", updating="Embedder").unplaced
         for nodes in ("a=1x8+1", "a=1x8+0")
     ]
     assert plans == [{}, {"Embedder": 2}]  # half of one replica is one
     deployments = yaml.safe_load(CLUSTER)["applications"][0]["deployments"]
     (llm,) = (d for d in deployments if d["name"] == "LLM")
     one_group = read_spec("large=1x64+4")
-    assert plan(deployed(llm), one_group, "minimum").homeless == {}
-    assert plan(deployed(llm), one_group, "minimum", updating="LLM").homeless == {"LLM": 1}
+    assert plan(deployed(llm), one_group, "minimum").unplaced == {}
+    assert plan(deployed(llm), one_group, "minimum", updating="LLM").unplaced == {"LLM": 1}
 
 
 def test_replicas_are_counted_as_serve_does() -> None:
@@ -177,7 +177,7 @@ def test_replicas_are_counted_as_serve_does() -> None:
     asleep = planned("a=1x2", scaled)
     assert asleep.places == {}
     assert "  Images      0  until something is asked of it" in list(asleep.lines())
-    assert planned("a=1x2", scaled, size="maximum").homeless == {"Images": 1}
+    assert planned("a=1x2", scaled, size="maximum").unplaced == {"Images": 1}
 
 
 def test_the_command_prints_the_plan_or_what_does_not_fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serve_app.check import checked, problems
-from serve_app.check.nodes import read_spec
+from serve_app.check.placement.nodes import read_spec
 from tests.support.config_mistakes import Wrong, edited, shipped
 
 CPU = "configs/cpu.yaml"

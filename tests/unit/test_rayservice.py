@@ -12,9 +12,9 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 )
 
 from serve_app.check import checked, problems
-from serve_app.check.config_file import read
-from serve_app.check.nodes import Node
-from serve_app.check.rayservice import groups, is_rayservice, quantity, read_cluster
+from serve_app.check.file.document import read
+from serve_app.check.placement.nodes import Node
+from serve_app.check.file.rayservice import groups, is_rayservice, quantity, read_cluster
 from tests.support.config_mistakes import Wrong, edited, shipped
 
 if TYPE_CHECKING:
