@@ -63,7 +63,9 @@ def main(arguments: list[str]) -> int:
     service: subprocess.Popen[bytes] | None = None
     try:
         step("checking the configuration")
-        run_module("serve_app.check", config)
+        # Ray is started on this machine unless RAY_ADDRESS names a running cluster.
+        nodes = [] if "RAY_ADDRESS" in os.environ else ["--nodes", "local"]
+        run_module("serve_app.check", config, *nodes)
         step("preparing the models (the first time, some 20 s)")
         run_module("serve_app.launch.models", config)
         document = yaml.safe_load(Path(config).read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.check import problems
+from serve_app.check import check
 from serve_app.settings import DEPLOYMENT_NAMES, AppSettings
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def booked(name: str, what: str) -> float:
 
 @pytest.mark.parametrize("name", [*FILES, KUBERNETES])
 def test_a_shipped_configuration_is_good(name: str) -> None:
-    assert [str(p) for p in problems(text_of(name), name)] == []
+    assert [str(p) for p in check(text_of(name), name).problems] == []
 
 
 def test_no_configuration_is_left_unchecked() -> None:

@@ -18,16 +18,16 @@ def read_cluster(service: ConfigFile) -> Cluster:
     """Return the pods as nodes: at first `replicas` of each group, later up to `maxReplicas`."""
     head, *workers = groups(service)
     grows = ray_cluster(service).get("enableInTreeAutoscaling") is True
-    fewest, most = [_node(head)], [_node(head)]
+    fewest, most = [node_of(head)], [node_of(head)]
     for group in workers:
         now = group.pods("replicas")
-        pods = copies(_node(group), max(now, group.pods("maxReplicas") if grows else now))
+        pods = copies(node_of(group), max(now, group.pods("maxReplicas") if grows else now))
         fewest += pods[:now]
         most += pods
     return Cluster(fewest, most)
 
 
-def _node(group: Group) -> Node:
+def node_of(group: Group) -> Node:
     """Return the Ray node of one pod: explicit resources override the limits of its container."""
     gpu = next((name for name in group.limits if str(name).endswith("gpu")), "")
     cpus = _resource(group, "CPU", "num-cpus", group.limits.get("cpu"))

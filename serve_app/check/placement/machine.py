@@ -21,7 +21,7 @@ def this_machine() -> Node:
     """Return the node that a Ray started here would be: cgroup limits and RAY_* settings count."""
     spec = ResourceAndLabelSpec(memory=_ANY_BYTES, object_store_memory=_ANY_BYTES)
     spec.resolve(is_head=True, node_ip_address="127.0.0.1")
-    return Node(_NAME, float(spec.num_cpus), int(spec.num_gpus), dict(spec.labels))
+    return Node(_NAME, spec.num_cpus or 0, spec.num_gpus or 0, spec.labels or {})
 
 
 def is_this_machine(nodes: Sequence[Node]) -> bool:

@@ -184,7 +184,8 @@ def _resource_problems(file: ConfigFile, resources: object, at: Place) -> Iterat
         for right in _RESOURCES - {name} if at[-1] != "ray_actor_options" else ():
             if bare in {right.lower(), right.lower() + "s"}:
                 yield file.problem((*at, name), f"no such resource; did you mean `{right}`?")
-        if name in {"num_gpus", "GPU"} and isinstance(amount, float) and 1 < amount != int(amount):
+        is_gpu = name in {"num_gpus", "GPU"}
+        if is_gpu and isinstance(amount, float) and amount > 1 and not amount.is_integer():
             yield file.problem((*at, name), "over 1, GPUs are whole: only one can be shared")
 
 
