@@ -1,8 +1,8 @@
 """From a model source in the settings to something a loader takes: a folder, or a hub id.
 
-A source is a Hugging Face id, a local path, or `package:NAME` for weights that come inside
-an installed Python package (a dotted name is one inside another), as the folder of a model or
-of a diffusers pipeline, or as one GGUF file.
+A source is a Hugging Face id, which `@REVISION` may follow, a local path, or `package:NAME` for
+weights that come inside an installed Python package (a dotted name is one inside another), as the
+folder of a model or of a diffusers pipeline, or as one GGUF file.
 """
 
 from __future__ import annotations
@@ -31,8 +31,15 @@ def is_package(source: str) -> bool:
     return source.startswith(_PACKAGE)
 
 
+def revision_of(source: str) -> str | None:
+    """Return the branch, tag or commit that a Hugging Face id names, if it names one."""
+    if is_package(source) or Path(source).expanduser().is_dir():
+        return None
+    return source.partition("@")[2] or None
+
+
 def resolve(source: str, data_dir: Path) -> str:
-    """Return a model folder, or the hub id unchanged if the source is one.
+    """Return a model folder, or the id on the hub without its revision.
 
     A GGUF file is converted once, which takes some 20 s, and kept under `data_dir` by the
     hash of its content; processes that ask at the same time wait for the one at work.
@@ -40,7 +47,7 @@ def resolve(source: str, data_dir: Path) -> str:
     """
     if not is_package(source):
         path = Path(source).expanduser()
-        return str(path.resolve()) if path.is_dir() else source
+        return str(path.resolve()) if path.is_dir() else source.partition("@")[0]
     found = locate(source)
     return str(found if found.is_dir() else _converted(found, data_dir / "models"))
 

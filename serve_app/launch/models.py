@@ -19,7 +19,7 @@ def main(path: str) -> int:
     """Prepare the models of one file; 1 if one cannot be had."""
     applications = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["applications"]
     settings = AppSettings.model_validate(applications[0]["args"])
-    sources = [settings.embedder.model, settings.parser.tokenizer, settings.images.model]
+    sources = [settings.embedder.model, settings.images.model]
     if settings.embedder.reranker:
         sources.append(settings.embedder.reranker)
     if settings.llm.engine == "vllm":

@@ -72,12 +72,12 @@ def test_a_deployment_left_out_would_run_unbounded() -> None:
 
 
 def test_a_key_given_twice_is_refused() -> None:
-    text = edited(TEXT, "        threads: 1", "        device: auto\n        threads: 1")
+    text = edited(TEXT, "        device: cpu", "        device: auto\n        device: cpu")
 
     problem = only_problem(text)
 
     assert problem.path == f"{APPLICATION}.args.embedder.device"
-    first = text.splitlines().index("        device: cpu") + 1
+    first = text.splitlines().index("        device: auto") + 1
     assert problem.line == first + 1
     assert f"already on line {first}" in problem.message
 
@@ -87,7 +87,7 @@ def test_every_problem_is_listed_in_order() -> None:
     for old, new in (
         ("port: 8000", "port: eight"),
         ("max_num_seqs: 32 ", "max_num_seqs: 32\n          model: other"),
-        ("threads: 1 ", "threads: 0 "),
+        ("max_batch_tokens: 4096 ", "max_batch_tokens: 0 "),
         ("- name: Scraper", "- name: Skraper"),
         ("max_queued_requests: 16\n", "max_queued_requests: -1\n"),
         ("chunk_tokens: 90", "chunk_tokens: 2"),
@@ -99,7 +99,7 @@ def test_every_problem_is_listed_in_order() -> None:
     # `model` is a contradiction of settings that are each good, and these are not.
     assert [p.path.removeprefix(f"{APPLICATION}.") for p in found] == [
         "http_options.port",
-        "args.embedder.threads",
+        "args.embedder.max_batch_tokens",
         "args.parser.chunk_tokens",
         "deployments",
         "deployments.Skraper.name",
@@ -110,13 +110,13 @@ def test_every_problem_is_listed_in_order() -> None:
 
 def test_settings_at_odds_are_listed_together() -> None:
     text = edited(TEXT, "max_num_seqs: 32", "model: other")
-    text = edited(text, "top_k: 4 ", "top_k: 40 ")
+    text = edited(text, "max_answer_tokens: 512 ", "max_answer_tokens: 2100 ")
 
     found = check(text, "x.yaml").problems
 
     assert [p.path.removeprefix(f"{APPLICATION}.args.") for p in found] == [
         "llm.engine_args.model",
-        "answer.top_k",
+        "answer.max_answer_tokens",
     ]
 
 

@@ -77,7 +77,6 @@ def test_the_default_fits_two_cores_and_needs_nothing_from_outside() -> None:
     assert booked("configs/cpu.yaml", "num_gpus") == 0
     assert args.llm.model.startswith("package:")
     assert args.embedder.model.startswith("package:")
-    assert args.parser.tokenizer == args.embedder.model
     assert args.retriever.store == "edge"
     assert application("configs/cpu.yaml")["runtime_env"]["env_vars"]["HF_HUB_OFFLINE"] == "1"
 

@@ -19,6 +19,7 @@ from serve_app.check.rules.load import load_problems
 from serve_app.check.rules.models import model_problems
 from serve_app.check.rules.state import state_problems
 from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
+from serve_app.settings.removed import REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -96,7 +97,8 @@ def _settings(
 ) -> Generator[Problem, None, AppSettings | None]:
     unknown = dict(unknown_keys(AppSettings, args))
     for inner, message in unknown.items():
-        yield file.problem((*path, *inner), message)
+        gone = REMOVED.get(".".join(map(str, inner)))
+        yield file.problem((*path, *inner), f"remove it: {gone}" if gone else message)
     try:
         return AppSettings.model_validate({} if args is None else without(args, unknown))
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deployments.bounds import MAX_WATCHERS
 from serve_app.check.file.deployment import number, section
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _idle(
     for name, least, why in (
         ("LLM", sequences, f"`llm.engine_args.max_num_seqs` ({sequences}) are computed at once"),
         ("Images", settings.images.max_batch, "`images.max_batch` pictures share a pass"),
-        ("Jobs", settings.jobs.max_watchers + 1, "`jobs.max_watchers` who wait may take them all"),
+        ("Jobs", MAX_WATCHERS + 1, f"{MAX_WATCHERS} callers that watch jobs may take them all"),
     ):
         deployment = deployments.get(name)
         if deployment and 0 < deployment.max_ongoing_requests < least:
