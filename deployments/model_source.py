@@ -1,8 +1,8 @@
 """From a model source in the settings to something a loader takes: a folder, or a hub id.
 
-A source is a Hugging Face id, a local path, or `package:NAME` for weights that come inside
-an installed Python package (a dotted name is one inside another), as the folder of a model or
-of a diffusers pipeline, or as one GGUF file.
+A source is a Hugging Face id, which `@REVISION` may follow, a local path, or `package:NAME` for
+weights that come inside an installed Python package (a dotted name is one inside another), as the
+folder of a model or of a diffusers pipeline, or as one GGUF file.
 """
 
 from __future__ import annotations
@@ -26,27 +26,45 @@ if TYPE_CHECKING:
 _PACKAGE = "package:"
 
 
+def is_package(source: str) -> bool:
+    """Tell whether a source is inside a Python package."""
+    return source.startswith(_PACKAGE)
+
+
+def revision_of(source: str) -> str | None:
+    """Return the branch, tag or commit that a Hugging Face id names, if it names one."""
+    if is_package(source) or Path(source).expanduser().is_dir():
+        return None
+    return source.partition("@")[2] or None
+
+
 def resolve(source: str, data_dir: Path) -> str:
-    """Return a model folder, or the hub id unchanged if the source is one.
+    """Return a model folder, or the id on the hub without its revision.
 
     A GGUF file is converted once, which takes some 20 s, and kept under `data_dir` by the
     hash of its content; processes that ask at the same time wait for the one at work.
-    Raises InvalidRequest if a package or folder is missing.
+    Raises InvalidRequest if a package is missing or holds no model.
     """
-    if not source.startswith(_PACKAGE):
+    if not is_package(source):
         path = Path(source).expanduser()
-        return str(path.resolve()) if path.is_dir() else source
+        return str(path.resolve()) if path.is_dir() else source.partition("@")[0]
+    found = locate(source)
+    return str(found if found.is_dir() else _converted(found, data_dir / "models"))
+
+
+def locate(source: str) -> Path:
+    """Return the model folder or GGUF file inside a Python package; InvalidRequest if none."""
     root = _package_folder(source.removeprefix(_PACKAGE))
     for index in ("model_index.json", "config.json"):
         # The shallowest names the model: a pooling layer, or a part of a pipeline, has one too.
         found = min(root.rglob(index), key=lambda file: len(file.parts), default=None)
         if found is not None:
-            return str(found.parent)
+            return found.parent
     gguf = next(iter(sorted(root.rglob("*.gguf"))), None)
     if gguf is None:
         msg = f"{source!r} holds neither a model folder nor a GGUF file"
         raise InvalidRequest(msg)
-    return str(_converted(gguf, data_dir / "models"))
+    return gguf
 
 
 def _package_folder(name: str) -> Path:

@@ -1,7 +1,8 @@
-"""What can be set for each deployment: one frozen pydantic model a package, unknown keys refused.
+"""The settings of each deployment: one frozen pydantic model a package, unknown keys refused.
 
-They live here rather than with `serve_app.settings.AppSettings`, which is made of them,
-because a deployment must not import the application that composes it.
+A setting exists only if an operator has a reason to change it; everything else is a constant beside
+its use. They live here, not with `serve_app.settings.AppSettings`, because a deployment must not
+import the application that composes it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, S
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
-"""A Hugging Face id, a local path, or `package:NAME` for weights inside a Python package."""
-
+"""A Hugging Face id, which `@REVISION` may follow, a local path, or `package:NAME` for weights
+inside a Python package."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """Of a model's weights and passes; what leaves it is float32 all the same."""
@@ -28,11 +29,11 @@ ServedName = Annotated[
 
 def own_name(model: str) -> str:
     """Name a model by the last part of its source."""
-    return re.split(r"[/:]", model.rstrip("/"))[-1]
+    return re.split(r"[/:]", model.partition("@")[0].rstrip("/"))[-1]
 
 
 class Settings(BaseModel):
-    """Frozen, and refuses what it does not know."""
+    """A frozen section of the settings that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -51,12 +52,6 @@ class LLMSettings(Settings):
     context_tokens: PositiveInt = Field(
         default=8192, description="`openai`: the window of the model, which cannot be asked for."
     )
-    connect_timeout_s: PositiveFloat = 10.0
-    read_timeout_s: PositiveFloat = Field(
-        default=120.0, description="`openai`: the longest silence between two pieces."
-    )
-    retry_attempts: Annotated[int, Field(ge=1, le=10)] = 4
-    retry_timeout_s: PositiveFloat = 20.0
 
 
 class EmbedderSettings(Settings):
@@ -64,23 +59,17 @@ class EmbedderSettings(Settings):
 
     model: ModelSource
     served_name: ServedName = ""
-    revision: str | None = None
     trust_remote_code: bool = False
     device: str = Field(default="cpu", description="cpu, cuda, or auto.")
     dtype: Precision = "float32"
-    threads: Annotated[int, Field(ge=1, le=256)] = 1
     query_prefix: str = ""
     passage_prefix: str = ""
     max_batch_tokens: PositiveInt = 8192
-    batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.005
-    max_texts_per_call: PositiveInt = 2048
     reranker: ModelSource | None = Field(
         default=None,
         description="A cross-encoder that scores question and passage together, on the same "
         "device; one that brings no code of its own.",
     )
-    reranker_revision: str | None = None
-    max_pairs_per_call: PositiveInt = Field(default=256, description="Passages of one question.")
 
     @property
     def name(self) -> str:
@@ -93,59 +82,54 @@ class ScraperSettings(Settings):
 
     max_pages: Annotated[int, Field(ge=1, le=100)] = 8
     page_timeout_s: PositiveFloat = 8.0
-    connect_timeout_s: PositiveFloat = 3.0
-    max_page_bytes: PositiveInt = Field(default=2_000_000, description="After decompression.")
     max_pdf_bytes: PositiveInt = 10_000_000
-    max_text_chars: PositiveInt = 100_000
-    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
-    max_connections: PositiveInt = 64
-    max_connections_per_host: PositiveInt = 4
     allowed_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (80, 443)
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="Private networks opened by the operator; none by default."
     )
     respect_robots: bool = True
-    robots_timeout_s: PositiveFloat = 2.0
-    robots_cache_s: PositiveFloat = 3600.0
-    robots_retry_s: PositiveFloat = Field(
-        default=30.0, description="How long a robots.txt that could not be read is not retried."
-    )
-    max_robots_bytes: PositiveInt = Field(default=512_000, description="Of one robots.txt.")
-    robots_cache_bytes: PositiveInt = Field(default=8_000_000, description="Of all that are kept.")
-    extract_processes: Annotated[int, Field(ge=1, le=32)] = 1
-    extract_timeout_s: PositiveFloat = 5.0
-    extract_memory_bytes: PositiveInt = Field(
-        default=1024**3, description="What one process may take beyond what it starts with."
-    )
-    extract_pages_per_process: PositiveInt = 500
     user_agent: str = Field(default="GenServe/0.1 (reads pages named in a prompt)", max_length=200)
 
 
 class ParserSettings(Settings):
     """Reading uploaded files."""
 
-    tokenizer: ModelSource = Field(description="The embedder's model, whose tokens are counted.")
     chunk_tokens: Annotated[int, Field(ge=32, le=8192)] = 90
-    max_pages: PositiveInt = 2000
-    max_chars: PositiveInt = 5_000_000
-    max_chunks: PositiveInt = 20_000
-    timeout_s: PositiveFloat = Field(
-        default=180.0, description="By the clock: longer than `cpu_s`, as all else goes first."
+    max_pages: PositiveInt = Field(
+        default=2000, description="Of a document; without pages, 2,500 characters count as one."
     )
-    cpu_s: PositiveInt = 60
-    memory_bytes: PositiveInt = 2 * 1024**3
-    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    timeout_s: PositiveFloat = Field(
+        default=180.0,
+        description="Of a document, waiting for a core included; a third is CPU time.",
+    )
+    memory_bytes: PositiveInt = Field(
+        default=2 * 1024**3, description="Of the process that reads a document."
+    )
+
+    @property
+    def max_chars(self) -> int:
+        """The most characters in a document."""
+        return self.max_pages * 2500
+
+    @property
+    def max_chunks(self) -> int:
+        """The most chunks in a document."""
+        return self.max_pages * 10
+
+    @property
+    def cpu_s(self) -> int:
+        """The most processor time for a document: reading has the lowest priority."""
+        return max(1, int(self.timeout_s / 3))
 
 
 class RetrieverSettings(Settings):
-    """Where vectors are kept."""
+    """Where vectors are kept, and how they are searched."""
 
-    store: Literal["edge", "qdrant"] = "edge"
+    store: Literal["edge", "qdrant"] = Field(
+        default="edge", description="`edge` is embedded, in the folder `vectors` of data_dir."
+    )
     url: str | None = Field(default=None, description="`qdrant`: the server; `:memory:` in tests.")
-    path: str | None = Field(default=None, description="`edge`: the folder; default in data_dir.")
-    timeout_s: PositiveFloat = 10.0
     max_collections: PositiveInt = 64
-    add_batch_chunks: PositiveInt = 64
     candidates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=32, description="Chunks of each kind, by meaning and by words, that are ranked."
     )
@@ -172,30 +156,28 @@ class ImagesSettings(Settings):
     served_name: ServedName = ""
     device: str = Field(default="cpu", description="cpu, or cuda.")
     dtype: Precision = "float32"
-    threads: Annotated[int, Field(ge=1, le=256)] = 1
     guidance_scale: Annotated[float, Field(ge=0, le=30)] = 4.0
     size: Annotated[int, Field(ge=8, le=4096)] = Field(
-        default=128, description="Pixels a side, when the request names none."
+        default=128, description="Pixels a side, when the request names none; the least is half."
     )
-    min_size: Annotated[int, Field(ge=8, le=4096)] = 64
     max_size: Annotated[int, Field(ge=8, le=4096)] = 256
     steps: Annotated[int, Field(ge=1, le=200)] = Field(
         default=20, description="Denoising steps, when the request names none."
     )
     max_steps: Annotated[int, Field(ge=1, le=200)] = 50
-    max_prompt_chars: PositiveInt = 1000
     max_batch: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Pictures of one shape made in one pass."
     )
-    batch_wait_s: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.02, description="How long a pass waits for pictures to share it."
-    )
-    max_waiting: PositiveInt = Field(default=64, description="Pictures waiting, a replica.")
 
     @property
     def name(self) -> str:
         """The id clients use."""
         return self.served_name or own_name(self.model)
+
+    @property
+    def min_size(self) -> int:
+        """The fewest pixels a side: far below their training size, models draw noise."""
+        return self.size // 2
 
 
 class JobsSettings(Settings):
@@ -212,24 +194,10 @@ class JobsSettings(Settings):
     images_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         default=2, description="Image jobs at work at once, a replica."
     )
-    max_queued: PositiveInt = Field(default=500, description="Jobs waiting, of each kind.")
-    max_queued_of_key: PositiveInt = Field(
-        default=250, description="Jobs waiting, of each kind, of one API key."
+    max_queued: PositiveInt = Field(
+        default=500, description="Jobs waiting, of each kind; half of them may be of one API key."
     )
     max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
-    images_at_once: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=4, description="Pictures of one job asked for together, to share a pass."
-    )
-    add_batch_chunks: PositiveInt = Field(default=64, description="Chunks stored by one step.")
-    attempts: Annotated[int, Field(ge=1, le=10)] = Field(
-        default=3, description="Of a step, before its job has failed."
-    )
-    backend_wait_s: PositiveFloat = Field(
-        default=600.0, description="How long a step waits for a deployment that is away."
-    )
-    max_watchers: PositiveInt = Field(
-        default=128, description="Who follow a job at once, a replica."
-    )
     keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")
 
 

@@ -49,7 +49,7 @@ def open_account(
         allowance=allowance,
         answering=Answering(owned, settings),
         uploads=uploads,
-        imaging=Imaging(jobs, settings.limits.images_timeout_s),
+        imaging=Imaging(jobs, settings.answer.total_timeout_s),
         kept_files=kept,
         vector_stores=VectorStores(owned, kept, uploads, files, owner),
     )

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # What multipart adds around a file.
+_BODY_BYTES_PER_CHAR = 10  # Escaped, a character takes six; the rest is for all other fields.
 _ROUTES = (
     generate,
     chat,
@@ -77,7 +78,7 @@ def create_app(
     Raises ValueError for secrets that cannot be read.
     """
     keys, limits = Keys.read(secrets.api_keys), settings.limits
-    counters = Counters(secrets.redis_url, limits.redis_timeout_s)
+    counters = Counters(secrets.redis_url)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -107,14 +108,14 @@ def create_app(
     app.include_router(health.router)
     reference = app.openapi
     app.openapi = lambda: app.openapi_schema or with_examples(reference())  # type: ignore[method-assign]  # FastAPI's own way
-    errors.install(app, limits.retry_after_s)
+    errors.install(app)
     upload_bytes = limits.max_upload_bytes + _FORM_OVERHEAD_BYTES
     app.add_middleware(
         BodyLimit,
-        default_bytes=limits.max_body_bytes,
+        default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
         by_path={"/upload": upload_bytes, "/v1/files": upload_bytes},
     )
     app.add_middleware(  # the last one added is the first one asked
-        Guard, keys=keys, allowances=allowances, retry_after_s=limits.retry_after_s
+        Guard, keys=keys, allowances=allowances
     )
     return app

@@ -18,9 +18,9 @@ from serve_app.settings import AppSettings
 def build_app(args: AppSettings) -> Application:
     """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
     embedder = Embedder.bind(args.embedder, args.data_dir)
-    parser = Parser.bind(args.parser, args.data_dir)
+    parser = Parser.bind(args.parser, args.embedder.model, args.data_dir)
     images = Images.bind(args.images, args.data_dir)
-    retriever = Retriever.bind(args.retriever, CHUNKER_VERSION, embedder)
+    retriever = Retriever.bind(args.retriever, args.data_dir, CHUNKER_VERSION, embedder)
     return Ingress.bind(
         args,
         llm=LLM.bind(args.llm, args.data_dir),
@@ -29,5 +29,14 @@ def build_app(args: AppSettings) -> Application:
         parser=parser,
         retriever=retriever,
         images=images,
-        jobs=Jobs.bind(args.jobs, args.files, parser, retriever, images),
+        jobs=Jobs.bind(
+            args.jobs,
+            args.files,
+            parser,
+            retriever,
+            images,
+            images_at_once=args.images.max_batch,
+            # One step fills one pass of the embedder.
+            batch_chunks=max(1, args.embedder.max_batch_tokens // args.parser.chunk_tokens),
+        ),
     )

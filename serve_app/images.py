@@ -9,6 +9,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
+from deployments.bounds import MAX_IMAGE_PROMPT_CHARS
 from deployments.errors import (
     Conflict,
     DeadlineExceeded,
@@ -51,9 +52,9 @@ def images_spec(  # noqa: PLR0913 - what can be asked for
     """
     bounds, most = settings.images, settings.jobs.max_images
     _require(
-        bool(prompt.strip()) and len(prompt) <= bounds.max_prompt_chars,
+        bool(prompt.strip()) and len(prompt) <= MAX_IMAGE_PROMPT_CHARS,
         "prompt",
-        f"must have 1 to {bounds.max_prompt_chars} characters that are not all blank",
+        f"must have 1 to {MAX_IMAGE_PROMPT_CHARS} characters that are not all blank",
     )
     # PostgreSQL keeps no text with it.
     _require("\0" not in prompt, "prompt", "must not contain the character NUL")

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ray import serve
 
+from deployments.bounds import MAX_TEXTS_PER_CALL
 from deployments.embedder.batching import pieces, run_together, total_tokens
 from deployments.embedder.encoder import Encoder
 from deployments.embedder.reranker import Reranker
 from deployments.errors import InvalidRequest, TooLarge
-from deployments.model_source import resolve
+from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
+from deployments.serving.capacity import reserved_cores
 from deployments.types import Embeddings
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from deployments.types import TextKind
 
 
+_MAX_PAIRS_PER_CALL = 256
+_BATCH_WAIT_S = 0.005
+
+
 @serve.deployment(name="Embedder", max_ongoing_requests=64, max_queued_requests=256)
 class Embedder:
     """Texts to vectors, and to scores if a reranker is set."""
@@ -35,16 +41,22 @@ class Embedder:
     def __init__(self, settings: EmbedderSettings, data_dir: str) -> None:
         log_to_serve()
         self._settings = settings
-        self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings)
+        cores = reserved_cores()
+        self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings, threads=cores)
         self._reranker: Reranker | None = None
-        _bound(self._encode, self._encoder.max_batch_tokens, settings)
+        _bound(self._encode, self._encoder.max_batch_tokens)
         if settings.reranker is not None:
-            self._reranker = Reranker(resolve(settings.reranker, Path(data_dir)), settings)
-            _bound(self._score, self._reranker.max_pass_tokens, settings)
+            self._reranker = Reranker(
+                resolve(settings.reranker, Path(data_dir)),
+                settings,
+                revision=revision_of(settings.reranker),
+                threads=cores,
+            )
+            _bound(self._score, self._reranker.max_pass_tokens)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
-        if len(texts) > self._settings.max_texts_per_call:
-            msg = f"at most {self._settings.max_texts_per_call} texts a call"
+        if len(texts) > MAX_TEXTS_PER_CALL:
+            msg = f"at most {MAX_TEXTS_PER_CALL} texts a call"
             raise TooLarge(msg, param="input")
         settings = self._settings
         prefix = settings.query_prefix if kind == "query" else settings.passage_prefix
@@ -71,8 +83,8 @@ class Embedder:
         if reranker is None:
             msg = "there is no reranker: `embedder.reranker` is not set"
             raise InvalidRequest(msg)
-        if len(texts) > self._settings.max_pairs_per_call:
-            msg = f"at most {self._settings.max_pairs_per_call} texts to rerank a call"
+        if len(texts) > _MAX_PAIRS_PER_CALL:
+            msg = f"at most {_MAX_PAIRS_PER_CALL} texts to rerank a call"
             raise TooLarge(msg)
         pairs = [(query, text) for text in texts]
         counts = await asyncio.to_thread(reranker.count_tokens, pairs)
@@ -93,7 +105,7 @@ class Embedder:
         return await asyncio.to_thread(run_together, self._reranker.score, together)
 
 
-def _bound(batched: Any, max_tokens: int, settings: EmbedderSettings) -> None:  # noqa: ANN401
+def _bound(batched: Any, max_tokens: int) -> None:  # noqa: ANN401
     """Size a batched method: Serve's decorator adds setters unknown to its types."""
     batched.set_max_batch_size(max_tokens)
-    batched.set_batch_wait_timeout_s(settings.batch_wait_s)
+    batched.set_batch_wait_timeout_s(_BATCH_WAIT_S)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deployments.embedder.batching import batches
+from deployments.model_source import revision_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +27,15 @@ class Encoder:
     tokens, so that long texts run in small batches and short ones in large.
     """
 
-    def __init__(self, model: str, settings: EmbedderSettings) -> None:
+    def __init__(self, model: str, settings: EmbedderSettings, *, threads: int = 1) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(threads)
         self._model = SentenceTransformer(
             model,
             device=None if settings.device == "auto" else settings.device,
-            revision=settings.revision,
+            revision=revision_of(settings.model),
             trust_remote_code=settings.trust_remote_code,
             model_kwargs={"dtype": getattr(torch, settings.dtype)},
         )

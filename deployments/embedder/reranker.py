@@ -29,15 +29,22 @@ class Reranker:
     fit into its window together.
     """
 
-    def __init__(self, model: str, settings: EmbedderSettings) -> None:
+    def __init__(
+        self,
+        model: str,
+        settings: EmbedderSettings,
+        *,
+        revision: str | None = None,
+        threads: int = 1,
+    ) -> None:
         import torch
         from sentence_transformers import CrossEncoder
 
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(threads)
         self._model = CrossEncoder(
             model,
             device=None if settings.device == "auto" else settings.device,
-            revision=settings.reranker_revision,
+            revision=revision,
             model_kwargs={"dtype": getattr(torch, settings.dtype)},
         )
         if self._model.num_labels != 1:

@@ -9,9 +9,10 @@ from ray import serve
 
 from deployments.images.pipeline import ImagePipeline
 from deployments.images.queue import ImageQueue
-from deployments.model_source import resolve
+from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PICTURES, export_metrics
+from deployments.serving.capacity import reserved_cores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,8 +30,10 @@ class Images:
         log_to_serve()
         export_metrics()
         model = resolve(settings.model, Path(data_dir))
-        self._pipeline = ImagePipeline(model, settings)
-        self._queue = ImageQueue(self._pipeline.draw, settings, self._pipeline.settle)
+        self._pipeline = ImagePipeline(
+            model, settings, revision=revision_of(settings.model), threads=reserved_cores()
+        )
+        self._queue = ImageQueue(self._pipeline.draw, settings.max_batch, self._pipeline.settle)
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
         self._pipeline.check(request)

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployments.bounds import MAX_IMAGE_PROMPT_CHARS
 from deployments.errors import InvalidRequest
 from deployments.priority import yield_to_all_else
 
@@ -30,12 +31,21 @@ class ImagePipeline:
     it does not depend on the pictures it shares a pass with, but for rounding.
     """
 
-    def __init__(self, model: str, settings: ImagesSettings) -> None:
+    def __init__(
+        self,
+        model: str,
+        settings: ImagesSettings,
+        *,
+        revision: str | None = None,
+        threads: int = 1,
+    ) -> None:
         """Load the model, which takes from a second to minutes.
 
         Args:
             model: a diffusers folder, or a hub id.
             settings: device, precision and the bounds of a request.
+            revision: of a model on the hub; the newest by default.
+            threads: that draw, on a CPU.
 
         Raises:
             InvalidRequest: the pipeline cannot be stopped between steps.
@@ -47,10 +57,12 @@ class ImagePipeline:
         logging.set_verbosity_error()  # its warnings quote prompts
         logging.disable_progress_bar()
         self._settings = settings
+        self._threads = threads
         self._torch = torch
         loader: Any = AutoPipelineForText2Image  # its methods have no types
         self._pipe = loader.from_pretrained(
             model,
+            revision=revision,
             dtype=getattr(torch, settings.dtype),
             local_files_only=Path(model).is_dir(),
             use_safetensors=True,
@@ -74,7 +86,7 @@ class ImagePipeline:
         Both are a thread's own, and pass to those it starts. The process around it stays as
         prompt as it was.
         """
-        self._torch.set_num_threads(self._settings.threads)
+        self._torch.set_num_threads(self._threads)
         if self._settings.device == "cpu":
             yield_to_all_else()
 
@@ -94,8 +106,8 @@ class ImagePipeline:
             if pixels % self.size_multiple:
                 msg = f"{name} must be a multiple of {self.size_multiple} pixels for this model"
                 raise InvalidRequest(msg, param=name)
-        if len(request.prompt) > settings.max_prompt_chars:
-            msg = f"at most {settings.max_prompt_chars} characters"
+        if len(request.prompt) > MAX_IMAGE_PROMPT_CHARS:
+            msg = f"at most {MAX_IMAGE_PROMPT_CHARS} characters"
             raise InvalidRequest(msg, param="prompt")
 
     def draw(self, requests: Sequence[ImageRequest], on_step: OnStep) -> list[bytes | None]:

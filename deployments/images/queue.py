@@ -16,7 +16,6 @@ from deployments.types import ImageProgress, ImageRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from deployments.settings import ImagesSettings
 
 OnStep = Callable[[int], Collection[int]]
 """Told how many denoising steps are done; answers with the places still wanted."""
@@ -27,6 +26,8 @@ Draw = Callable[[Sequence[ImageRequest], OnStep], Sequence[bytes | None]]
 It calls `OnStep` after each step; a picture not wanted after the last one is None.
 """
 
+_MAX_WAITING = 64  # pictures
+_BATCH_WAIT_S = 0.02
 _MAX_FAILURES = 3  # in a row: a GPU that has failed once fails at everything from then on
 _FULL = "too many pictures are waiting to be made; try again shortly"
 _FAILED = "the picture could not be made"
@@ -60,19 +61,27 @@ class ImageQueue:
     """
 
     def __init__(
-        self, draw: Draw, settings: ImagesSettings, settle: Callable[[], None] | None = None
+        self,
+        draw: Draw,
+        max_batch: int,
+        settle: Callable[[], None] | None = None,
+        *,
+        max_waiting: int = _MAX_WAITING,
+        batch_wait_s: float = _BATCH_WAIT_S,
     ) -> None:
         """Keep the parts.
 
         Args:
             draw: makes the pictures.
-            settings: the bounds of a pass and of the list.
+            max_batch: the most pictures of a pass.
             settle: called once in the drawing thread, before anything else.
+            max_waiting: the most pictures that wait.
+            batch_wait_s: how long a pass waits for pictures to share it.
         """
         self._draw = draw
-        self._max_batch = settings.max_batch
-        self._max_waiting = settings.max_waiting
-        self._batch_wait_s = settings.batch_wait_s
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._batch_wait_s = batch_wait_s
         self._thread = ThreadPoolExecutor(1, "draw", initializer=settle or _nothing)
         self._waiting: list[_Waiter] = []
         self._drawn: list[_Waiter] = []

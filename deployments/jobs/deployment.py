@@ -42,14 +42,28 @@ if TYPE_CHECKING:
 class Jobs:
     """Its environment may hold GENSERVE_JOBS_DATABASE_URL, for PostgreSQL."""
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # noqa: PLR0913 - Serve awaits it
         self,
         settings: JobsSettings,
         files: str,
         parser: DeploymentHandle[Any],
         retriever: DeploymentHandle[Any],
         images: DeploymentHandle[Any],
+        *,
+        images_at_once: int,
+        batch_chunks: int,
     ) -> None:
+        """Start the engine.
+
+        Args:
+            settings: the queues of jobs.
+            files: folder or URL of the file store.
+            parser: handle of the Parser deployment.
+            retriever: handle of the Retriever deployment.
+            images: handle of the Images deployment.
+            images_at_once: pictures of one job that are requested together, to share a pass.
+            batch_chunks: chunks that one step embeds and stores.
+        """
         log_to_serve()
         export_metrics()
         secret = Secrets().jobs_database_url
@@ -57,21 +71,21 @@ class Jobs:
         store = FileStore(files)
         search = RemoteRetriever(retriever, "document search")
         cancellations = Cancellations(cancel_requested)
-        patience = Patience(settings, cancellations)
+        patience = Patience(cancellations)
         ingest = IngestSteps(
             RemoteParser(parser, "document parser"),
             search,
             store,
             patience,
-            settings.add_batch_chunks,
+            batch_chunks,
         )
         pictures = PictureSteps(
             RemoteImageGenerator(images, "image generator"), store, patience, cancellations
         )
-        self._board = JobBoard(cancellations, ingest.tidy, settings.max_watchers)
+        self._board = JobBoard(cancellations, ingest.tidy)
         self._submissions = Submissions(self._board, search, settings)
         self._engine = Engine(url or "", settings)
-        Workflows(ingest, pictures, cancellations, settings.images_at_once, under_id)
+        Workflows(ingest, pictures, cancellations, images_at_once, under_id)
         await self._engine.start(store)
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from dbos import DBOS
 
+from deployments.bounds import MAX_WATCHERS
 from deployments.errors import Conflict, Overloaded
 from deployments.jobs.records import KINDS, answered, job_of, row_of, workflow_statuses
 from deployments.jobs.workflows import CANCEL
@@ -43,7 +44,7 @@ class JobBoard:
         self,
         cancellations: Cancellations,
         tidy: Callable[[str, IngestSpec], Awaitable[None]],
-        max_watchers: int,
+        max_watchers: int = MAX_WATCHERS,
     ) -> None:
         """Keep the parts; `tidy` removes what lies about of an upload."""
         self._cancellations = cancellations

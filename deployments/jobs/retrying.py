@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import Checked
     from deployments.jobs.cancellation import Cancellations
-    from deployments.settings import JobsSettings
 
 T = TypeVar("T")
 
 WORTH_ANOTHER = "reader_killed"
 """The code of a bad request that may be none: somebody else ended the process that read it."""
 
+_ATTEMPTS = 3
+_BACKEND_WAIT_S = 600.0
 _PAUSE_S = 1.0
 _INSIST_PAUSE_S = 5.0
 
@@ -43,10 +44,16 @@ class Patience:
     after a few times.
     """
 
-    def __init__(self, settings: JobsSettings, cancellations: Cancellations) -> None:
+    def __init__(
+        self,
+        cancellations: Cancellations,
+        *,
+        attempts: int = _ATTEMPTS,
+        backend_wait_s: float = _BACKEND_WAIT_S,
+    ) -> None:
         self._cancellations = cancellations
-        self._attempts = settings.attempts
-        self._wait_s = settings.backend_wait_s
+        self._attempts = attempts
+        self._wait_s = backend_wait_s
 
     async def call(self, job_id: str, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns.

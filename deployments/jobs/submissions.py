@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _COUNT_AGAIN_S = 1.0
 _WIND_DOWN_S = 30.0
+_KEYS_SHARE = 2  # one API key may take half of the queue
 
 
 class Submissions:
@@ -117,7 +118,7 @@ class Submissions:
         """Raise Overloaded when too many wait, in all or of this owner."""
         await self._take_place(kind, None, self._settings.max_queued)
         if owner:
-            await self._take_place(kind, owner, self._settings.max_queued_of_key)
+            await self._take_place(kind, owner, self._settings.max_queued // _KEYS_SHARE)
 
     async def _take_place(self, kind: JobKind, owner: str | None, most: int) -> None:
         """Count what waits once a second, and what is submitted here in between."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _ABOUT_A_TOKEN = re.compile(r"[^\W\d_]{1,3}|[\d_]|[^\w\s]|\s+", re.ASCII)
 _BYTES_PER_TOKEN = 3  # of other scripts
 _TOO_MANY, _SERVER_ERROR = 429, 500
+_CONNECT_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 120.0  # the longest silence between two pieces of an answer
+_ATTEMPTS = 4
+_RETRY_TIMEOUT_S = 20.0
 
 
 class OpenAIEngine:
@@ -32,16 +36,19 @@ class OpenAIEngine:
     second generation, paid for and different.
     """
 
-    def __init__(self, settings: LLMSettings, api_key: SecretStr | None) -> None:
+    def __init__(
+        self, settings: LLMSettings, api_key: SecretStr | None, *, attempts: int = _ATTEMPTS
+    ) -> None:
         from openai import AsyncOpenAI, Timeout
 
         self._settings = settings
+        self._attempts = attempts
         self._prompt_tokens = self._completion_tokens = 0
         self._client = AsyncOpenAI(
             base_url=settings.base_url,
             api_key=api_key.get_secret_value() if api_key else "none",
             max_retries=0,
-            timeout=Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s),
+            timeout=Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
         )
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,12 +94,11 @@ class OpenAIEngine:
     async def _with_retries(self, resource: Any, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
         import stamina
 
-        settings = self._settings
         with _translated():
             async for attempt in stamina.retry_context(
                 on=_wait_or_not,
-                attempts=settings.retry_attempts,
-                timeout=settings.retry_timeout_s,
+                attempts=self._attempts,
+                timeout=_RETRY_TIMEOUT_S,
             ):
                 with attempt:
                     return await self._send(resource, body)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
-from deployments.model_source import resolve
+from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.parser.sandbox import SandboxedParser
+from deployments.serving.capacity import reserved_cores
 
 if TYPE_CHECKING:
     from deployments.settings import ParserSettings
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 class Parser:
     """Waits on child processes; computes nothing itself."""
 
-    def __init__(self, settings: ParserSettings, data_dir: str) -> None:
+    def __init__(self, settings: ParserSettings, embedder: str, data_dir: str) -> None:
+        """Load the tokenizer of the model `embedder`, whose tokens are counted."""
         log_to_serve()
-        model = resolve(settings.tokenizer, Path(data_dir))
-        self._parser = SandboxedParser(settings, tokenizer_path(model))
+        path = tokenizer_path(resolve(embedder, Path(data_dir)), revision_of(embedder))
+        self._parser = SandboxedParser(settings, path, processes=reserved_cores())
 
     async def parse(self, data: bytes, filename: str) -> ParsedDocument:
         return await self._parser.parse(data, filename)
@@ -32,10 +34,10 @@ class Parser:
         """Well while it answers: every file has a process of its own."""
 
 
-def tokenizer_path(model: str) -> str:
+def tokenizer_path(model: str, revision: str | None = None) -> str:
     """The folder of the tokenizer; of a model on the hub, only that one file is fetched."""
     if Path(model).is_dir():
         return model
     from huggingface_hub import hf_hub_download
 
-    return str(hf_hub_download(model, "tokenizer.json"))
+    return str(hf_hub_download(model, "tokenizer.json", revision=revision))

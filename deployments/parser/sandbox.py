@@ -41,12 +41,15 @@ class SandboxedParser:
     write; when it dies, that is its own file's failure.
     """
 
-    def __init__(self, settings: ParserSettings, tokenizer_path: str) -> None:
+    def __init__(
+        self, settings: ParserSettings, tokenizer_path: str, *, processes: int = 1
+    ) -> None:
         """Keep the bounds.
 
         Args:
             settings: the bounds of a file and of a child.
             tokenizer_path: the embedder's `tokenizer.json`, or the folder it lies in.
+            processes: how many files are read at the same time.
         """
         path = Path(tokenizer_path)
         self._tokenizer_file = (path / "tokenizer.json" if path.is_dir() else path).resolve()
@@ -54,7 +57,7 @@ class SandboxedParser:
             msg = "the parser needs a tokenizer.json beside the embedder's weights"
             raise ValueError(msg)
         self._settings = settings
-        self._children = asyncio.Semaphore(settings.processes)
+        self._children = asyncio.Semaphore(processes)
 
     async def parse(self, data: bytes, filename: str) -> ParsedDocument:
         """Read a file of any size the caller has admitted.

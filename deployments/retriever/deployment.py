@@ -28,12 +28,16 @@ class Retriever:
     """Its environment may hold QDRANT_API_KEY, for a server."""
 
     def __init__(
-        self, settings: RetrieverSettings, chunker_version: int, embedder: DeploymentHandle[Any]
+        self,
+        settings: RetrieverSettings,
+        data_dir: str,
+        chunker_version: int,
+        embedder: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
         export_metrics()
         self._retriever = DocumentRetriever(
-            _store(settings, chunker_version),
+            _store(settings, data_dir, chunker_version),
             RemoteEmbedder(embedder, "embedder"),
             settings,
         )
@@ -83,13 +87,13 @@ class Retriever:
             await self._retriever.close()
 
 
-def _store(settings: RetrieverSettings, chunker_version: int) -> VectorStore:
+def _store(settings: RetrieverSettings, data_dir: str, chunker_version: int) -> VectorStore:
     # Imported here: only one of the two engines is needed.
     if settings.store == "edge":
         from deployments.retriever.edge.store import EdgeStore
 
         return EdgeStore(
-            Path(settings.path or ".data/vectors"),
+            Path(data_dir) / "vectors",
             chunker_version=chunker_version,
             max_collections=settings.max_collections,
         )
@@ -100,6 +104,5 @@ def _store(settings: RetrieverSettings, chunker_version: int) -> VectorStore:
         settings.url or "",
         chunker_version=chunker_version,
         max_collections=settings.max_collections,
-        timeout_s=settings.timeout_s,
         api_key=key.get_secret_value() if key else None,
     )

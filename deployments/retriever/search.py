@@ -29,17 +29,26 @@ if TYPE_CHECKING:
     from deployments.types import Chunk, Collection, Document, DocumentList, Passage
 
 _MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
+_BATCH_CHUNKS = 64
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
 class DocumentRetriever:
     """Implements `deployments.interfaces.Retriever` on any store and embedder.
 
-    At most `settings.add_batch_chunks` texts go to the embedder and the store in one call. The
+    At most `batch_chunks` texts go to the embedder and the store in one call. The
     size of the vectors is the embedder's: a new collection takes it from its first chunk.
     """
 
-    def __init__(self, store: VectorStore, embedder: Embedder, settings: RetrieverSettings) -> None:
+    def __init__(
+        self,
+        store: VectorStore,
+        embedder: Embedder,
+        settings: RetrieverSettings,
+        *,
+        batch_chunks: int = _BATCH_CHUNKS,
+    ) -> None:
+        self._batch_chunks = batch_chunks
         self._store = store
         self._embedder = embedder
         self._settings = settings
@@ -52,7 +61,7 @@ class DocumentRetriever:
         check_collection_name(document.collection)
         remaining = iter(chunks)
         async with self._turn(document.collection, document.id):
-            while batch := list(islice(remaining, self._settings.add_batch_chunks)):
+            while batch := list(islice(remaining, self._batch_chunks)):
                 await self._add(document, batch)
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:

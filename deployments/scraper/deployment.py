@@ -10,6 +10,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PAGES, export_metrics
 from deployments.remote import RemoteParser
 from deployments.scraper.reader import WebReader
+from deployments.serving.capacity import reserved_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,9 @@ class Scraper:
     ) -> None:
         log_to_serve()
         export_metrics()
-        self._reader = WebReader(settings, RemoteParser(parser, "document parser"))
+        self._reader = WebReader(
+            settings, RemoteParser(parser, "document parser"), processes=reserved_cores()
+        )
         await self._reader.start()
 
     async def fetch(self, urls: Sequence[str]) -> list[Page]:

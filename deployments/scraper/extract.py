@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -16,15 +17,30 @@ from deployments.types import PageOutcome
 
 if TYPE_CHECKING:
     from deployments.scraper.fetch import Download
-    from deployments.settings import ScraperSettings
     from deployments.text.html import HtmlText
+
+
+MAX_TEXT_CHARS = 100_000
+"""Of one page; the rest is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionBounds:
+    """Bounds on the extraction of one page, and on one process."""
+
+    timeout_s: float = 5.0
+    max_chars: int = MAX_TEXT_CHARS
+    memory_bytes: int = 1024**3
+    """What a process may take beyond what it starts with."""
+    pages_per_process: int = 500
 
 
 class Extractor:
     """A pool of processes for work that a hostile page can make arbitrarily slow."""
 
-    def __init__(self, settings: ScraperSettings) -> None:
-        self._settings = settings
+    def __init__(self, processes: int = 1, bounds: ExtractionBounds | None = None) -> None:
+        self._processes = processes
+        self._bounds = bounds or ExtractionBounds()
         self._pool = self._new_pool()
 
     async def start(self) -> None:
@@ -63,17 +79,17 @@ class Extractor:
             await _end(broken)
         work = self._pool.schedule(
             page_text,
-            (download.data, download.media_type, download.charset, self._settings.max_text_chars),
-            timeout=self._settings.extract_timeout_s,
+            (download.data, download.media_type, download.charset, self._bounds.max_chars),
+            timeout=self._bounds.timeout_s,
         )
         return await asyncio.wrap_future(work)
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
-            max_workers=self._settings.extract_processes,
-            max_tasks=self._settings.extract_pages_per_process,
+            max_workers=self._processes,
+            max_tasks=self._bounds.pages_per_process,
             initializer=prepare,
-            initargs=(self._settings.extract_memory_bytes,),
+            initargs=(self._bounds.memory_bytes,),
             # Forking a process that runs threads can deadlock the child.
             context=multiprocessing.get_context("spawn"),
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Permit = Callable[[URL], Awaitable[None]]
 
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_MAX_REDIRECTS: Final = 5
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 
 
@@ -50,7 +51,6 @@ class WebClient:
     def __init__(self, session: aiohttp.ClientSession, settings: ScraperSettings) -> None:
         self._session = session
         self._ports = frozenset(settings.allowed_ports)
-        self._max_redirects = settings.max_redirects
 
     async def download(
         self, url: URL, max_bytes: Mapping[str, int], permit: Permit | None = None
@@ -82,7 +82,7 @@ class WebClient:
         self, url: URL, permit: Permit | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Follow redirects to a response of any other status, its body not yet read."""
-        for _ in range(self._max_redirects + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             self._check(url)
             if permit is not None:
                 await permit(url)
@@ -93,9 +93,7 @@ class WebClient:
                         yield response
                         return
                     url = response.url.join(URL(location))
-        raise PageFailure(
-            PageOutcome.HTTP_ERROR, f"redirected more than {self._max_redirects} times"
-        )
+        raise PageFailure(PageOutcome.HTTP_ERROR, f"redirected more than {_MAX_REDIRECTS} times")
 
     def _check(self, url: URL) -> None:
         if url.scheme not in {"http", "https"} or not url.host:

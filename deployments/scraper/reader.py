@@ -19,7 +19,7 @@ from deployments.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from deployments.scraper.extract import Extractor
+from deployments.scraper.extract import MAX_TEXT_CHARS, ExtractionBounds, Extractor
 from deployments.scraper.fetch import PageFailure, WebClient
 from deployments.scraper.robots import RobotsRules
 from deployments.scraper.session import open_session
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from deployments.settings import ScraperSettings
 
 _PDF: Final = "application/pdf"
+_MAX_PAGE_BYTES: Final = 2_000_000  # of HTML or text, after decompression
 
 
 class WebReader:
@@ -43,10 +44,20 @@ class WebReader:
     Use it as a context manager, or call `start` first and `close` last.
     """
 
-    def __init__(self, settings: ScraperSettings, parser: Parser | None = None) -> None:
+    def __init__(
+        self,
+        settings: ScraperSettings,
+        parser: Parser | None = None,
+        *,
+        processes: int = 1,
+        extraction: ExtractionBounds | None = None,
+        max_page_bytes: int = _MAX_PAGE_BYTES,
+    ) -> None:
+        """Keep the parts; `processes` extract text at the same time."""
         self._settings = settings
+        self._processes, self._extraction = processes, extraction
         self._parser = parser
-        self._max_bytes = dict.fromkeys((*HTML_TYPES, *TEXT_TYPES), settings.max_page_bytes)
+        self._max_bytes = dict.fromkeys((*HTML_TYPES, *TEXT_TYPES), max_page_bytes)
         if parser is not None:
             self._max_bytes[_PDF] = settings.max_pdf_bytes
         self._resources = AsyncExitStack()
@@ -54,11 +65,11 @@ class WebReader:
     async def start(self) -> None:
         """Open the session and warm the processes."""
         async with AsyncExitStack() as stack:
-            self._extractor = Extractor(self._settings)
+            self._extractor = Extractor(self._processes, self._extraction)
             stack.push_async_callback(self._extractor.close)
             self._session = await stack.enter_async_context(open_session(self._settings))
             self._client = WebClient(self._session, self._settings)
-            self._robots = RobotsRules(self._client, self._settings)
+            self._robots = RobotsRules(self._client, self._settings.user_agent)
             await self._extractor.start()
             self._resources = stack.pop_all()
 
@@ -152,4 +163,4 @@ class WebReader:
         text = "\n\n".join(chunk.text for chunk in document.chunks)
         if not text:
             raise PageFailure(PageOutcome.EMPTY, "there is no text in the PDF")
-        return HtmlText(document.title, text[: self._settings.max_text_chars])
+        return HtmlText(document.title, text[:MAX_TEXT_CHARS])

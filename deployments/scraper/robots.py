@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from deployments.scraper.fetch import WebClient
-    from deployments.settings import ScraperSettings
 
 _ENTRY_BYTES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class RobotsBounds:
+    """Bounds on fetching and keeping robots.txt files."""
+
+    timeout_s: float = 2.0
+    cache_s: float = 3600.0
+    retry_s: float = 30.0
+    """How long one that could not be read is not asked for again."""
+    max_bytes: int = 512_000
+    cache_bytes: int = 8_000_000
+    """Of all that are kept."""
 
 
 @dataclass(slots=True)
@@ -37,9 +49,12 @@ class _Site:
 class RobotsRules:
     """Fetches, keeps and asks the robots.txt of each origin."""
 
-    def __init__(self, client: WebClient, settings: ScraperSettings) -> None:
+    def __init__(
+        self, client: WebClient, user_agent: str, bounds: RobotsBounds | None = None
+    ) -> None:
         self._client = client
-        self._settings = settings
+        self._user_agent = user_agent
+        self._bounds = bounds or RobotsBounds()
         self._sites: OrderedDict[URL, _Site] = OrderedDict()
 
     async def permit(self, url: URL) -> None:
@@ -56,7 +71,7 @@ class RobotsRules:
                 self._shrink()
         if site.failure is not None:
             raise PageFailure(site.failure.outcome, site.failure.detail)
-        if site.rules is not None and not site.rules.can_fetch(str(url), self._settings.user_agent):
+        if site.rules is not None and not site.rules.can_fetch(str(url), self._user_agent):
             raise PageFailure(PageOutcome.BLOCKED, "the site's robots.txt does not allow it")
 
     async def _refresh(self, site: _Site, origin: URL) -> None:
@@ -66,18 +81,18 @@ class RobotsRules:
             text = await self._fetch(origin / "robots.txt")
         except PageFailure as failure:
             site.failure = failure
-            site.expires = time.monotonic() + self._settings.robots_retry_s
+            site.expires = time.monotonic() + self._bounds.retry_s
             return
         if text:
             # A large one takes most of a second to parse.
             site.rules = await asyncio.to_thread(Protego.parse, text)
             site.size_bytes += len(text)
-        site.expires = time.monotonic() + self._settings.robots_cache_s
+        site.expires = time.monotonic() + self._bounds.cache_s
 
     async def _fetch(self, url: URL) -> str:
         try:
             async with (
-                asyncio.timeout(self._settings.robots_timeout_s),
+                asyncio.timeout(self._bounds.timeout_s),
                 self._client.open(url) as response,
             ):
                 if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -86,7 +101,7 @@ class RobotsRules:
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     return ""
                 # The rest of a longer one is ignored, as the RFC has it.
-                data, _ = await read_capped(response, self._settings.max_robots_bytes)
+                data, _ = await read_capped(response, self._bounds.max_bytes)
                 return data.decode("utf-8-sig", "replace")
         except PageFailure as failure:
             if failure.outcome is PageOutcome.HTTP_ERROR:  # redirected too often: there is none
@@ -98,6 +113,6 @@ class RobotsRules:
 
     def _shrink(self) -> None:
         total = sum(site.size_bytes for site in self._sites.values())
-        while total > self._settings.robots_cache_bytes and len(self._sites) > 1:
+        while total > self._bounds.cache_bytes and len(self._sites) > 1:
             _, oldest = self._sites.popitem(last=False)
             total -= oldest.size_bytes

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from deployments.scraper.addresses import Network
     from deployments.settings import ScraperSettings
 
+_CONNECT_TIMEOUT_S = 3.0
+_MAX_CONNECTIONS = 64
+_MAX_CONNECTIONS_PER_HOST = 4
 ACCEPT = "text/html, application/xhtml+xml, text/markdown, text/plain, application/pdf;q=0.9"
 
 
@@ -38,17 +41,17 @@ async def open_session(settings: ScraperSettings) -> AsyncIterator[aiohttp.Clien
     resolve to something else the second time and redirects all pass through it. No proxy,
     netrc or cookie is used. Whoever asks sets the deadlines; only connecting has its own.
     """
-    resolver = ThreadedResolver(settings.max_connections)
+    resolver = ThreadedResolver(_MAX_CONNECTIONS)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=settings.max_connections,
-            limit_per_host=settings.max_connections_per_host,
+            limit=_MAX_CONNECTIONS,
+            limit_per_host=_MAX_CONNECTIONS_PER_HOST,
             resolver=resolver,
             socket_factory=guarded_sockets(settings.allowed_networks),
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": settings.user_agent, "Accept": ACCEPT},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
         trust_env=False,
     )
     try:

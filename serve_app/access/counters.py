@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _SCHEMES = ("redis://", "rediss://")
 _KEY_PREFIX = "genserve"
+_TIMEOUT_S = 0.25  # that a request waits for Redis
 _AWAY_S = 1.0  # before a Redis that did not answer is asked again
 
 
@@ -34,7 +35,7 @@ class Counters:
     says both once in the log. What was counted in the one place is not known in the other.
     """
 
-    def __init__(self, redis_url: SecretStr | None = None, timeout_s: float = 1.0) -> None:
+    def __init__(self, redis_url: SecretStr | None = None, timeout_s: float = _TIMEOUT_S) -> None:
         """Count in Redis if there is an address; `timeout_s` bounds what a request waits for it.
 
         Raises ValueError for an address of something else, without showing it.

@@ -32,13 +32,10 @@ class Guard:
     has not been read when a request is refused.
     """
 
-    def __init__(
-        self, app: ASGIApp, keys: Keys, allowances: Mapping[str, Allowance], retry_after_s: float
-    ) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, allowances: Mapping[str, Allowance]) -> None:
         self._app = app
         self._keys = keys
         self._allowances = allowances
-        self._retry_after_s = retry_after_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,7 +78,7 @@ class Guard:
         try:
             await self._allowances[owner].take_request()
         except Overloaded as error:
-            return response_to(error, self._retry_after_s)
+            return response_to(error)
         return None
 
 

@@ -12,6 +12,7 @@ from deployments.text.invisible import without_invisible
 from serve_app.answering import history
 from serve_app.answering.citations import Citations
 from serve_app.answering.excerpts import cut_at_top, share
+from serve_app.settings.tree import PROMPT_MARGIN_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +108,7 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
 
     starts = history.starts(messages)
     opening, question = starts[0], starts[-1]
-    asked = sum(tokens[:opening]) + sum(tokens[question:]) + settings.prompt_margin_tokens
+    asked = sum(tokens[:opening]) + sum(tokens[question:]) + PROMPT_MARGIN_TOKENS
     asked += _MESSAGE_TOKENS + (extra_tokens + _TOOLS_TOKENS if extra else 0)
     room = window - asked
     if room < _LEAST_ANSWER_TOKENS:

@@ -21,6 +21,9 @@ QUERY_CHARS = 500  # Of what the model writes; longer is no question but an essa
 HISTORY_MESSAGES = 6
 MESSAGE_CHARS = 400  # What is being talked about is said at the beginning.
 
+_TIME_SHARE = 0.3  # Of the time for the context, for each of the two steps.
+_MAX_TOKENS = 256  # What the model may write in each.
+
 _REWRITE = (
     "You rewrite the last question of a conversation so that it can be understood without the "
     'conversation. Replace words like "it", "they" or "there" by what they stand for. Keep '
@@ -125,7 +128,7 @@ class Understanding:
 
     async def _lines(self, instruction: str, text: str) -> list[str]:
         """Ask the model and return what it wrote, line by line, without ornaments."""
-        timeout_s = self._settings.understanding_timeout_s
+        timeout_s = self._settings.context_timeout_s * _TIME_SHARE
         body = {
             "model": self._model,
             "messages": [
@@ -133,7 +136,7 @@ class Understanding:
                 {"role": "user", "content": text},
             ],
             "temperature": 0,
-            "max_tokens": self._settings.understanding_tokens,
+            "max_tokens": _MAX_TOKENS,
         }
         try:
             async with asyncio.timeout(timeout_s):

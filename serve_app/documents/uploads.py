@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from serve_app.settings import LimitSettings
 
 _LOCKED_WAIT_S = 10.0
+_MAX_UPLOADS = 64  # at the same time, of one owner at one ingress
 
 
 class Uploads:
@@ -45,8 +46,8 @@ class Uploads:
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """Hold one of the places for uploads; raises Overloaded when all are taken."""
-        if self._open >= self._limits.max_uploads:
-            msg = f"{self._limits.max_uploads} uploads are under way already; try again shortly"
+        if self._open >= _MAX_UPLOADS:
+            msg = f"{_MAX_UPLOADS} uploads are under way already; try again shortly"
             raise Overloaded(msg)
         self._open += 1
         try:

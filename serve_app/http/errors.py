@@ -42,6 +42,7 @@ _STATUS: tuple[tuple[type[ServiceError], HTTPStatus], ...] = (
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 _SHOWN_CHARS = 300
+_RETRY_AFTER_S = 2.0  # Advice to a caller who is refused.
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -69,25 +70,25 @@ def body_of(error: ServiceError) -> ErrorResponse:
     return _form(status_of(error), error.message, error.code, error.param)
 
 
-def response_to(error: ServiceError, retry_after_s: float) -> JSONResponse:
+def response_to(error: ServiceError) -> JSONResponse:
     """Make the response to a request that failed of an error; 429 and 503 say when to return."""
     status = status_of(error)
     headers = {}
     if isinstance(error, Overloaded) and error.code == Overloaded.code:
         SHED.add(where=error.where or "Ingress")
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s or retry_after_s))
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
     return JSONResponse(body_of(error).model_dump(), status, headers=headers)
 
 
-def install(app: FastAPI, retry_after_s: float) -> None:
+def install(app: FastAPI) -> None:
     """Answer every exception in the one form; nothing of the inside is shown."""
 
     @app.exception_handler(ServiceError)
     async def service_error(_request: Request, error: ServiceError) -> JSONResponse:
         if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.opt(exception=error).warning("request failed: {}", error.code)
-        return response_to(error, retry_after_s)
+        return response_to(error)
 
     @app.exception_handler(RequestValidationError)
     async def validation(_request: Request, error: RequestValidationError) -> JSONResponse:

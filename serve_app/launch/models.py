@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def _prepare(settings: AppSettings) -> None:
     """Resolve every model source; raise InvalidRequest for the first that is not available."""
-    sources = [settings.embedder.model, settings.parser.tokenizer, settings.images.model]
+    sources = [settings.embedder.model, settings.images.model]
     if settings.embedder.reranker:
         sources.append(settings.embedder.reranker)
     if settings.llm.engine == "vllm":

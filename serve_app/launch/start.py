@@ -65,7 +65,9 @@ def main(arguments: list[str]) -> int:
         step("checking the configuration")
         config = asked.file
         document = read(config)
-        _run_module("serve_app.check", config, failure="nothing was started")
+        # Ray is started on this machine unless RAY_ADDRESS names a running cluster.
+        nodes = [] if "RAY_ADDRESS" in os.environ else ["--nodes", "local"]
+        _run_module("serve_app.check", config, *nodes, failure="nothing was started")
         data_dir = Path(settings(document, config).data_dir)
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)
@@ -167,9 +169,9 @@ def _reach(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _run_module(module: str, file: str, *, failure: str) -> None:
+def _run_module(module: str, *arguments: str, failure: str) -> None:
     """Run one of our commands in a process of its own, which frees its memory."""
-    if subprocess.run([sys.executable, "-m", module, file], check=False).returncode:
+    if subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode:
         raise StartError(failure)
 
 

@@ -50,7 +50,7 @@ async def create_chat_completion(
     events pass through untouched.
     """
     check_answer_bounds(
-        settings.limits,
+        settings,
         texts=[message.text() for message in request.messages],
         max_tokens=_max_tokens(request),
         top_k=request.context.top_k if request.context else None,

@@ -32,7 +32,7 @@ async def create_completion(
 ) -> Response:
     """Go on with a text, by the bare model and without any context."""
     check_answer_bounds(
-        settings.limits,
+        settings,
         texts=request.texts(),
         max_tokens=request.max_tokens,
         top_k=None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 
+from deployments.bounds import MAX_TEXTS_PER_CALL
 from deployments.errors import DeadlineExceeded, InvalidRequest, TooLarge
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -37,7 +38,7 @@ async def create_embeddings(
     """Turn texts into vectors of unit length, as documents are embedded for searching."""
     if request.model != settings.embedder.name:
         raise unknown_model(request.model, settings.embedder.name)
-    texts, most = request.texts(), settings.embedder.max_texts_per_call
+    texts, most = request.texts(), MAX_TEXTS_PER_CALL
     if len(texts) > most:
         msg = f"{len(texts)} inputs are over the bound of {most}"
         raise TooLarge(msg, param="input")

@@ -58,7 +58,7 @@ async def generate_text(
 
 def _question(request: GenerateRequest, settings: AppSettings) -> Question:
     check_answer_bounds(
-        settings.limits,
+        settings,
         texts=[request.prompt],
         max_tokens=request.max_tokens,
         top_k=request.top_k,

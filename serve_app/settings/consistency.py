@@ -1,4 +1,4 @@
-"""Settings that are each allowed, but not together."""
+"""Checks across settings: values that are valid alone and contradict each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from fsspec import available_protocols
 
-from serve_app.settings.tree import ANSWERING_MODEL
+from serve_app.settings.tree import ANSWERING_MODEL, PROMPT_MARGIN_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Contradiction(NamedTuple):
 
 
 def contradictions(settings: SettingsTree) -> list[Contradiction]:
-    """List every pair of settings that cannot both be meant."""
+    """List the contradictions between settings."""
     return [
         *_of_model(settings.llm),
         *_of_names(settings),
@@ -82,8 +82,6 @@ def _of_store(retriever: RetrieverSettings) -> Iterator[Contradiction]:
             yield Contradiction("retriever.url", "the `qdrant` store needs the server's address")
         elif retriever.url != ":memory:":
             yield from _of_address("retriever.url", retriever.url, "QDRANT_API_KEY")
-        if retriever.path is not None:
-            yield Contradiction("retriever.path", "only the `edge` store has a folder")
     elif retriever.url is not None:
         yield Contradiction("retriever.url", "only the `qdrant` store has an address")
 
@@ -95,19 +93,12 @@ def _of_reranking(candidates: int, embedder: EmbedderSettings) -> Iterator[Contr
             f"{candidates} candidates are to be reranked and `embedder.reranker` names no model: "
             "name a cross-encoder there, or set this to 0",
         )
-    elif candidates > embedder.max_pairs_per_call:
-        yield Contradiction(
-            "retriever.rerank",
-            f"{candidates} is over `embedder.max_pairs_per_call` ({embedder.max_pairs_per_call})",
-        )
 
 
 def _of_images(images: ImagesSettings) -> Iterator[Contradiction]:
-    if not images.min_size <= images.size <= images.max_size:
+    if images.size > images.max_size:
         yield Contradiction(
-            "images.size",
-            f"{images.size} is not between `min_size` ({images.min_size}) and "
-            f"`max_size` ({images.max_size})",
+            "images.size", f"{images.size} is over `images.max_size` ({images.max_size})"
         )
     if images.steps > images.max_steps:
         yield Contradiction(
@@ -159,14 +150,12 @@ def _of_address(field: str, url: str, key: str) -> Iterator[Contradiction]:
 
 
 def _of_times(settings: SettingsTree) -> Iterator[Contradiction]:
-    scraper, answer = settings.scraper, settings.answer
-    page, context = scraper.page_timeout_s, answer.context_timeout_s
-    for field, inner, outer_field, outer in (
-        ("scraper.connect_timeout_s", scraper.connect_timeout_s, "scraper.page_timeout_s", page),
-        ("scraper.page_timeout_s", page, "answer.context_timeout_s", context),
-    ):
-        if inner > outer:
-            yield Contradiction(field, f"{inner:g} is longer than `{outer_field}` ({outer:g})")
+    answer, page_s = settings.answer, settings.scraper.page_timeout_s
+    if page_s > answer.context_timeout_s:
+        yield Contradiction(
+            "scraper.page_timeout_s",
+            f"{page_s:g} is longer than `answer.context_timeout_s` ({answer.context_timeout_s:g})",
+        )
     if answer.context_timeout_s + answer.first_token_timeout_s > answer.total_timeout_s:
         yield Contradiction(
             "answer.total_timeout_s",
@@ -177,17 +166,13 @@ def _of_times(settings: SettingsTree) -> Iterator[Contradiction]:
 
 def _of_lengths(settings: SettingsTree) -> Iterator[Contradiction]:
     answer, limits = settings.answer, settings.limits
-    if answer.top_k > limits.max_top_k:
-        yield Contradiction(
-            "answer.top_k", f"{answer.top_k} is over `limits.max_top_k` ({limits.max_top_k})"
-        )
     if answer.max_answer_tokens > limits.max_output_tokens:
         yield Contradiction(
             "answer.max_answer_tokens",
             f"{answer.max_answer_tokens} is over `limits.max_output_tokens` "
             f"({limits.max_output_tokens})",
         )
-    taken = answer.max_source_tokens + answer.max_answer_tokens + answer.prompt_margin_tokens
+    taken = answer.max_source_tokens + answer.max_answer_tokens + PROMPT_MARGIN_TOKENS
     window = _window_tokens(settings.llm)
     if window is not None and taken >= window:
         yield Contradiction(

@@ -1,9 +1,9 @@
-"""What an operator can set in the YAML's `args:`; secrets are in `deployments.settings`."""
+"""The settings tree: what the YAML's `args:` may hold; secrets are in `deployments.settings`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     ConfigDict,
@@ -27,6 +27,8 @@ from deployments.settings import (
 
 ANSWERING_MODEL = "genserve"
 """The id of the model that answers from web and documents; the bare model needs another."""
+PROMPT_MARGIN_TOKENS = 64
+"""Tokens of the window kept free for the chat template."""
 APPLICATION_NAME = "genserve"
 IMPORT_PATH = "serve_app.graph:build_app"
 DEPLOYMENT_NAMES = (
@@ -50,7 +52,7 @@ SYSTEM_PROMPT = (
 
 
 class AnswerSettings(Settings):
-    """How one answer is put together."""
+    """How an answer is composed."""
 
     web: bool = Field(default=True, description="Read the pages named in a prompt.")
     documents: bool = Field(default=True, description="Search the uploaded documents.")
@@ -58,7 +60,9 @@ class AnswerSettings(Settings):
         default=10.0, description="For pages and search together; what is late is left out."
     )
     first_token_timeout_s: PositiveFloat = 60.0
-    total_timeout_s: PositiveFloat = 300.0
+    total_timeout_s: PositiveFloat = Field(
+        default=300.0, description="For a whole request, also of embeddings and of pictures."
+    )
     top_k: PositiveInt = Field(default=4, description="Passages searched for.")
     max_source_tokens: PositiveInt = 1500
     max_answer_tokens: PositiveInt = Field(
@@ -67,9 +71,6 @@ class AnswerSettings(Settings):
     temperature: Annotated[float, Field(ge=0, le=2)] = Field(
         default=0.2, description="When the request names none; low, to stay with the sources."
     )
-    prompt_margin_tokens: Annotated[int, Field(ge=0, le=4096)] = Field(
-        default=64, description="Kept free for what the chat template adds."
-    )
     rewrite_followups: bool = Field(
         default=False,
         description="Before searching, make a question that follows others stand alone.",
@@ -77,21 +78,13 @@ class AnswerSettings(Settings):
     phrasings: Annotated[int, Field(ge=0, le=8)] = Field(
         default=0, description="Further phrasings of the question, whose ranks are fused."
     )
-    understanding_timeout_s: PositiveFloat = Field(
-        default=3.0, description="For each of the two; what is late is left out."
-    )
-    understanding_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(
-        default=256, description="What the model may write for each of the two."
-    )
     system_prompt: str = Field(default=SYSTEM_PROMPT, max_length=20_000)
 
 
 class LimitSettings(Settings):
-    """What one request may ask for."""
+    """Bounds on the requests of one API key."""
 
-    max_body_bytes: PositiveInt = Field(default=1_000_000, description="Of a JSON body.")
     max_upload_bytes: PositiveInt = 32 * 1024**2
-    max_uploads: PositiveInt = Field(default=64, description="At once, of one API key.")
     max_files: PositiveInt = Field(default=1000, description="Kept at /v1/files, of one API key.")
     requests_per_minute: PositiveInt | None = Field(
         default=600,
@@ -101,21 +94,10 @@ class LimitSettings(Settings):
     tokens_per_minute: PositiveInt | None = Field(
         default=None, description="Of one API key, in and out; null: as many as there is time for."
     )
-    redis_timeout_s: PositiveFloat = Field(
-        default=0.25, description="After which each ingress replica counts for itself."
+    max_prompt_chars: PositiveInt = Field(
+        default=100_000, description="Of all messages; a JSON body may have ten bytes for each."
     )
-    max_prompt_chars: PositiveInt = 100_000
-    max_messages: PositiveInt = 200
     max_output_tokens: PositiveInt = 4096
-    max_top_k: PositiveInt = 20
-    images_timeout_s: PositiveFloat = Field(
-        default=300.0, description="How long /v1/images/generations waits for its job."
-    )
-    retry_after_s: PositiveFloat = Field(default=2.0, description="Advice to a caller sent away.")
-
-
-def _nothing_set() -> Any:  # noqa: ANN401 - stands for the YAML's missing section
-    return {}
 
 
 class SettingsTree(Settings):
@@ -130,8 +112,8 @@ class SettingsTree(Settings):
     llm: LLMSettings
     embedder: EmbedderSettings
     scraper: ScraperSettings = Field(default_factory=ScraperSettings)
-    parser: ParserSettings = Field(default_factory=_nothing_set, validate_default=True)
-    retriever: RetrieverSettings = Field(default_factory=RetrieverSettings, validate_default=True)
+    parser: ParserSettings = Field(default_factory=ParserSettings)
+    retriever: RetrieverSettings = Field(default_factory=RetrieverSettings)
     images: ImagesSettings = Field(default_factory=ImagesSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings, validate_default=True)
     files: str = Field(
@@ -146,25 +128,6 @@ class SettingsTree(Settings):
     @classmethod
     def _absolute(cls, value: str) -> str:
         return _from_here(value)
-
-    @field_validator("parser", mode="before")
-    @classmethod
-    def _count_tokens_as_the_embedder(cls, value: object, info: ValidationInfo) -> object:
-        if not isinstance(value, dict) or "tokenizer" in value:
-            return value
-        embedder = info.data.get("embedder")
-        # Without a valid embedder the settings are refused for that, not for this field too.
-        return {**value, "tokenizer": embedder.model if embedder else "unknown"}
-
-    @field_validator("retriever")
-    @classmethod
-    def _keep_vectors_in_data_dir(
-        cls, value: RetrieverSettings, info: ValidationInfo
-    ) -> RetrieverSettings:
-        if value.store != "edge" or "data_dir" not in info.data:
-            return value
-        path = value.path or str(Path(info.data["data_dir"]) / "vectors")
-        return value.model_copy(update={"path": _from_here(path)})
 
     @field_validator("jobs")
     @classmethod

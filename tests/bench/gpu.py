@@ -77,7 +77,7 @@ def embedder(model: str) -> dict[str, Any]:
     """Hold the card's vectors against the processor's."""
     sample = texts()
     few = sample[:256]
-    on_cpu = Encoder(model, EmbedderSettings(model=model, device="cpu", threads=8))
+    on_cpu = Encoder(model, EmbedderSettings(model=model, device="cpu"), threads=8)
     tokens = on_cpu.count_tokens(few)
     began = perf_counter()
     expected = on_cpu.encode(few, tokens)
@@ -101,8 +101,8 @@ def embedder(model: str) -> dict[str, Any]:
 def pictures() -> dict[str, Any]:
     """Hold the card's pictures against the processor's."""
     requests = [ImageRequest(prompt, 128, 128, 20, seed) for seed, prompt in enumerate(PROMPTS)]
-    bounds = {"guidance_scale": 1.5, "threads": 8}
-    on_cpu = ImagePipeline(str(SCENES), ImagesSettings.model_validate(bounds))
+    bounds = {"guidance_scale": 1.5}
+    on_cpu = ImagePipeline(str(SCENES), ImagesSettings.model_validate(bounds), threads=8)
     expected = [_pixels(png) for png in on_cpu.draw(requests, _all(requests))]
     found: dict[str, Any] = {}
     for dtype, most in MAX_PIXEL_DIFFERENCE.items():

@@ -177,7 +177,7 @@ def command_for(wanted: Plan, folder: Path) -> Command:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     application = document["applications"][0]
     args = application["args"]
-    args.setdefault("jobs", {})["add_batch_chunks"] = _BATCH_CHUNKS
+    args["embedder"]["max_batch_tokens"] = _BATCH_CHUNKS * args["parser"]["chunk_tokens"]
     if not wanted.chat:
         args["llm"] = {
             "engine": "openai",

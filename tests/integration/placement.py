@@ -1,8 +1,8 @@
 """Place every replica of a configuration on a real Ray whose nodes have logical CPUs and GPUs.
 
-Run with a configuration file; prints one JSON object. The nodes are the ones that the
-comment at the head of the file says it is made for, or the groups of a RayService: at first as
-many as it has, then as many as it may grow to. No model is loaded.
+Run with a configuration file; prints one JSON object. The nodes are those under `x-nodes` of the
+file, or the groups of a RayService: at first as many as it has, then as many as it may grow to. No
+model is loaded.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from ray.cluster_utils import Cluster
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from serve_app.check import nodes as described
-from serve_app.check.config_file import read
-from serve_app.check.rayservice import is_rayservice, read_cluster, serve_config
+from serve_app.check.file.document import read
+from serve_app.check.file.rayservice import is_rayservice, serve_config
+from serve_app.check.placement import nodes as described
+from serve_app.check.placement.groups import read_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ def documented(text: str) -> tuple[described.Cluster, list[dict[str, Any]]]:
     service = next(filter(is_rayservice, files), None)
     serve, _ = serve_config(service) if service else (files[0], [])
     assert serve is not None
-    nodes = described.read_comment(text)
+    nodes, _ = described.read_nodes(serve)
     cluster = read_cluster(service) if service else described.Cluster(nodes, nodes)
     return cluster, serve.data["applications"][0]["deployments"]
 

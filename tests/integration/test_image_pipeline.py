@@ -25,7 +25,7 @@ from deployments.types import ImageProgress, ImageRequest
 
 STEPS = 3
 REQUEST = ImageRequest("a red circle on white", width=32, height=32, steps=STEPS, seed=7)
-SETTINGS = ImagesSettings(min_size=16, max_size=64, max_steps=10, batch_wait_s=0)
+SETTINGS = ImagesSettings(size=32, max_size=64, max_steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_the_drawing_thread_yields_and_no_other(
 
 def test_through_the_queue_with_the_loop_free_meanwhile(pipeline: ImagePipeline) -> None:
     async def run() -> tuple[list[ImageProgress], int]:
-        queue = ImageQueue(pipeline.draw, SETTINGS, pipeline.settle)
+        queue = ImageQueue(pipeline.draw, SETTINGS.max_batch, pipeline.settle, batch_wait_s=0)
         turns = 0
 
         async def turn() -> None:

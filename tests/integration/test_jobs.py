@@ -80,7 +80,7 @@ async def test_jobs_are_listed_in_pages_newest_first(job_database: str, tmp_path
 async def test_no_owner_takes_all_places_for_waiting(job_database: str, tmp_path: Path) -> None:
     busy = Images(stuck_at=PICTURES.seed)
     async with running(
-        job_database, tmp_path, images=busy, images_concurrency=1, max_queued=4, max_queued_of_key=2
+        job_database, tmp_path, images=busy, images_concurrency=1, max_queued=4
     ) as parts:
         alices, bobs = (replace(PICTURES, owner=owner) for owner in ("alice", "bob"))
         first = await parts.submissions.images(PICTURES, None)

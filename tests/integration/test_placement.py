@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 import pytest
 
-from serve_app.check import checked
-from serve_app.check.deployment import Deployment
-from serve_app.check.plan import Size, hosts
+from serve_app.check import check
+from serve_app.check.file.deployment import Deployment
+from serve_app.check.placement.plan import Size, hosts
 from tests.integration.placement import documented
 
 ROOT = Path(__file__).parents[2]
@@ -103,10 +103,10 @@ def test_the_large_cards_are_left_alone_by_all_others(placed: dict[str, Any], si
 
 @pytest.mark.parametrize("size", get_args(Size))
 def test_the_check_plans_what_ray_does(placed: dict[str, Any], file: str, size: Size) -> None:
-    found, plans = checked((ROOT / file).read_text(), file)
-    assert found == []
-    (planned,) = (plan for plan in plans if plan.size == size)
-    assert planned.homeless == {}
+    report = check((ROOT / file).read_text(), file)
+    assert report.problems == []
+    (planned,) = (plan for plan in report.plans if plan.size == size)
+    assert planned.unplaced == {}
     for name in ("LLM", "Embedder", "Images"):
         rays = Counter(kind(nodes[0]) for nodes in placed[size].get(name, []))
         ours = Counter[str]()
@@ -122,7 +122,7 @@ def test_no_replica_is_where_the_check_says_none_may_be(
     placed: dict[str, Any], file: str, size: Size
 ) -> None:
     cluster, deployments = documented((ROOT / file).read_text())
-    nodes = cluster.minimum if size == "minimum" else cluster.maximum
+    nodes = cluster.of(size)
     for options in deployments:
         allowed = {node.name for node in hosts(Deployment((), options), nodes)}
         there = {node for nodes in placed[size].get(options["name"], []) for node in nodes}

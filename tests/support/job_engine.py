@@ -138,20 +138,21 @@ async def running(
     folder: Path,
     *,
     images: Images | None = None,
+    max_watchers: int = 128,
+    backend_wait_s: float = 600,
     **settings: object,
 ) -> AsyncIterator[Parts]:
-    defaults = {"add_batch_chunks": 4, "images_at_once": 1, "ingest_concurrency": 1}
-    chosen = JobsSettings.model_validate(defaults | settings)
+    chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(CHUNKS), Retriever(), images or Images()
     cancellations = Cancellations(cancel_requested)
-    patience = Patience(chosen, cancellations)
+    patience = Patience(cancellations, backend_wait_s=backend_wait_s)
     engine = Engine(url, chosen)
-    ingest = IngestSteps(parser, retriever, files, patience, chosen.add_batch_chunks)
+    ingest = IngestSteps(parser, retriever, files, patience, batch_chunks=4)
     pictures = PictureSteps(images, files, patience, cancellations)
-    Workflows(ingest, pictures, cancellations, chosen.images_at_once)
+    Workflows(ingest, pictures, cancellations, images_at_once=1)
     await engine.start(files)
-    board = JobBoard(cancellations, ingest.tidy, chosen.max_watchers)
+    board = JobBoard(cancellations, ingest.tidy, max_watchers)
     submissions = Submissions(board, retriever, chosen)
     try:
         yield Parts(board, submissions, files, parser, retriever, images)

@@ -23,7 +23,7 @@ from tests.support.processes import ROOT, StartError, free_port, tail
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from serve_app.check.nodes import Node
+    from serve_app.check.placement.nodes import Node
 
 NAME_LABEL = "node-name"
 _START_TIMEOUT_S = 120.0

@@ -50,8 +50,7 @@ async def test_a_retriever_that_is_down_or_hangs_degrades_the_answer_and_says_so
     fakes = Fakes()
     fakes.retriever.never_answers = True
     quick = {"context_timeout_s": 0.05}
-    impatient = dict.fromkeys(("page_timeout_s", "connect_timeout_s", "robots_timeout_s"), 0.05)
-    async with fakes.client(answer=quick, scraper=impatient) as http:
+    async with fakes.client(answer=quick, scraper={"page_timeout_s": 0.05}) as http:
         answer = await http.post("/generate/text", json={"prompt": "snow?"})
     assert [w["code"] for w in answer.json()["warnings"]] == ["search_unavailable"]
 

@@ -12,7 +12,6 @@ import pytest
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.images.queue import ImageQueue, OnStep
-from deployments.settings import ImagesSettings
 from deployments.types import ImageProgress, ImageRequest
 
 pytestmark = pytest.mark.anyio
@@ -75,9 +74,8 @@ async def ask(queue: ImageQueue, *requests: ImageRequest) -> list[asyncio.Task[A
 
 
 @asynccontextmanager
-async def queued(easel: Easel, **bounds: float) -> AsyncGenerator[ImageQueue]:
-    settings = ImagesSettings.model_validate({"batch_wait_s": 0, **bounds})
-    queue = ImageQueue(easel.draw, settings)
+async def queued(easel: Easel, **bounds: Any) -> AsyncGenerator[ImageQueue]:
+    queue = ImageQueue(easel.draw, **{"max_batch": 4, "batch_wait_s": 0, **bounds})
     try:
         yield queue
     finally:
@@ -86,7 +84,7 @@ async def queued(easel: Easel, **bounds: float) -> AsyncGenerator[ImageQueue]:
 
 
 @asynccontextmanager
-async def busy(easel: Easel, **bounds: float) -> AsyncGenerator[ImageQueue]:
+async def busy(easel: Easel, **bounds: Any) -> AsyncGenerator[ImageQueue]:
     """A queue whose first pass, of one picture, waits for its first step."""
     async with queued(easel, **bounds) as queue:
         first = asyncio.create_task(all_of(queue, asked("first", steps=1)))

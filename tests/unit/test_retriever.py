@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SETTINGS = RetrieverSettings(add_batch_chunks=4)
+SETTINGS = RetrieverSettings()
 SENTENCES = [
     "The blue whale is the largest animal known to have lived.",
     "Paris is the capital of France and lies on the Seine.",
@@ -75,7 +75,7 @@ def embedder() -> WordEmbedder:
 @pytest.fixture
 async def retriever(embedder: WordEmbedder) -> AsyncIterator[DocumentRetriever]:
     store = ServerStore(":memory:", chunker_version=1, max_collections=8, timeout_s=10)
-    retriever = DocumentRetriever(store, embedder, SETTINGS)
+    retriever = DocumentRetriever(store, embedder, SETTINGS, batch_chunks=4)
     yield retriever
     await retriever.close()
 

@@ -9,9 +9,8 @@ import psutil
 import pytest
 from yarl import URL
 
-from deployments.scraper.extract import Extractor
+from deployments.scraper.extract import ExtractionBounds, Extractor
 from deployments.scraper.fetch import Download, PageFailure
-from deployments.settings import ScraperSettings
 from deployments.types import PageOutcome
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def extractor() -> AsyncIterator[Extractor]:
-    extractor = Extractor(ScraperSettings(max_text_chars=50, extract_timeout_s=0.3))
+    extractor = Extractor(bounds=ExtractionBounds(max_chars=50, timeout_s=0.3))
     await extractor.start()
     yield extractor
     await extractor.close()
@@ -92,7 +91,7 @@ async def test_a_process_killed_from_outside_is_replaced(extractor: Extractor) -
 
 async def test_memory_is_bounded() -> None:
     others = workers()
-    extractor = Extractor(ScraperSettings(extract_memory_bytes=30_000_000))
+    extractor = Extractor(bounds=ExtractionBounds(memory_bytes=30_000_000))
     try:
         with pytest.raises(PageFailure):
             await extractor.extract(page(b"<p>x</p>" * 1_000_000, "text/html"))

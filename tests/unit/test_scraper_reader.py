@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from deployments.errors import Unavailable, Unprocessable
+from deployments.scraper.extract import ExtractionBounds
 from deployments.scraper.reader import WebReader
 from deployments.settings import ScraperSettings
 from deployments.types import Chunk, Page, PageOutcome, ParsedDocument
@@ -156,16 +157,20 @@ def site(server: Site) -> Site:
     return server
 
 
+PATIENT: dict[str, Any] = {
+    "extraction": ExtractionBounds(timeout_s=60),
+    "max_page_bytes": MAX_PAGE_BYTES,
+}
+
+
 def opened(site: Site, **changes: Any) -> ScraperSettings:
     return ScraperSettings.model_validate(
         {
             "allowed_networks": ["127.0.0.0/8"],
             "allowed_ports": [site.port],
-            "max_page_bytes": MAX_PAGE_BYTES,
             "respect_robots": False,
             # A busy machine is no reason for a test to fail; what must hang has its own reader.
             "page_timeout_s": 60,
-            "extract_timeout_s": 60,
         }
         | changes
     )
@@ -173,7 +178,7 @@ def opened(site: Site, **changes: Any) -> ScraperSettings:
 
 @pytest.fixture(scope="module")
 async def reader(server: Site) -> AsyncIterator[WebReader]:
-    async with WebReader(opened(server), PdfParser()) as reader:
+    async with WebReader(opened(server), PdfParser(), **PATIENT) as reader:
         yield reader
 
 
@@ -303,7 +308,7 @@ async def test_cancelling_ends_everything_at_once(reader: WebReader, site: Site)
 
 
 async def test_pages_that_hang_or_are_missing_do_not_hurt_a_good_one(site: Site) -> None:
-    async with WebReader(opened(site, page_timeout_s=2)) as reader:
+    async with WebReader(opened(site, page_timeout_s=2), **PATIENT) as reader:
         urls = [site.url(path) for path in ("/hang", "/good", "/missing", "/paper")]
         hung, good, missing, paper = await reader.fetch(urls)
         await reader.check_health()

@@ -10,7 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from deployments.scraper.fetch import PageFailure, WebClient
-from deployments.scraper.robots import RobotsRules
+from deployments.scraper.robots import RobotsBounds, RobotsRules
 from deployments.scraper.session import open_session
 from deployments.settings import ScraperSettings
 from deployments.types import PageOutcome
@@ -49,15 +49,15 @@ class Site:
             await asyncio.sleep(600)
         return web.Response(**self.reply)
 
-    async def read(self, path: str, **changes: Any) -> bytes:
+    async def read(self, path: str, **bounds: Any) -> bytes:
         settings = ScraperSettings.model_validate(
             {"allowed_networks": ["127.0.0.0/8"], "allowed_ports": [self.port]}
-            | {"robots_timeout_s": 30}
-            | changes
         )
         async with open_session(settings) as session:
             client = WebClient(session, settings)
-            robots = RobotsRules(client, settings)
+            robots = RobotsRules(
+                client, settings.user_agent, RobotsBounds(**{"timeout_s": 30.0, **bounds})
+            )
             reads = (
                 client.download(self.url(path), {"text/html": 1_000}, robots.permit)
                 for _ in range(3)
@@ -122,7 +122,7 @@ async def test_a_broken_robots_txt_forbids(site: Site) -> None:
 async def test_a_hanging_robots_txt_is_a_timeout(site: Site) -> None:
     site.hangs = True
     with pytest.raises(PageFailure) as caught:
-        await site.read("/public", robots_timeout_s=0.2)
+        await site.read("/public", timeout_s=0.2)
     assert caught.value.outcome is PageOutcome.TIMEOUT
     assert "robots.txt" in caught.value.detail
     assert site.asked == ["/robots.txt"]
@@ -131,18 +131,18 @@ async def test_a_hanging_robots_txt_is_a_timeout(site: Site) -> None:
 async def test_of_a_large_robots_txt_the_beginning_counts(site: Site) -> None:
     site.reply = {"text": "User-agent: *\nDisallow: /private\n" + "# padding\n" * 10_000}
     with pytest.raises(PageFailure):
-        await site.read("/private", max_robots_bytes=1_000)
+        await site.read("/private", max_bytes=1_000)
 
 
 async def test_what_is_kept_is_bounded_and_expires(site: Site) -> None:
     site.reply = {"text": RULES + "#" * 5_000}
-    for changes in ({"robots_cache_bytes": 8_000}, {"robots_cache_s": 0.000_001}):
-        settings = ScraperSettings.model_validate(
-            {"allowed_networks": ["127.0.0.0/8"], "allowed_ports": [site.port]} | changes
-        )
+    settings = ScraperSettings.model_validate(
+        {"allowed_networks": ["127.0.0.0/8"], "allowed_ports": [site.port]}
+    )
+    for bounds in (RobotsBounds(cache_bytes=8_000), RobotsBounds(cache_s=0.000_001)):
         site.asked.clear()
         async with open_session(settings) as session:
-            robots = RobotsRules(WebClient(session, settings), settings)
+            robots = RobotsRules(WebClient(session, settings), settings.user_agent, bounds)
             origins = [URL(f"http://127.0.0.{host}:{site.port}/") for host in (1, 1)]
             origins.insert(1, URL(f"http://localhost:{site.port}/"))
             for origin in origins:

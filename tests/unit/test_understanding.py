@@ -82,7 +82,7 @@ async def test_a_follow_up_is_made_to_stand_alone_and_kept_as_it_was_too() -> No
     assert "Be brief" not in llm.asked()
     assert llm.bodies[0]["model"] == MODEL
     assert llm.bodies[0]["temperature"] == 0
-    assert llm.bodies[0]["max_tokens"] == AnswerSettings().understanding_tokens
+    assert llm.bodies[0]["max_tokens"] == 256
 
 
 async def test_a_first_question_is_not_rewritten() -> None:
@@ -186,9 +186,7 @@ async def test_a_line_that_was_cut_off_is_not_searched_for() -> None:
 async def test_a_late_model_is_stopped_reported_and_not_waited_for_twice() -> None:
     llm = Writer(replies=[NEVER])
     async with asyncio.timeout(20):
-        queries, codes = await ask(
-            llm, rewrite_followups=True, phrasings=2, understanding_timeout_s=0.01
-        )
+        queries, codes = await ask(llm, rewrite_followups=True, phrasings=2, context_timeout_s=0.03)
     assert queries == [QUESTION]
     assert codes == ["rewrite_skipped", "phrasings_skipped"]
     assert len(llm.bodies) == llm.cancelled == 1
@@ -197,9 +195,7 @@ async def test_a_late_model_is_stopped_reported_and_not_waited_for_twice() -> No
 async def test_late_phrasings_leave_the_rewritten_question() -> None:
     llm = Writer(replies=[REWRITTEN, NEVER])
     async with asyncio.timeout(20):
-        queries, codes = await ask(
-            llm, rewrite_followups=True, phrasings=2, understanding_timeout_s=0.05
-        )
+        queries, codes = await ask(llm, rewrite_followups=True, phrasings=2, context_timeout_s=0.15)
     assert queries == [REWRITTEN, QUESTION]
     assert codes == ["phrasings_skipped"]
 
@@ -217,7 +213,7 @@ async def test_who_goes_away_stops_the_model() -> None:
     llm = Writer(replies=[NEVER])
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await ask(llm, rewrite_followups=True, understanding_timeout_s=60)
+            await ask(llm, rewrite_followups=True, context_timeout_s=200)
     assert llm.cancelled == 1
 
 

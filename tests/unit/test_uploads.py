@@ -186,7 +186,10 @@ async def test_a_job_that_is_refused_leaves_nothing_and_one_in_doubt_keeps_its_f
     assert len(stored(tmp_path)) == 1 + 2 * kept
 
 
-async def test_only_so_many_are_taken_in_at_once_from_their_first_byte(fakes: Fakes) -> None:
+async def test_only_so_many_are_taken_in_at_once_from_their_first_byte(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.documents.uploads._MAX_UPLOADS", 1)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow() -> Any:
@@ -196,7 +199,7 @@ async def test_only_so_many_are_taken_in_at_once_from_their_first_byte(fakes: Fa
         yield b"text\r\n--b--\r\n"
 
     form = {"content-type": "multipart/form-data; boundary=b"}
-    async with fakes.client(limits={"max_uploads": 1}) as http:
+    async with fakes.client() as http:
         first = asyncio.ensure_future(http.post("/upload", content=slow(), headers=form))
         await begun.wait()
         second = await http.post("/upload", files={"file": NAME})

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = ":memory:"
 _SCROLLED = 256
+_TIMEOUT_S = 10.0
 
 
 class ServerStore:
@@ -52,7 +53,7 @@ class ServerStore:
         *,
         chunker_version: int,
         max_collections: int,
-        timeout_s: float,
+        timeout_s: float = _TIMEOUT_S,
         api_key: str | None = None,
     ) -> None:
         in_memory = url == _IN_MEMORY

@@ -1,29 +1,29 @@
-"""What the head of `serve_config.yaml` documents, and that file made small enough for a test.
+"""`serve_config.yaml`: its nodes, its environment, and a version small enough for a test.
 
-Nothing is written a second time: nodes, environment and deployments are read from the file, and
-what is changed in them is in here.
+Nothing is written twice: nodes and deployments are read from the file and the environment from
+`configs/ray.env`; what is changed in them is in here.
 """
 
 from __future__ import annotations
 
 import copy
-import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from serve_app.check.deployment import Deployment
-from serve_app.check.nodes import read_comment
+from serve_app.check.file.deployment import Deployment
+from serve_app.check.file.document import read
+from serve_app.check.placement.nodes import read_nodes
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from serve_app.check.nodes import Node
+    from serve_app.check.placement.nodes import Node
 
 FILE = ROOT / "serve_config.yaml"
 _SMALL = ROOT / "configs" / "cpu.yaml"
-_EXPORT = re.compile(r"^#\s+export (?P<pairs>[^#\n]+)", re.MULTILINE)
+_ENVIRONMENT = ROOT / "configs" / "ray.env"
 # Two cores bring about an eighth of the load that the file is made for.
 _LOAD_SHARE = 8
 # Seconds instead of minutes: the test waits for them.
@@ -44,15 +44,16 @@ _RELEASE = "GENSERVE_RELEASE"  # read by nobody: another value is another versio
 
 
 def nodes() -> Sequence[Node]:
-    """The machines that the file says it is made for, the head first."""
-    return read_comment(FILE.read_text(encoding="utf-8"))
+    """Return the machines that the file names, the head first."""
+    (file,), _ = read(FILE.read_text(encoding="utf-8"), FILE.name)
+    return read_nodes(file)[0]
 
 
 def environment() -> dict[str, str]:
-    """The environment that the file says to start Ray in, and what one machine needs of it."""
-    text = FILE.read_text(encoding="utf-8")
-    pairs = " ".join(match["pairs"] for match in _EXPORT.finditer(text)).split()
-    return dict(pair.split("=", 1) for pair in pairs) | _ON_ONE_MACHINE
+    """Return the environment in which the file says to start Ray, and what one machine needs."""
+    lines = _ENVIRONMENT.read_text(encoding="utf-8").splitlines()
+    pairs = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return pairs | _ON_ONE_MACHINE
 
 
 def scaled_down(*, port: int, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tests.bench.cluster.traffic import Traffic, tally
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from serve_app.check.nodes import Node
+    from serve_app.check.placement.nodes import Node
     from tests.bench.cluster.site import Site
 
 _POLL_S = 0.5

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from serve_app.check.plan import plan
+from serve_app.check.placement.plan import plan
 from tests.bench.cluster import documented
 from tests.bench.cluster.pressure import Pressure
 from tests.bench.cluster.traffic import Traffic, tally
@@ -18,7 +18,7 @@ from tests.bench.cluster.traffic import Traffic, tally
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from serve_app.check.nodes import Node
+    from serve_app.check.placement.nodes import Node
     from tests.bench.cluster.deployed import Seen
     from tests.bench.cluster.site import Site
 
@@ -67,7 +67,7 @@ def placement(site: Site) -> Placement:
 def _has_room(options: Mapping[str, Any], node: Node) -> bool:
     """Whether the check finds room for one replica on a node that is empty."""
     one = {k: v for k, v in options.items() if k != "autoscaling_config"} | {"num_replicas": 1}
-    return not plan({"deployments": [one]}, [node], "minimum").homeless
+    return not plan({"deployments": [one]}, [node], "minimum").unplaced
 
 
 @dataclass(frozen=True)

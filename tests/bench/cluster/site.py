@@ -26,7 +26,7 @@ from tests.support.web import Web, serve_web
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from serve_app.check.nodes import Node
+    from serve_app.check.placement.nodes import Node
 
 DEPLOY_TIMEOUT_S = 420.0
 _JOB_TIMEOUT_S = 120.0

@@ -160,7 +160,7 @@ def _naive(
     """Measure the naive pipeline, before the service takes its part of the machine."""
     settings: dict[str, Any] = configuration.document["applications"][0]["args"]["embedder"]
     folder = resolve(settings["model"], configuration.data_dir)
-    pipeline = Naive(folder, int(settings.get("threads", 1)))
+    pipeline = Naive(folder, threads=1)
     measured = []
     for corpus in corpora:
         pipeline.add(corpus.files)

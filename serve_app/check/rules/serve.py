@@ -1,4 +1,4 @@
-"""What Ray Serve would refuse, drop without a word, or never be able to place."""
+"""Rules of Ray Serve: options that it refuses, ignores silently, or can never place."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from ray.runtime_env import RuntimeEnv
 from ray.serve.config import AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
-from serve_app.check.deployment import section
-from serve_app.check.schema import complaints, hint, unknown_keys, without
+from serve_app.check.file.deployment import section
+from serve_app.check.file.schema import complaints, hint, unknown_keys, without
+from serve_app.check.placement.nodes import NODES_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from serve_app.check.config_file import ConfigFile, Place, Problem
+    from serve_app.check.file.document import ConfigFile, Place, Problem
 
-RESOURCES = {"CPU", "GPU", "memory", "object_store_memory"}
+_RESOURCES = {"CPU", "GPU", "memory", "object_store_memory"}
 
 
 class _Replica:
-    """Stands for a deployment's class."""
+    """A placeholder for the class of a deployment."""
 
 
 def serve_problems(file: ConfigFile) -> Iterator[Problem]:
-    """List what is wrong with the file as a Serve configuration, `args` left aside."""
-    strangers = dict(unknown_keys(ServeDeploySchema, file.data))
-    for i, application in _items(file.data, "applications"):
-        # To the schema it is any dictionary.
+    """List the problems of the file as a Serve configuration, except in `args`."""
+    known = without(file.data, {(NODES_KEY,)})
+    strangers = dict(unknown_keys(ServeDeploySchema, known))
+    for i, application in _items(known, "applications"):
+        # The schema has it as a plain dictionary.
         policy = application.get("autoscaling_policy")
         at: Place = ("applications", i, "autoscaling_policy")
         strangers |= dict(unknown_keys(AutoscalingPolicy, policy, at))
-        # The schema has them for old files, and refuses them in this kind of file.
+        # The schema knows them for old files, and refuses them in this kind of file.
         for key in ("host", "port"):
             if key in application:
                 strangers["applications", i, key] = "it belongs under `http_options`"
     for path, message in strangers.items():
         yield file.problem(path, message)
-    data = without(file.data, strangers)
+    data = without(known, strangers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations, not refusals
         yield from _schema_problems(file, data)
@@ -67,12 +69,12 @@ def _schema_problems(file: ConfigFile, data: object) -> Iterator[Problem]:
         ServeDeploySchema.model_validate(data)
     except ValidationError as error:
         yield from complaints(error, file)
-    except Exception:  # noqa: BLE001 - let out by a deployment's validator, which tells it
+    except Exception:  # noqa: BLE001 - of a deployment's validator, reported there
         return
 
 
 def _tracing_problems(file: ConfigFile) -> Iterator[Problem]:
-    """Every replica and proxy imports the exporter as it starts, and does not start without it."""
+    """Check that the exporter can be imported: without it no replica or proxy starts."""
     tracing = section(file.data, "tracing_config")
     path = tracing.get("exporter_import_path")
     if tracing.get("enabled") is not True or not path or not isinstance(path, str):
@@ -91,18 +93,16 @@ def _deployment_problems(
     if isinstance(actor, dict):
         inner = (*path, "ray_actor_options")
         yield from _runtime_env_problems(file, actor, inner)
-        yield from _resource_names(file, actor.get("resources"), (*inner, "resources"))
-        yield from _gpu_parts(file, actor, inner)
+        yield from _resource_problems(file, actor, inner)
+        yield from _resource_problems(file, actor.get("resources"), (*inner, "resources"))
     bundles = deployment.get("placement_group_bundles")
     for i, bundle in enumerate(bundles if isinstance(bundles, list) else []):
-        inner = (*path, "placement_group_bundles", i)
-        yield from _resource_names(file, bundle, inner)
-        yield from _gpu_parts(file, bundle, inner)
+        yield from _resource_problems(file, bundle, (*path, "placement_group_bundles", i))
     try:
         DeploymentSchema.model_validate(deployment)
     except ValidationError as error:
         yield from complaints(error, file, path)
-    except Exception as error:  # noqa: BLE001 - naming a class makes Serve import it
+    except Exception as error:  # noqa: BLE001 - Serve imports the classes that are named
         culprit = _culprit(deployment, DeploymentSchema.model_validate)
         yield file.problem((*path, culprit), _said(error))
     else:
@@ -112,9 +112,9 @@ def _deployment_problems(
 
 @lru_cache
 def _refusals(deployment: str) -> list[tuple[Place, str]]:
-    """Try options as Serve does when it deploys, leaving out each culprit in turn.
+    """Try options as Serve does when it deploys, leaving out each refused one in turn.
 
-    It takes a tenth of a second, so what several files have in common, as JSON, is tried once.
+    Takes a tenth of a second, so the result is cached for each deployment, given as JSON.
     """
     written = json.loads(deployment)
     options = DeploymentSchema.model_validate(written).model_dump(exclude_unset=True)
@@ -149,7 +149,7 @@ def _error(
 
 
 def _culprit(options: dict[str, Any], attempt: Callable[[dict[str, Any]], object]) -> str:
-    """Name the option without which there is no error, or at least another one."""
+    """Name the option whose removal removes the error, or at least changes it."""
     said = str(_error(attempt, options))
     left = {k: _error(attempt, {o: v for o, v in options.items() if o != k}) for k in options}
     return next(
@@ -177,20 +177,16 @@ def _runtime_env_problems(file: ConfigFile, owner: dict[str, Any], at: Place) ->
             yield file.problem((*at, "runtime_env", "env_vars", key), message)
 
 
-def _resource_names(file: ConfigFile, resources: object, at: Place) -> Iterator[Problem]:
-    """Find misspelt resources: no node has one, so the replica would wait for ever."""
-    for name in resources if isinstance(resources, dict) else ():
+def _resource_problems(file: ConfigFile, resources: object, at: Place) -> Iterator[Problem]:
+    """Find misspelt resources, which no node has, and fractions of several GPUs."""
+    for name, amount in resources.items() if isinstance(resources, dict) else ():
         bare = str(name).lower().removeprefix("num_")
-        for right in RESOURCES - {name}:
+        for right in _RESOURCES - {name} if at[-1] != "ray_actor_options" else ():
             if bare in {right.lower(), right.lower() + "s"}:
                 yield file.problem((*at, name), f"no such resource; did you mean `{right}`?")
-
-
-def _gpu_parts(file: ConfigFile, resources: object, at: Place) -> Iterator[Problem]:
-    for key in ("num_gpus", "GPU"):
-        amount = resources.get(key) if isinstance(resources, dict) else None
-        if isinstance(amount, float) and amount > 1 and not amount.is_integer():
-            yield file.problem((*at, key), "over 1, GPUs are whole: only one can be shared")
+        is_gpu = name in {"num_gpus", "GPU"}
+        if is_gpu and isinstance(amount, float) and amount > 1 and not amount.is_integer():
+            yield file.problem((*at, name), "over 1, GPUs are whole: only one can be shared")
 
 
 def _said(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Compare values with pydantic models: keys no model knows, and complaints with their place."""
+"""Comparison of values with pydantic models: unknown keys, and validation errors by line."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pydantic import BaseModel, ValidationError
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
-    from serve_app.check.config_file import ConfigFile, Place, Problem
+    from serve_app.check.file.document import ConfigFile, Place, Problem
 
-
-# What Serve called them before 2.10, and still does in many an example.
+# Names that Serve used before 2.10, still found in many examples.
 _RENAMED = {
     "max_concurrent_queries": "max_ongoing_requests",
     "target_num_ongoing_requests_per_replica": "target_ongoing_requests",
 }
+_MOST_LISTED = 12  # names in a hint
 
 
 def unknown_keys(
     model: type[BaseModel], value: object, at: Place = ()
 ) -> Iterator[tuple[Place, str]]:
-    """Find, at any depth, the keys that `model` does not have; with a message for each.
+    """Find the keys that `model` does not have, at any depth, each with a message.
 
-    Plain dictionaries in the model take any key and are not looked into.
+    Plain dictionaries in the model accept any key and are not searched.
     """
     places = _places(model)
-    for path, key, siblings in _strangers(model, value, at):
+    for path, key, siblings in _unknown(model, value, at):
         yield path, f"unknown key{hint(key, siblings, places)}"
 
 
@@ -45,11 +45,11 @@ def hint(word: str, right: Iterable[str], places: dict[str, list[str]] | None = 
         return f"; did you mean `{next(c for c in choices if c.lower() == near[0])}`?"
     for other in get_close_matches(word, places, n=1, cutoff=0.8):
         return f"; did you mean `{other}` {places[other][0]}?"
-    return f"; known here: {', '.join(choices)}" if 0 < len(choices) <= 12 else ""  # noqa: PLR2004
+    return f"; known here: {', '.join(choices)}" if 0 < len(choices) <= _MOST_LISTED else ""
 
 
 def without(value: Any, paths: Container[Place], at: Place = ()) -> Any:  # noqa: ANN401 - YAML's
-    """Copy `value`, leaving out what is at `paths`; what aliases share is copied for each."""
+    """Copy `value` without what is at `paths`; values shared by aliases are copied for each."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if (*at, k) not in paths}
         return {k: without(v, paths, (*at, k)) for k, v in kept.items()}
@@ -59,7 +59,7 @@ def without(value: Any, paths: Container[Place], at: Place = ()) -> Any:  # noqa
 
 
 def complaints(error: ValidationError, file: ConfigFile, at: Place = ()) -> list[Problem]:
-    """Place pydantic's complaints in the file; the alternatives of a union become one."""
+    """Turn pydantic's errors into problems; the alternatives of a union become one problem."""
     messages: dict[Place, list[str]] = {}
     for one in error.errors(include_url=False):
         path = (*at, *one["loc"])
@@ -78,12 +78,10 @@ def complaints(error: ValidationError, file: ConfigFile, at: Place = ()) -> list
     return [file.problem(path, "; or: ".join(said)) for path, said in messages.items()]
 
 
-def _strangers(
+def _unknown(
     model: type[BaseModel], value: object, at: Place
 ) -> Iterator[tuple[Place, str, Iterable[str]]]:
-    if not isinstance(value, dict):
-        return
-    for key, inner in value.items():
+    for key, inner in value.items() if isinstance(value, dict) else ():
         if key not in model.model_fields:
             yield (*at, key), str(key), model.model_fields
             continue
@@ -91,7 +89,7 @@ def _strangers(
             items = enumerate(inner) if isinstance(inner, list) else [(None, inner)]
             for index, item in items:
                 path = (*at, key) if index is None else (*at, key, index)
-                yield from _strangers(inner_model, item, path)
+                yield from _unknown(inner_model, item, path)
 
 
 def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
@@ -102,7 +100,7 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def _places(model: type[BaseModel], path: Place = ()) -> dict[str, list[str]]:
-    """Say for each key of the model, at any depth, where it is right."""
+    """Map each key of the model, at any depth, to the places where it is known."""
     where = f"under `{'.'.join(map(str, path))}`" if path else "at the top"
     places = {key: [where] for key in model.model_fields}
     for name, field in model.model_fields.items():

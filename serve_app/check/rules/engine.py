@@ -1,4 +1,4 @@
-"""The names of vLLM's engine arguments, which vLLM refuses only once the cluster has started."""
+"""Rules of vLLM's engine arguments, which vLLM itself checks only when a replica starts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serve_app.check.schema import hint
+from serve_app.check.file.schema import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from serve_app.check.config_file import ConfigFile, Place, Problem
+    from serve_app.check.file.document import ConfigFile, Place, Problem
     from serve_app.settings import AppSettings
 
 _ARGUMENTS: Place = ("applications", 0, "args", "llm", "engine_args")
-# What the LLM hands on: the engine's, and those of the OpenAI layer over it.
+# The LLM passes on arguments of the engine and of the OpenAI layer over it.
 _CLASSES = {
     "engine/arg_utils.py": {"EngineArgs", "AsyncEngineArgs"},
     "entrypoints/launchers/cli_args.py": {"BaseFrontendArgs", "FrontendArgs"},
@@ -25,7 +25,7 @@ _CLASSES = {
 
 
 def engine_problems(file: ConfigFile, settings: AppSettings) -> Iterator[Problem]:
-    """List engine arguments that vLLM, as it is installed here, does not have."""
+    """List engine arguments that the vLLM installed here does not have."""
     arguments = settings.llm.engine_args
     if settings.llm.engine != "vllm" or not arguments:
         return
@@ -44,14 +44,14 @@ def engine_problems(file: ConfigFile, settings: AppSettings) -> Iterator[Problem
 
 @lru_cache
 def _known() -> frozenset[str]:
-    """Read the names from vLLM's source, as importing it takes seconds; none if it is not here."""
+    """Read the names from vLLM's source, since importing it takes seconds; empty without vLLM."""
     spec = find_spec("vllm")
     if spec is None or not spec.submodule_search_locations:
         return frozenset()
     (root,) = spec.submodule_search_locations
     sources = {Path(root) / path: classes for path, classes in _CLASSES.items()}
     if not all(source.is_file() for source in sources):
-        return frozenset()  # another version: it will say so itself
+        return frozenset()  # another version, whose layout is unknown
     return frozenset(
         line.target.id
         for source, classes in sources.items()

@@ -1,22 +1,20 @@
-"""A KubeRay `RayService`: the Serve configuration inside it, and its groups as nodes."""
+"""A KubeRay `RayService`: the Serve configuration inside it, and its groups of pods."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from serve_app.check.config_file import read
-from serve_app.check.deployment import number, section
-from serve_app.check.nodes import Cluster, Node, copies
+from serve_app.check.file.deployment import number, section
+from serve_app.check.file.document import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from serve_app.check.config_file import ConfigFile, Place, Problem
+    from serve_app.check.file.document import ConfigFile, Place, Problem
 
 CLUSTER: Place = ("spec", "rayClusterConfig")
 SERVE: Place = ("spec", "serveConfigV2")
@@ -24,7 +22,7 @@ SERVE: Place = ("spec", "serveConfigV2")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The head or a group of workers: so many equal pods, each a Ray node."""
+    """The head group or a worker group: equal pods."""
 
     name: str
     path: Place
@@ -36,7 +34,7 @@ class Group:
 
     @property
     def container(self) -> Mapping[str, Any]:
-        """Ray's; others beside it come after it."""
+        """The Ray container, which is the first one."""
         listed = section(section(self.options, "template"), "spec").get("containers")
         first = listed[0] if isinstance(listed, list) and listed else None
         return first if isinstance(first, Mapping) else {}
@@ -45,45 +43,26 @@ class Group:
     def limits(self) -> Mapping[str, Any]:
         return section(section(self.container, "resources"), "limits")
 
-    @property
-    def variables(self) -> Mapping[str, Mapping[str, Any]]:
-        listed = self.container.get("env")
+    def named(self, key: str) -> dict[str, Mapping[str, Any]]:
+        """Return the entries of a list of the container, such as `env` or `ports`, by name."""
+        listed = self.container.get(key)
         entries = listed if isinstance(listed, list) else []
         return {str(e["name"]): e for e in entries if isinstance(e, Mapping) and "name" in e}
 
-    @property
-    def node(self) -> Node:
-        """The node that Ray makes of a pod: what is booked goes before the pod's limits."""
-        gpu = next((name for name in self.limits if str(name).endswith("gpu")), "")
-        cpus = self._booked("CPU", "num-cpus", self.limits.get("cpu"))
-        gpus = self._booked("GPU", "num-gpus", self.limits.get(gpu))
-        labels = {str(k): str(v) for k, v in section(self.options, "labels").items()}
-        return Node(self.name, ceil(cpus), int(gpus), labels)
-
-    def _booked(self, resource: str, parameter: str, limit: object) -> float:
-        for value in (
-            section(self.options, "resources").get(resource),
-            section(self.options, "rayStartParams").get(parameter),
-            limit,
-        ):
-            if value is not None:
-                return quantity(value)
-        return 0.0
-
     def pods(self, key: str) -> int:
-        """Count pods as `replicas`, `minReplicas` or `maxReplicas` has them."""
+        """Return the number of pods for `replicas`, `minReplicas` or `maxReplicas`."""
         least = number(self.options.get("minReplicas"))
         hosts = number(self.options.get("numOfHosts", 1))
         return int(number(self.options.get(key, least)) * hosts)
 
 
 def is_rayservice(file: ConfigFile) -> bool:
-    """Say whether a document is a RayService, of whichever version."""
+    """Tell whether a document is a RayService of any version."""
     return isinstance(file.data, Mapping) and file.data.get("kind") == "RayService"
 
 
 def serve_config(service: ConfigFile) -> tuple[ConfigFile | None, list[Problem]]:
-    """Read the Serve configuration inside, with the lines of the file around it."""
+    """Read the Serve configuration inside, with the line numbers of the whole file."""
     node = service.node_at(SERVE)
     text = section(service.data, "spec").get("serveConfigV2")
     if not isinstance(text, str) or not isinstance(node, yaml.ScalarNode) or node.style != "|":
@@ -92,9 +71,14 @@ def serve_config(service: ConfigFile) -> tuple[ConfigFile | None, list[Problem]]
     return (files[0] if len(files) == 1 else None), found
 
 
+def ray_cluster(service: ConfigFile) -> Mapping[str, Any]:
+    """Return the section that describes the Ray cluster."""
+    return section(section(service.data, "spec"), "rayClusterConfig")
+
+
 def groups(service: ConfigFile) -> Iterator[Group]:
-    """List the head, then the workers."""
-    cluster = section(section(service.data, "spec"), "rayClusterConfig")
+    """List the head group, then the worker groups."""
+    cluster = ray_cluster(service)
     yield Group("head", (*CLUSTER, "headGroupSpec"), section(cluster, "headGroupSpec"))
     listed = cluster.get("workerGroupSpecs")
     for i, options in enumerate(listed if isinstance(listed, list) else []):
@@ -103,22 +87,8 @@ def groups(service: ConfigFile) -> Iterator[Group]:
             yield Group(name, (*CLUSTER, "workerGroupSpecs", i), options)
 
 
-def read_cluster(service: ConfigFile) -> Cluster:
-    """Make nodes of the groups: `replicas` of them, and as many as the autoscaler may add."""
-    head, *workers = groups(service)
-    cluster = section(section(service.data, "spec"), "rayClusterConfig")
-    grows = cluster.get("enableInTreeAutoscaling") is True
-    fewest, most = [head.node], [head.node]
-    for group in workers:
-        now = group.pods("replicas")
-        pods = copies(group.node, max(now, group.pods("maxReplicas") if grows else now))
-        fewest += pods[:now]
-        most += pods
-    return Cluster(fewest, most)
-
-
 def quantity(value: object) -> float:
-    """Read a Kubernetes quantity of CPUs or devices, like 2, "2" or "500m"; 0 for none."""
+    """Read a Kubernetes quantity of CPUs or devices, like 2, "2" or "500m"; 0 if it is none."""
     text = str(value)
     try:
         return number(float(text[:-1]) / 1000 if text.endswith("m") else float(text))

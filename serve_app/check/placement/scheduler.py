@@ -1,4 +1,4 @@
-"""Room on nodes, and what a replica asks of it: CPUs, GPUs, labels, and neighbours kept apart."""
+"""The scheduler of the plan: demands of replicas, and the free CPUs and GPUs of nodes."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from serve_app.check.deployment import number
+from serve_app.check.file.deployment import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from serve_app.check.deployment import Deployment
-    from serve_app.check.nodes import Node
+    from serve_app.check.file.deployment import Deployment
+    from serve_app.check.placement.nodes import Node
 
-_DEFAULT_CPUS = 1.0  # of a replica whose options name none, as Serve has it
+_DEFAULT_CPUS = 1.0  # Serve's, for a replica whose options name none
 _COUNTED = {"CPU", "GPU", "memory"}
 _ACCELERATOR_LABEL = "ray.io/accelerator-type"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What has to be on one node together: a replica, or one bundle of its group.
+    """What must be on one node together: a replica, or one bundle of its placement group.
 
-    `labels` are Ray's selectors: a value, `in(a,b)`, or either of them after `!`. `others` are
-    custom resources, which no node that is described here has.
+    `labels` are Ray's label selectors: a value, `in(a,b)`, or either of them after `!`.
+    `others` are custom resources, which no node described here has.
     """
 
     cpus: float
@@ -32,8 +32,7 @@ class Part:
     labels: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
 
-    @property
-    def amounts(self) -> str:
+    def __str__(self) -> str:
         counted = ((self.cpus, "CPU"), (self.gpus, "GPU"))
         wants = [f"{n:g} {what}{'s' * (n > 1)}" for n, what in counted if n]
         return ", ".join([*wants, *self.others])
@@ -51,21 +50,21 @@ class Replica:
 
     @property
     def weight(self) -> tuple[float, float]:
-        """How hard it is to place."""
+        """How hard it is to place: GPUs, then CPUs, needed together on one node."""
         parts = self.parts if self.strategy == "STRICT_PACK" else self.parts[:1]
         return sum(part.gpus for part in parts), sum(part.cpus for part in parts)
 
     @property
     def takes(self) -> str:
-        """Tell what it takes to a person."""
+        """The resources of the replica, for people."""
         if not self.grouped:
-            return self.parts[0].amounts
+            return str(self.parts[0])
         together = " on one node" if self.strategy == "STRICT_PACK" else ""
-        return f"{len(self.parts)} bundles of {self.parts[0].amounts}{together}"
+        return f"{len(self.parts)} bundles of {self.parts[0]}{together}"
 
     @property
     def needs(self) -> str:
-        """Tell what it takes, and where it may be."""
+        """The resources and label selectors of the replica, for people."""
         labels = (f"{name}={value}" for name, value in self.parts[0].labels.items())
         return ", ".join([self.takes, *labels])
 
@@ -74,7 +73,7 @@ class Replica:
 class Room:
     """What is free on a node; `cards` is the free share of each GPU.
 
-    `turns` counts the replicas that came here because it was this node's turn.
+    `turns` counts the replicas placed here in round-robin order.
     """
 
     node: Node
@@ -88,27 +87,26 @@ class Room:
         return cls(node, node.cpus, [1.0] * node.gpus)
 
     def holds(self, part: Part) -> bool:
+        """Tell whether the part fits, by resources and by labels."""
         selected = all(_selects(v, self.node.labels.get(k)) for k, v in part.labels.items())
-        return selected and not part.others and self.cpus >= part.cpus and self._takes(part.gpus)
+        if not selected or part.others or self.cpus < part.cpus:
+            return False
+        if part.gpus > 1:
+            return self.cards.count(1.0) >= part.gpus
+        return part.gpus == 0 or any(card >= part.gpus for card in self.cards)
 
     def admits(self, replica: Replica) -> bool:
-        """Say whether one more replica of its deployment may be here at all."""
+        """Tell whether `max_replicas_per_node` allows one more replica."""
         most = replica.most_on_a_node
         return most is None or self.replicas[replica.deployment] < most
-
-    def _takes(self, gpus: float) -> bool:
-        if gpus > 1:
-            return self.cards.count(1.0) >= gpus
-        return gpus == 0 or any(card >= gpus for card in self.cards)
 
     def take(self, part: Part) -> None:
         self.cpus = round(self.cpus - part.cpus, 6)
         left = part.gpus
         while left > 0:
             share = min(left, 1.0)
-            # The fullest card that it fits, so that whole ones stay whole.
-            fitting = [card for card in self.cards if card >= share]
-            card = self.cards.index(min(fitting))
+            # The fullest card that it fits on, so that whole cards stay whole.
+            card = self.cards.index(min(card for card in self.cards if card >= share))
             self.cards[card] = round(self.cards[card] - share, 6)
             left -= share
 
@@ -118,27 +116,27 @@ class Room:
 
 def replica_of(deployment: Deployment) -> Replica:
     """Read what each replica of a deployment asks for."""
-    actor = deployment.actor
+    actor, options = deployment.actor, deployment.options
     labels = {str(k): str(v) for k, v in (actor.get("label_selector") or {}).items()}
     if accelerator := actor.get("accelerator_type"):
         labels[_ACCELERATOR_LABEL] = str(accelerator)
-    options = deployment.options
-    strategy = str(options.get("placement_group_strategy") or "PACK")
-    most = options.get("max_replicas_per_node")
-    if bundles := tuple(_bundles(deployment, labels)):
-        return Replica(
-            deployment.name, bundles, grouped=True, strategy=strategy, most_on_a_node=most
-        )
+    bundles = tuple(_bundles(deployment, labels))
     cpus = actor.get("num_cpus")
     cpus = _DEFAULT_CPUS if cpus is None else float(cpus)
-    part = Part(cpus, deployment.num_gpus, labels, _others(actor.get("resources") or {}))
-    return Replica(deployment.name, (part,), most_on_a_node=most)
+    single = Part(cpus, deployment.num_gpus, labels, _others(actor.get("resources") or {}))
+    return Replica(
+        deployment.name,
+        bundles or (single,),
+        grouped=bool(bundles),
+        strategy=str(options.get("placement_group_strategy") or "PACK"),
+        most_on_a_node=options.get("max_replicas_per_node"),
+    )
 
 
 def _bundles(deployment: Deployment, labels: Mapping[str, str]) -> Iterator[Part]:
     selectors = deployment.options.get("placement_group_bundle_label_selector") or []
     for i, bundle in enumerate(deployment.bundles):
-        # One selector is for all bundles.
+        # A single selector is for all bundles.
         own = selectors[min(i, len(selectors) - 1)] if selectors else {}
         cpus, gpus = number(bundle.get("CPU")), number(bundle.get("GPU"))
         yield Part(float(cpus), float(gpus), {**labels, **own}, _others(bundle))
@@ -149,10 +147,10 @@ def _others(resources: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def place(replica: Replica, rooms: list[Room]) -> str | None:
-    """Take the room for all parts, and name the node of the first; None if there is none."""
+    """Take the room for all parts; return the node of the first one, None if it does not fit."""
     open_to_it = [i for i, room in enumerate(rooms) if room.admits(replica)]
     if not replica.grouped:
-        return _place_in_turn(replica, rooms, open_to_it)
+        return _place_single(replica, rooms, open_to_it)
     if replica.strategy not in {"SPREAD", "STRICT_SPREAD"}:
         for i in sorted(open_to_it, key=lambda i: _preference(replica, rooms[i])):
             room = rooms[i].copy()
@@ -166,8 +164,8 @@ def place(replica: Replica, rooms: list[Room]) -> str | None:
     return _place_apart(replica, rooms, open_to_it)
 
 
-def _place_in_turn(replica: Replica, rooms: list[Room], open_to_it: Sequence[int]) -> str | None:
-    """Serve has single replicas spread: one node after the other, whether it has GPUs or not."""
+def _place_single(replica: Replica, rooms: list[Room], open_to_it: Sequence[int]) -> str | None:
+    """Place as Ray's SPREAD does, which Serve uses: round robin, on nodes with GPUs too."""
     fitting = [i for i in open_to_it if rooms[i].holds(replica.parts[0])]
     if not fitting:
         return None
@@ -201,7 +199,7 @@ def _taken(replica: Replica, rooms: list[Room], changed: Mapping[int, Room], fir
 
 
 def _preference(replica: Replica, room: Room) -> tuple[bool, float, float]:
-    """Spare the cards for who needs them; then the emptiest, or for cards the fullest."""
+    """Order nodes: those without GPUs first for CPU work, the fullest cards first for GPU work."""
     needs_cards = any(part.gpus for part in replica.parts)
     free_cards = sum(room.cards)
     return (bool(room.cards) and not needs_cards, free_cards if needs_cards else 0.0, -room.cpus)

@@ -1,16 +1,17 @@
-"""How much each deployment takes at once, lets wait, and grows by: what Serve lets pass unsaid."""
+"""Rules of concurrency, queues and autoscaling that Serve does not enforce."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from serve_app.check.deployment import number, section
+from deployments.bounds import MAX_WATCHERS
+from serve_app.check.file.deployment import number, section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from serve_app.check.config_file import ConfigFile, Problem
-    from serve_app.check.deployment import Deployment
+    from serve_app.check.file.deployment import Deployment
+    from serve_app.check.file.document import ConfigFile, Problem
     from serve_app.settings import AppSettings
 
 _TOO_MANY_REQUESTS = 429
@@ -20,7 +21,7 @@ _MAY_BE_AWAY = "Images"
 def load_problems(
     file: ConfigFile, deployments: Mapping[str, Deployment], settings: AppSettings | None
 ) -> Iterator[Problem]:
-    """List bounds that are missing or work against each other."""
+    """List bounds that are missing or contradict each other."""
     for deployment in deployments.values():
         yield from _queue(file, deployment)
         yield from _scaling(file, deployment)
@@ -104,12 +105,12 @@ def _scaling(file: ConfigFile, deployment: Deployment) -> Iterator[Problem]:
 def _idle(
     file: ConfigFile, deployments: Mapping[str, Deployment], settings: AppSettings
 ) -> Iterator[Problem]:
-    """Serve holds back what is over `max_ongoing_requests`, however much there is room for."""
+    """Check that `max_ongoing_requests` does not keep a deployment below its own capacity."""
     sequences = int(number(settings.llm.engine_args.get("max_num_seqs")))
     for name, least, why in (
         ("LLM", sequences, f"`llm.engine_args.max_num_seqs` ({sequences}) are computed at once"),
         ("Images", settings.images.max_batch, "`images.max_batch` pictures share a pass"),
-        ("Jobs", settings.jobs.max_watchers + 1, "`jobs.max_watchers` who wait may take them all"),
+        ("Jobs", MAX_WATCHERS + 1, f"{MAX_WATCHERS} callers that watch jobs may take them all"),
     ):
         deployment = deployments.get(name)
         if deployment and 0 < deployment.max_ongoing_requests < least:

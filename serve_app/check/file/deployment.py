@@ -1,4 +1,4 @@
-"""One deployment of a configuration, with Serve's defaults where it names nothing."""
+"""One deployment of a configuration, with Serve's defaults for options it leaves out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from serve_app.check.config_file import Place
+    from serve_app.check.file.document import Place
 
 Size = Literal["minimum", "maximum"]
-_AUTO = {"minimum": 1, "maximum": 100}  # what Serve makes of `num_replicas: auto`
-_MAX_ONGOING_REQUESTS = 5  # the ingress included
+"""The fewest replicas, of an idle service, or the most."""
+_AUTO = {"minimum": 1, "maximum": 100}  # Serve's meaning of `num_replicas: auto`
+_MAX_ONGOING_REQUESTS = 5  # Serve's default, also of the ingress
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Deployment:
 
     @property
     def bundles(self) -> list[Mapping[str, Any]]:
-        """The placement group of each replica; none if it is a single actor."""
+        """The placement group of each replica; empty if it is a single actor."""
         listed = self.options.get("placement_group_bundles")
         return [b for b in listed if isinstance(b, Mapping)] if isinstance(listed, list) else []
 
@@ -46,7 +47,7 @@ class Deployment:
 
     @property
     def gpu_bundles(self) -> list[float]:
-        """The GPUs of those bundles that have any."""
+        """The GPUs of the bundles that have any."""
         return [gpus for bundle in self.bundles if (gpus := number(bundle.get("GPU")))]
 
     @property
@@ -54,7 +55,7 @@ class Deployment:
         return int(number(self.options.get("max_ongoing_requests", _MAX_ONGOING_REQUESTS)))
 
     def replicas(self, size: Size) -> int:
-        """Count the replicas when nothing is asked of it, or as much as it may take."""
+        """Return the number of replicas at one of the two sizes."""
         fixed = self.options.get("num_replicas")
         if fixed == "auto":
             return _AUTO[size]
@@ -63,22 +64,22 @@ class Deployment:
         return int(number(fixed)) or 1
 
     def surge(self, size: Size) -> int:
-        """Count the replicas that an update starts before it stops old ones, as Serve does."""
+        """Return the number of new replicas that an update starts before it stops old ones."""
         percent = int(number(self.options.get("max_surge_percent")))
         return -(-percent * self.replicas(size) // 100)
 
 
 def section(options: object, key: str) -> Mapping[str, Any]:
-    """Give a part of the options that has parts itself; nothing if it is not there."""
+    """Return a mapping inside the options; empty if it is missing or not a mapping."""
     value = options.get(key) if isinstance(options, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
 def number(value: object) -> float:
-    """Give a finite number; 0 for what is none, which Serve's schema complains of."""
+    """Return a finite number; 0 for anything else, which Serve's schema refuses."""
     if not isinstance(value, int | float):
         return 0
     try:
         return value if math.isfinite(value) else 0
-    except OverflowError:  # a whole number that no float holds
+    except OverflowError:  # an integer too large for a float
         return 0

@@ -1,8 +1,9 @@
-"""What GenServe asks of a configuration beyond what Serve does."""
+"""Rules of GenServe for a configuration, beyond those of Serve."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -10,42 +11,48 @@ from pydantic import ValidationError
 from deployments.settings import Secrets
 from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
-from serve_app.check.deployment import Deployment, section
-from serve_app.check.engine import engine_problems
-from serve_app.check.gpus import gpu_problems
-from serve_app.check.load import load_problems
-from serve_app.check.schema import complaints, hint, unknown_keys, without
-from serve_app.check.state import state_problems
+from serve_app.check.file.deployment import Deployment, section
+from serve_app.check.file.schema import complaints, hint, unknown_keys, without
+from serve_app.check.placement.machine import is_this_machine
+from serve_app.check.rules.engine import engine_problems
+from serve_app.check.rules.gpus import gpu_problems
+from serve_app.check.rules.load import load_problems
+from serve_app.check.rules.models import model_problems
+from serve_app.check.rules.state import state_problems
 from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
+from serve_app.settings.removed import REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from serve_app.check.config_file import ConfigFile, Place, Problem
-    from serve_app.check.nodes import Node
+    from serve_app.check.file.document import ConfigFile, Place, Problem
+    from serve_app.check.placement.nodes import Node
 
 SECRET_NAMES = frozenset(
     {str(field.validation_alias) for field in Secrets.model_fields.values()}
     | {"HF_TOKEN", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"}
 )
-"""Variables of the environment that hold a key."""
+"""Environment variables that hold a secret."""
 
 LAST_PORT = 65535
 ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
+SERVE_HOST = "0.0.0.0"  # noqa: S104 - Serve's default when a file names no host
 
-SERVE_HOST = "0.0.0.0"  # noqa: S104 - what Serve listens on when a file names no host
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a configuration will run on.
 
-def rule_problems(
-    file: ConfigFile, nodes: Sequence[Node] = (), *, own_machine: bool = True
-) -> Iterator[Problem]:
-    """List where the file is not a configuration of this application.
-
-    Args:
-        file: the configuration.
-        nodes: all that there may be; none if they are not known.
-        own_machine: whether the service will have the environment that the check has.
+    `nodes` are all nodes there may be. `same_environment` tells whether the nodes have the Python
+    packages and environment variables of this process; an image on Kubernetes has its own.
     """
+
+    nodes: Sequence[Node]
+    same_environment: bool = True
+
+
+def application_problems(file: ConfigFile, around: Surroundings) -> Iterator[Problem]:
+    """List where the file is not a valid configuration of GenServe."""
     listed = file.data.get("applications") if isinstance(file.data, dict) else None
     if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], dict):
         yield file.problem(("applications",), f"must list one application, `{APPLICATION_NAME}`")
@@ -58,8 +65,8 @@ def rule_problems(
     ):
         if application.get(key, unset) != right:
             yield file.problem((*path, key), f"must be `{right}`")
-    if own_machine:
-        yield from _door(file)
+    if around.same_environment:
+        yield from _access(file)
     yield from _address(file)
     if file.data.get("proxy_location") == "Disabled":
         yield file.problem(
@@ -70,13 +77,15 @@ def rule_problems(
     yield from _secrets(file, application, path)
     yield from load_problems(file, deployments, settings)
     if settings is not None:
-        yield from state_problems(file, deployments, settings, nodes)
+        yield from state_problems(file, deployments, settings, around.nodes)
         yield from gpu_problems(file, deployments, settings)
         yield from engine_problems(file, settings)
+        if around.same_environment:
+            yield from model_problems(file, settings, local=is_this_machine(around.nodes))
 
 
-def _door(file: ConfigFile) -> Iterator[Problem]:
-    """The environment is that of the check, which should be that of the service."""
+def _access(file: ConfigFile) -> Iterator[Problem]:
+    """Refuse a public address without API keys."""
     try:
         keys = Keys.read(Secrets().api_keys)
     except ValueError as error:
@@ -101,11 +110,12 @@ def _address(file: ConfigFile) -> Iterator[Problem]:
 def _settings(
     file: ConfigFile, args: object, path: Place
 ) -> Generator[Problem, None, AppSettings | None]:
-    strangers = dict(unknown_keys(AppSettings, args))
-    for inner, message in strangers.items():
-        yield file.problem((*path, *inner), message)
+    unknown = dict(unknown_keys(AppSettings, args))
+    for inner, message in unknown.items():
+        gone = REMOVED.get(".".join(map(str, inner)))
+        yield file.problem((*path, *inner), f"remove it: {gone}" if gone else message)
     try:
-        return AppSettings.model_validate({} if args is None else without(args, strangers))
+        return AppSettings.model_validate({} if args is None else without(args, unknown))
     except ValidationError as error:
         yield from complaints(error, file, path)
         return None
@@ -120,7 +130,7 @@ def _deployments(
     for i, options in enumerate(listed if isinstance(listed, list) else []):
         name = options.get("name") if isinstance(options, dict) else None
         if not isinstance(name, str):
-            continue  # Serve's schema complains
+            continue  # refused by Serve's schema
         if options.get("user_config") is not None:
             message = "no deployment here takes one: behaviour is set under `args`"
             yield file.problem((*path, i, "user_config"), message)
@@ -139,6 +149,7 @@ def _deployments(
 
 
 def _secrets(file: ConfigFile, application: Mapping[str, Any], path: Place) -> Iterator[Problem]:
+    """Refuse secrets in the file: the dashboard shows it."""
     owners: list[tuple[Place, object]] = [(path, application)]
     listed = application.get("deployments")
     for i, options in enumerate(listed if isinstance(listed, list) else []):

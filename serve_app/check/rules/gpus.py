@@ -1,20 +1,20 @@
-"""Serve books the GPUs, the models use them: both have to mean the same ones."""
+"""Rules of GPUs: what Serve reserves for a replica is what its model uses."""
 
 from __future__ import annotations
 
 from math import ceil
 from typing import TYPE_CHECKING
 
-from serve_app.check.deployment import number
+from serve_app.check.file.deployment import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from serve_app.check.config_file import ConfigFile, Problem
-    from serve_app.check.deployment import Deployment
+    from serve_app.check.file.deployment import Deployment
+    from serve_app.check.file.document import ConfigFile, Problem
     from serve_app.settings import AppSettings
 
-_VLLM_UTILIZATION = 0.92  # vLLM's own, of the whole card
+_VLLM_UTILIZATION = 0.92  # vLLM's default share of a card's memory
 _TOLERANCE = 1e-6
 _SPREADING = {"PACK", "SPREAD", "STRICT_SPREAD"}  # the first one when a node is too small
 
@@ -22,7 +22,7 @@ _SPREADING = {"PACK", "SPREAD", "STRICT_SPREAD"}  # the first one when a node is
 def gpu_problems(
     file: ConfigFile, deployments: Mapping[str, Deployment], settings: AppSettings
 ) -> Iterator[Problem]:
-    """List GPUs booked and not used, used and not booked, or booked twice."""
+    """List GPUs that are reserved and unused, used and not reserved, or reserved twice."""
     if llm := deployments.get("LLM"):
         if settings.llm.engine == "vllm":
             yield from _of_llm(file, settings, llm)
@@ -118,7 +118,9 @@ def _of_device(
         )
     if device == "cpu" and (booked or deployment.gpu_bundles):
         yield from _idle(file, deployment, f"`{section}.device` is cpu")
-    elif booked > 1 and float(booked).is_integer():  # others are refused as they are
+    elif (
+        booked > 1 and float(booked).is_integer()
+    ):  # fractions over 1 are refused by the Serve rules
         yield file.problem(
             (*deployment.path, "ray_actor_options", "num_gpus"),
             "must be 1 or less: the model is on one card, the others would be idle",

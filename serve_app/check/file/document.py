@@ -1,4 +1,4 @@
-"""A configuration file as data that remembers on which line each value stands."""
+"""A YAML document whose values know the lines they stand on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-_TWICE = "this key is already on line {}"
+    from collections.abc import Iterator
 
 Place = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
@@ -19,7 +17,7 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """Something wrong in a file: `line` counts from 1, `path` is dotted and may be empty."""
+    """A problem in a file: `line` counts from 1, `path` is dotted and may be empty."""
 
     name: str
     line: int
@@ -33,9 +31,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """The values of one YAML document, as `yaml.safe_load` gives them to Serve, and its nodes.
+    """One YAML document: its values, as `yaml.safe_load` returns them, and its YAML nodes.
 
-    `above` is the number of lines before it, in a file that it is only a part of.
+    `above` is the number of lines before it, in a file of which it is a part.
     """
 
     name: str
@@ -44,8 +42,9 @@ class ConfigFile:
     above: int = 0
 
     def problem(self, path: Place, message: str) -> Problem:
-        """Place `message` at `path`, or as near to it as the file goes."""
-        return Problem(self.name, self._line(path), self.dotted(path), message)
+        """Make a problem at `path`, or at its innermost part that is in the file."""
+        line = self.above + self._find(path)[1] + 1
+        return Problem(self.name, line, self.dotted(path), message)
 
     def known(self, path: Place) -> Place:
         """Cut `path` to the part that is in the file."""
@@ -58,13 +57,10 @@ class ConfigFile:
         return path
 
     def node_at(self, path: Place) -> yaml.Node:
-        """Find the YAML node of a value, or of the innermost one around its place."""
-        return self._found(path)[0]
+        """Return the YAML node at `path`, or at its innermost part that is in the file."""
+        return self._find(path)[0]
 
-    def _line(self, path: Place) -> int:
-        return self.above + self._found(path)[1] + 1
-
-    def _found(self, path: Place) -> tuple[yaml.Node, int]:
+    def _find(self, path: Place) -> tuple[yaml.Node, int]:
         node, line = self.node, self.node.start_mark.line
         for part in path:
             if isinstance(node, yaml.MappingNode):
@@ -84,7 +80,7 @@ class ConfigFile:
         return node, line
 
     def dotted(self, path: Place) -> str:
-        """Write a path, with things that have a name by their name instead of their position."""
+        """Write a path with dots; list items that have a `name` go by it."""
         value, parts = self.data, []
         for part in path:
             try:
@@ -98,9 +94,9 @@ class ConfigFile:
 
 
 def read(text: str, name: str, above: int = 0) -> tuple[list[ConfigFile], list[Problem]]:
-    """Read YAML documents as Serve does, and list what that hides: a later equal key wins.
+    """Read YAML documents as Serve does, and list keys that are given twice.
 
-    There are none when the text cannot be read. `above` is the number of lines before the text.
+    Returns no documents if the text is not YAML. `above` is the number of lines before the text.
     """
     loader = yaml.CSafeLoader(text)
     files: list[ConfigFile] = []
@@ -108,18 +104,17 @@ def read(text: str, name: str, above: int = 0) -> tuple[list[ConfigFile], list[P
     try:
         while loader.check_node():
             node = loader.get_node()
-            if node is None:  # so say its types; `check_node` has said otherwise
+            if node is None:  # for mypy: `check_node` has excluded it
                 break
-            # Looked for first: loading merges `<<` into the nodes, which makes equal keys rightful.
+            # Before loading, which merges `<<` into the nodes and makes equal keys legal.
             equal = list(_equal_keys(node))
             file = ConfigFile(name, loader.construct_document(node), node, above)
             if file.data is None:
                 continue
             files.append(file)
-            found += [
-                Problem(name, above + line, file.dotted(path), _TWICE.format(above + first))
-                for path, line, first in equal
-            ]
+            for path, line, first in equal:
+                message = f"this key is already on line {above + first}"
+                found.append(Problem(name, above + line, file.dotted(path), message))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.context, error.problem)))
@@ -134,28 +129,30 @@ def read(text: str, name: str, above: int = 0) -> tuple[list[ConfigFile], list[P
     return files, found
 
 
-def endless_numbers(value: object, at: Place = ()) -> Iterator[Place]:
-    """Find `.inf` and `.nan`, which are numbers to YAML and most schemas, and bound nothing."""
+def infinite_numbers(value: object, at: Place = ()) -> Iterator[Place]:
+    """Find `.inf` and `.nan`: most schemas accept them, and they bound nothing."""
     if isinstance(value, float) and not math.isfinite(value):
         yield at
-    inner: Iterable[tuple[str | int, object]] = ()
-    if isinstance(value, dict):
-        inner = value.items()
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from infinite_numbers(inner, (*at, key))
     elif isinstance(value, list):
-        inner = enumerate(value)
-    for key, part in inner:
-        yield from endless_numbers(part, (*at, key))
+        for index, inner in enumerate(value):
+            yield from infinite_numbers(inner, (*at, index))
 
 
 def _equal_keys(root: yaml.Node) -> Iterator[tuple[Place, int, int]]:
+    """Find keys that are given twice: path, line, and line of the first; lines count from 1."""
     seen: set[int] = set()
     pending: list[tuple[yaml.Node, Place]] = [(root, ())]
     while pending:
         node, path = pending.pop()
-        if id(node) in seen:  # an alias: the same node again
+        if id(node) in seen:  # an alias
             continue
         seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.SequenceNode):
+            pending.extend((value, (*path, i)) for i, value in enumerate(node.value))
+        elif isinstance(node, yaml.MappingNode):
             first: dict[str, int] = {}
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):  # loading will refuse it
@@ -165,5 +162,3 @@ def _equal_keys(root: yaml.Node) -> Iterator[tuple[Place, int, int]]:
                     yield (*path, key.value), line, first[key.value]
                 first.setdefault(key.value, line)
                 pending.append((value, (*path, key.value)))
-        elif isinstance(node, yaml.SequenceNode):
-            pending.extend((value, (*path, i)) for i, value in enumerate(node.value))

@@ -1,4 +1,4 @@
-"""What keeps state on one node, or for one process, is held by one replica in one place."""
+"""Rules of single-node state: embedded Qdrant, SQLite and local files have one replica only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from urllib.parse import urlsplit
 
 from deployments.settings import Secrets
 from serve_app.access.guard import is_loopback
-from serve_app.check.deployment import number
-from serve_app.check.plan import hosts
+from serve_app.check.file.deployment import number
+from serve_app.check.placement.plan import hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from serve_app.check.config_file import ConfigFile, Place, Problem
-    from serve_app.check.deployment import Deployment
-    from serve_app.check.nodes import Node
+    from serve_app.check.file.deployment import Deployment
+    from serve_app.check.file.document import ConfigFile, Place, Problem
+    from serve_app.check.placement.nodes import Node
     from serve_app.settings import AppSettings
 
 _ARGS: Place = ("applications", 0, "args")
@@ -28,7 +28,7 @@ def state_problems(
     settings: AppSettings,
     nodes: Sequence[Node],
 ) -> Iterator[Problem]:
-    """List state that a second replica, another node or a restart would not find."""
+    """Check that single-node state (embedded Qdrant, SQLite, local files) has one replica only."""
     yield from _documents(file, deployments.get("Retriever"), settings, nodes)
     yield from _jobs(file, deployments.get("Jobs"), settings, nodes)
     users = [deployments[name] for name in ("Ingress", "Jobs") if name in deployments]
@@ -54,7 +54,7 @@ def _documents(
         file,
         retriever,
         "the `edge` store allows one replica; use `retriever.store: qdrant` for more",
-        "must be 0 with the `edge` store: the old replica has to let go of the folder first",
+        "must be 0 with the `edge` store: the old replica must release the folder first",
     )
     if where := _places([retriever], nodes):
         yield file.problem(
@@ -73,7 +73,7 @@ def _jobs(
         file,
         jobs,
         "SQLite allows one replica; set `jobs.database_url` to a PostgreSQL for more",
-        "must be 0 with SQLite: the old replica has to let go of the file first; or set "
+        "must be 0 with SQLite: the old replica must release the file first; or set "
         "`jobs.database_url` to a PostgreSQL",
     )
     if where := _places([jobs], nodes):
@@ -110,7 +110,7 @@ def _addresses(
     settings: AppSettings,
     nodes: Sequence[Node],
 ) -> Iterator[Problem]:
-    """An address of this machine is another machine's on each node."""
+    """Check that no loopback address is used by a deployment that may start on several nodes."""
     for name, place, url in (
         ("Retriever", ("retriever", "url"), settings.retriever.url),
         ("Jobs", ("jobs", "database_url"), _database(settings)),
@@ -127,7 +127,7 @@ def _addresses(
 
 
 def _database(settings: AppSettings) -> str:
-    """The environment's goes first, as it does in the service."""
+    """Return the database URL: the environment overrides the setting, as in the service."""
     secret = Secrets().jobs_database_url
     return secret.get_secret_value() if secret else settings.jobs.database_url or ""
 
@@ -147,7 +147,7 @@ def _one_holder(
 
 
 def _places(deployments: Sequence[Deployment], nodes: Sequence[Node]) -> str:
-    """Name the nodes that Serve may put any of the deployments on; empty if it is only one."""
+    """Name the nodes on which any of the deployments may start; empty if there is only one."""
     names = {node.name for each in deployments for node in hosts(each, nodes)}
     if len(names) < 2:  # noqa: PLR2004
         return ""

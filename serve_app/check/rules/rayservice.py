@@ -1,4 +1,7 @@
-"""What would go wrong with a `RayService` that Kubernetes and KubeRay accept."""
+"""Rules of a `RayService`: what GenServe needs of the manifest around its Serve configuration.
+
+Unknown fields are left to `kubectl apply`, which refuses them.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,30 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from serve_app.access.guard import is_loopback
-from serve_app.check.deployment import number, section
-from serve_app.check.kuberay import RAY_SERVICE
-from serve_app.check.rayservice import CLUSTER, Group, groups, quantity
-from serve_app.check.rules import SECRET_NAMES, SERVE_HOST
-from serve_app.check.schema import unknown_keys
+from serve_app.check.file.deployment import number, section
+from serve_app.check.file.rayservice import CLUSTER, Group, groups, quantity, ray_cluster
+from serve_app.check.rules.application import SECRET_NAMES, SERVE_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from serve_app.check.config_file import ConfigFile, Problem
+    from serve_app.check.file.document import ConfigFile, Problem
 
-_KEYS = "GENSERVE_API_KEYS"
+_API_KEYS = "GENSERVE_API_KEYS"
 _SERVE_PORT = 8000
-_ALL = "EveryNode"
-_MOST_PODS = 1000  # more are a slip, or KubeRay's own default of two billion
+_EVERY_NODE = "EveryNode"
+_MOST_PODS = 1000  # more are a slip, or KubeRay's default of two billion
 
 
 def rayservice_problems(service: ConfigFile, serve: ConfigFile | None) -> Iterator[Problem]:
-    """List what is wrong around the Serve configuration, `serve`, which is checked as any other."""
-    for path, message in unknown_keys(RAY_SERVICE, service.data):
-        yield service.problem(path, message)
+    """List the problems around the Serve configuration `serve`, which is checked as any other."""
+    cluster = ray_cluster(service)
+    head, *workers = groups(service)
     yield from _cluster(service)
-    for group in groups(service):
+    for group in (head, *workers):
         yield from _pod(service, group)
-    _, *workers = groups(service)
-    grows = section(section(service.data, "spec"), "rayClusterConfig").get(
-        "enableInTreeAutoscaling"
-    )
     for group in workers:
-        yield from _size(service, group, grows=grows is True)
+        yield from _size(service, group, grows=cluster.get("enableInTreeAutoscaling") is True)
     if serve is not None:
         yield from _proxies(service, serve)
 
@@ -43,45 +40,57 @@ def rayservice_problems(service: ConfigFile, serve: ConfigFile | None) -> Iterat
 def _cluster(service: ConfigFile) -> Iterator[Problem]:
     if service.data.get("apiVersion") != "ray.io/v1":
         yield service.problem(("apiVersion",), "must be `ray.io/v1`")
-    cluster = section(section(service.data, "spec"), "rayClusterConfig")
+    cluster = ray_cluster(service)
     if section(cluster, "authOptions").get("mode") != "token":
         yield service.problem(
             (*CLUSTER, "authOptions"),
-            "write {mode: token}: Ray runs code for whoever reaches its ports",
+            "write {mode: token}: Ray runs the code of anybody who reaches its ports",
         )
     installed = version("ray")
     if str(cluster.get("rayVersion")) != installed:
         yield service.problem(
             (*CLUSTER, "rayVersion"),
-            f"must be {installed}, the version that this is checked with and the image has",
+            f"must be {installed}, the version that is installed here and in the image",
+        )
+    if not section(cluster, "gcsFaultToleranceOptions").get("redisAddress"):
+        yield service.problem(
+            (*CLUSTER, "gcsFaultToleranceOptions", "redisAddress"),
+            "must be set: without it the service ends with its head pod",
         )
 
 
 def _pod(service: ConfigFile, group: Group) -> Iterator[Problem]:
     at = group.container_path
     image = str(group.container.get("image", ""))
-    _, _, tag = image.rpartition("/")[2].partition(":")
-    if tag in {"", "latest"}:
+    if image.rpartition("/")[2].partition(":")[2] in {"", "latest"}:
         yield service.problem(
             (*at, "image"), "must name a version (IMAGE:VERSION): pods would differ from each other"
         )
-    if not quantity(group.limits.get("cpu", 0)):
-        yield service.problem(
-            (*at, "resources", "limits", "cpu"),
-            "must be set: Ray would take all CPUs of the machine for the pod's",
-        )
+    for name, unset in (("cpu", "all CPUs"), ("memory", "all memory")):
+        # Memory has units that `quantity` does not read, and is not planned.
+        value = group.limits.get(name)
+        if value is None or (name == "cpu" and not quantity(value)):
+            yield service.problem(
+                (*at, "resources", "limits", name),
+                f"must be set: Ray would take {unset} of the machine for the pod's",
+            )
+    for probe in ("readinessProbe", "livenessProbe"):
+        if not section(group.container, probe):
+            yield service.problem(
+                (*at, probe), "must be set: KubeRay's own runs wget, which the image need not have"
+            )
     if "labels" in section(group.options, "rayStartParams"):
         yield service.problem(
             (*group.path, "rayStartParams", "labels"),
             "Ray's autoscaler does not see them here: write `labels` of the group",
         )
-    variables = group.variables
-    if _KEYS not in variables:
+    variables = group.named("env")
+    if _API_KEYS not in variables:
         yield service.problem(
-            (*at, "env"), f"must hold {_KEYS}, from a Secret: an ingress may start on any node"
+            (*at, "env"), f"must hold {_API_KEYS}, from a Secret: an ingress may start on any node"
         )
-    for i, name in enumerate(variables):
-        if name in SECRET_NAMES and "value" in variables[name]:
+    for i, (name, variable) in enumerate(variables.items()):
+        if name in SECRET_NAMES and "value" in variable:
             yield service.problem(
                 (*at, "env", i, "value"),
                 "is a secret: write valueFrom: {secretKeyRef: {name: SECRET, key: KEY}}",
@@ -92,6 +101,8 @@ def _size(service: ConfigFile, group: Group, *, grows: bool) -> Iterator[Problem
     options = group.options
     least, most = number(options.get("minReplicas")), number(options.get("maxReplicas"))
     now = number(options.get("replicas", least))
+    if "minReplicas" not in options:
+        yield service.problem((*group.path, "minReplicas"), "must be set")
     if not 0 < most <= _MOST_PODS:
         yield service.problem(
             (*group.path, "maxReplicas"),
@@ -116,20 +127,17 @@ def _proxies(service: ConfigFile, serve: ConfigFile) -> Iterator[Problem]:
             ("http_options", "host"),
             f"must be {SERVE_HOST}: nothing outside of its pod would reach a proxy",
         )
-    if isinstance(serve.data, dict) and serve.data.get("proxy_location", _ALL) != _ALL:
+    if (
+        isinstance(serve.data, dict)
+        and serve.data.get("proxy_location", _EVERY_NODE) != _EVERY_NODE
+    ):
         yield serve.problem(
             ("proxy_location",),
-            f"must be {_ALL}: KubeRay calls a worker ready only with a proxy of its own",
+            f"must be {_EVERY_NODE}: KubeRay calls a worker ready only with a proxy of its own",
         )
     port = http.get("port", _SERVE_PORT)
     for group in groups(service):
-        listed = group.container.get("ports")
-        named = {
-            str(entry.get("name")): entry.get("containerPort")
-            for entry in (listed if isinstance(listed, list) else [])
-            if isinstance(entry, dict)
-        }
-        if named.get("serve", _SERVE_PORT) != port:
+        if group.named("ports").get("serve", {}).get("containerPort", _SERVE_PORT) != port:
             yield service.problem(
                 (*group.container_path, "ports"),
                 f"the one named `serve` must be {port}, as `http_options.port`",
