@@ -1,11 +1,11 @@
-// One answer as it comes: what is being done, its text, its sources, what it had to do without.
+// An answer as it streams in: what is being done, its text, its sources, and warnings.
 
 import { button, element, foreign, icon } from "../shared/dom.js";
 import { copies } from "../shared/clipboard.js";
-import { figures } from "./timings.js";
-import { Growing } from "../markdown/incremental.js";
+import { timings } from "./timings.js";
+import { IncrementalMarkdown } from "../markdown/incremental.js";
 import { chip, sourceList } from "./sources.js";
-import { trouble } from "../shared/fault_note.js";
+import { faultNote } from "../shared/fault_note.js";
 import { sentence } from "../shared/formatting.js";
 
 export class Answer {
@@ -18,12 +18,12 @@ export class Answer {
     this.prose = element("div", { class: "prose" });
     this.below = element("div", { class: "below" });
     this.element = element("li", { class: "turn answer" }, element("h2", { class: "sr" }, "Answer"), this.working, this.prose, this.below);
-    this.growing = new Growing(this.prose, (number) => this.citation(number));
+    this.markdown = new IncrementalMarkdown(this.prose, (number) => this.citation(number));
     if (turn.ended === null) {
       this.element.setAttribute("aria-busy", "true");
       return;
     }
-    this.growing.write(turn.content);
+    this.markdown.write(turn.content);
     this.close();
   }
 
@@ -49,7 +49,7 @@ export class Answer {
       this.element.classList.add("growing");
     }
     turn.content += text;
-    this.growing.write(text);
+    this.markdown.write(text);
   }
 
   /** It has ended: "done", "stopped", or "failed" with a fault. */
@@ -67,7 +67,7 @@ export class Answer {
 
   close(fault = null) {
     const { turn, below } = this;
-    this.growing.finish();
+    this.markdown.finish();
     this.working.remove();
     this.element.removeAttribute("aria-busy");
     this.element.classList.remove("growing");
@@ -76,7 +76,7 @@ export class Answer {
     if (turn.ended === "stopped") below.append(element("p", { class: "soft" }, turn.content ? "Stopped here." : "Stopped."));
     if (turn.warnings.length) below.append(without(turn.warnings));
     if (turn.sources.length && turn.content) below.append(sourceList(turn.sources, turn.cited));
-    if (turn.ended === "failed") below.append(trouble(fault ?? { message: turn.fault?.message ?? "The answer failed.", advice: "" }, this.again));
+    if (turn.ended === "failed") below.append(faultNote(fault ?? { message: turn.fault?.message ?? "The answer failed.", advice: "" }, this.again));
     else below.append(this.foot());
   }
 
@@ -88,7 +88,7 @@ export class Answer {
       foot.append(copy);
     }
     if (this.turn.ended === "stopped") foot.append(button({ text: "Ask again", symbol: "again", kind: "link", onclick: this.again }));
-    const line = figures(this.turn);
+    const line = timings(this.turn);
     if (line) foot.append(line);
     return foot;
   }

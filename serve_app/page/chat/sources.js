@@ -1,8 +1,8 @@
-// Sources of an answer: numbered chips, a list below it, and the passage in a panel at the side.
+// The sources of an answer: numbered chips, a list below it, and the passage in a side panel.
 
 import { button, element, foreign, icon, part } from "../shared/dom.js";
 import { dialogHead } from "../shared/dialogs.js";
-import { link, safeUrl } from "../markdown/inline.js";
+import { link, safeUrl } from "../markdown/links.js";
 import { pages } from "../shared/formatting.js";
 
 /** The chip of a citation in the text. */
@@ -63,7 +63,7 @@ export function openSource(source, all) {
       element("p", { class: "facts" }, facts.filter(([fact]) => fact).map(([fact, title]) => foreign("span", fact, { title }))),
       href ? link(href, icon("out"), foreign("span", href)) : null,
       source.text ? foreign("blockquote", unwrapped(source.text), { class: "passage", tabindex: 0 }) : element("p", { class: "soft" }, "Its text is no longer kept in this tab."),
-      element("footer", {}, before, element("span", { class: "soft" }, `${source.id} of ${all.length}`), after),
+      element("div", { class: "foot" }, before, element("span", { class: "soft" }, `${source.id} of ${all.length}`), after),
     ),
   );
   if (!dialog.open) dialog.showModal();

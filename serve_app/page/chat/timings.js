@@ -1,4 +1,4 @@
-// How long an answer took, as one quiet line that opens.
+// The timings of an answer: one line that opens to a table.
 
 import { element, foreign } from "../shared/dom.js";
 import { seconds } from "../shared/formatting.js";
@@ -6,16 +6,16 @@ import { seconds } from "../shared/formatting.js";
 const OUTCOMES = { ok: "read", timeout: "too slow", empty: "without text", http_error: "gave an error", unavailable: "not tried" };
 
 /** The line of a finished answer, or null if nothing was measured. */
-export function figures({ timings, usage, pages }) {
-  const { total_s: total, first_token_s: first } = timings;
+export function timings({ timings: measured, usage, pages }) {
+  const { total_s: total, first_token_s: first } = measured;
   if (!total) return null;
   const tokens = usage?.completion_tokens ?? 0;
   const rate = tokens > 1 && total > first ? (tokens - 1) / (total - first) : null;
   const short = [seconds(total), rate ? `${Math.round(rate)} tokens/s` : ""].filter(Boolean).join(" · ");
   const rows = [
     ["First token", first && seconds(first)],
-    ["Searching documents", timings.search_s && seconds(timings.search_s)],
-    ["Reading pages", timings.pages_s && seconds(timings.pages_s)],
+    ["Searching documents", measured.search_s && seconds(measured.search_s)],
+    ["Reading pages", measured.pages_s && seconds(measured.pages_s)],
     ["Whole answer", seconds(total)],
     ["Speed", rate && `${rate.toFixed(1)} tokens/s`],
     ["Tokens read", usage && String(usage.prompt_tokens)],

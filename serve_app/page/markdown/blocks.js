@@ -1,4 +1,6 @@
-// Markdown's blocks out of lines: a tree of plain objects, each with the line it begins on.
+// Markdown blocks from lines: a tree of plain objects, each with the line it begins on.
+
+import { mathsBlock } from "./maths.js";
 
 const FENCE = /^( {0,3})(`{3,}|~{3,})[ \t]*([^`]*)$/;
 const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
@@ -10,7 +12,7 @@ const TABLE_RULE = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t
 const MAX_DEPTH = 8;
 const MAX_COLUMNS = 40;
 
-/** Read lines into blocks: heading, rule, code, quote, list, table, paragraph. */
+/** Read lines into blocks: heading, rule, code, maths, quote, list, table, paragraph. */
 export function blocks(lines, depth = 0) {
   const found = [];
   for (let at = 0; at < lines.length; ) {
@@ -18,7 +20,7 @@ export function blocks(lines, depth = 0) {
       at += 1;
       continue;
     }
-    const block = fence(lines, at) ?? heading(lines, at) ?? rule(lines, at) ?? nested(lines, at, depth) ?? table(lines, at) ?? paragraph(lines, at);
+    const block = fence(lines, at) ?? mathsBlock(lines, at) ?? heading(lines, at) ?? rule(lines, at) ?? nested(lines, at, depth) ?? table(lines, at) ?? paragraph(lines, at);
     found.push({ ...block, line: at });
     at = block.next;
   }
@@ -171,7 +173,7 @@ function paragraph(lines, at) {
 /** Whether a line begins something else, although no empty line stands before it. */
 function interrupts(lines, at) {
   const line = lines[at];
-  if (HEADING.test(line) || QUOTE.test(line) || RULE.test(line) || FENCE.test(line)) return true;
+  if (HEADING.test(line) || QUOTE.test(line) || RULE.test(line) || FENCE.test(line) || mathsBlock(lines, at)) return true;
   const item = ITEM.exec(line);
   if (item && line.length > item[0].length && (!/\d/.test(item[2]) || Number.parseInt(item[2], 10) === 1)) return true;
   return line.includes("|") && TABLE_RULE.test(lines[at + 1] ?? "") && cells(line).length === cells(lines[at + 1]).length;

@@ -1,12 +1,12 @@
-// Markdown that grows: what can no longer change is built once, only the last block anew.
+// Incremental Markdown: finished blocks are built once, only the last one is rebuilt as text comes.
 
 import { blocks } from "./blocks.js";
 import { nodes } from "./rendering.js";
 
-// Building takes at most a fourth of the time, so that even one endless block stays cheap.
+// Building takes at most a quarter of the time, so that even one endless block stays cheap.
 const REST = 3;
 
-export class Growing {
+export class IncrementalMarkdown {
   constructor(root, cite) {
     this.root = root;
     this.cite = cite;

@@ -1,8 +1,10 @@
-// Markdown within a line: emphasis, code, links and citations, as nodes; one pass, whatever comes.
+// Inline Markdown as nodes: emphasis, code, maths, links and citations, in one pass over the text.
 
 import { element, icon } from "../shared/dom.js";
+import { link, safeUrl } from "./links.js";
+import { mathsEnd } from "./maths.js";
 
-const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//g;
+const SPECIAL = /[\\`*_~[!<$\n]|https?:\/\//g;
 const BARE_URL = /https?:\/\/[^\s<>"`[\]]{1,2000}/y;
 const ANGLE_URL = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/y;
 const BREAK = /<br ?\/?>/iy;
@@ -12,22 +14,6 @@ const MARKUP = /[!-/:-@[-`{-~]/;
 const SPACE = /\s/;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 const MAX_OPEN = 12;  // emphasis within emphasis; deeper is plain text
-const SAFE = new Set(["http:", "https:", "mailto:"]);
-
-/** The address if it may be linked to: absolute, and of a harmless kind; otherwise null. */
-export function safeUrl(text) {
-  try {
-    const url = new URL(text);
-    return SAFE.has(url.protocol) ? url.href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** A link out of the page. */
-export function link(href, ...children) {
-  return element("a", { href, target: "_blank", rel: "noopener noreferrer nofollow", title: href }, children);
-}
 
 /** Read inline Markdown into nodes; `cite(number)` gives the node of a citation, or null. */
 export function inline(text, cite, linked = false) {
@@ -41,6 +27,7 @@ class Reading {
     this.linked = linked;  // inside a link there is no other
     this.frames = [{ key: "", mark: "", children: [] }];
     this.plain = "";
+    this.absent = new Set();  // closing marks of maths that do not come again
   }
 
   nodes() {
@@ -69,7 +56,8 @@ class Reading {
   /** Take what begins here; gives where it ends, or `at` if it is plain text. */
   special(mark, at) {
     if (mark === "\n") return this.put(element("br"), at + 1);
-    if (mark === "\\") return this.escaped(at);
+    if (mark === "$") return this.maths(at);
+    if (mark === "\\") return this.maths(at) || this.escaped(at);
     if (mark === "`") return this.code(at);
     if (mark === "[") return this.citation(at) || this.bracketed(at, false) || at;
     if (mark === "!") return this.text[at + 1] === "[" ? this.bracketed(at + 1, true) || at : at;
@@ -87,6 +75,17 @@ class Reading {
   flush() {
     if (this.plain) this.frames.at(-1).children.push(this.plain);
     this.plain = "";
+  }
+
+  /** Maths as it is written; 0 or `at` if there is none. */
+  maths(at) {
+    const { text } = this;
+    const end = mathsEnd(text, at, this.absent);
+    if (end > at) return this.put(element("code", { class: "maths", dir: "ltr" }, text.slice(at, end)), end);
+    if (text[at] === "\\") return 0;
+    if (text[at + 1] !== "$") return at;
+    this.plain += "$$";
+    return at + 2;
   }
 
   escaped(at) {

@@ -1,4 +1,4 @@
-// From blocks to nodes. Every text goes through a text node; nothing is loaded, nothing runs.
+// DOM nodes of Markdown blocks. All text goes into text nodes: nothing is loaded, nothing runs.
 
 import { button, element } from "../shared/dom.js";
 import { copies } from "../shared/clipboard.js";
@@ -8,6 +8,7 @@ const BUILD = {
   heading: ({ level, text }, cite) => element(`h${Math.min(level + 2, 6)}`, { dir: "auto" }, inline(text, cite)),
   rule: () => element("hr"),
   code: (block) => code(block),
+  maths: ({ text }) => element("pre", { class: "maths", tabindex: 0, dir: "ltr" }, text),
   quote: ({ blocks }, cite) => element("blockquote", {}, nodes(blocks, cite)),
   list: (block, cite) => list(block, cite),
   table: (block, cite) => table(block, cite),
