@@ -1,4 +1,4 @@
-// The views by the address after the hash: one is seen, the others are hidden.
+// The views: the one that the address names after its hash is shown, the others are hidden.
 
 import { part } from "../shared/dom.js";
 
@@ -19,7 +19,7 @@ export class Views {
   /** Show the view that the address names. */
   turn(moved = false) {
     const asked = location.hash.slice(1);
-    const name = NAMES.includes(asked) ? asked : this.current ?? NAMES[0];
+    const name = NAMES.includes(asked) ? asked : NAMES[0];
     if (name === this.current) return;
     this.views[this.current]?.hide?.();
     this.current = name;
