@@ -1,4 +1,4 @@
-// A scroller that stays with what is newest, unless the person looks at something else.
+// A scroller that stays at its newest content, unless the person looks at something else.
 
 const NEAR_PX = 40;
 
@@ -7,22 +7,25 @@ export class Scrolling {
     this.scroller = scroller;
     this.newest = newest;
     this.following = false;
+    this.growing = false;  // whether newest content comes at the end
     scroller.addEventListener("scroll", () => this.looked(), { passive: true });
     // A wheel or a finger that moves up means it at once, before the distance shows.
     scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.leave(), { passive: true });
-    new ResizeObserver(() => this.moved()).observe(content);
+    const resized = new ResizeObserver(() => this.moved());
+    resized.observe(content);
+    resized.observe(scroller);
     newest.addEventListener("click", () => this.follow());
   }
 
   /** Go to the end and stay there. */
   follow() {
-    this.following = true;
+    this.growing = this.following = true;
     this.moved();
   }
 
   /** Go to the beginning and stay there. */
   begin() {
-    this.following = false;
+    this.growing = this.following = false;
     this.scroller.scrollTop = 0;
     this.show();
   }
@@ -34,7 +37,7 @@ export class Scrolling {
 
   looked() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.following = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    this.following = this.growing && scrollHeight - scrollTop - clientHeight < NEAR_PX;
     this.show();
   }
 
@@ -44,6 +47,6 @@ export class Scrolling {
   }
 
   show() {
-    this.newest.hidden = this.following || this.scroller.scrollHeight - this.scroller.clientHeight < NEAR_PX;
+    this.newest.hidden = !this.growing || this.following || this.scroller.scrollHeight - this.scroller.clientHeight < NEAR_PX;
   }
 }
