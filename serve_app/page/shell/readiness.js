@@ -1,9 +1,11 @@
-// Whether the service can work: a dot in the rail, and in words when it is asked.
+// The readiness of the service: a dot in the rail, and a dialog with every deployment.
 
 import { button, element, part } from "../shared/dom.js";
 import { dialogHead } from "../shared/dialogs.js";
 
 const AGAIN_MS = 5000;
+const AGAIN_WHEN_READY_MS = 30_000;
+const TIMEOUT_MS = 10_000;
 const NAMES = { llm: "Language model", embedder: "Embedder", scraper: "Page reader", retriever: "Document search", images: "Images", jobs: "Jobs", parser: "Document parser" };
 
 export class Readiness {
@@ -12,26 +14,36 @@ export class Readiness {
     this.states = {};
     part("readiness").addEventListener("click", () => this.open());
     document.addEventListener("visibilitychange", () => !document.hidden && this.look());
-    addEventListener("unreachable", () => this.look());
-    addEventListener("online", () => this.look());
+    addEventListener("unreachable", () => this.doubt());
+    addEventListener("online", () => this.doubt());
     addEventListener("offline", () => this.show("away", "Offline"));
   }
 
-  /** Ask; while not all is well, again after a while. */
+  /** What is shown may be wrong: withdraw it, and ask. */
+  doubt() {
+    this.show("asking", "Checking …");
+    this.look();
+  }
+
+  /** Ask, and again after a while: sooner while not all is ready. */
   async look() {
     clearTimeout(this.timer);
+    const look = (this.latest = {});
+    let again = AGAIN_MS;
     try {
-      const response = await fetch("readyz");
+      const response = await fetch("readyz", { signal: AbortSignal.timeout(TIMEOUT_MS) });
       const { ready, deployments } = await response.json();
+      if (look !== this.latest) return;
       this.states = deployments ?? {};
       const waiting = Object.entries(this.states).filter(([, state]) => !state.ready).map(([name]) => title(name));
       this.show(ready ? "ready" : "starting", ready ? "Ready" : waiting.length === 1 ? `${waiting[0]} not ready` : "Not all ready");
-      if (ready) return;
+      if (ready) again = AGAIN_WHEN_READY_MS;
     } catch {
+      if (look !== this.latest) return;
       this.states = {};
       this.show("away", "Not reachable");
     }
-    if (!document.hidden) this.timer = setTimeout(() => this.look(), AGAIN_MS);
+    if (!document.hidden) this.timer = setTimeout(() => this.look(), again);
   }
 
   show(state, text) {
@@ -63,7 +75,7 @@ export class Readiness {
     part("ask").replaceChildren(element("div", {},
       dialogHead("ask-title", "How the service is"),
       rows.length ? element("ul", { class: "states" }, rows) : element("p", {}, "The service cannot be reached. It is asked again every few seconds."),
-      element("footer", {}, close)));
+      element("div", { class: "foot" }, close)));
   }
 }
 
