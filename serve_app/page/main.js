@@ -1,15 +1,16 @@
-// The page: its parts made and joined.
+// The entry point: makes the parts of the page and connects them.
 
-import { whenKeyIsWanted } from "./shared/requests.js";
+import { fetched, whenKeyIsWanted } from "./shared/requests.js";
 import { Chat } from "./chat/chat.js";
 import { collections } from "./documents/collections.js";
 import { closes } from "./shared/dialogs.js";
 import { Documents } from "./documents/documents.js";
+import { fileChecks } from "./documents/file_checks.js";
 import { takesFiles } from "./documents/file_drop.js";
 import { part } from "./shared/dom.js";
 import { Images } from "./images/images.js";
 import { Jobs } from "./jobs/jobs.js";
-import { Preferences } from "./shell/settings_dialog.js";
+import { SettingsDialog } from "./shell/settings_dialog.js";
 import { Readiness } from "./shell/readiness.js";
 import { settings } from "./shared/settings.js";
 import { switchTheme } from "./shell/theme.js";
@@ -18,7 +19,7 @@ import { Views } from "./shell/views.js";
 
 for (const dialog of document.querySelectorAll("dialog")) closes(dialog);
 
-const preferences = new Preferences();
+const settingsDialog = new SettingsDialog();
 const readiness = new Readiness();
 const images = new Images();
 const chat = new Chat({
@@ -29,7 +30,7 @@ const chat = new Chat({
 });
 const views = new Views({ documents: new Documents(), images, jobs: new Jobs() });
 
-whenKeyIsWanted((refused) => preferences.askForKey(refused));
+whenKeyIsWanted((refused) => settingsDialog.askForKey(refused));
 takesFiles();
 part("switch-theme").addEventListener("click", switchTheme);
 uploads.addEventListener("ask", () => {
@@ -40,13 +41,17 @@ uploads.addEventListener("ask", () => {
 
 views.turn();
 readiness.look();
+fetched("page/capabilities", { quiet: true }).then((capabilities) => {
+  settings.allow(capabilities);
+  fileChecks.maxBytes = capabilities.max_upload_bytes;
+}, () => {});
 
-// What the settings offer. Only the first request asks for a key, so that it is asked for once; a
-// service that does not answer is seen in the rail.
+// The models and collections to choose from. Only the first request asks for a key, so that the
+// person is asked once; that a service does not answer is shown in the rail.
 settings.addEventListener("key", () => {
-  preferences.load({ quiet: true }).catch(() => {});
+  settingsDialog.load({ quiet: true }).catch(() => {});
   collections.load().catch(() => {});
 });
-await preferences.load().catch(() => {});
+await settingsDialog.load().catch(() => {});
 await collections.load().catch(() => {});
 if (matchMedia("(pointer: fine)").matches && views.current === "chat" && !document.querySelector("dialog[open]")) chat.composer.focus();

@@ -1,10 +1,10 @@
-// The documents of a collection: listed, added, deleted; collections made and deleted.
+// The documents view: list, add and delete documents; create and delete collections.
 
 import { faultOf, request } from "../shared/requests.js";
 import { collections } from "./collections.js";
 import { ask } from "../shared/dialogs.js";
 import { button, element, foreign, icon, part } from "../shared/dom.js";
-import { Listing, teaching } from "../shared/paged_list.js";
+import { PagedList, emptyNote } from "../shared/paged_list.js";
 import { faultNotice, notice } from "../shared/notices.js";
 import { settings } from "../shared/settings.js";
 import { uploads } from "./uploads.js";
@@ -14,7 +14,7 @@ export class Documents {
   constructor() {
     this.shown = false;
     this.collection = settings.values.collection;
-    this.listing = new Listing({
+    this.listing = new PagedList({
       root: part("documents-list"),
       path: "v1/documents",
       values: () => ({ collection: settings.values.collection }),
@@ -77,8 +77,8 @@ export class Documents {
     const { filename, title, pages, chunks, size_bytes: bytes, created_at: created } = document;
     const facts = [pages ? many(pages, "page") : "", many(chunks, "passage"), size(bytes), moment(created)];
     const row = element(
-      "article",
-      { class: "row", role: "listitem" },
+      "li",
+      { class: "row" },
       icon("document"),
       element(
         "div",
@@ -111,5 +111,5 @@ export class Documents {
 
 function empty() {
   const add = button({ text: "Choose files", kind: "button primary", onclick: () => part("files").click() });
-  return teaching(icon("document"), "No documents here yet", "Drop PDF, Markdown, HTML or text files anywhere on this page. Once they are searchable, questions are answered from them, with the passage to check.", add);
+  return emptyNote(icon("document"), "No documents here yet", "Drop PDF, Markdown, HTML or text files anywhere on this page. Once they are searchable, questions are answered from them, with the passage to check.", add);
 }

@@ -1,4 +1,4 @@
-// Files dropped anywhere, pasted, or chosen: all go to the collection that is set.
+// Files dropped anywhere on the page, pasted, or chosen: they go to the chosen collection.
 
 import { collections } from "./collections.js";
 import { part } from "../shared/dom.js";

@@ -1,4 +1,4 @@
-// A file sent to the service, with its progress, which fetch does not tell.
+// The request that uploads a file, with its progress, which fetch does not report.
 
 import { access, Fault, mayRepeat, told, unreachable } from "../shared/requests.js";
 import { settings } from "../shared/settings.js";

@@ -1,40 +1,49 @@
-// Files on their way to being searchable: each a row with what is happening to it.
+// Uploads: checked when they are chosen, sent a few at a time, then followed until searchable.
 
-import { faultOf, wasStopped } from "../shared/requests.js";
-import { collections } from "./collections.js";
-import { button, element, foreign, part } from "../shared/dom.js";
-import { cancel, follow } from "../jobs/job_updates.js";
+import { button } from "../shared/dom.js";
 import { announce, when } from "../shared/notices.js";
-import { transfer } from "./upload_request.js";
+import { faultOf, wasStopped } from "../shared/requests.js";
 import { many, sentence } from "../shared/formatting.js";
+import { cancel, follow } from "../jobs/job_updates.js";
+import { collections } from "./collections.js";
+import { fileChecks } from "./file_checks.js";
+import { transfer } from "./upload_request.js";
+import { UploadRow } from "./upload_row.js";
 
-const AT_ONCE = 2;
-const SHOWN_MS = 20_000;  // what went well makes room by itself
+const SENT_AT_ONCE = 3;
+const SHOWN_MS = 20_000;  // a finished upload leaves by itself
+const MAX_WAIT_S = 60;  // a longer Retry-After is a used-up quota
 
 class Uploads extends EventTarget {
   constructor() {
     super();
     this.waiting = [];
-    this.running = 0;
+    this.sending = 0;
   }
 
-  /** Take files into a collection, a few at a time. */
+  /** Add files to a collection. */
   add(files, collection) {
-    for (const file of files) this.waiting.push(new Upload(file, collection, this));
+    for (const file of files) this.admit(new Upload(file, collection, this));
+  }
+
+  async admit(upload) {
+    const refusal = await fileChecks.refusal(upload.file);
+    if (refusal) upload.end("failed", refusal);
+    else this.waiting.push(upload);
     this.next();
   }
 
   next() {
-    while (this.running < AT_ONCE && this.waiting.length) {
-      this.running += 1;
-      this.waiting.shift().run().finally(() => {
-        this.running -= 1;
+    while (this.sending < SENT_AT_ONCE && this.waiting.length) {
+      this.sending += 1;
+      this.waiting.shift().run(() => {
+        this.sending -= 1;
         this.next();
       });
     }
   }
 
-  /** Tell that a collection has one more document, or may have. */
+  /** Report that a collection has one more document. */
   searchable() {
     this.dispatchEvent(new Event("searchable"));
   }
@@ -49,88 +58,90 @@ class Upload {
     Object.assign(this, { file, collection, uploads });
     this.stopping = new AbortController();
     this.job = null;
-    this.bar = element("progress", { max: 1, value: 0, "aria-label": `Progress of ${file.name}` });
-    this.words = element("span", { class: "upload-state" }, "Waiting its turn");
-    this.actions = element("span", { class: "upload-actions" }, button({ symbol: "close", label: `Stop adding ${file.name}`, kind: "tool", onclick: () => this.stop() }));
-    this.row = element("div", { class: "upload", "data-state": "waiting" }, foreign("strong", file.name, { title: file.name }), this.words, this.bar, this.actions);
-    part("uploads").prepend(this.row);
-    part("uploads").hidden = false;
+    this.row = new UploadRow(file.name, () => this.stop());
   }
 
-  async run() {
-    if (this.stopping.signal.aborted) return;
-    this.row.dataset.state = "running";
-    this.say("Uploading");
+  /** Send the file and follow its job; `sent` is called as soon as the next file can be sent. */
+  async run(sent) {
+    const { signal } = this.stopping;
     try {
-      const moved = (share) => {
-        this.bar.value = share;
-        this.say(share < 1 ? `Uploading, ${Math.floor(share * 100)} %` : "Reading …");
-        if (share >= 1) this.bar.removeAttribute("value");
-      };
-      const answer = await transfer(this.file, this.collection, moved, this.stopping.signal);
-      this.job = answer.job_id;
-      const job = await follow(this.job, (state) => this.show(state), this.stopping.signal);
+      signal.throwIfAborted();
+      this.row.state = "running";
+      try {
+        this.job = (await this.send(signal)).job_id;
+      } finally {
+        sent();
+      }
+      const job = await follow(this.job, (state) => this.show(state), signal);
       if (job.status === "succeeded") this.done(job.progress.total);
-      else this.over(job.status, { message: job.status === "failed" ? sentence(job.error?.message) : "Stopped." });
+      else this.end(job.status, job.status === "failed" ? sentence(job.error?.message) : "Stopped.");
     } catch (error) {
-      if (wasStopped(error)) this.over("cancelled", { message: "Stopped." });
+      if (wasStopped(error)) this.end("cancelled", "Stopped.");
       else {
         const fault = faultOf(error);
-        this.over("failed", { message: [fault.message, when(fault) || fault.advice].join(" ") });
+        this.end("failed", [fault.message, when(fault) || fault.advice].join(" "));
       }
     }
   }
 
-  show({ status, progress: { done, total } }) {
-    if (status === "queued") this.say("Waiting to be read");
-    else if (!total) this.say("Reading …");
-    else {
-      this.bar.max = total;
-      this.bar.value = done;
-      this.say(`${done} of ${many(total, "passage")}`);
+  /** Send the file, again as long as the service is busy; resolves to the answer of POST /upload. */
+  async send(signal) {
+    for (;;) {
+      this.row.progress(0, 1, "Uploading");
+      try {
+        return await transfer(this.file, this.collection, (share) => this.moved(share), signal);
+      } catch (fault) {
+        const busy = [429, 503].includes(fault.status) && fault.retryAfter !== null && fault.retryAfter <= MAX_WAIT_S;
+        if (!busy) throw fault;
+        this.row.progress(null, null, "The service is busy; sent again shortly");
+        await pause(1000 * fault.retryAfter, signal);
+      }
     }
   }
 
+  moved(share) {
+    if (share < 1) this.row.progress(share, 1, `Uploading, ${Math.floor(share * 100)} %`);
+    else this.row.progress(null, null, "Reading …");
+  }
+
+  show({ status, progress: { done, total } }) {
+    if (status === "queued") this.row.progress(null, null, "Waiting to be read");
+    else if (!total) this.row.progress(null, null, "Reading …");
+    else this.row.progress(done, total, `${done} of ${many(total, "passage")}`);
+  }
+
   done(passages) {
-    this.row.dataset.state = "succeeded";
-    this.bar.remove();
-    this.say(`Searchable${passages ? `, ${many(passages, "passage")}` : ""} in ${collections.name(this.collection)}`);
+    const words = `Searchable${passages ? `, ${many(passages, "passage")}` : ""} in ${collections.name(this.collection)}`;
     const ask = () => {
-      this.dismiss();
+      this.row.dismiss();
       this.uploads.ask();
     };
-    this.actions.replaceChildren(button({ text: "Ask about it", kind: "link", onclick: ask }), this.dismissal());
+    this.row.end("succeeded", words, button({ text: "Ask about it", kind: "link", onclick: ask }));
     announce(`${this.file.name} is searchable.`);
-    setTimeout(() => this.dismiss(), SHOWN_MS);
+    setTimeout(() => this.row.dismiss(), SHOWN_MS);
     this.uploads.searchable();
   }
 
-  over(state, { message }) {
-    this.row.dataset.state = state;
-    this.bar.remove();
-    this.say(message);
-    this.actions.replaceChildren(this.dismissal());
+  end(state, message) {
+    this.row.end(state, message);
     announce(`${this.file.name}: ${message}`);
-  }
-
-  dismissal() {
-    return button({ symbol: "close", label: `Dismiss ${this.file.name}`, kind: "tool", onclick: () => this.dismiss() });
-  }
-
-  dismiss() {
-    this.row.remove();
-    part("uploads").hidden = part("uploads").childElementCount === 0;
   }
 
   async stop() {
     if (this.job) await cancel(this.job).catch(() => {});
     this.stopping.abort();
-    if (this.row.dataset.state === "waiting") this.dismiss();
+    if (this.row.state === "waiting") this.row.dismiss();
   }
+}
 
-  say(text) {
-    this.words.textContent = text;
-  }
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
 }
 
 export const uploads = new Uploads();

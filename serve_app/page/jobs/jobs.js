@@ -1,9 +1,9 @@
-// The jobs view: everything done in the background, as it goes, and how to stop it.
+// The jobs view: all background work with its progress, and how to cancel it.
 
 import { faultOf } from "../shared/requests.js";
 import { button, element, foreign, icon, part } from "../shared/dom.js";
 import { cancel, follow, hasEnded } from "./job_updates.js";
-import { Listing, teaching } from "../shared/paged_list.js";
+import { PagedList, emptyNote } from "../shared/paged_list.js";
 import { faultNotice } from "../shared/notices.js";
 import { settings } from "../shared/settings.js";
 import { many, moment, seconds, sentence, size } from "../shared/formatting.js";
@@ -15,7 +15,7 @@ export class Jobs {
   constructor() {
     this.watching = null;
     this.timer = null;
-    this.listing = new Listing({
+    this.listing = new PagedList({
       root: part("jobs-list"),
       path: "v1/jobs",
       values: () => ({ kind: part("jobs-kind").value, status: part("jobs-status").value }),
@@ -59,7 +59,7 @@ export class Jobs {
     const facts = element("small", {});
     const bar = element("progress", { "aria-label": `Progress of ${title}` });
     const stop = button({ text: "Cancel", kind: "button", label: `Cancel ${title}`, onclick: () => stopJob(job.id, stop) });
-    const row = element("article", { class: "row job", role: "listitem" }, icon(ingest ? "document" : "image"), element("div", { class: "row-text" }, foreign("strong", title), facts, bar), badge, stop);
+    const row = element("li", { class: "row job" }, icon(ingest ? "document" : "image"), element("div", { class: "row-text" }, foreign("strong", title), facts, bar), badge, stop);
     const show = (now) => {
       row.dataset.state = now.status;
       badge.textContent = now.cancel_requested && !hasEnded(now) ? "stopping" : STATES[now.status];
@@ -98,5 +98,5 @@ export async function stopJob(id, button) {
 }
 
 function empty() {
-  return teaching(icon("jobs"), "Nothing here", "Files you add and pictures you ask for are worked on in the background. They show here with their progress, survive a restart, and can be cancelled.");
+  return emptyNote(icon("jobs"), "Nothing here", "Files you add and pictures you ask for are worked on in the background. They show here with their progress, survive a restart, and can be cancelled.");
 }
