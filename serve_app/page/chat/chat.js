@@ -1,4 +1,4 @@
-// The chat: questions asked, answers followed and stopped, the conversation begun anew.
+// The chat: ask questions, follow and stop answers, start a new conversation.
 
 import { faultOf, wasStopped } from "../shared/requests.js";
 import { Answer } from "./answer.js";
@@ -11,6 +11,7 @@ import { Scrolling } from "./scrolling.js";
 import { settings } from "../shared/settings.js";
 import { many } from "../shared/formatting.js";
 
+const LEAVING_MS = 10_000;  // from "beforeunload" to the end of the page, unless it stays
 const EXAMPLES = [
   ["chat", "Ask the model", "Explain in three sentences how a rainbow forms."],
   ["document", "Ask your documents", "What do my documents say about costs?"],
@@ -21,13 +22,17 @@ const EXAMPLES = [
 export class Chat {
   constructor({ paint }) {
     this.paint = paint;
-    this.stopping = null;  // of the answer under way
+    this.stopping = null;  // aborts the answer that is coming
+    this.leftAt = -Infinity;
     this.turns = part("turns");
     this.scrolling = new Scrolling(part("scroller"), part("conversation"), part("newest"));
     this.composer = new Composer({ send: (text) => this.ask(text), stop: () => this.stop() });
     part("new-chat").addEventListener("click", () => this.restart());
     part("examples").append(...EXAMPLES.map((example) => this.example(...example)));
-    addEventListener("pagehide", () => conversation.keep());
+    addEventListener("beforeunload", () => {
+      this.leftAt = performance.now();
+    });
+    addEventListener("pagehide", () => this.leave());
     this.draw();
   }
 
@@ -69,21 +74,25 @@ export class Chat {
     const answer = new Answer(turn, () => this.askAgain(turn));
     const stopping = new AbortController();
     this.stopping = stopping;
-    answer.doing(aim(conversation.turns.at(-2).content));
+    const doing = aim(conversation.turns.at(-2).content);
+    const { signal } = stopping;
+    answer.doing(doing);
+    addEventListener("key-wanted", () => answer.doing("Waiting for an API key …"), { signal });
+    addEventListener("key-answered", () => answer.doing(doing), { signal });
     this.turns.append(answer.element);
     this.tidy();
     this.composer.busy(true);
     this.scrolling.follow();
     announce("Answering.");
     try {
-      for await (const chunk of completion(conversation.messages(), stopping.signal)) {
-        if (stopping.signal.aborted) break;
+      for await (const chunk of completion(conversation.messages(), signal)) {
+        if (signal.aborted) break;
         answer.take(chunk);
       }
-      answer.end(stopping.signal.aborted ? "stopped" : "done");
-      announce(stopping.signal.aborted ? "Stopped." : `The answer is there, with ${many(turn.sources.length, "source")}.`);
+      answer.end(signal.aborted ? "stopped" : "done");
+      announce(signal.aborted ? "Stopped." : `The answer is there, with ${many(turn.sources.length, "source")}.`);
     } catch (error) {
-      if (wasStopped(error)) {
+      if (wasStopped(error) || this.isLeaving) {
         answer.end("stopped");
         announce("Stopped.");
       } else {
@@ -92,6 +101,7 @@ export class Chat {
       }
     } finally {
       this.stopping = null;
+      stopping.abort();  // also removes the listeners
       this.composer.busy(false);
       conversation.keep();
     }
@@ -99,6 +109,17 @@ export class Chat {
 
   stop() {
     this.stopping?.abort();
+  }
+
+  /** Stop before the browser breaks the connection, which would look like a fault. */
+  leave() {
+    this.stop();
+    conversation.keep();
+  }
+
+  /** Whether the page is about to go: some browsers break connections before "pagehide". */
+  get isLeaving() {
+    return performance.now() - this.leftAt < LEAVING_MS;
   }
 
   restart() {
@@ -126,9 +147,9 @@ function question(text) {
 
 /** What is done first with a question. */
 function aim(text) {
-  if (!settings.answersFromSources) return "Thinking …";
-  const page = settings.values.web && /https?:\/\//i.test(text);
-  if (page && settings.values.documents) return "Reading the page and searching documents …";
+  const page = settings.uses("web") && /https?:\/\//i.test(text);
+  const documents = settings.uses("documents");
+  if (page && documents) return "Reading the page and searching documents …";
   if (page) return "Reading the page …";
-  return settings.values.documents ? "Searching documents …" : "Thinking …";
+  return documents ? "Searching documents …" : "Thinking …";
 }

@@ -1,4 +1,4 @@
-// Where a question is written: grows with it, Enter sends, Escape stops, and what it may draw on.
+// The composer: a field that grows with the question, and switches for what the answer draws on.
 
 import { collections } from "../documents/collections.js";
 import { part } from "../shared/dom.js";
@@ -70,9 +70,11 @@ export class Composer {
 }
 
 function toggle(button, name) {
+  const { title } = button;
   const show = () => {
-    button.setAttribute("aria-pressed", String(settings.values[name] && settings.answersFromSources));
-    button.disabled = !settings.answersFromSources;
+    button.setAttribute("aria-pressed", String(settings.uses(name)));
+    button.disabled = !settings.offers(name);
+    button.title = settings.allowed[name] ? title : "Switched off by the operator of this service";
   };
   button.addEventListener("click", () => settings.change({ [name]: !settings.values[name] }));
   settings.addEventListener("change", show);

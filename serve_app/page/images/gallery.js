@@ -1,10 +1,10 @@
-// A job's pictures as a card: they come one by one, can be stopped, and open large.
+// The pictures of a job as a card: they appear one by one, can be stopped, and open large.
 
 import { button, element, foreign } from "../shared/dom.js";
 import { follow, hasEnded } from "../jobs/job_updates.js";
 import { announce } from "../shared/notices.js";
 import { stopJob } from "../jobs/jobs.js";
-import { lazily } from "./picture_cache.js";
+import { lazily, picturePath } from "./picture_cache.js";
 import { view } from "./picture_viewer.js";
 import { many, moment, sentence } from "../shared/formatting.js";
 
@@ -17,7 +17,7 @@ export function gallery(job, { reuse, signal }) {
   const bar = element("progress", { "aria-label": `Progress of ${prompt}` });
   const stop = button({ text: "Stop", kind: "link", onclick: () => stopJob(job.id, stop) });
   const frames = element("div", { class: "frames" });
-  const card = element("article", { class: "card pictures", role: "listitem" }, element("header", {}, foreign("strong", prompt), state, stop), bar, frames);
+  const card = element("li", { class: "card pictures" }, element("header", {}, foreign("strong", prompt), state, stop), bar, frames);
   let latest = job;
   const shown = new Map();
 
@@ -33,9 +33,9 @@ export function gallery(job, { reuse, signal }) {
       bar.value = now.progress.done;
     }
     const images = now.result?.images ?? [];
-    for (const { number, url } of images) {
+    for (const { number } of images) {
       if (shown.has(number)) continue;
-      const made = frame(prompt, number, url, () => view(latest, latest.result.images.findIndex((one) => one.number === number), reuse));
+      const made = frame(prompt, number, picturePath(job.id, number), () => view(latest, latest.result.images.findIndex((one) => one.number === number), reuse));
       shown.set(number, made);
     }
     const coming = hasEnded(now) ? 0 : Math.min(now.input.count, SHOWN_PLACES) - shown.size;

@@ -1,11 +1,11 @@
-// The images view: words in, pictures out, and those of former jobs.
+// The images view: a form that requests pictures, and the pictures of earlier jobs.
 
 import { faultOf, fetched } from "../shared/requests.js";
 import { element, icon, part } from "../shared/dom.js";
 import { gallery } from "./gallery.js";
-import { Listing, teaching } from "../shared/paged_list.js";
+import { PagedList, emptyNote } from "../shared/paged_list.js";
 import { settings } from "../shared/settings.js";
-import { trouble } from "../shared/fault_note.js";
+import { faultNote } from "../shared/fault_note.js";
 
 const EXAMPLES = ["a large red circle on a blue background", "a small yellow star on a purple background", "a green heart on a white background"];
 
@@ -13,7 +13,7 @@ export class Images {
   constructor() {
     this.watching = null;
     this.prompt = part("image-prompt");
-    this.listing = new Listing({
+    this.listing = new PagedList({
       root: part("gallery"),
       path: "v1/jobs",
       values: () => ({ kind: "images" }),
@@ -70,7 +70,7 @@ export class Images {
       this.listing.rows.prepend(this.card(job));
       this.listing.foot.querySelector(".empty")?.remove();
     } catch (error) {
-      part("maker-trouble").replaceChildren(trouble(faultOf(error), () => this.make()));
+      part("maker-trouble").replaceChildren(faultNote(faultOf(error), () => this.make()));
     } finally {
       part("make-images").disabled = false;
     }
@@ -82,6 +82,6 @@ export class Images {
 
   empty() {
     const examples = EXAMPLES.map((text) => element("li", {}, element("button", { type: "button", class: "example", onclick: () => this.fill({ prompt: text }) }, element("span", {}, text))));
-    return teaching(icon("image"), "No pictures yet", "Say what you would like to see. The small model that comes with GenServe knows coloured shapes:", element("ul", { class: "examples" }, examples));
+    return emptyNote(icon("image"), "No pictures yet", "Say what you would like to see. The small model that comes with GenServe knows coloured shapes:", element("ul", { class: "examples" }, examples));
   }
 }

@@ -1,4 +1,4 @@
-// Pictures of the service as object URLs: fetched with the key, a few at a time, and let go again.
+// Pictures as object URLs: fetched with the API key, a few at a time, and released again.
 
 import { request } from "../shared/requests.js";
 
@@ -7,6 +7,11 @@ const MAX_HELD = 120;
 const held = new Map();  // path -> promise of an object URL, the longest unused first
 const waiting = [];
 let running = 0;
+
+/** The path of a job's n-th picture, from 0; relative, unlike the URL in the job. */
+export function picturePath(jobId, number) {
+  return `v1/images/${encodeURIComponent(jobId)}/${number}.png`;
+}
 
 /** The object URL of a picture by its path. */
 export function picture(path) {

@@ -1,14 +1,14 @@
-// A picture seen large, with the words and the seed that make it again.
+// A picture shown large, with the words and the seed that make it again.
 
 import { button, element, foreign, icon, part } from "../shared/dom.js";
-import { picture } from "./picture_cache.js";
+import { picture, picturePath } from "./picture_cache.js";
 import { seedOf } from "../shared/formatting.js";
 
 /** Show the `place`-th of a job's pictures; `reuse(input)` fills the form with its words. */
 export async function view(job, place, reuse) {
   const dialog = part("viewer");
   const { images } = job.result;
-  const { number, url } = images[place];
+  const { number } = images[place];
   const { prompt, width, height, steps } = job.input;
   const seed = seedOf(job.input, number);
   const image = element("img", { alt: prompt, width, height });
@@ -33,15 +33,15 @@ export async function view(job, place, reuse) {
       close,
       foreign("p", prompt),
       element("p", { class: "facts" }, [`seed ${seed}`, `${width} × ${height}`, `${steps} steps`].map((fact) => element("span", {}, fact))),
-      element("footer", {}, arrows[0], element("span", { class: "soft" }, `${place + 1} of ${images.length}`), arrows[1]),
-      element("footer", {}, download, button({ text: "Use these words", kind: "button", onclick: again })),
+      element("div", { class: "foot" }, arrows[0], element("span", { class: "soft" }, `${place + 1} of ${images.length}`), arrows[1]),
+      element("div", { class: "foot" }, download, button({ text: "Use these words", kind: "button", onclick: again })),
     ),
   );
   dialog.onkeydown = ({ key }) => ({ ArrowLeft: step(-1), ArrowRight: step(1) })[key]?.();
   if (!dialog.open) dialog.showModal();
   close.focus();
   try {
-    const loaded = await picture(url);
+    const loaded = await picture(picturePath(job.id, number));
     image.src = loaded;
     download.href = loaded;
   } catch {

@@ -1,4 +1,4 @@
-// Copying text, also where the page is not served over HTTPS.
+// Copy text to the clipboard, also where the page is not served over HTTPS.
 
 import { element } from "./dom.js";
 

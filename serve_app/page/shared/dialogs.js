@@ -1,4 +1,5 @@
-// What all dialogs of the page do: close by Escape, by their buttons and by a click beside them.
+// Dialogs: closed by Escape, by their buttons and by a click beside them.
+// Their heads and feet are plain `div`s: `header` and `footer` would be landmarks of the page.
 
 import { button, element, part } from "./dom.js";
 
@@ -18,7 +19,7 @@ export function closes(dialog) {
 export function dialogHead(id, title, ...more) {
   const close = button({ symbol: "close", label: "Close", kind: "tool" });
   close.dataset.close = "";
-  return element("header", {}, element("h2", { id, dir: "auto" }, title), ...more, close);
+  return element("div", { class: "head" }, element("h2", { id, dir: "auto" }, title), ...more, close);
 }
 
 /**
@@ -38,7 +39,7 @@ export function ask({ title, text, yes, danger = false, field = null }) {
     text ? element("p", { dir: "auto" }, text) : null,
     field ? element("label", { for: "ask-field" }, field) : null,
     input,
-    element("footer", {}, cancel, agree),
+    element("div", { class: "foot" }, cancel, agree),
   );
   dialog.replaceChildren(form);
   dialog.showModal();

@@ -1,4 +1,4 @@
-// DOM nodes, made one by one: no text is ever read as HTML.
+// DOM nodes, made one by one: no text is ever parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 

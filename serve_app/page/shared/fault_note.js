@@ -1,9 +1,9 @@
-// A fault where it happened: what went wrong, what to do, and when to try again.
+// A fault shown where it happened: what went wrong, what to do, and when to try again.
 
 import { button, element, icon } from "./dom.js";
 
 /** The fault as a block; `again` is what "Try again" does. */
-export function trouble(fault, again = null) {
+export function faultNote(fault, again = null) {
   const words = element("p", {}, element("strong", {}, fault.message), " ", fault.advice);
   const block = element("div", { class: "note bad", role: "alert" }, icon("warning"), words);
   if (!again) return block;

@@ -1,4 +1,4 @@
-// Figures in words, in the reader's own manner of writing them.
+// Numbers, times and messages as text, in the format of the reader's language.
 
 const counts = new Intl.NumberFormat();
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -9,11 +9,11 @@ export function many(count, one, more = `${one}s`) {
   return `${counts.format(count)} ${count === 1 ? one : more}`;
 }
 
-/** "900 bytes", "12 kB", "3.4 MB". */
+/** "900 bytes", "12 KB", "3.4 MB", "32 MB"; a KB has 1024 bytes, as in the limits of the service. */
 export function size(bytes) {
-  if (bytes < 1000) return many(bytes, "byte");
-  if (bytes < 1e6) return `${Math.round(bytes / 1000)} kB`;
-  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+  if (bytes < 1024) return many(bytes, "byte");
+  if (bytes < 1024 ** 2) return `${Math.round(bytes / 1024)} KB`;
+  return `${(bytes / 1024 ** 2).toFixed(bytes < 10 * 1024 ** 2 ? 1 : 0)} MB`;
 }
 
 /** "0.04 s", "12.3 s", "2 min 5 s". */

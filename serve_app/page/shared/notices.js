@@ -1,4 +1,4 @@
-// Short words to the person: seen for a while, or only heard by those who listen to the page.
+// Notices: shown for a while, or only announced to screen readers.
 
 import { button, element, icon, part } from "./dom.js";
 

@@ -1,17 +1,17 @@
-// A list that comes a page at a time: its rows, "Load more", what to say when it is empty or fails.
+// A list loaded page by page: its rows, "Load more", and what it says when it is empty or fails.
 
 import { faultOf, fetched, query, wasStopped } from "./requests.js";
 import { button, element } from "./dom.js";
-import { trouble } from "./fault_note.js";
+import { faultNote } from "./fault_note.js";
 
-export class Listing {
+export class PagedList {
   /**
    * `path` and `values()` make the request, `row(item)` a node, `empty()` what to show when
    * there is nothing.
    */
   constructor({ root, path, values, row, empty, limit = 20, kind = "rows" }) {
     Object.assign(this, { root, path, values, row, empty, limit });
-    this.rows = element("div", { class: kind, role: "list" });
+    this.rows = element("ul", { class: kind, role: "list" })  // the role: Safari takes it from lists without bullets;
     this.foot = element("div", { class: "list-foot" });
     root.append(this.rows, this.foot);
     this.loading = null;
@@ -62,7 +62,7 @@ export class Listing {
 
   failed(error, again) {
     if (wasStopped(error)) return;
-    this.foot.replaceChildren(trouble(faultOf(error), again));
+    this.foot.replaceChildren(faultNote(faultOf(error), again));
   }
 
   /** Show that nothing is left, if so. */
@@ -71,7 +71,7 @@ export class Listing {
   }
 }
 
-/** An empty list that teaches: what will be here, and what to do for it. */
-export function teaching(symbol, title, text, ...more) {
+/** What an empty list says: what will be here, and what to do for it. */
+export function emptyNote(symbol, title, text, ...more) {
   return element("div", { class: "empty" }, symbol, element("h2", {}, title), element("p", {}, text), more);
 }

@@ -1,9 +1,10 @@
-// Requests to the service: the key goes along, errors come back as faults fit to be shown.
+// Requests to the service, with the API key; errors become faults that can be shown. Paths are
+// relative to the page's address, so that the service may run below any root path.
 
 import { settings } from "./settings.js";
 import { sentence } from "./formatting.js";
 
-let askForKey = async () => false;
+let askForKey = async () => false;  // replaced by whenKeyIsWanted
 
 /** Whom to ask for a key when the service wants one: resolves to whether there is a new one. */
 export function whenKeyIsWanted(ask) {
@@ -70,7 +71,13 @@ export function access(key = settings.key) {
 /** Whether to repeat what was refused with 401: the key is another by now, or the person gave one. */
 export async function mayRepeat(key, quiet = false) {
   if (key !== settings.key) return true;
-  return quiet ? false : askForKey(key !== "");
+  if (quiet) return false;
+  dispatchEvent(new Event("key-wanted"));
+  try {
+    return await askForKey(key !== "");
+  } finally {
+    dispatchEvent(new Event("key-answered"));
+  }
 }
 
 /** Send a request; `json` becomes its body. A `quiet` one never asks the person for a key. */

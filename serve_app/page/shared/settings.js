@@ -1,25 +1,29 @@
-// What the person has set: kept on the device, except for the key, which is kept for the tab.
+// The settings of the person: kept on the device, except for the key, which is kept for the tab;
+// and what the operator of the service allows.
 
 import { keep, kept } from "./storage.js";
 
+export const DEFAULT_COLLECTION = "default";
+
 const NAME = "genserve.settings";
 const KEY = "genserve.key";
-const USUAL = {
+const DEFAULTS = {
   model: "genserve",
-  temperature: null,  // null: as the service has it
+  temperature: null,  // null: the service decides
   maxTokens: null,
   web: true,
   documents: true,
-  collection: "default",
+  collection: DEFAULT_COLLECTION,
 };
 
 class Settings extends EventTarget {
   constructor() {
     super();
     const before = kept(NAME, "localStorage") ?? {};
-    this.values = { ...USUAL };
-    for (const name of Object.keys(USUAL)) {
-      if (typeof before[name] === typeof USUAL[name] || typeof before[name] === "number") {
+    this.values = { ...DEFAULTS };
+    this.allowed = { web: true, documents: true };
+    for (const name of Object.keys(DEFAULTS)) {
+      if (typeof before[name] === typeof DEFAULTS[name] || typeof before[name] === "number") {
         this.values[name] = before[name];
       }
     }
@@ -42,6 +46,22 @@ class Settings extends EventTarget {
     keep(KEY, key && remember ? key : null, "localStorage");
     keep(KEY, key && !remember ? key : null);
     if (news) this.dispatchEvent(new Event("key"));
+  }
+
+  /** Take what the operator allows. */
+  allow({ web, documents }) {
+    this.allowed = { web, documents };
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Whether answers can draw on "web" or "documents". */
+  offers(name) {
+    return this.allowed[name] && this.answersFromSources;
+  }
+
+  /** Whether answers draw on "web" or "documents". */
+  uses(name) {
+    return this.offers(name) && this.values[name];
   }
 
   /** Whether the model is the one that answers from web and documents. */

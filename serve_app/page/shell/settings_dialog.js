@@ -1,4 +1,4 @@
-// The settings dialog: the key, what answers are made with, and light or dark.
+// The settings dialog: the API key, what answers are made with, and light or dark.
 
 import { fetched } from "../shared/requests.js";
 import { collections } from "../documents/collections.js";
@@ -8,10 +8,10 @@ import { chosenTheme, chooseTheme } from "./theme.js";
 
 const WHAT = { answering: "answers from web and documents", chat: "the language model alone" };
 
-export class Preferences {
+export class SettingsDialog {
   constructor() {
     this.dialog = part("settings");
-    this.asking = null;  // the promise of a key that somebody waits for
+    this.asking = null;  // the promise of an answer to the question for a key
     part("open-settings").addEventListener("click", () => this.open());
     part("settings-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -43,8 +43,10 @@ export class Preferences {
     part("model").value = model;
     part("temperature").value = temperature ?? "";
     part("max-tokens").value = maxTokens ?? "";
-    part("set-web").checked = web;
-    part("set-documents").checked = documents;
+    part("set-web").checked = web && settings.allowed.web;
+    part("set-documents").checked = documents && settings.allowed.documents;
+    part("set-web").disabled = !settings.allowed.web;
+    part("set-documents").disabled = !settings.allowed.documents;
     part("set-collection").value = collection;
     this.dialog.querySelector(`[name=theme][value=${chosenTheme()}]`).checked = true;
     this.dialog.classList.toggle("asking", note !== "");  // then only the key is in question
@@ -59,8 +61,9 @@ export class Preferences {
       model: part("model").value || settings.values.model,
       temperature: number("temperature"),
       maxTokens: number("max-tokens"),
-      web: part("set-web").checked,
-      documents: part("set-documents").checked,
+      // What the operator has switched off was not for the person to change.
+      web: settings.allowed.web ? part("set-web").checked : settings.values.web,
+      documents: settings.allowed.documents ? part("set-documents").checked : settings.values.documents,
       collection: part("set-collection").value,
     });
     chooseTheme(this.dialog.querySelector("[name=theme]:checked").value);
