@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.integration.browser import Visit, chromium
 from tests.integration.page.fake_service import FakeService, served
+from tests.support.browser import Visit, chromium
 from tests.unit.fakes import Fakes
 
 
