@@ -4,7 +4,6 @@ import { button, element, part } from "../shared/dom.js";
 import { dialogHead } from "../shared/dialogs.js";
 
 const AGAIN_MS = 5000;
-const AGAIN_WHEN_READY_MS = 30_000;
 const TIMEOUT_MS = 10_000;
 const NAMES = { llm: "Language model", embedder: "Embedder", scraper: "Page reader", retriever: "Document search", images: "Images", jobs: "Jobs", parser: "Document parser" };
 
@@ -25,11 +24,10 @@ export class Readiness {
     this.look();
   }
 
-  /** Ask, and again after a while: sooner while not all is ready. */
+  /** Ask; while not all is ready, again after a while. */
   async look() {
     clearTimeout(this.timer);
     const look = (this.latest = {});
-    let again = AGAIN_MS;
     try {
       const response = await fetch("readyz", { signal: AbortSignal.timeout(TIMEOUT_MS) });
       const { ready, deployments } = await response.json();
@@ -37,13 +35,13 @@ export class Readiness {
       this.states = deployments ?? {};
       const waiting = Object.entries(this.states).filter(([, state]) => !state.ready).map(([name]) => title(name));
       this.show(ready ? "ready" : "starting", ready ? "Ready" : waiting.length === 1 ? `${waiting[0]} not ready` : "Not all ready");
-      if (ready) again = AGAIN_WHEN_READY_MS;
+      if (ready) return;
     } catch {
       if (look !== this.latest) return;
       this.states = {};
       this.show("away", "Not reachable");
     }
-    if (!document.hidden) this.timer = setTimeout(() => this.look(), again);
+    if (!document.hidden) this.timer = setTimeout(() => this.look(), AGAIN_MS);
   }
 
   show(state, text) {
