@@ -100,7 +100,7 @@ def create_app(
         owner: open_account(owner, allowance, services, settings, store)
         for owner, allowance in allowances.items()
     }
-    app.include_router(page.router)
+    page.install(app)
     for routes in _ROUTES:
         app.include_router(
             routes.router, dependencies=[Security(_KEY), Depends(known_parameters_only)]

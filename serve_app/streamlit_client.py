@@ -1,6 +1,7 @@
 """A chat in the browser that knows the service by OpenAI's SDK alone: `streamlit run` this file.
 
-Address and key come from GENSERVE_URL and GENSERVE_API_KEY, or are typed in.
+Address and key come from GENSERVE_URL and GENSERVE_API_KEY, or are typed in. GENSERVE_MAX_UPLOAD_MB
+is the service's `limits.max_upload_bytes`, if that is not the default.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import streamlit as st
 
 DEFAULT_URL: Final = os.environ.get("GENSERVE_URL") or "http://127.0.0.1:8000/v1"
 DEFAULT_KEY: Final = os.environ.get("GENSERVE_API_KEY", "")
+MAX_UPLOAD_MB: Final = int(os.environ.get("GENSERVE_MAX_UPLOAD_MB") or 32)
 state: Final = st.session_state
 
 
@@ -26,7 +28,12 @@ def main() -> None:
         typed = st.text_input("API key", type="password", placeholder="GENSERVE_API_KEY")
         # Our own key is neither shown to a visitor nor sent to an address of theirs.
         key = typed or (DEFAULT_KEY if url == DEFAULT_URL else "") or "none"
-        uploads = st.file_uploader("Documents", ["pdf", "md", "txt", "html"], True)  # noqa: FBT003
+        uploads = st.file_uploader(
+            "Documents",
+            ["pdf", "md", "txt", "html"],
+            accept_multiple_files=True,
+            max_upload_size=MAX_UPLOAD_MB,
+        )
         st.button("New conversation", on_click=lambda: state.update(messages=[]))
         stop = st.empty()
     if state.get("service") != (url, key):

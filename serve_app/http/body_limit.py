@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from deployments.errors import TooLarge
+from serve_app.http.bounds import size_in_words
 from serve_app.http.errors import body_of, status_of
 
 if TYPE_CHECKING:
@@ -30,30 +31,32 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._by_path.get(scope["path"], self._default_bytes)
+        message = _message(limit, "file" if scope["path"] in self._by_path else "request")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            await _refusal(limit)(scope, receive, send)
+            await _refusal(message)(scope, receive, send)
             return
         received = 0
 
         async def bounded_receive() -> Message:
             nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
+            part = await receive()
+            received += len(part.get("body", b""))
             if received > limit:
                 # Of all exceptions in the reading of a body, FastAPI lets only this one pass.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _message(limit))
-            return message
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+            return part
 
         await self._app(scope, bounded_receive, send)
 
 
-def _refusal(limit: int) -> JSONResponse:
-    error = TooLarge(_message(limit))
+def _refusal(message: str) -> JSONResponse:
+    error = TooLarge(message)
     # What is still being sent is not read: the connection cannot be used again.
     headers = {"connection": "close"}
     return JSONResponse(body_of(error).model_dump(), status_of(error), headers=headers)
 
 
-def _message(limit: int) -> str:
-    return f"the request body is over the bound of {limit} bytes"
+def _message(limit_bytes: int, what: str) -> str:
+    most = size_in_words(limit_bytes)
+    return f"The {what} is larger than {most}, which is the most that this service accepts."

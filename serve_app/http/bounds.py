@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 _MAX_MESSAGES = 200
 _MAX_TOP_K = 20
 
+_WHOLE_FROM = 10  # smaller numbers get a decimal
+
+
+def size_in_words(size_bytes: int) -> str:
+    """Write a size for people: `32 MB`, `1.5 MB`, `900 bytes`; an MB has 1024 * 1024 bytes."""
+    for unit_bytes, name in ((1024**2, "MB"), (1024, "KB")):
+        if size_bytes >= unit_bytes:
+            size = size_bytes / unit_bytes
+            digits = 0 if size % 1 == 0 or size >= _WHOLE_FROM else 1
+            return f"{size:.{digits}f} {name}"
+    return f"{size_bytes} bytes"
+
 
 def check_answer_bounds(
     settings: AppSettings,

@@ -1,101 +1,94 @@
-"""`GET /` and `GET /page/{name}`: the web page, from memory, forbidden to load anything else."""
+"""`GET /` and `GET /page/…`: the web page; its policy forbids it to load anything else."""
 
 from __future__ import annotations
 
-import gzip
+import functools
 import hashlib
-from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
+from starlette.datastructures import Headers
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse
+from starlette.routing import Route
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from deployments.errors import NotFound
+from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.schemas.page import Capabilities
+
+if TYPE_CHECKING:
+    import os
+
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Scope
 
 router = APIRouter(include_in_schema=False)
 
 _FOLDER = Path(__file__).parents[1] / "page"
-_INDEX = "index.html"
-_METHODS = ["GET", "HEAD"]
-_MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-# Answers and documents are other people's text: should one ever reach the page as markup, it
-# can neither run, nor load, nor send anything.
+# Answers and documents contain text of strangers. Should any of it ever become markup, it can
+# neither run, nor load, nor send anything.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; font-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-_HEADERS = {
+_REVALIDATE = {"Cache-Control": "no-cache"}  # on every load, so that an upgrade is seen
+_HEADERS = _REVALIDATE | {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Vary": "Accept-Encoding",
-    "Cache-Control": "no-cache",  # asked for each time; unchanged, it is not sent again
 }
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file of the page, ready to be sent, and packed for those who take it so."""
+class PageFiles(StaticFiles):
+    """The files of the page, with its security headers and an ETag of their content."""
 
-    content: bytes
-    packed: bytes
-    media_type: str
-    digest: str
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Return the file, or 304 if the client has it.
 
-
-def _read(path: Path) -> _File:
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:32]
-    return _File(content, gzip.compress(content, mtime=0), _MEDIA_TYPES[path.suffix], digest)
-
-
-# Names come from requests, so they are looked up here and never become a path.
-_FILES = {path.name: _read(path) for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
-
-IfNoneMatch = Annotated[str | None, Header()]
-AcceptEncoding = Annotated[str, Header()]
-
-
-@router.api_route("/", methods=_METHODS, response_class=Response)
-async def index(
-    if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
-) -> Response:
-    """Send the page itself."""
-    return _sent(_INDEX, if_none_match, accept_encoding)
+        Starlette makes its ETag of size and modification time. Package builds set one time for
+        all files, so a file of the same size would look unchanged after an upgrade.
+        """
+        etag = _etag(str(full_path), stat_result.st_mtime_ns)
+        response: Response = FileResponse(
+            full_path, status_code, {"ETag": etag}, stat_result=stat_result
+        )
+        if self.is_not_modified(response.headers, Headers(scope=scope)):
+            response = NotModifiedResponse(response.headers)
+        response.headers.update(_HEADERS)
+        return response
 
 
-@router.api_route("/page/{name}", methods=_METHODS, response_class=Response)
-async def page_file(
-    name: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = ""
-) -> Response:
-    """Send one of the files that the page is made of.
-
-    Raises:
-        NotFound: if the page has no such file.
-    """
-    return _sent(name, if_none_match, accept_encoding)
+@router.get("/page/capabilities")
+async def capabilities(settings: SettingsDep, response: Response) -> Capabilities:
+    """Say what the operator's settings allow the page to offer."""
+    response.headers.update(_REVALIDATE)
+    answer, limits = settings.answer, settings.limits
+    return Capabilities(
+        web=answer.web, documents=answer.documents, max_upload_bytes=limits.max_upload_bytes
+    )
 
 
-def _sent(name: str, if_none_match: str | None, accept_encoding: str) -> Response:
-    file = _FILES.get(name)
-    if file is None:
-        msg = "there is no such file"
-        raise NotFound(msg)
-    content, etag, headers = file.content, f'"{file.digest}"', _HEADERS
-    if "gzip" in accept_encoding:
-        content, etag = file.packed, f'"{file.digest}-gzip"'
-        headers = headers | {"Content-Encoding": "gzip"}
-    headers = headers | {"ETag": etag}
-    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    if etag in known or "*" in known:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(content, media_type=file.media_type, headers=headers)
+def install(app: FastAPI) -> None:
+    """Serve the page at the root of the application, and its files below `/page`."""
+    app.include_router(router)  # before the folder, which would claim its path
+    app.router.routes.append(Route("/", _compressed(html=True), include_in_schema=False))
+    app.mount("/page", _compressed(html=False))
+
+
+def _compressed(*, html: bool) -> ASGIApp:
+    return GZipMiddleware(PageFiles(directory=_FOLDER, html=html))
+
+
+@functools.cache
+def _etag(path: str, _modified_ns: int) -> str:
+    return f'"{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]}"'

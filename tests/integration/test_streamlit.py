@@ -11,6 +11,7 @@ import openai
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from serve_app.settings import LimitSettings
 from tests.support.articles import Article
 from tests.support.processes import ROOT, free_port
 from tests.support.service import Service
@@ -125,3 +126,11 @@ def test_the_client_knows_the_service_by_the_sdk_alone() -> None:
         for path in Path(ROOT, folder).rglob("*.py"):
             text = path.read_text()
             assert path == SCRIPT or "streamlit" not in text, path
+
+
+def test_the_uploader_takes_as_much_as_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GENSERVE_URL", "GENSERVE_API_KEY", "GENSERVE_MAX_UPLOAD_MB"):
+        monkeypatch.delenv(name, raising=False)
+    page = AppTest.from_file(str(SCRIPT), default_timeout=240).run()
+    promised_bytes = page.file_uploader[0].proto.max_upload_size_mb * 1024**2
+    assert promised_bytes == LimitSettings().max_upload_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +94,18 @@ class Visit:
         self.page.get_by_text("Drop to add").wait_for()
         self.page.dispatch_event("main", "drop", {"dataTransfer": carried})
         self.page.get_by_text("Drop to add").wait_for(state="hidden")
+
+    def choose(self, files: Mapping[str, str]) -> None:
+        """Choose files with these contents, as from the dialog of the browser."""
+        chosen = [
+            {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
+            for name, content in files.items()
+        ]
+        self.page.locator("#files").set_input_files(chosen)
+
+    def settle(self) -> None:
+        """Wait until everything that a resize or a scroll causes has happened."""
+        self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         return self.page.evaluate(script, argument)

@@ -106,8 +106,8 @@ async def test_a_key_gives_the_first_job_and_refuses_another_file(
         ("a.txt", b" \n" * 1_000_000, 422, "no_text", "text"),
         ("a.pdf", b"these are words", 415, "unsupported_media_type", "not a PDF"),
         ("a.zip", b"PK\x03\x04" + b"x" * 100, 415, "unsupported_media_type", "PDF"),
-        ("a.pdf", b"%PDF-" + b"x" * 5_000_000, 413, "too_large", "5000000"),
-        ("a.pdf", b"%PDF-" + b"x" * 6_000_000, 413, "too_large", "bound"),
+        ("a.pdf", b"%PDF-" + b"x" * 5_000_000, 413, "too_large", "larger than 4.8 MB"),
+        ("a.pdf", b"%PDF-" + b"x" * 6_000_000, 413, "too_large", "larger than 4.8 MB"),
     ],
 )
 async def test_what_cannot_be_read_is_refused_at_once(  # noqa: PLR0917

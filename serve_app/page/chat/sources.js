@@ -1,0 +1,80 @@
+// The sources of an answer: numbered chips, a list below it, and the passage in a side panel.
+
+import { button, element, foreign, icon, part } from "../shared/dom.js";
+import { dialogHead } from "../shared/dialogs.js";
+import { link, safeUrl } from "../markdown/links.js";
+import { pages } from "../shared/formatting.js";
+
+/** The chip of a citation in the text. */
+export function chip(source, all) {
+  return element(
+    "button",
+    { type: "button", class: "chip", "aria-label": `Source ${source.id}: ${source.title}`, title: source.title, onclick: () => openSource(source, all) },
+    String(source.id),
+  );
+}
+
+/** The list of sources below an answer; `cited` are the numbers it refers to, null until known. */
+export function sourceList(sources, cited) {
+  const items = sources.map((source) => {
+    const where = source.kind === "page" ? host(source.uri) : pages(source.page, source.page_end);
+    const used = cited?.includes(source.id) ?? false;
+    return element("li", {}, element(
+      "button",
+      { type: "button", class: used ? "source used" : "source", onclick: () => openSource(source, sources) },
+      element("b", { class: "chip" }, String(source.id)),
+      icon(source.kind === "page" ? "globe" : "document"),
+      foreign("span", source.title || "untitled", { class: "source-title" }),
+      where ? foreign("small", where) : null,
+    ));
+  });
+  // Given to read is not the same as used: nobody should take them for what backs the answer.
+  const heading = cited?.length === 0 ? "Sources it was given; it cites none" : "Sources";
+  return element("section", { class: "sources", "aria-label": "Sources" }, element("h3", {}, heading), element("ol", {}, items));
+}
+
+/** Show a source's passage, as plain text. */
+export function openSource(source, all) {
+  const dialog = part("source");
+  const page = source.kind === "page";
+  const facts = [
+    [page ? "Web page" : "Document", null],
+    [pages(source.page, source.page_end), null],
+    [source.section, "section"],
+    [Number.isFinite(source.score) ? `likeness ${source.score.toFixed(2)}` : "", "How like the question it is, of 1"],
+  ];
+  const href = page && /^https?:/i.test(source.uri) ? safeUrl(source.uri) : null;
+  const place = all.findIndex((one) => one.id === source.id);
+  const step = (by) => {
+    const other = all[place + by];
+    return button({
+      symbol: by < 0 ? "left" : "right",
+      label: by < 0 ? "Previous source" : "Next source",
+      kind: "tool",
+      onclick: other ? () => openSource(other, all) : null,
+    });
+  };
+  const [before, after] = [step(-1), step(1)];
+  before.disabled = place <= 0;
+  after.disabled = place >= all.length - 1;
+  dialog.replaceChildren(
+    element("div", { class: "panel" },
+      dialogHead("source-title", source.title || "untitled"),
+      element("p", { class: "facts" }, facts.filter(([fact]) => fact).map(([fact, title]) => foreign("span", fact, { title }))),
+      href ? link(href, icon("out"), foreign("span", href)) : null,
+      source.text ? foreign("blockquote", unwrapped(source.text), { class: "passage", tabindex: 0 }) : element("p", { class: "soft" }, "Its text is no longer kept in this tab."),
+      element("div", { class: "foot" }, before, element("span", { class: "soft" }, `${source.id} of ${all.length}`), after),
+    ),
+  );
+  if (!dialog.open) dialog.showModal();
+  dialog.querySelector("[data-close]").focus();
+}
+
+/** A passage whose long lines run on: where a file or a PDF broke them means nothing here. */
+function unwrapped(text) {
+  return text.replace(/([^\n]{50})\n(?=[\p{L}\p{N}("“])(?!\d+[.)])/gu, "$1 ");
+}
+
+function host(uri) {
+  return URL.canParse(uri) ? new URL(uri).host : "";
+}

@@ -1,0 +1,51 @@
+// Checks of a file when it is chosen, so that nobody waits for an upload that must be refused.
+// The service checks everything again; what cannot be told here is left to it.
+
+import { part } from "../shared/dom.js";
+import { size } from "../shared/formatting.js";
+
+const HEAD_BYTES = 4096;
+const PDF_HEADER_BYTES = 1024;
+const MAX_CONTROL_SHARE = 0.02;  // of a text, as in the service
+const UTF16_NUL_SHARE = 0.3;
+const READABLE = "PDF, plain text, Markdown and HTML files can be read.";
+
+class FileChecks {
+  constructor() {
+    this.maxBytes = Infinity;  // until the service has said
+  }
+
+  /** The sentence that refuses a file, or null. */
+  async refusal(file) {
+    if (file.size === 0) return "The file is empty.";
+    if (file.size > this.maxBytes) return `The file is larger than ${size(this.maxBytes)}, which is the most that this service accepts.`;
+    let head;
+    try {
+      head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
+    } catch {
+      return "The browser could not read the file.";
+    }
+    if (/\.pdf$/i.test(file.name)) return isPdf(head) ? null : "This is not a PDF, although its name ends in .pdf.";
+    return hasReadableName(file.name) || isPdf(head) || looksLikeText(head) ? null : `This is not a text file. ${READABLE}`;
+  }
+}
+
+function isPdf(head) {
+  return new TextDecoder("latin1").decode(head.subarray(0, PDF_HEADER_BYTES)).includes("%PDF-");
+}
+
+/** Whether the name ends as one of those that the file chooser offers. */
+function hasReadableName(name) {
+  const ends = part("files").accept.split(",").filter((kind) => kind.startsWith("."));
+  return ends.some((end) => name.toLowerCase().endsWith(end));
+}
+
+function looksLikeText(head) {
+  if ((head[0] === 0xff && head[1] === 0xfe) || (head[0] === 0xfe && head[1] === 0xff)) return true;  // UTF-16 or UTF-32
+  const nuls = head.filter((byte) => byte === 0).length;
+  if (nuls > head.length * UTF16_NUL_SHARE) return true;
+  const controls = head.filter((byte) => byte < 9 || (byte > 13 && byte < 32 && byte !== 27)).length;
+  return nuls === 0 && controls <= head.length * MAX_CONTROL_SHARE;
+}
+
+export const fileChecks = new FileChecks();

@@ -1,0 +1,147 @@
+// Uploads: checked when they are chosen, sent a few at a time, then followed until searchable.
+
+import { button } from "../shared/dom.js";
+import { announce, when } from "../shared/notices.js";
+import { faultOf, wasStopped } from "../shared/requests.js";
+import { many, sentence } from "../shared/formatting.js";
+import { cancel, follow } from "../jobs/job_updates.js";
+import { collections } from "./collections.js";
+import { fileChecks } from "./file_checks.js";
+import { transfer } from "./upload_request.js";
+import { UploadRow } from "./upload_row.js";
+
+const SENT_AT_ONCE = 3;
+const SHOWN_MS = 20_000;  // a finished upload leaves by itself
+const MAX_WAIT_S = 60;  // a longer Retry-After is a used-up quota
+
+class Uploads extends EventTarget {
+  constructor() {
+    super();
+    this.waiting = [];
+    this.sending = 0;
+  }
+
+  /** Add files to a collection. */
+  add(files, collection) {
+    for (const file of files) this.admit(new Upload(file, collection, this));
+  }
+
+  async admit(upload) {
+    const refusal = await fileChecks.refusal(upload.file);
+    if (refusal) upload.end("failed", refusal);
+    else this.waiting.push(upload);
+    this.next();
+  }
+
+  next() {
+    while (this.sending < SENT_AT_ONCE && this.waiting.length) {
+      this.sending += 1;
+      this.waiting.shift().run(() => {
+        this.sending -= 1;
+        this.next();
+      });
+    }
+  }
+
+  /** Report that a collection has one more document. */
+  searchable() {
+    this.dispatchEvent(new Event("searchable"));
+  }
+
+  ask() {
+    this.dispatchEvent(new Event("ask"));
+  }
+}
+
+class Upload {
+  constructor(file, collection, uploads) {
+    Object.assign(this, { file, collection, uploads });
+    this.stopping = new AbortController();
+    this.job = null;
+    this.row = new UploadRow(file.name, () => this.stop());
+  }
+
+  /** Send the file and follow its job; `sent` is called as soon as the next file can be sent. */
+  async run(sent) {
+    const { signal } = this.stopping;
+    try {
+      signal.throwIfAborted();
+      this.row.state = "running";
+      try {
+        this.job = (await this.send(signal)).job_id;
+      } finally {
+        sent();
+      }
+      const job = await follow(this.job, (state) => this.show(state), signal);
+      if (job.status === "succeeded") this.done(job.progress.total);
+      else this.end(job.status, job.status === "failed" ? sentence(job.error?.message) : "Stopped.");
+    } catch (error) {
+      if (wasStopped(error)) this.end("cancelled", "Stopped.");
+      else {
+        const fault = faultOf(error);
+        this.end("failed", [fault.message, when(fault) || fault.advice].join(" "));
+      }
+    }
+  }
+
+  /** Send the file, again as long as the service is busy; resolves to the answer of POST /upload. */
+  async send(signal) {
+    for (;;) {
+      this.row.progress(0, 1, "Uploading");
+      try {
+        return await transfer(this.file, this.collection, (share) => this.moved(share), signal);
+      } catch (fault) {
+        const busy = [429, 503].includes(fault.status) && fault.retryAfter !== null && fault.retryAfter <= MAX_WAIT_S;
+        if (!busy) throw fault;
+        this.row.progress(null, null, "The service is busy; sent again shortly");
+        await pause(1000 * fault.retryAfter, signal);
+      }
+    }
+  }
+
+  moved(share) {
+    if (share < 1) this.row.progress(share, 1, `Uploading, ${Math.floor(share * 100)} %`);
+    else this.row.progress(null, null, "Reading …");
+  }
+
+  show({ status, progress: { done, total } }) {
+    if (status === "queued") this.row.progress(null, null, "Waiting to be read");
+    else if (!total) this.row.progress(null, null, "Reading …");
+    else this.row.progress(done, total, `${done} of ${many(total, "passage")}`);
+  }
+
+  done(passages) {
+    const words = `Searchable${passages ? `, ${many(passages, "passage")}` : ""} in ${collections.name(this.collection)}`;
+    const ask = () => {
+      this.row.dismiss();
+      this.uploads.ask();
+    };
+    this.row.end("succeeded", words, button({ text: "Ask about it", kind: "link", onclick: ask }));
+    announce(`${this.file.name} is searchable.`);
+    setTimeout(() => this.row.dismiss(), SHOWN_MS);
+    this.uploads.searchable();
+  }
+
+  end(state, message) {
+    this.row.end(state, message);
+    announce(`${this.file.name}: ${message}`);
+  }
+
+  async stop() {
+    if (this.job) await cancel(this.job).catch(() => {});
+    this.stopping.abort();
+    if (this.row.state === "waiting") this.row.dismiss();
+  }
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
+}
+
+export const uploads = new Uploads();

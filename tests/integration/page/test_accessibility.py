@@ -1,0 +1,67 @@
+"""What assistive technology finds on the page: landmarks, lists, names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.integration.page.fake_service import FakeService
+from tests.support.browser import Visit
+from tests.unit.fakes import Fakes
+
+# `li` is checked by its parent; a role must not be one that HTML forbids for its element.
+FAULTS = """() => {
+    const seen = (node) => node.checkVisibility();
+    const all = (selector) => [...document.querySelectorAll(selector)].filter(seen);
+    const told = (what) => (node) => `${what}: ${node.outerHTML.slice(0, 80)}`;
+    const isItem = (node) => node.tagName === "LI" && !node.hasAttribute("role");
+    const named = (node) => node.ariaLabel || node.labels?.length || node.textContent.trim();
+    return [
+        ...all("ul, ol, [role=list]").filter((list) => ![...list.children].every(isItem))
+            .map(told("a list with something else in it")),
+        ...all("[role=listitem]").map(told("an item that is no li")),
+        ...all("li").filter((item) => !item.closest("ul, ol")).map(told("an item without a list")),
+        ...all("button, input, select, textarea").filter((field) => !named(field))
+            .map(told("a field without a name")),
+        ...all("img:not([alt])").map(told("a picture without words")),
+    ];
+}"""
+
+
+def check(visit: Visit) -> None:
+    """Every landmark once, and no fault that the script above finds."""
+    page = visit.page
+    for role, count in {"banner": 1, "main": 1, "navigation": 1, "contentinfo": 0}.items():
+        expect(page.get_by_role(role, include_hidden=True)).to_have_count(count)
+    assert visit.evaluate(FAULTS) == []
+
+
+def test_landmarks_and_lists_are_found(
+    serve: Callable[..., FakeService], visitors: Callable[..., Visit]
+) -> None:
+    fakes = Fakes()
+    fakes.jobs.draws = True
+    visit = visitors(serve(fakes).url)
+    page = visit.page
+    visit.ask("- one\n- two")
+    expect(page.get_by_role("button", name="Copy")).to_be_visible()
+    check(visit)
+    for opener in ("Ready", "Settings"):
+        page.get_by_role("button", name=opener).click()
+        expect(page.locator("dialog[open]")).to_be_visible()
+        check(visit)
+        page.keyboard.press("Escape")
+    visit.go("Images")
+    page.get_by_label("What should the picture show?").fill("a red circle")
+    page.get_by_role("button", name="Make").click()
+    page.get_by_role("button", name="Open picture 2").click()
+    expect(page.locator("#viewer")).to_be_visible()
+    check(visit)
+    page.keyboard.press("Escape")
+    visit.choose({"a.md": "a text"})
+    expect(page.locator(".upload")).to_contain_text("Waiting to be read")
+    check(visit)
+    visit.go("Jobs")
+    expect(page.locator(".job")).to_have_count(2)
+    check(visit)

@@ -1,0 +1,111 @@
+"""Uploads in a real browser, over a fake service whose jobs do as the test tells them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Route, expect
+
+from deployments.errors import Overloaded
+from deployments.types import JobStatus
+from tests.integration.page.fake_service import FakeService
+from tests.support.browser import Visit
+
+
+def row(visit: Visit, name: str) -> Locator:
+    return visit.page.locator(".upload", has_text=name)
+
+
+def test_files_are_sent_while_others_wait_to_be_searchable(fake: FakeService, visit: Visit) -> None:
+    names = [f"file-{number}.md" for number in range(9)]
+    visit.choose({name: f"# The text of {name}" for name in names})
+    for name in names:  # none of their jobs begins
+        expect(row(visit, name)).to_contain_text("Waiting to be read")
+    jobs = fake.fakes.jobs
+    assert len(jobs.known) == 9
+    for job in reversed([*jobs.known]):
+        fake.call(jobs.change(job, status=JobStatus.SUCCEEDED, done=2, total=2))
+    for name in names:
+        expect(row(visit, name)).to_contain_text("Searchable, 2 passages")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("pictures.zip", "PK\x03\x04 no document", "PDF, plain text, Markdown and HTML"),
+        ("a.pdf", "these are words", "not a PDF"),
+        ("large.txt", "x" * 1_100_000, "larger than 1 MB"),
+        ("empty.md", "", "empty"),
+    ],
+)
+def test_a_file_that_must_be_refused_is_refused_when_it_is_chosen(
+    serve: Callable[..., FakeService],
+    visitors: Callable[..., Visit],
+    name: str,
+    content: str,
+    words: str,
+) -> None:
+    visit = visitors(serve(limits={"max_upload_bytes": 1024**2}).url)
+    sent: list[Route] = []
+    visit.page.route("**/upload", sent.append)  # nothing gets through
+    visit.page.wait_for_load_state("networkidle")
+    visit.choose({f"first-{number}.md": "a text" for number in range(5)} | {name: content})
+    expect(row(visit, name)).to_have_attribute("data-state", "failed")
+    expect(row(visit, name)).to_contain_text(words)
+    expect(row(visit, "first-4.md")).to_contain_text("Waiting to be sent")
+    assert len(sent) == 3
+
+
+def test_a_text_with_any_name_is_taken(visit: Visit) -> None:
+    visit.choose({"notes.log": "Grüße, and a text"})
+    expect(row(visit, "notes.log")).to_contain_text("Waiting to be read")
+
+
+def test_a_file_that_the_service_refuses_says_why(
+    serve: Callable[..., FakeService], visitors: Callable[..., Visit]
+) -> None:
+    visit = visitors(serve(limits={"max_upload_bytes": 1024**2}).url)
+    visit.page.route("**/page/capabilities", lambda route: route.fulfill(status=404))
+    visit.page.reload()
+    visit.choose({"large.md": "x" * 1_200_000})
+    expect(row(visit, "large.md")).to_contain_text("The file is larger than 1.1 MB")
+    visit.problems.clear()  # Chromium logs what is refused
+
+
+def test_a_busy_service_gets_the_file_later(fake: FakeService, visit: Visit) -> None:
+    fake.fakes.jobs.submit_error = Overloaded("too many jobs", retry_after_s=1)
+    visit.choose({"patient.md": "a text"})
+    expect(row(visit, "patient.md")).to_contain_text("busy")
+    fake.fakes.jobs.submit_error = None
+    expect(row(visit, "patient.md")).to_contain_text("Waiting to be read")
+    assert all("status of 429" in problem for problem in visit.problems)
+    visit.problems.clear()
+
+
+def test_an_upload_is_stopped_before_and_after_it_is_sent(fake: FakeService, visit: Visit) -> None:
+    visit.choose({"stopped.md": "a text"})
+    expect(row(visit, "stopped.md")).to_contain_text("Waiting to be read")
+    visit.page.get_by_role("button", name="Stop adding stopped.md").click()
+    expect(row(visit, "stopped.md")).to_contain_text("Stopped.")
+    (job,) = fake.fakes.jobs.known.values()
+    assert job.status is JobStatus.CANCELLED
+    held: list[Route] = []
+    visit.page.route("**/upload", held.append)
+    visit.choose({f"more-{number}.md": "a text" for number in range(4)})
+    expect(row(visit, "more-2.md")).to_contain_text(re.compile("Uploading|Reading"))
+    visit.page.get_by_role("button", name="Stop adding more-3.md").click()
+    expect(row(visit, "more-3.md")).to_have_count(0)
+
+
+def test_a_dropped_file_goes_to_the_collection_that_is_chosen(
+    fake: FakeService, visit: Visit
+) -> None:
+    visit.drop("dropped.md", "# Dropped")
+    expect(row(visit, "dropped.md")).to_contain_text("Waiting to be read")
+    (job,) = fake.fakes.jobs.known.values()
+    fake.call(fake.fakes.jobs.change(job.id, status=JobStatus.SUCCEEDED, done=1, total=1))
+    expect(row(visit, "dropped.md")).to_contain_text("Searchable, 1 passage in default")
+    visit.page.get_by_role("button", name="Ask about it").click()
+    assert visit.evaluate("document.activeElement.id") == "question"
