@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from playwright.sync_api import expect
 
+from serve_app.testing import Fakes
 from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
-from tests.unit.fakes import Fakes
 
 # `li` is checked by its parent; a role must not be one that HTML forbids for its element.
 FAULTS = """() => {
@@ -32,7 +33,13 @@ FAULTS = """() => {
 def check(visit: Visit) -> None:
     """Every landmark once, and no fault that the script above finds."""
     page = visit.page
-    for role, count in {"banner": 1, "main": 1, "navigation": 1, "contentinfo": 0}.items():
+    landmarks: dict[Literal["banner", "main", "navigation", "contentinfo"], int] = {
+        "banner": 1,
+        "main": 1,
+        "navigation": 1,
+        "contentinfo": 0,
+    }
+    for role, count in landmarks.items():
         expect(page.get_by_role(role, include_hidden=True)).to_have_count(count)
     assert visit.evaluate(FAULTS) == []
 
@@ -41,7 +48,7 @@ def test_landmarks_and_lists_are_found(
     serve: Callable[..., FakeService], visitors: Callable[..., Visit]
 ) -> None:
     fakes = Fakes()
-    fakes.jobs.draws = True
+    fakes.jobs.runs = True
     visit = visitors(serve(fakes).url)
     page = visit.page
     visit.ask("- one\n- two")
