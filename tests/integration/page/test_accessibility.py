@@ -12,6 +12,7 @@ from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
 
 # `li` is checked by its parent; a role must not be one that HTML forbids for its element.
+Landmark = Literal["banner", "main", "navigation", "contentinfo"]
 FAULTS = """() => {
     const seen = (node) => node.checkVisibility();
     const all = (selector) => [...document.querySelectorAll(selector)].filter(seen);
@@ -33,7 +34,7 @@ FAULTS = """() => {
 def check(visit: Visit) -> None:
     """Every landmark once, and no fault that the script above finds."""
     page = visit.page
-    landmarks: dict[Literal["banner", "main", "navigation", "contentinfo"], int] = {
+    landmarks: dict[Landmark, int] = {
         "banner": 1,
         "main": 1,
         "navigation": 1,
