@@ -11,8 +11,8 @@ from serve_app.testing import Fakes
 from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
 
-# `li` is checked by its parent; a role must not be one that HTML forbids for its element.
 Landmark = Literal["banner", "main", "navigation", "contentinfo"]
+# `li` is checked by its parent; a role must not be one that HTML forbids for its element.
 FAULTS = """() => {
     const seen = (node) => node.checkVisibility();
     const all = (selector) => [...document.querySelectorAll(selector)].filter(seen);
