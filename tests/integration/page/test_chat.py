@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, ViewportSize, expect
 
+from serve_app.testing import Fakes
 from tests.integration.page.answers import answer, answer_with
 from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
-from tests.unit.fakes import Fakes
 
 KEY = "sk-0123456789abcdef0123456789abcdef"
-SMALL = {"width": 640, "height": 400}  # 1280 by 800 at 200 %
+SMALL: ViewportSize = {"width": 640, "height": 400}  # 1280 by 800 at 200 %
 
 
 @pytest.fixture
