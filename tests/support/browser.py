@@ -105,8 +105,8 @@ class Visit:
 
     def choose(self, files: Mapping[str, str]) -> None:
         """Choose files with these contents, as from the dialog of the browser."""
-        chosen = [
-            FilePayload(name=name, mimeType="text/plain", buffer=content.encode())
+        chosen: list[FilePayload] = [
+            {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
             for name, content in files.items()
         ]
         self.page.locator("#files").set_input_files(chosen)

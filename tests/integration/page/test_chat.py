@@ -13,7 +13,7 @@ from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
 
 KEY = "sk-0123456789abcdef0123456789abcdef"
-SMALL = ViewportSize(width=640, height=400)  # 1280 by 800 at 200 %
+SMALL: ViewportSize = {"width": 640, "height": 400}  # 1280 by 800 at 200 %
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_newest_is_offered_only_where_there_is_something_newer(
     answer(visit)
     scroller.evaluate("s => { s.scrollTop = 0; }")
     expect(newest).to_be_visible()
-    visit.page.set_viewport_size(ViewportSize(width=SMALL["width"], height=4000))
+    visit.page.set_viewport_size({"width": SMALL["width"], "height": 4000})
     expect(newest).to_be_hidden()
     visit.page.set_viewport_size(SMALL)
     visit.page.get_by_role("button", name="New chat").click()

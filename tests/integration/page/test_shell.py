@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from serve_app.testing import Fakes
 from tests.integration.page.answers import answer, answer_with
 from tests.integration.page.fake_service import FakeService
 from tests.integration.page.hostile import HOSTILE_ANSWER
@@ -48,9 +47,7 @@ def test_the_readiness_never_contradicts_a_failed_request(visit: Visit) -> None:
 def test_everything_works_below_a_root_path(
     serve: Callable[..., FakeService], visitors: Callable[..., Visit], root_path: str
 ) -> None:
-    fakes = Fakes()
-    fakes.jobs.runs = True
-    service = serve(fakes, root_path=root_path)
+    service = serve(root_path=root_path)
     visit = visitors(service.url)
     page = visit.page
     answered = page.locator(".turn.answer .prose")
@@ -65,6 +62,7 @@ def test_everything_works_below_a_root_path(
     visit.go("Images")
     page.get_by_label("What should the picture show?").fill("a red circle")
     page.get_by_label("Pictures").fill("2")
+    service.fakes.jobs.runs = True
     page.get_by_role("button", name="Make").click()
     expect(page.locator(".pictures img[src^='blob:']")).to_have_count(2)
     page.get_by_role("button", name="Open picture 2").click()
