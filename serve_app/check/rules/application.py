@@ -13,12 +13,12 @@ from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.check.file.deployment import Deployment, section
 from serve_app.check.file.schema import complaints, hint, unknown_keys, without
-from serve_app.check.placement.machine import is_this_machine
 from serve_app.check.rules.engine import engine_problems
 from serve_app.check.rules.gpus import gpu_problems
-from serve_app.check.rules.load import load_problems
+from serve_app.check.rules.load import capacity_problems, load_problems
 from serve_app.check.rules.models import model_problems
 from serve_app.check.rules.state import state_problems
+from serve_app.check.rules.subject import Subject
 from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
 from serve_app.settings.removed import REMOVED
 
@@ -75,13 +75,12 @@ def application_problems(file: ConfigFile, around: Surroundings) -> Iterator[Pro
     settings = yield from _settings(file, application.get("args"), (*path, "args"))
     deployments = yield from _deployments(file, application, path)
     yield from _secrets(file, application, path)
-    yield from load_problems(file, deployments, settings)
+    yield from load_problems(file, deployments)
     if settings is not None:
-        yield from state_problems(file, deployments, settings, around.nodes)
-        yield from gpu_problems(file, deployments, settings)
-        yield from engine_problems(file, settings)
-        if around.same_environment:
-            yield from model_problems(file, settings, local=is_this_machine(around.nodes))
+        subject = Subject(file, settings, deployments, around.nodes)
+        rules = [capacity_problems, state_problems, gpu_problems, engine_problems]
+        for rule in (*rules, model_problems) if around.same_environment else rules:
+            yield from rule(subject)
 
 
 def _access(file: ConfigFile) -> Iterator[Problem]:

@@ -13,10 +13,9 @@ from serve_app.check.file.schema import hint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from serve_app.check.file.document import ConfigFile, Place, Problem
-    from serve_app.settings import AppSettings
+    from serve_app.check.file.document import Problem
+    from serve_app.check.rules.subject import Subject
 
-_ARGUMENTS: Place = ("applications", 0, "args", "llm", "engine_args")
 # The LLM passes on arguments of the engine and of the OpenAI layer over it.
 _CLASSES = {
     "engine/arg_utils.py": {"EngineArgs", "AsyncEngineArgs"},
@@ -24,20 +23,20 @@ _CLASSES = {
 }
 
 
-def engine_problems(file: ConfigFile, settings: AppSettings) -> Iterator[Problem]:
+def engine_problems(subject: Subject) -> Iterator[Problem]:
     """List engine arguments that the vLLM installed here does not have."""
-    arguments = settings.llm.engine_args
-    if settings.llm.engine != "vllm" or not arguments:
+    arguments = subject.settings.llm.engine_args
+    if subject.settings.llm.engine != "vllm" or not arguments:
         return
     known = _known()
     for name in arguments:
         if known and name not in known:
             message = f"vLLM has no such engine argument{hint(name, known)}"
-            yield file.problem((*_ARGUMENTS, name), message)
+            yield subject.setting(f"llm.engine_args.{name}", message)
     share = arguments.get("gpu_memory_utilization", 1)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-        yield file.problem(
-            (*_ARGUMENTS, "gpu_memory_utilization"),
+        yield subject.setting(
+            "llm.engine_args.gpu_memory_utilization",
             "must be over 0 and at most 1: the share of a card's memory",
         )
 

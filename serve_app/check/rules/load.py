@@ -12,15 +12,13 @@ if TYPE_CHECKING:
 
     from serve_app.check.file.deployment import Deployment
     from serve_app.check.file.document import ConfigFile, Problem
-    from serve_app.settings import AppSettings
+    from serve_app.check.rules.subject import Subject
 
 _TOO_MANY_REQUESTS = 429
 _MAY_BE_AWAY = "Images"
 
 
-def load_problems(
-    file: ConfigFile, deployments: Mapping[str, Deployment], settings: AppSettings | None
-) -> Iterator[Problem]:
+def load_problems(file: ConfigFile, deployments: Mapping[str, Deployment]) -> Iterator[Problem]:
     """List bounds that are missing or contradict each other."""
     for deployment in deployments.values():
         yield from _queue(file, deployment)
@@ -29,9 +27,6 @@ def load_problems(
         yield from _full_ingress(file, ingress)
         if llm := deployments.get("LLM"):
             yield from _narrow_ingress(file, ingress, llm)
-    if settings is not None:
-        yield from _idle(file, deployments, settings)
-        yield from _cut_answers(file, settings)
 
 
 def _queue(file: ConfigFile, deployment: Deployment) -> Iterator[Problem]:
@@ -102,29 +97,27 @@ def _scaling(file: ConfigFile, deployment: Deployment) -> Iterator[Problem]:
         )
 
 
-def _idle(
-    file: ConfigFile, deployments: Mapping[str, Deployment], settings: AppSettings
-) -> Iterator[Problem]:
-    """Check that `max_ongoing_requests` does not keep a deployment below its own capacity."""
+def capacity_problems(subject: Subject) -> Iterator[Problem]:
+    """List deployments that Serve would keep below their own capacity, and cut answers."""
+    settings = subject.settings
     sequences = int(number(settings.llm.engine_args.get("max_num_seqs")))
     for name, least, why in (
         ("LLM", sequences, f"`llm.engine_args.max_num_seqs` ({sequences}) are computed at once"),
         ("Images", settings.images.max_batch, "`images.max_batch` pictures share a pass"),
         ("Jobs", MAX_WATCHERS + 1, f"{MAX_WATCHERS} callers that watch jobs may take them all"),
     ):
-        deployment = deployments.get(name)
+        deployment = subject.deployments.get(name)
         if deployment and 0 < deployment.max_ongoing_requests < least:
-            yield file.problem(
-                (*deployment.path, "max_ongoing_requests"),
-                f"must be {least} or more: {why}",
+            yield subject.option(
+                deployment, "max_ongoing_requests", f"must be {least} or more: {why}"
             )
-
-
-def _cut_answers(file: ConfigFile, settings: AppSettings) -> Iterator[Problem]:
-    timeout = section(file.data, "http_options").get("request_timeout_s")
-    if timeout is not None and number(timeout) < settings.answer.total_timeout_s:
-        yield file.problem(
+    timeout, answer_s = (
+        section(subject.file.data, "http_options").get("request_timeout_s"),
+        settings.answer.total_timeout_s,
+    )
+    if timeout is not None and number(timeout) < answer_s:
+        yield subject.file.problem(
             ("http_options", "request_timeout_s"),
-            f"must be over `answer.total_timeout_s` ({settings.answer.total_timeout_s:g}), or "
-            "left out: Serve would cut answers off",
+            f"must be over `answer.total_timeout_s` ({answer_s:g}), or left out: Serve would cut "
+            "answers off",
         )

@@ -7,36 +7,31 @@ from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest
 from deployments.model_source import is_package, locate
+from serve_app.check.placement.machine import is_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from serve_app.check.file.document import ConfigFile, Place, Problem
-    from serve_app.settings import AppSettings
+    from serve_app.check.file.document import Problem
+    from serve_app.check.rules.subject import Subject
 
-_ARGS: Place = ("applications", 0, "args")
 _PATHS = ("/", "./", "../", "~")  # how a source begins that cannot be a Hugging Face id
 
 
-def model_problems(file: ConfigFile, settings: AppSettings, *, local: bool) -> Iterator[Problem]:
-    """List models that do not exist.
-
-    `local` tells whether the service runs on this machine, so that its folders can be checked.
-    """
-    for place, source in _sources(settings):
+def model_problems(subject: Subject) -> Iterator[Problem]:
+    """List models that do not exist; folders are looked for only if they are on this machine."""
+    settings, local = subject.settings, is_this_machine(subject.nodes)
+    sources = {
+        "llm.model": settings.llm.model if settings.llm.engine == "vllm" else "",
+        "embedder.model": settings.embedder.model,
+        "embedder.reranker": settings.embedder.reranker or "",
+        "images.model": settings.images.model,
+    }
+    for path, source in sources.items():
         if is_package(source):
             try:
                 locate(source)
             except InvalidRequest as error:
-                yield file.problem((*_ARGS, *place), error.message)
+                yield subject.setting(path, error.message)
         elif local and source.startswith(_PATHS) and not Path(source).expanduser().is_dir():
-            yield file.problem((*_ARGS, *place), f"there is no folder {source}")
-
-
-def _sources(settings: AppSettings) -> Iterator[tuple[Place, str]]:
-    if settings.llm.engine == "vllm":
-        yield ("llm", "model"), settings.llm.model
-    yield ("embedder", "model"), settings.embedder.model
-    if settings.embedder.reranker is not None:
-        yield ("embedder", "reranker"), settings.embedder.reranker
-    yield ("images", "model"), settings.images.model
+            yield subject.setting(path, f"there is no folder {source}")

@@ -11,116 +11,79 @@ from serve_app.check.file.deployment import number
 from serve_app.check.placement.plan import hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from serve_app.check.file.deployment import Deployment
-    from serve_app.check.file.document import ConfigFile, Place, Problem
-    from serve_app.check.placement.nodes import Node
+    from serve_app.check.file.document import Problem
+    from serve_app.check.rules.subject import Subject
     from serve_app.settings import AppSettings
 
-_ARGS: Place = ("applications", 0, "args")
-_NAMED = 3  # nodes of a message
+_LISTED = 3  # nodes in a message
 
 
-def state_problems(
-    file: ConfigFile,
-    deployments: Mapping[str, Deployment],
-    settings: AppSettings,
-    nodes: Sequence[Node],
-) -> Iterator[Problem]:
-    """Check that single-node state (embedded Qdrant, SQLite, local files) has one replica only."""
-    yield from _documents(file, deployments.get("Retriever"), settings, nodes)
-    yield from _jobs(file, deployments.get("Jobs"), settings, nodes)
-    users = [deployments[name] for name in ("Ingress", "Jobs") if name in deployments]
-    yield from _files(file, users, settings, nodes)
-    yield from _addresses(file, deployments, settings, nodes)
-
-
-def _documents(
-    file: ConfigFile,
-    retriever: Deployment | None,
-    settings: AppSettings,
-    nodes: Sequence[Node],
-) -> Iterator[Problem]:
+def state_problems(subject: Subject) -> Iterator[Problem]:
+    """List state that a second replica, another node or a restart would not find."""
+    settings = subject.settings
     if settings.retriever.url == ":memory:":
-        yield file.problem(
-            (*_ARGS, "retriever", "url"),
+        yield subject.setting(
+            "retriever.url",
             "is for tests: every replica has documents of its own, and loses them as it stops; "
             "write the server's address",
         )
-    if retriever is None or settings.retriever.store != "edge":
-        return
-    yield from _one_holder(
-        file,
-        retriever,
-        "the `edge` store allows one replica; use `retriever.store: qdrant` for more",
-        "must be 0 with the `edge` store: the old replica must release the folder first",
-    )
-    if where := _places([retriever], nodes):
-        yield file.problem(
-            (*_ARGS, "retriever", "store"),
-            f"`edge` keeps documents on one node, and Retriever may start on {where}: use "
-            "`store: qdrant` with the `url` of a server",
+    if settings.retriever.store == "edge":
+        yield from _single_replica(
+            subject,
+            "Retriever",
+            "the `edge` store",
+            "use `retriever.store: qdrant` for more",
         )
-
-
-def _jobs(
-    file: ConfigFile, jobs: Deployment | None, settings: AppSettings, nodes: Sequence[Node]
-) -> Iterator[Problem]:
-    if jobs is None or not _database(settings).startswith("sqlite"):
-        return
-    yield from _one_holder(
-        file,
-        jobs,
-        "SQLite allows one replica; set `jobs.database_url` to a PostgreSQL for more",
-        "must be 0 with SQLite: the old replica must release the file first; or set "
-        "`jobs.database_url` to a PostgreSQL",
-    )
-    if where := _places([jobs], nodes):
-        yield file.problem(
-            (*_ARGS, "jobs", "database_url"),
-            f"SQLite keeps jobs on one node, and Jobs may start on {where}: write "
-            "postgresql://USER@HOST:5432/DATABASE",
+        if where := _places(subject, "Retriever"):
+            yield subject.setting(
+                "retriever.store",
+                f"`edge` keeps documents on one node, and Retriever may start on {where}: use "
+                "`store: qdrant` with the `url` of a server",
+            )
+    if _database(settings).startswith("sqlite"):
+        yield from _single_replica(
+            subject, "Jobs", "SQLite", "set `jobs.database_url` to a PostgreSQL for more"
         )
+        if where := _places(subject, "Jobs"):
+            yield subject.setting(
+                "jobs.database_url",
+                f"SQLite keeps jobs on one node, and Jobs may start on {where}: write "
+                "postgresql://USER@HOST:5432/DATABASE",
+            )
+    yield from _files(subject)
+    yield from _addresses(subject)
 
 
-def _files(
-    file: ConfigFile,
-    users: Sequence[Deployment],
-    settings: AppSettings,
-    nodes: Sequence[Node],
-) -> Iterator[Problem]:
-    if settings.files.startswith("memory:"):
-        yield file.problem(
-            (*_ARGS, "files"),
+def _files(subject: Subject) -> Iterator[Problem]:
+    files = subject.settings.files
+    if files.startswith("memory:"):
+        yield subject.setting(
+            "files",
             "the ingress writes what the jobs read, in another process: name a folder, or an "
             "object store",
         )
-    elif "://" not in settings.files and (where := _places(users, nodes)):
-        yield file.problem(
-            (*_ARGS, "files"),
+    elif "://" not in files and (where := _places(subject, "Ingress", "Jobs")):
+        yield subject.setting(
+            "files",
             f"a folder is on one node, and Ingress and Jobs may start on {where}: use an object "
             "store like s3://BUCKET/FOLDER, or file:///FOLDER for one that all nodes mount",
         )
 
 
-def _addresses(
-    file: ConfigFile,
-    deployments: Mapping[str, Deployment],
-    settings: AppSettings,
-    nodes: Sequence[Node],
-) -> Iterator[Problem]:
+def _addresses(subject: Subject) -> Iterator[Problem]:
     """Check that no loopback address is used by a deployment that may start on several nodes."""
-    for name, place, url in (
-        ("Retriever", ("retriever", "url"), settings.retriever.url),
-        ("Jobs", ("jobs", "database_url"), _database(settings)),
-        ("LLM", ("llm", "base_url"), settings.llm.base_url),
+    settings = subject.settings
+    for name, path, url in (
+        ("Retriever", "retriever.url", settings.retriever.url),
+        ("Jobs", "jobs.database_url", _database(settings)),
+        ("LLM", "llm.base_url", settings.llm.base_url),
     ):
         host = urlsplit(url or "").hostname
-        deployment = deployments.get(name)
-        if host and deployment and is_loopback(host) and (where := _places([deployment], nodes)):
-            yield file.problem(
-                (*_ARGS, *place),
+        if host and is_loopback(host) and (where := _places(subject, name)):
+            yield subject.setting(
+                path,
                 f"{host} is another machine on each node, and {name} may start on {where}: "
                 "write a name that all nodes reach",
             )
@@ -132,25 +95,30 @@ def _database(settings: AppSettings) -> str:
     return secret.get_secret_value() if secret else settings.jobs.database_url or ""
 
 
-def _one_holder(
-    file: ConfigFile, deployment: Deployment, many: str, surging: str
-) -> Iterator[Problem]:
+def _single_replica(subject: Subject, name: str, store: str, instead: str) -> Iterator[Problem]:
+    if (deployment := subject.deployments.get(name)) is None:
+        return
     options = deployment.options
     for path, replicas in (
-        (("num_replicas",), options.get("num_replicas")),
-        (("autoscaling_config", "max_replicas"), deployment.scaling.get("max_replicas")),
+        ("num_replicas", options.get("num_replicas")),
+        ("autoscaling_config.max_replicas", deployment.scaling.get("max_replicas")),
     ):
         if replicas == "auto" or number(replicas) > 1:
-            yield file.problem((*deployment.path, *path), many)
+            yield subject.option(deployment, path, f"{store} allows one replica; {instead}")
     if number(options.get("max_surge_percent")) > 0:
-        yield file.problem((*deployment.path, "max_surge_percent"), surging)
+        yield subject.option(
+            deployment,
+            "max_surge_percent",
+            f"must be 0 with {store}: the old replica must release it first; or {instead}",
+        )
 
 
-def _places(deployments: Sequence[Deployment], nodes: Sequence[Node]) -> str:
+def _places(subject: Subject, *names: str) -> str:
     """Name the nodes on which any of the deployments may start; empty if there is only one."""
-    names = {node.name for each in deployments for node in hosts(each, nodes)}
-    if len(names) < 2:  # noqa: PLR2004
+    users = [subject.deployments[name] for name in names if name in subject.deployments]
+    found = {node.name for each in users for node in hosts(each, subject.nodes)}
+    if len(found) < 2:  # noqa: PLR2004
         return ""
-    listed = [node.name for node in nodes if node.name in names]
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return f"any of {', '.join(listed[:_NAMED])}{more}"
+    listed = [node.name for node in subject.nodes if node.name in found]
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return f"any of {', '.join(listed[:_LISTED])}{more}"
