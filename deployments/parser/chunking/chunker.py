@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from deployments.parser.reading.content import Content
 
-CHUNKER_VERSION = 2
-"""To be raised with every change that cuts the same text elsewhere: stored ids hold it."""
+CHUNKER_VERSION = 3
+"""Raise it with every change that cuts a text at other places: stored ids depend on it."""
 
 # A sentence longer than a chunk is cut into pieces of a quarter, which fill chunks evenly.
 _PIECES_A_CHUNK = 4
