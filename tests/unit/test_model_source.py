@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def test_a_gguf_file_is_converted_once_for_all_who_ask(
 
     def convert(gguf: Path, target: Path) -> None:
         conversions.append(gguf.name)
+        time.sleep(0.2)  # long enough for another one to begin
         (target / "config.json").write_text("{}")
 
     def ask() -> str:
