@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 _ARGS: Place = ("applications", 0, "args")
+_FILE_USERS = ("Ingress", "Jobs", "Parser", "Scraper")
 _NAMED = 3  # nodes of a message
 
 
@@ -31,7 +32,7 @@ def state_problems(
     """Check that single-node state (embedded Qdrant, SQLite, local files) has one replica only."""
     yield from _documents(file, deployments.get("Retriever"), settings, nodes)
     yield from _jobs(file, deployments.get("Jobs"), settings, nodes)
-    users = [deployments[name] for name in ("Ingress", "Jobs") if name in deployments]
+    users = [deployments[name] for name in _FILE_USERS if name in deployments]
     yield from _files(file, users, settings, nodes)
     yield from _addresses(file, deployments, settings, nodes)
 
@@ -93,14 +94,14 @@ def _files(
     if settings.files.startswith("memory:"):
         yield file.problem(
             (*_ARGS, "files"),
-            "the ingress writes what the jobs read, in another process: name a folder, or an "
-            "object store",
+            "several processes share it: name a folder, or an object store",
         )
     elif "://" not in settings.files and (where := _places(users, nodes)):
         yield file.problem(
             (*_ARGS, "files"),
-            f"a folder is on one node, and Ingress and Jobs may start on {where}: use an object "
-            "store like s3://BUCKET/FOLDER, or file:///FOLDER for one that all nodes mount",
+            f"a folder is on one node, and Ingress, Jobs, Parser and Scraper share it but may "
+            f"start on {where}: use an object store like s3://BUCKET/FOLDER, or file:///FOLDER "
+            "for one that all nodes mount",
         )
 
 
