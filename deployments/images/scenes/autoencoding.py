@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from deployments.images.scenes.optimizer import optimizer
 from deployments.images.scenes.drawing import PICTURE_PX
+from deployments.images.scenes.optimizer import optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from deployments.images.scenes.captions import training_caption, training_scene
-from deployments.images.scenes.optimizer import optimizer
 from deployments.images.scenes.drawing import COLOURS, OUTLINES, PLACES, SIZES_PX
+from deployments.images.scenes.optimizer import optimizer
 
 if TYPE_CHECKING:
     import random

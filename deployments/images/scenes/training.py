@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from deployments.images.scenes import autoencoding, networks, text_encoder
 from deployments.images.scenes.captions import held_out_prompts, training_caption, training_scene
-from deployments.images.scenes.optimizer import optimizer
 from deployments.images.scenes.drawing import draw
+from deployments.images.scenes.optimizer import optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
