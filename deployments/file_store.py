@@ -1,4 +1,4 @@
-"""Files that several replicas need: uploads on their way in, pictures on their way out."""
+"""Whole files that several replicas share, in a local folder or an object store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from io import BytesIO
@@ -17,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 from loguru import logger
 
-from deployments.errors import InvalidRequest, NotFound, Refused, Unavailable
+from deployments.errors import InvalidRequest, NotFound, Refused, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -28,20 +29,22 @@ T = TypeVar("T")
 
 _BLOCK_BYTES = 1 << 20
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_PATTERN_CHARACTERS = frozenset("*?[\0")  # fsspec expands them when it deletes
 
 
 class FileStore:
-    """Whole files by relative path, in a folder or at an fsspec URL such as `s3://bucket/there`.
+    """Keep files by relative path, in a folder or at an fsspec URL such as `s3://bucket/folder`.
 
-    Whoever sees a file sees it whole. Every method may be repeated after a failure, works off
-    the event loop, and raises ValueError for a path that leads out of the store, Refused for
-    what the service may not do there, Unavailable when a store elsewhere does not answer.
+    Writes are atomic: a reader sees a file whole or not at all. Every method may be repeated
+    after a failure and does its input and output in a thread. Each raises InvalidRequest for a
+    path outside the store, Refused if the service lacks a permission, and Unavailable if an
+    object store does not answer.
     """
 
     def __init__(self, root: str) -> None:
-        """Open a store; raises InvalidRequest if nothing is installed for the kind of URL."""
+        """Open a store; raise InvalidRequest if no package is installed for the kind of URL."""
         try:
-            # Others write into it too: a listing is true only in the moment it is made.
+            # Other processes write into it too, so no listing may be cached.
             self._files, self._root = fsspec.core.url_to_fs(root, use_listings_cache=False)
         except ImportError as error:
             msg = f"`files: {root}` needs a Python package that is not installed: {error}"
@@ -49,32 +52,30 @@ class FileStore:
         self._local = isinstance(self._files, LocalFileSystem)
 
     async def check_health(self) -> None:
-        """Return if the store answers, be it that there is nothing yet or that this is not told."""
+        """Return if the store answers, even if it is empty or its listing is not permitted."""
         if not self._local:
             with contextlib.suppress(FileNotFoundError, Refused):
-                # `exists` would be False of a store that is away.
+                # `exists` returns False for a store that does not answer.
                 await self._off_loop(self._files.info, self._root)
 
     async def put(self, path: str, data: bytes | BinaryIO, head: bytes = b"") -> None:
-        """Write a file, in place of one that may be there; `head` comes before the data."""
+        """Write `head` and then `data` as one file, replacing an existing one."""
         source = BytesIO(data) if isinstance(data, bytes) else data
         await self._off_loop(self._put, self._at(path), source, head)
 
     async def get(self, path: str, end: int | None = None) -> bytes:
-        """Read a file, or what it begins with up to a byte; raises NotFound."""
+        """Read a file, or only its first `end` bytes; raise NotFound if it does not exist."""
         try:
             return await self._off_loop(self._get, self._at(path), end)
         except _NO_FILE:
-            msg = "there is no such file"
-            raise NotFound(msg) from None
+            raise _no_such_file() from None
 
     async def blocks(self, path: str, start: int = 0) -> AsyncGenerator[bytes, None]:
-        """Read a file from a byte on, a piece at a time; raises NotFound."""
+        """Yield a file in blocks, from byte `start` on; raise NotFound if it does not exist."""
         try:
             file = await self._off_loop(self._files.open, self._at(path), "rb")
         except _NO_FILE:
-            msg = "there is no such file"
-            raise NotFound(msg) from None
+            raise _no_such_file() from None
         try:
             await self._off_loop(file.seek, start)
             while block := await self._off_loop(file.read, _BLOCK_BYTES):
@@ -82,18 +83,48 @@ class FileStore:
         finally:
             file.close()
 
+    @contextlib.asynccontextmanager
+    async def opened(self, path: str, max_bytes: int) -> AsyncGenerator[BinaryIO, None]:
+        """Open a file that has a descriptor, as a child process needs for its standard input.
+
+        A local file is opened in place. An object is first streamed into a temporary file
+        without a name, which the system removes even after a crash.
+
+        Raises:
+            NotFound: it does not exist.
+            TooLarge: it has more than `max_bytes` bytes.
+        """
+        with contextlib.ExitStack() as resources:
+            if self._local:
+                try:
+                    file: BinaryIO = await self._off_loop(Path(self._at(path)).open, "rb")
+                except _NO_FILE:
+                    raise _no_such_file() from None
+                resources.enter_context(file)
+                _check_size(os.fstat(file.fileno()).st_size, max_bytes)
+            else:
+                file = resources.enter_context(tempfile.TemporaryFile())
+                size = 0
+                async with contextlib.aclosing(self.blocks(path)) as blocks:
+                    async for block in blocks:
+                        size += len(block)
+                        _check_size(size, max_bytes)
+                        await asyncio.to_thread(file.write, block)
+                file.seek(0)
+            yield file
+
     async def names(self, path: str) -> list[str]:
-        """List the names of the files directly below a path; none if there is no such path."""
+        """List the names of the files directly below a path; empty if it does not exist."""
         return await self._off_loop(self._names, self._at(path))
 
     async def delete(self, path: str) -> None:
-        """Remove a file, or all files below a path; fine if there is nothing."""
+        """Remove a file, or all files below a path; do nothing if neither exists."""
         await self._off_loop(self._delete, self._at(path))
 
     async def delete_older(self, path: str, age_s: float, but: Collection[str] = ()) -> int:
-        """Remove the files below a path that were written longer ago, `but` some.
+        """Remove the files below a path that are older than `age_s`, except the paths in `but`.
 
-        Returns how many they were.
+        Return how many were removed.
         """
         kept = {self._at(file) for file in but}
         return await self._off_loop(self._delete_older, self._at(path), age_s, kept)
@@ -116,9 +147,10 @@ class FileStore:
 
     def _at(self, path: str) -> str:
         parts = PurePosixPath(path).parts
-        if not parts or path.startswith("/") or ".." in parts:
+        outside = not parts or path.startswith("/") or ".." in parts
+        if outside or not _PATTERN_CHARACTERS.isdisjoint(path):
             msg = "not a path inside the file store"
-            raise ValueError(msg)
+            raise InvalidRequest(msg)
         return "/".join((self._root.rstrip("/"), *parts))
 
     def _put(self, target: str, source: BinaryIO, head: bytes) -> None:
@@ -146,14 +178,14 @@ class FileStore:
             shutil.copyfileobj(source, file, _BLOCK_BYTES)
         except BaseException:
             if isinstance(file, AbstractBufferedFile):
-                # Closed as usual, even by the collector, it would appear with what it has.
+                # An ordinary close, even by the garbage collector, would upload what it holds.
                 file.closed = True
                 try:
                     file.discard()
-                except Exception as error:  # noqa: BLE001 - what broke the writing is raised
+                except Exception as error:  # noqa: BLE001 - the first error is raised
                     logger.warning("parts of an upload stay in the file store: {}", error)
             raise
-        file.close()  # an object appears when it is whole
+        file.close()  # only now does the object appear
 
     def _get(self, target: str, end: int | None) -> bytes:
         content: bytes = self._files.cat_file(target, end=end)
@@ -170,7 +202,7 @@ class FileStore:
     def _delete(self, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm(target, recursive=True)
-            # Of many at once s3fs does not say which S3 refused to remove; of one it does.
+            # s3fs hides refusals in a bulk deletion, but not when it deletes one file.
             for left in self._files.find(target):
                 self._files.rm_file(left)
 
@@ -184,3 +216,13 @@ class FileStore:
                     self._files.rm_file(file)
                     removed += 1
         return removed
+
+
+def _no_such_file() -> NotFound:
+    return NotFound("there is no such file")
+
+
+def _check_size(size_bytes: int, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        msg = f"the file has more than {max_bytes:,} bytes, the most that are read"
+        raise TooLarge(msg)

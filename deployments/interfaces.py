@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ModelCard,
         Page,
         ParsedDocument,
+        ParseSpec,
         Passage,
         Submitted,
         TextKind,
@@ -103,10 +104,14 @@ class Scraper(Checked, Protocol):
 
 
 class Parser(Checked, Protocol):
-    """Files to chunks."""
+    """Files to chunks, both in the file store: calls carry paths, never contents."""
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        """Read a file; raises UnsupportedMedia, TooLarge or Unprocessable with a clear reason."""
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        """Read a file and write its chunks; may be repeated.
+
+        Raises UnsupportedMedia, TooLarge or Unprocessable with a clear reason, NotFound if the
+        file does not exist (any more).
+        """
         ...
 
 

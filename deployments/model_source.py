@@ -1,4 +1,4 @@
-"""From a model source in the settings to something a loader takes: a folder, or a hub id.
+"""Resolve a model source of the settings into a folder or a Hugging Face id.
 
 A source is a Hugging Face id, which `@REVISION` may follow, a local path, or `package:NAME` for
 weights that come inside an installed Python package (a dotted name is one inside another), as the
@@ -8,20 +8,16 @@ folder of a model or of a diffusers pipeline, or as one GGUF file.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import shutil
 import tempfile
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from loguru import logger
 
 from deployments.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _PACKAGE = "package:"
 
@@ -41,8 +37,8 @@ def revision_of(source: str) -> str | None:
 def resolve(source: str, data_dir: Path) -> str:
     """Return a model folder, or the id on the hub without its revision.
 
-    A GGUF file is converted once, which takes some 20 s, and kept under `data_dir` by the
-    hash of its content; processes that ask at the same time wait for the one at work.
+    A GGUF file is converted once, which takes some 20 s, and cached under `data_dir` by the
+    hash of its content; concurrent processes wait for the one that converts it.
     Raises InvalidRequest if a package is missing or holds no model.
     """
     if not is_package(source):
@@ -56,7 +52,7 @@ def locate(source: str) -> Path:
     """Return the model folder or GGUF file inside a Python package; InvalidRequest if none."""
     root = _package_folder(source.removeprefix(_PACKAGE))
     for index in ("model_index.json", "config.json"):
-        # The shallowest names the model: a pooling layer, or a part of a pipeline, has one too.
+        # The shallowest is the model's own: a pooling layer or pipeline component has one too.
         found = min(root.rglob(index), key=lambda file: len(file.parts), default=None)
         if found is not None:
             return found.parent
@@ -87,14 +83,15 @@ def _converted(gguf: Path, models: Path) -> Path:
     if target.is_dir():
         return target
     models.mkdir(parents=True, exist_ok=True)
-    with _locked(models / f"{target.name}.lock"):
+    # A soft lock, the fallback, would outlive a crash.
+    with FileLock(models / f"{target.name}.lock", fallback_to_soft=False):
         if target.is_dir():
             return target
         logger.info("converting {} to safetensors (once)", gguf.name)
         unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=models))
         try:
             _convert(gguf, unfinished)
-            # Whoever sees the folder sees it whole.
+            # Atomic: no process sees an incomplete folder.
             unfinished.rename(target)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -103,13 +100,13 @@ def _converted(gguf: Path, models: Path) -> Path:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    """Dequantise to bfloat16: engines read safetensors everywhere, GGUF hardly anywhere."""
+    """Dequantise to bfloat16: every engine reads safetensors, few read GGUF."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     folder, name = str(gguf.parent), gguf.name
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.bfloat16)
-    # The quantisation is undone in memory; its note in the configuration would lie.
+    # The weights are dequantised in memory, so the configuration must not say otherwise.
     for config in (model.config, getattr(model, "hf_quantizer", None)):
         if config is not None and hasattr(config, "quantization_config"):
             with contextlib.suppress(AttributeError):
@@ -119,10 +116,3 @@ def _convert(gguf: Path, target: Path) -> None:
     plain.generation_config = GenerationConfig.from_model_config(plain.config)
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(target)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,4 +1,4 @@
-"""Which work goes first when all of it wants the same cores."""
+"""Scheduling priority of background work that shares cores with requests."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import os
 import threading
 
-_LEAST_URGENT = 19  # nice value
+_LOWEST_PRIORITY = 19  # the highest nice value
 
 
-def yield_to_all_else() -> None:
-    """Give the calling thread, and what it starts from now on, the lowest priority.
+def lower_priority() -> None:
+    """Give the calling thread, and all threads and processes it starts, the lowest priority.
 
-    Priority is a thread's own on Linux: the rest of the process stays as prompt as it was. There
-    is no way back.
+    On Linux the nice value belongs to a thread: the rest of the process is not affected. It
+    cannot be raised again.
     """
-    with contextlib.suppress(OSError):  # a courtesy, not worth failing for
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_URGENT)
+    with contextlib.suppress(OSError):  # an optimisation that no work should fail for
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ModelCard,
         Page,
         ParsedDocument,
+        ParseSpec,
         Passage,
         Submitted,
         TextKind,
@@ -148,9 +149,9 @@ class RemoteParser(_Remote):
 
     _methods = ("parse",)
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        # Not repeated: a file that kills its replica must not get three of them.
-        parsed: ParsedDocument = await self._call("parse", data, filename)
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        # Not retried: a file that kills its replica must not kill three.
+        parsed: ParsedDocument = await self._call("parse", spec)
         return parsed
 
 

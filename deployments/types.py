@@ -65,13 +65,30 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class ParseSpec:
+    """A file to parse: its path in the file store, and the folder there for its chunks.
+
+    They are written in batches of `batch_chunks`, which `deployments.chunk_batches` reads.
+    """
+
+    path: str
+    filename: str
+    chunks_folder: str
+    batch_chunks: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What the parser makes of a file: `pages` is None for formats without pages."""
+    """A parsed file, whose chunks lie in the file store.
+
+    `pages` is None for formats without pages; `chunks` and `batches` are counts.
+    """
 
     title: str
     media_type: str
     pages: int | None
-    chunks: tuple[Chunk, ...]
+    chunks: int
+    batches: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,17 @@ from serve_app.settings import AppSettings
 def build_app(args: AppSettings) -> Application:
     """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
     embedder = Embedder.bind(args.embedder, args.data_dir)
-    parser = Parser.bind(args.parser, args.embedder.model, args.data_dir)
+    max_file_bytes = max(args.limits.max_upload_bytes, args.scraper.max_pdf_bytes)
+    parser = Parser.bind(
+        args.parser, args.embedder.model, args.data_dir, args.files, max_file_bytes
+    )
     images = Images.bind(args.images, args.data_dir)
     retriever = Retriever.bind(args.retriever, args.data_dir, CHUNKER_VERSION, embedder)
     return Ingress.bind(
         args,
         llm=LLM.bind(args.llm, args.data_dir),
         embedder=embedder,
-        scraper=Scraper.bind(args.scraper, parser),
+        scraper=Scraper.bind(args.scraper, args.files, parser),
         parser=parser,
         retriever=retriever,
         images=images,

@@ -1,1 +1,1 @@
-"""Prompts to pictures, several of one shape in a pass."""
+"""Text-to-image generation, in batches of pictures of one size."""

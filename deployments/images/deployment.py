@@ -1,4 +1,4 @@
-"""The Images deployment: one text-to-image model and its queue a replica."""
+"""The Images deployment: each replica has one text-to-image model and its queue."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from deployments.types import ImageProgress, ImageRequest
 
 
-# More than wait and are drawn by default, so that a full queue is answered by the queue itself.
+# More than the queue holds by default, so that the queue itself refuses requests.
 @serve.deployment(name="Images", max_ongoing_requests=96, max_queued_requests=96)
 class Images:
-    """An ImageGenerator."""
+    """Serve an `ImageQueue`."""
 
     def __init__(self, settings: ImagesSettings, data_dir: str) -> None:
         log_to_serve()
@@ -33,7 +33,9 @@ class Images:
         self._pipeline = ImagePipeline(
             model, settings, revision=revision_of(settings.model), threads=reserved_cores()
         )
-        self._queue = ImageQueue(self._pipeline.draw, settings.max_batch, self._pipeline.settle)
+        self._queue = ImageQueue(
+            self._pipeline.draw, settings.max_batch, self._pipeline.prepare_thread
+        )
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
         self._pipeline.check(request)
@@ -44,7 +46,7 @@ class Images:
                     PICTURES.add()
                 yield step
         finally:
-            # A cancelled call ends here: the queue must hear of it now, not at collection.
+            # On cancellation the queue must know now, not at garbage collection.
             await progress.aclose()
 
     async def check_health(self) -> None:

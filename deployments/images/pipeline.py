@@ -1,4 +1,4 @@
-"""Diffusers behind one call: requests of one shape in, PNG pictures out, a word at each step."""
+"""Draw a batch of pictures with diffusers and report each denoising step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.bounds import MAX_IMAGE_PROMPT_CHARS
 from deployments.errors import InvalidRequest
-from deployments.priority import yield_to_all_else
+from deployments.priority import lower_priority
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,8 +27,8 @@ _MAX_SEED = 2**63 - 1
 class ImagePipeline:
     """One text-to-image model, used by one thread at a time.
 
-    A picture starts from noise drawn at its own seed, on the CPU whatever the device, so that
-    it does not depend on the pictures it shares a pass with, but for rounding.
+    A picture starts from noise generated from its own seed, always on the CPU, so that it does
+    not depend on the other pictures of its batch, except for rounding.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class ImagePipeline:
 
         Args:
             model: a diffusers folder, or a hub id.
-            settings: device, precision and the bounds of a request.
+            settings: device, precision and the limits of a request.
             revision: of a model on the hub; the newest by default.
-            threads: that draw, on a CPU.
+            threads: the number of threads that draw, on a CPU.
 
         Raises:
             InvalidRequest: the pipeline cannot be stopped between steps.
@@ -80,18 +80,17 @@ class ImagePipeline:
         self.size_multiple = math.lcm(_PIXELS, scale * patch)
         """Width and height must be multiples of this many pixels."""
 
-    def settle(self) -> None:
-        """Make the calling thread the one that draws: few cores, and on a CPU after all else.
+    def prepare_thread(self) -> None:
+        """Set the thread count of torch and, on a CPU, the lowest priority for this thread.
 
-        Both are a thread's own, and pass to those it starts. The process around it stays as
-        prompt as it was.
+        Threads that it starts inherit both; the rest of the process is not affected.
         """
         self._torch.set_num_threads(self._threads)
         if self._settings.device == "cpu":
-            yield_to_all_else()
+            lower_priority()
 
     def check(self, request: ImageRequest) -> None:
-        """Raise InvalidRequest for what cannot be drawn; its pass would fail for others too."""
+        """Raise InvalidRequest for a request that would make its whole batch fail."""
         settings = self._settings
         for name, value, low, high in (
             ("width", request.width, settings.min_size, settings.max_size),
@@ -111,11 +110,11 @@ class ImagePipeline:
             raise InvalidRequest(msg, param="prompt")
 
     def draw(self, requests: Sequence[ImageRequest], on_step: OnStep) -> list[bytes | None]:
-        """Make pictures of one width, height and number of steps, in one pass.
+        """Draw pictures of one width, height and number of steps as a batch.
 
-        `on_step` is told after each step how many are done, and answers with the places of
-        the pictures still wanted: when there are none the pass ends there. The last answer
-        decides which pictures are returned, as PNG; the others are None.
+        `on_step` gets the number of steps done and returns the indices of the pictures still
+        wanted; if there are none, the batch stops. Its last return value decides which pictures
+        are returned as PNG; the others are None.
         """
         steps = requests[0].steps
         wanted: Collection[int] = ()
@@ -130,7 +129,7 @@ class ImagePipeline:
             # Some schedulers call the model more than once for a step.
             wanted = on_step((step + 1) * steps // len(pipe.scheduler.timesteps))
             if not wanted:
-                # Rather than by `_interrupt`, which would decode what nobody wants any more.
+                # Not by `_interrupt`, which would still decode the pictures.
                 raise _Unwanted
             return tensors
 
@@ -150,7 +149,7 @@ class ImagePipeline:
 
 
 class _Unwanted(Exception):
-    """Nobody waits for a picture of this pass any more."""
+    """No picture of this batch is wanted any more."""
 
 
 def _png(image: Any) -> bytes:  # noqa: ANN401 - Pillow's Image, which is not imported here

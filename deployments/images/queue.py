@@ -1,4 +1,4 @@
-"""The waiting list of pictures: bounded, oldest first, several of one shape in a pass."""
+"""Bounded first-in, first-out queue of image requests, batched by size and steps."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 OnStep = Callable[[int], Collection[int]]
-"""Told how many denoising steps are done; answers with the places still wanted."""
+"""Callback after a denoising step: takes the steps done, returns the indices still wanted."""
 
 Draw = Callable[[Sequence[ImageRequest], OnStep], Sequence[bytes | None]]
-"""Makes pictures of one shape, as PNG, and returns at once when a step finds none wanted.
+"""Draw a batch of one size and number of steps; return each picture as PNG.
 
-It calls `OnStep` after each step; a picture not wanted after the last one is None.
+It calls `OnStep` after each step and stops when no index is wanted any more; a picture that is
+not wanted after the last step is None.
 """
 
 _MAX_WAITING = 64  # pictures
 _BATCH_WAIT_S = 0.02
-_MAX_FAILURES = 3  # in a row: a GPU that has failed once fails at everything from then on
+_MAX_FAILURES = 3  # consecutive: after some errors a GPU fails every time
 _FULL = "too many pictures are waiting to be made; try again shortly"
 _FAILED = "the picture could not be made"
 _STOPPING = "the image generator is stopping; it is being replaced"
@@ -39,50 +40,50 @@ _BROKEN = "the image generator fails at every picture; it is being replaced"
 class _Waiter:
     request: ImageRequest
     events: asyncio.Queue[ImageProgress | ServiceError] = field(default_factory=asyncio.Queue)
-    gone: bool = False  # read by the drawing thread, and never taken back
+    cancelled: bool = False  # read by the drawing thread; never reset
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.request.width, self.request.height, self.request.steps
 
-    def tell(self, done_steps: int, png: bytes | None = None) -> None:
+    def report(self, done_steps: int, png: bytes | None = None) -> None:
         self.events.put_nowait(ImageProgress(done_steps, self.request.steps, png))
 
     def fail(self, error: ServiceError) -> None:
-        self.gone = True
+        self.cancelled = True
         self.events.put_nowait(error)
 
 
 class ImageQueue:
-    """Implements `ImageGenerator` over a `Draw`, which runs in one thread of its own.
+    """Implement `ImageGenerator` with a `Draw` function that runs in a thread of its own.
 
-    Nothing runs while nothing waits. A pass takes the oldest request and those of its width,
-    height and steps, up to `max_batch`.
+    A batch takes the oldest request and up to `max_batch` - 1 others of the same width, height
+    and steps. An idle queue runs no task.
     """
 
     def __init__(
         self,
         draw: Draw,
         max_batch: int,
-        settle: Callable[[], None] | None = None,
+        prepare_thread: Callable[[], None] | None = None,
         *,
         max_waiting: int = _MAX_WAITING,
         batch_wait_s: float = _BATCH_WAIT_S,
     ) -> None:
-        """Keep the parts.
+        """Create the drawing thread.
 
         Args:
-            draw: makes the pictures.
-            max_batch: the most pictures of a pass.
-            settle: called once in the drawing thread, before anything else.
-            max_waiting: the most pictures that wait.
-            batch_wait_s: how long a pass waits for pictures to share it.
+            draw: draws a batch.
+            max_batch: the most pictures in a batch.
+            prepare_thread: called first in the drawing thread.
+            max_waiting: the most requests that wait.
+            batch_wait_s: how long a batch waits to fill up.
         """
         self._draw = draw
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._batch_wait_s = batch_wait_s
-        self._thread = ThreadPoolExecutor(1, "draw", initializer=settle or _nothing)
+        self._thread = ThreadPoolExecutor(1, "draw", initializer=prepare_thread or _do_nothing)
         self._waiting: list[_Waiter] = []
         self._drawn: list[_Waiter] = []
         self._worker: asyncio.Task[None] | None = None
@@ -90,9 +91,10 @@ class ImageQueue:
         self._closed = False
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
-        """Tell of each denoising step; the last one carries the picture.
+        """Yield the progress after each denoising step; the last one carries the picture.
 
-        Raises Overloaded, Unavailable while closing, and ServiceError if the pass failed.
+        Raise Overloaded if the queue is full, Unavailable while closing, and ServiceError if
+        the batch failed.
         """
         if self._closed:
             raise Unavailable(_STOPPING)
@@ -111,17 +113,17 @@ class ImageQueue:
                 png = event.png
                 yield event
         finally:
-            waiter.gone = True
+            waiter.cancelled = True
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
     async def check_health(self) -> None:
-        """Raise Unavailable once several passes in a row have failed."""
+        """Raise Unavailable once several consecutive batches have failed."""
         if self._failures >= _MAX_FAILURES:
             raise Unavailable(_BROKEN)
 
     async def close(self) -> None:
-        """Send everybody away and return when the pass at work has stopped, within a step."""
+        """Refuse all waiting requests and wait until the running batch stops, within a step."""
         self._closed = True
         for waiter in (*self._drawn, *self._waiting):
             waiter.fail(Unavailable(_STOPPING))
@@ -133,7 +135,7 @@ class ImageQueue:
     async def _work(self) -> None:
         while self._waiting:
             if len(self._waiting) < self._max_batch:
-                # Pictures asked for together do not arrive in one moment.
+                # Requests made together do not arrive at the same moment.
                 await asyncio.sleep(self._batch_wait_s)
             self._drawn = self._take()
             if self._drawn:
@@ -150,18 +152,18 @@ class ImageQueue:
         loop = asyncio.get_running_loop()
         requests = [waiter.request for waiter in waiters]
 
-        def tell(done_steps: int) -> None:
+        def report(done_steps: int) -> None:
             for waiter in waiters:
-                waiter.tell(done_steps)
+                waiter.report(done_steps)
 
         def on_step(done_steps: int) -> list[int]:
-            if done_steps < requests[0].steps:  # the last step is told of with the picture
-                loop.call_soon_threadsafe(tell, done_steps)
-            return [place for place, waiter in enumerate(waiters) if not waiter.gone]
+            if done_steps < requests[0].steps:  # the last step is reported with the picture
+                loop.call_soon_threadsafe(report, done_steps)
+            return [place for place, waiter in enumerate(waiters) if not waiter.cancelled]
 
         try:
             pictures = await loop.run_in_executor(self._thread, self._draw, requests, on_step)
-        except Exception as error:  # noqa: BLE001 - theirs alone: the next pass may do well
+        except Exception as error:  # noqa: BLE001 - fails this batch only
             failure = self._failure(error)
             for waiter in waiters:
                 waiter.fail(failure)
@@ -169,15 +171,15 @@ class ImageQueue:
         self._failures = 0
         for waiter, png in zip(waiters, pictures, strict=True):
             if png is not None:
-                waiter.tell(waiter.request.steps, png)
+                waiter.report(waiter.request.steps, png)
 
     def _failure(self, error: Exception) -> ServiceError:
         if isinstance(error, ServiceError):
             return error
         self._failures += 1
-        logger.opt(exception=error).error("a pass of pictures failed")
+        logger.opt(exception=error).error("a batch of pictures failed")
         return ServiceError(_FAILED)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Leave the thread as it is."""

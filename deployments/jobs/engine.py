@@ -108,6 +108,7 @@ class Engine:
         )
         needed = [row.input["args"][0]["upload_path"] for row in at_work if row.input]
         await files.delete_older("uploads", _LOST_S, needed)
+        await files.delete_older("pages", _LOST_S)  # the scraper's PDFs
         ids = {row.workflow_id for row in at_work}
         for job_id in await files.names("chunks"):
             if job_id not in ids:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from dataclasses import asdict
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from deployments.chunk_batches import read_batch
 from deployments.errors import NotFound
 from deployments.jobs.retrying import remove_if_possible
-from deployments.types import Chunk, Document
+from deployments.types import Document, ParseSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
-
     from deployments.file_store import FileStore
-    from deployments.interfaces import Parser, Retriever
+    from deployments.interfaces import Checked, Parser, Retriever
     from deployments.jobs.retrying import Patience
     from deployments.types import IngestSpec
 
-T = TypeVar("T")
-
 
 class IngestSteps:
-    """What passes from step to step is small; the chunks wait in the file store."""
+    """Pass small values from step to step; the chunks wait in the file store."""
 
     def __init__(
         self,
@@ -42,14 +37,13 @@ class IngestSteps:
         self._batch_chunks = batch_chunks
 
     async def parse(self, job_id: str, spec: IngestSpec) -> tuple[dict[str, Any], int]:
-        """Cut the upload into batches of chunks; the document as a dictionary, their number."""
-        data = await self._stored(job_id, lambda: self._files.get(spec.upload_path))
-        parsed = await self._patience.call(
-            job_id, self._parser, lambda: self._parser.parse(data, spec.filename)
+        """Have the upload parsed; return the document as a dictionary and its batches of chunks."""
+        task = ParseSpec(
+            spec.upload_path, spec.filename, _chunks_folder(job_id), self._batch_chunks
         )
-        batches = list(_batches(parsed.chunks, self._batch_chunks))
-        for number, batch in enumerate(batches):
-            await self._keep_batch(job_id, number, batch)
+        parsed = await self._patience.call(
+            job_id, _AllHealthy(self._files, self._parser), lambda: self._parser.parse(task)
+        )
         document = Document(
             id=spec.document_id,
             collection=spec.collection,
@@ -58,17 +52,17 @@ class IngestSteps:
             media_type=parsed.media_type,
             size_bytes=spec.size_bytes,
             pages=parsed.pages,
-            chunks=len(parsed.chunks),
+            chunks=parsed.chunks,
             created_at=time.time(),
             job_id=job_id,
         )
-        return asdict(document), len(batches)
+        return asdict(document), parsed.batches
 
     async def store(self, job_id: str, document: dict[str, Any], number: int) -> int:
         """Embed and store one batch, hidden; how many chunks it had."""
-        path = _batch_path(job_id, number)
-        content = await self._stored(job_id, lambda: self._files.get(path))
-        chunks = [Chunk(**fields) for fields in json.loads(content)]
+        chunks = await self._patience.call(
+            job_id, self._files, lambda: read_batch(self._files, _chunks_folder(job_id), number)
+        )
         await self._patience.call(
             job_id, self._retriever, lambda: self._retriever.add(Document(**document), chunks)
         )
@@ -95,22 +89,19 @@ class IngestSteps:
 
     async def tidy(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and what was made of it on the way, if that is possible now."""
-        await remove_if_possible(self._files, spec.upload_path, f"chunks/{job_id}")
-
-    async def _keep_batch(self, job_id: str, number: int, batch: Sequence[Chunk]) -> None:
-        content = json.dumps([asdict(chunk) for chunk in batch]).encode()
-        path = _batch_path(job_id, number)
-        await self._stored(job_id, lambda: self._files.put(path, content))
-
-    async def _stored(self, job_id: str, work: Callable[[], Awaitable[T]]) -> T:
-        return await self._patience.call(job_id, self._files, work)
+        await remove_if_possible(self._files, spec.upload_path, _chunks_folder(job_id))
 
 
-def _batch_path(job_id: str, number: int) -> str:
-    return f"chunks/{job_id}/{number}.json"
+class _AllHealthy:
+    """Health of several backends that one step needs: an outage of any is waited out."""
+
+    def __init__(self, *backends: Checked) -> None:
+        self._backends = backends
+
+    async def check_health(self) -> None:
+        for backend in self._backends:
+            await backend.check_health()
 
 
-def _batches(chunks: Sequence[Chunk], size: int) -> Iterator[list[Chunk]]:
-    remaining = iter(chunks)
-    while batch := list(islice(remaining, size)):
-        yield batch
+def _chunks_folder(job_id: str) -> str:
+    return f"chunks/{job_id}"

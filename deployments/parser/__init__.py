@@ -1,1 +1,1 @@
-"""Uploaded files to titled, page-numbered chunks, in a killable child process."""
+"""Parse uploaded files into titled, page-numbered chunks, in child processes."""

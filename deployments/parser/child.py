@@ -1,4 +1,4 @@
-"""The process that reads one file: bytes on standard input, JSON on standard output."""
+"""Child process that parses one file: content on standard input, JSON on standard output."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
-from deployments.parser.messages import Task, pack_document, pack_error
+from deployments.parser.messages import ChunkedDocument, Task, pack_document, pack_error
 from deployments.parser.reading.formats import Format, detect
 from deployments.parser.reading.text import read_markdown, read_text
-from deployments.priority import yield_to_all_else
-from deployments.types import ParsedDocument
+from deployments.priority import lower_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +26,9 @@ _MAX_OPEN_FILES = 64
 
 
 def main() -> int:
-    """Read the file; 0 if an answer was written, be it a refusal."""
-    yield_to_all_else()  # nobody waits at the other end of a connection for this
-    # Whatever a library prints must not end up in the answer.
+    """Parse the file; return 0 if a reply was written, a document or an error."""
+    lower_priority()  # parsing is background work
+    # Output that a library prints must not end up in the reply.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # pypdf's warnings quote the document.
@@ -37,8 +36,8 @@ def main() -> int:
     task = Task.from_json(sys.argv[1])
     try:
         reply = _reply(sys.stdin.buffer.read(), task)
-    except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is one
-        # The kind and the place only: the message may quote the document.
+    except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is no Exception
+        # Type and location only: the message may quote the document.
         sys.stderr.write(f"\n{type(error).__name__} {_place(error)}\n")
         return 1
     with answer:
@@ -52,26 +51,26 @@ def _reply(data: bytes, task: Task) -> bytes:
     except InvalidRequest as error:
         return pack_error(error)
     except MemoryError:
-        pass  # What was being built is let go of here, and there is room again.
+        pass  # Leaving the frames above frees the memory that the error message needs.
     msg = "The file needs more memory to read than is allowed."
     return pack_error(Unprocessable(msg, code="too_complex"))
 
 
-def _parse(data: bytes, task: Task) -> ParsedDocument:
+def _parse(data: bytes, task: Task) -> ChunkedDocument:
     read = _reader(detect(data, task.filename), task)
     chunker = Chunker(
         task.tokenizer_file, chunk_tokens=task.chunk_tokens, max_chunks=task.max_chunks
     )
-    # Only now, so that the imports above may still store their bytecode; nothing but the
-    # first bytes has been looked at yet.
+    # After the imports above, which may store their bytecode; so far only the first bytes of
+    # the file have been examined.
     _confine(task)
     content = read(data, task.filename, max_chars=task.max_chars)
     pages = None if content.page_starts is None else len(content.page_starts)
-    return ParsedDocument(content.title, content.media_type, pages, chunker.chunks(content))
+    return ChunkedDocument(content.title, content.media_type, pages, chunker.chunks(content))
 
 
 def _reader(kind: Format, task: Task) -> Callable[..., Content]:
-    """Import what reads a format, and no other: pypdf and trafilatura take their time."""
+    """Import the reader of one format only: pypdf and trafilatura are slow to import."""
     match kind:
         case Format.PDF:
             from deployments.parser.reading.pdf import read_pdf
@@ -88,19 +87,19 @@ def _reader(kind: Format, task: Task) -> Callable[..., Content]:
 
 
 def _confine(task: Task) -> None:
-    """Give up what reading does not need, and bound the rest."""
+    """Set the resource limits of this process."""
     _limit(resource.RLIMIT_AS, task.memory_bytes)
     # The kernel sends SIGXCPU at the first figure and kills at the second.
     _limit(resource.RLIMIT_CPU, task.cpu_s, task.cpu_s + 1)
     _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
-    # The parent keeps the clock; this one is for when the parent is gone.
+    # The parent enforces the timeout; this alarm is for a parent that has died.
     signal.alarm(task.wall_s)
 
 
 def _limit(kind: int, soft: int, hard: int | None = None) -> None:
-    """Lower a limit, never raising the one already in force."""
+    """Set a limit, but never raise the current hard limit."""
     ceiling = resource.getrlimit(kind)[1]
     wanted = soft if hard is None else hard
     if ceiling != resource.RLIM_INFINITY:

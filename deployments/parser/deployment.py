@@ -1,4 +1,4 @@
-"""The Parser deployment: files to chunks, each in a child process."""
+"""The Parser deployment: one child process for each file."""
 
 from __future__ import annotations
 
@@ -7,35 +7,45 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
+from deployments.file_store import FileStore
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
-from deployments.parser.sandbox import SandboxedParser
+from deployments.parser.file_parser import FileParser
+from deployments.parser.sandbox import Sandbox
 from deployments.serving.capacity import reserved_cores
 
 if TYPE_CHECKING:
     from deployments.settings import ParserSettings
-    from deployments.types import ParsedDocument
+    from deployments.types import ParsedDocument, ParseSpec
 
 
 @serve.deployment(name="Parser", max_ongoing_requests=8, max_queued_requests=16)
 class Parser:
-    """Waits on child processes; computes nothing itself."""
+    """Serve `FileParser`; the replica itself only waits for its child processes."""
 
-    def __init__(self, settings: ParserSettings, embedder: str, data_dir: str) -> None:
+    def __init__(
+        self,
+        settings: ParserSettings,
+        embedder: str,
+        data_dir: str,
+        files: str,
+        max_file_bytes: int,
+    ) -> None:
         """Load the tokenizer of the model `embedder`, whose tokens are counted."""
         log_to_serve()
         path = tokenizer_path(resolve(embedder, Path(data_dir)), revision_of(embedder))
-        self._parser = SandboxedParser(settings, path, processes=reserved_cores())
+        sandbox = Sandbox(settings, path, processes=reserved_cores())
+        self._parser = FileParser(sandbox, FileStore(files), max_file_bytes)
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        return await self._parser.parse(data, filename)
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        return await self._parser.parse(spec)
 
     async def check_health(self) -> None:
-        """Well while it answers: every file has a process of its own."""
+        await self._parser.check_health()
 
 
 def tokenizer_path(model: str, revision: str | None = None) -> str:
-    """The folder of the tokenizer; of a model on the hub, only that one file is fetched."""
+    """Return the folder of the tokenizer; download only that file of a model on the hub."""
     if Path(model).is_dir():
         return model
     from huggingface_hub import hf_hub_download

@@ -1,4 +1,4 @@
-"""What the parser tells its child process and what comes back, as JSON."""
+"""Messages between the parser and its child process: task and reply, as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
-from deployments.types import Chunk, ParsedDocument
+from deployments.types import Chunk
 
 _ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
 _BYTES_PER_CHAR = 4
@@ -17,7 +17,7 @@ _BYTES_OF_FRAME = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One file to read: its name and the bounds; the bytes follow on standard input."""
+    """One file to read: its name and limits; its content is the child's standard input."""
 
     filename: str
     tokenizer_file: str
@@ -30,24 +30,34 @@ class Task:
     memory_bytes: int
 
     def to_json(self) -> str:
-        """Write it in ASCII, so that any file name survives being an argument."""
+        """Return the task as ASCII JSON, so that any file name can be a process argument."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """Read what `to_json` wrote."""
+        """Read the output of `to_json`."""
         return cls(**json.loads(text))
 
     @property
     def max_reply_bytes(self) -> int:
-        """The size no honest reply can pass."""
+        """Return an upper bound for the size of a valid reply."""
         return (
             _BYTES_PER_CHAR * self.max_chars + _BYTES_PER_CHUNK * self.max_chunks + _BYTES_OF_FRAME
         )
 
 
-def pack_document(document: ParsedDocument) -> bytes:
-    """Write a document, its chunks as rows."""
+@dataclass(frozen=True, slots=True)
+class ChunkedDocument:
+    """A parsed file with its chunks; `pages` is None for formats without pages."""
+
+    title: str
+    media_type: str
+    pages: int | None
+    chunks: tuple[Chunk, ...]
+
+
+def pack_document(document: ChunkedDocument) -> bytes:
+    """Serialize a document, its chunks as rows."""
     rows = [
         (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator)
         for c in document.chunks
@@ -62,16 +72,16 @@ def pack_document(document: ParsedDocument) -> bytes:
 
 
 def pack_error(error: InvalidRequest) -> bytes:
-    """Write why the file is not read."""
+    """Serialize the error for which the file is refused."""
     kind = type(error).__name__
     return json.dumps({"error": kind, "code": error.code, "message": error.message}).encode()
 
 
-def unpack(reply: bytes) -> ParsedDocument:
-    """Read a reply: return the document, or raise the error that was packed.
+def unpack(reply: bytes) -> ChunkedDocument:
+    """Return the document in a reply, or raise the error in it.
 
     Raises:
-        ValueError: the reply is not one of this module's.
+        ValueError: the reply was not written by this module.
     """
     fields = json.loads(reply)
     if "error" in fields:
@@ -81,4 +91,4 @@ def unpack(reply: bytes) -> ParsedDocument:
         Chunk(number, text, tokens, first, last, section, separator)
         for number, (text, tokens, first, last, section, separator) in enumerate(fields["chunks"])
     )
-    return ParsedDocument(fields["title"], fields["media_type"], fields["pages"], chunks)
+    return ChunkedDocument(fields["title"], fields["media_type"], fields["pages"], chunks)

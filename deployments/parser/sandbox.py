@@ -1,4 +1,4 @@
-"""A parser that reads every file in a process of its own, which may die without harm."""
+"""Parse files in child processes, each with limits and one file only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import math
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from loguru import logger
 
@@ -20,36 +19,40 @@ from deployments.parser.messages import Task, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
+    from deployments.parser.messages import ChunkedDocument
     from deployments.settings import ParserSettings
-    from deployments.types import ParsedDocument
 
 _CHILD = "deployments.parser.child"
 _ROOT = Path(__file__).parents[2]
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 _MAX_FILENAME_CHARS = 255
-_PIECE_BYTES = 256 * 1024
-_LAST_WORDS_BYTES = 300
+_BLOCK_BYTES = 256 * 1024
+_LOG_TAIL_BYTES = 300
 _ALARM_GRACE_S = 5
 _POLL_S = 0.005
 
 
-class SandboxedParser:
-    """Implements `Parser` with a killable child process a file.
+class Sandbox:
+    """Parse each file in a child process of its own.
 
-    A child has limits on memory, processor time and wall clock, no secrets, nothing it may
-    write; when it dies, that is its own file's failure.
+    A child has limits on memory, processor time and wall-clock time, no secrets in its
+    environment, and may write no file. Its death fails only the file that it was parsing.
     """
 
     def __init__(
         self, settings: ParserSettings, tokenizer_path: str, *, processes: int = 1
     ) -> None:
-        """Keep the bounds.
+        """Check that the tokenizer exists.
 
         Args:
-            settings: the bounds of a file and of a child.
-            tokenizer_path: the embedder's `tokenizer.json`, or the folder it lies in.
-            processes: how many files are read at the same time.
+            settings: the limits of a file and of a child process.
+            tokenizer_path: the embedder's `tokenizer.json`, or the folder that contains it.
+            processes: how many files are parsed at the same time.
+
+        Raises:
+            ValueError: there is no `tokenizer.json`.
         """
         path = Path(tokenizer_path)
         self._tokenizer_file = (path / "tokenizer.json" if path.is_dir() else path).resolve()
@@ -59,21 +62,29 @@ class SandboxedParser:
         self._settings = settings
         self._children = asyncio.Semaphore(processes)
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        """Read a file of any size the caller has admitted.
+    async def parse(
+        self, source: AbstractAsyncContextManager[BinaryIO], filename: str
+    ) -> ChunkedDocument:
+        """Parse a file.
+
+        Args:
+            source: opens the file, which must have a descriptor; entered only once a child
+                process may start, so that waiting calls hold nothing.
+            filename: the name of the file, for its format and title.
 
         Raises:
-            UnsupportedMedia: in no format that is read.
-            TooLarge: over one of the bounds.
-            Unprocessable: empty, encrypted, damaged, without text, or deadly to its reader.
+            UnsupportedMedia: the format is not supported.
+            TooLarge: a limit is exceeded.
+            Unprocessable: the file is empty, encrypted, damaged or without text, or killed
+                the process that read it.
         """
         task = self._task(filename)
-        async with self._children:
-            reply, last_words, status = await self._run(task, data)
+        async with self._children, source as file:
+            reply, last_line, status = await self._run(task, file)
         if status == 0 and len(reply) <= task.max_reply_bytes:
-            return unpack(reply)
-        logger.warning("a parser process ended with status {}: {}", status, last_words)
-        if len(reply) > task.max_reply_bytes:  # then it was us who stopped it
+            return await asyncio.to_thread(unpack, reply)
+        logger.warning("a parser process ended with status {}: {}", status, last_line)
+        if len(reply) > task.max_reply_bytes:  # this process killed it
             raise Unprocessable(_DAMAGED, code="unreadable")
         raise self._cause(status)
 
@@ -91,35 +102,35 @@ class SandboxedParser:
             memory_bytes=settings.memory_bytes,
         )
 
-    async def _run(self, task: Task, data: bytes) -> tuple[bytes, str, int]:
-        """Start a child and see it through: its answer, the end of its log, its status."""
-        child = await _start(task, data)
+    async def _run(self, task: Task, file: BinaryIO) -> tuple[bytes, str, int]:
+        """Run a child to its end; return its reply, the last line of its log and its status."""
+        child = _start(task, file)
         try:
             async with (
                 asyncio.timeout(self._settings.timeout_s),
-                _reading(child.stdout) as answers,
+                _reading(child.stdout) as output,
                 _reading(child.stderr) as log,
                 asyncio.TaskGroup() as group,
             ):
-                reply = group.create_task(_answer(child, answers, task.max_reply_bytes))
-                words = group.create_task(_last_words(log))
+                reply = group.create_task(_read_reply(child, output, task.max_reply_bytes))
+                last_line = group.create_task(_read_last_line(log))
                 status = group.create_task(_exit_status(child))
         except TimeoutError:
             raise self._too_slow() from None
         finally:
             _kill(child)
             await _exit_status(child)
-        return reply.result(), words.result(), status.result()
+        return reply.result(), last_line.result(), status.result()
 
     def _cause(self, status: int) -> Unprocessable:
-        """Say why a child died, as far as its status tells."""
+        """Return the error that the exit status of a dead child suggests."""
         if status == -signal.SIGALRM:
             return self._too_slow()
         if status == -signal.SIGXCPU:
             msg = f"The file needs more than {self._settings.cpu_s} s of processor time to read."
             return Unprocessable(msg, code="too_complex")
         if status == -signal.SIGKILL:
-            # By the system, for want of memory, or by somebody: it may go well another time.
+            # By the kernel for lack of memory, or from outside: a retry may succeed.
             msg = "The file could not be read: the process that read it was killed."
             return Unprocessable(msg, code="reader_killed")
         if status < 0:
@@ -136,7 +147,7 @@ _DAMAGED = "The file could not be read: it may be damaged."
 
 
 def _environment() -> dict[str, str]:
-    """Leave out every secret; a parse is one thread's work, whatever the libraries think."""
+    """Return an environment without secrets that limits libraries to one thread."""
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return environment | {
@@ -147,28 +158,25 @@ def _environment() -> dict[str, str]:
     }
 
 
-async def _start(task: Task, data: bytes) -> Popen[bytes]:
-    """Start a child with the file as its standard input.
+def _start(task: Task, file: BinaryIO) -> Popen[bytes]:
+    """Start a child with the file as its standard input; take milliseconds.
 
-    Not by asyncio: uvloop forks, and the fork handlers of gRPC, which Ray has brought into
-    this process, crash the child now and then. Python's own Popen uses vfork, which runs none.
+    `subprocess` rather than asyncio: uvloop forks, and the fork handlers of gRPC, which Ray
+    loads into this process, sometimes crash the child. `Popen` uses vfork, which runs none.
     """
-    with tempfile.TemporaryFile() as file:
-        await asyncio.to_thread(file.write, data)
-        file.seek(0)
-        return Popen(  # noqa: ASYNC220, S603 - our own module; it returns within milliseconds
-            [sys.executable, "-m", _CHILD, task.to_json()],
-            stdin=file,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=_environment(),
-            start_new_session=True,
-        )
+    return Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", _CHILD, task.to_json()],
+        stdin=file,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 @contextlib.asynccontextmanager
 async def _reading(pipe: IO[bytes] | None) -> AsyncIterator[asyncio.StreamReader]:
-    """Read a pipe on the event loop and close it in the end."""
+    """Attach a pipe to the event loop, and close it at the end."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(
@@ -180,22 +188,22 @@ async def _reading(pipe: IO[bytes] | None) -> AsyncIterator[asyncio.StreamReader
         transport.close()
 
 
-async def _answer(child: Popen[bytes], stdout: asyncio.StreamReader, max_bytes: int) -> bytes:
-    """Collect the answer, killing a child that says more than it can have to say."""
-    answer = bytearray()
-    while piece := await stdout.read(_PIECE_BYTES):
-        if len(answer) <= max_bytes:
-            answer += piece
+async def _read_reply(child: Popen[bytes], stdout: asyncio.StreamReader, max_bytes: int) -> bytes:
+    """Read the reply; kill the child if it is longer than a valid reply can be."""
+    reply = bytearray()
+    while block := await stdout.read(_BLOCK_BYTES):
+        if len(reply) <= max_bytes:
+            reply += block
         else:
             _kill(child)
-    return bytes(answer)
+    return bytes(reply)
 
 
-async def _last_words(stderr: asyncio.StreamReader) -> str:
-    """Drain the log, keeping its last line only: earlier ones may quote the document."""
+async def _read_last_line(stderr: asyncio.StreamReader) -> str:
+    """Read the log to its end; return only the last line, as others may quote the document."""
     tail = b""
-    while piece := await stderr.read(_PIECE_BYTES):
-        tail = (tail + piece)[-_LAST_WORDS_BYTES:]
+    while block := await stderr.read(_BLOCK_BYTES):
+        tail = (tail + block)[-_LOG_TAIL_BYTES:]
     lines = tail.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
 
@@ -207,7 +215,7 @@ async def _exit_status(child: Popen[bytes]) -> int:
 
 
 def _kill(child: Popen[bytes]) -> None:
-    """End the child and all it may have started: it leads its own process group."""
+    """Kill the child and its process group."""
     if child.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)

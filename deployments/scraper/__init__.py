@@ -1,1 +1,1 @@
-"""Reading web pages named in a prompt, guarded against hostile addresses and content."""
+"""Read web pages named in a prompt, guarded against hostile addresses and content."""

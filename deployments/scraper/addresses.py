@@ -1,4 +1,4 @@
-"""Which network addresses may be dialled on behalf of somebody else."""
+"""Address filter against server-side request forgery (SSRF)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Where clouds hand credentials to whoever asks from inside; no setting opens them.
+# Metadata services of clouds, which return credentials; no setting opens them.
 _METADATA: Final = frozenset(
     ip_address(text)
     for text in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")
 )
-# Not globally reachable by IANA's registries, but global to Python 3.11.
+# Not globally reachable in IANA's registries, but global for Python 3.11.
 _SPECIAL: Final = tuple(
     ip_network(text) for text in ("64:ff9b:1::/48", "3fff::/20", "5f00::/16", "192.88.99.0/24")
 )
@@ -35,15 +35,15 @@ _LOW_32_BITS: Final = 0xFFFF_FFFF
 
 
 def is_permitted(address: Address, opened: Sequence[Network] = ()) -> bool:
-    """Whether the address, and every address hidden in it, is public or in an opened network."""
+    """Tell whether the address and all addresses embedded in it are public or opened."""
     return all(_is_permitted(hop, opened) for hop in unwrapped(address))
 
 
 def unwrapped(address: Address) -> tuple[Address, ...]:
-    """Every address that a packet sent to this one can end at.
+    """Return every address that a packet to this one can reach.
 
-    IPv4-mapped and -compatible (RFC 4291) and NAT64 (RFC 6052) forms stand for an IPv4 address;
-    6to4 (RFC 3056), Teredo (RFC 4380) and ISATAP (RFC 5214) tunnel to one.
+    IPv4-mapped and -compatible (RFC 4291) and NAT64 (RFC 6052) addresses represent an IPv4
+    address; 6to4 (RFC 3056), Teredo (RFC 4380) and ISATAP (RFC 5214) addresses tunnel to one.
     """
     if isinstance(address, IPv4Address):
         return (address,)

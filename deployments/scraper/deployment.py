@@ -1,4 +1,4 @@
-"""The Scraper deployment: the pages named in prompts, read concurrently."""
+"""The Scraper deployment: read the pages named in prompts concurrently."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.file_store import FileStore
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PAGES, export_metrics
 from deployments.remote import RemoteParser
+from deployments.scraper.pdf_pages import PdfPages
 from deployments.scraper.reader import WebReader
 from deployments.serving.capacity import reserved_cores
 
@@ -23,16 +25,15 @@ if TYPE_CHECKING:
 
 @serve.deployment(name="Scraper", max_ongoing_requests=64, max_queued_requests=128)
 class Scraper:
-    """Waits on the network; extraction runs in processes of its own."""
+    """Serve `WebReader`; the replica itself only waits for the network and its processes."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: ScraperSettings, parser: DeploymentHandle[Any]
+        self, settings: ScraperSettings, files: str, parser: DeploymentHandle[Any]
     ) -> None:
         log_to_serve()
         export_metrics()
-        self._reader = WebReader(
-            settings, RemoteParser(parser, "document parser"), processes=reserved_cores()
-        )
+        pdfs = PdfPages(RemoteParser(parser, "document parser"), FileStore(files))
+        self._reader = WebReader(settings, pdfs, processes=reserved_cores())
         await self._reader.start()
 
     async def fetch(self, urls: Sequence[str]) -> list[Page]:

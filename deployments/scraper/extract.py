@@ -1,4 +1,4 @@
-"""Downloaded pages to text, in child processes that can be killed."""
+"""Extract the text of downloaded pages in child processes that can be killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExtractionBounds:
 
 
 class Extractor:
-    """A pool of processes for work that a hostile page can make arbitrarily slow."""
+    """Extract text in a process pool, as a hostile page can make it arbitrarily slow."""
 
     def __init__(self, processes: int = 1, bounds: ExtractionBounds | None = None) -> None:
         self._processes = processes
@@ -44,7 +44,7 @@ class Extractor:
         self._pool = self._new_pool()
 
     async def start(self) -> None:
-        """Start the processes; done when one of them is warm."""
+        """Start the processes and wait until one has loaded its libraries."""
         await asyncio.wrap_future(self._pool.schedule(warm))
 
     async def close(self) -> None:
@@ -52,21 +52,21 @@ class Extractor:
         await _end(self._pool)
 
     async def extract(self, download: Download) -> HtmlText:
-        """Read HTML or plain text; raises PageFailure.
+        """Return the text of HTML or plain text; raise PageFailure.
 
-        Cancelling kills the process that was at it.
+        Cancelling the call kills the process that works on it.
         """
         try:
             try:
                 page = await self._run(download)
-            except BrokenProcessPool:  # an idle process was killed from outside
+            except BrokenProcessPool:  # an idle process was killed from outside: try once more
                 page = await self._run(download)
         except TimeoutError as error:
             raise PageFailure(PageOutcome.TIMEOUT, "the page takes too long to read") from error
         except (MemoryError, ProcessExpired) as error:
             raise PageFailure(PageOutcome.TOO_LARGE, "the page is too much to read") from error
         except Exception as error:
-            # The name only: the message may quote the page.
+            # Only the type: the message may quote the page.
             logger.warning("no text could be made of a page: {}", type(error).__name__)
             raise PageFailure(PageOutcome.EMPTY, "no text could be made of the page") from error
         if not page.text:
@@ -90,7 +90,7 @@ class Extractor:
             max_tasks=self._bounds.pages_per_process,
             initializer=prepare,
             initargs=(self._bounds.memory_bytes,),
-            # Forking a process that runs threads can deadlock the child.
+            # A forked child of a process with threads can deadlock.
             context=multiprocessing.get_context("spawn"),
         )
 

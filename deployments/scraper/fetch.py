@@ -1,4 +1,4 @@
-"""One URL to the bytes behind it: what may be asked for, redirects, and bounds on the reply."""
+"""Download one URL: follow redirects, check each hop, and limit the size of the response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 
 
 class PageFailure(Exception):
-    """A page cannot be had: `detail` is fit for the person who named it."""
+    """A page could not be read; `detail` is written for the user who named it."""
 
     def __init__(self, outcome: PageOutcome, detail: str) -> None:
         super().__init__(outcome, detail)
@@ -37,7 +37,7 @@ class PageFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What was behind a URL; `url` is the last of the redirects, `media_type` in lower case."""
+    """A response body; `url` is the one after redirects, `media_type` is in lower case."""
 
     url: URL
     media_type: str
@@ -46,7 +46,7 @@ class Download:
 
 
 class WebClient:
-    """Asks for URLs, one hop at a time, each checked anew. Every failure is a PageFailure."""
+    """Download URLs and check every redirect like the first URL; failures are PageFailure."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: ScraperSettings) -> None:
         self._session = session
@@ -55,11 +55,11 @@ class WebClient:
     async def download(
         self, url: URL, max_bytes: Mapping[str, int], permit: Permit | None = None
     ) -> Download:
-        """Read a page whole.
+        """Download a page.
 
         Args:
             url: An absolute http or https URL.
-            max_bytes: The media types that are read, each with its bound after decompression.
+            max_bytes: The accepted media types, each with its limit after decompression.
             permit: Awaited before each hop; raises PageFailure to forbid it.
         """
         async with self.open(url, permit) as response:
@@ -81,7 +81,7 @@ class WebClient:
     async def open(
         self, url: URL, permit: Permit | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Follow redirects to a response of any other status, its body not yet read."""
+        """Follow redirects and yield the final response before its body is read."""
         for _ in range(_MAX_REDIRECTS + 1):
             self._check(url)
             if permit is not None:
@@ -105,7 +105,7 @@ class WebClient:
 
 
 async def read_capped(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, bool]:
-    """Read at most `max_bytes` of the decompressed body, and say whether that was all of it."""
+    """Return at most `max_bytes` of the decompressed body, and whether it is complete."""
     data = bytearray()
     async for piece in response.content.iter_any():
         data += piece
@@ -115,7 +115,7 @@ async def read_capped(response: aiohttp.ClientResponse, max_bytes: int) -> tuple
 
 
 def _name(response: aiohttp.ClientResponse) -> str:
-    # Not the reason it sent: that is the site's text in our message.
+    # Not the reason phrase of the site, which would put its text into our message.
     try:
         return f"{response.status} {HTTPStatus(response.status).phrase}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""The web reader: the pages named in a prompt, read at once and each within its deadline."""
+"""Web reader: read several pages concurrently, each within its deadline."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Final, Self
 from loguru import logger
 from yarl import URL
 
-from deployments.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    ServiceError,
-    TooLarge,
-    Unavailable,
-    UnsupportedMedia,
-)
-from deployments.scraper.extract import MAX_TEXT_CHARS, ExtractionBounds, Extractor
+from deployments.errors import Unavailable
+from deployments.scraper.extract import ExtractionBounds, Extractor
 from deployments.scraper.fetch import PageFailure, WebClient
 from deployments.scraper.robots import RobotsRules
 from deployments.scraper.session import open_session
@@ -30,8 +23,7 @@ from deployments.types import Page, PageOutcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deployments.interfaces import Parser
-    from deployments.scraper.fetch import Download
+    from deployments.scraper.pdf_pages import PdfPages
     from deployments.settings import ScraperSettings
 
 _PDF: Final = "application/pdf"
@@ -39,7 +31,7 @@ _MAX_PAGE_BYTES: Final = 2_000_000  # of HTML or text, after decompression
 
 
 class WebReader:
-    """Implements `deployments.interfaces.Scraper`; PDFs are read if a parser is given.
+    """Implement `deployments.interfaces.Scraper`; PDFs are read only if `pdfs` is given.
 
     Use it as a context manager, or call `start` first and `close` last.
     """
@@ -47,7 +39,7 @@ class WebReader:
     def __init__(
         self,
         settings: ScraperSettings,
-        parser: Parser | None = None,
+        pdfs: PdfPages | None = None,
         *,
         processes: int = 1,
         extraction: ExtractionBounds | None = None,
@@ -56,14 +48,14 @@ class WebReader:
         """Keep the parts; `processes` extract text at the same time."""
         self._settings = settings
         self._processes, self._extraction = processes, extraction
-        self._parser = parser
+        self._pdfs = pdfs
         self._max_bytes = dict.fromkeys((*HTML_TYPES, *TEXT_TYPES), max_page_bytes)
-        if parser is not None:
+        if pdfs is not None:
             self._max_bytes[_PDF] = settings.max_pdf_bytes
         self._resources = AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the session and warm the processes."""
+        """Open the HTTP session and start the extraction processes."""
         async with AsyncExitStack() as stack:
             self._extractor = Extractor(self._processes, self._extraction)
             stack.push_async_callback(self._extractor.close)
@@ -74,7 +66,7 @@ class WebReader:
             self._resources = stack.pop_all()
 
     async def close(self) -> None:
-        """Close every connection and process."""
+        """Close all connections and processes."""
         await self._resources.aclose()
 
     async def __aenter__(self) -> Self:
@@ -85,15 +77,16 @@ class WebReader:
         await self.close()
 
     async def check_health(self) -> None:
-        """Raise Unavailable if it has been closed."""
+        """Raise Unavailable if the reader has been closed."""
         if self._session.closed:
             msg = "the web reader is closed"
             raise Unavailable(msg)
 
     async def fetch(self, urls: Sequence[str]) -> list[Page]:
-        """Read the pages concurrently, in order, equal URLs once.
+        """Read the pages concurrently and return them in order; fetch equal URLs once.
 
-        Nothing is raised for a page: each says how it ended. Cancelling ends all of them.
+        A page that fails raises nothing: its `outcome` and `detail` say why. Cancelling the
+        call cancels all pages.
         """
         distinct = list(dict.fromkeys(urls))
         read = distinct[: self._settings.max_pages]
@@ -117,8 +110,8 @@ class WebReader:
         except TimeoutError:
             outcome = PageOutcome.TIMEOUT
             detail = f"not read within {self._settings.page_timeout_s:g} s"
-        except Exception as error:  # noqa: BLE001 - one page must not take the others with it
-            # Without the message, which may hold the URL.
+        except Exception as error:  # noqa: BLE001 - one page must not fail the others
+            # Without the message, which may contain the URL.
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("a page failed by {}:\n{}", type(error).__name__, where)
             outcome, detail = PageOutcome.UNREACHABLE, "the page could not be read"
@@ -140,27 +133,6 @@ class WebReader:
         permit = self._robots.permit if self._settings.respect_robots else None
         download = await self._client.download(target, self._max_bytes, permit)
         final_url = str(download.url.with_fragment(None))
-        if download.media_type == _PDF and self._parser is not None:
-            return final_url, await self._parse(download, self._parser)
+        if download.media_type == _PDF and self._pdfs is not None:
+            return final_url, await self._pdfs.read(download)
         return final_url, await self._extractor.extract(download)
-
-    async def _parse(self, download: Download, parser: Parser) -> HtmlText:
-        name = download.url.name or "page"
-        filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
-        try:
-            document = await parser.parse(download.data, filename)
-        except TooLarge as error:
-            raise PageFailure(PageOutcome.TOO_LARGE, error.message) from error
-        except UnsupportedMedia as error:
-            raise PageFailure(PageOutcome.UNSUPPORTED_TYPE, error.message) from error
-        except InvalidRequest as error:
-            raise PageFailure(PageOutcome.EMPTY, error.message) from error
-        except DeadlineExceeded as error:
-            raise PageFailure(PageOutcome.TIMEOUT, error.message) from error
-        except ServiceError as error:
-            detail = "PDF files cannot be read for now"
-            raise PageFailure(PageOutcome.UNSUPPORTED_TYPE, detail) from error
-        text = "\n\n".join(chunk.text for chunk in document.chunks)
-        if not text:
-            raise PageFailure(PageOutcome.EMPTY, "there is no text in the PDF")
-        return HtmlText(document.title, text[:MAX_TEXT_CHARS])

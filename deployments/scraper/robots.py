@@ -1,4 +1,4 @@
-"""What a site's robots.txt lets us read, by RFC 9309."""
+"""Rules of robots.txt (RFC 9309), cached by origin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RobotsBounds:
 
 @dataclass(slots=True)
 class _Site:
-    """What is known of one origin; the lock makes pages asked for together ask it once."""
+    """Cache entry of one origin; its lock makes concurrent pages fetch robots.txt once."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     expires: float = 0.0
@@ -47,7 +47,7 @@ class _Site:
 
 
 class RobotsRules:
-    """Fetches, keeps and asks the robots.txt of each origin."""
+    """Fetch, cache and apply the robots.txt of each origin."""
 
     def __init__(
         self, client: WebClient, user_agent: str, bounds: RobotsBounds | None = None
@@ -60,8 +60,8 @@ class RobotsRules:
     async def permit(self, url: URL) -> None:
         """Return if the page may be read, else raise PageFailure.
 
-        A site without a robots.txt (4xx) allows everything; one whose robots.txt cannot be had
-        for now allows nothing, and the page fails for the same reason.
+        A site without a robots.txt (4xx) allows everything. If it cannot be fetched for now,
+        nothing is allowed and the page fails for the same reason.
         """
         site = self._sites.setdefault(url.origin(), _Site())
         self._sites.move_to_end(url.origin())
@@ -84,7 +84,7 @@ class RobotsRules:
             site.expires = time.monotonic() + self._bounds.retry_s
             return
         if text:
-            # A large one takes most of a second to parse.
+            # A large file takes most of a second to parse.
             site.rules = await asyncio.to_thread(Protego.parse, text)
             site.size_bytes += len(text)
         site.expires = time.monotonic() + self._bounds.cache_s
@@ -100,11 +100,11 @@ class RobotsRules:
                     raise PageFailure(PageOutcome.BLOCKED, detail)  # noqa: TRY301
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     return ""
-                # The rest of a longer one is ignored, as the RFC has it.
+                # The rest of a longer file is ignored, as the RFC says.
                 data, _ = await read_capped(response, self._bounds.max_bytes)
                 return data.decode("utf-8-sig", "replace")
         except PageFailure as failure:
-            if failure.outcome is PageOutcome.HTTP_ERROR:  # redirected too often: there is none
+            if failure.outcome is PageOutcome.HTTP_ERROR:  # too many redirects: no robots.txt
                 return ""
             raise
         except TimeoutError as error:

@@ -1,4 +1,4 @@
-"""The one factory of the HTTP session by which pages are read."""
+"""HTTP session for pages: it connects to public addresses only."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ ACCEPT = "text/html, application/xhtml+xml, text/markdown, text/plain, applicati
 
 
 class ForbiddenAddress(OSError):
-    """A connection was about to be opened to an address that is not public."""
+    """A connection to an address that is not public was refused."""
 
 
 @asynccontextmanager
 async def open_session(settings: ScraperSettings) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a session that dials public addresses only, whatever the name or URL says.
+    """Open a session that connects to public addresses only.
 
-    The check is made on each socket, after names are resolved, so address literals, names that
-    resolve to something else the second time and redirects all pass through it. No proxy,
-    netrc or cookie is used. Whoever asks sets the deadlines; only connecting has its own.
+    Each socket is checked after name resolution, which covers address literals, DNS rebinding
+    and redirects. Proxies, netrc and cookies are not used. Only connecting has a timeout here;
+    the caller sets all others.
     """
     resolver = ThreadedResolver(_MAX_CONNECTIONS)
     session = aiohttp.ClientSession(
@@ -62,12 +62,12 @@ async def open_session(settings: ScraperSettings) -> AsyncIterator[aiohttp.Clien
 
 
 def guarded_sockets(opened: tuple[Network, ...]) -> SocketFactoryType:
-    """Make a socket factory that raises ForbiddenAddress where the address rule says no."""
+    """Return a socket factory that raises ForbiddenAddress for an address that is not allowed."""
 
     def create(target: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = target
         if not is_permitted(ip_address(sockaddr[0]), opened):
-            # The same words each time: several of them are merged only if they are equal.
+            # A constant message: aiohttp merges several errors only if they are equal.
             msg = "not a public address"
             raise ForbiddenAddress(msg)
         return socket.socket(family, kind, protocol)
@@ -76,10 +76,9 @@ def guarded_sockets(opened: tuple[Network, ...]) -> SocketFactoryType:
 
 
 class ThreadedResolver(AbstractResolver):
-    """The system's resolver on threads of its own.
+    """Resolve names with the system's resolver in a thread pool of its own.
 
-    On the event loop's few shared ones, a handful of names that are slow to resolve would
-    hold up everybody's pages.
+    In the event loop's small shared pool a few slow names would delay all pages.
     """
 
     def __init__(self, threads: int) -> None:
@@ -88,7 +87,7 @@ class ThreadedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Look the name up; raises OSError if there is no such name."""
+        """Resolve a name; raise OSError if it does not exist."""
         look_up = partial(
             socket.getaddrinfo,
             host,
@@ -111,5 +110,5 @@ class ThreadedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Let go of the threads; one in the middle of a lookup ends with it."""
+        """Stop the threads without waiting for lookups in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)

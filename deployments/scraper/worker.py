@@ -1,4 +1,4 @@
-"""What runs in the processes that extract: kept apart so that they load nothing else."""
+"""Code of the extraction processes, in a module of its own so that they import little."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TEXT_TYPES: Final = ("text/plain", "text/markdown", "text/x-markdown")
 
 
 def prepare(extra_bytes: int) -> None:
-    """Load what extraction needs, then bound the address space to that and `extra_bytes`."""
-    logging.disable()  # what the libraries say of a page would bring its text into our logs
+    """Load the libraries, then limit the address space to its present size and `extra_bytes`."""
+    logging.disable()  # the libraries log text of the page
     warm()
     statm = Path("/proc/self/statm")
     if not statm.exists():  # not Linux, where the limit does not work either
@@ -25,12 +25,12 @@ def prepare(extra_bytes: int) -> None:
 
 
 def warm() -> None:
-    """Go the whole way once."""
+    """Extract a small page, which loads all libraries."""
     html_to_text("<p>a page to warm up with</p>")
 
 
 def page_text(data: bytes, media_type: str, charset: str | None, max_chars: int) -> HtmlText:
-    """Turn a body into title and text, the text cut at `max_chars`."""
+    """Return title and text of a response body, the text cut at `max_chars`."""
     if media_type in HTML_TYPES:
         page = html_to_text(data, charset)
         return HtmlText(page.title, page.text[:max_chars])

@@ -1,1 +1,1 @@
-"""Text from outside: HTML to Markdown, and invisible characters removed."""
+"""Clean text from outside: convert HTML to Markdown, remove invisible characters."""

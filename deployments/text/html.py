@@ -1,4 +1,4 @@
-"""From an HTML page, as it came, to its title and its main text as Markdown."""
+"""Extract title and main text, as Markdown, from an HTML page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lxml import etree, html  # type: ignore[import-untyped]
 from deployments.text.invisible import without_invisible
 
 MIN_MAIN_CHARS: Final = 100
-"""A shorter extraction is distrusted, and the whole visible text taken instead."""
+"""A shorter extraction is discarded in favour of the whole visible text."""
 MAX_ELEMENTS: Final = 30_000
-"""A larger page would take trafilatura many seconds, so its whole visible text is taken."""
+"""On a larger page trafilatura takes many seconds: its whole visible text is returned."""
 MAX_TITLE_CHARS: Final = 300
 
 _UNSEEN: Final = frozenset(
@@ -36,23 +36,23 @@ _BLOCKS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class HtmlText:
-    """The readable part of a page; both are empty if there is none."""
+    """Title and text of a page; both are empty if it has none."""
 
     title: str
     text: str
 
 
 def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
-    """Reduce a page to its title and main text.
+    """Return the title and main text of a page.
 
     The text is Markdown without links and images. Scripts, comments, invisible characters and
-    whatever the page's own attributes hide are left out; a style sheet's hiding is not seen.
-    The work can grow with the square of a hostile page: call it where it can be killed.
+    elements hidden by their own attributes are removed; style sheets are not evaluated. Time can
+    grow with the square of the length of a hostile page: call it in a process that can be killed.
 
     Args:
-        data: The page; bytes are decoded by their byte order mark, then `encoding`, then what
-            the page declares, then by guess.
-        encoding: What the transport said of it, such as the `charset` of a Content-Type.
+        data: The page; bytes are decoded by byte order mark, then `encoding`, then the
+            declaration in the page, then by guess.
+        encoding: The encoding named by the transport, such as the `charset` of a Content-Type.
     """
     markup = decode_text(data, encoding, is_html=True) if isinstance(data, bytes) else data
     tree = _parse(markup)
@@ -69,8 +69,8 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
 
 
 def decode_text(data: bytes, encoding: str | None = None, *, is_html: bool = False) -> str:
-    """Decode by byte order mark, `encoding`, declaration, then guess; never fails."""
-    # The web means windows-1252 when it says either of these.
+    """Decode by byte order mark, `encoding`, declaration, then guess; never fail."""
+    # By the WHATWG standard these names mean windows-1252.
     if encoding and encoding.lower() in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"}:
         encoding = "windows-1252"
     decoded = UnicodeDammit(data, user_encodings=[encoding] if encoding else [], is_html=is_html)
@@ -78,7 +78,7 @@ def decode_text(data: bytes, encoding: str | None = None, *, is_html: bool = Fal
 
 
 def visible_text(text: str) -> str:
-    """Drop the characters that nobody sees, and blanks at both ends."""
+    """Remove invisible characters, and white space at both ends."""
     return without_invisible(text).strip()
 
 
@@ -97,7 +97,7 @@ def _empty_unseen(tree: html.HtmlElement) -> None:
         if not isinstance(element.tag, str) or element is tree:
             continue
         if (element.tag in _UNSEEN and "open" not in element.attrib) or _is_hidden(element):
-            # Emptied, not removed: removing copies the text that follows, again and again.
+            # Cleared, not removed: each removal would copy the text that follows.
             element.clear(keep_tail=True)
 
 
@@ -121,7 +121,7 @@ def _is_huge(tree: html.HtmlElement) -> bool:
 
 
 def _main_text(tree: html.HtmlElement) -> str:
-    # Takes most of a second to import, and only the processes that extract need it.
+    # Imported here: it takes most of a second, and only extraction processes need it.
     from trafilatura import extract
 
     main = extract(

@@ -1,14 +1,13 @@
-"""Characters a reader cannot see: a place to hide instructions that only a model reads."""
+"""Remove invisible characters, which can hide instructions that only a model reads."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# Control characters but tab, newline and return; Unicode's
-# Default_Ignorable_Code_Point, which renders as nothing; lone surrogates. The joiners U+200C
-# and U+200D stay between letters of the scripts from Arabic to Vedic, which are misspelt
-# without them.
+# Control characters except tab, newline and return; Unicode's Default_Ignorable_Code_Point,
+# which renders as nothing; lone surrogates. The joiners U+200C and U+200D stay between letters of
+# the scripts from Arabic to Vedic, whose spelling needs them.
 _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff"
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
@@ -19,5 +18,5 @@ _INVISIBLE: Final = re.compile(
 
 
 def without_invisible(text: str) -> str:
-    """Leave what a reader would see, and white space."""
+    """Return the visible characters of a text and its white space."""
     return _INVISIBLE.sub("", text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deployments.chunk_batches import write_batches
 from deployments.errors import NotFound
 from deployments.types import (
     Chunk,
@@ -18,6 +19,7 @@ from deployments.types import (
     Embeddings,
     Page,
     ParsedDocument,
+    ParseSpec,
     Passage,
 )
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deployments.file_store import FileStore
     from deployments.types import TextKind
 
 _WORD = re.compile(r"\w+")
@@ -71,19 +74,21 @@ class FakeScraper:
 class FakeParser:
     """Makes the same number of chunks of every file, or raises `error`; counts its calls."""
 
+    files: FileStore
     chunks: int = 3
     error: Exception | None = None
     calls: int = 0
 
     async def check_health(self) -> None: ...
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        del data
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
         self.calls += 1
         if self.error:
             raise self.error
-        chunks = tuple(Chunk(n, f"text {n}", 2, n + 1, n + 1) for n in range(self.chunks))
-        return ParsedDocument(f"title of {filename}", "application/pdf", self.chunks, chunks)
+        chunks = [Chunk(n, f"text {n}", 2, n + 1, n + 1) for n in range(self.chunks)]
+        batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
+        title = f"title of {spec.filename}"
+        return ParsedDocument(title, "application/pdf", self.chunks, len(chunks), batches)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from deployments.chunk_batches import read_batch
 from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.types import (
     Document,
@@ -16,6 +17,7 @@ from deployments.types import (
     Job,
     JobList,
     JobStatus,
+    ParseSpec,
     Submitted,
     image_path,
 )
@@ -97,13 +99,15 @@ class FakeJobs:
             await self.change(job_id, status=JobStatus.SUCCEEDED, done=done, total=done)
 
     async def _ingest(self, spec: IngestSpec, job_id: str) -> int:
-        parsed = await self.parser.parse(await self.files.get(spec.upload_path), spec.filename)
-        count = len(parsed.chunks)
+        folder = f"chunks/{job_id}"
+        parsed = await self.parser.parse(ParseSpec(spec.upload_path, spec.filename, folder))
+        count = parsed.chunks
         document = Document(
             *(spec.document_id, spec.collection, spec.filename, parsed.title, parsed.media_type),
             *(spec.size_bytes, parsed.pages, count, time.time(), job_id),
         )
-        await self.retriever.add(document, parsed.chunks)
+        for number in range(parsed.batches):
+            await self.retriever.add(document, await read_batch(self.files, folder, number))
         await self.retriever.publish(document)
         return count
 

@@ -37,7 +37,7 @@ class Fakes:
     llm: FakeModel = field(default_factory=FakeModel)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
     scraper: FakeScraper = field(default_factory=FakeScraper)
-    parser: FakeParser = field(default_factory=FakeParser)
+    parser: FakeParser = field(init=False)
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     images: FakeImages = field(default_factory=FakeImages)
     files: FileStore = field(default_factory=_new_files)
@@ -45,6 +45,7 @@ class Fakes:
     jobs: FakeJobs = field(init=False)
 
     def __post_init__(self) -> None:
+        self.parser = FakeParser(self.files)
         self.jobs = FakeJobs(self.files, self.parser, self.retriever, self.images)
 
     def services(self) -> Services:

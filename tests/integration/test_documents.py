@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,9 +139,9 @@ def test_a_document_is_found_listed_and_forgotten(http: httpx.Client) -> None:
     assert http.post("/generate/text", json=ask).json()["sources"] == []
 
 
-def test_a_large_file_passes_between_the_deployments(http: httpx.Client) -> None:
+def test_a_large_file_becomes_searchable(http: httpx.Client) -> None:
     writer = PdfWriter(articles.Article("large.pdf", ["The otter of Kvam sleeps."]).document())
-    writer.add_attachment("noise", random.Random(1).randbytes(9_000_000))  # noqa: S311
+    writer.add_attachment("noise", random.Random(1).randbytes(30_000_000))  # noqa: S311
     out = io.BytesIO()
     writer.write(out)
     data = {"collection": "large"}
@@ -148,7 +149,21 @@ def test_a_large_file_passes_between_the_deployments(http: httpx.Client) -> None
     assert answer.status_code == 202, answer.text
     assert job_ended(http, answer.json()["job_id"])["status"] == "succeeded"
     document = http.get(f"/v1/documents/{answer.json()['document_id']}", params=data).json()
-    assert document["size_bytes"] > 8_000_000
+    assert document["size_bytes"] > 30_000_000
+
+
+def test_a_slow_client_downloads_a_large_file_whole(http: httpx.Client) -> None:
+    """Serve packs all that the client has not read yet into one gRPC message of its proxy."""
+    content = random.Random(2).randbytes(30_000_000)  # noqa: S311
+    sent = http.post("/v1/files", files={"file": ("a.bin", content)}, data={"purpose": "user_data"})
+    path = f"/v1/files/{sent.json()['id']}"
+    got = bytearray()
+    with http.stream("GET", f"{path}/content") as answer:
+        for block in answer.iter_raw(1 << 18):
+            got += block
+            time.sleep(0.02)
+    assert got == content
+    assert http.delete(path).status_code == 200
 
 
 def encrypted() -> bytes:

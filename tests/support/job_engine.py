@@ -34,6 +34,7 @@ from deployments.types import (
     IngestSpec,
     Job,
     ParsedDocument,
+    ParseSpec,
 )
 from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
@@ -44,9 +45,9 @@ PICTURES = ImagesSpec(prompt="a red circle", count=3, width=64, height=64, steps
 class Parser(FakeParser):
     """Makes ten chunks of a file, and none of one whose content is `bad`."""
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        parsed = await super().parse(data, filename)
-        if data == b"bad":
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        parsed = await super().parse(spec)
+        if await self.files.get(spec.path) == b"bad":
             msg = "There is no text in this file."
             raise Unprocessable(msg, code="no_text")
         return parsed
@@ -144,7 +145,7 @@ async def running(
 ) -> AsyncIterator[Parts]:
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
-    parser, retriever, images = Parser(CHUNKS), Retriever(), images or Images()
+    parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
     cancellations = Cancellations(cancel_requested)
     patience = Patience(cancellations, backend_wait_s=backend_wait_s)
     engine = Engine(url, chosen)

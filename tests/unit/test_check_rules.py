@@ -99,10 +99,10 @@ def test_state_of_one_node_is_fine_on_one_node(file: str, nodes: str) -> None:
 
 def test_state_of_one_node_is_fine_where_labels_keep_it_there() -> None:
     text = shipped(CPU)
-    for name in ("Ingress", "Retriever", "Jobs"):
+    for name in ("Ingress", "Retriever", "Jobs", "Parser", "Scraper"):
         before, mark, after = text.partition(f"- name: {name}\n")
-        options = "ray_actor_options: {num_cpus: 0.1"
-        text = before + mark + edited(after, options, f"{options}, label_selector: {{disk: own}}")
+        options = "ray_actor_options: {"
+        text = before + mark + edited(after, options, f"{options}label_selector: {{disk: own}}, ")
 
     nodes = read_spec("head=1x2@disk=own,worker=3x4")
 

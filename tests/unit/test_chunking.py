@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 from importlib.resources import files
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.chunking.markdown import markdown_blocks
 from deployments.parser.reading.content import MAX_SECTION_CHARS, Content, clean
 from deployments.types import Chunk
 
@@ -217,3 +219,90 @@ def test_nothing_is_lost_from_any_text(
     assert rejoined(chunks).split() == text.split()
     assert all(chunk.tokens <= 64 for chunk in chunks)
     assert all(chunk.text.strip() for chunk in chunks)
+
+
+def blocks_of(text: str) -> list[str]:
+    """The blocks of a Markdown text, headings as their level and title."""
+    return [
+        f"h{block.level} {block.title}" if block.level else text[block.start : block.end]
+        for block in markdown_blocks(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [
+        ("one\ntwo\n\nthree", ["one\ntwo", "three"]),
+        ("# A [link](https://x.org) ##\ntext", ["h1 A link", "text"]),
+        ("#no heading\n####### nor this", ["#no heading\n####### nor this"]),
+        ("Two\nlines\n===\n\nNext\n---\ntext", ["h1 Two lines", "h2 Next", "text"]),
+        (f"{'long ' * 50}\n---\ntext", [f"{'long ' * 50}".strip(), "---", "text"]),
+        ("a\n\n---\n\nb\n***\nc", ["a", "---", "b", "***", "c"]),
+        (
+            "```sh\n# no heading\n\n- no item\n```\n# one",
+            ["```sh", "# no heading", "- no item", "```", "h1 one"],
+        ),
+        ("~~~\n```\n# no heading\n~~~~", ["~~~", "```", "# no heading", "~~~~"]),
+        ("```\n# code to the end", ["```", "# code to the end"]),
+        ("text\n\n    # code\n    more\n", ["text", "    # code", "    more"]),
+        (
+            "| a | b |\n|---|:-:|\n| c | d |\n| e | f |",
+            ["| a | b |\n|---|:-:|", "| c | d |", "| e | f |"],
+        ),
+        (
+            "a | b\n--|--\nc | d\ne | f\n\ntext | x\ny",
+            ["a | b\n--|--", "c | d", "e | f", "text | x\ny"],
+        ),
+        ("| a | b |\n| c | d |", ["| a | b |", "| c | d |"]),
+        (
+            "- one\n- two\ngoes on\n  - three\n\n    still three\n4. four",
+            ["- one", "- two\ngoes on", "  - three", "    still three", "4. four"],
+        ),
+        ("> quoted\n> on\n>\n> # no section", ["> quoted\n> on", ">", "> # no section"]),
+        ("- # no section\n- two", ["- # no section", "- two"]),
+        ("<div>\n# no heading\n</div>\n\n# one", ["<div>\n# no heading\n</div>", "h1 one"]),
+        ("<!-- a\n\n# b\n-->\ntext", ["<!-- a", "# b\n-->", "text"]),
+        (
+            "---\ntitle: x\n# no: heading\n---\n# one",
+            ["---", "title: x", "# no: heading", "---", "h1 one"],
+        ),
+        ("---\nno front matter\n\n# one", ["---", "no front matter", "h1 one"]),
+        (
+            "[a]: https://x.org\n[b]: https://y.org\n\ntext",
+            ["[a]: https://x.org\n[b]: https://y.org", "text"],
+        ),
+    ],
+)
+def test_blocks_of_markdown(text: str, blocks: list[str]) -> None:
+    assert blocks_of(text) == blocks
+
+
+def test_what_leads_to_the_next_block() -> None:
+    text = "# One\n\nThe reasons\nare:\n\n- a\n\n| a |\n|---|\n| b |\n\ntext"
+    leading = [text[b.start : b.end] for b in markdown_blocks(text) if b.leads]
+    assert leading == ["# One", "The reasons\nare:", "| a |\n|---|"]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("*a **b ", "[", "[a](", ">", "> ", "- ", "`", "|-", "\t", "&", "```\n", "<!--\n", "|\n"),
+        *("# ", "a\n---\n", "- a\n", "> - ", "[a]: b\n", "<div>\n", "|a|b|\n|-|-|\n", " - a\n"),
+    ],
+)
+def test_hostile_markdown_takes_time_in_proportion_to_its_length(unit: str) -> None:
+    small, large = (unit * (size // len(unit)) for size in (2_000, 20_000))
+    # Calls rather than seconds, so that a busy machine does not matter.
+    assert calls_for(large) <= 15 * calls_for(small) + 1000
+
+
+def calls_for(text: str) -> int:
+    profile = cProfile.Profile()
+    profile.runcall(markdown_blocks, text)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_lists_nested_without_end_are_cut_and_lose_nothing() -> None:
+    text = "".join("  " * depth + f"- item {depth}\n" for depth in range(200))
+    blocks = markdown_blocks(text)
+    assert "".join(text[b.start : b.end] for b in blocks).split() == text.split()

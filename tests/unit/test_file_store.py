@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from deployments.errors import InvalidRequest, NotFound, Unavailable
+from deployments.errors import InvalidRequest, NotFound, TooLarge, Unavailable
 from deployments.file_store import FileStore
 
 pytestmark = pytest.mark.anyio
@@ -61,10 +62,35 @@ async def test_a_store_that_does_not_answer_is_not_well(monkeypatch: pytest.Monk
         await elsewhere.check_health()
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x"])
+@pytest.mark.parametrize("path", ["", ".", "/etc/passwd", "../x", "a/../../x", "a\0b"])
 async def test_no_path_leads_out(store: FileStore, path: str) -> None:
-    with pytest.raises(ValueError, match="path"):
-        await store.put(path, b"x")
+    for call in (store.put(path, b"x"), store.get(path), store.delete(path)):
+        with pytest.raises(InvalidRequest, match="path"):
+            await call
+    with pytest.raises(InvalidRequest, match="path"):
+        async with store.opened(path, 99):
+            pass
+
+
+@pytest.mark.parametrize("pattern", ["uploads/*", "upl?ads", "uploads/[ab]"])
+async def test_a_path_is_no_pattern(store: FileStore, pattern: str) -> None:
+    await store.put("uploads/a", b"x")
+    with pytest.raises(InvalidRequest, match="path"):
+        await store.delete(pattern)
+    assert await store.names("uploads") == ["a"]
+
+
+async def test_an_opened_file_can_be_read_by_another_process(store: FileStore) -> None:
+    await store.put("a", b"x" * 3_000_000)
+    async with store.opened("a", 3_000_000) as file:
+        assert os.fstat(file.fileno()).st_size == 3_000_000
+        await store.delete("a")
+        counted = await asyncio.to_thread(subprocess.check_output, ["wc", "-c"], stdin=file)
+    assert int(counted) == 3_000_000
+    await store.put("a", b"x" * 3_000_000)
+    with pytest.raises(TooLarge, match="more than 2,999,999 bytes"):
+        async with store.opened("a", 2_999_999):
+            pass
 
 
 async def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

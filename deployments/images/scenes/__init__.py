@@ -1,1 +1,1 @@
-"""A small text-to-image model of our own: captioned scenes, training, judging, the weights."""
+"""Our small text-to-image model: captioned scenes, training, recognition, the weights."""

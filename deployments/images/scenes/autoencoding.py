@@ -1,7 +1,7 @@
-"""The first stage of training: the autoencoder, its decoder for longer than its encoder.
+"""First stage of training: the autoencoder, with more steps for the decoder.
 
-The encoder is told what to say: three of its channels are a thumbnail of the picture, the rest
-is free. Smooth latents like these are learnt by the denoiser in a fraction of the time.
+Three channels of the latents are trained to be a thumbnail of the picture, the rest is free. The
+denoiser learns such smooth latents in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from deployments.images.scenes.descent import descent
 from deployments.images.scenes.drawing import PICTURE_PX
+from deployments.images.scenes.optimizer import optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ _LATENTS_OFF = 0.05  # in standard deviations
 
 def fit_both(vae: AutoencoderKL, pictures: torch.Tensor, steps: int) -> Iterator[tuple[int, float]]:
     """Train encoder and decoder on pictures, (n, 128, 128, 3) of 0..255; yield step and loss."""
-    step_down = descent(vae, _BOTH_RATE, steps)
+    step_down = optimizer(vae, _BOTH_RATE, steps)
     for step in range(1, steps + 1):
         whole = step > _SHARE_CROPS * steps
         chosen = pictures[torch.randint(len(pictures), (_WHOLES if whole else _CROPS,))]
@@ -50,10 +50,10 @@ def fit_both(vae: AutoencoderKL, pictures: torch.Tensor, steps: int) -> Iterator
 def fit_decoder(
     vae: AutoencoderKL, pictures: torch.Tensor, steps: int
 ) -> Iterator[tuple[int, float]]:
-    """Sharpen the decoder alone, on latents slightly off as the denoiser will give them."""
+    """Train only the decoder, on latents with noise like that of the denoiser."""
     vae.encoder.requires_grad_(requires_grad=False)
     vae.quant_conv.requires_grad_(requires_grad=False)
-    step_down = descent(vae, _DECODER_RATE, steps)
+    step_down = optimizer(vae, _DECODER_RATE, steps)
     for step in range(1, steps + 1):
         target = _as_input(pictures[torch.randint(len(pictures), (_WHOLES,))])
         with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Captions of scenes in many wordings, some kept from training to test with.
+"""Captions of scenes in many wordings, some held out from training for tests.
 
-A size or a place that is not said is medium or the center: so that a caption means one picture,
-which is learnt in a fraction of the time that a choice of many takes.
+A caption without size or place means medium size or the centre: if a caption means one picture,
+training takes a fraction of the time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FULL = (
     "on a background of {background} the {shape} is {colour}",
     "{background} behind {a_thing}",
 )
-# What these leave out is any: the model draws what it likes there.
+# Properties that these leave out are not checked: any is correct.
 _SHORT = (
     "{thing}",
     "{a_thing}",

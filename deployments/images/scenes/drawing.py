@@ -1,4 +1,4 @@
-"""Scenes of one flat shape on a flat background, and how they are drawn."""
+"""Draw scenes: one flat shape on a flat background."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ OUTLINES: dict[str, Outline] = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is to be seen; every field is a key of the tables above."""
+    """A scene to draw; every field is a key of the tables above."""
 
     shape: str
     colour: str

@@ -1,4 +1,4 @@
-"""What is to be seen in a picture, read from its pixels."""
+"""Recognize shape, colours, size and place in a picture of a scene."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SIDE_PX = 64
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The names of what is seen, None for what has no name here."""
+    """Recognized properties of a picture; None for one that has no name in `drawing`."""
 
     shape: str | None
     colour: str | None

@@ -1,8 +1,8 @@
-"""Trains the text-to-image model from nothing but a seed: `--out DIR`.
+"""Train the text-to-image model from a seed: `--out DIR`.
 
-First the autoencoder, then the text encoder, then, on what both say, the denoiser. A finished
-autoencoder in DIR is used again. The same seed on the same machine with as many threads gives
-the same weights.
+The stages are the autoencoder, the text encoder, and the denoiser on the outputs of both. A
+finished autoencoder in DIR is used again. The same seed, machine and number of threads give the
+same weights.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch.nn import functional
 
-from deployments.images.scenes import autoencoding, networks, understanding
+from deployments.images.scenes import autoencoding, networks, text_encoder
 from deployments.images.scenes.captions import held_out_prompts, training_caption, training_scene
-from deployments.images.scenes.descent import descent
 from deployments.images.scenes.drawing import draw
+from deployments.images.scenes.optimizer import optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +63,7 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     vocabulary = networks.tokenizer()
     model = _Conditional(vocabulary)
-    reading = understanding.fit_text(model.text, vocabulary, rng, options.text_steps)
+    reading = text_encoder.fit_text(model.text, vocabulary, rng, options.text_steps)
     for _ in _told("text encoder", reading):
         pass
     # Or it would forget all but the background, which earns the denoiser most at first.
@@ -102,7 +102,7 @@ class _Conditional(torch.nn.Module):  # type: ignore[misc]  # torch is not follo
     def forward(
         self, noisy: torch.Tensor, times: torch.Tensor, captions: list[str]
     ) -> torch.Tensor:
-        states = understanding.states(self.text, self._vocabulary, captions)
+        states = text_encoder.states(self.text, self._vocabulary, captions)
         velocity: torch.Tensor = self.unet(noisy, times, encoder_hidden_states=states).sample
         return velocity
 
@@ -118,7 +118,7 @@ def _fit(  # noqa: PLR0913, PLR0917 - the state of training
     """Train `model`, keep the running average of its weights, yield step and loss."""
     noising = networks.scheduler()
     kinds = noising.config.num_train_timesteps
-    step_down = descent(model, _RATE, steps)
+    step_down = optimizer(model, _RATE, steps)
     weights, averages = list(model.parameters()), list(averaged.parameters())
     for step in range(1, steps + 1):
         chosen = torch.randint(len(latents), (_BATCH,))

@@ -1,1 +1,1 @@
-"""Chunking: titled text in, chunks within a number of tokens out."""
+"""Chunking: split a text into chunks of a limited number of tokens."""

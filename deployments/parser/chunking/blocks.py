@@ -1,4 +1,4 @@
-"""What a text is made of before it is cut: its paragraphs, lines and headings."""
+"""Blocks of a text: the paragraphs, lines and headings that chunks are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Break(IntEnum):
-    """What lies before a stretch of text, from the worst place to cut at to the best."""
+    """Boundaries at which a text can be cut, from the worst to the best."""
 
     WORD = 0
     SENTENCE = 1
@@ -22,10 +22,10 @@ class Break(IntEnum):
 
 
 class Block(NamedTuple):
-    """A paragraph, a line that stands for itself, or a heading; white space lies between two.
+    """A paragraph, a single line or a heading; only white space lies between blocks.
 
-    `level` is 0 for all but headings, which count from 1 and have a `title`. What `leads`
-    says little without what follows: a heading, a table's head, "The reasons are:".
+    `level` counts from 1 for headings, which have a `title`, and is 0 for other blocks. A block
+    that `leads` introduces the next one: a heading, the head of a table, "The reasons are:".
     """
 
     start: int
@@ -37,30 +37,31 @@ class Block(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line with something in it; `text` begins with its indentation."""
+    """A line that is not blank; `number` counts from 0, `text` includes its indentation."""
 
+    number: int
     start: int
     end: int
     text: str
     after_blank: bool
 
     def block(self, *, leads: bool = False) -> Block:
-        """Make it one of its own."""
+        """Return the line as a block of its own."""
         before = Break.PARAGRAPH if self.after_blank else Break.LINE
         return Block(self.start, self.end, before, leads or self.text.endswith(":"))
 
 
 def heading(start: int, end: int, level: int, title: str) -> Block:
-    """Make a heading of a stretch of text."""
+    """Return a heading block."""
     return Block(start, end, Break.SECTION, leads=True, level=level, title=one_line(title))
 
 
 def lines_of(text: str) -> Iterator[Line]:
-    """Give the lines that are not blank."""
+    """Yield the lines that are not blank."""
     start, blank = 0, True
-    for raw in text.split("\n"):
+    for number, raw in enumerate(text.split("\n")):
         line = raw.rstrip()
         if line:
-            yield Line(start, start + len(line), line, blank)
+            yield Line(number, start, start + len(line), line, blank)
         blank = not line
         start += len(raw) + 1

@@ -1,4 +1,4 @@
-"""Text to chunks that end at headings, paragraphs or sentences, within a number of tokens."""
+"""Split a text into chunks that end at headings, paragraphs or sentences."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from deployments.parser.reading.content import Content
 
-CHUNKER_VERSION = 2
-"""To be raised with every change that cuts the same text elsewhere: stored ids hold it."""
+CHUNKER_VERSION = 3
+"""Raise it with every change that cuts a text at other places: stored ids depend on it."""
 
-# A sentence longer than a chunk is cut into pieces of a quarter, which fill chunks evenly.
+# A sentence longer than a chunk is cut into quarters of a chunk, which fill chunks evenly.
 _PIECES_A_CHUNK = 4
-# A tokenizer may take a word of any length, a blob of base64 say, for one unknown token.
+# A tokenizer may count a word of any length, such as base64 data, as one unknown token.
 _MAX_CHARS_PER_TOKEN = 16
 # The splitters' time grows with the square of a text's length.
 _STRETCH = re.compile(r"\S(?:.{0,1998}\S)?(?!\S)|\S.{0,1999}", re.DOTALL)
@@ -42,7 +42,7 @@ class _Piece(NamedTuple):
 
 
 class Chunker:
-    """Cuts texts with the tokenizer of the model that will embed them."""
+    """Split texts, counting tokens with the tokenizer of the embedding model."""
 
     def __init__(self, tokenizer_file: str, *, chunk_tokens: int, max_chunks: int) -> None:
         """Load a `tokenizer.json`.
@@ -53,7 +53,7 @@ class Chunker:
             max_chunks: the most chunks in a document.
         """
         self._tokenizer: Tokenizer = Tokenizer.from_file(tokenizer_file)
-        # Either would make every count the one it was saved with.
+        # A saved truncation or padding would falsify every count.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._chunk_tokens = chunk_tokens
@@ -65,14 +65,14 @@ class Chunker:
         self._max_chunks = max_chunks
 
     def chunks(self, content: Content) -> tuple[Chunk, ...]:
-        """Cut a text; raises TooLarge above `max_chunks`, Unprocessable if nothing is left."""
+        """Split a text; raise TooLarge above `max_chunks`, Unprocessable if it is blank."""
         text = content.text
         blocks = markdown_blocks(text) if content.markdown else plain_blocks(text)
         units = list(self._measured(text, split_units(text, blocks)))
         if not units:
             msg = "There is no text in this file."
             raise Unprocessable(msg, code="no_text")
-        # Before the work of packing: fewer than this they cannot be.
+        # A lower bound, checked before the work of packing.
         self._check_number(-(-sum(unit.size for unit in units) // self._chunk_tokens))
         pieces = [
             piece
@@ -91,7 +91,7 @@ class Chunker:
         )
 
     def count(self, text: str) -> int:
-        """Count the tokens of a text, special tokens left out."""
+        """Count the tokens of a text without special tokens."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _check_number(self, chunks: int) -> None:
@@ -103,8 +103,8 @@ class Chunker:
             raise TooLarge(msg)
 
     def _measured(self, text: str, units: Sequence[Unit]) -> Iterator[Unit]:
-        """Give every unit its size, and in pieces those that do not fit with their heading."""
-        led = 0  # the size of what leads to a unit
+        """Yield units with their sizes; split those that do not fit beside their heading."""
+        led = 0  # the size of the heading or lead above a unit
         for first in range(0, len(units), _BATCH):
             batch = units[first : first + _BATCH]
             texts = [text[unit.start : unit.end] for unit in batch]
@@ -133,7 +133,7 @@ class Chunker:
                     yield start + stretch.start() + place + offset, part
 
     def _pieces(self, text: str, units: Sequence[Unit]) -> Iterator[_Piece]:
-        """Make a chunk of some units, or more than one: white space, too, may have tokens."""
+        """Yield some units as one chunk, or as several if white space adds too many tokens."""
         start, end = units[0].start, units[-1].end
         tokens = self.count(text[start:end])
         if len(units) > 1 and (tokens > self._chunk_tokens or end - start > self._max_chars):
@@ -145,19 +145,19 @@ class Chunker:
 
 
 def _size(tokens: int, chars: int) -> int:
-    """Measure a stretch by its tokens, or by its characters if those are few for its length."""
+    """Return the number of tokens, or the least that so many characters can count for."""
     return max(tokens, -(-chars // _MAX_CHARS_PER_TOKEN))
 
 
 def _separator(gap: str) -> str:
-    """Reduce the white space between two chunks to what it means."""
+    """Normalize the white space between two chunks: a blank line, a line break or a space."""
     if "\n" in gap:
         return "\n" * min(gap.count("\n"), 2)
     return " " if gap else ""
 
 
 def _pages(content: Content, start: int, end: int) -> tuple[int, int] | tuple[None, None]:
-    """Give the numbers of the pages on which the first and the last character stand."""
+    """Return the page numbers of the first and the last character."""
     if content.page_starts is None:
         return None, None
     return bisect_right(content.page_starts, start), bisect_right(content.page_starts, end - 1)

@@ -1,117 +1,103 @@
-"""The blocks of Markdown, as CommonMark has them, as far as they matter for cutting."""
+"""Split Markdown into blocks: those of CommonMark, and tables."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from markdown_it import MarkdownIt
 
 from deployments.parser.chunking.blocks import heading, lines_of
 
 if TYPE_CHECKING:
-    from deployments.parser.chunking.blocks import Block, Line
+    from collections.abc import Sequence
 
-_FRONT_MATTER = re.compile(r"---[ \t]*\n\w[^\n:]*:.*\n(?:.*\n){0,99}?(?:---|\.\.\.)[ \t]*(?:\n|$)")
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
-_UNDERLINE = re.compile(r" {0,3}(?:=+|-+)$")
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|[0-9]{1,9}[.)])[ \t]")
-_QUOTE_OR_RULE = re.compile(r"[ \t]*(?:>|(?:[-*_][ \t]*){3,}$)")
-_LINK = re.compile(r"!?\[([^\[\]]{0,200})\]\([^()\s]{0,500}\)")
-_MAX_MARKED_CHARS = 1000
-_MAX_UNDERLINED_CHARS = 200
+    from markdown_it.token import Token
+
+    from deployments.parser.chunking.blocks import Block
+
+_FRONT_MATTER: Final = re.compile(
+    r"---[ \t]*\n\w[^\n:]*:.*\n(?:.*\n){0,99}?(?:---|\.\.\.)[ \t]*(?:\n|$)"
+)
+_LINK: Final = re.compile(r"!?\[([^\[\]]{0,200})\]\([^()\s]{0,500}\)")
+_MAX_TITLE_SOURCE_CHARS: Final = 1000
+# A longer paragraph above a line of dashes is taken for a paragraph above a rule.
+_MAX_SETEXT_CHARS: Final = 200
 
 
 def markdown_blocks(text: str) -> list[Block]:
-    """Find the blocks: the lines of a paragraph together, of code, tables and lists apart."""
+    """Return headings and paragraphs whole; code, front matter and rows of tables by line."""
     front = _FRONT_MATTER.match(text)
-    reader = _Reader(text, front.end() if front else 0)
+    front_end = front.end() if front else 0
+    layout = _Layout(first_line=text.count("\n", 0, front_end))
+    layout.read(_block_parser().parse(text[front_end:]))
+    blocks: list[Block] = []
+    in_table = False
     for line in lines_of(text):
-        reader.read(line)
-    return reader.blocks
-
-
-class _Reader:
-    """Takes lines, one after the other."""
-
-    def __init__(self, text: str, front_end: int) -> None:
-        self.blocks: list[Block] = []
-        self._text = text
-        self._front_end = front_end
-        self._fence = ""  # what closes the code that is being read
-        # What the last block is, if it may go on.
-        self._open: Literal["paragraph", "item", "table", ""] = ""
-
-    def read(self, line: Line) -> None:
-        """Take the next line."""
-        if line.after_blank:
-            self._open = ""
-        marked = _HEADING.match(line.text)
-        if self._is_code(line):
-            self.blocks.append(line.block())
-            self._open = ""
-        elif marked:
-            title = _title(_without_closing(marked[2] or ""))
-            self.blocks.append(heading(line.start, line.end, len(marked[1]), title))
-            self._open = ""
-        elif not self._goes_on(line):
-            self.blocks.append(line.block())
-            self._open = self._kind(line.text)
-
-    def _is_code(self, line: Line) -> bool:
-        """Tell whether a line is of code, or the fence around it, or of the front matter."""
-        fence = _FENCE.match(line.text)
-        if self._fence:
-            if fence and fence[1].startswith(self._fence) and fence[1] == line.text.strip():
-                self._fence = ""
-            return True
-        if fence and line.start >= self._front_end:
-            self._fence = fence[1]
-        return self._fence != "" or line.start < self._front_end
-
-    def _goes_on(self, line: Line) -> bool:
-        """Add a line to the last block, if it belongs to it or tells what it is."""
-        if not self._open:
-            return False
-        last = self.blocks[-1]
-        if self._open != "item" and _rules_table(line.text):
-            # The head of a table, with the line below it.
-            self.blocks[-1] = last._replace(end=line.end, leads=True)
-            self._open = "table"
-        elif self._open == "paragraph" and _underlines(line.text, last):
-            level = 1 if "=" in line.text else 2
-            title = _title(self._text[last.start : last.end])
-            self.blocks[-1] = heading(last.start, line.end, level, title)
-            self._open = ""
-        elif self._open == "table" or self._kind(line.text) != "paragraph":
-            return False
+        number = line.number
+        continues = number in layout.continuations and not line.after_blank
+        in_table = in_table and continues
+        if continues and not (in_table or _is_row(line.text)):
+            in_table = _is_table_rule(line.text)
+            leads = in_table or blocks[-1].level > 0 or line.text.endswith(":")
+            blocks[-1] = blocks[-1]._replace(end=line.end, leads=leads)
+        elif title := layout.headings.get(number):
+            blocks.append(heading(line.start, line.end, title.level, title.text))
         else:
-            self.blocks[-1] = last._replace(end=line.end, leads=line.text.endswith(":"))
-        return True
-
-    def _kind(self, text: str) -> Literal["paragraph", "item", "table", ""]:
-        if text.lstrip().startswith("|") or (self._open == "table" and "|" in text):
-            return "table"
-        if _ITEM.match(text):
-            return "item"
-        return "" if _QUOTE_OR_RULE.match(text) else "paragraph"
+            blocks.append(line.block())
+    return blocks
 
 
-def _title(marked: str) -> str:
-    """Leave out where links lead to."""
-    return _LINK.sub(r"\1", marked[:_MAX_MARKED_CHARS])
+class _Title(NamedTuple):
+    level: int
+    text: str
 
 
-def _without_closing(title: str) -> str:
-    """Drop the `#` that may close a heading, after a space."""
-    title = title.strip()
-    core = title.rstrip("#")
-    return core.rstrip() if not core or core[-1] in " \t" else title
+@dataclass(slots=True)
+class _Layout:
+    """What each line of a document is, by its number; other lines are blocks of their own."""
+
+    first_line: int
+    headings: dict[int, _Title] = field(default_factory=dict)
+    continuations: set[int] = field(default_factory=set)
+
+    def read(self, tokens: Sequence[Token]) -> None:
+        """Take in the tokens of a block parser."""
+        for place, token in enumerate(tokens):
+            if token.map is None:
+                continue
+            start, end = (self.first_line + number for number in token.map)
+            match token.type:
+                case "heading_open":
+                    self._read_heading(token, tokens[place + 1].content, start, end)
+                case "paragraph_open" | "html_block":
+                    self.continuations.update(range(start + 1, end))
+
+    def _read_heading(self, token: Token, content: str, start: int, end: int) -> None:
+        is_setext = token.markup in {"-", "="}
+        if is_setext and len(content) > _MAX_SETEXT_CHARS:
+            self.continuations.update(range(start + 1, end - 1))
+            return
+        self.continuations.update(range(start + 1, end))
+        if token.level == 0:  # one in a quote or a list item heads no section
+            title = _LINK.sub(r"\1", content[:_MAX_TITLE_SOURCE_CHARS])
+            self.headings[start] = _Title(int(token.tag[1:]), title)
 
 
-def _underlines(line: str, block: Block) -> bool:
-    """Tell whether a line makes the paragraph above it a heading."""
-    return _UNDERLINE.match(line) is not None and block.end - block.start <= _MAX_UNDERLINED_CHARS
+def _block_parser() -> MarkdownIt:
+    """Return a parser of blocks only: inline rules can take long on hostile text."""
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    parser.block.ruler.disable("reference")  # it reads inline syntax, and yields no token
+    return parser
 
 
-def _rules_table(line: str) -> bool:
+def _is_row(line: str) -> bool:
+    """Tell whether a line is a row of a table, even of one that lacks its rule."""
+    return line.lstrip().startswith("|") and not _is_table_rule(line)
+
+
+def _is_table_rule(line: str) -> bool:
+    """Tell whether a line is the rule below the head of a table."""
     return "|" in line and "-" in line and set(line) <= set("|-: \t")

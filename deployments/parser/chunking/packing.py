@@ -1,4 +1,7 @@
-"""Stretches of text put together into chunks: full, of even length, cut at good places."""
+"""Combine units of text into chunks by dynamic programming over a cost function.
+
+The cheapest split has full chunks of even length, cut at good boundaries.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,29 @@ if TYPE_CHECKING:
 
     from deployments.parser.chunking.blocks import Block
 
-# Shorter stretches, be it "No." or the lines of a list, are not told apart.
+# Shorter neighbours, such as "No." or the lines of a list, are merged into one unit.
 _TINY_CHARS = 16
 
-# The price of a chunk is the square of the share of it that is empty, so that a few even
-# chunks are cheapest; to that come these.
-_CUT_PRICES = {
+# A chunk costs the square of its empty share, which favours few and even chunks. These costs
+# of the boundary at its end are added.
+_CUT_COSTS = {
     Break.WORD: 1.0,
     Break.SENTENCE: 0.2,
     Break.LINE: 0.05,
     Break.PARAGRAPH: 0.0,
     Break.SECTION: -0.1,
 }
-# A part of a paragraph together with something else is about two things.
-_MIXED_PRICE = 0.8
-# A heading or a stray sentence on its own would be found for every question that names it.
+# Part of a paragraph together with another block mixes two subjects.
+_MIXED_COST = 0.8
+# A heading or sentence on its own would match every question that mentions it.
 _SMALL_SHARE = 0.2
-_SMALL_PRICE = 1.0
-# A heading or the head of a table at the end of a chunk, what it is for in the next one.
-_PARTED_PRICE = 4.0
+_SMALL_COST = 1.0
+# A heading or the head of a table is separated from what it introduces.
+_SEPARATED_COST = 4.0
 
 
 class Unit(NamedTuple):
-    """A stretch that is not cut within; `size` is its share of a chunk, in tokens."""
+    """A span of text that is never cut inside; `size` is in tokens."""
 
     start: int
     end: int
@@ -45,7 +48,7 @@ class Unit(NamedTuple):
 
 
 def split_units(text: str, blocks: Iterable[Block]) -> list[Unit]:
-    """Split blocks at their sentences; tiny neighbours are one unit, unless a heading begins."""
+    """Split blocks into sentences; merge tiny neighbours, but not into a following heading."""
     units: list[Unit] = []
     for block in blocks:
         inside = text[block.start : block.end]
@@ -63,11 +66,11 @@ def split_units(text: str, blocks: Iterable[Block]) -> list[Unit]:
 
 
 def pack(units: Sequence[Unit], limit: int) -> list[Sequence[Unit]]:
-    """Put neighbours together at the least price in all; no chunk's sizes exceed `limit`."""
-    lowest = [0.0]  # the price of the first n units
-    begins = [0]  # where the last of their chunks begins
+    """Return the cheapest split into chunks of at most `limit` tokens."""
+    lowest = [0.0]  # the lowest cost of the first n units
+    begins = [0]  # the start of the last chunk in that split
     inside = [unit.before < Break.LINE for unit in units] + [False]
-    # A heading and its text are one thing, whatever lies between them.
+    # A heading and its text belong together, whatever boundary lies between them.
     parts = [
         unit.before >= Break.LINE and not (place and units[place - 1].leads)
         for place, unit in enumerate(units)
@@ -75,7 +78,7 @@ def pack(units: Sequence[Unit], limit: int) -> list[Sequence[Unit]]:
     for end in range(1, len(units) + 1):
         at_end = 0.0
         if end < len(units):
-            at_end = _CUT_PRICES[units[end].before] + _PARTED_PRICE * units[end - 1].leads
+            at_end = _CUT_COSTS[units[end].before] + _SEPARATED_COST * units[end - 1].leads
         least, best = inf, end - 1
         size, mixed = 0, False
         for start in range(end - 1, -1, -1):
@@ -83,13 +86,13 @@ def pack(units: Sequence[Unit], limit: int) -> list[Sequence[Unit]]:
             if size > limit and start < end - 1:
                 break
             share = size / limit
-            price = lowest[start] + (1 - share) ** 2
+            cost = lowest[start] + (1 - share) ** 2
             if share < _SMALL_SHARE:
-                price += _SMALL_PRICE
+                cost += _SMALL_COST
             if mixed and (inside[start] or inside[end]):
-                price += _MIXED_PRICE
-            if price < least:
-                least, best = price, start
+                cost += _MIXED_COST
+            if cost < least:
+                least, best = cost, start
             mixed = mixed or parts[start]
         lowest.append(least + at_end)
         begins.append(best)

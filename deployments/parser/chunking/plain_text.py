@@ -1,4 +1,4 @@
-"""The blocks of text without marks, its headings known by how they stand and what follows."""
+"""Split plain text into blocks; guess its headings from position, length and context."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MAX_HEADINGS_TOGETHER = 2
 
 
 def plain_blocks(text: str) -> list[Block]:
-    """Take every line for a block.
+    """Return every line as a block.
 
-    A short line after a blank one that reads like a title is a heading if prose follows, or
-    another heading; nothing less is sure enough to be put above all that comes after it.
+    A short line that reads like a title is a heading if it follows a blank line and precedes
+    prose or another heading. The rule is strict because a heading names all chunks below it.
     """
     lines = list(lines_of(text))
     blocks: list[Block] = []
-    together = 0  # headings right below, as this goes from the end to the beginning
+    together = 0  # headings right below this line: the loop runs from the end
     for place in range(len(lines) - 1, -1, -1):
         line = lines[place]
         below = lines[place + 1].text if place + 1 < len(lines) else ""
@@ -67,6 +67,6 @@ def _reads_like_heading(line: Line, below: str) -> bool:
 
 
 def _level(line: Line) -> int:
-    """Count the parts of its number: 2.1 stands below 2."""
+    """Return the number of parts of a section number: 2 for 2.1."""
     number = _NUMBERED.match(line.text.strip())
     return number[1].count(".") + 1 if number else 1

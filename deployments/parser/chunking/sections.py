@@ -1,4 +1,4 @@
-"""The headings that stand above a place in a text."""
+"""Section names: the path of headings above a position in a text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _JOINT = " > "
 
 
 def sections_at(starts: Iterable[int], blocks: Sequence[Block], title: str) -> list[str]:
-    """Name the sections in which some places lie.
+    """Return the section names of some positions.
 
     Args:
-        starts: the places, in ascending order. A heading that begins at one is not above it.
-        blocks: those of the text.
-        title: the document's, which is not repeated.
+        starts: ascending offsets. A heading that begins at an offset is not above it.
+        blocks: the blocks of the text.
+        title: the title of the document, which is left out.
 
     Returns:
-        The headings above each place, outermost first, joined by " > ", of at most
-        `MAX_SECTION_CHARS`: the innermost of them.
+        The headings above each position, outermost first, joined by " > "; outer ones are
+        dropped to stay within `MAX_SECTION_CHARS`.
     """
     headings = [block for block in blocks if block.level]
     path: list[Block] = []
@@ -49,5 +49,5 @@ def _joined(headings: Sequence[str], title: str) -> str:
 
 
 def _begins(title: str, heading: str) -> bool:
-    """Tell whether the title says it already: a web page's goes on with the name of the site."""
+    """Tell whether the title begins with the heading, as in "Heading - Site"."""
     return f"{title} ".casefold().startswith(f"{heading} ".casefold())

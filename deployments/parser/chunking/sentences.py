@@ -1,4 +1,4 @@
-"""Sentences, for the scripts that mark their ends."""
+"""Sentence boundaries, for scripts with punctuation at the end of a sentence."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# With closing quotes, brackets and note numbers; the wide marks need no space after them.
+# Includes closing quotes, brackets and note numbers; full-width marks need no space after them.
 _END = re.compile(
     r"([.!?…؟\u06d4।][\"'”\u2019»)\]]{0,3}(?:\[[0-9]{1,3}\]){0,3})\s+"
     r"|([。\uff01\uff1f]+[\"”\u2019」』\uff09]{0,3})\s*"
 )
-# What a full stop shortens, or numbers, rather than ends. A sentence that does end so is not
-# told from the next, which costs nothing.
+# Abbreviations and numbers whose full stop ends no sentence. If it does end one, two sentences
+# stay together, which does no harm.
 _SHORTENED = re.compile(
     r"(?:^\s{0,3}[0-9]{1,3}|\b(?:[A-ZÀ-ÖØ-Þ]|e\.g|i\.e|cf|vs|ca|approx|al|pp?|[Vv]ols?|[Ee]ds?"
     r"|Mrs?|Ms|Dr|Prof|St|Nos?|Figs?|Gen|Col|Lt|Sgt|Capt|Rev|Hon|Jr|Sr))\Z",
@@ -24,7 +24,7 @@ _LOOK_BACK_CHARS = 8
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Give where the sentences of a paragraph begin and end; white space lies between them."""
+    """Yield start and end of each sentence of a paragraph; only white space lies between."""
     begin = 0
     for match in _END.finditer(text):
         mark, end, start = match.start(), match.end(match.lastindex or 0), match.end()

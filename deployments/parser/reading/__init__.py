@@ -1,1 +1,1 @@
-"""Readers: one file format per module, bytes in, titled and page-numbered text out."""
+"""Readers: one module per file format, from bytes to text with title and page numbers."""

@@ -1,4 +1,4 @@
-"""The text of one file on its way from reader to chunker, cleaned of what nobody can see."""
+"""Content of a file as readers pass it to the chunker, and the clean-up of its text."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a reader makes of a file.
+    """The text of a file.
 
-    `page_starts[i]` is the offset in `text`, in characters, at which page `i + 1` begins;
-    None for formats without pages. `markdown` says that headings and lists are marked.
+    `page_starts[i]` is the character offset in `text` at which page `i + 1` begins; None for
+    formats without pages. `markdown` is true if the text is Markdown.
     """
 
     title: str
@@ -32,23 +32,23 @@ class Content:
 
 
 def clean(text: str) -> str:
-    """Drop what cannot be seen and give every line the same ending and every space one form."""
+    """Remove invisible characters and normalize line ends and spaces."""
     return without_invisible(_SPACES.sub(" ", _LINE_ENDS.sub("\n", text)))
 
 
 def one_line(text: str) -> str:
-    """Make a title fit: clean, on one line, at most `MAX_TITLE_CHARS` long."""
+    """Return a title on one line, cleaned and cut at `MAX_TITLE_CHARS`."""
     return " ".join(clean(text).split())[:MAX_TITLE_CHARS].rstrip()
 
 
 def title_of_filename(filename: str) -> str:
-    """Name a document after its file, without folders and extension."""
-    # The Windows flavour takes both slashes for separators.
+    """Return a title from a file name, without folders and extension."""
+    # The Windows flavour accepts both kinds of slash.
     return one_line(PureWindowsPath(clean(filename)).stem) or "Untitled"
 
 
 def check_text(text: str, max_chars: int) -> None:
-    """Refuse a text over `max_chars` (TooLarge) or with nothing in it (Unprocessable)."""
+    """Raise TooLarge for a text over `max_chars`, Unprocessable for a blank one."""
     if len(text) > max_chars:
         raise too_long(max_chars)
     if not text.strip():
@@ -57,6 +57,6 @@ def check_text(text: str, max_chars: int) -> None:
 
 
 def too_long(max_chars: int) -> TooLarge:
-    """Say that a text has more than `max_chars` characters."""
+    """Return the error for a text of more than `max_chars` characters."""
     msg = f"The file has more than {max_chars:,} characters of text. Split it and try again."
     return TooLarge(msg)

@@ -1,4 +1,4 @@
-"""Lines as they were laid out, joined back into the paragraphs they came from."""
+"""Reflow: join hard-wrapped lines, as pages show them, into paragraphs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMPOUND = re.compile(r"\w+-\w+")
 _BROKEN_WORD = re.compile(r"(\w+)-$")
 _FIRST_WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"(?:[•‣▪◦*\u2013\u2014\uf0b7-]|\(?[0-9]{1,3}[.)]|\(?[a-z]\))\s")
-# "pre- and post-war": the hyphen stands for the end of the word.
+# "pre- and post-war": the hyphen replaces the rest of the word.
 _CONJUNCTIONS = frozenset(("and", "or", "to", "und", "oder", "et", "ou", "y", "o"))
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _SENTENCE_END = tuple(".!?:;…。\uff01\uff1f")
@@ -39,17 +39,16 @@ class _Line(NamedTuple):
 
 
 def flow(pages: Sequence[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
-    """Join the lines of all pages into paragraphs, across page breaks too.
+    """Join the lines of all pages into paragraphs, also across page breaks.
 
-    A break in mid-sentence becomes a space, a word broken at a hyphen is made whole, and a
-    break where the next word would still have fitted stays a newline. So does one between
-    rows of a table.
+    A line break inside a sentence becomes a space and a hyphenated word is rejoined. A break
+    stays if the next word would still have fitted on the line, or between rows of a table.
 
     Args:
         pages: the lines of each page, from top to bottom.
 
     Returns:
-        The text, and for each page the offset in characters at which it begins.
+        The text, and the character offset at which each page begins.
     """
     lines = list(_lines(pages))
     width = _width([line.text for line in lines])
@@ -78,7 +77,7 @@ def flow(pages: Sequence[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
 
 
 def hard_wrapped(lines: Sequence[str]) -> bool:
-    """Tell prose broken into lines of one width from lists, tables, code and free paragraphs."""
+    """Tell whether lines are hard-wrapped prose rather than lists, tables, code or paragraphs."""
     width = _width(lines)
     pairs = [(a, b) for a, b in pairwise(lines) if a.strip() and b.strip()]
     if not pairs or not _MIN_WRAP_CHARS <= width <= _MAX_WRAP_CHARS:
@@ -89,7 +88,7 @@ def hard_wrapped(lines: Sequence[str]) -> bool:
 
 
 def heading_like(lines: Sequence[str]) -> bool:
-    """Tell whether the first of some lines reads like a title rather than a sentence."""
+    """Tell whether the first line reads like a title rather than a sentence."""
     if not lines:
         return False
     first = lines[0].strip()
@@ -102,10 +101,10 @@ def heading_like(lines: Sequence[str]) -> bool:
 
 
 def without_running_lines(pages: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Drop running heads, feet and page numbers, except where each appears first.
+    """Remove running headers, footers and page numbers, except their first occurrence.
 
-    They would cut a sentence that runs over a page break in two. A line counts as one when
-    it stands at the edge of half the pages (three at least), the same but for a page number.
+    They would interrupt a sentence at a page break. A line is one if it occurs at the edge of
+    half of the pages, three at least, equal except for a page number.
     """
     filled = [[line for line in page if line.strip()] for page in pages]
     counts: Counter[str] = Counter()
@@ -133,7 +132,7 @@ def without_running_lines(pages: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _lines(pages: Sequence[Sequence[str]]) -> Iterator[_Line]:
-    """Give the lines that have text, in order, with single spaces."""
+    """Yield the lines with text, in order, with single spaces."""
     for number, page in enumerate(pages):
         blank = started = False
         for raw in page:
@@ -146,7 +145,7 @@ def _lines(pages: Sequence[Sequence[str]]) -> Iterator[_Line]:
 
 
 def _running_keys(line: str, page: int) -> Iterator[str]:
-    """Give forms of a line that are alike on every page if it is a running head or foot."""
+    """Yield keys of a line that are equal on all pages if it is a running header or footer."""
     line = line.strip()
     yield line
     numbers = list(_NUMBER.finditer(line))
@@ -155,19 +154,19 @@ def _running_keys(line: str, page: int) -> Iterator[str]:
 
 
 def _width(lines: Sequence[str]) -> int:
-    """Measure how long a full line is: the ninth decile, so that a stray one does not count."""
+    """Return the length of a full line: the 90th percentile, which ignores outliers."""
     lengths = sorted(len(line.strip()) for line in lines if line.strip())
     return lengths[int(len(lengths) * 0.9)] if lengths else 0
 
 
 def _is_full(line: str, following: str, width: int) -> bool:
-    """Tell whether the next line's first word would not have fitted (within a tenth)."""
+    """Tell whether the first word of the next line would not have fitted, give or take 10 %."""
     word = following.split(maxsplit=1)[0]
     return len(line) + 1 + len(word) > width * 0.9
 
 
 def _joint(previous: str, line: _Line, following: str, width: int) -> str:
-    """Choose what goes between two lines of which the first does not end in a broken word."""
+    """Return the separator of two lines, the first of which ends in no broken word."""
     rows = (CELL_JOINT in previous) + (CELL_JOINT in line.text)
     if rows:
         return "\n" if rows > 1 else "\n\n"
@@ -184,7 +183,7 @@ def _joint(previous: str, line: _Line, following: str, width: int) -> str:
         # "Anglo-Saxon" keeps its hyphen.
         compound = not lower and _BROKEN_WORD.search(previous) and line.text[0].isalnum()
         return "" if wide or compound else " "
-    # The chunker takes it for a heading only if it stands off.
+    # The chunker recognizes a heading only after a blank line.
     return "\n\n" if _is_heading(line.text, following, width) else "\n"
 
 
@@ -202,12 +201,12 @@ def _breaks_word(previous: str, line: str) -> bool:
 
 
 def _is_compound(previous: str, line: str, compounds: set[str]) -> bool:
-    """Tell from the rest of the text whether a hyphen at a line's end belongs to the word."""
+    """Tell whether the hyphenated form occurs elsewhere, so that the hyphen must stay."""
     broken = _BROKEN_WORD.search(previous)
     rest = _FIRST_WORD.match(line)
     return bool(broken and rest and f"{broken[1]}-{rest[0]}" in compounds)
 
 
 def _is_wide(character: str) -> bool:
-    """Tell the scripts that are written without spaces, by and large."""
+    """Tell whether a character is wide: most such scripts are written without spaces."""
     return unicodedata.east_asian_width(character) in "WF"

@@ -1,4 +1,4 @@
-"""Which of the formats that are read a file is in, by its content first and its name second."""
+"""Detect the format of a file by its content and, where that is ambiguous, its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAGIC = (
     (b"\xfd7zXZ", "a compressed file"),
     (b"\x7fELF", "a program"),
 )
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
+# UTF-32 first: its little-endian byte order mark begins with that of UTF-16.
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -48,7 +48,7 @@ _SAMPLE_BYTES = 4096
 
 
 class Format(StrEnum):
-    """A format that is read, by its media type."""
+    """A supported format; its value is the media type."""
 
     PDF = "application/pdf"
     TEXT = "text/plain"
@@ -57,11 +57,11 @@ class Format(StrEnum):
 
 
 def detect(data: bytes, filename: str) -> Format:
-    """Tell the format of a file.
+    """Return the format of a file.
 
     Raises:
         Unprocessable: the file is empty (`empty_file`).
-        UnsupportedMedia: it is in no format that is read, or not the PDF its name promises.
+        UnsupportedMedia: the format is not supported, or the file is named .pdf but is none.
     """
     if not data:
         msg = "The file is empty (0 bytes)."
@@ -86,7 +86,7 @@ def detect(data: bytes, filename: str) -> Format:
 
 
 def encoding_of(data: bytes) -> str:
-    """Name the encoding of a text: by its byte order mark, by its NULs, UTF-8, or cp1252."""
+    """Return the encoding of a text: by byte order mark, by NULs, else UTF-8 or cp1252."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return encoding
@@ -105,7 +105,7 @@ def encoding_of(data: bytes) -> str:
 
 
 def decode(data: bytes) -> str:
-    """Turn the bytes of a text file into text; raises UnsupportedMedia for anything else."""
+    """Decode a text file; raise UnsupportedMedia if it is binary."""
     text = data.decode(encoding_of(data), errors="replace").removeprefix("\ufeff")
     controls = sum(1 for _ in _CONTROLS.finditer(text))
     if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE:
@@ -114,7 +114,7 @@ def decode(data: bytes) -> str:
 
 
 def not_text() -> UnsupportedMedia:
-    """Say that a file is binary, or in an encoding that cannot be told."""
+    """Return the error for a binary file or an unknown encoding."""
     msg = f"This is not a text file, or not in UTF-8. {READ}"
     return UnsupportedMedia(msg)
 

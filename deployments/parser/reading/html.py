@@ -1,4 +1,4 @@
-"""HTML files to the Markdown of their main text."""
+"""Read HTML files: their main text as Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployments.text.html import html_to_text
 
 
 def read_html(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read an HTML file; raises UnsupportedMedia for binary data."""
+    """Read an HTML file; raise UnsupportedMedia for binary data."""
     if encoding_of(data).startswith("utf"):
         page = html_to_text(decode(data))
     elif b"\0" in data:

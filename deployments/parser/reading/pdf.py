@@ -1,4 +1,4 @@
-"""PDF files to flowing text with page numbers; to be run only in a process that may be lost."""
+"""Read PDF files: reflowed text with page numbers. Run it only in a sandboxed process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TAIL_BYTES = 2048
 _MAX_TITLE_LINES = 8
-# Each is read twice.
+# Each is extracted twice.
 _MAX_TABLE_PAGES = 500
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
@@ -44,7 +44,7 @@ _DAMAGED = "This PDF is damaged or incomplete. Open and save it again, or upload
 
 
 class _Page(NamedTuple):
-    """The lines in reading order and, of a page that may hold a table, as they are laid out."""
+    """The lines of a page in reading order and, if it may hold a table, as laid out."""
 
     lines: list[str]
     layout: list[str]
@@ -55,10 +55,10 @@ def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> C
 
     Raises:
         Unprocessable: `encrypted_pdf`, `damaged_pdf`, or `no_text` for a scan.
-        TooLarge: more pages or characters than allowed, or a page that unpacks to too much.
+        TooLarge: too many pages or characters, or a page that decompresses to too much.
     """
-    # Cut short, a PDF has lost its cross-reference table; what could be salvaged of it
-    # would be part of a document that passes for the whole.
+    # A truncated PDF lacks its cross-reference table. What pypdf could recover would be part
+    # of a document that looks complete.
     if b"startxref" not in data.rstrip(b"\0\t\n\r ")[-_TAIL_BYTES:]:
         raise _damaged()
     try:
@@ -69,7 +69,7 @@ def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> C
         raise
     except (DependencyError, FileNotDecryptedError, NotImplementedError) as error:
         raise _encrypted() from error
-    # pypdf meets damage with nearly every built-in exception, RecursionError among them.
+    # On damage pypdf raises nearly every built-in exception, RecursionError among them.
     except Exception as error:
         raise _damaged() from error
     lines = without_running_lines([page.lines for page in pages])
@@ -97,7 +97,7 @@ def _page_count(reader: PdfReader, max_pages: int) -> int:
 
 
 def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[_Page]:
-    """Take the text off each page; a page beyond repair is empty unless they all are."""
+    """Extract the lines of each page; a damaged page is empty, unless all of them are."""
     pages: list[_Page] = []
     failures: list[Exception] = []
     total = tables = 0
@@ -130,7 +130,7 @@ def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[_Page]:
 
 
 def _layout(page: PageObject) -> list[str]:
-    """Give the lines as they stand on the page, columns apart; none where that fails."""
+    """Return the lines as laid out, columns apart; none if the extraction fails."""
     try:
         text = page.extract_text(extraction_mode="layout", layout_mode_space_vertically=False)
     except MemoryError:
@@ -145,7 +145,7 @@ def _spelt_out(text: str) -> str:
 
 
 def _metadata_title(reader: PdfReader) -> str:
-    """Take the title its author gave, unless a program filled it in; "" if there is none."""
+    """Return the title in the metadata, or "" if there is none or a program set it."""
     metadata = cast("dict[str, Any]", reader.metadata or {})
     title = metadata.get("/Title")
     title = _PROGRAM.sub("", one_line(title)) if isinstance(title, str) else ""

@@ -1,4 +1,4 @@
-"""Rows of tables on laid-out pages, their cells kept apart."""
+"""Detect rows of tables on laid-out pages and mark their cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CELL_JOINT: Final = " | "
-"""What stands between the cells of a row."""
+"""Separator of the cells of a row."""
 
 _GAP = re.compile(r"\s{2,}")
 _DIGIT = re.compile(r"[0-9]")
@@ -22,14 +22,14 @@ _MAX_SHORT_SHARE = 0.7
 
 
 def may_hold_table(lines: Sequence[str]) -> bool:
-    """Tell whether some lines on end are no prose: short, or with figures, and not ended."""
+    """Tell whether consecutive lines look tabular: short or with digits, without a full stop."""
     longest = max(map(len, lines), default=0)
-    on_end = 0
+    consecutive = 0
     for line in lines:
         short = len(line) <= longest * _MAX_SHORT_SHARE
         ended = line.rstrip().endswith((".", ",", "-"))
-        on_end = on_end + 1 if not ended and (short or _DIGIT.search(line)) else 0
-        if on_end == _MIN_LINES:
+        consecutive = consecutive + 1 if not ended and (short or _DIGIT.search(line)) else 0
+        if consecutive == _MIN_LINES:
             return True
     return False
 
@@ -38,13 +38,13 @@ def with_cells(lines: Sequence[str], layout: Sequence[str]) -> list[str]:
     """Mark the cells in the rows of tables.
 
     Args:
-        lines: those of a page, in reading order. A row may be one, its cells with no more
-            than a space between, or as many as it has cells.
-        layout: the lines as they stand on the page, with more than a space between cells.
-            Lines of text in two columns side by side are one line here.
+        lines: the lines of a page in reading order. A row is one of them, its cells separated
+            by at most a space, or one line per cell.
+        layout: the lines as laid out, with more than a space between cells. Text in two
+            columns side by side is one line here.
 
     Returns:
-        `lines`, in which the rows have `CELL_JOINT` between their cells.
+        `lines`, with `CELL_JOINT` between the cells of rows.
     """
     rows: dict[str, list[str]] = {}
     for line in layout:
@@ -72,7 +72,7 @@ def with_cells(lines: Sequence[str], layout: Sequence[str]) -> list[str]:
 def _row_at(
     lines: Sequence[str], place: int, rows: Mapping[str, list[str]]
 ) -> tuple[int, list[str]]:
-    """Give the cells of the row that begins at a line and how many lines it is; or 1 and none."""
+    """Return how many lines the row at `place` has, and its cells; 1 and none for no row."""
     text = ""
     for taken, line in enumerate(lines[place : place + _MAX_CELLS], 1):
         text += _squeezed(line)
@@ -86,6 +86,6 @@ def _squeezed(line: str) -> str:
 
 
 def _is_even(cells: Sequence[int]) -> bool:
-    """Tell from how many cells each row has whether they make a table."""
+    """Tell whether at least half of the rows, and two, have the same number of cells."""
     common = Counter(cells).most_common(1)[0][1]
     return common >= _MIN_ROWS and common * 2 >= len(cells)

@@ -1,4 +1,4 @@
-"""Plain text and Markdown files to cleaned text with a title."""
+"""Read plain text and Markdown files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADING = re.compile(r"^ {0,3}# +(.+?)[ #]*$|^(\S.{0,198})\n=+ *$", re.MULTILIN
 
 
 def read_text(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read plain text; hard-wrapped lines are joined. Raises UnsupportedMedia for binary data."""
+    """Read plain text and join hard-wrapped lines; raise UnsupportedMedia for binary data."""
     text = clean(decode(data))
     check_text(text, max_chars)
     lines = text.split("\n")
@@ -30,7 +30,7 @@ def read_text(data: bytes, filename: str, *, max_chars: int) -> Content:
 
 
 def read_markdown(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read Markdown; the title is its first top heading."""
+    """Read Markdown; its title is the first top-level heading."""
     text = clean(decode(data))
     check_text(text, max_chars)
     heading = _HEADING.search(text)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import shutil
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from filelock import FileLock, Timeout
 
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    from filelock import BaseFileLock
     from numpy.typing import NDArray
 
     from deployments.retriever.bm25 import SparseVector
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LOCK_POLL_S = 0.05
 _DOOMED = ".dropped-"  # no collection is called so
 
 
@@ -53,7 +52,7 @@ class EdgeStore:
         lock_timeout_s: float = 10.0,
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(root / "lock", lock_timeout_s)
+        self._lock = _locked(root / "lock", lock_timeout_s)
         self._root = root
         self._chunker_version = chunker_version
         self._max_collections = max_collections
@@ -124,7 +123,7 @@ class EdgeStore:
                 await self._in_thread(self._close_shards)
             finally:
                 self._thread.shutdown()
-                os.close(self._lock)
+                self._lock.release()
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:
@@ -267,21 +266,16 @@ def _collections(root: Path) -> list[tuple[str, int]]:
     return [(name, int(size)) for name, _, size in parts if name and size.isdecimal()]
 
 
-def _lock(path: Path, timeout_s: float) -> int:
-    """Lock a file for as long as its descriptor, which is returned, stays open."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    end = time.monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                os.close(descriptor)
-                message = (
-                    "The folder of the document store is in use by another process: "
-                    "stop that one, or set another `path` for the retriever."
-                )
-                raise Unavailable(message) from None
-            time.sleep(_LOCK_POLL_S)
-        else:
-            return descriptor
+def _locked(path: Path, timeout_s: float) -> BaseFileLock:
+    """Acquire the lock file of a folder; the system releases it if this process dies."""
+    # A soft lock, the fallback, would outlive a crash. Acquired here, released in another thread.
+    lock = FileLock(path, timeout_s, mode=0o600, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        message = (
+            "The folder of the document store is in use by another process: "
+            "stop that one, or set another `path` for the retriever."
+        )
+        raise Unavailable(message) from None
+    return lock

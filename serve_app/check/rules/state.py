@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from serve_app.check.rules.subject import Subject
     from serve_app.settings import AppSettings
 
+_FILE_USERS = ("Ingress", "Jobs", "Parser", "Scraper")
 _LISTED = 3  # nodes in a message
 
 
@@ -61,14 +62,14 @@ def _files(subject: Subject) -> Iterator[Problem]:
     if files.startswith("memory:"):
         yield subject.setting(
             "files",
-            "the ingress writes what the jobs read, in another process: name a folder, or an "
-            "object store",
+            "several processes share it: name a folder, or an object store",
         )
-    elif "://" not in files and (where := _places(subject, "Ingress", "Jobs")):
+    elif "://" not in files and (where := _places(subject, *_FILE_USERS)):
         yield subject.setting(
             "files",
-            f"a folder is on one node, and Ingress and Jobs may start on {where}: use an object "
-            "store like s3://BUCKET/FOLDER, or file:///FOLDER for one that all nodes mount",
+            f"a folder is on one node, and Ingress, Jobs, Parser and Scraper share it but may "
+            f"start on {where}: use an object store like s3://BUCKET/FOLDER, or file:///FOLDER "
+            "for one that all nodes mount",
         )
 
 

@@ -1,6 +1,6 @@
-"""The second stage of training: the text encoder learns what captions ask for.
+"""Second stage of training: the text encoder learns to encode the scene of a caption.
 
-Without it the denoiser would learn to draw and to understand at once, which takes far longer.
+Training it together with the denoiser would take far longer.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from deployments.images.scenes.captions import training_caption, training_scene
-from deployments.images.scenes.descent import descent
 from deployments.images.scenes.drawing import COLOURS, OUTLINES, PLACES, SIZES_PX
+from deployments.images.scenes.optimizer import optimizer
 
 if TYPE_CHECKING:
     import random
@@ -32,7 +32,7 @@ _ASKED = {
 
 
 def states(text: CLIPTextModel, vocabulary: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
-    """Encode captions as the pipeline will, padding included: (n, tokens, width)."""
+    """Encode captions like the pipeline, with padding: shape (n, tokens, width)."""
     tokens = vocabulary(
         captions,
         padding="max_length",
@@ -55,7 +55,7 @@ def fit_text(
     heads = torch.nn.ModuleDict(
         {field: torch.nn.Linear(width, len(names)) for field, names in _ASKED.items()}
     )
-    step_down = descent(torch.nn.ModuleList([text, heads]), _RATE, steps)
+    step_down = optimizer(torch.nn.ModuleList([text, heads]), _RATE, steps)
     for step in range(1, steps + 1):
         scenes = [training_scene(rng) for _ in range(_BATCH)]
         captions = [training_caption(scene, rng) for scene in scenes]

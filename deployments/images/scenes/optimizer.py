@@ -1,4 +1,4 @@
-"""How every stage of training goes down its loss."""
+"""Optimizer of all stages of training: AdamW with warm-up and cosine decay."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WARM_UP_STEPS = 100
-_LONGEST_GRADIENT = 1.0
+_MAX_GRADIENT_NORM = 1.0
 _LAST_SHARE = 0.01  # of the learning rate
 
 
-def descent(module: torch.nn.Module, rate: float, steps: int) -> Callable[[torch.Tensor], None]:
-    """Make the function that takes one of `steps` steps down a loss.
+def optimizer(module: torch.nn.Module, rate: float, steps: int) -> Callable[[torch.Tensor], None]:
+    """Return a function that takes one of `steps` optimization steps for a loss.
 
-    AdamW on all weights that want a gradient, clipped, with warm-up and cosine decay.
+    It updates all weights that require a gradient; gradients are clipped.
     """
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -32,7 +32,7 @@ def descent(module: torch.nn.Module, rate: float, steps: int) -> Callable[[torch
     def step_down(loss: torch.Tensor) -> None:
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, _LONGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(weights, _MAX_GRADIENT_NORM)
         optimiser.step()
         decay.step()
 

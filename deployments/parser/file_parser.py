@@ -1,0 +1,44 @@
+"""Parse files of the file store into batches of chunks there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deployments.chunk_batches import write_batches
+from deployments.types import ParsedDocument
+
+if TYPE_CHECKING:
+    from deployments.file_store import FileStore
+    from deployments.parser.sandbox import Sandbox
+    from deployments.types import ParseSpec
+
+
+class FileParser:
+    """Implement `deployments.interfaces.Parser` over a file store and a sandbox.
+
+    The file goes by its descriptor from the store to the child process: this process never
+    holds its content.
+    """
+
+    def __init__(self, sandbox: Sandbox, files: FileStore, max_file_bytes: int) -> None:
+        self._sandbox = sandbox
+        self._files = files
+        self._max_file_bytes = max_file_bytes
+
+    async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        """See `deployments.interfaces.Parser`."""
+        source = self._files.opened(spec.path, self._max_file_bytes)
+        document = await self._sandbox.parse(source, spec.filename)
+        batches = await write_batches(
+            self._files, spec.chunks_folder, document.chunks, spec.batch_chunks
+        )
+        return ParsedDocument(
+            title=document.title,
+            media_type=document.media_type,
+            pages=document.pages,
+            chunks=len(document.chunks),
+            batches=batches,
+        )
+
+    async def check_health(self) -> None:
+        """Return always: every file has a process of its own, so nothing here can break."""

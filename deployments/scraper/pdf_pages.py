@@ -1,0 +1,84 @@
+"""PDF pages: hand a downloaded PDF to the parser through the file store."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from loguru import logger
+
+from deployments.chunk_batches import read_batch
+from deployments.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    UnsupportedMedia,
+)
+from deployments.scraper.extract import MAX_TEXT_CHARS
+from deployments.scraper.fetch import PageFailure
+from deployments.text.html import HtmlText
+from deployments.types import PageOutcome, ParseSpec
+
+if TYPE_CHECKING:
+    from deployments.file_store import FileStore
+    from deployments.interfaces import Parser
+    from deployments.scraper.fetch import Download
+
+FOLDER: Final = "pages"
+"""Folder of the file store for these temporary files; Jobs sweeps what a crash leaves there."""
+
+_REMOVE_TIMEOUT_S: Final = 2.0
+_OUTCOMES: Final = (
+    (NotFound, PageOutcome.UNREACHABLE),
+    (TooLarge, PageOutcome.TOO_LARGE),
+    (UnsupportedMedia, PageOutcome.UNSUPPORTED_TYPE),
+    (InvalidRequest, PageOutcome.EMPTY),
+    (DeadlineExceeded, PageOutcome.TIMEOUT),
+)
+
+
+class PdfPages:
+    """Read downloaded PDFs with the parser deployment."""
+
+    def __init__(self, parser: Parser, files: FileStore) -> None:
+        self._parser = parser
+        self._files = files
+
+    async def read(self, download: Download) -> HtmlText:
+        """Return title and text, the text cut at `MAX_TEXT_CHARS`; raise PageFailure."""
+        folder = f"{FOLDER}/{uuid.uuid4().hex}"
+        try:
+            return await self._read(download, folder)
+        except ServiceError as error:
+            for kind, outcome in _OUTCOMES:
+                if isinstance(error, kind):
+                    raise PageFailure(outcome, error.message) from error
+            detail = "PDF files cannot be read for now"
+            raise PageFailure(PageOutcome.UNSUPPORTED_TYPE, detail) from error
+        finally:
+            await self._remove(folder)
+
+    async def _read(self, download: Download, folder: str) -> HtmlText:
+        name = download.url.name or "page"
+        filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
+        path = f"{folder}/page.pdf"
+        await self._files.put(path, download.data)
+        document = await self._parser.parse(ParseSpec(path, filename, folder))
+        text, number = "", 0
+        while len(text) < MAX_TEXT_CHARS and number < document.batches:
+            batch = await read_batch(self._files, folder, number)
+            text = "\n\n".join([*filter(None, [text]), *(chunk.text for chunk in batch)])
+            number += 1
+        if not text:
+            raise PageFailure(PageOutcome.EMPTY, "there is no text in the PDF")
+        return HtmlText(document.title, text[:MAX_TEXT_CHARS])
+
+    async def _remove(self, folder: str) -> None:
+        try:
+            async with asyncio.timeout(_REMOVE_TIMEOUT_S):
+                await self._files.delete(folder)
+        except Exception as error:  # noqa: BLE001 - the page is read all the same
+            logger.warning("{} is left to be swept: {}", folder, type(error).__name__)
