@@ -75,9 +75,7 @@ async def _bare(request: ChatRequest, answering: Answering, llm: TextGenerator) 
 
 
 def _question(request: ChatRequest, settings: AppSettings) -> Question:
-    context = request.context or ContextOptions(
-        web=settings.answer.web, documents=settings.answer.documents
-    )
+    context = request.context or ContextOptions()
     body = request.for_engine()
     return Question(
         messages=[

@@ -71,8 +71,6 @@ def _question(request: GenerateRequest, settings: AppSettings) -> Question:
         sampling["stream_options"] = {"include_usage": True}
     return Question(
         messages=[{"role": "user", "content": request.prompt}],
-        web=settings.answer.web,
-        documents=settings.answer.documents,
         collection=request.collection,
         top_k=request.top_k or settings.answer.top_k,
         max_tokens=request.max_tokens,

@@ -78,7 +78,10 @@ _NOT_THE_ENGINES: dict[str, Any] = {
 
 
 class ContextOptions(Request):
-    """GenServe's own field of a chat request: what the answer may draw on."""
+    """GenServe's own field of a chat request: what the answer may draw on.
+
+    `web` and `documents` can be switched off here; what the operator switched off stays off.
+    """
 
     web: bool = True
     documents: bool = True
