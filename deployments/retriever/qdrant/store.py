@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdrant_client import AsyncQdrantClient, models
 
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound
 from deployments.retriever import points
 from deployments.retriever.qdrant.collections import ServerCollections, qdrant_name
 from deployments.retriever.qdrant.requests import (
@@ -103,6 +103,27 @@ class ServerStore:
         """See VectorStore."""
         collection = document.collection
         edition = points.edition_of(document, self._chunker_version)
+        await self._check_whole(document, edition)
+        await self._collections.call(
+            collection,
+            self._client.batch_update_points,
+            qdrant_name(collection),
+            publication(document, edition),
+        )
+        try:
+            await self._check_whole(document, edition)
+        except InvalidRequest:
+            # Another replica deleted the document between the check and the publication.
+            await self._collections.call(
+                collection,
+                self._client.delete,
+                qdrant_name(collection),
+                models.PointIdsList(points=[points.record_id(document.id)]),
+            )
+            raise
+
+    async def _check_whole(self, document: Document, edition: str) -> None:
+        """Raise InvalidRequest unless every chunk of this edition is stored."""
         of_edition = models.Filter(
             must=[
                 has(points.DOCUMENT_ID, document.id),
@@ -110,14 +131,7 @@ class ServerStore:
                 has(points.EDITION, edition),
             ]
         )
-        stored = await self._count(collection, of_edition)
-        points.check_whole(document, stored)
-        await self._collections.call(
-            collection,
-            self._client.batch_update_points,
-            qdrant_name(collection),
-            publication(document, edition),
-        )
+        points.check_whole(document, await self._count(document.collection, of_edition))
 
     async def candidates(
         self,
