@@ -70,6 +70,9 @@ class OpenAIEngine:
     async def _whole(self, resource: Any, body: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
         answer = await self._with_retries(resource, {**body, "stream": False})
         self._note(answer.usage)
+        if not answer.choices:
+            msg = "the language model's endpoint answered without any text"
+            raise Unavailable(msg)
         result: dict[str, Any] = answer.to_dict()
         return result
 
@@ -79,6 +82,10 @@ class OpenAIEngine:
         body: Mapping[str, Any],
     ) -> AsyncGenerator[str, None]:
         answer, event = await self._with_retries(resource, {**body, "stream": True})
+        if event is None:
+            await answer.close()
+            msg = "the language model's endpoint ended its answer before it began"
+            raise Unavailable(msg)
         usage = None
         try:
             with _translated():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
 _SERVER_ERROR = 500
-_ERROR_EVENT = 'data: {"error"'
+_ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
 # Of vLLM's registry, in the order of Readings.
 _READ = (
     "vllm:num_requests_running",
@@ -121,12 +121,18 @@ class VllmEngine:
         self, surface: _Surface, body: Mapping[str, Any]
     ) -> AsyncGenerator[str, None]:
         events = await self._answer(surface, {**body, "stream": True})
+        begun = False
         async with contextlib.aclosing(events):
             async for event in events:
                 if event.startswith(_ERROR_EVENT):
                     # vLLM has no exceptions once it streams; the first event's decides the status.
                     raise self._service_error(json.loads(event[len("data: ") :])["error"])
+                if not begun and event == _DONE_EVENT:
+                    break
+                begun = True
                 yield event
+        if not begun:
+            raise Unavailable(_EMPTY)
 
     async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
         from pydantic import ValidationError
@@ -220,4 +226,5 @@ def _leave_cpu_to_the_model() -> None:
 
 _BESIDE_THE_MODEL = 10  # nice value
 _DEAD = "the language model stopped; it is being restarted"
+_EMPTY = "the language model ended its answer before it began"
 _FULL = "the language model's queue is full; try again shortly"

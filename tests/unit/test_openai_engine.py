@@ -36,6 +36,8 @@ class Endpoint:
     keys: list[str | None] = field(default_factory=list)
     break_after_first: bool = False
     hang_after_first: bool = False
+    ends_at_once: bytes | None = None
+    choices: bool = True
     left: asyncio.Event = field(default_factory=asyncio.Event)
     usage: dict[str, int] | None = None
 
@@ -47,9 +49,13 @@ class Endpoint:
             headers = {"retry-after": "0"}
             return web.json_response(error, status=self.statuses.pop(0), headers=headers)
         if not self.bodies[-1].get("stream"):
-            return web.json_response(completion("hello") | {"usage": self.usage})
+            answer = completion("hello") | {"usage": self.usage}
+            return web.json_response(answer if self.choices else answer | {"choices": []})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
+        if self.ends_at_once is not None:
+            await response.write(self.ends_at_once)
+            return response
         await response.write(event("hel"))
         if self.break_after_first:
             request.transport.abort()  # type: ignore[union-attr]
@@ -170,6 +176,19 @@ async def test_a_refused_request_is_not_repeated_and_names_the_field() -> None:
 async def test_a_wrong_key_is_the_services_trouble_not_the_callers() -> None:
     async with Endpoint([401]).engine() as engine:
         with pytest.raises(Unavailable, match="key"):
+            await engine.chat(BODY)
+
+
+@pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n"])
+async def test_a_stream_that_ends_before_its_first_chunk_is_unavailable(body: bytes) -> None:
+    async with Endpoint(ends_at_once=body).engine() as engine:
+        with pytest.raises(Unavailable, match="before it began"):
+            await anext(engine.stream_chat(BODY))
+
+
+async def test_an_answer_without_choices_is_unavailable() -> None:
+    async with Endpoint(choices=False).engine() as engine:
+        with pytest.raises(Unavailable, match="without"):
             await engine.chat(BODY)
 
 
