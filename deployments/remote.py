@@ -124,8 +124,8 @@ class RemoteEmbedder(_Remote):
         vectors: NDArray[np.float32] = await self._repeatable("embed", texts, kind)
         return vectors
 
-    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
-        embeddings: Embeddings = await self._repeatable("embeddings", texts)
+    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+        embeddings: Embeddings = await self._repeatable("embeddings", texts, dimensions)
         return embeddings
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
