@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
-from deployments.llm.usage import Readings
+from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ class OpenAIEngine:
             id=self._settings.served_name, context_tokens=self._settings.context_tokens
         )
 
-    def readings(self) -> Readings:
-        """Count the tokens that the endpoint told of: in streams it does if the caller asked."""
-        return Readings(
+    def usage(self) -> EngineUsage:
+        """Return the tokens that the endpoint reported; in streams it does on request."""
+        return EngineUsage(
             prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
-from deployments.llm.usage import Readings
+from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
 _SERVER_ERROR = 500
 _ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
-# Of vLLM's registry, in the order of Readings.
+# Of vLLM's registry, in the order of EngineUsage.
 _READ = (
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -176,7 +176,7 @@ class VllmEngine:
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
-        now = self.readings()
+        now = self.usage()
         return ModelCard(
             id=self._served_name,
             context_tokens=self._window,
@@ -184,8 +184,8 @@ class VllmEngine:
             waiting_requests=now.waiting if now else None,
         )
 
-    def readings(self) -> Readings | None:
-        """Read what vLLM counts anyway; None if its `disable_log_stats` is set."""
+    def usage(self) -> EngineUsage | None:
+        """Return what vLLM counts itself; None if its `disable_log_stats` is set."""
         from prometheus_client import REGISTRY
 
         sums = dict.fromkeys(_READ, 0)
@@ -194,7 +194,7 @@ class VllmEngine:
             for sample in family.samples:
                 known = True
                 sums[sample.name] += int(sample.value)
-        return Readings(*sums.values()) if known else None
+        return EngineUsage(*sums.values()) if known else None
 
     async def check_health(self) -> None:
         """Raise once the engine process is gone; costs nothing, whatever the load."""

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.llm.openai_engine import OpenAIEngine
-from deployments.llm.usage import Readings
+from deployments.llm.usage import EngineUsage
 from deployments.settings import LLMSettings
 
 pytestmark = pytest.mark.anyio
@@ -118,13 +118,13 @@ async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
 async def test_tokens_that_the_endpoint_tells_of_are_counted() -> None:
     endpoint = Endpoint(usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9})
     async with endpoint.engine() as engine:
-        assert engine.readings() == Readings(running=None, waiting=None)  # the endpoint's matter
+        assert engine.usage() == EngineUsage(running=None, waiting=None)  # the endpoint's matter
         await engine.chat(BODY)
         _ = [event async for event in engine.stream_chat(BODY)]
-        assert engine.readings() == Readings(prompt_tokens=14, completion_tokens=4)
+        assert engine.usage() == EngineUsage(prompt_tokens=14, completion_tokens=4)
         endpoint.usage = None
         await engine.chat(BODY)
-        assert engine.readings().prompt_tokens == 14
+        assert engine.usage().prompt_tokens == 14
 
 
 async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
@@ -133,7 +133,7 @@ async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
         await engine.chat(BODY)
         events = [event async for event in engine.stream_chat(BODY)]
         assert events[-1] == "data: [DONE]\n\n"
-        assert engine.readings() == Readings(prompt_tokens=6)
+        assert engine.usage() == EngineUsage(prompt_tokens=6)
 
 
 async def test_events_stream_through() -> None:
