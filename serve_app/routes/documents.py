@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.http.errors import refusals
+from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (
     IdempotencyKey,
     ServicesDep,
@@ -62,10 +63,12 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
         **refusals(400, 404, 409, 413, 415),
     },
 )
-async def upload(
+async def upload(  # noqa: PLR0913 - what FastAPI hands in
     form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
+    *,
     uploads: UploadsDep,
     services: ServicesDep,
+    http: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> UploadResponse:
@@ -81,7 +84,7 @@ async def upload(
     assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
     if not submitted.created and job.status is JobStatus.SUCCEEDED:
         response.status_code = HTTPStatus.OK
-    response.headers["Location"] = job_url(job.id)
+    response.headers["Location"] = local_url(http.scope, job_url(job.id))
     return UploadResponse(
         job_id=job.id,
         document_id=job.spec.document_id,

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Header, Request, Response
 from deployments.errors import NotFound
 from deployments.types import image_path
 from serve_app.http.errors import refusals
+from serve_app.http.urls import base_url, local_url
 from serve_app.images import images_spec
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     FilesDep,
@@ -45,17 +46,19 @@ _CACHED = "private, max-age=31536000, immutable"
         **refusals(400, 409, 413),
     },
 )
-async def generate_images(
+async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     request: ImagesRequest,
+    *,
     services: ServicesDep,
     settings: SettingsDep,
+    http: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> ImagesAccepted:
     """Have pictures made in the background; follow the job to see them come."""
     spec = images_spec(settings, **request.model_dump(), key=idempotency_key)
     job = (await services.jobs.submit_images(spec, idempotency_key)).job
-    response.headers["Location"] = job_url(job.id)
+    response.headers["Location"] = local_url(http.scope, job_url(job.id))
     return ImagesAccepted(job_id=job.id, status=job.status, job=shaped(job))
 
 
@@ -126,8 +129,8 @@ async def create_images(  # noqa: PLR0913 - what FastAPI hands in
     urls: list[str | None] = [None] * spec.count
     contents: list[str | None] = [None] * spec.count
     if request.response_format != "b64_json":
-        root = str(http.base_url).rstrip("/")
-        urls = [root + image_url(job.id, number) for number in numbers]
+        base = base_url(http.scope, settings.public_url)
+        urls = [base + image_url(job.id, number) for number in numbers]
     if request.response_format != "url":
         pngs = await asyncio.gather(*(files.get(image_path(job.id, n)) for n in numbers))
         contents = [base64.b64encode(png).decode() for png in pngs]

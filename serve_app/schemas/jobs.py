@@ -75,7 +75,7 @@ class IngestResult(BaseModel):
 
 
 class JobImage(BaseModel):
-    """A finished picture; `url` is a path on this service."""
+    """A finished picture; `url` is a path below the address of this service."""
 
     number: int
     url: str

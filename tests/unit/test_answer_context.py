@@ -10,7 +10,7 @@ import pytest
 from deployments.types import Page, PageOutcome, Passage
 from tests.unit.fakes import Fakes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 URL = "https://a.example/page"
 QUESTION = f"What does {URL} say about snow?"
 GENERATE, CHAT = "/generate/text", "/v1/chat/completions"

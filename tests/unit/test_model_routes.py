@@ -11,7 +11,7 @@ import pytest
 
 from serve_app.testing import MODEL, Fakes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 EMBED = {"model": "d", "input": ["a b", "c"]}
 COMPLETE = {"model": MODEL, "prompt": "Snow is white"}
 
