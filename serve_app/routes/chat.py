@@ -12,21 +12,20 @@ from fastapi.responses import JSONResponse
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.bounds import check_answer_bounds
-from serve_app.http.errors import body_of, refusals
+from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.models import unknown_model
+from serve_app.routes.shapes import error_event, unknown_model
 from serve_app.schemas.answers import ChatRequest, ContextOptions
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from deployments.errors import ServiceError
     from deployments.interfaces import TextGenerator
     from serve_app.settings import AppSettings
 
@@ -131,8 +130,3 @@ def _grounding(grounded: Grounded) -> dict[str, Any]:
 
 def _data(chunk: dict[str, Any]) -> str:
     return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-def error_event(error: ServiceError) -> str:
-    """Tell of an error in the middle of a stream, as OpenAI does."""
-    return f"data: {body_of(error).model_dump_json()}\n\n"

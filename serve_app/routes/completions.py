@@ -8,13 +8,12 @@ from fastapi.responses import JSONResponse
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
-from serve_app.routes.chat import error_event
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.models import unknown_model
+from serve_app.routes.shapes import error_event, unknown_model
 from serve_app.schemas.models import CompletionRequest  # noqa: TC001 - FastAPI reads annotations
 
 router = APIRouter(tags=["completions"])

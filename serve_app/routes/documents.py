@@ -4,44 +4,28 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.routing import APIRoute
 
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.http.errors import refusals
 from serve_app.http.urls import local_url
-from serve_app.routes.dependencies import (
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     IdempotencyKey,
     ServicesDep,
     UploadsDep,
     VectorStoresDep,
-    account_of,
 )
-from serve_app.routes.jobs import job_url
+from serve_app.routes.shapes import job_url
+from serve_app.routes.upload_route import UploadRoute
 from serve_app.schemas.documents import DocumentListResponse, DocumentResponse
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId
 from serve_app.schemas.jobs import UploadForm, UploadResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from deployments.types import Document
-
-
-class UploadRoute(APIRoute):
-    """Counts uploads from their first byte: FastAPI reads a form before any dependency."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def in_its_place(request: Request) -> Response:
-            with account_of(request).uploads.place():
-                return await handle(request)
-
-        return in_its_place
 
 
 router = APIRouter(tags=["documents"])

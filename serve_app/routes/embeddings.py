@@ -17,7 +17,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.models import unknown_model
+from serve_app.routes.shapes import unknown_model
 from serve_app.schemas.models import EmbeddingsRequest, EmbeddingsResponse
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.jobs import image_url, job_url, shaped
+from serve_app.routes.shapes import image_url, job_response, job_url
 from serve_app.schemas.jobs import (
     ImagesAccepted,
     ImagesRequest,
@@ -59,7 +59,7 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     spec = images_spec(settings, **request.model_dump(), key=idempotency_key)
     job = (await services.jobs.submit_images(spec, idempotency_key)).job
     response.headers["Location"] = local_url(http.scope, job_url(job.id))
-    return ImagesAccepted(job_id=job.id, status=job.status, job=shaped(job))
+    return ImagesAccepted(job_id=job.id, status=job.status, job=job_response(job))
 
 
 @router.get(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from deployments.errors import NotFound
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.routes.shapes import unknown_model
 from serve_app.schemas.models import Model, ModelList
 from serve_app.settings import ANSWERING_MODEL
 
@@ -31,14 +31,6 @@ async def get_model(model_id: str, settings: SettingsDep) -> Model:
     if model_id not in models:
         raise unknown_model(model_id, *models)
     return models[model_id]
-
-
-def unknown_model(model_id: str, *known: str) -> NotFound:
-    """Say which there are instead."""
-    names = " or ".join(f"`{name}`" for name in known)
-    shown = model_id[:100]
-    msg = f"there is no model `{shown}` for this: use {names}"
-    return NotFound(msg, param="model", code="model_not_found")
 
 
 def _models(settings: AppSettings) -> list[Model]:

@@ -20,11 +20,11 @@ from deployments.errors import (
 from serve_app.documents.attachments import AttachmentStatus, file_id_of
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    KnownFileId,
     ServicesDep,
     SettingsDep,
     VectorStoresDep,
 )
-from serve_app.routes.files import KnownFileId  # noqa: TC001 - as above
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_stores import (

@@ -23,6 +23,11 @@ TopK = Annotated[int, Field(ge=1, le=1000)]
 
 DEFAULT_COLLECTION = "default"
 
+JOB_ID_EXAMPLE = "job_" + "5e" * 16
+DOCUMENT_ID_EXAMPLE = "doc_" + "7c" * 16
+FILE_ID_EXAMPLE = "file-" + "7c" * 16
+TIME_EXAMPLE = 1_795_546_410
+
 
 class Request(BaseModel):
     """A body of one of our own routes: what it does not know, it refuses."""
