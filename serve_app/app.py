@@ -19,7 +19,6 @@ from serve_app.http.body_limit import BodyLimit
 from serve_app.http.forwarded_headers import ForwardedHeaders
 from serve_app.http.redirects import RelativeRedirects
 from serve_app.readiness import ReadinessProbe, nobody_sleeps
-from serve_app.reference import with_examples
 from serve_app.routes import (
     chat,
     completions,
@@ -32,6 +31,7 @@ from serve_app.routes import (
     jobs,
     models,
     page,
+    searches,
     vector_stores,
 )
 from serve_app.routes.dependencies import known_parameters_only
@@ -58,6 +58,7 @@ _ROUTES = (
     documents,
     files,
     vector_stores,
+    searches,
     images,
     jobs,
 )
@@ -108,8 +109,6 @@ def create_app(
             routes.router, dependencies=[Security(_KEY), Depends(known_parameters_only)]
         )
     app.include_router(health.router)
-    reference = app.openapi
-    app.openapi = lambda: app.openapi_schema or with_examples(reference())  # type: ignore[method-assign]  # FastAPI's own way
     errors.install(app)
     upload_bytes = limits.max_upload_bytes + _FORM_OVERHEAD_BYTES
     app.add_middleware(RelativeRedirects)

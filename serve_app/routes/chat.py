@@ -19,8 +19,13 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import error_event, unknown_model
-from serve_app.schemas.answers import ChatRequest, ContextOptions
+from serve_app.routes.shapes import error_event, streamable, unknown_model
+from serve_app.schemas.chat import (
+    CHUNK_EVENT_EXAMPLE,
+    COMPLETION_EXAMPLE,
+    ChatRequest,
+    ContextOptions,
+)
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_token
 
 @router.post(
     "/completions",
-    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
+    responses=streamable(CHUNK_EVENT_EXAMPLE, COMPLETION_EXAMPLE) | refusals(400, 404, 413, 504),
 )
 async def create_chat_completion(
     request: ChatRequest, answering: AnsweringDep, services: ServicesDep, settings: SettingsDep

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.dependencies.utils import get_flat_dependant
+from pydantic import TypeAdapter, ValidationError
 
 from deployments.errors import InvalidRequest, NotFound, Unprocessable
 from deployments.file_store import FileStore
@@ -21,11 +22,17 @@ from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
 from serve_app.readiness import ReadinessProbe
-from serve_app.schemas.fields import FILE_ID_EXAMPLE, JOB_ID_EXAMPLE
+from serve_app.schemas.fields import (
+    DEFAULT_COLLECTION,
+    FILE_ID_EXAMPLE,
+    JOB_ID_EXAMPLE,
+    CollectionName,
+)
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
 _SHOWN_CHARS = 100
+_STORE_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 
@@ -62,7 +69,7 @@ def _of_account(name: str) -> Any:  # noqa: ANN401 - as above
     return Depends(part)
 
 
-# An id that no job or file can have is answered as one that does not exist: 404, not 422.
+# An id that nothing can have is answered as one that does not exist: 404 rather than 422.
 async def _job_id(job_id: Annotated[str, Path(examples=[JOB_ID_EXAMPLE])]) -> str:
     if not _JOB_ID.fullmatch(job_id):
         msg = "there is no such job"
@@ -75,6 +82,18 @@ async def _file_id(file_id: Annotated[str, Path(examples=[FILE_ID_EXAMPLE])]) ->
         msg = "there is no such file"
         raise NotFound(msg, param="file_id")
     return file_id
+
+
+async def _store_id(
+    vector_store_id: Annotated[
+        str, Path(description="The name of a collection.", examples=[DEFAULT_COLLECTION])
+    ],
+) -> str:
+    try:
+        return _STORE_NAME.validate_python(vector_store_id)
+    except ValidationError:
+        msg = "there is no such vector store"
+        raise NotFound(msg, param="vector_store_id") from None
 
 
 SettingsDep = Annotated[AppSettings, _of_application("settings")]
@@ -91,6 +110,7 @@ KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
 VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]
 JobId = Annotated[str, Depends(_job_id)]
 KnownFileId = Annotated[str, Depends(_file_id)]
+StoreId = Annotated[str, Depends(_store_id)]
 
 IdempotencyKey = Annotated[
     str | None,

@@ -20,9 +20,13 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
 )
 from serve_app.routes.shapes import job_url
 from serve_app.routes.upload_route import UploadRoute
-from serve_app.schemas.documents import DocumentListResponse, DocumentResponse
+from serve_app.schemas.documents import (
+    DocumentListResponse,
+    DocumentResponse,
+    UploadForm,
+    UploadResponse,
+)
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId
-from serve_app.schemas.jobs import UploadForm, UploadResponse
 
 if TYPE_CHECKING:
     from deployments.types import Document

@@ -18,7 +18,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     SettingsDep,
 )
 from serve_app.routes.shapes import unknown_model
-from serve_app.schemas.models import EmbeddingsRequest, EmbeddingsResponse
+from serve_app.schemas.embeddings import EmbeddingsRequest, EmbeddingsResponse
 
 if TYPE_CHECKING:
     from deployments.types import Embeddings

@@ -15,9 +15,9 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     VectorStoresDep,
 )
 from serve_app.routes.upload_route import UploadRoute
+from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
 from serve_app.schemas.paging import Order  # noqa: TC001 - as above
-from serve_app.schemas.vector_stores import FileId  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
@@ -62,7 +62,10 @@ async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
     responses={
         200: {
             "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                "application/octet-stream": {
+                    "schema": {"type": "string", "format": "binary"},
+                    "example": "the bytes of report.pdf",
+                }
             }
         },
         **refusals(404),

@@ -9,7 +9,7 @@ import re
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 
 from deployments.errors import NotFound
 from deployments.types import image_path
@@ -25,7 +25,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     SettingsDep,
 )
 from serve_app.routes.shapes import image_url, job_response, job_url
-from serve_app.schemas.jobs import (
+from serve_app.schemas.images import (
     ImagesAccepted,
     ImagesRequest,
     OpenAIImage,
@@ -66,14 +66,21 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     "/v1/images/{job_id}/{number}.png",
     response_class=Response,
     responses={
-        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        200: {
+            "content": {
+                "image/png": {
+                    "schema": {"type": "string", "format": "binary"},
+                    "example": "the bytes of a PNG",
+                }
+            }
+        },
         304: {"description": "It is the one that `If-None-Match` names."},
         **refusals(404),
     },
 )
 async def get_image(
     job_id: JobId,
-    number: str,
+    number: Annotated[str, Path(examples=["0"])],
     services: ServicesDep,
     files: FilesDep,
     if_none_match: Annotated[str | None, Header()] = None,

@@ -17,7 +17,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
 )
 from serve_app.routes.shapes import job_response
-from serve_app.schemas.jobs import JobListResponse, JobResponse
+from serve_app.schemas.jobs import JOB_EVENT_EXAMPLE, JobListResponse, JobResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -67,7 +67,9 @@ async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
     responses={
         200: {
             "description": "`event: job`, each with a job as JSON; the last one has ended.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}, "example": JOB_EVENT_EXAMPLE}
+            },
         },
         **refusals(404),
     },

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
@@ -25,7 +25,9 @@ async def list_models(settings: SettingsDep) -> ModelList:
 
 
 @router.get("/{model_id:path}", responses=refusals(404))
-async def get_model(model_id: str, settings: SettingsDep) -> Model:
+async def get_model(
+    model_id: Annotated[str, Path(examples=[ANSWERING_MODEL])], settings: SettingsDep
+) -> Model:
     """Name one."""
     models = {model.id: model for model in _models(settings)}
     if model_id not in models:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
 from deployments.types import IngestSpec, Job, JobStatus
@@ -68,6 +68,17 @@ def unknown_model(model_id: str, *known: str) -> NotFound:
 def error_event(error: ServiceError) -> str:
     """Return the event that reports an error in the middle of a stream, as OpenAI does."""
     return f"data: {body_of(error).model_dump_json()}\n\n"
+
+
+def streamable(event: str, whole: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Describe a response that is JSON or, on request, a stream of events, each by an example.
+
+    `whole` is the example of the JSON where no response model has one.
+    """
+    content: dict[str, Any] = {"text/event-stream": {"example": event}}
+    if whole is not None:
+        content["application/json"] = {"example": whole}
+    return {200: {"content": content}}
 
 
 def _result(job: Job) -> IngestResult | ImagesResult | None:

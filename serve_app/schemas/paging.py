@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -33,3 +33,9 @@ class Paged(BaseModel, Generic[T]):
         """Make the page of what was found."""
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, first_id=first, last_id=last, has_more=more)
+
+
+def page_example(one: dict[str, Any]) -> dict[str, Any]:
+    """Return the example of a page that holds one item."""
+    ids = {"first_id": one["id"], "last_id": one["id"]}
+    return {"object": "list", "data": [one], **ids, "has_more": False}

@@ -30,7 +30,8 @@ def _new_files() -> FileStore:
 class Fakes:
     """One fake of each capability, and the application over them.
 
-    `root_path` is the path below which `client` finds the service. `api_keys` has the form of `GENSERVE_API_KEYS`. Jobs stay queued until the test calls
+    `api_keys` has the form of `GENSERVE_API_KEYS`. `client` finds the service below `root_path`,
+    as behind Serve's setting of that name. Jobs stay queued until the test calls
     `jobs.change` or `jobs.run`, or sets `jobs.runs`.
     """
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from deployments.types import Page, PageOutcome, Passage
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 URL = "https://a.example/page"

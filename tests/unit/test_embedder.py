@@ -21,7 +21,7 @@ class IdleEncoder:
 
 
 async def test_wrong_dimensions_are_refused_before_any_text_is_read() -> None:
-    embedder = object.__new__(Embedder.func_or_class)
+    embedder: Any = object.__new__(Embedder.func_or_class)  # type: ignore[attr-defined]
     embedder._settings = EmbedderSettings(model="a/b")
     embedder._encoder = IdleEncoder()
     with pytest.raises(InvalidRequest, match="vectors of 384 numbers") as refused:

@@ -11,7 +11,7 @@ import pytest
 from deployments.file_store import FileStore
 from deployments.retriever import points
 from deployments.types import Chunk, Document
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 from tests.unit.test_file_routes import keep
 from tests.unit.test_vector_stores import STORES, make
 

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from ray.serve._private.proxy_request_response import ASGIProxyRequest
 
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 from tests.unit.test_keys import ALICE, KEYS, PUBLIC, bearer
 
 pytestmark = pytest.mark.anyio
