@@ -16,7 +16,6 @@ from serve_app.access.rate_limits import Allowance
 from serve_app.accounts import open_account
 from serve_app.http import errors
 from serve_app.http.body_limit import BodyLimit
-from serve_app.http.forwarded_headers import ForwardedHeaders
 from serve_app.http.redirects import RelativeRedirects
 from serve_app.readiness import ReadinessProbe, nobody_sleeps
 from serve_app.routes import (
@@ -117,7 +116,6 @@ def create_app(
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
         by_path={"/upload": upload_bytes, "/v1/files": upload_bytes},
     )
-    app.add_middleware(Guard, keys=keys, allowances=allowances)
     # The last one added is the first one asked.
-    app.add_middleware(ForwardedHeaders, trusted=settings.trusted_proxies)
+    app.add_middleware(Guard, keys=keys, allowances=allowances)
     return app

@@ -12,8 +12,6 @@ from starlette.datastructures import Headers
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-FORWARDED_HOST = "forwarded_host"
-"""Key in `scope["state"]` of the host that a trusted proxy reports, see `ForwardedHeaders`."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -34,16 +32,18 @@ def local_url(scope: Scope, path: str) -> str:
 def base_url(scope: Scope, public_url: str | None) -> str:
     """Return what URLs in an answer begin with, without a slash at the end.
 
-    The operator's `public_url` decides if it is set. Otherwise the scheme and host that a trusted
-    proxy reports, or those of the request if its Host header can name nothing but this service:
-    a loopback name, or the address at which the connection arrived. For any other Host, which
-    the client may have forged, the result is the mount path alone: the URL then is relative to
-    the host that the client called.
+    The operator's `public_url` decides if it is set. Otherwise scheme and host are those of the
+    request if its Host header can name nothing but this service: a loopback name, or the address
+    at which the connection arrived. For any other Host, which the client may have forged, the
+    result is the mount path alone: the URL then is relative to the host that the client called.
+
+    X-Forwarded-Host and -Prefix are not read: anybody can send them, and behind Serve's own HTTP
+    server a proxy cannot be told from its clients. That server, uvicorn, takes the scheme from
+    X-Forwarded-Proto of proxies on 127.0.0.1, or of those in FORWARDED_ALLOW_IPS.
     """
     if public_url is not None:
         return public_url
-    state = scope.get("state") or {}
-    host = state.get(FORWARDED_HOST) or _own_host(scope)
+    host = _own_host(scope)
     return f"{scope['scheme']}://{host}{_root_path(scope)}" if host else _root_path(scope)
 
 

@@ -10,7 +10,6 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    IPvAnyNetwork,
     PositiveFloat,
     PositiveInt,
     ValidationInfo,
@@ -141,12 +140,8 @@ class SettingsTree(Settings):
     public_url: PublicUrl | None = Field(
         default=None,
         description="Where clients reach the service, like https://ai.example.com/genserve: image "
-        "URLs begin with it. Unset, they follow the request, as far as it can be trusted.",
-    )
-    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
-        default=(),
-        description="Addresses or networks of proxies whose X-Forwarded-Proto, -Host and -Prefix "
-        "are believed.",
+        "URLs begin with it. Needed behind a proxy; unset, they follow the request, as far as its "
+        "Host can be trusted.",
     )
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)

@@ -154,31 +154,11 @@ FORWARDED = {
 }
 
 
-async def test_forwarded_headers_of_a_trusted_proxy_are_believed() -> None:
-    below, above = "https://ai.example.com/genserve/v1/", "https://ai.example.com/v1/images/"
-    cases: list[tuple[dict[str, str], str]] = [
-        ({}, below),
-        ({"x-forwarded-prefix": ""}, above),
-        ({"x-forwarded-prefix": "//evil.example"}, above),
-        ({"x-forwarded-host": "forged.example, ai.example.com"}, below),
-        ({"x-forwarded-host": "a/b"}, "https://127.0.0.1:"),
-    ]
-    async with served(Fakes(api_keys=KEYS), trusted_proxies=["127.0.0.0/8"]) as http:
-        for changed, starts in cases:
-            assert (await picture_url(http, FORWARDED | changed)).startswith(starts), changed
-        accepted = await http.post(
-            "/generate/image/background",
-            json={"prompt": "x", "count": 1},
-            headers=bearer(ALICE) | FORWARDED,
-        )
-    assert accepted.headers["location"].startswith("/genserve/v1/jobs/job_")
-
-
-@pytest.mark.parametrize("trusted", [[], ["192.0.2.0/24"]])
-async def test_forwarded_headers_of_others_are_not_believed(trusted: list[str]) -> None:
-    async with served(Fakes(api_keys=KEYS), trusted_proxies=trusted) as http:
-        # uvicorn itself believes the scheme, of proxies on 127.0.0.1.
-        assert (await picture_url(http, FORWARDED)).startswith("https://127.0.0.1:")
+async def test_forwarded_hosts_and_prefixes_are_not_believed() -> None:
+    async with served(Fakes(api_keys=KEYS)) as http:
+        # The scheme is, by uvicorn itself, from 127.0.0.1.
+        url = await picture_url(http, FORWARDED)
+    assert url.startswith(f"https://{http.base_url.netloc.decode()}/v1/images/")
 
 
 @pytest.mark.parametrize(
