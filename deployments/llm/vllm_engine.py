@@ -96,21 +96,17 @@ class VllmEngine:
         """Answer whole; cancelling the call stops the generation."""
         return await self._whole(self._chat, body)
 
-    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Yield vLLM's server-sent events; closing the generator aborts the request."""
-        async with contextlib.aclosing(self._stream(self._chat, body)) as events:
-            async for event in events:
-                yield event
+        return self._stream(self._chat, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Go on with a text; as `chat`."""
         return await self._whole(self._completions, body)
 
-    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Go on with a text; as `stream_chat`."""
-        async with contextlib.aclosing(self._stream(self._completions, body)) as events:
-            async for event in events:
-                yield event
+        return self._stream(self._completions, body)
 
     async def _whole(self, surface: _Surface, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self._answer(surface, {**body, "stream": False})

@@ -16,7 +16,7 @@ from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.points import check_collection_name
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.vector_store import EmbeddedChunk
+from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ class DocumentRetriever:
         sparse = [self._lexical.query(query) for query in queries]
         wide = max(self._settings.candidates, limit)
         with span("query"):
-            found = await self._store.candidates(collection, dense, sparse, wide)
+            found = await self._store.candidates(collection, HybridQuery(dense, sparse, wide))
         found = await self._relevant(found, dense[0])
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)

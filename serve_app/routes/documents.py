@@ -93,11 +93,7 @@ async def list_documents(
 ) -> DocumentListResponse:
     """List searchable documents, a page at a time."""
     listed = await services.retriever.documents(collection, limit, after)
-    return DocumentListResponse(
-        data=[_shaped(document) for document in listed.documents],
-        has_more=listed.next_after is not None,
-        next_after=listed.next_after,
-    )
+    return DocumentListResponse.of(list(map(_shaped, listed.documents)), listed.next_after)
 
 
 @router.get("/v1/documents/{document_id}", responses=refusals(404))

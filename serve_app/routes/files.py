@@ -14,6 +14,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     KnownFileId,
     VectorStoresDep,
 )
+from serve_app.routes.shapes import download
 from serve_app.routes.upload_route import UploadRoute
 from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
@@ -59,17 +60,7 @@ async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
 @_files.get(
     "/{file_id}/content",
     response_class=Response,
-    responses={
-        200: {
-            "content": {
-                "application/octet-stream": {
-                    "schema": {"type": "string", "format": "binary"},
-                    "example": "the bytes of report.pdf",
-                }
-            }
-        },
-        **refusals(404),
-    },
+    responses=download("application/octet-stream", "the bytes of report.pdf") | refusals(404),
 )
 async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response:
     """Fetch what was uploaded, byte for byte."""

@@ -24,7 +24,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import image_url, job_response, job_url
+from serve_app.routes.shapes import download, image_url, job_response, job_url
 from serve_app.schemas.images import (
     ImagesAccepted,
     ImagesRequest,
@@ -66,14 +66,7 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     "/v1/images/{job_id}/{number}.png",
     response_class=Response,
     responses={
-        200: {
-            "content": {
-                "image/png": {
-                    "schema": {"type": "string", "format": "binary"},
-                    "example": "the bytes of a PNG",
-                }
-            }
-        },
+        **download("image/png", "the bytes of a PNG"),
         304: {"description": "It is the one that `If-None-Match` names."},
         **refusals(404),
     },

@@ -39,11 +39,7 @@ async def list_jobs(
 ) -> JobListResponse:
     """List jobs, newest first, a page at a time."""
     listed = await services.jobs.jobs(JobQuery(kind, status, limit, after))
-    return JobListResponse(
-        data=[job_response(job) for job in listed.jobs],
-        has_more=listed.next_after is not None,
-        next_after=listed.next_after,
-    )
+    return JobListResponse.of(list(map(job_response, listed.jobs)), listed.next_after)
 
 
 @router.get("/{job_id}", responses=refusals(404))

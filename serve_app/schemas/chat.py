@@ -12,12 +12,11 @@ from serve_app.schemas.fields import (
     TIME_EXAMPLE,
     CollectionName,
     Request,
-    StreamOptions,
-    Temperature,
     TokenCount,
     TopK,
     example,
 )
+from serve_app.schemas.generation import GenerationRequest
 
 
 class TextPart(Request):
@@ -50,7 +49,7 @@ class ChatMessage(Request):
         return self.content or ""
 
 
-_NOT_THE_ENGINES: dict[str, Any] = {
+_NOT_FOR_ENGINE: dict[str, Any] = {
     **dict.fromkeys(
         ("context", "user", "metadata", "store", "service_tier", "safety_identifier"), True
     ),
@@ -80,12 +79,10 @@ class ContextOptions(Request):
     top_k: TopK | None = None
 
 
-class ChatRequest(Request):
-    """OpenAI's chat completion request.
+class ChatRequest(GenerationRequest):
+    """OpenAI's chat completion request."""
 
-    Fields are listed one by one, so that nothing reaches the engine that could name a
-    template, a file or a model to load.
-    """
+    not_for_engine = _NOT_FOR_ENGINE
 
     model_config = example(
         {
@@ -96,46 +93,21 @@ class ChatRequest(Request):
         }
     )
 
-    model: Annotated[str, Field(min_length=1, max_length=200)]
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    temperature: Temperature | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
-    min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    n: Annotated[int, Field(ge=1, le=16)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    seed: int | None = None
-    ignore_eos: bool | None = None
-    logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    # Taken from any client of OpenAI's, and without meaning here.
-    user: str | None = None
+    # Accepted because OpenAI's clients send them; they have no effect.
     metadata: dict[str, str] | None = None
     store: bool | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     context: ContextOptions | None = None
-
-    def for_engine(self) -> dict[str, Any]:
-        """The request as the engine gets it: what was given, without our own field."""
-        body = self.model_dump(exclude_none=True, exclude_unset=True, exclude=_NOT_THE_ENGINES)
-        if self.stream_options is not None:
-            body["stream_options"] = {"include_usage": self.stream_options.include_usage}
-        return body
 
 
 COMPLETION_EXAMPLE = {

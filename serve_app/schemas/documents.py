@@ -17,6 +17,7 @@ from serve_app.schemas.fields import (
     Request,
     example,
 )
+from serve_app.schemas.paging import Listing, listing_example
 
 
 class UploadForm(Request):
@@ -77,14 +78,7 @@ class DocumentResponse(BaseModel):
     created_at: int
 
 
-class DocumentListResponse(BaseModel):
+class DocumentListResponse(Listing[DocumentResponse]):
     """One page of documents; pass `next_after` as `after` for the following one."""
 
-    model_config = example(
-        {"object": "list", "data": [_EXAMPLE], "has_more": True, "next_after": DOCUMENT_ID_EXAMPLE}
-    )
-
-    object: Literal["list"] = "list"
-    data: list[DocumentResponse]
-    has_more: bool
-    next_after: str | None
+    model_config = example(listing_example(_EXAMPLE))

@@ -31,7 +31,7 @@ class EmbeddingsRequest(Request):
     ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    # Taken from any client of OpenAI's, and without meaning here.
+    # Accepted because OpenAI's clients send them; they have no effect.
     user: str | None = None
 
     @field_validator("input", mode="before")

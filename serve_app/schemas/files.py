@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from serve_app.schemas.fields import FILE_ID_EXAMPLE, TIME_EXAMPLE, Request, example
-from serve_app.schemas.paging import Listed, Paged, page_example
+from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 
 FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision", "evals"]
 
@@ -54,11 +54,9 @@ class FileList(Paged[FileResponse]):
     model_config = example(page_example(_EXAMPLE))
 
 
-class FileDeleted(BaseModel):
+class FileDeleted(Deleted):
     """OpenAI's."""
 
     model_config = example({"id": FILE_ID_EXAMPLE, "object": "file", "deleted": True})
 
-    id: str
     object: Literal["file"] = "file"
-    deleted: Literal[True] = True

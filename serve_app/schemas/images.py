@@ -76,7 +76,7 @@ class OpenAIImagesRequest(Request):
     output_format: Literal["png"] | None = None
     background: Literal["auto", "opaque"] | None = None
     stream: Literal[False] | None = None
-    # Taken from any client of OpenAI's, and without meaning here: there is one image model.
+    # Accepted because OpenAI's clients send them; they have no effect: there is one image model.
     model: Annotated[str, Field(max_length=200)] | None = None
     quality: Annotated[str, Field(max_length=20)] | None = None
     style: Annotated[str, Field(max_length=20)] | None = None

@@ -12,6 +12,7 @@ from serve_app.schemas.fields import (
     TIME_EXAMPLE,
     example,
 )
+from serve_app.schemas.paging import Listing, listing_example
 
 
 class JobProgress(BaseModel):
@@ -108,14 +109,7 @@ class JobResponse(BaseModel):
     error: JobError | None = None
 
 
-class JobListResponse(BaseModel):
+class JobListResponse(Listing[JobResponse]):
     """One page of jobs, newest first; pass `next_after` as `after` for the following one."""
 
-    model_config = example(
-        {"object": "list", "data": [JOB_EXAMPLE], "has_more": True, "next_after": JOB_ID_EXAMPLE}
-    )
-
-    object: Literal["list"] = "list"
-    data: list[JobResponse]
-    has_more: bool
-    next_after: str | None
+    model_config = example(listing_example(JOB_EXAMPLE))

@@ -14,7 +14,7 @@ from serve_app.schemas.fields import (
     Request,
     example,
 )
-from serve_app.schemas.paging import Listed, Paged, page_example
+from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 
 
 class AutoChunking(Request):
@@ -77,13 +77,11 @@ class VectorStoreFileList(Paged[VectorStoreFile]):
     model_config = example(page_example(_EXAMPLE))
 
 
-class VectorStoreFileDeleted(BaseModel):
+class VectorStoreFileDeleted(Deleted):
     """OpenAI's."""
 
     model_config = example(
         {"id": FILE_ID_EXAMPLE, "object": "vector_store.file.deleted", "deleted": True}
     )
 
-    id: str
     object: Literal["vector_store.file.deleted"] = "vector_store.file.deleted"
-    deleted: Literal[True] = True

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from serve_app.schemas.fields import STORE_ID_EXAMPLE, TIME_EXAMPLE, FileId, Request, example
-from serve_app.schemas.paging import Listed, Paged, page_example
+from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 from serve_app.schemas.vector_store_files import AutoChunking  # noqa: TC001 - read by pydantic
 
 StoreName = Annotated[str, StringConstraints(max_length=256)]
@@ -89,13 +89,11 @@ class VectorStoreList(Paged[VectorStoreResponse]):
     model_config = example(page_example(_EXAMPLE))
 
 
-class VectorStoreDeleted(BaseModel):
+class VectorStoreDeleted(Deleted):
     """OpenAI's."""
 
     model_config = example(
         {"id": STORE_ID_EXAMPLE, "object": "vector_store.deleted", "deleted": True}
     )
 
-    id: str
     object: Literal["vector_store.deleted"] = "vector_store.deleted"
-    deleted: Literal[True] = True

@@ -15,7 +15,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from deployments.errors import InvalidRequest, NotFound, Unavailable
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.qdrant.store import ServerStore
-from deployments.retriever.vector_store import EmbeddedChunk
+from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 from deployments.types import Chunk, Collection, Document
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,8 @@ async def upload(store: ServerStore, collection: str, dimensions: int = DIMENSIO
 
 async def found(store: ServerStore, collection: str, dimensions: int = DIMENSIONS) -> int:
     dense = np.ones((1, dimensions), np.float32)
-    return len(await store.candidates(collection, dense, [LexicalEncoder().query("snow")], 3))
+    query = HybridQuery(dense, [LexicalEncoder().query("snow")], 3)
+    return len(await store.candidates(collection, query))
 
 
 READS: list[tuple[Callable[[ServerStore, str], Awaitable[Any]], Any]] = [

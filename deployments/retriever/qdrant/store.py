@@ -27,11 +27,12 @@ from deployments.retriever.qdrant.requests import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from deployments.retriever.bm25 import SparseVector
-    from deployments.retriever.vector_store import Candidate, EmbeddedChunk, StoredChunk
+    from deployments.retriever.vector_store import (
+        Candidate,
+        EmbeddedChunk,
+        HybridQuery,
+        StoredChunk,
+    )
     from deployments.types import Collection, Document, DocumentList
 
 _IN_MEMORY = ":memory:"
@@ -133,27 +134,21 @@ class ServerStore:
         )
         points.check_whole(document, await self._count(document.collection, of_edition))
 
-    async def candidates(
-        self,
-        collection: str,
-        dense: NDArray[np.float32],
-        sparse: Sequence[SparseVector],
-        limit: int,
-    ) -> list[Candidate]:
+    async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         """See VectorStore."""
-        given = dense.shape[1]
+        given = query.dense.shape[1]
         stored = await self._collections.find(collection, given)
         if stored is None:
             return []
         points.check_dimensions(collection, stored=stored, given=given)
-        lookups = [*by_meaning(dense, limit), *by_words(sparse, limit)]
+        lookups = [*by_meaning(query.dense, query.limit), *by_words(query.sparse, query.limit)]
         found = await self._collections.read(
             collection,
             self._client.query_points,
             qdrant_name(collection),
             prefetch=lookups,
             query=models.RrfQuery(rrf=models.Rrf(k=points.RRF_K)),
-            limit=len(lookups) * limit,
+            limit=len(lookups) * query.limit,
             with_payload=True,
             with_vectors=[points.DENSE],
         )
