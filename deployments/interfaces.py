@@ -83,8 +83,11 @@ class Embedder(Checked, Protocol):
         """Return float32 of shape (len(texts), dimensions), each row of unit length."""
         ...
 
-    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
-        """Embed passages whole, and count their tokens; TooLarge if one would be cut off."""
+    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+        """Embed passages whole, and count their tokens; TooLarge if one would be cut off.
+
+        Raises InvalidRequest, before any work, if `dimensions` is not the length of the vectors.
+        """
         ...
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -21,27 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-    from deployments.types import (
-        Chunk,
-        Collection,
-        Document,
-        DocumentList,
-        Embeddings,
-        ImageProgress,
-        ImageRequest,
-        ImagesSpec,
-        IngestSpec,
-        Job,
-        JobList,
-        JobQuery,
-        ModelCard,
-        Page,
-        ParsedDocument,
-        ParseSpec,
-        Passage,
-        Submitted,
-        TextKind,
-    )
+    from deployments import types
 
     Handle = DeploymentHandle[Any]
 
@@ -111,8 +91,8 @@ class RemoteTextGenerator(_Remote):
         counts: list[int] = await self._repeatable("count_tokens", texts)
         return counts
 
-    async def card(self) -> ModelCard:
-        card: ModelCard = await self._repeatable("card")
+    async def card(self) -> types.ModelCard:
+        card: types.ModelCard = await self._repeatable("card")
         return card
 
 
@@ -121,12 +101,14 @@ class RemoteEmbedder(_Remote):
 
     _methods = ("embed", "embeddings", "rerank")
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], kind: types.TextKind) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = await self._repeatable("embed", texts, kind)
         return vectors
 
-    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
-        embeddings: Embeddings = await self._repeatable("embeddings", texts)
+    async def embeddings(
+        self, texts: Sequence[str], dimensions: int | None = None
+    ) -> types.Embeddings:
+        embeddings: types.Embeddings = await self._repeatable("embeddings", texts, dimensions)
         return embeddings
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -139,8 +121,8 @@ class RemoteScraper(_Remote):
 
     _methods = ("fetch",)
 
-    async def fetch(self, urls: Sequence[str]) -> list[Page]:
-        pages: list[Page] = await self._repeatable("fetch", urls)
+    async def fetch(self, urls: Sequence[str]) -> list[types.Page]:
+        pages: list[types.Page] = await self._repeatable("fetch", urls)
         return pages
 
 
@@ -149,9 +131,9 @@ class RemoteParser(_Remote):
 
     _methods = ("parse",)
 
-    async def parse(self, spec: ParseSpec) -> ParsedDocument:
-        # Not retried: a file that kills its replica must not kill three.
-        parsed: ParsedDocument = await self._call("parse", spec)
+    async def parse(self, spec: types.ParseSpec) -> types.ParsedDocument:
+        # Not repeated: a file that kills its replica must not get three of them.
+        parsed: types.ParsedDocument = await self._call("parse", spec)
         return parsed
 
 
@@ -171,26 +153,26 @@ class RemoteRetriever(_Remote):
         "drop",
     )
 
-    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+    async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
         await self._repeatable("add", document, chunks)
 
-    async def publish(self, document: Document) -> None:
+    async def publish(self, document: types.Document) -> None:
         await self._repeatable("publish", document)
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
-    ) -> list[Passage]:
-        passages: list[Passage] = await self._repeatable(
+    ) -> list[types.Passage]:
+        passages: list[types.Passage] = await self._repeatable(
             "search", queries, collection, limit, max_chars
         )
         return passages
 
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        listed: DocumentList = await self._repeatable("documents", collection, limit, after)
+    async def documents(self, collection: str, limit: int, after: str | None) -> types.DocumentList:
+        listed: types.DocumentList = await self._repeatable("documents", collection, limit, after)
         return listed
 
-    async def document(self, collection: str, document_id: str) -> Document:
-        document: Document = await self._repeatable("document", collection, document_id)
+    async def document(self, collection: str, document_id: str) -> types.Document:
+        document: types.Document = await self._repeatable("document", collection, document_id)
         return document
 
     async def delete(self, collection: str, document_id: str) -> bool:
@@ -201,8 +183,8 @@ class RemoteRetriever(_Remote):
         names: list[str] = await self._repeatable("collections")
         return names
 
-    async def collection(self, collection: str) -> Collection:
-        found: Collection = await self._repeatable("collection", collection)
+    async def collection(self, collection: str) -> types.Collection:
+        found: types.Collection = await self._repeatable("collection", collection)
         return found
 
     async def create(self, collection: str) -> None:
@@ -220,7 +202,9 @@ class RemoteImageGenerator(_Remote):
         super().__init__(handle, name)
         self._stream = handle.options(method_name="generate", stream=True)
 
-    async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+    async def generate(
+        self, request: types.ImageRequest
+    ) -> AsyncGenerator[types.ImageProgress, None]:
         async with contextlib.aclosing(_streamed(self._stream, self._name, request)) as steps:
             async for step in steps:
                 yield step
@@ -235,33 +219,33 @@ class RemoteJobs(_Remote):
         super().__init__(handle, name)
         self._stream = handle.options(method_name="watch", stream=True)
 
-    async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
+    async def submit_ingest(self, spec: types.IngestSpec, key: str | None) -> types.Submitted:
         # An upload is its own key: the same file twice is one document.
-        submitted: Submitted = await self._repeatable("submit_ingest", spec, key)
+        submitted: types.Submitted = await self._repeatable("submit_ingest", spec, key)
         return submitted
 
-    async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
+    async def submit_images(self, spec: types.ImagesSpec, key: str | None) -> types.Submitted:
         call = self._call if key is None else self._repeatable
-        submitted: Submitted = await call("submit_images", spec, key)
+        submitted: types.Submitted = await call("submit_images", spec, key)
         return submitted
 
-    async def job(self, job_id: str) -> Job:
-        job: Job = await self._repeatable("job", job_id)
+    async def job(self, job_id: str) -> types.Job:
+        job: types.Job = await self._repeatable("job", job_id)
         return job
 
-    async def jobs(self, query: JobQuery) -> JobList:
-        listed: JobList = await self._repeatable("jobs", query)
+    async def jobs(self, query: types.JobQuery) -> types.JobList:
+        listed: types.JobList = await self._repeatable("jobs", query)
         return listed
 
-    async def find(self, job_ids: Sequence[str]) -> list[Job]:
-        found: list[Job] = await self._repeatable("find", job_ids)
+    async def find(self, job_ids: Sequence[str]) -> list[types.Job]:
+        found: list[types.Job] = await self._repeatable("find", job_ids)
         return found
 
-    async def cancel(self, job_id: str) -> Job:
-        job: Job = await self._repeatable("cancel", job_id)
+    async def cancel(self, job_id: str) -> types.Job:
+        job: types.Job = await self._repeatable("cancel", job_id)
         return job
 
-    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+    async def watch(self, job_id: str) -> AsyncGenerator[types.Job, None]:
         async with contextlib.aclosing(_streamed(self._stream, self._name, job_id)) as jobs:
             async for job in jobs:
                 yield job

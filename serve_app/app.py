@@ -17,8 +17,8 @@ from serve_app.access.rate_limits import Allowance
 from serve_app.accounts import open_account
 from serve_app.http import errors
 from serve_app.http.body_limit import BodyLimit
+from serve_app.http.redirects import RelativeRedirects
 from serve_app.readiness import ReadinessProbe, nobody_sleeps
-from serve_app.reference import with_examples
 from serve_app.routes import (
     chat,
     completions,
@@ -31,6 +31,7 @@ from serve_app.routes import (
     jobs,
     models,
     page,
+    searches,
     vector_stores,
 )
 from serve_app.routes.dependencies import known_parameters_only
@@ -58,6 +59,7 @@ _ROUTES = (
     documents,
     files,
     vector_stores,
+    searches,
     images,
     jobs,
 )
@@ -116,16 +118,14 @@ def create_app(
     }
     page.install(app)
     app.router.routes.extend(_routes())
-    reference = app.openapi
-    app.openapi = lambda: app.openapi_schema or with_examples(reference())  # type: ignore[method-assign]  # FastAPI's own way
     errors.install(app)
     upload_bytes = limits.max_upload_bytes + _FORM_OVERHEAD_BYTES
+    app.add_middleware(RelativeRedirects)
     app.add_middleware(
         BodyLimit,
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
         by_path={"/upload": upload_bytes, "/v1/files": upload_bytes},
     )
-    app.add_middleware(  # the last one added is the first one asked
-        Guard, keys=keys, allowances=allowances
-    )
+    # The last one added is the first one asked.
+    app.add_middleware(Guard, keys=keys, allowances=allowances)
     return app

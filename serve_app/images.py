@@ -21,7 +21,7 @@ from deployments.errors import (
 )
 from deployments.serving.request_context import detached
 from deployments.types import ImagesSpec, JobStatus
-from serve_app.schemas.jobs import MAX_SEED
+from serve_app.schemas.images import MAX_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -22,9 +22,9 @@ from deployments.remote import (
 )
 from deployments.serving.scale_to_zero import Sleepers
 from deployments.settings import Secrets
-from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.app import create_app
+from serve_app.http.urls import is_loopback
 from serve_app.services import Services
 
 if TYPE_CHECKING:

@@ -50,6 +50,19 @@ def run_together(
     return np.split(run(items, tokens), ends)
 
 
+def run_in_batches(
+    run: Callable[..., NDArray[np.float32]],
+    items: Sequence[Any],
+    tokens: Sequence[int],
+    max_batch_tokens: int,
+    rows: NDArray[np.float32],
+) -> None:
+    """Write the output for each item into its row; `run` is a sentence-transformers method."""
+    for batch in batches(tokens, max_batch_tokens):
+        chosen = [items[index] for index in batch]
+        rows[batch] = run(chosen, batch_size=len(batch), show_progress_bar=False)
+
+
 def batches(tokens: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     """Group indices, longest first, so that size times longest stays within the bound.
 

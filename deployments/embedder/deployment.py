@@ -68,7 +68,13 @@ class Embedder:
             return np.empty((0, self._encoder.dimensions), dtype=np.float32)
         return np.concatenate(parts)
 
-    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
+    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+        if dimensions not in {None, self._encoder.dimensions}:
+            msg = (
+                f"dimensions: this model makes vectors of {self._encoder.dimensions} numbers "
+                "and cannot shorten them"
+            )
+            raise InvalidRequest(msg, param="dimensions")
         prefix = self._settings.passage_prefix
         tokens = await asyncio.to_thread(self._encoder.measure, [prefix + text for text in texts])
         most = self._encoder.max_length

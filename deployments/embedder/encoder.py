@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deployments.embedder.batching import batches
+from deployments.embedder.batching import run_in_batches
 from deployments.model_source import revision_of
 
 if TYPE_CHECKING:
@@ -68,12 +68,7 @@ class Encoder:
         """Return shape (len(texts), dimensions); `tokens` are the texts' counts."""
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         with self._lock:
-            for batch in batches(tokens, self.max_batch_tokens):
-                vectors[batch] = self._model.encode(
-                    [texts[index] for index in batch],
-                    batch_size=len(batch),
-                    show_progress_bar=False,
-                )
+            run_in_batches(self._model.encode, texts, tokens, self.max_batch_tokens, vectors)
         # Here rather than by the model: at half precision it would be off by a thousandth.
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deployments.embedder.batching import batches
+from deployments.embedder.batching import run_in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,10 +71,5 @@ class Reranker:
         """Return shape (len(pairs),), more for a better answer; `tokens` are the pairs' counts."""
         scores = np.empty(len(pairs), dtype=np.float32)
         with self._lock:
-            for batch in batches(tokens, self._max_batch_tokens):
-                scores[batch] = self._model.predict(
-                    [pairs[index] for index in batch],
-                    batch_size=len(batch),
-                    show_progress_bar=False,
-                )
+            run_in_batches(self._model.predict, pairs, tokens, self._max_batch_tokens, scores)
         return scores

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.llm.openai_engine import OpenAIEngine
-from deployments.llm.usage import Readings
+from deployments.llm.usage import report_usage
 from deployments.llm.vllm_engine import VllmEngine
 from deployments.model_source import resolve
 from deployments.observability.logs import kept_open, log_to_serve
-from deployments.observability.metrics import ENGINE_REQUESTS, TOKENS, export_metrics
+from deployments.observability.metrics import export_metrics
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from deployments.settings import LLMSettings
     from deployments.types import ModelCard
-
-_REPORT_S = 5.0  # Ray exports every ten
 
 
 @serve.deployment(name="LLM", max_ongoing_requests=64, max_queued_requests=128)
@@ -44,7 +42,7 @@ class LLM:
                 self._engine = await VllmEngine.start(
                     model, settings.served_name, settings.engine_args
                 )
-        self._reporting = asyncio.create_task(self._report())
+        self._reporting = asyncio.create_task(report_usage(self._engine.usage))
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._engine.chat(body)
@@ -76,16 +74,3 @@ class LLM:
         if hasattr(self, "_engine"):
             self._reporting.cancel()
             await self._engine.close()
-
-    async def _report(self) -> None:
-        """Publish now and then what the engine counts anyway: nothing is done for a token."""
-        told = Readings()
-        while True:
-            await asyncio.sleep(_REPORT_S)
-            now = self._engine.readings() or told
-            for state, requests in (("running", now.running), ("waiting", now.waiting)):
-                if requests is not None:
-                    ENGINE_REQUESTS.set(requests, state=state)
-            TOKENS.add(now.prompt_tokens - told.prompt_tokens, kind="prompt")
-            TOKENS.add(now.completion_tokens - told.completion_tokens, kind="completion")
-            told = now

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
-from deployments.llm.usage import Readings
+from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ class OpenAIEngine:
     async def _whole(self, resource: Any, body: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
         answer = await self._with_retries(resource, {**body, "stream": False})
         self._note(answer.usage)
+        if not answer.choices:
+            msg = "the language model's endpoint answered without any text"
+            raise Unavailable(msg)
         result: dict[str, Any] = answer.to_dict()
         return result
 
@@ -79,6 +82,10 @@ class OpenAIEngine:
         body: Mapping[str, Any],
     ) -> AsyncGenerator[str, None]:
         answer, event = await self._with_retries(resource, {**body, "stream": True})
+        if event is None:
+            await answer.close()
+            msg = "the language model's endpoint ended its answer before it began"
+            raise Unavailable(msg)
         usage = None
         try:
             with _translated():
@@ -131,9 +138,9 @@ class OpenAIEngine:
             id=self._settings.served_name, context_tokens=self._settings.context_tokens
         )
 
-    def readings(self) -> Readings:
-        """Count the tokens that the endpoint told of: in streams it does if the caller asked."""
-        return Readings(
+    def usage(self) -> EngineUsage:
+        """Return the tokens that the endpoint reported; in streams it does on request."""
+        return EngineUsage(
             prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens
         )
 

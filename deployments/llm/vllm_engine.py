@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
-from deployments.llm.usage import Readings
+from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
 _SERVER_ERROR = 500
-_ERROR_EVENT = 'data: {"error"'
-# Of vLLM's registry, in the order of Readings.
+_ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
+# Of vLLM's registry, in the order of EngineUsage.
 _READ = (
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -96,21 +96,17 @@ class VllmEngine:
         """Answer whole; cancelling the call stops the generation."""
         return await self._whole(self._chat, body)
 
-    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Yield vLLM's server-sent events; closing the generator aborts the request."""
-        async with contextlib.aclosing(self._stream(self._chat, body)) as events:
-            async for event in events:
-                yield event
+        return self._stream(self._chat, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Go on with a text; as `chat`."""
         return await self._whole(self._completions, body)
 
-    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         """Go on with a text; as `stream_chat`."""
-        async with contextlib.aclosing(self._stream(self._completions, body)) as events:
-            async for event in events:
-                yield event
+        return self._stream(self._completions, body)
 
     async def _whole(self, surface: _Surface, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self._answer(surface, {**body, "stream": False})
@@ -121,12 +117,18 @@ class VllmEngine:
         self, surface: _Surface, body: Mapping[str, Any]
     ) -> AsyncGenerator[str, None]:
         events = await self._answer(surface, {**body, "stream": True})
+        begun = False
         async with contextlib.aclosing(events):
             async for event in events:
                 if event.startswith(_ERROR_EVENT):
                     # vLLM has no exceptions once it streams; the first event's decides the status.
                     raise self._service_error(json.loads(event[len("data: ") :])["error"])
+                if not begun and event == _DONE_EVENT:
+                    break
+                begun = True
                 yield event
+        if not begun:
+            raise Unavailable(_EMPTY)
 
     async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
         from pydantic import ValidationError
@@ -170,7 +172,7 @@ class VllmEngine:
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
-        now = self.readings()
+        now = self.usage()
         return ModelCard(
             id=self._served_name,
             context_tokens=self._window,
@@ -178,8 +180,8 @@ class VllmEngine:
             waiting_requests=now.waiting if now else None,
         )
 
-    def readings(self) -> Readings | None:
-        """Read what vLLM counts anyway; None if its `disable_log_stats` is set."""
+    def usage(self) -> EngineUsage | None:
+        """Return what vLLM counts itself; None if its `disable_log_stats` is set."""
         from prometheus_client import REGISTRY
 
         sums = dict.fromkeys(_READ, 0)
@@ -188,7 +190,7 @@ class VllmEngine:
             for sample in family.samples:
                 known = True
                 sums[sample.name] += int(sample.value)
-        return Readings(*sums.values()) if known else None
+        return EngineUsage(*sums.values()) if known else None
 
     async def check_health(self) -> None:
         """Raise once the engine process is gone; costs nothing, whatever the load."""
@@ -220,4 +222,5 @@ def _leave_cpu_to_the_model() -> None:
 
 _BESIDE_THE_MODEL = 10  # nice value
 _DEAD = "the language model stopped; it is being restarted"
+_EMPTY = "the language model ended its answer before it began"
 _FULL = "the language model's queue is full; try again shortly"

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from deployments.errors import InvalidRequest, NotFound, Unavailable
+from deployments.records import from_record
 from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import VECTOR_STORE_PREFIX, Chunk, Collection, Document, DocumentList
 
@@ -39,7 +40,6 @@ INDEXED_FIELDS = (DOCUMENT_ID, STATE, KIND)
 RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
 
-_CHUNK_FIELDS = tuple(field.name for field in fields(Chunk))
 _NAME = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}\.)?[a-z0-9][a-z0-9_-]{0,62}")
 _NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 
@@ -116,13 +116,12 @@ def published_payload(document: Document) -> dict[str, Any]:
 
 def document_from(payload: Mapping[str, Any]) -> Document:
     """Read the catalogue entry out of a published point."""
-    return Document(**payload["document"])
+    return from_record(Document, payload["document"])
 
 
 def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
     """Read a published chunk."""
-    chunk = Chunk(**{name: payload[name] for name in _CHUNK_FIELDS if name in payload})
-    return StoredChunk(document_from(payload), payload[EDITION], chunk)
+    return StoredChunk(document_from(payload), payload[EDITION], from_record(Chunk, payload))
 
 
 def candidate_from(payload: Mapping[str, Any], vectors: object, score: float) -> Candidate:

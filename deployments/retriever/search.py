@@ -16,7 +16,7 @@ from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.points import check_collection_name
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.vector_store import EmbeddedChunk
+from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,13 +54,13 @@ class DocumentRetriever:
         self._settings = settings
         self._lexical = LexicalEncoder()
         self._relevance = Relevance(embedder)
-        self._turns = weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock]()
+        self._locks = weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock]()
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
         check_collection_name(document.collection)
         remaining = iter(chunks)
-        async with self._turn(document.collection, document.id):
+        async with self._document_lock(document.collection, document.id):
             while batch := list(islice(remaining, self._batch_chunks)):
                 await self._add(document, batch)
 
@@ -75,17 +75,19 @@ class DocumentRetriever:
             ],
         )
 
-    def _turn(self, collection: str, document_id: str) -> asyncio.Lock:
-        """Let adding and removing a document wait for each other.
+    def _document_lock(self, collection: str, document_id: str) -> asyncio.Lock:
+        """Return the lock that adding, publishing and deleting a document take.
 
-        A batch may still be at work here when whoever sent it was killed and the document is
-        removed: stored after that, it would lie about for ever.
+        A batch may still be at work here when its caller was killed and the document is deleted:
+        stored afterwards, its chunks would stay for ever. A deletion in the middle of publishing
+        would leave a published record without chunks.
         """
-        return self._turns.setdefault((collection, document_id), asyncio.Lock())
+        return self._locks.setdefault((collection, document_id), asyncio.Lock())
 
     async def publish(self, document: Document) -> None:
         """Make the whole document visible at once; InvalidRequest if chunks are missing."""
-        await self._store.publish(document)
+        async with self._document_lock(document.collection, document.id):
+            await self._store.publish(document)
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
@@ -99,7 +101,7 @@ class DocumentRetriever:
         sparse = [self._lexical.query(query) for query in queries]
         wide = max(self._settings.candidates, limit)
         with span("query"):
-            found = await self._store.candidates(collection, dense, sparse, wide)
+            found = await self._store.candidates(collection, HybridQuery(dense, sparse, wide))
         found = await self._relevant(found, dense[0])
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
@@ -147,7 +149,7 @@ class DocumentRetriever:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """Remove a document whole, published or not; whether anything was there."""
-        async with self._turn(collection, document_id):
+        async with self._document_lock(collection, document_id):
             return await self._store.delete(collection, document_id)
 
     async def collections(self) -> list[str]:

@@ -45,6 +45,19 @@ class Candidate:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class HybridQuery:
+    """A question and its further phrasings, as vectors and as words.
+
+    `dense` is float32 of shape (queries, dimensions); for each row of it, and for each sparse
+    vector, the `limit` nearest chunks are looked up.
+    """
+
+    dense: NDArray[np.float32]
+    sparse: Sequence[SparseVector]
+    limit: int
+
+
 class VectorStore(Protocol):
     """Collections of documents, each searchable whole or not at all.
 
@@ -69,18 +82,8 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def candidates(
-        self,
-        collection: str,
-        dense: NDArray[np.float32],
-        sparse: Sequence[SparseVector],
-        limit: int,
-    ) -> list[Candidate]:
-        """Find published chunks by meaning and by words, best first, in one query.
-
-        For each row of `dense`, float32 of shape (queries, dimensions), and each sparse vector
-        the `limit` nearest are looked up, and their ranks are fused.
-        """
+    async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
+        """Find published chunks by meaning and by words; their ranks are fused, best first."""
         ...
 
     async def chunks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from deployments.errors import Overloaded
 from serve_app.access.keys import NOBODY
 from serve_app.http.errors import error_response, response_to
+from serve_app.http.urls import hostname, is_loopback, route_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,8 @@ PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 class Guard:
     """ASGI middleware: names the owner of a request in `scope["state"]["owner"]`, or refuses it.
 
-    Looks at `scope["path"]` as the router does, never at an address made from headers. The body
-    has not been read when a request is refused.
+    Decides by the path as the router sees it, never by a URL made from headers. The body has not
+    been read when a request is refused.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, allowances: Mapping[str, Allowance]) -> None:
@@ -60,7 +60,7 @@ class Guard:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         owner = self._keys.owner_of(key.strip()) if scheme.lower() == "bearer" else None
         _own(scope, owner if owner is not None else NOBODY)
-        path = scope["path"]
+        path = route_path(scope)
         if path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS):
             return None
         if owner is None:
@@ -95,7 +95,7 @@ async def _by_place(scope: Scope, headers: Mapping[str, str]) -> Response | None
         message = (
             "this service has no API keys (GENSERVE_API_KEYS) and answers its own machine only"
         )
-    elif not is_loopback(_hostname(f"//{host}")):
+    elif not is_loopback(hostname(host)):
         message = (
             "without API keys (GENSERVE_API_KEYS) the service is called by a loopback name only"
         )
@@ -113,23 +113,8 @@ def _tells_of_a_proxy(header: str) -> bool:
     return header in {"forwarded", "x-real-ip", "via"} or header.startswith("x-forwarded")
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether an address or name is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _own(scope: Scope, owner: str) -> None:
     scope.setdefault("state", {})["owner"] = owner
-
-
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _netloc(url: str) -> str:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from deployments.errors import DeadlineExceeded, ServiceError
+from deployments.errors import DeadlineExceeded, ServiceError, Unavailable
 from deployments.observability.metrics import FIRST_TOKEN, WARNINGS
 from deployments.observability.tracing import LongSpan, span
 from serve_app.answering import prompts
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from serve_app.schemas.answers import PageReport, Source
     from serve_app.services import Services
     from serve_app.settings import AppSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Answering:
                 async with self._deadline(watch, self._settings.first_token_timeout_s):
                     # Most engines open with a chunk that only names the role.
                     with generation.inside():
-                        opening = await anext(events)
+                        opening = await _first(events)
                 yield grounded
                 if shown := answer.chunk(opening):
                     yield Chunk(shown)
@@ -125,7 +127,7 @@ class Answering:
         with Counted("bare"):
             async with contextlib.aclosing(events):
                 async with self._deadline(watch, first_timeout_s):
-                    event = await anext(events, None)
+                    event: str | None = await _first(events)
                 # vLLM opens with the role when it has the first token, not before.
                 FIRST_TOKEN.observe(watch.elapsed_s, model="bare")
                 while event is not None:
@@ -195,6 +197,14 @@ def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:
     """Let JSON be: its numbers in brackets are lists, and without them it could not be read."""
     form = question.sampling.get("response_format") or {"type": "text"}
     return CitedAnswer(len(grounded.sources) if form.get("type") == "text" else 0)
+
+
+async def _first(events: AsyncGenerator[T, None]) -> T:
+    """Return the first item; raise Unavailable if the engine's stream ends without one."""
+    async for event in events:
+        return event
+    msg = "the language model ended its answer before it began"
+    raise Unavailable(msg)
 
 
 async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:

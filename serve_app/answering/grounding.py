@@ -30,15 +30,16 @@ _CHARS_PER_TOKEN = 3  # Little, for what is cut to real counts later loses its e
 class Question:
     """What is asked: messages in OpenAI's form, what to draw on, and how to sample.
 
-    `sampling` holds further fields of the engine's request; `max_tokens` is None when the
-    caller did not say.
+    `web` and `documents` say what the request allows; the operator's settings can only take away
+    from it, see `Grounding.gather`. `sampling` holds further fields of the engine's request;
+    `max_tokens` is None when the caller did not say.
     """
 
     messages: Sequence[Mapping[str, Any]]
-    web: bool
-    documents: bool
     collection: str
     top_k: int
+    web: bool = True
+    documents: bool = True
     max_tokens: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,7 +68,11 @@ class Grounding:
         self._understanding = Understanding(services.llm, settings.answer, settings.llm.served_name)
 
     async def gather(self, question: Question, watch: Watch) -> Context:
-        """Read and search at once; pages come before passages, as the person named them."""
+        """Read and search at once; pages come before passages, as the person named them.
+
+        Pages are read, and documents searched, only where both the settings and the request
+        allow it: no form of a request can switch on what the operator switched off.
+        """
         text = _last_user_text(question.messages)
         urls = find_urls(text)
         wanted = without_urls(text, urls)[:_QUERY_CHARS]
@@ -83,9 +88,9 @@ class Grounding:
                 refused = error
 
         async with asyncio.TaskGroup() as tasks:
-            if urls and question.web:
+            if urls and question.web and self._settings.web:
                 tasks.create_task(watch.timed("pages_s", self._read(urls, wanted, deadline, read)))
-            if wanted and question.documents:
+            if wanted and question.documents and self._settings.documents:
                 tasks.create_task(watch.timed("search_s", search()))
         if refused is not None:
             raise refused

@@ -17,6 +17,7 @@ from deployments.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from deployments.records import from_record
 from deployments.serving.request_context import detached
 from deployments.types import JobStatus
 
@@ -142,9 +143,10 @@ class Attachments:
 
     async def _read(self, store_id: str, file_id: str) -> Attachment | None:
         try:
-            return Attachment(**json.loads(await self._files.get(self._path(store_id, file_id))))
+            note = await self._files.get(self._path(store_id, file_id))
         except NotFound:
             return None
+        return from_record(Attachment, json.loads(note))
 
     async def _settled(self, store_id: str, noted: Sequence[Attachment]) -> list[Attachment]:
         """See how the jobs of files stand, all at once."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, NotFound, Unprocessable
+from deployments.records import from_record
 from serve_app.documents.file_checks import shown_name, size_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class KeptFiles:
             card = await self._files.get(self._path(file_id), _CARD_BYTES)
         except NotFound:
             raise _no_file() from None
-        return KeptFile(**json.loads(card))
+        return from_record(KeptFile, json.loads(card))
 
     def content(self, file_id: str) -> AsyncGenerator[bytes, None]:
         """Read what was uploaded, a piece at a time; raises NotFound."""

@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployments.errors import Conflict, InvalidRequest, NotFound
 from deployments.serving.request_context import detached
@@ -83,7 +83,7 @@ class VectorStores:
         store = VectorStore(store_id, name, now_ms // 1000, metadata)
         try:
             await self._retriever.create(store.id)
-            await self._note(store)
+            await self._write_note(store)
             for file_id in dict.fromkeys(file_ids):
                 await self._attachments.add(store.id, file_id)
             return await self.get(store.id)
@@ -102,7 +102,7 @@ class VectorStores:
             name=store.name if name is None else name,
             metadata=store.metadata if metadata is None else metadata,
         )
-        await self._note(changed)
+        await self._write_note(changed)
         return changed
 
     async def get(self, store_id: str) -> VectorStore:
@@ -215,20 +215,33 @@ class VectorStores:
                     break
         return found
 
-    async def _note(self, store: VectorStore) -> None:
-        note = {
+    async def _write_note(self, store: VectorStore) -> None:
+        """Write name and metadata; fields of the note that a newer version added are kept."""
+        note = await self._read_note(store.id) | {
             "name": store.name,
             "created_at": store.created_at,
             "metadata": dict(store.metadata),
         }
-        await self._files.put(f"{self._root}/{store.id}/about", json.dumps(note).encode())
+        await self._files.put(self._note_path(store.id), json.dumps(note).encode())
+
+    async def _read_note(self, store_id: str) -> dict[str, Any]:
+        try:
+            note: dict[str, Any] = json.loads(await self._files.get(self._note_path(store_id)))
+        except NotFound:
+            return {}
+        return note
+
+    def _note_path(self, store_id: str) -> str:
+        return f"{self._root}/{store_id}/about"
 
     async def _noted(self, store_id: str) -> VectorStore:
-        try:
-            note = await self._files.get(f"{self._root}/{store_id}/about")
-        except NotFound:
-            return VectorStore(store_id, store_id, 0)
-        return VectorStore(store_id, **json.loads(note))
+        note = await self._read_note(store_id)
+        return VectorStore(
+            store_id,
+            note.get("name", store_id),
+            note.get("created_at", 0),
+            note.get("metadata", {}),
+        )
 
 
 def _age(store_id: str) -> tuple[bool, str]:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from deployments.errors import TooLarge
 from serve_app.http.bounds import size_in_words
 from serve_app.http.errors import body_of, status_of
+from serve_app.http.urls import route_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +31,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._by_path.get(scope["path"], self._default_bytes)
-        message = _message(limit, "file" if scope["path"] in self._by_path else "request")
+        path = route_path(scope)
+        limit = self._by_path.get(path, self._default_bytes)
+        message = _message(limit, "file" if path in self._by_path else "request")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             await _refusal(message)(scope, receive, send)

@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.settings import Secrets
-from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
+from serve_app.http.urls import is_loopback
 from serve_app.launch.progress import StartError
 from serve_app.settings import AppSettings
 

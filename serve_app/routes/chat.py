@@ -12,21 +12,25 @@ from fastapi.responses import JSONResponse
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.bounds import check_answer_bounds
-from serve_app.http.errors import body_of, refusals
+from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.models import unknown_model
-from serve_app.schemas.answers import ChatRequest, ContextOptions
+from serve_app.routes.shapes import error_event, streamable, unknown_model
+from serve_app.schemas.chat import (
+    CHUNK_EVENT_EXAMPLE,
+    COMPLETION_EXAMPLE,
+    ChatRequest,
+    ContextOptions,
+)
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from deployments.errors import ServiceError
     from deployments.interfaces import TextGenerator
     from serve_app.settings import AppSettings
 
@@ -37,7 +41,7 @@ _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_token
 
 @router.post(
     "/completions",
-    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
+    responses=streamable(CHUNK_EVENT_EXAMPLE, COMPLETION_EXAMPLE) | refusals(400, 404, 413, 504),
 )
 async def create_chat_completion(
     request: ChatRequest, answering: AnsweringDep, services: ServicesDep, settings: SettingsDep
@@ -75,9 +79,7 @@ async def _bare(request: ChatRequest, answering: Answering, llm: TextGenerator) 
 
 
 def _question(request: ChatRequest, settings: AppSettings) -> Question:
-    context = request.context or ContextOptions(
-        web=settings.answer.web, documents=settings.answer.documents
-    )
+    context = request.context or ContextOptions()
     body = request.for_engine()
     return Question(
         messages=[
@@ -133,8 +135,3 @@ def _grounding(grounded: Grounded) -> dict[str, Any]:
 
 def _data(chunk: dict[str, Any]) -> str:
     return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-def error_event(error: ServiceError) -> str:
-    """Tell of an error in the middle of a stream, as OpenAI does."""
-    return f"data: {body_of(error).model_dump_json()}\n\n"

@@ -8,21 +8,24 @@ from fastapi.responses import JSONResponse
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
-from serve_app.routes.chat import error_event
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.models import unknown_model
-from serve_app.schemas.models import CompletionRequest  # noqa: TC001 - FastAPI reads annotations
+from serve_app.routes.shapes import error_event, streamable, unknown_model
+from serve_app.schemas.completions import (
+    CHUNK_EVENT_EXAMPLE,
+    COMPLETION_EXAMPLE,
+    CompletionRequest,
+)
 
 router = APIRouter(tags=["completions"])
 
 
 @router.post(
     "/v1/completions",
-    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
+    responses=streamable(CHUNK_EVENT_EXAMPLE, COMPLETION_EXAMPLE) | refusals(400, 404, 413, 504),
 )
 async def create_completion(
     request: CompletionRequest,

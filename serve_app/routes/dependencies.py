@@ -1,35 +1,43 @@
-"""What routes ask for: the capabilities and the settings of this application.
+"""What routes ask for: parts of the caller's account, settings, and ids that may exist.
 
-Coroutines, for FastAPI would look a plain function up in a thread of its own.
+Dependencies are coroutines: FastAPI would run a plain function in a thread of its own.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.dependencies.utils import get_flat_dependant
+from pydantic import TypeAdapter, ValidationError
 
 from deployments.errors import InvalidRequest, NotFound, Unprocessable
 from deployments.file_store import FileStore
 from serve_app.access.rate_limits import Allowance
-from serve_app.accounts import Account  # noqa: TC001 - as the others
+from serve_app.accounts import Account  # noqa: TC001 - FastAPI reads annotations
 from serve_app.answering.answer import Answering
-from serve_app.documents.files import KeptFiles
+from serve_app.documents.files import KeptFiles, is_file_id
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
 from serve_app.readiness import ReadinessProbe
+from serve_app.schemas.fields import (
+    DEFAULT_COLLECTION,
+    FILE_ID_EXAMPLE,
+    JOB_ID_EXAMPLE,
+    CollectionName,
+)
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
 _SHOWN_CHARS = 100
+_STORE_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 
 def account_of(request: Request) -> Account:
-    """Look up what belongs to whoever sent a request; the guard has said who that is."""
+    """Return the account of the request's owner, whom the guard has determined."""
     account: Account = request.app.state.accounts[request.state.owner]
     return account
 
@@ -47,70 +55,62 @@ async def known_parameters_only(request: Request) -> None:
             raise Unprocessable(msg, code=InvalidRequest.code, param=name[:_SHOWN_CHARS])
 
 
-async def _probe(request: Request) -> ReadinessProbe:
-    probe: ReadinessProbe = request.app.state.probe
-    return probe
+def _of_application(name: str) -> Any:  # noqa: ANN401 - a dependency, as FastAPI types it
+    async def part(request: Request) -> Any:  # noqa: ANN401 - typed where it is named
+        return getattr(request.app.state, name)
+
+    return Depends(part)
 
 
-async def _settings(request: Request) -> AppSettings:
-    settings: AppSettings = request.app.state.settings
-    return settings
+def _of_account(name: str) -> Any:  # noqa: ANN401 - as above
+    async def part(request: Request) -> Any:  # noqa: ANN401 - as above
+        return getattr(account_of(request), name)
+
+    return Depends(part)
 
 
-async def _files(request: Request) -> FileStore:
-    files: FileStore = request.app.state.files
-    return files
-
-
-async def _services(request: Request) -> Services:
-    return account_of(request).services
-
-
-async def _allowance(request: Request) -> Allowance:
-    return account_of(request).allowance
-
-
-async def _answering(request: Request) -> Answering:
-    return account_of(request).answering
-
-
-async def _uploads(request: Request) -> Uploads:
-    return account_of(request).uploads
-
-
-async def _imaging(request: Request) -> Imaging:
-    return account_of(request).imaging
-
-
-async def _kept_files(request: Request) -> KeptFiles:
-    return account_of(request).kept_files
-
-
-async def _vector_stores(request: Request) -> VectorStores:
-    return account_of(request).vector_stores
-
-
-async def _job_id(job_id: Annotated[str, Path(examples=["job_" + "0" * 32])]) -> str:
-    # An id that cannot be is one that is not there: 404 like any other, rather than 422.
+# An id that nothing can have is answered as one that does not exist: 404 rather than 422.
+async def _job_id(job_id: Annotated[str, Path(examples=[JOB_ID_EXAMPLE])]) -> str:
     if not _JOB_ID.fullmatch(job_id):
         msg = "there is no such job"
         raise NotFound(msg, param="job_id")
     return job_id
 
 
-SettingsDep = Annotated[AppSettings, Depends(_settings)]
-ProbeDep = Annotated[ReadinessProbe, Depends(_probe)]
-"""Of all owners: it tells nothing of any."""
-FilesDep = Annotated[FileStore, Depends(_files)]
-"""Of all owners: whose a file is must have been asked before."""
-ServicesDep = Annotated[Services, Depends(_services)]
-AllowanceDep = Annotated[Allowance, Depends(_allowance)]
-AnsweringDep = Annotated[Answering, Depends(_answering)]
-UploadsDep = Annotated[Uploads, Depends(_uploads)]
-ImagingDep = Annotated[Imaging, Depends(_imaging)]
-KeptFilesDep = Annotated[KeptFiles, Depends(_kept_files)]
-VectorStoresDep = Annotated[VectorStores, Depends(_vector_stores)]
+async def _file_id(file_id: Annotated[str, Path(examples=[FILE_ID_EXAMPLE])]) -> str:
+    if not is_file_id(file_id):
+        msg = "there is no such file"
+        raise NotFound(msg, param="file_id")
+    return file_id
+
+
+async def _store_id(
+    vector_store_id: Annotated[
+        str, Path(description="The name of a collection.", examples=[DEFAULT_COLLECTION])
+    ],
+) -> str:
+    try:
+        return _STORE_NAME.validate_python(vector_store_id)
+    except ValidationError:
+        msg = "there is no such vector store"
+        raise NotFound(msg, param="vector_store_id") from None
+
+
+SettingsDep = Annotated[AppSettings, _of_application("settings")]
+ProbeDep = Annotated[ReadinessProbe, _of_application("probe")]
+"""Shared by all owners: it reveals nothing about any of them."""
+FilesDep = Annotated[FileStore, _of_application("files")]
+"""Shared by all owners: check first whose file it is."""
+ServicesDep = Annotated[Services, _of_account("services")]
+AllowanceDep = Annotated[Allowance, _of_account("allowance")]
+AnsweringDep = Annotated[Answering, _of_account("answering")]
+UploadsDep = Annotated[Uploads, _of_account("uploads")]
+ImagingDep = Annotated[Imaging, _of_account("imaging")]
+KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
+VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]
 JobId = Annotated[str, Depends(_job_id)]
+KnownFileId = Annotated[str, Depends(_file_id)]
+StoreId = Annotated[str, Depends(_store_id)]
 
 IdempotencyKey = Annotated[
     str | None,

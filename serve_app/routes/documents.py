@@ -4,43 +4,32 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.routing import APIRoute
 
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.http.errors import refusals
-from serve_app.routes.dependencies import (
+from serve_app.http.urls import local_url
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     IdempotencyKey,
     ServicesDep,
     UploadsDep,
     VectorStoresDep,
-    account_of,
 )
-from serve_app.routes.jobs import job_url
-from serve_app.schemas.documents import DocumentListResponse, DocumentResponse
+from serve_app.routes.shapes import job_url
+from serve_app.routes.upload_route import UploadRoute
+from serve_app.schemas.documents import (
+    DocumentListResponse,
+    DocumentResponse,
+    UploadForm,
+    UploadResponse,
+)
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId
-from serve_app.schemas.jobs import UploadForm, UploadResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from deployments.types import Document
-
-
-class UploadRoute(APIRoute):
-    """Counts uploads from their first byte: FastAPI reads a form before any dependency."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def in_its_place(request: Request) -> Response:
-            with account_of(request).uploads.place():
-                return await handle(request)
-
-        return in_its_place
 
 
 router = APIRouter(tags=["documents"])
@@ -62,10 +51,12 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
         **refusals(400, 404, 409, 413, 415),
     },
 )
-async def upload(
+async def upload(  # noqa: PLR0913 - what FastAPI hands in
     form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
+    *,
     uploads: UploadsDep,
     services: ServicesDep,
+    http: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> UploadResponse:
@@ -81,7 +72,7 @@ async def upload(
     assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
     if not submitted.created and job.status is JobStatus.SUCCEEDED:
         response.status_code = HTTPStatus.OK
-    response.headers["Location"] = job_url(job.id)
+    response.headers["Location"] = local_url(http.scope, job_url(job.id))
     return UploadResponse(
         job_id=job.id,
         document_id=job.spec.document_id,
@@ -102,11 +93,7 @@ async def list_documents(
 ) -> DocumentListResponse:
     """List searchable documents, a page at a time."""
     listed = await services.retriever.documents(collection, limit, after)
-    return DocumentListResponse(
-        data=[_shaped(document) for document in listed.documents],
-        has_more=listed.next_after is not None,
-        next_after=listed.next_after,
-    )
+    return DocumentListResponse.of(list(map(_shaped, listed.documents)), listed.next_after)
 
 
 @router.get("/v1/documents/{document_id}", responses=refusals(404))

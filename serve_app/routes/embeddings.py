@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Response
 
 from deployments.bounds import MAX_TEXTS_PER_CALL
-from deployments.errors import DeadlineExceeded, InvalidRequest, TooLarge
+from deployments.errors import DeadlineExceeded, TooLarge
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AllowanceDep,
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.models import unknown_model
-from serve_app.schemas.models import EmbeddingsRequest, EmbeddingsResponse
+from serve_app.routes.shapes import unknown_model
+from serve_app.schemas.embeddings import EmbeddingsRequest, EmbeddingsResponse
 
 if TYPE_CHECKING:
     from deployments.types import Embeddings
@@ -45,16 +45,10 @@ async def create_embeddings(
     await allowance.check_tokens()
     try:
         async with asyncio.timeout(settings.answer.total_timeout_s):
-            embeddings = await services.embedder.embeddings(texts)
+            embeddings = await services.embedder.embeddings(texts, request.dimensions)
     except TimeoutError:
         msg = "embedding took longer than the time allowed for it; send fewer inputs at once"
         raise DeadlineExceeded(msg) from None
-    dimensions = embeddings.vectors.shape[1]
-    if request.dimensions not in {None, dimensions}:
-        msg = (
-            f"dimensions: this model makes vectors of {dimensions} numbers and cannot shorten them"
-        )
-        raise InvalidRequest(msg, param="dimensions")
     await allowance.spend_tokens(sum(embeddings.tokens))
     # A thousand vectors take a while to write down: not on the event loop.
     content = await asyncio.to_thread(_written, embeddings, request)

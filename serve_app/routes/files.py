@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Path, Query, Response
+from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import StreamingResponse
 
-from deployments.errors import NotFound
-from serve_app.documents.files import is_file_id
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
+    KnownFileId,
     VectorStoresDep,
 )
-from serve_app.routes.documents import UploadRoute
+from serve_app.routes.shapes import download
+from serve_app.routes.upload_route import UploadRoute
+from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
 from serve_app.schemas.paging import Order  # noqa: TC001 - as above
-from serve_app.schemas.vector_stores import FileId  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["files"])
 _files = APIRouter(prefix="/v1/files")
 _uploading = APIRouter(prefix="/v1/files", route_class=UploadRoute)
-EXAMPLE_ID = "file-" + "0" * 32
-
-
-async def _file_id(file_id: Annotated[str, Path(examples=[EXAMPLE_ID])]) -> str:
-    # An id that cannot be is one that is not there: 404 like any other, rather than 422.
-    if not is_file_id(file_id):
-        msg = "there is no such file"
-        raise NotFound(msg, param="file_id")
-    return file_id
-
-
-KnownFileId = Annotated[str, Depends(_file_id)]
 
 
 @_uploading.post("", responses=refusals(400, 413))
@@ -72,14 +60,7 @@ async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
 @_files.get(
     "/{file_id}/content",
     response_class=Response,
-    responses={
-        200: {
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            }
-        },
-        **refusals(404),
-    },
+    responses=download("application/octet-stream", "the bytes of report.pdf") | refusals(404),
 )
 async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response:
     """Fetch what was uploaded, byte for byte."""

@@ -15,7 +15,8 @@ from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
 from serve_app.routes.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
-from serve_app.schemas.answers import GenerateRequest, GenerateResponse, Usage
+from serve_app.routes.shapes import streamable
+from serve_app.schemas.answers import EVENT_EXAMPLE, GenerateRequest, GenerateResponse, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -30,7 +31,7 @@ _ANYTHING: TypeAdapter[object] = TypeAdapter(object)
 @router.post(
     "/generate/text",
     response_model=GenerateResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, **refusals(400, 404, 413, 504)},
+    responses=streamable(EVENT_EXAMPLE) | refusals(400, 404, 413, 504),
 )
 async def generate_text(
     request: GenerateRequest, answering: AnsweringDep, settings: SettingsDep
@@ -71,8 +72,6 @@ def _question(request: GenerateRequest, settings: AppSettings) -> Question:
         sampling["stream_options"] = {"include_usage": True}
     return Question(
         messages=[{"role": "user", "content": request.prompt}],
-        web=settings.answer.web,
-        documents=settings.answer.documents,
         collection=request.collection,
         top_k=request.top_k or settings.answer.top_k,
         max_tokens=request.max_tokens,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from deployments.serving.request_context import detached
 from serve_app.routes.dependencies import ProbeDep  # noqa: TC001 - FastAPI reads annotations
-from serve_app.schemas.health import Readiness
+from serve_app.schemas.health import Liveness, Readiness
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,9 +23,9 @@ _PUBLIC_FOR_S = 1.0
 
 
 @router.get("/healthz")
-async def healthz() -> dict[str, str]:
+async def healthz() -> Liveness:
     """Answer whenever the ingress is alive, whatever the rest."""
-    return {"status": "ok"}
+    return Liveness()
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})

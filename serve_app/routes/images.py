@@ -9,11 +9,12 @@ import re
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 
 from deployments.errors import NotFound
 from deployments.types import image_path
 from serve_app.http.errors import refusals
+from serve_app.http.urls import base_url, local_url
 from serve_app.images import images_spec
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     FilesDep,
@@ -23,8 +24,8 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.jobs import image_url, job_url, shaped
-from serve_app.schemas.jobs import (
+from serve_app.routes.shapes import download, image_url, job_response, job_url
+from serve_app.schemas.images import (
     ImagesAccepted,
     ImagesRequest,
     OpenAIImage,
@@ -45,32 +46,34 @@ _CACHED = "private, max-age=31536000, immutable"
         **refusals(400, 409, 413),
     },
 )
-async def generate_images(
+async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     request: ImagesRequest,
+    *,
     services: ServicesDep,
     settings: SettingsDep,
+    http: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> ImagesAccepted:
     """Have pictures made in the background; follow the job to see them come."""
     spec = images_spec(settings, **request.model_dump(), key=idempotency_key)
     job = (await services.jobs.submit_images(spec, idempotency_key)).job
-    response.headers["Location"] = job_url(job.id)
-    return ImagesAccepted(job_id=job.id, status=job.status, job=shaped(job))
+    response.headers["Location"] = local_url(http.scope, job_url(job.id))
+    return ImagesAccepted(job_id=job.id, status=job.status, job=job_response(job))
 
 
 @router.get(
     "/v1/images/{job_id}/{number}.png",
     response_class=Response,
     responses={
-        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        **download("image/png", "the bytes of a PNG"),
         304: {"description": "It is the one that `If-None-Match` names."},
         **refusals(404),
     },
 )
 async def get_image(
     job_id: JobId,
-    number: str,
+    number: Annotated[str, Path(examples=["0"])],
     services: ServicesDep,
     files: FilesDep,
     if_none_match: Annotated[str | None, Header()] = None,
@@ -126,8 +129,8 @@ async def create_images(  # noqa: PLR0913 - what FastAPI hands in
     urls: list[str | None] = [None] * spec.count
     contents: list[str | None] = [None] * spec.count
     if request.response_format != "b64_json":
-        root = str(http.base_url).rstrip("/")
-        urls = [root + image_url(job.id, number) for number in numbers]
+        base = base_url(http.scope, settings.public_url)
+        urls = [base + image_url(job.id, number) for number in numbers]
     if request.response_format != "url":
         pngs = await asyncio.gather(*(files.get(image_path(job.id, n)) for n in numbers))
         contents = [base64.b64encode(png).decode() for png in pngs]

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from deployments.types import IngestSpec, Job, JobKind, JobQuery, JobStatus
+from deployments.types import Job, JobKind, JobQuery, JobStatus
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     JobId,
     ServicesDep,
 )
-from serve_app.schemas.jobs import (
-    ImagesInput,
-    ImagesResult,
-    IngestInput,
-    IngestResult,
-    JobError,
-    JobImage,
-    JobListResponse,
-    JobProgress,
-    JobResponse,
-)
+from serve_app.routes.shapes import job_response
+from serve_app.schemas.jobs import JOB_EVENT_EXAMPLE, JobListResponse, JobResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -49,17 +39,13 @@ async def list_jobs(
 ) -> JobListResponse:
     """List jobs, newest first, a page at a time."""
     listed = await services.jobs.jobs(JobQuery(kind, status, limit, after))
-    return JobListResponse(
-        data=[shaped(job) for job in listed.jobs],
-        has_more=listed.next_after is not None,
-        next_after=listed.next_after,
-    )
+    return JobListResponse.of(list(map(job_response, listed.jobs)), listed.next_after)
 
 
 @router.get("/{job_id}", responses=refusals(404))
 async def get_job(job_id: JobId, services: ServicesDep) -> JobResponse:
     """Show how a job stands."""
-    return shaped(await services.jobs.job(job_id))
+    return job_response(await services.jobs.job(job_id))
 
 
 @router.post("/{job_id}/cancel", responses=refusals(404, 409))
@@ -68,7 +54,7 @@ async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
 
     May be asked again. 409 if the job has ended otherwise.
     """
-    return shaped(await services.jobs.cancel(job_id))
+    return job_response(await services.jobs.cancel(job_id))
 
 
 @router.get(
@@ -77,7 +63,9 @@ async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
     responses={
         200: {
             "description": "`event: job`, each with a job as JSON; the last one has ended.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {
+                "text/event-stream": {"schema": {"type": "string"}, "example": JOB_EVENT_EXAMPLE}
+            },
         },
         **refusals(404),
     },
@@ -89,51 +77,6 @@ async def follow_job(job_id: JobId, services: ServicesDep) -> Response:
     stream closes when it has ended. `error` says that the service could not go on watching.
     """
     return await opened(_events(services.jobs.watch(job_id)), _error_event)
-
-
-def shaped(job: Job) -> JobResponse:
-    """A job as callers see it."""
-    fields = asdict(job.spec)
-    ingest = isinstance(job.spec, IngestSpec)
-    error = None
-    if job.status is JobStatus.FAILED:
-        error = JobError(
-            code=job.error_code or "internal_error", message=job.error_message or "the job failed"
-        )
-    return JobResponse(
-        id=job.id,
-        kind=job.kind,
-        status=job.status,
-        created_at=round(job.created_at, 3),
-        updated_at=round(job.updated_at, 3),
-        progress=JobProgress(done=job.done, total=job.total),
-        cancel_requested=job.cancel_requested,
-        input=IngestInput(**fields) if ingest else ImagesInput(**fields),
-        result=_result(job),
-        error=error,
-    )
-
-
-def job_url(job_id: str) -> str:
-    """The path of a job."""
-    return f"{router.prefix}/{job_id}"
-
-
-def image_url(job_id: str, number: int) -> str:
-    """The path of a picture."""
-    return f"/v1/images/{job_id}/{number}.png"
-
-
-def _result(job: Job) -> IngestResult | ImagesResult | None:
-    if isinstance(job.spec, IngestSpec):
-        if job.status is not JobStatus.SUCCEEDED:
-            return None
-        return IngestResult(document_id=job.spec.document_id, collection=job.spec.collection)
-    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
-        return None  # Nothing is left of it.
-    return ImagesResult(
-        images=[JobImage(number=n, url=image_url(job.id, n)) for n in range(job.done)]
-    )
 
 
 async def _events(changes: AsyncGenerator[Job, None]) -> AsyncGenerator[str, None]:
@@ -150,7 +93,7 @@ async def _events(changes: AsyncGenerator[Job, None]) -> AsyncGenerator[str, Non
             job = change.result()
             if job is None:
                 return
-            yield _event("job", shaped(job).model_dump_json())
+            yield _event("job", job_response(job).model_dump_json())
 
 
 def _event(name: str, data: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
-from deployments.errors import NotFound
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
+from serve_app.routes.shapes import unknown_model
 from serve_app.schemas.models import Model, ModelList
 from serve_app.settings import ANSWERING_MODEL
 
@@ -25,20 +25,14 @@ async def list_models(settings: SettingsDep) -> ModelList:
 
 
 @router.get("/{model_id:path}", responses=refusals(404))
-async def get_model(model_id: str, settings: SettingsDep) -> Model:
+async def get_model(
+    model_id: Annotated[str, Path(examples=[ANSWERING_MODEL])], settings: SettingsDep
+) -> Model:
     """Name one."""
     models = {model.id: model for model in _models(settings)}
     if model_id not in models:
         raise unknown_model(model_id, *models)
     return models[model_id]
-
-
-def unknown_model(model_id: str, *known: str) -> NotFound:
-    """Say which there are instead."""
-    names = " or ".join(f"`{name}`" for name in known)
-    shown = model_id[:100]
-    msg = f"there is no model `{shown}` for this: use {names}"
-    return NotFound(msg, param="model", code="model_not_found")
 
 
 def _models(settings: AppSettings) -> list[Model]:

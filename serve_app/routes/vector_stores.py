@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from fastapi import APIRouter, Depends, Path
-from pydantic import TypeAdapter, ValidationError
+from fastapi import APIRouter
 
 from deployments.errors import (
     DeadlineExceeded,
-    InvalidRequest,
-    NotFound,
     Overloaded,
     ServiceError,
     Unavailable,
     UnsupportedMedia,
 )
-from serve_app.documents.attachments import AttachmentStatus, file_id_of
+from serve_app.documents.attachments import AttachmentStatus  # noqa: TC001 - as below
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
-    ServicesDep,
-    SettingsDep,
+    KnownFileId,
+    StoreId,
     VectorStoresDep,
 )
-from serve_app.routes.files import KnownFileId  # noqa: TC001 - as above
-from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName
+from serve_app.schemas.fields import CollectionName, FileId  # noqa: TC001 - as above
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
-from serve_app.schemas.vector_stores import (
+from serve_app.schemas.vector_store_files import (
     AttachRequest,
-    FileCounts,
     FileError,
-    FileId,
-    RankingOptions,
-    SearchContent,
-    SearchPage,
-    SearchRequest,
-    SearchResult,
-    VectorStoreChanges,
-    VectorStoreDeleted,
     VectorStoreFile,
     VectorStoreFileDeleted,
     VectorStoreFileList,
+)
+from serve_app.schemas.vector_stores import (
+    FileCounts,
+    VectorStoreChanges,
+    VectorStoreDeleted,
     VectorStoreList,
     VectorStoreRequest,
     VectorStoreResponse,
 )
 
 if TYPE_CHECKING:
-    from deployments.types import Passage
     from serve_app.documents.attachments import Attachment
     from serve_app.documents.vector_stores import VectorStore
-    from serve_app.settings import AppSettings
 
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"])
-_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
-_ATTRIBUTE_CHARS = 512  # OpenAI's bound.
 _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
     UnsupportedMedia.code: "unsupported_file",
     ServiceError.code: "server_error",
@@ -63,22 +50,6 @@ _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
     Overloaded.code: "server_error",
     DeadlineExceeded.code: "server_error",
 }
-
-
-async def _store_id(
-    vector_store_id: Annotated[
-        str, Path(description="The name of a collection.", examples=[DEFAULT_COLLECTION])
-    ],
-) -> str:
-    # A name that cannot be is one that is not there: 404 like any other, rather than 422.
-    try:
-        return _NAME.validate_python(vector_store_id)
-    except ValidationError:
-        msg = "there is no such vector store"
-        raise NotFound(msg, param="vector_store_id") from None
-
-
-StoreId = Annotated[str, Depends(_store_id)]
 
 
 @router.post("", responses=refusals(400, 404, 413))
@@ -175,56 +146,6 @@ async def detach_file(
     """Take a file out of a vector store; the file itself stays."""
     await vector_stores.detach(vector_store_id, file_id)
     return VectorStoreFileDeleted(id=file_id)
-
-
-@router.post("/{vector_store_id}/search", responses=refusals(400, 404, 413, 504))
-async def search_vector_store(
-    vector_store_id: StoreId,
-    request: SearchRequest,
-    services: ServicesDep,
-    settings: SettingsDep,
-) -> SearchPage:
-    """Find the passages of a collection that answer a question, best first."""
-    ranking = request.ranking_options or RankingOptions()
-    _check_ranker(ranking, settings)
-    queries = request.queries()
-    try:
-        async with asyncio.timeout(settings.answer.context_timeout_s):
-            passages = await services.retriever.search(
-                queries, vector_store_id, request.max_num_results, request.max_characters
-            )
-    except TimeoutError:
-        msg = "the search took longer than the time allowed for it"
-        raise DeadlineExceeded(msg) from None
-    found = [_result_shaped(passage) for passage in passages]
-    return SearchPage(
-        search_query=queries,
-        data=[result for result in found if result.score >= ranking.score_threshold],
-    )
-
-
-def _check_ranker(ranking: RankingOptions, settings: AppSettings) -> None:
-    """Raise InvalidRequest rather than rerank for somebody who asked that it not be done."""
-    if ranking.ranker == "none" and settings.retriever.rerank:
-        msg = "this service reranks what it finds, which a request cannot switch off: use `auto`"
-        raise InvalidRequest(msg, param="ranking_options.ranker")
-
-
-def _result_shaped(passage: Passage) -> SearchResult:
-    known = {
-        "document_id": passage.document_id,
-        "title": passage.title[:_ATTRIBUTE_CHARS],
-        "section": passage.section[:_ATTRIBUTE_CHARS],
-        "page": passage.page_start,
-        "page_end": passage.page_end,
-    }
-    return SearchResult(
-        file_id=file_id_of(passage.document_id),
-        filename=passage.filename,
-        score=min(max(passage.score, 0.0), 1.0),  # OpenAI's scores are from 0 to 1
-        attributes={name: value for name, value in known.items() if value},
-        content=[SearchContent(text=passage.text)],
-    )
 
 
 def _store_shaped(store: VectorStore) -> VectorStoreResponse:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-
-
-DocumentId = Annotated[str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$")]
 
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -22,6 +19,28 @@ TopK = Annotated[int, Field(ge=1, le=1000)]
 
 
 DEFAULT_COLLECTION = "default"
+
+# In the examples of the API reference.
+JOB_ID_EXAMPLE = "job_" + "5e" * 16
+DOCUMENT_ID_EXAMPLE = "doc_" + "7c" * 16
+FILE_ID_EXAMPLE = "file-" + "7c" * 16
+STORE_ID_EXAMPLE = "vs_4f1c09ab7d2e4c6f8a1b2c3d"
+TIME_EXAMPLE = 1_795_546_410
+
+DocumentId = Annotated[
+    str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$"), Field(examples=[DOCUMENT_ID_EXAMPLE])
+]
+FileId = Annotated[
+    str, StringConstraints(pattern=r"^file-[0-9a-f]{32}$"), Field(examples=[FILE_ID_EXAMPLE])
+]
+
+
+def example(body: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of a model that the API reference shows by this body.
+
+    FastAPI drops null from the reference, so an example has to show required fields filled.
+    """
+    return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 class Request(BaseModel):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from serve_app.schemas.fields import Request
-from serve_app.schemas.paging import Listed, Paged
+from serve_app.schemas.fields import FILE_ID_EXAMPLE, TIME_EXAMPLE, Request, example
+from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 
 FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision", "evals"]
 
@@ -16,14 +16,29 @@ FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision",
 class FileForm(Request):
     """The form of a file; its purpose is kept and means nothing here."""
 
+    model_config = example({"file": "the bytes of report.pdf", "purpose": "user_data"})
+
     file: UploadFile
     purpose: Annotated[FilePurpose, Field(examples=["user_data"])]
     # What OpenAI's clients send for an expiry would have to be obeyed.
     expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
 
 
+_EXAMPLE = {
+    "id": FILE_ID_EXAMPLE,
+    "object": "file",
+    "bytes": 48_213,
+    "created_at": TIME_EXAMPLE,
+    "filename": "report.pdf",
+    "purpose": "user_data",
+    "status": "processed",
+}
+
+
 class FileResponse(Listed):
     """A kept file."""
+
+    model_config = example(_EXAMPLE)
 
     object: Literal["file"] = "file"
     bytes: int
@@ -36,10 +51,12 @@ class FileResponse(Listed):
 class FileList(Paged[FileResponse]):
     """One page of files; pass `last_id` as `after` for the following one."""
 
+    model_config = example(page_example(_EXAMPLE))
 
-class FileDeleted(BaseModel):
+
+class FileDeleted(Deleted):
     """OpenAI's."""
 
-    id: str
+    model_config = example({"id": FILE_ID_EXAMPLE, "object": "file", "deleted": True})
+
     object: Literal["file"] = "file"
-    deleted: Literal[True] = True

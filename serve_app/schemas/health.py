@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel
+
+from serve_app.schemas.fields import example
+
+
+class Liveness(BaseModel):
+    """The ingress answers."""
+
+    model_config = example({"status": "ok"})
+
+    status: Literal["ok"] = "ok"
 
 
 class DeploymentState(BaseModel):
@@ -16,6 +28,8 @@ class DeploymentState(BaseModel):
 
 class Readiness(BaseModel):
     """Ready when every deployment is."""
+
+    model_config = example({"ready": True, "deployments": {"embedder": {"ready": True}}})
 
     ready: bool
     deployments: dict[str, DeploymentState]

@@ -1,8 +1,8 @@
-"""The JSON of a page of OpenAI's lists."""
+"""The JSON of lists, a page at a time, and of a deletion: OpenAI's and our own."""
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -33,3 +33,39 @@ class Paged(BaseModel, Generic[T]):
         """Make the page of what was found."""
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return cls(data=data, first_id=first, last_id=last, has_more=more)
+
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Listing(BaseModel, Generic[Item]):
+    """One page of our own lists; pass `next_after` as `after` for the following one."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool
+    next_after: str | None
+
+    @classmethod
+    def of(cls, data: list[Item], next_after: str | None) -> Self:
+        """Make the page of what was found."""
+        return cls(data=data, has_more=next_after is not None, next_after=next_after)
+
+
+class Deleted(BaseModel):
+    """OpenAI's answer to a deletion."""
+
+    id: str
+    object: str
+    deleted: Literal[True] = True
+
+
+def page_example(one: dict[str, Any]) -> dict[str, Any]:
+    """Return the example of a page that holds one item."""
+    ids = {"first_id": one["id"], "last_id": one["id"]}
+    return {"object": "list", "data": [one], **ids, "has_more": False}
+
+
+def listing_example(one: dict[str, Any]) -> dict[str, Any]:
+    """Return the example of one of our own pages that holds one item."""
+    return {"object": "list", "data": [one], "has_more": True, "next_after": one["id"]}

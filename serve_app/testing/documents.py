@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deployments.chunk_batches import write_batches
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound
 from deployments.types import (
     Chunk,
     Collection,
@@ -35,16 +35,23 @@ _WORD = re.compile(r"\w+")
 _DEFAULT = "default"
 
 
+@dataclass
 class FakeEmbedder:
     """Embeds every text as the same vector of one dimension; a token is a word."""
+
+    embedded: list[str] = field(default_factory=list)
 
     async def check_health(self) -> None: ...
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         del kind
+        self.embedded += texts
         return np.ones((len(texts), 1), dtype=np.float32)
 
-    async def embeddings(self, texts: Sequence[str]) -> Embeddings:
+    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+        if dimensions not in {None, 1}:
+            msg = "dimensions: this model makes vectors of 1 numbers"
+            raise InvalidRequest(msg, param="dimensions")
         tokens = tuple(len(text.split()) for text in texts)
         return Embeddings(await self.embed(texts, "passage"), tokens)
 

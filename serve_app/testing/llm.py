@@ -25,6 +25,7 @@ class FakeModel:
     fail_at_start: Exception | None = None
     fail_midway: Exception | None = None
     endless: bool = False
+    silent: bool = False
     opening: str = ""
     usage: dict[str, int] | None = None
 
@@ -57,6 +58,8 @@ class FakeModel:
 
     async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         self.bodies.append(body)
+        if self.silent:
+            return
         for word in str(body["prompt"]).split():
             choice = {"index": 0, "text": word, "finish_reason": None}
             yield f"data: {json.dumps({'id': '1', 'choices': [choice]})}\n\n"
@@ -66,6 +69,8 @@ class FakeModel:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
+        if self.silent:
+            return
         try:
             yield _event({"role": "assistant", "content": self.opening}, None)
             while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import SecretStr
 
@@ -30,9 +30,12 @@ def _new_files() -> FileStore:
 class Fakes:
     """One fake of each capability, and the application over them.
 
-    `api_keys` has the form of `GENSERVE_API_KEYS`. Jobs stay queued until the test calls
+    `api_keys` has the form of `GENSERVE_API_KEYS`. `client` finds the service below `root_path`,
+    as behind Serve's setting of that name. Jobs stay queued until the test calls
     `jobs.change` or `jobs.run`, or sets `jobs.runs`.
     """
+
+    root_path: ClassVar[str] = ""
 
     llm: FakeModel = field(default_factory=FakeModel)
     embedder: FakeEmbedder = field(default_factory=FakeEmbedder)
@@ -61,8 +64,10 @@ class Fakes:
         """Return an HTTP client of a new application; needs the package `httpx`."""
         import httpx
 
-        transport = httpx.ASGITransport(self.app(**changes), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+        transport = httpx.ASGITransport(
+            self.app(**changes), raise_app_exceptions=False, root_path=self.root_path
+        )
+        return httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1{self.root_path}")
 
 
 def fake_service(fakes: Fakes | None = None, **changes: object) -> FastAPI:

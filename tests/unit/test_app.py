@@ -161,6 +161,26 @@ async def test_a_failure_to_begin_has_its_true_status(
     assert int(answer.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/generate/text", {"prompt": "x"}),
+        ("/v1/chat/completions", CHAT | {"model": "genserve"}),
+        ("/v1/chat/completions", CHAT),
+        ("/v1/completions", {"model": MODEL, "prompt": "x"}),
+    ],
+)
+async def test_an_engine_whose_stream_ends_before_its_first_chunk_is_unavailable(
+    route: str, body: dict[str, Any]
+) -> None:
+    fakes = Fakes()
+    fakes.llm.silent = True
+    async with fakes.client() as http:
+        answer = await http.post(route, json=body | {"stream": True})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "language model" in answer.json()["error"]["message"]
+
+
 async def test_a_failure_midway_is_an_event() -> None:
     fakes = Fakes()
     fakes.llm.fail_midway = Unavailable("the model stopped")

@@ -11,7 +11,7 @@ import pytest
 from deployments.file_store import FileStore
 from serve_app.testing import Fakes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 ALICE, BOB = "a" * 20, "b" * 20
 KEYS = f"alice:{ALICE},bob:{BOB}"
 NOWHERE = "file-" + "0" * 32

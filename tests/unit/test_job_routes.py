@@ -14,7 +14,7 @@ from serve_app.routes import jobs as job_routes
 from serve_app.testing import Fakes
 from tests.support.event_streams import events
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 PICTURES = ImagesSpec("a red circle", 3, 128, 64, 20, 7)
 PAPER = IngestSpec("doc_" + "a" * 32, "papers", "a.pdf", 1234, "uploads/1")
 NOWHERE = "job_" + "f" * 32

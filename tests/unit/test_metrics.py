@@ -16,6 +16,7 @@ import pytest
 from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from deployments.llm.usage import EngineUsage, report_usage
 from deployments.observability import metrics
 from deployments.observability.metrics import DECLARED, Metric
 from deployments.remote import RemoteTextGenerator
@@ -41,6 +42,9 @@ class Exported:
 
     def inc(self, amount: float, labels: dict[str, str]) -> None:
         self.sums[tuple(labels.values())] += amount  # type: ignore[assignment]
+
+    def set(self, value: float, labels: dict[str, str]) -> None:
+        self.sums[tuple(labels.values())] = value  # type: ignore[assignment]
 
     def observe(self, seconds: float, labels: dict[str, str]) -> None:
         assert seconds >= 0
@@ -135,6 +139,28 @@ async def test_an_answer_is_counted_by_how_it_ended(
         else:
             await answering.bare(fakes.llm.chat(bare))
     assert recorded[metrics.ANSWERS].sums[("bare", outcome)] == 1
+
+
+@pytest.mark.anyio
+async def test_the_engine_is_reported_on_after_a_failure_too(
+    recorded: dict[Metric, Exported],
+) -> None:
+    failures = [RuntimeError("no gauges yet"), KeyError("vllm")]
+    reported = asyncio.Event()
+
+    def usage() -> EngineUsage:
+        if failures:
+            raise failures.pop()
+        if recorded[metrics.TOKENS].sums:
+            reported.set()
+        return EngineUsage(running=1, waiting=2, prompt_tokens=7, completion_tokens=3)
+
+    reporting = asyncio.create_task(report_usage(usage, period_s=0))
+    async with asyncio.timeout(5):
+        await reported.wait()
+    reporting.cancel()
+    assert recorded[metrics.TOKENS].sums == {("prompt",): 7, ("completion",): 3}
+    assert recorded[metrics.ENGINE_REQUESTS].sums == {("running",): 1, ("waiting",): 2}
 
 
 @pytest.mark.anyio

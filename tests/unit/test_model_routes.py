@@ -11,7 +11,7 @@ import pytest
 
 from serve_app.testing import MODEL, Fakes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 EMBED = {"model": "d", "input": ["a b", "c"]}
 COMPLETE = {"model": MODEL, "prompt": "Snow is white"}
 
@@ -73,6 +73,14 @@ async def test_embeddings_that_cannot_be_made_name_their_field(
     assert answer.status_code == status, error
     assert error["param"].startswith(param)
     assert word in error["message"]
+
+
+async def test_wrong_dimensions_are_refused_before_anything_is_embedded() -> None:
+    fakes = Fakes()
+    async with fakes.client() as http:
+        answer = await http.post("/v1/embeddings", json=EMBED | {"dimensions": 2})
+    assert answer.status_code == 400
+    assert fakes.embedder.embedded == []
 
 
 async def test_as_many_dimensions_as_there_are_may_be_asked_for() -> None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.llm.openai_engine import OpenAIEngine
-from deployments.llm.usage import Readings
+from deployments.llm.usage import EngineUsage
 from deployments.settings import LLMSettings
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +36,8 @@ class Endpoint:
     keys: list[str | None] = field(default_factory=list)
     break_after_first: bool = False
     hang_after_first: bool = False
+    ends_at_once: bytes | None = None
+    choices: bool = True
     left: asyncio.Event = field(default_factory=asyncio.Event)
     usage: dict[str, int] | None = None
 
@@ -47,9 +49,13 @@ class Endpoint:
             headers = {"retry-after": "0"}
             return web.json_response(error, status=self.statuses.pop(0), headers=headers)
         if not self.bodies[-1].get("stream"):
-            return web.json_response(completion("hello") | {"usage": self.usage})
+            answer = completion("hello") | {"usage": self.usage}
+            return web.json_response(answer if self.choices else answer | {"choices": []})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
+        if self.ends_at_once is not None:
+            await response.write(self.ends_at_once)
+            return response
         await response.write(event("hel"))
         if self.break_after_first:
             request.transport.abort()  # type: ignore[union-attr]
@@ -112,13 +118,13 @@ async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
 async def test_tokens_that_the_endpoint_tells_of_are_counted() -> None:
     endpoint = Endpoint(usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9})
     async with endpoint.engine() as engine:
-        assert engine.readings() == Readings(running=None, waiting=None)  # the endpoint's matter
+        assert engine.usage() == EngineUsage(running=None, waiting=None)  # the endpoint's matter
         await engine.chat(BODY)
         _ = [event async for event in engine.stream_chat(BODY)]
-        assert engine.readings() == Readings(prompt_tokens=14, completion_tokens=4)
+        assert engine.usage() == EngineUsage(prompt_tokens=14, completion_tokens=4)
         endpoint.usage = None
         await engine.chat(BODY)
-        assert engine.readings().prompt_tokens == 14
+        assert engine.usage().prompt_tokens == 14
 
 
 async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
@@ -127,7 +133,7 @@ async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
         await engine.chat(BODY)
         events = [event async for event in engine.stream_chat(BODY)]
         assert events[-1] == "data: [DONE]\n\n"
-        assert engine.readings() == Readings(prompt_tokens=6)
+        assert engine.usage() == EngineUsage(prompt_tokens=6)
 
 
 async def test_events_stream_through() -> None:
@@ -170,6 +176,19 @@ async def test_a_refused_request_is_not_repeated_and_names_the_field() -> None:
 async def test_a_wrong_key_is_the_services_trouble_not_the_callers() -> None:
     async with Endpoint([401]).engine() as engine:
         with pytest.raises(Unavailable, match="key"):
+            await engine.chat(BODY)
+
+
+@pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n"])
+async def test_a_stream_that_ends_before_its_first_chunk_is_unavailable(body: bytes) -> None:
+    async with Endpoint(ends_at_once=body).engine() as engine:
+        with pytest.raises(Unavailable, match="before it began"):
+            await anext(engine.stream_chat(BODY))
+
+
+async def test_an_answer_without_choices_is_unavailable() -> None:
+    async with Endpoint(choices=False).engine() as engine:
+        with pytest.raises(Unavailable, match="without"):
             await engine.chat(BODY)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -249,6 +249,34 @@ async def test_a_batch_still_on_its_way_does_not_outlive_its_document(
     await asyncio.gather(late, removed)
     with pytest.raises(InvalidRequest, match="0 of its 9 chunks"):
         await retriever.publish(make_document())
+
+
+async def test_a_document_deleted_while_it_is_published_leaves_nothing_behind(
+    embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ServerStore(":memory:", chunker_version=1, max_collections=9, timeout_s=10)
+    retriever = DocumentRetriever(store, embedder, RetrieverSettings())
+    counted, go_on = asyncio.Event(), asyncio.Event()
+    count = store._count
+
+    async def slow(*args: Any) -> int:
+        chunks = await count(*args)
+        if not counted.is_set():  # the count that publishing begins with
+            counted.set()
+            await go_on.wait()
+        return chunks
+
+    monkeypatch.setattr(store, "_count", slow)
+    await retriever.add(make_document(), CHUNKS)
+    published = asyncio.ensure_future(retriever.publish(make_document()))
+    await counted.wait()
+    removed = asyncio.ensure_future(retriever.delete("default", "facts"))
+    await asyncio.wait({removed}, timeout=0.2)
+    go_on.set()
+    await asyncio.gather(published, removed)
+    assert not (await retriever.documents("default", 9, None)).documents
+    assert not await retriever.search(["whale"], "default", 9, 10_000)
+    await retriever.close()
 
 
 async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(

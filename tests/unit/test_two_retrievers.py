@@ -12,10 +12,10 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from deployments.errors import NotFound, Unavailable
+from deployments.errors import InvalidRequest, NotFound, Unavailable
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.qdrant.store import ServerStore
-from deployments.retriever.vector_store import EmbeddedChunk
+from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 from deployments.types import Chunk, Collection, Document
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,8 @@ async def upload(store: ServerStore, collection: str, dimensions: int = DIMENSIO
 
 async def found(store: ServerStore, collection: str, dimensions: int = DIMENSIONS) -> int:
     dense = np.ones((1, dimensions), np.float32)
-    return len(await store.candidates(collection, dense, [LexicalEncoder().query("snow")], 3))
+    query = HybridQuery(dense, [LexicalEncoder().query("snow")], 3)
+    return len(await store.candidates(collection, query))
 
 
 READS: list[tuple[Callable[[ServerStore, str], Awaitable[Any]], Any]] = [
@@ -116,3 +117,21 @@ async def test_a_collection_made_anew_for_another_embedder_is_known_to_both(
     assert await found(other, "reports", dimensions=6) == 1
     with pytest.raises(Unavailable, match="6 dimensions"):
         await found(other, "reports")
+
+
+async def test_a_document_deleted_by_one_while_the_other_publishes_it_is_not_listed(
+    replicas: tuple[ServerStore, ServerStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = replicas
+    count, counts = one._count, []
+
+    async def then_deleted(*args: Any) -> int:
+        counts.append(await count(*args))
+        if len(counts) == 1:
+            await other.delete("default", "doc_a")
+        return counts[-1]
+
+    monkeypatch.setattr(one, "_count", then_deleted)
+    with pytest.raises(InvalidRequest, match="0 of its 1 chunks"):
+        await upload(one, "default")
+    assert not (await other.documents("default", 9, None)).documents

@@ -31,7 +31,7 @@ from deployments.errors import (
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.qdrant.store import ServerStore
-from deployments.retriever.vector_store import Candidate, EmbeddedChunk, VectorStore
+from deployments.retriever.vector_store import Candidate, EmbeddedChunk, HybridQuery, VectorStore
 from deployments.types import Chunk, Collection, Document
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ async def search(
     store: VectorStore, collection: str, dense: NDArray[np.float32], limit: int, words: str = ""
 ) -> list[Candidate]:
     """Look up one vector, and words if there are any."""
-    return await store.candidates(collection, dense[np.newaxis], [LEXICAL.query(words)], limit)
+    query = HybridQuery(dense[np.newaxis], [LEXICAL.query(words)], limit)
+    return await store.candidates(collection, query)
 
 
 async def texts(place: Place, seed: int = 0, limit: int = 100) -> list[str]:
@@ -230,7 +231,7 @@ async def test_further_phrasings_are_fused_with_the_question(place: Place) -> No
     await upload(place.store, make_document("things", 9, place.collection))
     dense = np.stack([vector(3), vector(7)])
     nothing = [LEXICAL.query("")] * 2
-    found = await place.store.candidates(place.collection, dense, nothing, 9)
+    found = await place.store.candidates(place.collection, HybridQuery(dense, nothing, 9))
     assert len(found) == 9  # each once
     assert {one.stored.chunk.number for one in found[:2]} == {3, 7}
 

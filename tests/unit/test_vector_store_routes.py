@@ -12,7 +12,7 @@ from deployments.types import Passage
 from serve_app.testing import Fakes
 from tests.support.openai_client import openai_client
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 URL = "/v1/vector_stores/default/search"
 ASKED = {"query": "Is snow white?"}
 

@@ -15,7 +15,7 @@ from deployments.types import Document, IngestSpec, JobStatus
 from serve_app.testing import Fakes
 from tests.unit.test_file_routes import keep
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
 STORES = "/v1/vector_stores"
 
 

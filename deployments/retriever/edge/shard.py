@@ -38,12 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
     from qdrant_edge import ScoredPoint
 
-    from deployments.retriever import bm25 as lexical
-    from deployments.retriever.vector_store import EmbeddedChunk
+    from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
     from deployments.types import Document
 
 _NEVER_KB = 1_000_000_000
@@ -141,21 +138,21 @@ class Shard:
         self._edge.update(UpdateOperation.delete_points_by_filter(stale))
         self._settle()
 
-    def candidates(
-        self, dense: NDArray[np.float32], sparse: Sequence[lexical.SparseVector], limit: int
-    ) -> list[ScoredPoint]:
+    def candidates(self, query: HybridQuery) -> list[ScoredPoint]:
         """Find the published chunks nearest by either vector, by fused rank."""
         # Records have no vectors, so they are never found: `state` alone is enough, and a
         # second condition would triple the time of the scan.
-        lookups = [Query.Nearest(row.tolist(), using=points.DENSE) for row in dense] + [
+        lookups = [Query.Nearest(row.tolist(), using=points.DENSE) for row in query.dense] + [
             Query.Nearest(SparseVector(list(words.indices), list(words.values)), points.SPARSE)
-            for words in sparse
+            for words in query.sparse
             if words.indices
         ]
         return self._edge.query(
             QueryRequest(
-                limit=len(lookups) * limit,
-                prefetches=[Prefetch(limit, query, filter=_IS_PUBLISHED) for query in lookups],
+                limit=len(lookups) * query.limit,
+                prefetches=[
+                    Prefetch(query.limit, lookup, filter=_IS_PUBLISHED) for lookup in lookups
+                ],
                 query=Fusion.Rrf(k=points.RRF_K),  # type: ignore[arg-type]  # the stub is off
                 with_payload=True,
                 with_vector=[points.DENSE],

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy as np
     from filelock import BaseFileLock
-    from numpy.typing import NDArray
 
-    from deployments.retriever.bm25 import SparseVector
-    from deployments.retriever.vector_store import Candidate, EmbeddedChunk, StoredChunk
+    from deployments.retriever.vector_store import (
+        Candidate,
+        EmbeddedChunk,
+        HybridQuery,
+        StoredChunk,
+    )
     from deployments.types import Collection, Document, DocumentList
 
 P = ParamSpec("P")
@@ -71,15 +73,9 @@ class EdgeStore:
         """See VectorStore."""
         await self._run(self._publish, document)
 
-    async def candidates(
-        self,
-        collection: str,
-        dense: NDArray[np.float32],
-        sparse: Sequence[SparseVector],
-        limit: int,
-    ) -> list[Candidate]:
+    async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         """See VectorStore."""
-        return await self._run(self._candidates, collection, dense, sparse, limit)
+        return await self._run(self._candidates, collection, query)
 
     async def chunks(
         self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
@@ -200,20 +196,14 @@ class EdgeStore:
         else:
             shard.publish(document, points.edition_of(document, self._chunker_version))
 
-    def _candidates(
-        self,
-        collection: str,
-        dense: NDArray[np.float32],
-        sparse: Sequence[SparseVector],
-        limit: int,
-    ) -> list[Candidate]:
+    def _candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         shard = self._find(collection)
         if shard is None:
             return []
-        points.check_dimensions(collection, stored=shard.dimensions, given=dense.shape[1])
+        points.check_dimensions(collection, stored=shard.dimensions, given=query.dense.shape[1])
         return [
             points.candidate_from(point.payload or {}, point.vector, point.score)
-            for point in shard.candidates(dense, sparse, limit)
+            for point in shard.candidates(query)
         ]
 
     def _chunks(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdrant_client import AsyncQdrantClient, models
 
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound
 from deployments.retriever import points
 from deployments.retriever.qdrant.collections import ServerCollections, qdrant_name
 from deployments.retriever.qdrant.requests import (
@@ -27,11 +27,12 @@ from deployments.retriever.qdrant.requests import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from deployments.retriever.bm25 import SparseVector
-    from deployments.retriever.vector_store import Candidate, EmbeddedChunk, StoredChunk
+    from deployments.retriever.vector_store import (
+        Candidate,
+        EmbeddedChunk,
+        HybridQuery,
+        StoredChunk,
+    )
     from deployments.types import Collection, Document, DocumentList
 
 _IN_MEMORY = ":memory:"
@@ -103,6 +104,27 @@ class ServerStore:
         """See VectorStore."""
         collection = document.collection
         edition = points.edition_of(document, self._chunker_version)
+        await self._check_whole(document, edition)
+        await self._collections.call(
+            collection,
+            self._client.batch_update_points,
+            qdrant_name(collection),
+            publication(document, edition),
+        )
+        try:
+            await self._check_whole(document, edition)
+        except InvalidRequest:
+            # Another replica deleted the document between the check and the publication.
+            await self._collections.call(
+                collection,
+                self._client.delete,
+                qdrant_name(collection),
+                models.PointIdsList(points=[points.record_id(document.id)]),
+            )
+            raise
+
+    async def _check_whole(self, document: Document, edition: str) -> None:
+        """Raise InvalidRequest unless every chunk of this edition is stored."""
         of_edition = models.Filter(
             must=[
                 has(points.DOCUMENT_ID, document.id),
@@ -110,36 +132,23 @@ class ServerStore:
                 has(points.EDITION, edition),
             ]
         )
-        stored = await self._count(collection, of_edition)
-        points.check_whole(document, stored)
-        await self._collections.call(
-            collection,
-            self._client.batch_update_points,
-            qdrant_name(collection),
-            publication(document, edition),
-        )
+        points.check_whole(document, await self._count(document.collection, of_edition))
 
-    async def candidates(
-        self,
-        collection: str,
-        dense: NDArray[np.float32],
-        sparse: Sequence[SparseVector],
-        limit: int,
-    ) -> list[Candidate]:
+    async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         """See VectorStore."""
-        given = dense.shape[1]
+        given = query.dense.shape[1]
         stored = await self._collections.find(collection, given)
         if stored is None:
             return []
         points.check_dimensions(collection, stored=stored, given=given)
-        lookups = [*by_meaning(dense, limit), *by_words(sparse, limit)]
+        lookups = [*by_meaning(query.dense, query.limit), *by_words(query.sparse, query.limit)]
         found = await self._collections.read(
             collection,
             self._client.query_points,
             qdrant_name(collection),
             prefetch=lookups,
             query=models.RrfQuery(rrf=models.Rrf(k=points.RRF_K)),
-            limit=len(lookups) * limit,
+            limit=len(lookups) * query.limit,
             with_payload=True,
             with_vectors=[points.DENSE],
         )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from deployments.settings import Secrets
-from serve_app.access.guard import is_loopback
 from serve_app.access.keys import OPEN_DOOR, Keys
 from serve_app.check.file.deployment import Deployment, section
 from serve_app.check.file.schema import complaints, hint, unknown_keys, without
@@ -19,6 +18,7 @@ from serve_app.check.rules.load import capacity_problems, load_problems
 from serve_app.check.rules.models import model_problems
 from serve_app.check.rules.state import state_problems
 from serve_app.check.rules.subject import Subject
+from serve_app.http.urls import is_loopback
 from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
 from serve_app.settings.removed import REMOVED
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from serve_app.access.guard import is_loopback
 from serve_app.check.file.deployment import number, section
 from serve_app.check.file.rayservice import CLUSTER, Group, groups, quantity, ray_cluster
 from serve_app.check.rules.application import SECRET_NAMES, SERVE_HOST
+from serve_app.http.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

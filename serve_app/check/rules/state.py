@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployments.settings import Secrets
-from serve_app.access.guard import is_loopback
 from serve_app.check.file.deployment import number
 from serve_app.check.placement.plan import hosts
+from serve_app.http.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,81 @@
+"""`/v1/vector_stores/{id}/search`: OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+
+from deployments.errors import DeadlineExceeded, InvalidRequest
+from serve_app.documents.attachments import file_id_of
+from serve_app.http.errors import refusals
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    ServicesDep,
+    SettingsDep,
+    StoreId,
+)
+from serve_app.schemas.searches import (
+    RankingOptions,
+    SearchContent,
+    SearchPage,
+    SearchRequest,
+    SearchResult,
+)
+
+if TYPE_CHECKING:
+    from deployments.types import Passage
+    from serve_app.settings import AppSettings
+
+router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"])
+_ATTRIBUTE_CHARS = 512  # OpenAI's bound.
+
+
+@router.post("/{vector_store_id}/search", responses=refusals(400, 404, 413, 504))
+async def search_vector_store(
+    vector_store_id: StoreId,
+    request: SearchRequest,
+    services: ServicesDep,
+    settings: SettingsDep,
+) -> SearchPage:
+    """Find the passages of a collection that answer a question, best first."""
+    ranking = request.ranking_options or RankingOptions()
+    _check_ranker(ranking, settings)
+    queries = request.queries()
+    try:
+        async with asyncio.timeout(settings.answer.context_timeout_s):
+            passages = await services.retriever.search(
+                queries, vector_store_id, request.max_num_results, request.max_characters
+            )
+    except TimeoutError:
+        msg = "the search took longer than the time allowed for it"
+        raise DeadlineExceeded(msg) from None
+    found = [_result_shaped(passage) for passage in passages]
+    return SearchPage(
+        search_query=queries,
+        data=[result for result in found if result.score >= ranking.score_threshold],
+    )
+
+
+def _check_ranker(ranking: RankingOptions, settings: AppSettings) -> None:
+    """Raise InvalidRequest rather than rerank for somebody who asked that it not be done."""
+    if ranking.ranker == "none" and settings.retriever.rerank:
+        msg = "this service reranks what it finds, which a request cannot switch off: use `auto`"
+        raise InvalidRequest(msg, param="ranking_options.ranker")
+
+
+def _result_shaped(passage: Passage) -> SearchResult:
+    known = {
+        "document_id": passage.document_id,
+        "title": passage.title[:_ATTRIBUTE_CHARS],
+        "section": passage.section[:_ATTRIBUTE_CHARS],
+        "page": passage.page_start,
+        "page_end": passage.page_end,
+    }
+    return SearchResult(
+        file_id=file_id_of(passage.document_id),
+        filename=passage.filename,
+        score=min(max(passage.score, 0.0), 1.0),  # OpenAI's scores are from 0 to 1
+        attributes={name: value for name, value in known.items() if value},
+        content=[SearchContent(text=passage.text)],
+    )

@@ -1,0 +1,99 @@
+"""Shapes that several routes share: jobs and their URLs, an unknown model, an error event."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import NotFound
+from deployments.types import IngestSpec, Job, JobStatus
+from serve_app.http.errors import body_of
+from serve_app.schemas.jobs import (
+    ImagesInput,
+    ImagesResult,
+    IngestInput,
+    IngestResult,
+    JobError,
+    JobImage,
+    JobProgress,
+    JobResponse,
+)
+
+if TYPE_CHECKING:
+    from deployments.errors import ServiceError
+
+_SHOWN_CHARS = 100
+
+
+def job_url(job_id: str) -> str:
+    """Return the path of a job on this service."""
+    return f"/v1/jobs/{job_id}"
+
+
+def image_url(job_id: str, number: int) -> str:
+    """Return the path of a picture on this service."""
+    return f"/v1/images/{job_id}/{number}.png"
+
+
+def job_response(job: Job) -> JobResponse:
+    """Return a job as callers see it."""
+    fields = asdict(job.spec)
+    ingest = isinstance(job.spec, IngestSpec)
+    error = None
+    if job.status is JobStatus.FAILED:
+        error = JobError(
+            code=job.error_code or "internal_error", message=job.error_message or "the job failed"
+        )
+    return JobResponse(
+        id=job.id,
+        kind=job.kind,
+        status=job.status,
+        created_at=round(job.created_at, 3),
+        updated_at=round(job.updated_at, 3),
+        progress=JobProgress(done=job.done, total=job.total),
+        cancel_requested=job.cancel_requested,
+        input=IngestInput(**fields) if ingest else ImagesInput(**fields),
+        result=_result(job),
+        error=error,
+    )
+
+
+def unknown_model(model_id: str, *known: str) -> NotFound:
+    """Return the error for a model that a route does not have, naming those that it has."""
+    names = " or ".join(f"`{name}`" for name in known)
+    msg = f"there is no model `{model_id[:_SHOWN_CHARS]}` for this: use {names}"
+    return NotFound(msg, param="model", code="model_not_found")
+
+
+def error_event(error: ServiceError) -> str:
+    """Return the event that reports an error in the middle of a stream, as OpenAI does."""
+    return f"data: {body_of(error).model_dump_json()}\n\n"
+
+
+def streamable(event: str, whole: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Describe a response that is JSON or, on request, a stream of events, each by an example.
+
+    `whole` is the example of the JSON where no response model has one.
+    """
+    content: dict[str, Any] = {"text/event-stream": {"example": event}}
+    if whole is not None:
+        content["application/json"] = {"example": whole}
+    return {200: {"content": content}}
+
+
+def download(media_type: str, shown: str) -> dict[int | str, dict[str, Any]]:
+    """Describe a response that is a file, by words in place of its bytes."""
+    binary = {"schema": {"type": "string", "format": "binary"}, "example": shown}
+    return {200: {"content": {media_type: binary}}}
+
+
+def _result(job: Job) -> IngestResult | ImagesResult | None:
+    if isinstance(job.spec, IngestSpec):
+        if job.status is not JobStatus.SUCCEEDED:
+            return None
+        return IngestResult(document_id=job.spec.document_id, collection=job.spec.collection)
+    if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        return None  # its pictures are removed
+    return ImagesResult(
+        images=[JobImage(number=n, url=image_url(job.id, n)) for n in range(job.done)]
+    )

@@ -1,0 +1,130 @@
+"""The JSON of OpenAI's chat completions, with GenServe's own field `context`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from serve_app.schemas.answers import GROUNDING_EXAMPLE, TIMINGS_EXAMPLE, USAGE_EXAMPLE
+from serve_app.schemas.fields import (
+    DEFAULT_COLLECTION,
+    TIME_EXAMPLE,
+    CollectionName,
+    Request,
+    TokenCount,
+    TopK,
+    example,
+)
+from serve_app.schemas.generation import GenerationRequest
+
+
+class TextPart(Request):
+    """A piece of a message in OpenAI's list form; text is the only kind read here."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(Request):
+    """A message as OpenAI's clients send it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    # An assistant's message sent back as it came; these say nothing to the model.
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    audio: dict[str, Any] | None = None
+    function_call: dict[str, Any] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+    def text(self) -> str:
+        """The content as one string."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+
+_NOT_FOR_ENGINE: dict[str, Any] = {
+    **dict.fromkeys(
+        ("context", "user", "metadata", "store", "service_tier", "safety_identifier"), True
+    ),
+    "prompt_cache_key": True,
+    "messages": {
+        "__all__": {
+            "refusal",
+            "annotations",
+            "audio",
+            "function_call",
+            "reasoning",
+            "reasoning_content",
+        }
+    },
+}
+
+
+class ContextOptions(Request):
+    """GenServe's own field of a chat request: what the answer may draw on.
+
+    `web` and `documents` can be switched off here; what the operator switched off stays off.
+    """
+
+    web: bool = True
+    documents: bool = True
+    collection: CollectionName = DEFAULT_COLLECTION
+    top_k: TopK | None = None
+
+
+class ChatRequest(GenerationRequest):
+    """OpenAI's chat completion request."""
+
+    not_for_engine = _NOT_FOR_ENGINE
+
+    model_config = example(
+        {
+            "model": "genserve",
+            "messages": [{"role": "user", "content": "What does the report say about costs?"}],
+            "max_tokens": 64,
+            "context": {"web": True, "documents": True, "collection": "default", "top_k": 4},
+        }
+    )
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_completion_tokens: TokenCount | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    # Accepted because OpenAI's clients send them; they have no effect.
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    context: ContextOptions | None = None
+
+
+COMPLETION_EXAMPLE = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": TIME_EXAMPLE,
+    "model": "SmolLM2-135M-Instruct",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Costs fell by 4 % [1]."},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": USAGE_EXAMPLE,
+    **GROUNDING_EXAMPLE,
+    "timings": TIMINGS_EXAMPLE,
+}
+CHUNK_EVENT_EXAMPLE = 'data: {"choices": [{"delta": {"content": "Costs"}}]}\n\n'
+"""The engine's object passes through, so that it has no model here."""

@@ -1,0 +1,87 @@
+"""The JSON of files in vector stores: OpenAI's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from serve_app.schemas.fields import (
+    FILE_ID_EXAMPLE,
+    STORE_ID_EXAMPLE,
+    TIME_EXAMPLE,
+    FileId,
+    Request,
+    example,
+)
+from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
+
+
+class AutoChunking(Request):
+    """OpenAI's `auto`: the service cuts documents itself, at its own settings."""
+
+    type: Literal["auto"]
+
+
+class AttachRequest(Request):
+    """OpenAI's request to put a file into a vector store."""
+
+    model_config = example({"file_id": FILE_ID_EXAMPLE})
+
+    file_id: FileId
+    attributes: Annotated[
+        dict[str, str | float | bool] | None,
+        Field(max_length=0, description="Not supported: nothing can be filtered by them."),
+    ] = None
+    chunking_strategy: AutoChunking | None = None
+
+
+class FileError(BaseModel):
+    """Why a file could not be made searchable."""
+
+    code: Literal["server_error", "unsupported_file", "invalid_file"]
+    message: str
+
+
+_EXAMPLE: dict[str, Any] = {
+    "id": FILE_ID_EXAMPLE,
+    "object": "vector_store.file",
+    "created_at": TIME_EXAMPLE,
+    "vector_store_id": STORE_ID_EXAMPLE,
+    "status": "failed",
+    "last_error": {"code": "unsupported_file", "message": "The file's format is not read."},
+    "usage_bytes": 0,
+    "attributes": {},
+    "chunking_strategy": {"type": "other"},
+}
+
+
+class VectorStoreFile(Listed):
+    """A file in a vector store; it can be searched once `status` is `completed`."""
+
+    model_config = example(_EXAMPLE)
+
+    object: Literal["vector_store.file"] = "vector_store.file"
+    created_at: int
+    vector_store_id: str
+    status: Literal["in_progress", "completed", "failed", "cancelled"]
+    last_error: FileError | None
+    usage_bytes: int
+    attributes: dict[str, str] = Field(default_factory=dict)
+    chunking_strategy: dict[str, str] = Field(default_factory=lambda: {"type": "other"})
+
+
+class VectorStoreFileList(Paged[VectorStoreFile]):
+    """One page of files in a vector store; pass `last_id` as `after` for the following one."""
+
+    model_config = example(page_example(_EXAMPLE))
+
+
+class VectorStoreFileDeleted(Deleted):
+    """OpenAI's."""
+
+    model_config = example(
+        {"id": FILE_ID_EXAMPLE, "object": "vector_store.file.deleted", "deleted": True}
+    )
+
+    object: Literal["vector_store.file.deleted"] = "vector_store.file.deleted"
