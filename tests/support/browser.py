@@ -8,15 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import (
-    Browser,
-    ConsoleMessage,
-    Dialog,
-    FilePayload,
-    Page,
-    Request,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -106,7 +98,7 @@ class Visit:
     def choose(self, files: Mapping[str, str]) -> None:
         """Choose files with these contents, as from the dialog of the browser."""
         chosen = [
-            FilePayload(name=name, mimeType="text/plain", buffer=content.encode())
+            {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
             for name, content in files.items()
         ]
         self.page.locator("#files").set_input_files(chosen)

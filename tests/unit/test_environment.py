@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from serve_app.launch.start import _ENVIRONMENT
-from tests.support.shipped import shipped
+from tests.support.config_mistakes import shipped
 
 CONFIG = "serve_config.yaml"
 README = "README.md"

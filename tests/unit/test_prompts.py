@@ -16,7 +16,6 @@ from deployments.errors import InvalidRequest
 from serve_app.answering import history, prompts
 from serve_app.schemas.answers import Source
 from serve_app.settings import AnswerSettings
-from serve_app.settings.tree import PROMPT_MARGIN_TOKENS
 from serve_app.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -436,7 +435,7 @@ async def test_no_prompt_overflows_the_window(smollm2: SmolLM2) -> None:
         except InvalidRequest as error:
             assert error.code == "context_length_exceeded"  # noqa: PT017 - it may be raised
             alone = smollm2.rendered([*opening, question])
-            assert alone + PROMPT_MARGIN_TOKENS + 16 + 24 > window
+            assert alone + settings.prompt_margin_tokens + 16 + 24 > window
             refused += 1
             continue
         assert smollm2.rendered(prompt.messages) + prompt.answer_tokens <= window

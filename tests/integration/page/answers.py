@@ -34,7 +34,7 @@ def answer_with(visit: Visit, text: str, **first: Any) -> list[dict[str, Any]]:
     body = stream(*pieces, **first)
 
     def fulfil(route: Route) -> None:
-        requests.append(json.loads(route.request.post_data or ""))
+        requests.append(route.request.post_data_json)
         route.fulfill(content_type="text/event-stream", body=body)
 
     visit.page.route("**/v1/chat/completions", fulfil)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from playwright.sync_api import expect
 
-from serve_app.testing import Fakes
 from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
+from tests.unit.fakes import Fakes
 
 # `li` is checked by its parent; a role must not be one that HTML forbids for its element.
-Landmark = Literal["banner", "main", "navigation", "contentinfo"]
 FAULTS = """() => {
     const seen = (node) => node.checkVisibility();
     const all = (selector) => [...document.querySelectorAll(selector)].filter(seen);
@@ -34,13 +32,7 @@ FAULTS = """() => {
 def check(visit: Visit) -> None:
     """Every landmark once, and no fault that the script above finds."""
     page = visit.page
-    landmarks: dict[Landmark, int] = {
-        "banner": 1,
-        "main": 1,
-        "navigation": 1,
-        "contentinfo": 0,
-    }
-    for role, count in landmarks.items():
+    for role, count in {"banner": 1, "main": 1, "navigation": 1, "contentinfo": 0}.items():
         expect(page.get_by_role(role, include_hidden=True)).to_have_count(count)
     assert visit.evaluate(FAULTS) == []
 
@@ -49,7 +41,7 @@ def test_landmarks_and_lists_are_found(
     serve: Callable[..., FakeService], visitors: Callable[..., Visit]
 ) -> None:
     fakes = Fakes()
-    fakes.jobs.runs = True
+    fakes.jobs.draws = True
     visit = visitors(serve(fakes).url)
     page = visit.page
     visit.ask("- one\n- two")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, ViewportSize, expect
+from playwright.sync_api import Locator, expect
 
-from serve_app.testing import Fakes
 from tests.integration.page.answers import answer, answer_with
 from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
+from tests.unit.fakes import Fakes
 
 KEY = "sk-0123456789abcdef0123456789abcdef"
-SMALL = ViewportSize(width=640, height=400)  # 1280 by 800 at 200 %
+SMALL = {"width": 640, "height": 400}  # 1280 by 800 at 200 %
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_newest_is_offered_only_where_there_is_something_newer(
     answer(visit)
     scroller.evaluate("s => { s.scrollTop = 0; }")
     expect(newest).to_be_visible()
-    visit.page.set_viewport_size(ViewportSize(width=SMALL["width"], height=4000))
+    visit.page.set_viewport_size({"width": SMALL["width"], "height": 4000})
     expect(newest).to_be_hidden()
     visit.page.set_viewport_size(SMALL)
     visit.page.get_by_role("button", name="New chat").click()

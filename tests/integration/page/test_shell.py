@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from serve_app.testing import Fakes
 from tests.integration.page.answers import answer, answer_with
 from tests.integration.page.fake_service import FakeService
 from tests.integration.page.hostile import HOSTILE_ANSWER
 from tests.support.browser import Visit
+from tests.unit.fakes import Fakes
 
 PHONE = {"width": 360, "height": 740}
 
@@ -49,7 +49,7 @@ def test_everything_works_below_a_root_path(
     serve: Callable[..., FakeService], visitors: Callable[..., Visit], root_path: str
 ) -> None:
     fakes = Fakes()
-    fakes.jobs.runs = True
+    fakes.jobs.draws = True
     service = serve(fakes, root_path=root_path)
     visit = visitors(service.url)
     page = visit.page

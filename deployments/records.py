@@ -1,0 +1,22 @@
+"""Stored records as dataclasses: what a newer version added to a record does no harm."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+
+def from_record(kind: type[T], record: Mapping[str, Any]) -> T:
+    """Build a dataclass from a stored record and ignore the fields that it does not have.
+
+    A newer version may have written them, before a rollback or during a rolling update. Code
+    that changes a record and writes it back must start from the record itself, so that they
+    survive. Raises TypeError if a field without a default is missing.
+    """
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # any dataclass
+    return kind(**{name: value for name, value in record.items() if name in known})
