@@ -47,8 +47,8 @@ _TABLE = sa.Table(
 class LeaseTimes:
     """When a lease is renewed and when it ends.
 
-    The replica stops its work `deadline_s` after the start of its last successful renewal; others
-    may take over `expiry_s` after it. The time in between is for stopping.
+    The replica begins no step from `deadline_s` after the start of its last successful renewal, and
+    stops those under way a second later; others may take over `expiry_s` after that start.
     """
 
     heartbeat_s: float
@@ -59,7 +59,7 @@ class LeaseTimes:
 POSTGRES_TIMES = LeaseTimes(heartbeat_s=3.0, deadline_s=15.0, expiry_s=20.0)
 """A restart of the server takes some seconds, which a replica should survive."""
 
-SQLITE_TIMES = LeaseTimes(heartbeat_s=1.0, deadline_s=6.0, expiry_s=8.0)
+SQLITE_TIMES = LeaseTimes(heartbeat_s=2.0, deadline_s=6.0, expiry_s=8.0)
 """The file is always there; its only replica should go on soon after it was killed."""
 
 
