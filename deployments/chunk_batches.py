@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from deployments.records import from_record
 from deployments.types import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from deployments.file_store import FileStore
-
-_KNOWN_FIELDS: Final = frozenset(field.name for field in fields(Chunk))
 
 
 async def write_batches(files: FileStore, folder: str, chunks: Iterable[Chunk], size: int) -> int:
@@ -33,10 +32,7 @@ async def read_batch(files: FileStore, folder: str, number: int) -> list[Chunk]:
     Fields that a newer version wrote are ignored: its parser may run beside this version.
     """
     rows = json.loads(await files.get(_path(folder, number)))
-    return [
-        Chunk(**{name: value for name, value in row.items() if name in _KNOWN_FIELDS})
-        for row in rows
-    ]
+    return [from_record(Chunk, row) for row in rows]
 
 
 def _path(folder: str, number: int) -> str:

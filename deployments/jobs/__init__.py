@@ -1,1 +1,1 @@
-"""Durable jobs: ingestion of documents and making of pictures, on DBOS."""
+"""Durable jobs, document ingestion and image generation, on DBOS."""

@@ -1,14 +1,30 @@
-"""Whether a job is to stop: asked at every step, and while a picture is drawn."""
+"""Requests to cancel a job: made by a caller, seen by the steps of the job."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+import uuid
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakValueDictionary
+
+from dbos import DBOS
+
+from deployments.errors import Conflict, Unavailable
+from deployments.jobs.records import CANCEL, fetch_job, fetch_row, with_timeout
+from deployments.observability.metrics import JOBS_ENDED
+from deployments.types import IngestSpec, Job, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_ASK_AGAIN_S = 1.0
+    from deployments.jobs.watching import JobWatchers
+
+T = TypeVar("T")
+
+_CHECK_PERIOD_S = 1.0
+_WAIT_POLL_S = 0.5
+_CANCEL_WAIT_S = 3.0
 
 
 class JobCancelled(Exception):
@@ -16,31 +32,104 @@ class JobCancelled(Exception):
 
 
 class Cancellations:
-    """Knows at once of requests made here, and within a second of those made elsewhere."""
+    """Which jobs are to stop: known at once if requested here, within a second if elsewhere."""
 
-    def __init__(self, requested: Callable[[str], Awaitable[bool]]) -> None:
-        """Keep how to look a request up where all replicas see it."""
-        self._requested = requested
-        self._known: set[str] = set()
-        self._asked: dict[str, float] = {}
+    def __init__(self) -> None:
+        self._requested: set[str] = set()
+        self._checked_at: dict[str, float] = {}
 
     def request(self, job_id: str) -> None:
-        """Have the job stop; the request must have been kept already."""
-        self._known.add(job_id)
+        """Have the job stop; the request must be in the database already."""
+        self._requested.add(job_id)
 
     async def check(self, job_id: str) -> None:
-        """Raise JobCancelled if the job is to stop; before each step."""
-        self._asked[job_id] = time.monotonic()
-        if job_id in self._known or await self._requested(job_id):
-            self._known.add(job_id)
-            raise JobCancelled
+        """Raise JobCancelled if the job is to stop; for the beginning of a step."""
+        self._checked_at[job_id] = time.monotonic()
+        if job_id not in self._requested and not await _requested_in_database(job_id):
+            return
+        self._requested.add(job_id)
+        raise JobCancelled
 
-    async def glance(self, job_id: str) -> None:
-        """Do the same, cheap enough for every denoising step of a picture."""
-        if job_id in self._known or time.monotonic() - self._asked.get(job_id, 0) > _ASK_AGAIN_S:
+    async def check_often(self, job_id: str) -> None:
+        """Do the same, but query the database at most once a second."""
+        age_s = time.monotonic() - self._checked_at.get(job_id, 0)
+        if job_id in self._requested or age_s > _CHECK_PERIOD_S:
             await self.check(job_id)
 
+    async def interrupt(self, job_id: str, work: Awaitable[T]) -> T:
+        """Return what `work` returns; cancel it and raise JobCancelled if the job is to stop."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=_WAIT_POLL_S))[0]:
+                await self.check_often(job_id)
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     def forget(self, job_id: str) -> None:
-        """Let go of a job that has ended."""
-        self._known.discard(job_id)
-        self._asked.pop(job_id, None)
+        """Drop what is known of a job that has ended."""
+        self._requested.discard(job_id)
+        self._checked_at.pop(job_id, None)
+
+
+class JobCanceller:
+    """Cancels jobs, whichever replica they run in."""
+
+    def __init__(
+        self,
+        cancellations: Cancellations,
+        watchers: JobWatchers,
+        remove_upload: Callable[[str, IngestSpec], Awaitable[None]],
+    ) -> None:
+        self._cancellations = cancellations
+        self._watchers = watchers
+        self._remove_upload = remove_upload
+        # A lock is dropped with the last caller that holds it or waits for it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def cancel(self, job_id: str) -> Job:
+        """Have a job stop, and wait a moment for it; raise Conflict if it has ended otherwise."""
+        # Of several callers at once the first finds the job queued, and counts it.
+        async with self._locks.setdefault(job_id, asyncio.Lock()):
+            job = await fetch_job(job_id)
+            if not job.ended:
+                job = await self._request(job_id)
+        if not job.ended:
+            if job.status is JobStatus.QUEUED and isinstance(job.spec, IngestSpec):
+                await self._remove_upload(job_id, job.spec)
+            job = await self._watchers.wait_until_ended(job_id, _CANCEL_WAIT_S)
+        if job.ended:
+            self._cancellations.forget(job_id)
+            if job.status is not JobStatus.CANCELLED:
+                msg = f"the job has {job.status} already and cannot be cancelled"
+                raise Conflict(msg, code="job_ended")
+        return job
+
+    async def _request(self, job_id: str) -> Job:
+        """Store the request and take the job from its queue; return the job as it was before."""
+        request = uuid.uuid4().hex
+        await with_timeout(
+            DBOS.update_workflow_attributes_async(job_id, {CANCEL: request}, merge=True)
+        )
+        self._cancellations.request(job_id)
+        job = await fetch_job(job_id)
+        if job.status is JobStatus.QUEUED:
+            # Should it begin just now, its first step sees the request above.
+            await with_timeout(DBOS.cancel_workflow_async(job_id))
+            row = await fetch_row(job_id)
+            # Once it has begun its workflow counts it. Of requests to several replicas at the
+            # same moment at most one counts it, and possibly none.
+            if not row.recovery_attempts and (row.attributes or {}).get(CANCEL) == request:
+                JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
+        return job
+
+
+async def _requested_in_database(job_id: str) -> bool:
+    try:
+        rows = await with_timeout(
+            DBOS.list_workflows_async(workflow_ids=[job_id], load_input=False, load_output=False)
+        )
+    except Unavailable:
+        return False  # no reason for the job to fail; the next step checks again
+    return bool(rows and (rows[0].attributes or {}).get(CANCEL))

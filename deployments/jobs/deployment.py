@@ -1,20 +1,24 @@
-"""The Jobs deployment: takes jobs, keeps them, and has the other deployments do the work."""
+"""The Jobs deployment: stores jobs and runs them by calling the other deployments."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
 from deployments.file_store import FileStore
-from deployments.jobs.cancellation import Cancellations
+from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.engine import Engine
+from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
-from deployments.jobs.pictures import PictureSteps
-from deployments.jobs.queries import JobBoard
-from deployments.jobs.records import cancel_requested
-from deployments.jobs.retrying import Patience
+from deployments.jobs.leases import Lease
+from deployments.jobs.queries import list_jobs
+from deployments.jobs.records import fetch_job, fetch_jobs
+from deployments.jobs.retrying import BackendCaller
+from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
+from deployments.jobs.watching import JobWatchers
 from deployments.jobs.workflows import Workflows
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
 class Jobs:
-    """Its environment may hold GENSERVE_JOBS_DATABASE_URL, for PostgreSQL."""
+    """Read the address of a PostgreSQL with its password from GENSERVE_JOBS_DATABASE_URL."""
 
     async def __init__(  # type: ignore[misc]  # noqa: PLR0913 - Serve awaits it
         self,
@@ -67,25 +71,34 @@ class Jobs:
         log_to_serve()
         export_metrics()
         secret = Secrets().jobs_database_url
-        url = secret.get_secret_value() if secret else settings.database_url
+        url = (secret.get_secret_value() if secret else settings.database_url) or ""
         store = FileStore(files)
         search = RemoteRetriever(retriever, "document search")
-        cancellations = Cancellations(cancel_requested)
-        patience = Patience(cancellations)
+        cancellations = Cancellations()
+        backends = BackendCaller(cancellations)
         ingest = IngestSteps(
             RemoteParser(parser, "document parser"),
             search,
             store,
-            patience,
+            backends,
             batch_chunks,
         )
-        pictures = PictureSteps(
-            RemoteImageGenerator(images, "image generator"), store, patience, cancellations
+        generator = RemoteImageGenerator(images, "image generator")
+        image_steps = ImageSteps(generator, store, backends, cancellations)
+        lease = Lease(url)
+        steps = StepRunner(lease, cancellations)
+        workflows = Workflows(
+            ingest,
+            image_steps,
+            steps,
+            cancellations,
+            images_at_once,
+            with_request_id=under_id,
         )
-        self._board = JobBoard(cancellations, ingest.tidy)
-        self._submissions = Submissions(self._board, search, settings)
-        self._engine = Engine(url or "", settings)
-        Workflows(ingest, pictures, cancellations, images_at_once, under_id)
+        self._watchers = JobWatchers()
+        self._canceller = JobCanceller(cancellations, self._watchers, ingest.remove_upload)
+        self._submissions = Submissions(self._watchers, search, settings)
+        self._engine = Engine(url, lease, workflows, settings)
         await self._engine.start(store)
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
@@ -95,23 +108,28 @@ class Jobs:
         return await self._submissions.images(spec, key)
 
     async def job(self, job_id: str) -> Job:
-        return await self._board.job(job_id)
+        return await fetch_job(job_id)
 
     async def jobs(self, query: JobQuery) -> JobList:
-        return await self._board.jobs(query)
+        return await list_jobs(query)
 
     async def find(self, job_ids: Sequence[str]) -> list[Job]:
-        return await self._board.find(job_ids)
+        return await fetch_jobs(job_ids)
 
     async def cancel(self, job_id: str) -> Job:
-        return await self._board.cancel(job_id)
+        return await self._canceller.cancel(job_id)
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
-        async for job in self._board.watch(job_id):
-            yield job
+        async with contextlib.aclosing(self._watchers.watch(job_id)) as jobs:
+            async for job in jobs:
+                yield job
 
     async def check_health(self) -> None:
-        """Well while it answers: a database that is away is not cured by a new replica."""
+        """Raise Unavailable if the executor lease was lost, so that Serve replaces this replica.
+
+        A database that does not answer alone is no reason: a new replica would not help.
+        """
+        self._engine.check_health()
 
     async def __del__(self) -> None:
         if hasattr(self, "_engine"):

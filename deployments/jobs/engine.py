@@ -1,100 +1,160 @@
-"""DBOS, started and stopped: its database, its queues, and who takes up whose work."""
+"""DBOS of this process: its start and stop, its queues, and its periodic work."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dbos import DBOS
 from loguru import logger
 
-from deployments.jobs.leases import executor_of, slot_of, slots_of, take
+from deployments.errors import Unavailable
 from deployments.jobs.queue_metrics import publish_counts
+from deployments.jobs.records import KINDS
 from deployments.jobs.workflows import VERSION
 from deployments.types import JobKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from deployments.file_store import FileStore
+    from deployments.jobs.leases import Lease
+    from deployments.jobs.workflows import Workflows
     from deployments.settings import JobsSettings
 
 _QUEUE_POLL_S = 0.5
 _THREADS = 16
-_ADOPT_PERIOD_S = 5.0
+_LEASE_CHECK_S = 0.25
+_LEASE_GRACE_S = 1.0
+_TAKE_OVER_PERIOD_S = 1.0
 _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
-_LOST_S = 3600.0  # what lies about unused for so long was left by a crash
+_ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
 
 
 class Engine:
-    """One a process, as DBOS is. Workflows must be registered before it is started."""
+    """Runs jobs while this process holds its lease; at most one per process, as of DBOS."""
 
-    def __init__(self, database_url: str, settings: JobsSettings) -> None:
-        """Choose who to be; `database_url` is of SQLite or PostgreSQL."""
+    def __init__(
+        self, database_url: str, lease: Lease, workflows: Workflows, settings: JobsSettings
+    ) -> None:
+        """Keep the parts; `database_url` is of SQLite or PostgreSQL."""
+        self._database_url = database_url
+        self._lease = lease
+        self._workflows = workflows
         self._settings = settings
-        self._slots = slots_of(database_url)
-        self._slot = take(self._slots)
-        self._background: list[asyncio.Task[None]] = []
-        logging.getLogger("dbos").addFilter(_unexpected)
+        self._lease_guard: asyncio.Task[None] | None = None
+        self._periodic: list[asyncio.Task[None]] = []
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def start(self, files: FileStore) -> None:
+        """Acquire the lease, launch DBOS and open the queues."""
+        logging.getLogger("dbos").addFilter(_shorten)
+        await asyncio.to_thread(self._lease.acquire)
         DBOS(
             config={
                 "name": "genserve-jobs",
-                "system_database_url": database_url,
-                "executor_id": executor_of(self._slot),
+                "system_database_url": self._database_url,
+                "executor_id": self._lease.executor_id,
                 "application_version": VERSION,
                 "max_executor_threads": _THREADS,
                 "log_level": "WARNING",
             }
         )
-
-    async def start(self, files: FileStore) -> None:
-        """Open the queues; work that was interrupted goes on."""
         DBOS.launch()  # on this loop, so that steps run where the handles of Serve live
-        # Else a version that was tried and left would keep what has none to itself.
+        # Else a version that was tried and left would keep the jobs without one to itself.
         await DBOS.set_latest_application_version_async(VERSION)
-        for kind, at_once in (
+        for kind, concurrency in (
             (JobKind.INGEST, self._settings.ingest_concurrency),
             (JobKind.IMAGES, self._settings.images_concurrency),
         ):
             await DBOS.register_queue_async(
                 kind.value,
-                worker_concurrency=at_once,
+                worker_concurrency=concurrency,
                 polling_interval_sec=_QUEUE_POLL_S,
                 on_conflict="always_update",
             )
-        self._background = [
-            asyncio.create_task(_every(_ADOPT_PERIOD_S, self._adopt)),
-            asyncio.create_task(_every(_COUNT_PERIOD_S, publish_counts)),
-            asyncio.create_task(_every(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
+        self._lease_guard = asyncio.create_task(self._stop_when_lease_is_lost())
+        self._periodic = [
+            asyncio.create_task(_repeat(_TAKE_OVER_PERIOD_S, self._take_over)),
+            asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
+            asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
         ]
 
-    async def _adopt(self) -> None:
-        """Take up the work of replicas that are gone and were not replaced."""
-        rows = await DBOS.list_workflows_async(
-            status="PENDING", load_input=False, load_output=False
-        )
-        others = {row.executor_id for row in rows} - {executor_of(self._slot), None}
-        await asyncio.to_thread(self._adopt_from, sorted(filter(None, others)))
+    def check_health(self) -> None:
+        """Raise Unavailable if this process may run no more jobs, and must be replaced."""
+        if self._lease.lost:
+            msg = "the executor lease was lost"
+            raise Unavailable(msg)
 
-    def _adopt_from(self, executors: Sequence[str]) -> None:
-        for executor in executors:
-            slot = slot_of(executor)
-            if self._slots.hold(slot):
-                try:
-                    DBOS._recover_pending_workflows([executor])  # noqa: SLF001 - its only way
-                finally:
-                    self._slots.let_go(slot)
+    async def close(self) -> None:
+        """Stop, and release the lease, so that another replica continues the jobs at once."""
+        if self._lease_guard:
+            self._lease_guard.cancel()
+            await asyncio.gather(self._lease_guard, return_exceptions=True)
+        await self._stop()
+        await asyncio.to_thread(self._lease.release)
+
+    async def _stop_when_lease_is_lost(self) -> None:
+        while not self._lease.lost:
+            await asyncio.sleep(_LEASE_CHECK_S)
+            if not self._lease.valid:
+                # After the machine has slept, or this process was starved, the lease may still
+                # be renewed. If the database does not answer, it has not been for long.
+                await asyncio.sleep(_LEASE_GRACE_S)
+                self._lease.lost = not self._lease.valid
+        logger.error("the executor lease was lost: all jobs stop, and this replica with them")
+        await self._stop()
+
+    async def _stop(self) -> None:
+        """Stop all work of this process, once."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop_work())
+        await asyncio.shield(self._stopping)
+
+    async def _stop_work(self) -> None:
+        for task in self._periodic:
+            task.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
+        await self._workflows.stop()
+        # DBOS makes its pool of threads the default of this loop. They may all be waiting for the
+        # database, and they end with DBOS, so the loop needs others: now, and once DBOS is gone.
+        loop, threads = asyncio.get_running_loop(), ThreadPoolExecutor()
+        loop.set_default_executor(threads)
+        await loop.run_in_executor(threads, partial(DBOS.destroy, destroy_registry=True))
+        loop.set_default_executor(threads)
+
+    async def _take_over(self) -> None:
+        """Have DBOS run the jobs of dead executors again.
+
+        An executor has had its lease before it has a job, so the leases must be read after the
+        jobs. DBOS takes over each job only once, however many replicas ask for it.
+        """
+        rows = await DBOS.list_workflows_async(
+            name=KINDS, status="PENDING", load_input=False, load_output=False
+        )
+        executors = {row.executor_id for row in rows if row.executor_id}
+        if executors <= {self._lease.executor_id}:
+            return
+        live = await asyncio.to_thread(self._lease.live_executors)
+        if self._lease.executor_id not in live:
+            self._lease.lost = True
+        elif dead := sorted(executors - live):
+            logger.info("taking over the jobs of {}", ", ".join(dead))
+            # DBOS has no public function for this.
+            await asyncio.to_thread(DBOS._recover_pending_workflows, dead)  # noqa: SLF001
 
     async def _sweep(self, files: FileStore) -> None:
-        """Forget jobs that ended long ago, and uploads that became no job's."""
+        """Delete jobs that ended long ago, and files that no job needs."""
         age = timedelta(days=self._settings.keep_days)
         while old := await DBOS.list_workflows_async(
             completed_before=(datetime.now(UTC) - age).isoformat(),
-            name=[kind.value for kind in JobKind],
+            name=KINDS,
             limit=_SWEEP_BATCH,
             load_input=False,
             load_output=False,
@@ -103,35 +163,33 @@ class Engine:
                 await files.delete(f"images/{row.workflow_id}")
             await DBOS.delete_workflows_async([row.workflow_id for row in old])
             logger.info("{} old jobs removed", len(old))
-        at_work = await DBOS.list_workflows_async(
+        active = await DBOS.list_workflows_async(
             status=["ENQUEUED", "PENDING"], name=JobKind.INGEST.value, load_output=False
         )
-        needed = [row.input["args"][0]["upload_path"] for row in at_work if row.input]
-        await files.delete_older("uploads", _LOST_S, needed)
-        await files.delete_older("pages", _LOST_S)  # the scraper's PDFs
-        ids = {row.workflow_id for row in at_work}
+        needed = [row.input["args"][0]["upload_path"] for row in active if row.input]
+        await files.delete_older("uploads", _ORPHANED_S, needed)
+        await files.delete_older("pages", _ORPHANED_S)  # the scraper's PDFs
+        ids = {row.workflow_id for row in active}
         for job_id in await files.names("chunks"):
             if job_id not in ids:
-                await files.delete_older(f"chunks/{job_id}", _LOST_S)
-
-    async def close(self) -> None:
-        """Stop; what is at work is taken up by the next replica."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
-        self._slots.close()
+                await files.delete_older(f"chunks/{job_id}", _ORPHANED_S)
 
 
-async def _every(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - tried again at the next turn
-            logger.opt(exception=error).warning("housekeeping of the jobs failed")
+        except Exception as error:  # noqa: BLE001 - tried again after the period
+            logger.opt(exception=error).warning("periodic work of the jobs failed")
         await asyncio.sleep(period_s)
 
 
-def _unexpected(record: logging.LogRecord) -> bool:
-    """Leave out what DBOS says of each job that failed or was cancelled: the job says it."""
-    return not record.getMessage().startswith(("Exception encountered in async", "Workflow job_"))
+def _shorten(record: logging.LogRecord) -> bool:
+    """Drop what a job itself reports of its end, and the traceback of an attempt that failed."""
+    message = record.getMessage()
+    if message.startswith("Step being automatically retried") and record.exc_info:
+        record.msg, record.args = f"{message}: {record.exc_info[1]}", None
+        record.exc_info = record.exc_text = None
+    return not message.startswith(
+        ("Exception encountered in async", "Workflow job_", "Asyncio task cancelled")
+    )

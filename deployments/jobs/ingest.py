@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from deployments.chunk_batches import read_batch
 from deployments.errors import NotFound
 from deployments.jobs.retrying import remove_if_possible
+from deployments.records import from_record
 from deployments.types import Document, ParseSpec
 
 if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import Checked, Parser, Retriever
-    from deployments.jobs.retrying import Patience
+    from deployments.jobs.retrying import BackendCaller
     from deployments.types import IngestSpec
 
 
@@ -27,21 +28,21 @@ class IngestSteps:
         parser: Parser,
         retriever: Retriever,
         files: FileStore,
-        patience: Patience,
+        backends: BackendCaller,
         batch_chunks: int,
     ) -> None:
         self._parser = parser
         self._retriever = retriever
         self._files = files
-        self._patience = patience
+        self._backends = backends
         self._batch_chunks = batch_chunks
 
     async def parse(self, job_id: str, spec: IngestSpec) -> tuple[dict[str, Any], int]:
-        """Have the upload parsed; return the document as a dictionary and its batches of chunks."""
+        """Have the upload parsed; return the document's record and its number of batches."""
         task = ParseSpec(
             spec.upload_path, spec.filename, _chunks_folder(job_id), self._batch_chunks
         )
-        parsed = await self._patience.call(
+        parsed = await self._backends.call(
             job_id, _AllHealthy(self._files, self._parser), lambda: self._parser.parse(task)
         )
         document = Document(
@@ -58,37 +59,35 @@ class IngestSteps:
         )
         return asdict(document), parsed.batches
 
-    async def store(self, job_id: str, document: dict[str, Any], number: int) -> int:
-        """Embed and store one batch, hidden; how many chunks it had."""
-        chunks = await self._patience.call(
+    async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
+        """Embed and store one batch, hidden; return how many chunks it had."""
+        chunks = await self._backends.call(
             job_id, self._files, lambda: read_batch(self._files, _chunks_folder(job_id), number)
         )
-        await self._patience.call(
-            job_id, self._retriever, lambda: self._retriever.add(Document(**document), chunks)
+        document = from_record(Document, record)
+        await self._backends.call(
+            job_id, self._retriever, lambda: self._retriever.add(document, chunks)
         )
         return len(chunks)
 
-    async def publish(self, job_id: str, document: dict[str, Any]) -> None:
+    async def publish(self, job_id: str, record: dict[str, Any]) -> None:
         """Make the document searchable, whole."""
-        await self._patience.call(
-            job_id, self._retriever, lambda: self._retriever.publish(Document(**document))
+        document = from_record(Document, record)
+        await self._backends.call(
+            job_id, self._retriever, lambda: self._retriever.publish(document)
         )
 
     async def discard(self, job_id: str, spec: IngestSpec) -> None:
-        """Leave nothing of what this job stored, be it published; it takes as long as it takes."""
+        """Delete what this job has stored, published or not."""
+        with contextlib.suppress(NotFound):
+            document = await self._retriever.document(spec.collection, spec.document_id)
+            if document.job_id != job_id:
+                return
+        with contextlib.suppress(NotFound):
+            await self._retriever.delete(spec.collection, spec.document_id)
 
-        async def unless_anothers() -> None:
-            with contextlib.suppress(NotFound):
-                there = await self._retriever.document(spec.collection, spec.document_id)
-                if there.job_id != job_id:
-                    return
-            with contextlib.suppress(NotFound):
-                await self._retriever.delete(spec.collection, spec.document_id)
-
-        await self._patience.insist(unless_anothers)
-
-    async def tidy(self, job_id: str, spec: IngestSpec) -> None:
-        """Remove the upload and what was made of it on the way, if that is possible now."""
+    async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
+        """Remove the upload and its batches of chunks, if that is possible now."""
         await remove_if_possible(self._files, spec.upload_path, _chunks_folder(job_id))
 
 

@@ -1,101 +1,192 @@
-"""Who is alive: a numbered slot that a replica holds, and that its death lets go of.
+"""Executor leases: rows by which the replicas of Jobs see which of them are alive.
 
-DBOS keeps the work of an executor by its name. A replica takes the name of the slot it holds, so
-that whoever can hold a slot knows that the work under its name is nobody's.
+DBOS keeps the running jobs of an executor under its id and runs them again when it is asked to.
+So an id must never belong to two replicas, and nobody may take over the jobs of a live one. A
+lease row has an expiry that its replica moves forward with a heartbeat, and a fencing number that
+is part of the executor id and never used again: an executor without a row is dead for good, even
+if its process still runs.
 """
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
+import threading
+import time
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
 
-_PREFIX = "jobs-"
-_LOCK_SPACE = 0x6A6F6273  # ours among the advisory locks of a database
-_MOST = 1024
+import sqlalchemy as sa
+import stamina
+from loguru import logger
 
+_FIRST_NUMBER = 1024
+_LONGEST_S = 3600.0
+_WAIT_POLL_S = 0.1
+_CONNECT_TIMEOUT_S = 3
+_POSTGRES_OPTIONS = {  # a server that cannot be reached any more is noticed within some 10 s
+    "connect_timeout": _CONNECT_TIMEOUT_S,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 9000,  # ms
+}
 
-class Slots(Protocol):
-    """Locks by number; each is held by one process, until it lets go or dies."""
-
-    def hold(self, slot: int) -> bool:
-        """Try to; whether it worked. Not for a slot that is held here already."""
-        ...
-
-    def let_go(self, slot: int) -> None:
-        """Give a slot that is held here back."""
-        ...
-
-    def close(self) -> None:
-        """Give all back."""
-        ...
-
-
-def slots_of(database_url: str) -> Slots:
-    """Find where replicas that share a database meet: beside its file, or in the server."""
-    if database_url.startswith("sqlite:///"):
-        return FileSlots(Path(database_url.removeprefix("sqlite:///")))
-    return ServerSlots(database_url)
+_TABLE = sa.Table(
+    "genserve_executor_leases",
+    sa.MetaData(),
+    sa.Column("fence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    # A failover may lose the newest rows, and then give their numbers to others.
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),  # seconds since the epoch
+    sqlite_autoincrement=True,  # else the number of a deleted row is used again
+)
 
 
-def take(slots: Slots) -> int:
-    """Hold the lowest free slot."""
-    return next(slot for slot in range(_MOST) if slots.hold(slot))
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """When a lease is renewed and when it ends.
+
+    The replica begins no step from `deadline_s` after the start of its last successful renewal, and
+    stops those under way a second later; others may take over `expiry_s` after that start.
+    """
+
+    heartbeat_s: float
+    deadline_s: float
+    expiry_s: float
 
 
-def executor_of(slot: int) -> str:
-    """Give the name under which DBOS keeps the work of a slot."""
-    return f"{_PREFIX}{slot}"
+POSTGRES_TIMES = LeaseTimes(heartbeat_s=3.0, deadline_s=15.0, expiry_s=20.0)
+"""A restart of the server takes some seconds, which a replica should survive."""
+
+SQLITE_TIMES = LeaseTimes(heartbeat_s=2.0, deadline_s=6.0, expiry_s=8.0)
+"""The file is always there; its only replica should go on soon after it was killed."""
 
 
-def slot_of(executor: str) -> int:
-    """Read such a name."""
-    return int(executor.removeprefix(_PREFIX))
+class Lease:
+    """The lease of this process, renewed by a thread, so that a slow event loop does not end it."""
+
+    def __init__(self, database_url: str, times: LeaseTimes | None = None) -> None:
+        """Choose the database, SQLite or PostgreSQL; by default also the times that suit it."""
+        sqlite = database_url.startswith("sqlite")
+        self._times = times or (SQLITE_TIMES if sqlite else POSTGRES_TIMES)
+        url = sa.make_url(database_url)
+        if sqlite:
+            Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            self._clock = (sa.func.julianday("now") - 2440587.5) * 86400.0
+            options = {"timeout": _CONNECT_TIMEOUT_S}
+        else:
+            url = url.set(drivername="postgresql+psycopg")
+            self._clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+            options = _POSTGRES_OPTIONS
+        self._engine = sa.create_engine(
+            url, pool_size=2, max_overflow=0, pool_pre_ping=True, connect_args=options
+        )
+        self._expired = sa.or_(
+            _TABLE.c.expires_at <= self._clock,
+            _TABLE.c.expires_at > self._clock + _LONGEST_S,  # written before the clock was set back
+        )
+        self._fence = 0
+        self._token = uuid.uuid4().hex
+        self._valid_until = 0.0
+        self._released = threading.Event()
+        self._heartbeat = threading.Thread(target=self._renew_repeatedly, daemon=True)
+        self.lost = False
+
+    @property
+    def executor_id(self) -> str:
+        """Return the id under which DBOS keeps the jobs of this replica."""
+        return _executor_id(self._fence)
+
+    @property
+    def valid(self) -> bool:
+        """Whether no other replica can take this one for dead."""
+        return not self.lost and _now() < self._valid_until
+
+    def acquire(self) -> None:
+        """Insert the row, with the next fencing number, and begin to renew it."""
+        began = _now()
+        self._create_table()
+        with self._engine.begin() as connection:
+            connection.execute(_TABLE.delete().where(self._expired))
+            row = connection.execute(
+                _TABLE.insert()
+                .values(token=self._token, expires_at=self._expiry())
+                .returning(_TABLE.c.fence)
+            )
+            self._fence = row.scalar_one()
+        self._valid_until = began + self._times.deadline_s
+        self._heartbeat.start()
+
+    def renew(self) -> None:
+        """Move the expiry forward; the lease is lost if another replica has deleted the row.
+
+        A renewal that comes too late still proves that nobody has taken over.
+        """
+        began = _now()
+        with self._engine.begin() as connection:
+            renewed = connection.execute(
+                _TABLE.update().where(self._own()).values(expires_at=self._expiry())
+            )
+        if renewed.rowcount:
+            self._valid_until = began + self._times.deadline_s
+        else:
+            self.lost = True
+
+    async def wait_until_valid(self) -> None:
+        """Wait while the renewal is overdue; if the lease is lost, until the job is cancelled."""
+        while not self.valid:  # noqa: ASYNC110 - time makes it invalid, a thread valid
+            await asyncio.sleep(_WAIT_POLL_S)
+
+    def live_executors(self) -> frozenset[str]:
+        """Delete the rows that have expired; return the ids of the executors that are left.
+
+        Whoever is not among them never will be again.
+        """
+        with self._engine.begin() as connection:
+            connection.execute(_TABLE.delete().where(self._expired, ~self._own()))
+            fences = connection.scalars(sa.select(_TABLE.c.fence)).all()
+        return frozenset(map(_executor_id, fences))
+
+    def release(self) -> None:
+        """Delete the row, for another replica to take over at once; the work must have stopped."""
+        self._released.set()
+        if self._heartbeat.is_alive():
+            self._heartbeat.join(_CONNECT_TIMEOUT_S)
+        if not self.lost:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(_TABLE.delete().where(self._own()))
+            except sa.exc.SQLAlchemyError as error:
+                logger.warning("the executor lease is left to expire: {}", error)
+        self.lost = True
+        self._engine.dispose()
+
+    @stamina.retry(on=sa.exc.DBAPIError, attempts=3)
+    def _create_table(self) -> None:
+        # PostgreSQL reports a conflict if two replicas do this at the same moment.
+        with self._engine.begin() as connection:
+            connection.execute(sa.schema.CreateTable(_TABLE, if_not_exists=True))
+
+    def _own(self) -> sa.ColumnElement[bool]:
+        return sa.and_(_TABLE.c.fence == self._fence, _TABLE.c.token == self._token)
+
+    def _expiry(self) -> sa.ColumnElement[float]:
+        return self._clock + self._times.expiry_s
+
+    def _renew_repeatedly(self) -> None:
+        while not self.lost and not self._released.wait(self._times.heartbeat_s):
+            try:
+                self.renew()
+            except sa.exc.SQLAlchemyError as error:
+                logger.warning("the executor lease could not be renewed: {}", error)
 
 
-class FileSlots:
-    """Locked files beside the database's own, for replicas on one machine."""
-
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._held: dict[int, IO[bytes]] = {}
-
-    def hold(self, slot: int) -> bool:
-        self._database.parent.mkdir(parents=True, exist_ok=True)
-        file = Path(f"{self._database}.slot-{slot}").open("ab")  # noqa: SIM115 - the lock's life
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
-        self._held[slot] = file
-        return True
-
-    def let_go(self, slot: int) -> None:
-        self._held.pop(slot).close()
-
-    def close(self) -> None:
-        for slot in tuple(self._held):
-            self.let_go(slot)
+def _executor_id(fence: int) -> str:
+    # The first release used numbers below this one, again and again, and can read such an id.
+    return f"jobs-{_FIRST_NUMBER + fence}"
 
 
-class ServerSlots:
-    """PostgreSQL's advisory locks, which end with the session."""
-
-    def __init__(self, url: str) -> None:
-        import psycopg
-
-        self._session = psycopg.connect(url, autocommit=True, application_name="genserve-slot")
-
-    def hold(self, slot: int) -> bool:
-        return self._ask("SELECT pg_try_advisory_lock(%s, %s)", slot)
-
-    def let_go(self, slot: int) -> None:
-        self._ask("SELECT pg_advisory_unlock(%s, %s)", slot)
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _ask(self, query: str, slot: int) -> bool:
-        row = self._session.execute(query.encode(), (_LOCK_SPACE, slot)).fetchone()
-        return bool(row and row[0])
+def _now() -> float:
+    """Return seconds of a clock that nobody sets and, on Linux, that runs while it sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -1,4 +1,4 @@
-"""How many jobs wait and are at work, published now and then."""
+"""Gauges of the jobs that wait and that run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def publish_counts() -> None:
-    """Read the jobs that have not ended and set the gauges of them."""
+    """Read the jobs that have not ended and set the gauges."""
     rows = await DBOS.list_workflows_async(
         name=KINDS,
         status=workflow_statuses(JobStatus.QUEUED),  # which are those of running ones too

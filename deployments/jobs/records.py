@@ -1,26 +1,30 @@
-"""A row of DBOS, and the job it stands for."""
+"""The rows of DBOS, and the jobs and specs they stand for."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbos import DBOS
+from dbos import error as dbos_errors
 
 from deployments.errors import NotFound, ServiceError, Unavailable
-from deployments.jobs.workflows import CANCEL, DONE, TOTAL, spec_of
-from deployments.types import Job, JobKind, JobStatus
+from deployments.records import from_record
+from deployments.types import ImagesSpec, IngestSpec, Job, JobKind, JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from dbos import WorkflowStatus
 
 T = TypeVar("T")
 
 KINDS = [kind.value for kind in JobKind]
-_DATABASE_TIMEOUT_S = 10.0
+DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submission"
+"""Attributes of a workflow: its progress, whether it is to stop, which request began it."""
 
+_DATABASE_TIMEOUT_S = 10.0
 _STATUSES = {
     "ENQUEUED": JobStatus.QUEUED,
     "DELAYED": JobStatus.QUEUED,
@@ -30,48 +34,60 @@ _STATUSES = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": JobStatus.FAILED,
     "CANCELLED": JobStatus.CANCELLED,
 }
-_UNDER_WAY = {JobStatus.QUEUED, JobStatus.RUNNING}
+_ACTIVE = {JobStatus.QUEUED, JobStatus.RUNNING}
 
 
-async def row_of(job_id: str) -> WorkflowStatus:
-    """Fetch the row of a job; raises NotFound."""
-    found = await answered(DBOS.list_workflows_async(workflow_ids=[job_id], name=KINDS))
-    if not found:
-        msg = "there is no such job"
-        raise NotFound(msg, param="job_id")
-    return found[0]
+async def fetch_row(job_id: str) -> WorkflowStatus:
+    """Fetch the row of a job; raise NotFound if there is none."""
+    rows = await with_timeout(DBOS.list_workflows_async(workflow_ids=[job_id], name=KINDS))
+    if not rows:
+        raise not_found()
+    return rows[0]
 
 
-async def answered(asked: Awaitable[T]) -> T:
-    """Bound what DBOS itself would try for ever; raises Unavailable."""
+async def fetch_job(job_id: str) -> Job:
+    """Fetch a job; raise NotFound if there is none."""
+    return job_of(await fetch_row(job_id))
+
+
+async def fetch_jobs(job_ids: Sequence[str]) -> list[Job]:
+    """Fetch several jobs in one query, in any order; those that do not exist are left out."""
+    if not job_ids:
+        return []
+    ids = list(job_ids)
+    rows = await with_timeout(DBOS.list_workflows_async(workflow_ids=ids, name=KINDS))
+    return [job_of(row) for row in rows]
+
+
+def not_found() -> NotFound:
+    """Return the error for a job that does not exist."""
+    return NotFound("there is no such job", param="job_id")
+
+
+async def with_timeout(call: Awaitable[T]) -> T:
+    """Bound a call of DBOS, which would retry for ever; raise Unavailable."""
     try:
         async with asyncio.timeout(_DATABASE_TIMEOUT_S):
-            return await asked
+            return await call
     except TimeoutError:
         msg = "the database of the jobs does not answer"
         raise Unavailable(msg) from None
-
-
-async def cancel_requested(job_id: str) -> bool:
-    """Whether a job is to stop; read where every replica writes."""
-    found = await answered(
-        DBOS.list_workflows_async(workflow_ids=[job_id], load_input=False, load_output=False)
-    )
-    return bool(found and (found[0].attributes or {}).get(CANCEL))
+    except (dbos_errors.DBOSException, RuntimeError) as error:  # DBOS or its threads have ended
+        msg = "the job runner is stopping; try again"
+        raise Unavailable(msg) from error
 
 
 def workflow_statuses(status: JobStatus) -> list[str]:
-    """Name the states a workflow may be in while its job is in this one."""
-    if status in _UNDER_WAY:
-        return [name for name, job in _STATUSES.items() if job in _UNDER_WAY]
-    return [name for name, job in _STATUSES.items() if job is status]
+    """Return the states that a workflow may have while its job has this one."""
+    wanted = _ACTIVE if status in _ACTIVE else {status}
+    return [name for name, job in _STATUSES.items() if job in wanted]
 
 
 def status_of(row: WorkflowStatus) -> JobStatus:
-    """Say where the job of a workflow stands."""
+    """Return the status of the job of a workflow."""
     status = _STATUSES[row.status]
     if status is JobStatus.QUEUED and row.recovery_attempts:
-        return JobStatus.RUNNING  # taken up again after a crash
+        return JobStatus.RUNNING  # taken over after a crash
     return status
 
 
@@ -79,7 +95,6 @@ def job_of(row: WorkflowStatus) -> Job:
     """Read a workflow with its input and output."""
     attributes = row.attributes or {}
     status = status_of(row)
-    cancel_requested = bool(attributes.get(CANCEL))
     fields = row.input["args"][0] if row.input else {}
     code = message = None
     if status is JobStatus.FAILED:
@@ -94,8 +109,27 @@ def job_of(row: WorkflowStatus) -> Job:
         total=attributes.get(TOTAL, fields.get("count")),
         error_code=code,
         error_message=message,
-        cancel_requested=cancel_requested,
+        cancel_requested=bool(attributes.get(CANCEL)),
     )
+
+
+def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
+    """Make the argument of a workflow.
+
+    An empty owner is left out: the first release, whose replicas may run beside this one in a
+    rolling update, refuses the field.
+    """
+    fields = asdict(spec)
+    if not fields["owner"]:
+        del fields["owner"]
+    return fields
+
+
+def spec_of(kind: str, fields: Mapping[str, Any]) -> IngestSpec | ImagesSpec:
+    """Read the argument of a workflow; fields of a newer version are ignored."""
+    if kind == JobKind.INGEST:
+        return from_record(IngestSpec, fields)
+    return from_record(ImagesSpec, fields)
 
 
 def _failure(error: Exception | None) -> tuple[str, str]:

@@ -1,8 +1,9 @@
-"""How a step deals with a deployment that is away, full, or fails."""
+"""Retries of a step, by DBOS, and waiting for a backend that is unavailable or full, by us."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,97 +14,105 @@ from deployments.errors import InvalidRequest, Overloaded, Refused, ServiceError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from dbos import StepOptions
+
     from deployments.file_store import FileStore
     from deployments.interfaces import Checked
     from deployments.jobs.cancellation import Cancellations
 
 T = TypeVar("T")
 
-WORTH_ANOTHER = "reader_killed"
-"""The code of a bad request that may be none: somebody else ended the process that read it."""
+_READER_KILLED = "reader_killed"
+"""A 4xx code that is retried: the reader may have been killed from outside."""
 
 _ATTEMPTS = 3
 _BACKEND_WAIT_S = 600.0
 _PAUSE_S = 1.0
-_INSIST_PAUSE_S = 5.0
+
+
+class BackendWaitExceeded(Unavailable):
+    """A backend was unavailable for as long as a step waits for it."""
+
+
+def _may_succeed(error: BaseException) -> bool:
+    if isinstance(error, InvalidRequest | Refused):
+        return error.code == _READER_KILLED
+    # Those that a step has waited for already are final.
+    final = isinstance(error, BackendWaitExceeded | Overloaded)
+    return isinstance(error, ServiceError) and not final
+
+
+WORK_RETRIES: StepOptions = {
+    "retries_allowed": True,
+    "max_attempts": _ATTEMPTS,
+    "interval_seconds": _PAUSE_S,
+    "backoff_rate": 1.0,
+    "should_retry": _may_succeed,
+}
+"""How a step of the work is retried: after short pauses, in which it can be cancelled."""
+
+CLEAN_UP_RETRIES: StepOptions = {
+    "retries_allowed": True,
+    "max_attempts": sys.maxsize,
+    "interval_seconds": 5.0,
+    "backoff_rate": 1.1,
+    "should_retry": lambda error: isinstance(error, ServiceError),
+}
+"""How a clean-up is retried: however long it takes, at last every hour."""
 
 
 async def remove_if_possible(files: FileStore, *paths: str) -> None:
-    """Remove what is not worth holding a job for: what stays is swept away later."""
+    """Remove files; those that cannot be removed now are left to the sweep."""
     for path in paths:
         try:
             await files.delete(path)
         except ServiceError as error:
-            logger.warning("{} is left to be swept away: {}", path, error.message)
+            logger.warning("{} is left to the sweep: {}", path, error.message)
 
 
-class Patience:
-    """Tries a step `attempts` times; waiting for a deployment to be there counts as none.
+class BackendCaller:
+    """Calls deployments and the file store, and waits while they are unavailable or full.
 
-    So a restart, however long, fails no job, and input that kills whoever works on it does
-    after a few times.
+    DBOS can count the attempts of a step, but not tell waiting from failing: a restart of a
+    backend, however long, must not use up the attempts that input which kills its reader gets.
     """
 
-    def __init__(
-        self,
-        cancellations: Cancellations,
-        *,
-        attempts: int = _ATTEMPTS,
-        backend_wait_s: float = _BACKEND_WAIT_S,
-    ) -> None:
+    def __init__(self, cancellations: Cancellations, wait_s: float = _BACKEND_WAIT_S) -> None:
+        """Set the longest wait for a backend."""
         self._cancellations = cancellations
-        self._attempts = attempts
-        self._wait_s = backend_wait_s
+        self._wait_s = wait_s
 
     async def call(self, job_id: str, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what `work` returns.
+        """Return what `work` returns, once the backend is healthy and has room for it.
 
-        Raises what it raised last; an InvalidRequest or Refused at once, as it would be again;
-        and JobCancelled within a second or so of waiting.
+        Raises BackendWaitExceeded or Overloaded after the longest wait, and JobCancelled within
+        about a second of waiting.
         """
-        failures, began = 0, time.monotonic()
-        while True:
-            await self._until_there(job_id, backend)
-            try:
-                return await work()
-            except Overloaded:
-                if time.monotonic() - began > self._wait_s:
-                    raise
-            except ServiceError as error:
-                failures += 1
-                final = isinstance(error, InvalidRequest | Refused) and error.code != WORTH_ANOTHER
-                if final or failures >= self._attempts:
-                    raise
-                logger.warning("a step failed and is tried again: {}", error.message)
-            await asyncio.sleep(_PAUSE_S)
-            await self._cancellations.glance(job_id)
-
-    async def insist(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what must be done in the end, such as a clean-up, however long it takes."""
-        while True:
-            try:
-                return await work()
-            except ServiceError as error:
-                logger.warning("a clean-up failed and is tried again: {}", error.message)
-            await asyncio.sleep(_INSIST_PAUSE_S)
-
-    async def _until_there(self, job_id: str, backend: Checked) -> None:
         end = time.monotonic() + self._wait_s
-        while time.monotonic() < end:
-            asked = asyncio.ensure_future(backend.check_health())
+        while True:
+            await self._cancellations.interrupt(job_id, self._wait_until_healthy(backend))
             try:
-                while not (await asyncio.wait({asked}, timeout=_PAUSE_S))[0]:
-                    await self._cancellations.glance(job_id)
-                    if time.monotonic() > end:
-                        break
-                else:
-                    return asked.result()
+                return await work()
             except Overloaded:
-                return None  # it is there; the work itself is to be sent away
-            except ServiceError:
-                await asyncio.sleep(_PAUSE_S)
-                await self._cancellations.glance(job_id)
-            finally:
-                asked.cancel()
-        msg = f"what the job needs was away for over {self._wait_s:g} s"
-        raise Unavailable(msg)
+                if time.monotonic() > end:
+                    raise
+            await self._cancellations.interrupt(job_id, asyncio.sleep(_PAUSE_S))
+
+    async def _wait_until_healthy(self, backend: Checked) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while not await _healthy(backend):  # noqa: ASYNC110 - in another process
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            msg = f"what the job needs was unavailable for over {self._wait_s:g} s"
+            raise BackendWaitExceeded(msg) from None
+
+
+async def _healthy(backend: Checked) -> bool:
+    try:
+        await backend.check_health()
+    except Overloaded:
+        return True  # the call itself is to be refused
+    except ServiceError:
+        return False
+    return True

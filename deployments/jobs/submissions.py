@@ -1,4 +1,4 @@
-"""Submitting jobs: each request once, each document by one job at a time, and not too many."""
+"""Submission of jobs: once per idempotency key, one per document, within the queue limits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from dbos import DBOS
 from loguru import logger
 
 from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
-from deployments.jobs.records import answered, job_of, row_of
-from deployments.jobs.workflows import SUBMISSION, fields_of
+from deployments.jobs.records import (
+    SUBMISSION,
+    fetch_job,
+    fetch_row,
+    fields_of,
+    job_of,
+    with_timeout,
+)
 from deployments.types import (
     Document,
     ImagesSpec,
@@ -28,37 +34,37 @@ if TYPE_CHECKING:
     from dbos import EnqueueOptions
 
     from deployments.interfaces import Retriever
-    from deployments.jobs.queries import JobBoard
+    from deployments.jobs.watching import JobWatchers
     from deployments.settings import JobsSettings
 
-_COUNT_AGAIN_S = 1.0
-_WIND_DOWN_S = 30.0
+_COUNT_PERIOD_S = 1.0
+_CANCEL_WAIT_S = 30.0
 _KEYS_SHARE = 2  # one API key may take half of the queue
 
 
 class Submissions:
-    """What `deployments.interfaces.Jobs` takes in; kept in the database before it returns."""
+    """Submits jobs; each is in the database before its method returns."""
 
-    def __init__(self, board: JobBoard, retriever: Retriever, settings: JobsSettings) -> None:
-        self._board = board
+    def __init__(self, watchers: JobWatchers, retriever: Retriever, settings: JobsSettings) -> None:
+        self._watchers = watchers
         self._retriever = retriever
         self._settings = settings
         self._waiting: dict[tuple[JobKind, str | None], tuple[float, int]] = {}
 
     async def ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
-        """Submit, unless the document is searchable or being ingested already."""
+        """Submit a job, unless the document is searchable or being ingested already."""
         if key is not None and (known := await self._by_key(spec, key)):
             if known.job.status is not JobStatus.SUCCEEDED or await self._searchable(spec):
                 return known
-            key = None  # what was done under it has been deleted since
-        with contextlib.suppress(NotFound, Unavailable):  # then the job finds out
+            key = None  # its document has been deleted since
+        with contextlib.suppress(NotFound, Unavailable):  # the job will report it
             document = await self._retriever.document(spec.collection, spec.document_id)
-            return Submitted(await self._job_behind(document, spec.owner), created=False)
+            return Submitted(await self._job_of_document(document, spec.owner), created=False)
         unique = f"{spec.collection}/{spec.document_id}"
         submitted = await self._submit(spec, key, unique)
         if submitted.job.cancel_requested:
-            # It winds down, and takes along what it has done: this one begins after it.
-            await self._board.until_ended(submitted.job.id, _WIND_DOWN_S)
+            # It is about to delete what it has stored: this one begins after it.
+            await self._watchers.wait_until_ended(submitted.job.id, _CANCEL_WAIT_S)
             submitted = await self._submit(spec, key, unique)
         if submitted.job.cancel_requested and not submitted.created:
             msg = "an earlier job of this document is being cancelled; try again shortly"
@@ -66,14 +72,14 @@ class Submissions:
         return submitted
 
     async def images(self, spec: ImagesSpec, key: str | None) -> Submitted:
-        """Submit a new job, or find the one that was submitted under this key."""
+        """Submit a job, or return the one that was submitted under this key."""
         if key is not None and (known := await self._by_key(spec, key)):
             return known
         return await self._submit(spec, key)
 
     async def _by_key(self, spec: IngestSpec | ImagesSpec, key: str) -> Submitted | None:
         try:
-            job = await self._board.job(_keyed_id(spec, key))
+            job = await fetch_job(_id_for_key(spec, key))
         except NotFound:
             return None
         _check_same(job, spec)
@@ -85,7 +91,7 @@ class Submissions:
         except NotFound:
             return False
         except Unavailable:
-            return True  # as it was when the job ended
+            return True  # the last thing known
         return True
 
     async def _submit(
@@ -97,7 +103,7 @@ class Submissions:
         options: EnqueueOptions = {
             "queue_name": kind.value,
             "workflow_name": kind.value,
-            "workflow_id": _keyed_id(spec, key) if key is not None else f"job_{submission}",
+            "workflow_id": _id_for_key(spec, key) if key is not None else f"job_{submission}",
             "attributes": {SUBMISSION: submission},
         }
         if spec.owner:
@@ -105,26 +111,28 @@ class Submissions:
         if unique is not None:
             options["deduplication_id"] = unique
             options["duplication_policy"] = "return-existing"
-        handle = await answered(DBOS.enqueue_workflow_with_options_async(options, fields_of(spec)))
-        row = await row_of(handle.get_workflow_id())
+        handle = await with_timeout(
+            DBOS.enqueue_workflow_with_options_async(options, fields_of(spec))
+        )
+        row = await fetch_row(handle.get_workflow_id())
         job, created = job_of(row), (row.attributes or {}).get(SUBMISSION) == submission
-        if created:  # the line that ties the id of a request to that of its job
-            logger.info("job {} was taken on", job.id)
+        if created:  # the one log line with the ids of both the request and the job
+            logger.info("job {} was submitted", job.id)
         if not created and unique is None:
-            _check_same(job, spec)  # another request with this key was a moment earlier
+            _check_same(job, spec)  # another request with this key came first
         return Submitted(job, created)
 
     async def _refuse_when_full(self, kind: JobKind, owner: str) -> None:
-        """Raise Overloaded when too many wait, in all or of this owner."""
-        await self._take_place(kind, None, self._settings.max_queued)
+        """Raise Overloaded when too many jobs are queued, in all or of this owner."""
+        await self._reserve(kind, None, self._settings.max_queued)
         if owner:
-            await self._take_place(kind, owner, self._settings.max_queued // _KEYS_SHARE)
+            await self._reserve(kind, owner, self._settings.max_queued // _KEYS_SHARE)
 
-    async def _take_place(self, kind: JobKind, owner: str | None, most: int) -> None:
-        """Count what waits once a second, and what is submitted here in between."""
-        counted_at, waiting = self._waiting.get((kind, owner), (-_COUNT_AGAIN_S, 0))
-        if time.monotonic() - counted_at > _COUNT_AGAIN_S or waiting >= most:
-            rows = await answered(
+    async def _reserve(self, kind: JobKind, owner: str | None, most: int) -> None:
+        """Reserve a place; the queue is counted once a second, and submissions in between."""
+        counted_at, waiting = self._waiting.get((kind, owner), (-_COUNT_PERIOD_S, 0))
+        if time.monotonic() - counted_at > _COUNT_PERIOD_S or waiting >= most:
+            rows = await with_timeout(
                 DBOS.list_workflows_async(
                     status="ENQUEUED",
                     queue_name=kind.value,
@@ -140,11 +148,11 @@ class Submissions:
             raise Overloaded(msg)
         self._waiting[kind, owner] = counted_at, waiting + 1
 
-    async def _job_behind(self, document: Document, owner: str) -> Job:
-        """Find the job that made a document; if it is forgotten, say what it must have been."""
+    async def _job_of_document(self, document: Document, owner: str) -> Job:
+        """Fetch the job that made a document; if it was deleted, reconstruct it."""
         with contextlib.suppress(NotFound):
             if document.job_id is not None:
-                return await self._board.job(document.job_id)
+                return await fetch_job(document.job_id)
         return Job(
             id=document.job_id or f"job_{document.id.removeprefix('doc_')}",
             spec=IngestSpec(
@@ -168,9 +176,9 @@ def _kind(spec: IngestSpec | ImagesSpec) -> JobKind:
     return JobKind.INGEST if isinstance(spec, IngestSpec) else JobKind.IMAGES
 
 
-def _keyed_id(spec: IngestSpec | ImagesSpec, key: str) -> str:
-    """The same key of an owner is the same job, whoever is asked and whatever crashed."""
-    # No owner's name holds a slash.
+def _id_for_key(spec: IngestSpec | ImagesSpec, key: str) -> str:
+    """Derive the job id from the key and its owner, so that every replica finds the same job."""
+    # The name of an owner contains no slash.
     path = "/".join(filter(None, (spec.owner, _kind(spec), key)))
     digest = hashlib.sha256(path.encode()).hexdigest()
     return f"job_{digest[:32]}"

@@ -1,4 +1,4 @@
-"""The two workflows: what DBOS takes up again, after its last finished step, whatever happened.
+"""The two workflows: DBOS continues an interrupted one after its last recorded step.
 
 A change to the order or the names of steps needs a new VERSION: a job begun under another one
 waits until a replica of that version runs.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS
 from dbos import error as dbos_errors
@@ -17,6 +16,7 @@ from loguru import logger
 
 from deployments.errors import ServiceError
 from deployments.jobs.cancellation import JobCancelled
+from deployments.jobs.records import DONE, TOTAL, spec_of
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
 from deployments.types import ImagesSpec, IngestSpec, JobKind, JobStatus
@@ -26,78 +26,93 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from deployments.jobs.cancellation import Cancellations
+    from deployments.jobs.images import ImageSteps
     from deployments.jobs.ingest import IngestSteps
-    from deployments.jobs.pictures import PictureSteps
-
-T = TypeVar("T")
+    from deployments.jobs.steps import StepRunner
 
 VERSION = "1"
-DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submission"
-"""Attributes of a workflow: its progress, whether it is to stop, which request began it."""
+_STOP_TIMEOUT_S = 3.0
 
 
 class Workflows:
-    """Registers itself with DBOS, which must not have been launched yet.
+    """Runs jobs as workflows of DBOS, with which it registers; DBOS must not be launched yet.
 
-    `named` makes the id of a job that of a request, in the log lines of whatever it calls.
+    `with_request_id` sets the id of a job as that of the request, in the log lines of the
+    deployments that it calls.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a job
         self,
         ingest: IngestSteps,
-        pictures: PictureSteps,
+        images: ImageSteps,
+        runner: StepRunner,
         cancellations: Cancellations,
         images_at_once: int,
-        named: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
+        *,
+        with_request_id: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self._ingest_steps = ingest
-        self._picture_steps = pictures
+        self._image_steps = images
+        self._runner = runner
         self._cancellations = cancellations
         self._images_at_once = images_at_once
-        self._named = named
+        self._with_request_id = with_request_id
         self._counting = asyncio.Lock()
-        # Nothing here can kill its process, so any number of interruptions is bad luck.
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopped = False
+        # No job can kill this process, so a job may be interrupted any number of times.
         DBOS.workflow(name=JobKind.INGEST, max_recovery_attempts=None)(self._ingest_workflow())
         DBOS.workflow(name=JobKind.IMAGES, max_recovery_attempts=None)(self._images_workflow())
 
+    async def stop(self) -> None:
+        """Interrupt all jobs and begin no more; another replica continues them."""
+        self._stopped = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=_STOP_TIMEOUT_S)
+
     def _ingest_workflow(self) -> Callable[[dict[str, Any]], Awaitable[None]]:
         async def ingest(fields: dict[str, Any]) -> None:
-            spec, job_id = IngestSpec(**fields), _job_id()
-            await self._carried_out(
+            spec, job_id = spec_of(JobKind.INGEST, fields), _job_id()
+            assert isinstance(spec, IngestSpec)  # noqa: S101
+            await self._run(
                 JobKind.INGEST,
                 lambda: self._ingest(job_id, spec),
                 discard=lambda: self._ingest_steps.discard(job_id, spec),
-                tidy=lambda: self._ingest_steps.tidy(job_id, spec),
+                remove_upload=lambda: self._ingest_steps.remove_upload(job_id, spec),
             )
 
         return ingest
 
     def _images_workflow(self) -> Callable[[dict[str, Any]], Awaitable[None]]:
         async def images(fields: dict[str, Any]) -> None:
-            spec, job_id = ImagesSpec(**fields), _job_id()
-            await self._carried_out(
+            spec, job_id = spec_of(JobKind.IMAGES, fields), _job_id()
+            assert isinstance(spec, ImagesSpec)  # noqa: S101
+            await self._run(
                 JobKind.IMAGES,
                 lambda: self._images(job_id, spec),
-                discard=lambda: self._picture_steps.discard(job_id),
+                discard=lambda: self._image_steps.discard(job_id),
             )
 
         return images
 
-    async def _carried_out(
+    async def _run(
         self,
         kind: JobKind,
         work: Callable[[], Awaitable[None]],
         *,
         discard: Callable[[], Awaitable[None]],
-        tidy: Callable[[], Awaitable[None]] | None = None,
+        remove_upload: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """See a job to its end; the clean-up is made of steps as well, and so survives a crash."""
+        """Run a job to its end; the clean-up is made of steps too, and so survives a crash."""
         job_id = _job_id()
         failure: Exception | None = None
         with (
-            self._named(job_id),
+            self._stoppable(),
+            self._with_request_id(job_id),
             span(f"job {kind}", job_id=job_id),
-            self._also_if_cancelled_as_it_began(kind, job_id),
+            self._count_if_cancelled_at_start(kind, job_id),
         ):
             try:
                 await work()
@@ -105,13 +120,13 @@ class Workflows:
                 failure = JobCancelled()
             except ServiceError as error:
                 failure = error
-            except Exception as error:  # noqa: BLE001 - a job must end, whatever its step ran into
+            except Exception as error:  # noqa: BLE001 - a job must end, whatever its step raises
                 logger.opt(exception=error).error("job {} broke", job_id)
                 failure = ServiceError("something went wrong inside the service")
             if failure is not None:
-                await _step("discard", discard)
-            if tidy is not None:
-                await _step("tidy", tidy)
+                await self._runner.run_clean_up("discard", discard)
+            if remove_upload is not None:  # as a step with the name that it had in VERSION 1
+                await self._runner.run_clean_up("tidy", remove_upload)
             self._cancellations.forget(job_id)
             status = _status_after(failure)
             JOBS_ENDED.add(kind=kind, state=status)
@@ -122,82 +137,69 @@ class Workflows:
             raise failure
 
     @contextlib.contextmanager
-    def _also_if_cancelled_as_it_began(self, kind: JobKind, job_id: str) -> Iterator[None]:
+    def _stoppable(self) -> Iterator[None]:
+        """Let `stop` cancel the current task, of which DBOS then records nothing."""
+        task = asyncio.current_task()
+        if self._stopped or task is None:
+            raise asyncio.CancelledError
+        self._running.add(task)
+        try:
+            yield
+        finally:
+            self._running.discard(task)
+
+    @contextlib.contextmanager
+    def _count_if_cancelled_at_start(self, kind: JobKind, job_id: str) -> Iterator[None]:
         """Count a job that was taken from the queue just before it was cancelled there."""
         try:
             yield
         except (
             dbos_errors.DBOSWorkflowCancelledError,  # of its next step
-            dbos_errors.DBOSWorkflowConflictIDError,  # of the one at work, as it is recorded
+            dbos_errors.DBOSWorkflowConflictIDError,  # of the current one, as it is recorded
         ):
-            self._cancellations.forget(job_id)
-            JOBS_ENDED.add(kind=kind, state=JobStatus.CANCELLED)
+            if self._runner.may_run:  # else another replica has taken the job over
+                self._cancellations.forget(job_id)
+                JOBS_ENDED.add(kind=kind, state=JobStatus.CANCELLED)
             raise
 
     async def _ingest(self, job_id: str, spec: IngestSpec) -> None:
         steps = self._ingest_steps
 
         async def parse() -> tuple[dict[str, Any], int]:
-            await self._cancellations.check(job_id)
             document, batches = await steps.parse(job_id, spec)
-            await _note(job_id, {DONE: 0, TOTAL: document["chunks"]})
+            await _set_progress(job_id, {DONE: 0, TOTAL: document["chunks"]})
             return document, batches
 
-        document, batches = await _step("parse", parse)
+        async def store(number: int, before: int) -> int:
+            done = before + await steps.store(job_id, document, number)
+            await _set_progress(job_id, {DONE: done})
+            return done
+
+        document, batches = await self._runner.run(job_id, "parse", parse)
         done = 0
         for number in range(batches):
-
-            async def store(number: int = number, before: int = done) -> int:
-                await self._cancellations.check(job_id)
-                added = await steps.store(job_id, document, number)
-                await _note(job_id, {DONE: before + added})
-                return before + added
-
-            done = await _step(f"store {number}", store)
-
-        async def publish() -> None:
-            await self._cancellations.check(job_id)
-            await steps.publish(job_id, document)
-
-        await _step("publish", publish)
+            done = await self._runner.run(job_id, f"store {number}", store, number, done)
+        await self._runner.run(job_id, "publish", steps.publish, job_id, document)
 
     async def _images(self, job_id: str, spec: ImagesSpec) -> None:
-        """Ask for a few at a time, which the image deployment makes in one pass."""
-        steps = self._picture_steps
+        """Ask for a few images at a time, which the image deployment makes in one pass."""
+        steps = self._image_steps
 
         async def draw(number: int) -> None:
-            await self._cancellations.check(job_id)
             await steps.draw(job_id, spec, number)
             async with self._counting:  # so that progress never goes back
-                done = await steps.drawn(job_id, spec.count)
-                await _note(job_id, {DONE: done, TOTAL: spec.count})
+                done = await steps.count_drawn(job_id, spec.count)
+                await _set_progress(job_id, {DONE: done, TOTAL: spec.count})
 
         for start in range(0, spec.count, self._images_at_once):
             numbers = range(start, min(start + self._images_at_once, spec.count))
-            drawn = await asyncio.gather(
-                *(_step(f"draw {number}", draw, number) for number in numbers),
+            results = await asyncio.gather(
+                *(self._runner.run(job_id, f"draw {number}", draw, number) for number in numbers),
                 return_exceptions=True,
             )
-            for outcome in drawn:
-                if outcome is not None:
-                    raise outcome
-
-
-def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
-    """Make the argument of a workflow.
-
-    Without an owner it is what it was before there were any, so that a replica of then, beside
-    this one in a rolling update, can read it.
-    """
-    fields = asdict(spec)
-    if not fields["owner"]:
-        del fields["owner"]
-    return fields
-
-
-def spec_of(kind: str, fields: dict[str, Any]) -> IngestSpec | ImagesSpec:
-    """Read the argument of a workflow."""
-    return IngestSpec(**fields) if kind == JobKind.INGEST else ImagesSpec(**fields)
+            for result in results:
+                if result is not None:
+                    raise result
 
 
 def _status_after(failure: Exception | None) -> JobStatus:
@@ -212,17 +214,6 @@ def _job_id() -> str:
     return job_id
 
 
-async def _step(name: str, work: Callable[..., Awaitable[T]], *args: Any) -> T:  # noqa: ANN401
-    """Do the work once; after a crash, take what was recorded."""
-
-    async def recorded() -> T:  # DBOS must see a coroutine function, which a lambda is not
-        with span(name):
-            return await work(*args)
-
-    done: T = await DBOS.run_step_async({"name": name}, recorded)
-    return done
-
-
-async def _note(job_id: str, attributes: dict[str, Any]) -> None:
-    """Set progress, for whoever watches; inside a step, so that it is no step of its own."""
+async def _set_progress(job_id: str, attributes: dict[str, Any]) -> None:
+    """Set progress for the watchers; inside a step, so that it is no step of its own."""
     await DBOS.update_workflow_attributes_async(job_id, attributes, merge=True)

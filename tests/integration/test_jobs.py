@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from deployments.errors import Conflict, NotFound, Overloaded
+from deployments.jobs.queries import list_jobs
+from deployments.jobs.records import fetch_job, fetch_jobs
 from deployments.types import ImagesSpec, JobKind, JobQuery, JobStatus, Submitted
 from tests.support.job_engine import CHUNKS, PICTURES, Images, ended, running
 
@@ -39,12 +41,12 @@ async def test_a_job_that_ended_says_so_and_an_unknown_one_is_not_found(
         job_id = (await parts.submissions.images(PICTURES, None)).job.id
         await ended(parts, job_id)
         with pytest.raises(Conflict, match="succeeded already"):
-            await parts.board.cancel(job_id)
-        for ask in (parts.board.job, parts.board.cancel):
+            await parts.canceller.cancel(job_id)
+        for ask in (fetch_job, parts.canceller.cancel):
             with pytest.raises(NotFound):
                 await ask(f"job_{0:032}")
         with pytest.raises(NotFound):
-            await anext(parts.board.watch(f"job_{0:032}"))
+            await anext(parts.watchers.watch(f"job_{0:032}"))
 
 
 async def test_a_key_is_one_job(job_database: str, tmp_path: Path) -> None:
@@ -65,15 +67,15 @@ async def test_jobs_are_listed_in_pages_newest_first(job_database: str, tmp_path
         seen: list[str] = []
         after = None
         while True:
-            page = await parts.board.jobs(JobQuery(None, None, 2, after))
+            page = await list_jobs(JobQuery(None, None, 2, after))
             assert len(page.jobs) <= 2
             seen += [job.id for job in page.jobs]
             if (after := page.next_after) is None:
                 break
         assert sorted(seen) == sorted([*ids, bad])
-        failed = await parts.board.jobs(JobQuery(None, JobStatus.FAILED, 10, None))
+        failed = await list_jobs(JobQuery(None, JobStatus.FAILED, 10, None))
         assert [job.id for job in failed.jobs] == [bad]
-        images = await parts.board.jobs(JobQuery(JobKind.IMAGES, None, 10, None))
+        images = await list_jobs(JobQuery(JobKind.IMAGES, None, 10, None))
         assert sorted(job.id for job in images.jobs) == sorted(ids)
 
 
@@ -91,9 +93,9 @@ async def test_no_owner_takes_all_places_for_waiting(job_database: str, tmp_path
             await parts.submissions.images(alices, None)
         waiting += [await parts.submissions.images(bobs, None)]
         for submitted in waiting:
-            assert (await parts.board.cancel(submitted.job.id)).status is JobStatus.CANCELLED
+            assert (await parts.canceller.cancel(submitted.job.id)).status is JobStatus.CANCELLED
         busy.stuck_at = None
-        await parts.board.cancel(first.job.id)
+        await parts.canceller.cancel(first.job.id)
 
 
 async def test_paging_goes_on_from_behind_a_job_that_has_ended_meanwhile(
@@ -108,10 +110,10 @@ async def test_paging_goes_on_from_behind_a_job_that_has_ended_meanwhile(
         seen: list[str] = []
         after = None
         while True:
-            page = await parts.board.jobs(JobQuery(JobKind.INGEST, JobStatus.QUEUED, 2, after))
+            page = await list_jobs(JobQuery(JobKind.INGEST, JobStatus.QUEUED, 2, after))
             for job in page.jobs:
                 seen.append(job.id)
-                assert (await parts.board.cancel(job.id)).status is JobStatus.CANCELLED
+                assert (await parts.canceller.cancel(job.id)).status is JobStatus.CANCELLED
             if (after := page.next_after) is None:
                 break
         assert len(set(seen)) == len(seen) == 6
@@ -125,12 +127,12 @@ async def test_jobs_of_an_owner_are_found_and_no_others(job_database: str, tmp_p
             spec = replace(PICTURES, owner=owner)
             owned[owner] = [(await parts.submissions.images(spec, None)).job.id for _ in range(3)]
         for owner, ids in owned.items():
-            first = await parts.board.jobs(JobQuery(None, None, 2, None, owner))
-            rest = await parts.board.jobs(JobQuery(None, None, 2, first.next_after, owner))
+            first = await list_jobs(JobQuery(None, None, 2, None, owner))
+            rest = await list_jobs(JobQuery(None, None, 2, first.next_after, owner))
             assert sorted(job.id for job in (*first.jobs, *rest.jobs)) == sorted(ids)
             assert {job.spec.owner for job in first.jobs} == {owner}
         some = [ids[0] for ids in owned.values()]
-        found = await parts.board.find([*some, "job_" + "0" * 32])
+        found = await fetch_jobs([*some, "job_" + "0" * 32])
         assert sorted(job.id for job in found) == sorted(some)
         for ids in owned.values():
             for job_id in ids:
@@ -173,15 +175,15 @@ async def test_watchers_are_bounded_and_leave_their_place(
 ) -> None:
     async with running(job_database, tmp_path, images=Images(stuck_at=7), max_watchers=1) as parts:
         job_id = (await parts.submissions.images(PICTURES, None)).job.id
-        first = parts.board.watch(job_id)
+        first = parts.watchers.watch(job_id)
         await anext(first)
         with pytest.raises(Overloaded):
-            await anext(parts.board.watch(job_id))
+            await anext(parts.watchers.watch(job_id))
         await first.aclose()
-        second = parts.board.watch(job_id)
+        second = parts.watchers.watch(job_id)
         await anext(second)
         await second.aclose()
-        await parts.board.cancel(job_id)
+        await parts.canceller.cancel(job_id)
 
 
 async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None:
@@ -194,4 +196,4 @@ async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None
             while await parts.files.names(f"images/{job_id}"):
                 await asyncio.sleep(0.1)
         with pytest.raises(NotFound):
-            await parts.board.job(job_id)
+            await fetch_job(job_id)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 
-from deployments.errors import Overloaded
-from deployments.jobs import queries as board
+from deployments.errors import Overloaded, Unavailable
+from deployments.jobs import cancellation
 from deployments.jobs.cancellation import Cancellations
+from deployments.jobs.records import fetch_job
+from deployments.jobs.retrying import WORK_RETRIES
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.types import ImagesSpec, Job, JobStatus, image_path
 from tests.support.job_engine import PICTURES, Images, Parts, ended, running
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait longer for a job to end than a busy machine takes."""
-    monkeypatch.setattr(board, "_CANCEL_WAIT_S", 30.0)
+    monkeypatch.setattr(cancellation, "_CANCEL_WAIT_S", 30.0)
 
 
 async def cancelled_at_work(parts: Parts) -> asyncio.Task[Job]:
@@ -29,9 +31,9 @@ async def cancelled_at_work(parts: Parts) -> asyncio.Task[Job]:
     parts.retriever.open.clear()
     job_id = (await parts.submissions.ingest(await parts.uploaded(b"x"), None)).job.id
     await parts.retriever.reached.wait()
-    cancelling = asyncio.create_task(parts.board.cancel(job_id))
+    cancelling = asyncio.create_task(parts.canceller.cancel(job_id))
     async with asyncio.timeout(30):
-        while not (await parts.board.job(job_id)).cancel_requested:
+        while not (await fetch_job(job_id)).cancel_requested:
             await asyncio.sleep(0.05)
     return cancelling
 
@@ -46,7 +48,7 @@ async def test_a_running_job_is_cancelled_and_cleaned_up_after(
         assert job.status is JobStatus.CANCELLED
         assert (parts.retriever.stored, parts.retriever.published) == ({}, {})
         assert await parts.files.names("uploads") == []
-        again = await parts.board.cancel(job.id)  # twice is fine
+        again = await parts.canceller.cancel(job.id)  # twice is fine
         assert again.status is JobStatus.CANCELLED
 
 
@@ -73,7 +75,7 @@ async def test_pictures_stop_within_a_step(job_database: str, tmp_path: Path) ->
         assert await parts.files.get(image_path(job_id, 0)) == parts.images.draw(
             PICTURES.request(0)
         )
-        assert (await parts.board.cancel(job_id)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(job_id)).status is JobStatus.CANCELLED
         assert 8 in parts.images.stopped
         assert 9 not in parts.images.begun
         assert await parts.files.names(f"images/{job_id}") == []
@@ -94,7 +96,7 @@ async def test_a_queued_job_is_cancelled_without_beginning(
         await parts.submissions.images(PICTURES, None)
         with pytest.raises(Overloaded):
             await parts.submissions.images(PICTURES, None)
-        assert (await parts.board.cancel(waiting.job.id)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(waiting.job.id)).status is JobStatus.CANCELLED
         busy.stuck_at = None
         assert (await ended(parts, first.job.id)).status is JobStatus.SUCCEEDED
         assert 100 not in busy.begun
@@ -127,13 +129,13 @@ async def test_a_queued_job_that_several_cancel_is_counted_once(
     busy = Images(stuck_at=PICTURES.seed)
     async with running(job_database, tmp_path, images=busy, images_concurrency=1) as parts:
         waiting = await one_that_waits(parts, busy)
-        for job in await asyncio.gather(*(parts.board.cancel(waiting) for _ in range(8))):
+        for job in await asyncio.gather(*(parts.canceller.cancel(waiting) for _ in range(8))):
             assert job.status is JobStatus.CANCELLED
         assert len(ends) == 1
         busy.stuck_at = None
 
 
-@pytest.mark.parametrize("first", ["the job", "the board"])
+@pytest.mark.parametrize("first", ["the job", "the caller"])
 async def test_a_job_that_begins_just_as_it_is_cancelled_is_counted_once(
     job_database: str,
     tmp_path: Path,
@@ -165,7 +167,7 @@ async def test_a_job_that_begins_just_as_it_is_cancelled_is_counted_once(
 
         monkeypatch.setattr(DBOS, "cancel_workflow_async", late)
         monkeypatch.setattr(Cancellations, "check", checked)
-        assert (await parts.board.cancel(waiting)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(waiting)).status is JobStatus.CANCELLED
         async with asyncio.timeout(20):
             while not any(labels["state"] == JobStatus.CANCELLED for labels in ends):
                 await asyncio.sleep(0.05)
@@ -180,14 +182,14 @@ async def test_a_queued_upload_is_cancelled_with_all_that_belongs_to_it(
         first = await parts.submissions.ingest(await parts.uploaded(b"x", "a"), None)
         await parts.retriever.reached.wait()
         second = await parts.submissions.ingest(await parts.uploaded(b"y", "b"), None)
-        assert (await parts.board.cancel(second.job.id)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(second.job.id)).status is JobStatus.CANCELLED
         assert len(await parts.files.names("uploads")) == 1
         again = await parts.submissions.ingest(await parts.uploaded(b"y", "b"), None)
         assert again.created
         parts.retriever.open.set()
         for submitted in (first, again):
             assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
-        assert (await parts.board.job(second.job.id)).status is JobStatus.CANCELLED
+        assert (await fetch_job(second.job.id)).status is JobStatus.CANCELLED
 
 
 async def test_a_job_is_cancelled_while_what_it_needs_is_away(
@@ -196,9 +198,9 @@ async def test_a_job_is_cancelled_while_what_it_needs_is_away(
     async with running(job_database, tmp_path) as parts:
         parts.images.away = True
         pictures = (await parts.submissions.images(PICTURES, None)).job.id
-        while (await parts.board.job(pictures)).status is JobStatus.QUEUED:
+        while (await fetch_job(pictures)).status is JobStatus.QUEUED:
             await asyncio.sleep(0.1)
-        assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(pictures)).status is JobStatus.CANCELLED
         assert parts.images.begun == []
 
 
@@ -210,5 +212,19 @@ async def test_a_picture_that_waits_for_its_turn_is_cancelled(
         pictures = (await parts.submissions.images(PICTURES, None)).job.id
         while not parts.images.begun:
             await asyncio.sleep(0.05)
-        assert (await parts.board.cancel(pictures)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(pictures)).status is JobStatus.CANCELLED
         assert parts.images.stopped == [7]
+
+
+async def test_a_job_is_cancelled_between_the_attempts_of_a_step(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WORK_RETRIES, "max_attempts", 10)
+    async with running(job_database, tmp_path) as parts:
+        parts.parser.error = Unavailable("the document parser stopped")
+        job_id = (await parts.submissions.ingest(await parts.uploaded(b"x"), None)).job.id
+        async with asyncio.timeout(30):
+            while not parts.parser.calls:
+                await asyncio.sleep(0.05)
+        assert (await parts.canceller.cancel(job_id)).status is JobStatus.CANCELLED
+        assert parts.parser.calls < 10

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from deployments.errors import Unavailable
 from deployments.file_store import FileStore
+from deployments.jobs.leases import LeaseTimes
+from deployments.jobs.records import fetch_job
 from deployments.types import JobStatus
 from tests.support.job_engine import PICTURES, ended, running
+from tests.support.job_replica import GATED, LONG_LEASE, SHORT_LEASE, logged, replica, until
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parents[2]
 
 
 async def test_a_file_store_that_is_away_is_waited_for(
@@ -67,7 +68,7 @@ async def test_no_job_is_held_up_by_files_that_may_not_be_removed(
         drawn = (await parts.submissions.images(PICTURES, None)).job.id
         while PICTURES.seed + 1 not in parts.images.begun:
             await asyncio.sleep(0.05)
-        assert (await parts.board.cancel(drawn)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(drawn)).status is JobStatus.CANCELLED
         # Left to the sweep, which knows that no job needs them.
         assert len(await parts.files.names("uploads")) == 2
         assert await parts.files.names(f"images/{drawn}") == ["0.png"]
@@ -119,31 +120,16 @@ async def test_what_breaks_its_backend_is_tried_three_times(
         assert parts.parser.calls == 3
 
 
-def begun(url: str, folder: Path) -> subprocess.Popen[str]:
-    """Another replica, which begins a job and stands still at its second picture."""
-    command = [sys.executable, "-m", "tests.support.job_engine", url, str(folder)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    """The id of its job, once it stands still."""
-    assert process.stdout is not None
-    with process.stdout as output:
-        return output.readline().strip()
-
-
-def begun_and_killed(url: str, folder: Path) -> str:
-    process = begun(url, folder)
-    job_id = said(process)
-    process.kill()
-    process.wait()
-    return job_id
+def at_gate(folder: Path) -> bool:
+    return logged(folder, "begun")[GATED] > 0
 
 
 async def test_the_work_of_a_killed_replica_goes_on_in_its_successor(
     job_database: str, tmp_path: Path
 ) -> None:
-    job_id = await asyncio.to_thread(begun_and_killed, job_database, tmp_path)
+    with replica(job_database, tmp_path, jobs=1, times=SHORT_LEASE) as killed:
+        (job_id,) = await asyncio.to_thread(killed.jobs)
+        await until(lambda: at_gate(tmp_path))
     async with running(job_database, tmp_path) as parts:
         job = await ended(parts, job_id)
         assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
@@ -151,23 +137,23 @@ async def test_the_work_of_a_killed_replica_goes_on_in_its_successor(
         assert await parts.files.names(f"images/{job_id}") == ["0.png", "1.png", "2.png"]
 
 
-async def test_a_replica_that_lives_on_adopts_the_work_of_one_that_does_not(
-    job_database: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("stop", "times"), [(signal.SIGTERM, LONG_LEASE), (signal.SIGKILL, SHORT_LEASE)]
+)
+async def test_a_replica_that_lives_on_takes_over_from_one_that_does_not(
+    job_database: str, tmp_path: Path, stop: signal.Signals, times: LeaseTimes
 ) -> None:
-    """As after a rolling update, where the new replica is there before the old one is gone."""
-    old = begun(job_database, tmp_path)
-    try:
-        job_id = await asyncio.to_thread(said, old)
+    """As after a rolling update; one that was not killed releases its lease."""
+    with replica(job_database, tmp_path, jobs=1, times=times) as old:
+        (job_id,) = await asyncio.to_thread(old.jobs)
+        await until(lambda: at_gate(tmp_path))
         async with running(job_database, tmp_path) as parts:
-            await asyncio.sleep(6)  # longer than it takes to look for work to adopt
+            await asyncio.sleep(3)  # some turns of looking for jobs to take over
             assert parts.images.begun == []  # the other one is still there
-            old.kill()
+            await asyncio.to_thread(old.end, stop)
             job = await ended(parts, job_id)
             assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
             assert parts.images.begun == [8, 9]
-    finally:
-        old.kill()
-        old.wait()
 
 
 async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible(
@@ -187,7 +173,7 @@ async def test_a_clean_up_waits_for_what_is_away(job_database: str, tmp_path: Pa
         parts.retriever.away = True
         submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         await asyncio.sleep(4)
-        assert (await parts.board.job(submitted.job.id)).status is JobStatus.RUNNING
+        assert (await fetch_job(submitted.job.id)).status is JobStatus.RUNNING
         parts.retriever.away = False
         job = await ended(parts, submitted.job.id)
         assert (job.status, job.error_code) == (JobStatus.FAILED, "unavailable")

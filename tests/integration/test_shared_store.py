@@ -118,7 +118,7 @@ async def test_an_upload_at_one_node_is_parsed_at_another(
     stores: tuple[FileStore, FileStore],
 ) -> None:
     one, other = stores
-    sandbox = Sandbox(ParserSettings(tokenizer="unused"), str(TOKENIZER))
+    sandbox = Sandbox(ParserSettings(), str(TOKENIZER))
     parser = FileParser(sandbox, other, max_file_bytes=PART_BYTES + 100)
     text = b"Snow is white. " * 100
     await one.put("uploads/a", text)

@@ -134,9 +134,9 @@ def test_ids_are_in_the_logs_by_grpc(service: Service, http: httpx.Client, web: 
     session = ray_session(service.processes())
     assert_logged(session, "the-known-one", OF_A_REQUEST)
     assert_logged(session, job_id, OF_A_JOB)
-    taken_on = re.compile(rf" (\S+) -- job {job_id} was taken on")
+    submitted = re.compile(rf" (\S+) -- job {job_id} was submitted")
     (jobs,) = (session / "logs" / "serve").glob("replica_*_Jobs_*.log")
-    match = taken_on.search(jobs.read_text())
+    match = submitted.search(jobs.read_text())
     assert match, "the line that ties a request to its job"
     assert "Ingress" in logged(session, match[1])
 

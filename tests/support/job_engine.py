@@ -1,28 +1,25 @@
-"""A job engine over real DBOS, with stand-ins for the deployments that do the work.
-
-Run as a program it begins a job of pictures, says its id, and never ends: to be killed.
-"""
+"""A job engine over real DBOS, with stand-ins for the deployments that do the work."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.errors import Unavailable, Unprocessable
 from deployments.file_store import FileStore
-from deployments.jobs.cancellation import Cancellations
+from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.engine import Engine
+from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
-from deployments.jobs.pictures import PictureSteps
-from deployments.jobs.queries import JobBoard
-from deployments.jobs.records import cancel_requested
-from deployments.jobs.retrying import Patience
+from deployments.jobs.leases import Lease, LeaseTimes
+from deployments.jobs.retrying import BackendCaller
+from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
+from deployments.jobs.watching import JobWatchers
 from deployments.jobs.workflows import Workflows
 from deployments.settings import JobsSettings
 from deployments.types import (
@@ -119,7 +116,9 @@ class Images(FakeImages):
 
 @dataclass
 class Parts:
-    board: JobBoard
+    engine: Engine
+    watchers: JobWatchers
+    canceller: JobCanceller
     submissions: Submissions
     files: FileStore
     parser: Parser
@@ -141,22 +140,26 @@ async def running(
     images: Images | None = None,
     max_watchers: int = 128,
     backend_wait_s: float = 600,
+    lease_times: LeaseTimes | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
-    cancellations = Cancellations(cancel_requested)
-    patience = Patience(cancellations, backend_wait_s=backend_wait_s)
-    engine = Engine(url, chosen)
-    ingest = IngestSteps(parser, retriever, files, patience, batch_chunks=4)
-    pictures = PictureSteps(images, files, patience, cancellations)
-    Workflows(ingest, pictures, cancellations, images_at_once=1)
+    cancellations = Cancellations()
+    backends = BackendCaller(cancellations, backend_wait_s)
+    ingest = IngestSteps(parser, retriever, files, backends, batch_chunks=4)
+    image_steps = ImageSteps(images, files, backends, cancellations)
+    lease = Lease(url, lease_times)
+    steps = StepRunner(lease, cancellations)
+    workflows = Workflows(ingest, image_steps, steps, cancellations, images_at_once=1)
+    engine = Engine(url, lease, workflows, chosen)
     await engine.start(files)
-    board = JobBoard(cancellations, ingest.tidy, max_watchers)
-    submissions = Submissions(board, retriever, chosen)
+    watchers = JobWatchers(max_watchers)
+    canceller = JobCanceller(cancellations, watchers, ingest.remove_upload)
+    submissions = Submissions(watchers, retriever, chosen)
     try:
-        yield Parts(board, submissions, files, parser, retriever, images)
+        yield Parts(engine, watchers, canceller, submissions, files, parser, retriever, images)
     finally:
         await engine.close()
 
@@ -164,22 +167,7 @@ async def running(
 async def ended(parts: Parts, job_id: str) -> Job:
     """Watch a job to its end; the job as it ended."""
     async with asyncio.timeout(30):
-        jobs = [job async for job in parts.board.watch(job_id)]
+        jobs = [job async for job in parts.watchers.watch(job_id)]
     done = [job.done for job in jobs]
     assert done == sorted(done)
     return jobs[-1]
-
-
-async def main(url: str, folder: Path) -> None:
-    images = Images(stuck_at=PICTURES.seed + 1)
-    async with running(url, folder, images=images) as parts:
-        submitted = await parts.submissions.images(PICTURES, None)
-        while PICTURES.seed + 1 not in images.begun:
-            await asyncio.sleep(0.05)
-        sys.stdout.write(submitted.job.id + "\n")
-        sys.stdout.flush()
-        await asyncio.sleep(600)
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

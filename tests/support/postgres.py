@@ -36,57 +36,86 @@ _SETTINGS = {
 }
 
 
+class PostgresServer:
+    """A PostgreSQL with one empty database; `url` has its user and password."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._programs, self._owner = _programs(folder), _owner()
+        self._port = free_port()
+        password = secrets.token_hex(16)
+        self.url = f"postgresql://{_USER}:{password}@127.0.0.1:{self._port}/postgres"
+        password_file = folder / "password"
+        password_file.write_text(password, encoding="ascii")
+        if self._owner:
+            for one in (folder, *folder.rglob("*")):
+                os.chown(one, self._owner["user"], self._owner["group"])
+        subprocess.run(
+            [
+                *(self._programs / "initdb", "--pgdata", folder / "data", "--username", _USER),
+                *("--no-sync", "--auth=scram-sha-256", "--pwfile", password_file),
+                *("--encoding=UTF8", "--locale=C"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **self._options(),
+        )
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        program, data = self._programs / "postgres", self._folder / "data"
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            self._server = subprocess.Popen(
+                [program, "-D", data, "-p", str(self._port), *settings],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is pytest's
+                **self._options(),
+            )
+        _wait_until_ready(self._server, self.url, log)
+
+    def stop(self) -> None:
+        """Stop the server at once but in order: open sessions are closed."""
+        if self._server is None:
+            return
+        self._server.send_signal(signal.SIGINT)
+        try:
+            self._server.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            # Its children see that it is gone and follow.
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+    def _options(self) -> dict[str, Any]:
+        return {"cwd": self._folder, "env": _environment(), **self._owner}
+
+
 @contextlib.contextmanager
-def serve_postgres() -> Iterator[str]:
-    """Yield the address of an empty database, with its user and password.
+def postgres_server() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL that a test may stop and start again.
 
     It has a folder of its own directly below the temporary one: pytest's are closed to the
     unprivileged user whom PostgreSQL, which refuses to be root, then runs as.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="genserve-postgres-") as folder,
-        _cluster(Path(folder), secrets.token_hex(16)) as url,
-    ):
-        yield url
+    with tempfile.TemporaryDirectory(prefix="genserve-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 @contextlib.contextmanager
-def _cluster(folder: Path, password: str) -> Iterator[str]:
-    programs, owner = _programs(folder), _owner()
-    password_file = folder / "password"
-    password_file.write_text(password, encoding="ascii")
-    if owner:
-        for one in (folder, *folder.rglob("*")):
-            os.chown(one, owner["user"], owner["group"])
-    data, log = folder / "data", folder / "log"
-    options: dict[str, Any] = {"cwd": folder, "env": _environment(), **owner}
-    subprocess.run(
-        [
-            *(programs / "initdb", "--pgdata", data, "--username", _USER, "--no-sync"),
-            *("--auth=scram-sha-256", "--pwfile", password_file),
-            *("--encoding=UTF8", "--locale=C"),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        **options,
-    )
-    port = free_port()
-    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-p", str(port), *settings],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is pytest's
-            **options,
-        )
-    url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/postgres"
-    try:
-        _wait_until_ready(server, url, log)
-        yield url
-    finally:
-        _stop(server)
+def serve_postgres() -> Iterator[str]:
+    """Start a PostgreSQL; yield the address of an empty database."""
+    with postgres_server() as server:
+        yield server.url
 
 
 def _programs(folder: Path) -> Path:
@@ -127,14 +156,3 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> N
         time.sleep(_POLL_S)
     msg = f"PostgreSQL did not start:\n{log.read_text(errors='replace')}"
     raise RuntimeError(msg)
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End it at once but in order: sessions that are open are closed."""
-    server.send_signal(signal.SIGINT)
-    try:
-        server.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        # Its children see that it is gone and follow.
-        server.kill()
-        server.wait()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.file_store import FileStore
-from deployments.jobs.submissions import _keyed_id
+from deployments.jobs.submissions import _id_for_key
 from deployments.types import ImagesSpec, IngestSpec, JobStatus
 from serve_app.testing import Fakes
 
@@ -94,4 +94,4 @@ async def test_a_search_and_an_answer_stay_in_ones_own_collections(fakes: Fakes)
 
 async def test_the_same_key_for_repeating_is_each_owners_own() -> None:
     specs = [ImagesSpec("x", 1, 64, 64, 2, 1, owner) for owner in ("", "alice", "bob")]
-    assert len({_keyed_id(spec, "again") for spec in specs}) == 3
+    assert len({_id_for_key(spec, "again") for spec in specs}) == 3

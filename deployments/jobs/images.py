@@ -1,0 +1,63 @@
+"""The steps by which images are made; each may be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from deployments.errors import Unavailable
+from deployments.jobs.retrying import remove_if_possible
+from deployments.types import image_path
+
+if TYPE_CHECKING:
+    from deployments.file_store import FileStore
+    from deployments.interfaces import ImageGenerator
+    from deployments.jobs.cancellation import Cancellations
+    from deployments.jobs.retrying import BackendCaller
+    from deployments.types import ImageRequest, ImagesSpec
+
+
+class ImageSteps:
+    """An image is in the file store before its step is recorded."""
+
+    def __init__(
+        self,
+        generator: ImageGenerator,
+        files: FileStore,
+        backends: BackendCaller,
+        cancellations: Cancellations,
+    ) -> None:
+        self._generator = generator
+        self._files = files
+        self._backends = backends
+        self._cancellations = cancellations
+
+    async def draw(self, job_id: str, spec: ImagesSpec, number: int) -> None:
+        """Make one image; raise JobCancelled within a second or so of the request."""
+        png = await self._backends.call(
+            job_id, self._generator, lambda: self._generate(job_id, spec.request(number))
+        )
+        await self._backends.call(
+            job_id, self._files, lambda: self._files.put(image_path(job_id, number), png)
+        )
+
+    async def _generate(self, job_id: str, request: ImageRequest) -> bytes:
+        async with contextlib.aclosing(self._generator.generate(request)) as progress:
+            # Also while the image waits for its turn, each step can be interrupted.
+            while step := await self._cancellations.interrupt(job_id, anext(progress, None)):
+                if step.png is not None:
+                    return step.png
+                await self._cancellations.check_often(job_id)
+        msg = "the image generator ended without an image"
+        raise Unavailable(msg)
+
+    async def count_drawn(self, job_id: str, count: int) -> int:
+        """Return how many of the images exist, up to the first that is missing."""
+        names = await self._backends.call(
+            job_id, self._files, lambda: self._files.names(f"images/{job_id}")
+        )
+        return next((number for number in range(count) if f"{number}.png" not in names), count)
+
+    async def discard(self, job_id: str) -> None:
+        """Remove the images of a job, if that is possible now."""
+        await remove_if_possible(self._files, f"images/{job_id}")
