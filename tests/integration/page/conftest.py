@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from serve_app.testing import Fakes
 from tests.integration.page.fake_service import FakeService, served
 from tests.support.browser import Visit, chromium
-from tests.unit.fakes import Fakes
 
 
 @pytest.fixture(scope="module")  # while it runs, nothing else in this thread may use asyncio

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from tests.unit.fakes import Fakes
+from serve_app.testing import Fakes
 
 _TIMEOUT_S = 20.0
 

@@ -12,8 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve_app.routes.page import PageFiles
+from serve_app.testing import Fakes
 from tests.integration.page.fake_service import FakeService
-from tests.unit.fakes import Fakes
 
 FOLDER = Path(__file__).parents[3] / "serve_app" / "page"
 FILES = {path.relative_to(FOLDER).as_posix(): path for path in FOLDER.rglob("*") if path.is_file()}
