@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import httpx
 
-from tests.support.daemons import Daemon
+from tests.support.daemons import Daemon, running
 from tests.support.processes import free_port
 
-_START_TIMEOUT_S = 60.0
-_POLL_S = 0.05
 _BUCKET = "genserve-files"
 
 
@@ -23,7 +21,8 @@ class ObjectStore(Daemon):
 
     url = f"s3://{_BUCKET}/production"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._port = free_port()
 
     @property
@@ -37,21 +36,11 @@ class ObjectStore(Daemon):
         }
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is pytest's
-        )
-        end = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.put(f"{self.environment['AWS_ENDPOINT_URL']}/{_BUCKET}").raise_for_status()
-                return
-            time.sleep(_POLL_S)
-        msg = "the object store did not start"
-        raise RuntimeError(msg)
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
+        self.spawn(command, self._folder / "log", self._make_bucket, httpx.HTTPError)
+
+    def _make_bucket(self) -> None:
+        httpx.put(f"{self.environment['AWS_ENDPOINT_URL']}/{_BUCKET}").raise_for_status()
 
     @contextlib.contextmanager
     def denying(self, action: str) -> Iterator[None]:
@@ -67,12 +56,6 @@ class ObjectStore(Daemon):
             httpx.delete(policy).raise_for_status()
 
 
-@contextlib.contextmanager
-def serve_objects() -> Iterator[ObjectStore]:
-    """Yield a store that is running, with an empty bucket."""
-    store = ObjectStore()
-    try:
-        store.start()
-        yield store
-    finally:
-        store.kill()
+def serve_objects() -> AbstractContextManager[ObjectStore]:
+    """Run a store with an empty bucket while the block lasts."""
+    return running(ObjectStore)

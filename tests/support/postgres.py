@@ -10,22 +10,20 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from tests.support.daemons import Daemon, running
 from tests.support.processes import free_port
 
 _PACKAGE = "pgserver"
 _USER = "genserve"
 _UNPRIVILEGED = "nobody"
-_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
-_POLL_S = 0.1
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -36,7 +34,7 @@ _SETTINGS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Daemon):
     """A PostgreSQL with one empty database; `url` has its user and password."""
 
     def __init__(self, folder: Path) -> None:
@@ -60,55 +58,37 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             **self._options(),
         )
-        self._server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
         program, data = self._programs / "postgres", self._folder / "data"
+        command: list[str | Path] = [program, "-D", data, "-p", str(self._port), *settings]
         log = self._folder / "log"
-        with log.open("ab") as output:
-            self._server = subprocess.Popen(
-                [program, "-D", data, "-p", str(self._port), *settings],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is pytest's
-                **self._options(),
-            )
-        _wait_until_ready(self._server, self.url, log)
+        self.spawn(command, log, self._connect, psycopg.OperationalError, **self._options())
+
+    def _connect(self) -> None:
+        psycopg.connect(self.url, connect_timeout=5).close()
 
     def stop(self) -> None:
         """Stop the server at once but in order: open sessions are closed."""
-        if self._server is None:
+        if self.process is None:
             return
-        self._server.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
         try:
-            self._server.wait(_STOP_TIMEOUT_S)
+            self.process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             # Its children see that it is gone and follow.
-            self._server.kill()
-            self._server.wait()
-        self._server = None
+            self.kill()
+        self.process = None
 
     def _options(self) -> dict[str, Any]:
         return {"cwd": self._folder, "env": _environment(), **self._owner}
 
 
-@contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL that a test may stop and start again.
-
-    It has a folder of its own directly below the temporary one: pytest's are closed to the
-    unprivileged user whom PostgreSQL, which refuses to be root, then runs as.
-    """
-    with tempfile.TemporaryDirectory(prefix="genserve-postgres-") as folder:
-        server = PostgresServer(Path(folder))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+def postgres_server() -> AbstractContextManager[PostgresServer]:
+    """Run a PostgreSQL, which a test may stop and start again, while the block lasts."""
+    return running(PostgresServer)
 
 
 @contextlib.contextmanager
@@ -146,13 +126,3 @@ def _owner() -> dict[str, Any]:
 def _environment() -> Mapping[str, str]:
     """Without what would turn the server or a client to another database."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    end = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < end and server.poll() is None:
-        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
-            return
-        time.sleep(_POLL_S)
-    msg = f"PostgreSQL did not start:\n{log.read_text(errors='replace')}"
-    raise RuntimeError(msg)

