@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 import time
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ import pytest
 from pypdf import PdfWriter
 
 from tests.support import articles
+from tests.support.archives import zip_file
 from tests.support.service import Service, job_ended
 
 COLLECTION = "articles"
@@ -175,13 +175,6 @@ def encrypted() -> bytes:
     return out.getvalue()
 
 
-def zipped() -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("a.txt", "text")
-    return out.getvalue()
-
-
 @pytest.mark.parametrize(
     ("name", "data", "status", "word"),
     [
@@ -189,7 +182,7 @@ def zipped() -> bytes:
         ("a.pdf", encrypted(), 422, "password"),
         ("a.pdf", b"", 422, "empty"),
         ("a.txt", b"  \n ", 422, "text"),
-        ("a.zip", zipped(), 415, "PDF"),
+        ("a.zip", zip_file(a="text"), 415, "PDF"),
         ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "bound"),
     ],
     ids=["not-a-pdf", "encrypted", "zero-bytes", "empty", "zip", "over-the-cap"],

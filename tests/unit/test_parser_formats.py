@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-
 import pytest
 
 from deployments.errors import Unprocessable, UnsupportedMedia
 from deployments.parser.reading.formats import Format, decode, detect
+from tests.support.archives import zip_file
 
+OFFICE = zip_file(**{"word/document.xml": "<x/>"})
 PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
-
-
-def zip_file() -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("word/document.xml", "<x/>")
-    return out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +44,10 @@ def test_nothing_in_the_file() -> None:
     [
         (b"hello", "This is not a PDF"),
         (b"\x89PNG\r\n\x1a\n", "This is not a PDF: it looks like an image"),
-        (zip_file(), "This is not a PDF: it looks like a Zip archive or an Office document"),
+        (
+            OFFICE,
+            "This is not a PDF: it looks like a Zip archive or an Office document",
+        ),
     ],
 )
 def test_a_pdf_by_name_only(data: bytes, reason: str) -> None:
@@ -63,7 +58,7 @@ def test_a_pdf_by_name_only(data: bytes, reason: str) -> None:
 @pytest.mark.parametrize("filename", ["a.docx", "a.zip", "a.txt"])
 def test_other_formats_are_named_and_so_are_those_that_are_read(filename: str) -> None:
     with pytest.raises(UnsupportedMedia, match=r"Zip.*PDF, plain text, Markdown and HTML"):
-        detect(zip_file(), filename)
+        detect(OFFICE, filename)
 
 
 @pytest.mark.parametrize(
