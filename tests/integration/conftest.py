@@ -95,7 +95,7 @@ def second_service(
         "context_tokens": 4096,
     }
     # Small batches: a document takes several steps.
-    args["jobs"] = args.get("jobs", {}) | {"add_batch_chunks": 4}
+    args["embedder"]["max_batch_tokens"] = 4 * args["parser"]["chunk_tokens"]
     path.write_text(yaml.safe_dump(document))
     env = {
         FOLDER: str(spans),
