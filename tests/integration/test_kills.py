@@ -123,7 +123,7 @@ def redeploy_under_a_job(service: SecondService) -> None:
         assert before["status"] == "running"
         replicas = service.node.replica_ids()
         document = yaml.safe_load(service.config.read_text())
-        document["applications"][0]["args"]["jobs"]["keep_days"] = 8.0
+        document["applications"][0]["args"].setdefault("jobs", {})["keep_days"] = 8.0
         service.config.write_text(yaml.safe_dump(document))
         deploy(service)
         began = time.monotonic()
