@@ -81,7 +81,9 @@ def application(folder: Path) -> serve.Application:
         settings,
         **dict.fromkeys(("llm", "embedder", "scraper", "parser", "retriever"), rest),
         images=images,
-        jobs=jobs.bind(settings.jobs, settings.files, rest, rest, images),
+        jobs=jobs.bind(
+            *(settings.jobs, settings.files, rest, rest, images), images_at_once=1, batch_chunks=8
+        ),
     )
 
 

@@ -14,6 +14,15 @@ from tests.integration.page.fake_service import FakeService
 from tests.support.browser import Visit
 
 
+def collect(routes: list[Route]) -> Callable[[Route], None]:
+    """Return a handler that keeps each request waiting; Playwright takes no built-in function."""
+
+    def handle(route: Route) -> None:
+        routes.append(route)
+
+    return handle
+
+
 def row(visit: Visit, name: str) -> Locator:
     return visit.page.locator(".upload", has_text=name)
 
@@ -49,7 +58,7 @@ def test_a_file_that_must_be_refused_is_refused_when_it_is_chosen(
 ) -> None:
     visit = visitors(serve(limits={"max_upload_bytes": 1024**2}).url)
     sent: list[Route] = []
-    visit.page.route("**/upload", sent.append)  # nothing gets through
+    visit.page.route("**/upload", collect(sent))  # nothing gets through
     visit.page.wait_for_load_state("networkidle")
     visit.choose({f"first-{number}.md": "a text" for number in range(5)} | {name: content})
     expect(row(visit, name)).to_have_attribute("data-state", "failed")
@@ -92,7 +101,7 @@ def test_an_upload_is_stopped_before_and_after_it_is_sent(fake: FakeService, vis
     (job,) = fake.fakes.jobs.known.values()
     assert job.status is JobStatus.CANCELLED
     held: list[Route] = []
-    visit.page.route("**/upload", held.append)
+    visit.page.route("**/upload", collect(held))
     visit.choose({f"more-{number}.md": "a text" for number in range(4)})
     expect(row(visit, "more-2.md")).to_contain_text(re.compile("Uploading|Reading"))
     visit.page.get_by_role("button", name="Stop adding more-3.md").click()
