@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,10 @@ async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None
     async with running(job_database, tmp_path) as parts:
         job_id = (await parts.submissions.images(PICTURES, None)).job.id
         await ended(parts, job_id)
+        for path in ("pages/crashed/page.pdf", "chunks/crashed/0.json", "pages/fresh/page.pdf"):
+            await parts.files.put(path, b"left by a crash")
+            if "crashed" in path:
+                os.utime(tmp_path / "files" / path, (0, 0))
     await asyncio.sleep(2)
     async with running(job_database, tmp_path, keep_days=1 / 86400) as parts:
         async with asyncio.timeout(10):
@@ -197,3 +202,8 @@ async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None
                 await asyncio.sleep(0.1)
         with pytest.raises(NotFound):
             await fetch_job(job_id)
+        async with asyncio.timeout(10):
+            while await parts.files.names("chunks/crashed"):
+                await asyncio.sleep(0.1)
+        assert await parts.files.names("pages/crashed") == []
+        assert await parts.files.names("pages/fresh") == ["page.pdf"]
