@@ -59,9 +59,7 @@ class ScaleToZero:
             async with asyncio.timeout(_TIMEOUT_S):
                 self._known = await asyncio.shield(self._asking)
         except TimeoutError:
-            logger.warning(
-                "Serve's controller does not report the state of its deployments"
-            )
+            logger.warning("Serve's controller does not report the state of its deployments")
         return self._known
 
     async def _ask(self) -> Mapping[str, ScaleState]:
