@@ -77,7 +77,7 @@ class Unprocessable(InvalidRequest):
 
 
 class Overloaded(ServiceError):
-    """A bounded queue is full; `where`, of which deployment, says whoever called it."""
+    """A bounded queue is full; the caller sets `where` to the deployment of the queue."""
 
     code = "overloaded"
     where: str | None = None

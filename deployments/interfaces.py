@@ -148,7 +148,7 @@ class Retriever(Checked, Protocol):
         ...
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        """Remove a document whole, published or not; whether anything was there."""
+        """Delete a document, published or not, and return whether it existed."""
         ...
 
     async def collections(self) -> list[str]:
@@ -156,15 +156,15 @@ class Retriever(Checked, Protocol):
         ...
 
     async def collection(self, collection: str) -> Collection:
-        """Tell what a collection holds; raises NotFound."""
+        """Return what a collection holds; raises NotFound."""
         ...
 
     async def create(self, collection: str) -> None:
-        """Make a collection, empty; nothing happens if it is there."""
+        """Create an empty collection unless it exists."""
         ...
 
     async def drop(self, collection: str) -> bool:
-        """Remove a collection with everything in it; whether it was there."""
+        """Delete a collection with everything in it and return whether it existed."""
         ...
 
 
@@ -172,7 +172,7 @@ class ImageGenerator(Checked, Protocol):
     """Prompts to pictures."""
 
     def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
-        """Tell of each denoising step; the last one carries the picture.
+        """Yield the progress of each denoising step; the last one carries the picture.
 
         Closing the generator stops the work within one step. Raises Overloaded when too many
         are waiting.

@@ -1,4 +1,4 @@
-"""All that the requests of one API key work on: nothing of another's is in reach from here."""
+"""Accounts: what the requests of one owner can use, isolated from all other owners."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One for each owner, made once; `services` know the owner's things only."""
+    """One for each owner, made at start; `services` see the owner's data only."""
 
     services: Services
     allowance: Allowance
@@ -37,7 +37,7 @@ class Account:
 def open_account(
     owner: str, allowance: Allowance, services: Services, settings: AppSettings, files: FileStore
 ) -> Account:
-    """Make the account of an owner over what all of them share."""
+    """Make the account of an owner over the capabilities that all owners share."""
     retriever = OwnedRetriever(services.retriever, owner)
     jobs = OwnedJobs(services.jobs, owner)
     llm = services.llm if owner == NOBODY else MeteredTextGenerator(services.llm, allowance)

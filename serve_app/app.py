@@ -18,7 +18,7 @@ from serve_app.accounts import open_account
 from serve_app.http import errors
 from serve_app.http.body_limit import BodyLimit
 from serve_app.http.redirects import RelativeRedirects
-from serve_app.readiness import ReadinessProbe, nobody_sleeps
+from serve_app.readiness import ReadinessProbe, always_running
 from serve_app.routes import (
     chat,
     completions,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.settings import Secrets
-    from serve_app.readiness import Standings
+    from serve_app.readiness import ScaleStates
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
@@ -86,11 +86,11 @@ def create_app(
     settings: AppSettings,
     secrets: Secrets,
     store: FileStore,
-    standings: Standings = nobody_sleeps,
+    scale_states: ScaleStates = always_running,
 ) -> FastAPI:
-    """Join the routes, the error form, the door and the body bound.
+    """Join the routes, the error form, the guard and the body limit.
 
-    `store` is the one the jobs share; `standings` tells of deployments that may sleep.
+    `store` is the one the jobs share; `scale_states` reports deployments that may scale to zero.
     Raises ValueError for secrets that cannot be read.
     """
     keys, limits = Keys.read(secrets.api_keys), settings.limits
@@ -111,7 +111,7 @@ def create_app(
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
     app.state.settings = settings
     app.state.files = store
-    app.state.probe = ReadinessProbe(services, standings)
+    app.state.probe = ReadinessProbe(services, scale_states)
     app.state.accounts = {
         owner: open_account(owner, allowance, services, settings, store)
         for owner, allowance in allowances.items()

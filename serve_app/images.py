@@ -105,7 +105,7 @@ class Imaging:
                     async for change in changes:
                         job = change
             except Unavailable:
-                # The job outlives whoever told us of it, and so does the wait.
+                # The job outlives the replica that reported on it: keep waiting.
                 await asyncio.sleep(_WATCH_AGAIN_S)
             else:
                 return job

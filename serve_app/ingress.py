@@ -20,9 +20,9 @@ from deployments.remote import (
     RemoteScraper,
     RemoteTextGenerator,
 )
-from deployments.serving.scale_to_zero import Sleepers
+from deployments.serving.scale_to_zero import ScaleToZero
 from deployments.settings import Secrets
-from serve_app.access.keys import OPEN_DOOR, Keys
+from serve_app.access.keys import KEYS_NEEDED, Keys
 from serve_app.app import create_app
 from serve_app.http.urls import is_loopback
 from serve_app.services import Services
@@ -58,7 +58,7 @@ class Ingress:
         log_to_serve()
         export_metrics()
         self._secrets = Secrets()
-        _refuse_open_door(Keys.read(self._secrets.api_keys))
+        _require_keys_or_loopback(Keys.read(self._secrets.api_keys))
         self._settings = settings
         self._services = Services(
             llm=RemoteTextGenerator(llm, "language model"),
@@ -72,17 +72,19 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         files = FileStore(self._settings.files)
-        sleepers = Sleepers()
-        return create_app(self._services, self._settings, self._secrets, files, sleepers.standings)
+        scale_to_zero = ScaleToZero()
+        return create_app(
+            self._services, self._settings, self._secrets, files, scale_to_zero.states
+        )
 
 
-def _refuse_open_door(keys: Keys) -> None:
+def _require_keys_or_loopback(keys: Keys) -> None:
     client = _get_global_client()  # Serve tells a replica in no public way
     host = client.http_config.host if client is not None else None
     if keys:
         logger.info("API keys of {} are needed", ", ".join(keys.owners()))
     elif host is not None and not is_loopback(host):
-        msg = f"http_options.host is {host} and GENSERVE_API_KEYS is not set: {OPEN_DOOR}"
+        msg = f"http_options.host is {host} and GENSERVE_API_KEYS is not set: {KEYS_NEEDED}"
         raise ValueError(msg)
     else:
         logger.info("no API keys: only this machine is answered")

@@ -1,4 +1,4 @@
-"""Whether every deployment can do its work, asked without keeping any of them awake."""
+"""Readiness: whether every deployment can do its work."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from deployments.interfaces import Checked
-    from deployments.serving.scale_to_zero import Standing
+    from deployments.serving.scale_to_zero import ScaleState
     from serve_app.services import Services
 
-    Standings = Callable[[], Awaitable[Mapping[str, Standing]]]
+    ScaleStates = Callable[[], Awaitable[Mapping[str, ScaleState]]]
 
 _CHECK_TIMEOUT_S = 2.0
-_BUSY_FOR_S = 60.0
-_OF_SLEEPERS = {
+_MAX_UNANSWERED_S = 60.0
+_BY_SCALE_STATE = {
     "awake": DeploymentState(ready=True),
     "asleep": DeploymentState(ready=True, detail="asleep"),
     "waking": DeploymentState(ready=True, detail="waking"),
@@ -30,44 +30,43 @@ _OF_SLEEPERS = {
 }
 
 
-async def nobody_sleeps() -> Mapping[str, Standing]:
-    """Stand for Serve where every deployment always has a replica."""
+async def always_running() -> Mapping[str, ScaleState]:
+    """Return no state: without Serve, no deployment scales to zero."""
     return {}
 
 
 @dataclass(slots=True)
-class _Silence:
-    """Questions left unanswered one after the other; seconds by the monotonic clock."""
+class _Unanswered:
+    """The first and the latest of consecutive health checks without an answer, in monotonic s."""
 
-    began: float
-    latest: float
+    first_s: float
+    latest_s: float
 
 
 class ReadinessProbe:
-    """Asks all deployments, and remembers which of them have answered.
+    """Checks the health of all deployments, and remembers which have answered before.
 
-    Full of work is not ill: the question waits in the same queue as the work, and taken out now
-    a deployment would leave its share to others. So one that was well before is busy until it has
-    left questions unanswered for a minute.
+    A busy deployment is not unhealthy: health checks share its request queue. One that was
+    healthy before counts as busy until its health checks have been unanswered for a minute.
     """
 
-    def __init__(self, services: Services, standings: Standings = nobody_sleeps) -> None:
-        """Keep what to ask; `standings` tells of deployments that may sleep, by field of services.
+    def __init__(self, services: Services, scale_states: ScaleStates = always_running) -> None:
+        """Probe `services`; `scale_states` reports deployments that may scale to zero.
 
-        These are not asked themselves.
+        Those, by field of `services`, are not asked themselves: that would start them.
         """
         self._services = services
-        self._standings = standings
-        self._were_well: set[str] = set()
-        self._silences: dict[str, _Silence] = {}
+        self._scale_states = scale_states
+        self._healthy_before: set[str] = set()
+        self._unanswered: dict[str, _Unanswered] = {}
 
-    async def look(self) -> Readiness:
-        """Ask every deployment how it stands, and the LLM how much it has to do."""
+    async def check(self) -> Readiness:
+        """Check every deployment, and ask the LLM for its load."""
         names = [entry.name for entry in fields(self._services)]
-        sleepers = await self._standings()
-        states = await asyncio.gather(*(self._state(name, sleepers.get(name)) for name in names))
+        scaled = await self._scale_states()
+        states = await asyncio.gather(*(self._state(name, scaled.get(name)) for name in names))
         ready = all(state.ready for state in states)
-        if "llm" not in sleepers:
+        if "llm" not in scaled:
             await self._add_load(states[names.index("llm")])
         return Readiness(ready=ready, deployments=dict(zip(names, states, strict=True)))
 
@@ -78,31 +77,31 @@ class ReadinessProbe:
             state.running_requests = card.running_requests
             state.waiting_requests = card.waiting_requests
 
-    async def _state(self, name: str, standing: Standing | None) -> DeploymentState:
-        if standing is not None:
-            return _OF_SLEEPERS[standing]
+    async def _state(self, name: str, scale_state: ScaleState | None) -> DeploymentState:
+        if scale_state is not None:
+            return _BY_SCALE_STATE[scale_state]
         capability: Checked = getattr(self._services, name)
         busy, asked_at = DeploymentState(ready=True, detail="busy"), time.monotonic()
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
                 await capability.check_health()
         except TimeoutError:
-            silent_s = self._silent_s(name, asked_at)
-            if name in self._were_well and silent_s < _BUSY_FOR_S:
+            unanswered_s = self._unanswered_s(name, asked_at)
+            if name in self._healthy_before and unanswered_s < _MAX_UNANSWERED_S:
                 return busy
             return DeploymentState(ready=False, detail="does not answer")
         except Overloaded:
             return busy
         except ServiceError as error:
             return DeploymentState(ready=False, detail=error.message)
-        self._were_well.add(name)
-        self._silences.pop(name, None)
+        self._healthy_before.add(name)
+        self._unanswered.pop(name, None)
         return DeploymentState(ready=True)
 
-    def _silent_s(self, name: str, asked_at: float) -> float:
-        """Count from the first unanswered question, unless none was asked for as long."""
-        silence = self._silences.get(name)
-        if silence is None or asked_at - silence.latest > _BUSY_FOR_S:
-            silence = self._silences[name] = _Silence(asked_at, asked_at)
-        silence.latest = max(silence.latest, asked_at)
-        return asked_at - silence.began
+    def _unanswered_s(self, name: str, asked_at: float) -> float:
+        """Return the seconds since the first unanswered check; start anew after a long pause."""
+        checks = self._unanswered.get(name)
+        if checks is None or asked_at - checks.latest_s > _MAX_UNANSWERED_S:
+            checks = self._unanswered[name] = _Unanswered(asked_at, asked_at)
+        checks.latest_s = max(checks.latest_s, asked_at)
+        return asked_at - checks.first_s

@@ -1,4 +1,4 @@
-"""What the HTTP layer stands on: the capabilities, as protocols, and nothing else."""
+"""The capabilities that the HTTP layer uses, as protocols."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One field a deployment, by the name that `/readyz` shows."""
+    """One field per deployment, by the name that `/readyz` shows."""
 
     llm: TextGenerator
     embedder: Embedder

@@ -63,14 +63,14 @@ def owner_of(collection: str) -> str:
 
 
 def is_default(collection: str) -> bool:
-    """Say whether a collection is there from the beginning, as each owner's `default` is."""
+    """Return whether a collection always exists, as each owner's `default` does."""
     return _shown(collection) == DEFAULT_COLLECTION
 
 
 def is_made_on_purpose(collection: str) -> bool:
-    """Say whether a collection is a vector store, which its first chunk does not bring about.
+    """Return whether a collection is a vector store, which its first chunk does not create.
 
-    Else one that was deleted would come back with a chunk that was still on its way.
+    Otherwise a deleted one would be recreated by a chunk that was still on its way.
     """
     return _shown(collection).startswith(VECTOR_STORE_PREFIX)
 

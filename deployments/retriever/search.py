@@ -161,7 +161,7 @@ class DocumentRetriever:
         return await self._store.collection(collection)
 
     async def create(self, collection: str) -> None:
-        """Make a collection for vectors of the embedder's size; nothing if it is there."""
+        """Create a collection for vectors of the embedder's size unless it exists."""
         check_collection_name(collection)
         probe = await self._embedder.embed(["size"], "passage")
         await self._store.create(collection, probe.shape[1])

@@ -61,11 +61,10 @@ class HybridQuery:
 class VectorStore(Protocol):
     """Collections of documents, each searchable whole or not at all.
 
-    A collection comes into being when it is created, or with its first chunk and takes its
-    dimensions from it; `default` is there from the beginning, empty, and so is `OWNER.default`
-    of every owner. All methods may raise InvalidRequest for a
-    bad collection name, Unavailable and DeadlineExceeded; those that only read raise NotFound
-    for an unknown collection. Every method may be called again after a failure.
+    A collection is created explicitly, or by its first chunk, which sets its dimensions;
+    `default` and every owner's `OWNER.default` always exist. All methods may raise InvalidRequest
+    for a bad collection name, Unavailable and DeadlineExceeded; those that only read raise
+    NotFound for an unknown collection. Every method may be called again after a failure.
     """
 
     async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
@@ -104,7 +103,7 @@ class VectorStore(Protocol):
         ...
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        """Remove every point of a document; whether there were any."""
+        """Delete every point of a document and return whether there were any."""
         ...
 
     async def collections(self) -> list[str]:
@@ -112,17 +111,17 @@ class VectorStore(Protocol):
         ...
 
     async def collection(self, collection: str) -> Collection:
-        """Tell what a collection holds."""
+        """Return what a collection holds."""
         ...
 
     async def create(self, collection: str, dimensions: int) -> None:
-        """Make a collection, empty; nothing happens if it is there."""
+        """Create an empty collection unless it exists."""
         ...
 
     async def drop(self, collection: str) -> bool:
-        """Remove a collection whole; whether it was there."""
+        """Delete a collection and return whether it existed."""
         ...
 
     async def close(self) -> None:
-        """Let go of files and connections; may be called twice."""
+        """Close files and connections; idempotent."""
         ...

@@ -1,7 +1,7 @@
-"""Deployments that may be down to no replica at all, and how they stand.
+"""Scale to zero: whether deployments with `min_replicas: 0` have a replica.
 
-Serve's controller is asked, for a question through a handle is work like any other: it would
-wake a deployment that sleeps, and keep one awake that nothing else needs.
+The state comes from Serve's controller. A health check through a handle is a request like any
+other: it would start a deployment that is scaled to zero, and keep an idle one running.
 """
 
 from __future__ import annotations
@@ -20,76 +20,79 @@ from ray.serve.exceptions import RayServeException
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KNOWN_FOR_S = 2.0
+_CACHE_S = 2.0
 _TIMEOUT_S = 1.0
-_ILL = {"UNHEALTHY", "DEPLOY_FAILED"}
+_UNHEALTHY = {"UNHEALTHY", "DEPLOY_FAILED"}
 
 
-class Standing(StrEnum):
-    """How a deployment stands that may sleep."""
+class ScaleState(StrEnum):
+    """The state of a deployment that may scale to zero."""
 
     AWAKE = "awake"
     ASLEEP = "asleep"
     WAKING = "waking"
-    """Its first replica is starting; requests wait for it."""
+    """The first replica is starting; requests wait for it."""
     BROKEN = "broken"
-    """It cannot be woken: its replicas do not start, or are not well."""
+    """Its replicas do not start, or are unhealthy."""
 
 
-class Sleepers:
-    """The deployments of the application around whose `min_replicas` is 0. Only in a replica."""
+class ScaleToZero:
+    """Watches the deployments of this replica's application whose `min_replicas` is 0."""
 
     def __init__(self) -> None:
         self._application = serve.get_replica_context().app_name
-        self._known: Mapping[str, Standing] = {}
-        self._asking: asyncio.Task[Mapping[str, Standing]] | None = None
+        self._known: Mapping[str, ScaleState] = {}
+        self._asking: asyncio.Task[Mapping[str, ScaleState]] | None = None
         self._asked_at = 0.0
 
-    async def standings(self) -> Mapping[str, Standing]:
-        """Tell by the deployment's name in lower case; as it was while nobody answers.
+    async def states(self) -> Mapping[str, ScaleState]:
+        """Return the state of each by its name in lower case.
 
-        The controller is asked every two seconds at most, however many want to know.
+        The controller is asked every two seconds at most, however many callers there are. While
+        it does not answer, the last known states are returned.
         """
         now = time.monotonic()
-        if self._asking is None or (self._asking.done() and now - self._asked_at > _KNOWN_FOR_S):
+        if self._asking is None or (self._asking.done() and now - self._asked_at > _CACHE_S):
             self._asked_at = now
             self._asking = asyncio.create_task(self._ask())
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 self._known = await asyncio.shield(self._asking)
         except TimeoutError:
-            logger.warning("Serve's controller does not say which deployments sleep")
+            logger.warning("Serve's controller does not report the state of its deployments")
         return self._known
 
-    async def _ask(self) -> Mapping[str, Standing]:
+    async def _ask(self) -> Mapping[str, ScaleState]:
         try:
             details = await asyncio.to_thread(_details)
         except (RayError, RayServeException) as error:
             logger.warning("Serve's controller is not available: {}", type(error).__name__)
             return self._known
-        return standings(details["applications"].get(self._application, {}).get("deployments", {}))
+        return scale_states(
+            details["applications"].get(self._application, {}).get("deployments", {})
+        )
 
 
 def _details() -> dict[str, Any]:
-    # Serve's public `status` leaves out who may sleep.
+    # Serve's public `status` leaves out `min_replicas`.
     client = _get_global_client()
     assert client is not None, "it raises instead"  # noqa: S101
     details: dict[str, Any] = client.get_serve_details()
     return details
 
 
-def standings(deployments: Mapping[str, Mapping[str, Any]]) -> dict[str, Standing]:
-    """Read the details that Serve gives of the deployments of an application."""
+def scale_states(deployments: Mapping[str, Mapping[str, Any]]) -> dict[str, ScaleState]:
+    """Read the states from Serve's details of an application's deployments."""
     return {
-        name.lower(): _standing(details)
+        name.lower(): _state(details)
         for name, details in deployments.items()
         if (details["deployment_config"].get("autoscaling_config") or {}).get("min_replicas") == 0
     }
 
 
-def _standing(details: Mapping[str, Any]) -> Standing:
+def _state(details: Mapping[str, Any]) -> ScaleState:
     if any(replica["state"] == "RUNNING" for replica in details["replicas"]):
-        return Standing.AWAKE
-    if details["status"] in _ILL:
-        return Standing.BROKEN
-    return Standing.WAKING if details["target_num_replicas"] else Standing.ASLEEP
+        return ScaleState.AWAKE
+    if details["status"] in _UNHEALTHY:
+        return ScaleState.BROKEN
+    return ScaleState.WAKING if details["target_num_replicas"] else ScaleState.ASLEEP

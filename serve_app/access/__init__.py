@@ -1,1 +1,1 @@
-"""Who may do what: keys, what each may spend, and what belongs to whom."""
+"""Authentication, rate limits, and the isolation of owners from each other."""

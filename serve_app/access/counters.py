@@ -1,4 +1,4 @@
-"""Where the requests and tokens of keys are counted: in a Redis that all share, or here."""
+"""Rate limit counters: in a Redis that all ingress replicas share, or in memory."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _AWAY_S = 1.0  # before a Redis that did not answer is asked again
 
 
 class Counters:
-    """Counts of the last minute (of requests) and of the present one (of tokens).
+    """Counts requests in a sliding window of a minute, and tokens in a fixed one.
 
-    A Redis that is away refuses nobody: this process counts by itself until it is back, and
-    says both once in the log. What was counted in the one place is not known in the other.
+    While Redis is unavailable no request is refused for it: this process counts in its own
+    memory, and logs once when that begins and ends. Counts are not carried over.
     """
 
     def __init__(self, redis_url: SecretStr | None = None, timeout_s: float = _TIMEOUT_S) -> None:
@@ -53,7 +53,7 @@ class Counters:
         self._ask_again_at = 0.0
 
     async def ask(self, question: Question[T]) -> T:
-        """Put a question to the limiters by request and by token, wherever they count now."""
+        """Ask the limiters for requests and for tokens, those of Redis if it is available."""
         now = time.monotonic()
         if self._shared is None or (self._away and now < self._ask_again_at):
             return await question(*self._here)
@@ -71,7 +71,7 @@ class Counters:
         return answer
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         if self._connections is not None:
             await self._connections.aclose()
 

@@ -1,4 +1,4 @@
-"""The door: no request passes without a key, or, where there are none, from elsewhere."""
+"""Authentication: every request needs an API key or, without keys, comes from this machine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
-"""What says nothing of anybody: the page (its data need the key), health, and the reference."""
+"""Public paths: they expose no user data. The page's own requests need the key."""
 
 
 class Guard:
-    """ASGI middleware: names the owner of a request in `scope["state"]["owner"]`, or refuses it.
+    """ASGI middleware: sets the owner of a request in `scope["state"]["owner"]`, or refuses it.
 
     Decides by the path as the router sees it, never by a URL made from headers. The body has not
     been read when a request is refused.
@@ -41,25 +41,27 @@ class Guard:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
-            else:  # there are no web sockets here
+            else:  # the service has no WebSockets
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             known = headers.get(name.decode("latin-1"))
             text = value.decode("latin-1")
-            # Joined, two of one kind are neither a key nor a name.
+            # Joined, two headers of one name are no valid key, host or origin.
             headers[name.decode("latin-1")] = text if known is None else f"{known}, {text}"
-        refusal = await (self._by_key(scope, headers) if self._keys else _by_place(scope, headers))
+        refusal = await (
+            self._check_key(scope, headers) if self._keys else _check_origin(scope, headers)
+        )
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _by_key(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    async def _check_key(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         owner = self._keys.owner_of(key.strip()) if scheme.lower() == "bearer" else None
-        _own(scope, owner if owner is not None else NOBODY)
+        _set_owner(scope, owner if owner is not None else NOBODY)
         path = route_path(scope)
         if path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS):
             return None
@@ -82,16 +84,16 @@ class Guard:
         return None
 
 
-async def _by_place(scope: Scope, headers: Mapping[str, str]) -> Response | None:
-    """Answer this machine only, and no web page but our own.
+async def _check_origin(scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    """Refuse other machines, and web pages of other origins.
 
-    A page from elsewhere, open in a browser on this machine, could otherwise send requests here,
-    or, by a name that it has point to this machine, read the answers too.
+    Another page in a browser on this machine could otherwise send requests here (CSRF) or, by a
+    DNS name that it points to this machine, read the answers too (DNS rebinding).
     """
-    _own(scope, NOBODY)
+    _set_owner(scope, NOBODY)
     client, host = scope.get("client"), headers.get("host", "")
     origin = headers.get("origin")
-    if client is None or not is_loopback(client[0]) or any(map(_tells_of_a_proxy, headers)):
+    if client is None or not is_loopback(client[0]) or any(map(_is_proxy_header, headers)):
         message = (
             "this service has no API keys (GENSERVE_API_KEYS) and answers its own machine only"
         )
@@ -108,12 +110,12 @@ async def _by_place(scope: Scope, headers: Mapping[str, str]) -> Response | None
     )
 
 
-def _tells_of_a_proxy(header: str) -> bool:
-    """A proxy on this machine lets others in: it needs keys behind it."""
+def _is_proxy_header(header: str) -> bool:
+    """A proxy on this machine forwards requests of others, so the service needs keys."""
     return header in {"forwarded", "x-real-ip", "via"} or header.startswith("x-forwarded")
 
 
-def _own(scope: Scope, owner: str) -> None:
+def _set_owner(scope: Scope, owner: str) -> None:
     scope.setdefault("state", {})["owner"] = owner
 
 

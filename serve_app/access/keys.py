@@ -1,4 +1,4 @@
-"""API keys: `NAME:KEY` pairs out of the environment."""
+"""API keys: `NAME:KEY` pairs from the environment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 NOBODY = ""
-"""Who sends a request where there are no keys."""
+"""The owner of every request where the service has no keys."""
 
-OPEN_DOOR = (
+KEYS_NEEDED = (
     "without API keys the service is for this machine only; set GENSERVE_API_KEYS=NAME:KEY,... "
     "in the environment, or the host to 127.0.0.1"
 )
@@ -59,11 +59,11 @@ class Keys:
         return bool(self._owners)
 
     def owners(self) -> list[str]:
-        """Everybody who has a key; NOBODY alone where there are none."""
+        """Return all owners of keys; only NOBODY where there are none."""
         return sorted(set(self._owners.values())) or [NOBODY]
 
     def owner_of(self, key: str) -> str | None:
-        """Say whose key it is; takes as long whether, and how nearly, it fits any."""
+        """Return the owner of a key, None if it is unknown, in constant time."""
         given, found = _digest(key), None
         for digest, owner in self._owners.items():
             if hmac.compare_digest(given, digest):

@@ -1,4 +1,4 @@
-"""A language model that counts, for one key, the tokens that go through it."""
+"""Token metering: a language model that charges its tokens to one owner."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _CHARS_PER_TOKEN = 4
 
 
 class MeteredTextGenerator:
-    """Refuses when the tokens of the minute are used up; what is used is paid at the end.
+    """Refuses a request once the tokens of the minute are used up, and charges at the end.
 
-    A stream is asked to tell its usage, and shows it if the caller wanted it shown. An answer
-    that is left early, and so never tells, pays by the length of question and answer.
+    A stream is always asked for its usage, which is shown only if the caller asked for it. An
+    answer that is left early reports none and is charged by the length of question and answer.
     """
 
     def __init__(self, llm: TextGenerator, allowance: Allowance) -> None:

@@ -1,7 +1,7 @@
-"""What belongs to whom: capabilities that know one owner's things and no others.
+"""Isolation of owners: capabilities that see the collections and jobs of one owner only.
 
-In the store a collection is called `OWNER.NAME`, and a job's order names its owner. Callers see
-neither. Another's id is answered exactly as one that nobody has.
+In the store a collection is named `OWNER.NAME`, and a job's specification names its owner. Callers
+see neither. An id of another owner is answered exactly as one that does not exist.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one key may ask for in a minute: requests, and tokens of the models."""
+"""Rate limits of one owner: requests and model tokens a minute."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from serve_app.answering import prompts
 from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.answering.grounding import Grounding, numbered
 from serve_app.answering.metrics import Counted
-from serve_app.answering.stopwatch import Watch
+from serve_app.answering.stopwatch import Stopwatch
 from serve_app.schemas.answers import Warning_
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Answering:
 
     async def whole(self, question: Question) -> tuple[dict[str, Any], Grounded, Finished]:
         """Return the engine's completion with what it was grounded on."""
-        watch = Watch()
+        watch = Stopwatch()
         with Counted("genserve"):
             async with self._deadline(watch):
                 prompt, grounded = await self._prepare(question, watch)
@@ -85,7 +85,7 @@ class Answering:
         Whoever awaits the first event gets a failure to begin as an exception. Closing the
         generator stops everything that is under way for it.
         """
-        watch = Watch()
+        watch = Stopwatch()
         with Counted("genserve"), contextlib.ExitStack() as ending:
             async with self._deadline(watch):
                 prompt, grounded = await self._prepare(question, watch)
@@ -118,12 +118,12 @@ class Answering:
     async def bare(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         """Return what the bare model makes, under the same time limit."""
         with Counted("bare"):
-            async with self._deadline(Watch()):
+            async with self._deadline(Stopwatch()):
                 return await answer
 
     async def bare_stream(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         """Yield the bare model's events as they are, under the same time limits."""
-        watch, first_timeout_s = Watch(), self._settings.first_token_timeout_s
+        watch, first_timeout_s = Stopwatch(), self._settings.first_token_timeout_s
         with Counted("bare"):
             async with contextlib.aclosing(events):
                 async with self._deadline(watch, first_timeout_s):
@@ -137,7 +137,7 @@ class Answering:
 
     @contextlib.asynccontextmanager
     async def _deadline(
-        self, watch: Watch, step_timeout_s: float = float("inf")
+        self, watch: Stopwatch, step_timeout_s: float = float("inf")
     ) -> AsyncGenerator[None, None]:
         left = min(self._settings.total_timeout_s - watch.elapsed_s, step_timeout_s)
         try:
@@ -159,7 +159,9 @@ class Answering:
             body["min_tokens"] = min(body["min_tokens"], prompt.answer_tokens)
         return body
 
-    async def _prepare(self, question: Question, watch: Watch) -> tuple[prompts.Prompt, Grounded]:
+    async def _prepare(
+        self, question: Question, watch: Stopwatch
+    ) -> tuple[prompts.Prompt, Grounded]:
         context = await self._grounding.gather(question, watch)
         tools = question.sampling.get("tools")
         if self._window is None:

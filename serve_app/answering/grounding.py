@@ -1,4 +1,4 @@
-"""What an answer is grounded on: pages and documents, gathered side by side under one deadline."""
+"""Grounding: web pages and documents, fetched concurrently under one deadline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deployments.types import Page, Passage
-    from serve_app.answering.stopwatch import Watch
+    from serve_app.answering.stopwatch import Stopwatch
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(slots=True)
 class Context:
-    """What was found: sources best first and not yet numbered, and what is missing."""
+    """The sources, best first and not yet numbered, and the warnings about missing ones."""
 
     sources: list[Source] = field(default_factory=list)
     warnings: list[Warning_] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Grounding:
         self._excerpts = Excerpts(services.embedder)
         self._understanding = Understanding(services.llm, settings.answer, settings.llm.served_name)
 
-    async def gather(self, question: Question, watch: Watch) -> Context:
+    async def gather(self, question: Question, watch: Stopwatch) -> Context:
         """Read and search at once; pages come before passages, as the person named them.
 
         Pages are read, and documents searched, only where both the settings and the request

@@ -1,4 +1,4 @@
-"""How answers end, counted."""
+"""Count answers by how they ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds by stage of one answer: told to its caller, kept as metrics, drawn as spans."""
+"""Timings of one answer by stage: for its caller, for metrics and for spans."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Mapping
 
 
-class Watch:
-    """Begins when it is made."""
+class Stopwatch:
+    """Starts when it is created."""
 
     def __init__(self) -> None:
         self._began = perf_counter()
@@ -21,23 +21,23 @@ class Watch:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return perf_counter() - self._began
 
     def mark(self, stage: str, *, once: bool = False) -> None:
-        """Note when, from the beginning, a stage was over."""
+        """Record when a stage ended, in seconds since the start."""
         if not (once and stage in self._timings):
             self._timings[stage] = round(self.elapsed_s, 4)
 
     async def timed(self, stage: str, work: Awaitable[None]) -> None:
-        """Note how long a piece of work took by itself."""
+        """Record how long a piece of work took."""
         began = perf_counter()
         with span(stage.removesuffix("_s")):
             await work
         self._timings[stage] = round(perf_counter() - began, 4)
 
     def finished(self) -> dict[str, float]:
-        """Note the whole, publish and return all stages."""
+        """Record the total, export the metrics and return all stages."""
         self.mark("total_s")
         for stage, seconds in _durations(self._timings):
             STAGES.observe(seconds, stage=stage)
@@ -47,7 +47,7 @@ class Watch:
 
 
 def _durations(timings: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """How long each stage took by itself, of when most of them were over."""
+    """Yield the duration of each stage, computed from when most of them ended."""
     for stage in ("pages", "search", "total"):
         if f"{stage}_s" in timings:
             yield stage, timings[f"{stage}_s"]

@@ -1,1 +1,1 @@
-"""Documents that people bring: uploads, kept files, and the vector stores they are put into."""
+"""Uploads, kept files, and the vector stores that files are attached to."""

@@ -1,4 +1,4 @@
-"""Files in vector stores: which were put there, and how they stand."""
+"""Files attached to vector stores, and their status."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Attachments:
         note = json.dumps(asdict(attachment)).encode()
         await self._files.put(self._path(store_id, file_id), note)
         if attachment.job_id is not None:
-            attachment = _standing(attachment, job)
+            attachment = _with_job_status(attachment, job)
         return attachment
 
     async def one(self, store_id: str, file_id: str) -> Attachment:
@@ -109,7 +109,7 @@ class Attachments:
         if found is None:
             # It may have come by an upload.
             return _of_upload(file_id, await self._document(store_id, file_id))
-        (settled,) = await self._settled(store_id, [found])
+        (settled,) = await self._with_status(store_id, [found])
         return settled
 
     async def all(self, store_id: str) -> list[Attachment]:
@@ -120,7 +120,7 @@ class Attachments:
             some = names[start : start + _AT_ONCE]
             read = await asyncio.gather(*(self._read(store_id, name) for name in some))
             noted += filter(None, read)
-        return await self._settled(store_id, noted)
+        return await self._with_status(store_id, noted)
 
     async def remove(self, store_id: str, file_id: str) -> None:
         """Take a file out of a vector store; raises NotFound."""
@@ -148,7 +148,7 @@ class Attachments:
             return None
         return from_record(Attachment, json.loads(note))
 
-    async def _settled(self, store_id: str, noted: Sequence[Attachment]) -> list[Attachment]:
+    async def _with_status(self, store_id: str, noted: Sequence[Attachment]) -> list[Attachment]:
         """See how the jobs of files stand, all at once."""
         job_ids = [each.job_id for each in noted if each.job_id is not None]
         jobs = {job.id: job for job in await self._jobs.find(job_ids)} if job_ids else {}
@@ -157,12 +157,12 @@ class Attachments:
             if each.job_id is None:
                 settled.append(each)
             elif each.job_id in jobs:
-                settled.append(_standing(each, jobs[each.job_id]))
+                settled.append(_with_job_status(each, jobs[each.job_id]))
             else:  # forgotten: it ended long ago
-                settled.append(await self._settled_by_document(store_id, each))
+                settled.append(await self._with_document_status(store_id, each))
         return settled
 
-    async def _settled_by_document(self, store_id: str, attachment: Attachment) -> Attachment:
+    async def _with_document_status(self, store_id: str, attachment: Attachment) -> Attachment:
         try:
             await self._document(store_id, attachment.file_id)
         except NotFound:
@@ -193,7 +193,7 @@ def file_id_of(document_id: str) -> str:
     return f"file-{document_id.removeprefix('doc_')}"
 
 
-def _standing(attachment: Attachment, job: Job) -> Attachment:
+def _with_job_status(attachment: Attachment, job: Job) -> Attachment:
     return replace(
         attachment,
         status=_STATUS[job.status],

@@ -1,4 +1,4 @@
-"""What can be told of a file at a glance, as it came in."""
+"""Checks of an upload that need no parser: size, digest, blank, encrypted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAIL_BYTES = 1 << 16  # Where a PDF says whether it is encrypted.
 _FILENAME_CHARS = 200
 
 
-class Received(NamedTuple):
+class FileInspection(NamedTuple):
     """`digest` is the SHA-256 in hexadecimal, `head` what the file begins with."""
 
     size_bytes: int
@@ -25,8 +25,8 @@ class Received(NamedTuple):
     encrypted: bool
 
 
-def received(file: BinaryIO, max_bytes: int) -> Received:
-    """Go through a file once, to its end or to the bound, and leave it at its beginning."""
+def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:
+    """Read a file once and rewind it; raises TooLarge at the bound."""
     hashed, head, size, blank = hashlib.sha256(), b"", 0, True
     file.seek(0)
     while block := file.read(_BLOCK_BYTES):
@@ -39,7 +39,7 @@ def received(file: BinaryIO, max_bytes: int) -> Received:
     file.seek(max(0, size - _TAIL_BYTES))
     ends = head + file.read(_TAIL_BYTES)
     file.seek(0)
-    return Received(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
+    return FileInspection(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
 
 
 def size_of(file: BinaryIO, max_bytes: int) -> int:

@@ -17,7 +17,7 @@ from deployments.errors import (
 from deployments.parser.reading.formats import detect
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
-from serve_app.documents.file_checks import HEAD_BYTES, received, shown_name
+from serve_app.documents.file_checks import HEAD_BYTES, inspect_file, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Uploads:
         an encrypted PDF that is waited for, as most of them need a password.
         """
         filename = shown_name(upload.filename)
-        seen = await asyncio.to_thread(received, upload.file, self._limits.max_upload_bytes)
+        seen = await asyncio.to_thread(inspect_file, upload.file, self._limits.max_upload_bytes)
         if seen.blank and seen.size_bytes:
             raise _blank()
         detect(seen.head, filename)

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.settings import Secrets
-from serve_app.access.keys import OPEN_DOOR, Keys
+from serve_app.access.keys import KEYS_NEEDED, Keys
 from serve_app.http.urls import is_loopback
 from serve_app.launch.progress import StartError
 from serve_app.settings import AppSettings
@@ -68,7 +68,7 @@ def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir
     Raises StartError if the host is reachable from other machines and no API keys are set.
     """
     if host and not is_loopback(host) and not api_keys():
-        raise StartError(f"--host {host}: {OPEN_DOOR}")
+        raise StartError(f"--host {host}: {KEYS_NEEDED}")
     given = {"host": host, "port": port}
     options = document.setdefault("http_options", {})
     options |= {name: value for name, value in given.items() if value}

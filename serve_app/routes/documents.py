@@ -45,7 +45,7 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
         200: {
             "model": UploadResponse,
             "headers": _LOCATION,
-            "description": "This very file is there already.",
+            "description": "The same file is searchable already.",
         },
         202: {"headers": _LOCATION},
         **refusals(400, 404, 409, 413, 415),

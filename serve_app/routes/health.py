@@ -1,4 +1,4 @@
-"""Alive, and ready."""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ _PUBLIC_FOR_S = 1.0
 
 @router.get("/healthz")
 async def healthz() -> Liveness:
-    """Answer whenever the ingress is alive, whatever the rest."""
+    """Answer while the ingress is alive, whatever the state of the rest."""
     return Liveness()
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(probe: ProbeDep, request: Request, response: Response) -> Readiness:
-    """Ask every deployment; 503 until all are ready. One that sleeps is, and is not woken.
+    """Check every deployment; 503 until all are ready.
 
-    Where there are API keys, who has none is told of the last second, and not how busy it was.
+    One that is scaled to zero is ready and is not started. Where the service has API keys, a
+    caller without one gets a result of the last second, without the load.
     """
     if request.state.owner in request.app.state.accounts:
-        readiness = await probe.look()
+        readiness = await probe.check()
     else:
         readiness = await _public_readiness(probe, request.app)
     if not readiness.ready:
@@ -44,10 +45,10 @@ async def readyz(probe: ProbeDep, request: Request, response: Response) -> Readi
 
 
 async def _public_readiness(probe: ReadinessProbe, app: FastAPI) -> Readiness:
-    """Ask at most once a second, however many want to know."""
+    """Check at most once a second, however many callers there are."""
     asked_at, asking = getattr(app.state, "asked_publicly", (-_PUBLIC_FOR_S, None))
     if asking is None or time.monotonic() - asked_at > _PUBLIC_FOR_S:
-        asking = detached(probe.look())
+        asking = detached(probe.check())
         app.state.asked_publicly = time.monotonic(), asking
     readiness: Readiness = await asyncio.shield(asking)
     states = {

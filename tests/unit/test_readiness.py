@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import Overloaded, Unavailable
-from deployments.serving.scale_to_zero import Standing, standings
+from deployments.serving.scale_to_zero import ScaleState, scale_states
 from serve_app import readiness
 from serve_app.readiness import ReadinessProbe
 from serve_app.schemas.health import DeploymentState
@@ -62,7 +62,7 @@ def parser(fakes: Fakes) -> Hanging:
 
 
 async def parser_state(probe: ReadinessProbe) -> tuple[bool, str | None]:
-    seen = await probe.look()
+    seen = await probe.check()
     assert seen.ready == all(state.ready for state in seen.deployments.values())
     state = seen.deployments["parser"]
     return state.ready, state.detail
@@ -132,23 +132,23 @@ async def test_a_full_queue_is_work_and_a_failure_is_not(
 @pytest.mark.parametrize(
     ("standing", "state"),
     [
-        (Standing.AWAKE, DeploymentState(ready=True)),
-        (Standing.ASLEEP, DeploymentState(ready=True, detail="asleep")),
-        (Standing.WAKING, DeploymentState(ready=True, detail="waking")),
-        (Standing.BROKEN, DeploymentState(ready=False, detail="does not start")),
+        (ScaleState.AWAKE, DeploymentState(ready=True)),
+        (ScaleState.ASLEEP, DeploymentState(ready=True, detail="asleep")),
+        (ScaleState.WAKING, DeploymentState(ready=True, detail="waking")),
+        (ScaleState.BROKEN, DeploymentState(ready=False, detail="does not start")),
     ],
 )
 async def test_what_may_sleep_is_not_asked(
-    fakes: Fakes, parser: Hanging, standing: Standing, state: DeploymentState
+    fakes: Fakes, parser: Hanging, standing: ScaleState, state: DeploymentState
 ) -> None:
-    async def told() -> Mapping[str, Standing]:
-        return {"parser": standing, "llm": Standing.AWAKE}
+    async def told() -> Mapping[str, ScaleState]:
+        return {"parser": standing, "llm": ScaleState.AWAKE}
 
     async def never() -> None:
         pytest.fail("the language model was woken")
 
     fakes.llm.card = never  # type: ignore[assignment, method-assign]
-    seen = await ReadinessProbe(fakes.services(), told).look()
+    seen = await ReadinessProbe(fakes.services(), told).check()
     assert (seen.deployments["parser"], seen.ready, parser.asked) == (state, state.ready, 0)
 
 
@@ -164,7 +164,7 @@ def deployment(
 
 
 def test_serve_says_who_sleeps() -> None:
-    told = standings(
+    told = scale_states(
         {
             "LLM": deployment("RUNNING", min_replicas=1),
             "Jobs": deployment(),  # fixed in number: away, not asleep
@@ -177,10 +177,10 @@ def test_serve_says_who_sleeps() -> None:
         }
     )
     assert told == {
-        "asleep": Standing.ASLEEP,
-        "leaving": Standing.ASLEEP,
-        "waking": Standing.WAKING,
-        "wanted": Standing.WAKING,
-        "growing": Standing.AWAKE,
-        "broken": Standing.BROKEN,
+        "asleep": ScaleState.ASLEEP,
+        "leaving": ScaleState.ASLEEP,
+        "waking": ScaleState.WAKING,
+        "wanted": ScaleState.WAKING,
+        "growing": ScaleState.AWAKE,
+        "broken": ScaleState.BROKEN,
     }

@@ -90,7 +90,7 @@ class ServerCollections:
     async def find(self, collection: str, expected: int | None = None) -> int | None:
         """Learn a collection's dimensions; None for the default one while it is not there.
 
-        If those remembered are not as `expected`, it may have been made anew elsewhere.
+        If those remembered are not as `expected`, another replica may have recreated it.
         """
         points.check_collection_name(collection)
         if expected is not None and self._dimensions.get(collection) != expected:
@@ -109,7 +109,7 @@ class ServerCollections:
         return self._dimensions[collection]
 
     async def prepare(self, collection: str, dimensions: int) -> int:
-        """Make the collection unless it is there; give the dimensions it has."""
+        """Create the collection unless it exists, and return its dimensions."""
         async with self._preparing:
             if collection not in self._prepared:
                 name = qdrant_name(collection)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from deployments.settings import Secrets
-from serve_app.access.keys import OPEN_DOOR, Keys
+from serve_app.access.keys import KEYS_NEEDED, Keys
 from serve_app.check.file.deployment import Deployment, section
 from serve_app.check.file.schema import complaints, hint, unknown_keys, without
 from serve_app.check.rules.engine import engine_problems
@@ -92,7 +92,7 @@ def _access(file: ConfigFile) -> Iterator[Problem]:
         return
     host = str(section(file.data, "http_options").get("host", SERVE_HOST))
     if not keys and not is_loopback(host):
-        yield file.problem(("http_options", "host"), OPEN_DOOR)
+        yield file.problem(("http_options", "host"), KEYS_NEEDED)
 
 
 def _address(file: ConfigFile) -> Iterator[Problem]:
