@@ -190,7 +190,7 @@ def zipped() -> bytes:
         ("a.pdf", b"", 422, "empty"),
         ("a.txt", b"  \n ", 422, "text"),
         ("a.zip", zipped(), 415, "PDF"),
-        ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "bound"),
+        ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "larger than 32 MB"),
     ],
     ids=["not-a-pdf", "encrypted", "zero-bytes", "empty", "zip", "over-the-cap"],
 )
