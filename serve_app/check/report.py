@@ -12,7 +12,7 @@ from serve_app.check.placement.groups import read_cluster
 from serve_app.check.placement.machine import is_this_machine, this_machine
 from serve_app.check.placement.nodes import Cluster, read_nodes
 from serve_app.check.placement.plan import plan
-from serve_app.check.rules.application import Surroundings, application_problems
+from serve_app.check.rules.application import application_problems
 from serve_app.check.rules.rayservice import rayservice_problems
 from serve_app.check.rules.serve import serve_problems
 
@@ -56,7 +56,7 @@ def check(text: str, name: str, nodes: Sequence[Node] = ()) -> Report:
             return Report([*found, Problem(name, line, "", message)])
         named, unread = read_nodes(files[0])
         nodes = nodes or named or [this_machine()]
-        found += [*unread, *_problems(files[0], Surroundings(nodes))]
+        found += [*unread, *_problems(files[0], nodes)]
         return _placed(files[0], found, Cluster(nodes, nodes))
     except RecursionError:  # an alias inside the value that it stands for
         return Report([Problem(name, 1, "", "nested without end")])
@@ -69,12 +69,15 @@ def _check_service(service: ConfigFile, found: list[Problem], nodes: Sequence[No
     found += _infinite(service, found)
     if file is None:
         return Report(sorted(set(found)))
-    found += _problems(file, Surroundings(cluster.maximum, same_environment=False))
+    found += _problems(file, cluster.maximum, same_environment=False)
     return _placed(file, found, cluster)
 
 
-def _problems(file: ConfigFile, surroundings: Surroundings) -> list[Problem]:
-    found = [*serve_problems(file), *application_problems(file, surroundings)]
+def _problems(
+    file: ConfigFile, nodes: Sequence[Node], *, same_environment: bool = True
+) -> list[Problem]:
+    found = list(serve_problems(file))
+    found += application_problems(file, nodes, same_environment=same_environment)
     return [*found, *_infinite(file, found)]
 
 

@@ -183,7 +183,7 @@ def encrypted() -> bytes:
         ("a.pdf", b"", 422, "empty"),
         ("a.txt", b"  \n ", 422, "text"),
         ("a.zip", zip_file(a="text"), 415, "PDF"),
-        ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "larger than"),
+        ("a.pdf", b"%PDF-1.7\n" + b"x" * 33_600_000, 413, "larger than 32 MB"),
     ],
     ids=["not-a-pdf", "encrypted", "zero-bytes", "empty", "zip", "over-the-cap"],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -39,20 +38,17 @@ ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 SERVE_HOST = "0.0.0.0"  # noqa: S104 - Serve's default when a file names no host
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a configuration will run on.
+def application_problems(
+    file: ConfigFile, nodes: Sequence[Node], *, same_environment: bool = True
+) -> Iterator[Problem]:
+    """List where the file is not a valid configuration of GenServe.
 
-    `nodes` are all nodes there may be. `same_environment` tells whether the nodes have the Python
-    packages and environment variables of this process; an image on Kubernetes has its own.
+    Args:
+        file: the configuration.
+        nodes: all nodes there may be.
+        same_environment: whether they have the Python packages and environment variables of
+            this process; an image on Kubernetes has its own.
     """
-
-    nodes: Sequence[Node]
-    same_environment: bool = True
-
-
-def application_problems(file: ConfigFile, around: Surroundings) -> Iterator[Problem]:
-    """List where the file is not a valid configuration of GenServe."""
     listed = file.data.get("applications") if isinstance(file.data, dict) else None
     if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], dict):
         yield file.problem(("applications",), f"must list one application, `{APPLICATION_NAME}`")
@@ -65,7 +61,7 @@ def application_problems(file: ConfigFile, around: Surroundings) -> Iterator[Pro
     ):
         if application.get(key, unset) != right:
             yield file.problem((*path, key), f"must be `{right}`")
-    if around.same_environment:
+    if same_environment:
         yield from _access(file)
     yield from _address(file)
     if file.data.get("proxy_location") == "Disabled":
@@ -77,9 +73,9 @@ def application_problems(file: ConfigFile, around: Surroundings) -> Iterator[Pro
     yield from _secrets(file, application, path)
     yield from load_problems(file, deployments)
     if settings is not None:
-        subject = Subject(file, settings, deployments, around.nodes)
+        subject = Subject(file, settings, deployments, nodes)
         rules = [capacity_problems, state_problems, gpu_problems, engine_problems]
-        for rule in (*rules, model_problems) if around.same_environment else rules:
+        for rule in (*rules, model_problems) if same_environment else rules:
             yield from rule(subject)
 
 

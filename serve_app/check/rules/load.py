@@ -18,82 +18,88 @@ _TOO_MANY_REQUESTS = 429
 _MAY_BE_AWAY = "Images"
 
 
+Finding = tuple[str, str]
+"""The dotted path of an option of a deployment, and what is wrong with it."""
+
+
 def load_problems(file: ConfigFile, deployments: Mapping[str, Deployment]) -> Iterator[Problem]:
     """List bounds that are missing or contradict each other."""
     for deployment in deployments.values():
-        yield from _queue(file, deployment)
-        yield from _scaling(file, deployment)
-    if ingress := deployments.get("Ingress"):
-        yield from _full_ingress(file, ingress)
-        if llm := deployments.get("LLM"):
-            yield from _narrow_ingress(file, ingress, llm)
+        found = [*_bounds(deployment)]
+        if deployment.name == "Ingress":
+            found += _ingress(deployment, deployments.get("LLM"))
+        for path, message in found:
+            yield file.problem((*deployment.path, *path.split(".")), message)
 
 
-def _queue(file: ConfigFile, deployment: Deployment) -> Iterator[Problem]:
-    if deployment.options.get("max_queued_requests", -1) == -1:
-        yield file.problem(
-            (*deployment.path, "max_queued_requests"),
+def _bounds(deployment: Deployment) -> Iterator[Finding]:
+    options, scaling = deployment.options, deployment.scaling
+    if options.get("max_queued_requests", -1) == -1:
+        yield (
+            "max_queued_requests",
             "must be set, to 1 or more: without it the queue is unbounded",
         )
-
-
-def _full_ingress(file: ConfigFile, ingress: Deployment) -> Iterator[Problem]:
-    answer = section(ingress.options, "backpressure_config")
-    if answer.get("status_code") != _TOO_MANY_REQUESTS or answer.get("retry_after_s") is None:
-        yield file.problem(
-            (*ingress.path, "backpressure_config"),
-            "write {status_code: 429, retry_after_s: 2}: Serve answers a full queue with 503 "
-            "and no Retry-After",
-        )
-
-
-def _narrow_ingress(file: ConfigFile, ingress: Deployment, llm: Deployment) -> Iterator[Problem]:
-    one, of_llm = ingress.max_ongoing_requests, llm.max_ongoing_requests
-    if 0 < one < of_llm:
-        yield file.problem(
-            (*ingress.path, "max_ongoing_requests"),
-            f"{one} is less than the LLM's {of_llm}: the ingress would keep the model idle",
-        )
-        return
-    together, of_all = one * ingress.replicas("maximum"), of_llm * llm.replicas("maximum")
-    if 0 < together < of_all:
-        yield file.problem(
-            (*ingress.path, "max_ongoing_requests"),
-            f"{ingress.replicas('maximum')} replicas hold {together} requests, and "
-            f"{llm.replicas('maximum')} of the LLM {of_all}: raise this or the number of replicas",
-        )
-
-
-def _scaling(file: ConfigFile, deployment: Deployment) -> Iterator[Problem]:
-    if deployment.options.get("num_replicas") == "auto":
-        yield file.problem(
-            (*deployment.path, "num_replicas"),
+    if options.get("num_replicas") == "auto":
+        yield (
+            "num_replicas",
             "`auto` is 1 to 100 replicas at 2 requests each: write an `autoscaling_config`",
         )
-    scaling, path = deployment.scaling, (*deployment.path, "autoscaling_config")
     if not scaling:
         return
     for key, default in (("max_replicas", "1: it never grows"), ("target_ongoing_requests", "2")):
         if key not in scaling:
-            yield file.problem((*path, key), f"must be set: Serve's default is {default}")
+            yield f"autoscaling_config.{key}", f"must be set: Serve's default is {default}"
     target, most = number(scaling.get("target_ongoing_requests")), deployment.max_ongoing_requests
     if target > most > 0:
-        yield file.problem(
-            (*path, "target_ongoing_requests"),
-            f"{target:g} is over `max_ongoing_requests` ({most}): it would only grow once "
-            "callers queue; write less",
+        yield (
+            "autoscaling_config.target_ongoing_requests",
+            (
+                f"{target:g} is over `max_ongoing_requests` ({most}): it would only grow once "
+                "callers queue; write less"
+            ),
         )
-    asleep = scaling.get("min_replicas") == 0
-    if asleep and deployment.name != _MAY_BE_AWAY:
-        yield file.problem(
-            (*path, "min_replicas"),
-            f"must be 1 or more: only {_MAY_BE_AWAY} may be away; whatever needs "
-            f"{deployment.name} would wait for a cold start",
+    may_sleep = scaling.get("min_replicas") == 0
+    if may_sleep and deployment.name != _MAY_BE_AWAY:
+        yield (
+            "autoscaling_config.min_replicas",
+            (
+                f"must be 1 or more: only {_MAY_BE_AWAY} may be away; whatever needs "
+                f"{deployment.name} would wait for a cold start"
+            ),
         )
-    if "downscale_to_zero_delay_s" in scaling and not asleep:
-        yield file.problem(
-            (*path, "downscale_to_zero_delay_s"),
+    if "downscale_to_zero_delay_s" in scaling and not may_sleep:
+        yield (
+            "autoscaling_config.downscale_to_zero_delay_s",
             "has no effect: `min_replicas` is not 0",
+        )
+
+
+def _ingress(ingress: Deployment, llm: Deployment | None) -> Iterator[Finding]:
+    refusal = section(ingress.options, "backpressure_config")
+    if refusal.get("status_code") != _TOO_MANY_REQUESTS or refusal.get("retry_after_s") is None:
+        yield (
+            "backpressure_config",
+            (
+                "write {status_code: 429, retry_after_s: 2}: Serve answers a full queue with 503 "
+                "and no Retry-After"
+            ),
+        )
+    if llm is None:
+        return
+    one, of_llm = ingress.max_ongoing_requests, llm.max_ongoing_requests
+    replicas, of_llms = ingress.replicas("maximum"), llm.replicas("maximum")
+    if 0 < one < of_llm:
+        yield (
+            "max_ongoing_requests",
+            f"{one} is less than the LLM's {of_llm}: the ingress would keep the model idle",
+        )
+    elif 0 < one * replicas < of_llm * of_llms:
+        yield (
+            "max_ongoing_requests",
+            (
+                f"{replicas} replicas hold {one * replicas} requests, and {of_llms} of the LLM "
+                f"{of_llm * of_llms}: raise this or the number of replicas"
+            ),
         )
 
 
