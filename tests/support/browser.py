@@ -128,5 +128,6 @@ class Visit:
         dialog.dismiss()
 
     def _requested(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.url}/", f"blob:{self.url}/")):
+        origin = "/".join(self.url.split("/", 3)[:3])
+        if not request.url.startswith((f"{self.url}/", f"blob:{origin}/")):
             self.problems.append(f"request: {request.url}")

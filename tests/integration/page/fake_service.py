@@ -57,6 +57,9 @@ def served(fakes: Fakes, root_path: str = "", **settings: Any) -> Iterator[FakeS
         async def serve() -> None:
             loop.call_soon(started.set)
             await server.serve(sockets=[listening])
+            for connection in server.server_state.connections:
+                connection.transport.abort()
+            await asyncio.sleep(0)  # until the sockets are closed
 
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
         thread.start()
