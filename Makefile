@@ -92,7 +92,7 @@ bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 25 min
 	@$(BIN)/python -m tests.bench.serving
 
 bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
-	@$(BIN)/python -m tests.bench.memory
+	@$(BIN)/python -m tests.bench.service memory
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
@@ -101,10 +101,10 @@ bench-cluster: $(TESTED) ## Deploy, scale, update, drain and lose nodes on a Ray
 	@$(BIN)/python -m tests.bench.cluster
 
 bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
-	@$(BIN)/python -m tests.bench.uploads
+	@$(BIN)/python -m tests.bench.service uploads
 
 bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
-	@$(BIN)/python -m tests.bench.images_latency
+	@$(BIN)/python -m tests.bench.service images
 
 bench-pictures: $(TESTED) ## Score the pictures of the small model and draw the contact sheet
 	@$(BIN)/python -m tests.bench.pictures
@@ -119,7 +119,7 @@ bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded sto
 	@$(BIN)/python -m tests.bench.search_latency
 
 bench-understanding: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
-	@$(BIN)/python -m tests.bench.understanding
+	@$(BIN)/python -m tests.bench.retrieval --rewriting
 
 requirements: $(TESTED) ## Compile the pinned requirement files anew
 	@set -e; $(uv_environment); \

@@ -1,7 +1,7 @@
-"""Models of the documented GPU files in shape and size, with random weights.
+"""Models with random weights in the shape and size of those in the GPU configurations.
 
-What they answer is noise; how much memory and time they take is not. So the figures beside the
-values of `serve_config.yaml` can be measured on a card where nothing can be downloaded.
+Their answers are noise, but their memory and time are real. So the figures beside the values of
+`serve_config.yaml` can be measured on a GPU machine without a network.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _clip(config: Any, width: int, inner: int, layers: int, heads: int) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
-    """Spell every word: which tokens a prompt has does not matter to its cost."""
+    """Make a tokenizer that spells every word; which tokens a prompt has does not cost time."""
     from transformers import CLIPTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """`python -m tests.bench.naive MODEL PORT`: the baseline, as a first attempt is often written.
 
 A FastAPI handler around Hugging Face `generate`: each request is computed alone, blocks the
-event loop meanwhile, and is answered when it is whole.
+event loop, and is answered in one piece.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 
 def create_app(model_folder: str) -> FastAPI:
-    """Load the model into this process and put the handler around it."""
+    """Load the model into this process and return the application around it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -38,12 +38,9 @@ def create_app(model_folder: str) -> FastAPI:
             output = model.generate(**inputs, do_sample=False, **length)
         prompt_tokens = inputs["input_ids"].shape[1]
         answer = output[0, prompt_tokens:]
-        content = tokenizer.decode(answer, skip_special_tokens=True)
-        message = {"role": "assistant", "content": content}
-        return {
-            "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
-            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(answer)},
-        }
+        message = {"content": tokenizer.decode(answer, skip_special_tokens=True)}
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": len(answer)}
+        return {"choices": [{"message": message}], "usage": usage}
 
     return app
 

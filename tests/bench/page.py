@@ -1,14 +1,13 @@
-"""`python -m tests.bench.page --url URL --key KEY`: how soon the page is seen, and its pictures.
+"""`python -m tests.bench.page --url URL --key KEY`: time cold loads of the page in Chromium.
 
 Each load has a browser context of its own, so nothing is cached. With `--shots FOLDER` the page is
-then used as a person would use it, and pictured.
+then used as a person would use it, and the README's screenshots are taken.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Locator, ViewportSize, expect
 
+from tests.bench.report import Spread, say
 from tests.support.browser import Visit, chromium
 
-LOADS = 10
+LOADS, QUICK_LOADS = 10, 2
 COLLECTION = "Lighthouses"
-DESKTOP: ViewportSize = {"width": 1200, "height": 800}
-PHONE = {"width": 390, "height": 844}
+DESKTOP = ViewportSize(width=1200, height=800)
+PHONE = ViewportSize(width=390, height=844)
 QUESTION = "When was the lighthouse of Arvik first lit, and who was its last keeper?"
 PICTURES = ("a large red circle on a blue background", "a small yellow star on a purple background")
 DOCUMENTS = {
@@ -60,10 +60,10 @@ _TIMES = """() => {
 _TIMEOUT_MS = 240_000
 
 
-def loads(browser: Browser, url: str) -> list[dict[str, float]]:
-    """Times of loads on a cold cache, in ms; the first warms the browser up and does not count."""
+def loads(browser: Browser, url: str, count: int) -> list[dict[str, float]]:
+    """Return the milliseconds of `count` cold loads; one more before them warms the browser up."""
     times = []
-    for _ in range(LOADS + 1):
+    for _ in range(count + 1):
         context = browser.new_context(viewport=DESKTOP)
         page = context.new_page()
         page.goto(url, wait_until="networkidle")
@@ -72,7 +72,8 @@ def loads(browser: Browser, url: str) -> list[dict[str, float]]:
     return times[1:]
 
 
-def arrived(browser: Browser, url: str, key: str, **options: Any) -> Visit:
+def opened(browser: Browser, url: str, key: str, **options: Any) -> Visit:
+    """Open the page in a context of its own and enter the key if it asks for one."""
     visit = Visit(browser.new_context(**options).new_page(), url)
     visit.open()
     asked = visit.page.locator("#settings")
@@ -85,13 +86,14 @@ def arrived(browser: Browser, url: str, key: str, **options: Any) -> Visit:
 
 
 def shoot(visit: Visit, folder: Path, name: str) -> None:
-    """A picture in few colours, which is all that the page has."""
-    visit.page.wait_for_timeout(500)  # for what moves to come to rest
+    """Save a screenshot in a reduced palette."""
+    visit.page.wait_for_timeout(500)  # until animations have ended
     shot = Image.open(io.BytesIO(visit.page.screenshot())).convert("RGB")
     shot.quantize(255, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
 
 
-def asked(visit: Visit, question: str) -> Locator:
+def answered(visit: Visit, question: str) -> Locator:
+    """Ask in the chat and wait for the whole answer."""
     visit.go("Chat")
     visit.ask(question)
     answer = visit.page.locator(".turn.answer").last
@@ -99,8 +101,9 @@ def asked(visit: Visit, question: str) -> Locator:
     return answer
 
 
-def by_day(browser: Browser, url: str, key: str, folder: Path) -> Visit:
-    visit = arrived(browser, url, key, viewport=DESKTOP, color_scheme="light")
+def shoot_desktop(browser: Browser, url: str, key: str, folder: Path) -> Visit:
+    """Take the screenshots of documents, chat, source and images on a desktop, light scheme."""
+    visit = opened(browser, url, key, viewport=DESKTOP, color_scheme="light")
     page = visit.page
     visit.go("Documents")
     page.get_by_role("button", name="New …").click()
@@ -113,9 +116,10 @@ def by_day(browser: Browser, url: str, key: str, folder: Path) -> Visit:
         expect(row).to_contain_text("Searchable", timeout=_TIMEOUT_MS)
         row.get_by_role("button", name="Dismiss").click()
     expect(page.locator("#documents-list .row")).to_have_count(len(DOCUMENTS))
-    dismiss_notices(visit)
+    for button in page.locator(".notice").get_by_role("button", name="Dismiss").all():
+        button.click()
     shoot(visit, folder, "documents")
-    answer = asked(visit, QUESTION)
+    answer = answered(visit, QUESTION)
     shoot(visit, folder, "chat")
     answer.locator(".source").first.click()
     shoot(visit, folder, "source")
@@ -131,24 +135,20 @@ def by_day(browser: Browser, url: str, key: str, folder: Path) -> Visit:
     return visit
 
 
-def by_night(browser: Browser, url: str, key: str, folder: Path) -> Visit:
-    visit = arrived(
+def shoot_phone(browser: Browser, url: str, key: str, folder: Path) -> Visit:
+    """Take the screenshot of an answer on a phone, dark scheme."""
+    visit = opened(
         browser, url, key, viewport=PHONE, color_scheme="dark", is_mobile=True, has_touch=True
     )
     visit.page.locator("#ask-collection").select_option(label=COLLECTION)
-    asked(visit, QUESTION)
+    answered(visit, QUESTION)
     visit.evaluate("document.activeElement.blur()")
     shoot(visit, folder, "phone")
     return visit
 
 
-def dismiss_notices(visit: Visit) -> None:
-    for button in visit.page.locator(".notice").get_by_role("button", name="Dismiss").all():
-        button.click()
-
-
-def forget(visit: Visit) -> None:
-    """Leave no document behind."""
+def delete_collection(visit: Visit) -> None:
+    """Delete the documents that were uploaded."""
     visit.go("Documents")
     visit.page.get_by_role("button", name="Delete collection").click()
     visit.page.locator("#ask").get_by_role("button", name="Delete").click()
@@ -156,28 +156,29 @@ def forget(visit: Visit) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Time the loads, take the screenshots; return 1 if the page reported a problem."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.page", description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--key", default="", help="an API key, if the service wants one")
     parser.add_argument("--shots", type=Path, help="take the README's pictures into this folder")
+    parser.add_argument("--quick", action="store_true", help=f"only {QUICK_LOADS} loads")
     options = parser.parse_args()
-    url = options.url.rstrip("/")
+    url, count = options.url.rstrip("/"), QUICK_LOADS if options.quick else LOADS
     problems: list[str] = []
     with chromium() as browser:
-        times = loads(browser, url)
+        times = loads(browser, url, count)
         for name in times[0]:
-            of_all = [one[name] for one in times]
-            middle, most = statistics.median(of_all), max(of_all)
-            figures = f"median {middle:.0f} ms, max {most:.0f} ms of {LOADS} cold loads"
-            sys.stdout.write(f"{name}: {figures}\n")
+            spread = Spread.of([one[name] for one in times])
+            figures = f"median {spread.median:.0f} ms, max {spread.high:.0f} ms"
+            say(f"{name}: {figures} of {count} cold loads")
         if options.shots is not None:
             options.shots.mkdir(parents=True, exist_ok=True)
-            day = by_day(browser, url, options.key, options.shots)
-            night = by_night(browser, url, options.key, options.shots)
-            forget(day)
-            problems = day.problems + night.problems
+            desktop = shoot_desktop(browser, url, options.key, options.shots)
+            phone = shoot_phone(browser, url, options.key, options.shots)
+            delete_collection(desktop)
+            problems = desktop.problems + phone.problems
     for problem in problems:
-        sys.stderr.write(f"the page had trouble: {problem}\n")
+        say(f"the page reported: {problem}")
     return bool(problems)
 
 

@@ -1,102 +1,76 @@
-"""How often our text-to-image model draws what it is asked: `python -m tests.bench.pictures`."""
+"""`python -m tests.bench.pictures`: score how often the small image model draws what is asked."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from deployments.images.scenes.captions import JUDGED_BY, held_out_prompts
+from deployments.images.scenes.captions import JUDGED_BY, Prompt, held_out_prompts
 from deployments.images.scenes.drawing import PICTURE_PX
 from deployments.images.scenes.judging import Reading, read
+from tests.bench import command
+from tests.bench.report import Check, Section, checks_table, say
+from tests.support.scene_pictures import BATCH, GUIDANCE, MODEL, STEPS, drawn, loaded
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from deployments.images.scenes.captions import Prompt
-
-MODEL = Path(__file__).parents[2] / "deployments" / "images" / "scenes" / "model"
-SHEET = Path(__file__).with_name("results") / "pictures.png"
-STEPS, GUIDANCE = 20, 1.5  # as configs/cpu.yaml
-_BATCH = 20
+_MIN_COLOURS, _MIN_SHAPES = 0.9, 0.8
 _ROWS, _COLUMNS = 3, 4
 _CAPTION_PX, _FONT_PX, _GAP_PX = 58, 11, 8
 
 
 def main() -> int:
-    """Draw and read the 60 held-out prompts; fail below the shares the model must reach."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--sheet", type=Path, default=SHEET)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--guidance", type=float, default=GUIDANCE)
-    parser.add_argument("--seed", type=int, default=0, help="added to the number of the prompt")
-    parser.add_argument(
+    """Run the bench; return its exit status."""
+    options = command.parser("tests.bench.pictures", __doc__)
+    options.add_argument("--model", type=Path, default=MODEL)
+    options.add_argument("--steps", type=int, default=STEPS)
+    options.add_argument("--guidance", type=float, default=GUIDANCE)
+    options.add_argument("--seed", type=int, default=0, help="added to the number of the prompt")
+    options.add_argument(
         "--prompts", type=int, default=JUDGED_BY, help="the seed of others, to choose settings by"
     )
-    options = parser.parse_args()
+    return command.run(options, measure)
 
+
+def measure(options: argparse.Namespace) -> Iterator[Section]:
+    """Draw the held-out prompts, read the pictures, and put some of them on a sheet."""
     prompts = held_out_prompts(seed=options.prompts)
+    if options.quick:
+        prompts = prompts[: _ROWS * _COLUMNS]
     pipeline = loaded(options.model)
-    begun = time.perf_counter()
+    began = time.perf_counter()
     pictures = drawn(pipeline, prompts, options.steps, options.guidance, options.seed)
-    seconds = time.perf_counter() - begun
-    readings = [read(picture) for picture in pictures]
-    for prompt, reading in zip(prompts, readings, strict=True):
-        sys.stdout.write(_line(prompt, reading) + "\n")
-    colours = sum(r.colours_right(p.scene) for p, r in zip(prompts, readings, strict=True))
-    shapes = sum(r.shape_right(p.scene) for p, r in zip(prompts, readings, strict=True))
-    count = len(prompts)
-    sys.stdout.write(
-        f"\nboth colours right: {colours} of {count} ({colours / count:.0%})\n"
-        f"shape right:        {shapes} of {count} ({shapes / count:.0%})\n"
-        f"{options.steps} steps, guidance {options.guidance:g}, "
-        f"{seconds / count:.2f} s a picture in batches of {_BATCH}\n"
-    )
-    options.sheet.parent.mkdir(parents=True, exist_ok=True)
+    seconds = time.perf_counter() - began
+    count, colours, shapes = len(prompts), 0, 0
+    for prompt, picture in zip(prompts, pictures, strict=True):
+        reading = read(picture)
+        colours += reading.colours_right(prompt.scene)
+        shapes += reading.shape_right(prompt.scene)
+        say(_line(prompt, reading))
+    checks = [
+        Check.at_least("both colours right", colours / count, _MIN_COLOURS, "{:.0%}"),
+        Check.at_least("shape right", shapes / count, _MIN_SHAPES, "{:.0%}"),
+    ]
     every = count // (_ROWS * _COLUMNS)
-    contact_sheet(prompts[::every], pictures[::every]).save(options.sheet, optimize=True)
-    return 0 if colours >= 0.9 * count and shapes >= 0.8 * count else 1
+    sheet = io.BytesIO()
+    contact_sheet(prompts[::every], pictures[::every]).save(sheet, "PNG", optimize=True)
+    body = f"""\
+## Pictures of the small model
 
+`make bench-pictures`: {count} prompts that the model was never trained on, {options.steps} steps,
+guidance {options.guidance:g}; {seconds / count:.2f} s a picture in batches of {BATCH}.
 
-def loaded(model: Path) -> Any:
-    """Load a pipeline directory as any service would, in single precision."""
-    import torch
-    from diffusers import AutoPipelineForText2Image
+{checks_table(checks)}
 
-    pipeline = AutoPipelineForText2Image.from_pretrained(model, dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def drawn(
-    pipeline: Any, prompts: Sequence[Prompt], steps: int, guidance: float, seed: int
-) -> list[NDArray[np.uint8]]:
-    """Draw each prompt from its own seed: `seed` plus its number."""
-    import torch
-
-    pictures: list[NDArray[np.uint8]] = []
-    for first in range(0, len(prompts), _BATCH):
-        some = prompts[first : first + _BATCH]
-        pictures += map(
-            np.asarray,
-            pipeline(
-                [prompt.text for prompt in some],
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=[
-                    torch.Generator().manual_seed(seed + first + i) for i in range(len(some))
-                ],
-            ).images,
-        )
-    return pictures
+![Twelve of the prompts and their pictures](results/pictures.png)"""
+    yield Section("pictures", body, checks, pictures={"pictures.png": sheet.getvalue()})
 
 
 def contact_sheet(prompts: Sequence[Prompt], pictures: Sequence[NDArray[np.uint8]]) -> Image.Image:
@@ -108,9 +82,8 @@ def contact_sheet(prompts: Sequence[Prompt], pictures: Sequence[NDArray[np.uint8
         row, column = divmod(number, _COLUMNS)
         left, top = _GAP_PX + column * width, _GAP_PX + row * height
         sheet.paste(Image.fromarray(picture), (left, top))
-        pen.multiline_text(
-            (left, top + PICTURE_PX + 2), _wrapped(prompt.text, font), "#222222", font, spacing=0
-        )
+        text = _wrapped(prompt.text, font)
+        pen.multiline_text((left, top + PICTURE_PX + 2), text, "#222222", font, spacing=0)
     return sheet
 
 

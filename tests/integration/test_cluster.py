@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.bench.cluster import documented
-from tests.bench.cluster.doors import doors, open_to_all, reachable_from_elsewhere
-from tests.bench.cluster.losses import removal
-from tests.bench.cluster.proofs import Press, placement, scaling, update
-from tests.bench.cluster.site import Site, documented_site
+from tests.support import cluster_config
+from tests.support.cluster_scenarios import ScalingLoad, placement, scaling, update
+from tests.support.cluster_site import Site, documented_site
+from tests.support.node_removal import removal
+from tests.support.ray_exposure import interfaces, public, reachable_from_elsewhere
 
 pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -26,8 +26,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_the_launch_is_the_documented_one(site: Site) -> None:
-    assert documented.environment()["RAY_AUTH_MODE"] == "token"
-    assert sorted(site.nodes.names().values()) == sorted(node.name for node in documented.nodes())
+    assert cluster_config.environment()["RAY_AUTH_MODE"] == "token"
+    assert sorted(site.nodes.names().values()) == sorted(
+        node.name for node in cluster_config.nodes()
+    )
     assert len(site.nodes.running) >= 4
 
 
@@ -38,18 +40,18 @@ def test_every_deployment_is_where_the_plan_says(site: Site) -> None:
 
 
 def test_ray_lets_nobody_in_without_the_token(site: Site) -> None:
-    knocked = list(doors(site.nodes))
-    assert [door for door in knocked if not door.closed] == []
-    kinds = {door.where.split()[0].rpartition(":")[0] or door.where.split()[0] for door in knocked}
+    called = list(interfaces(site.nodes))
+    assert [one for one in called if not one.protected] == []
+    kinds = {one.where.split()[0].rpartition(":")[0] or one.where.split()[0] for one in called}
     assert kinds == {"dashboard", "agent", "gcs_server", "raylet", "ray::ServeReplica:genserve"}
     assert not reachable_from_elsewhere(site.nodes.dashboard_port)
     # What Ray shows to everybody says nothing of the cluster.
-    assert set(open_to_all(site.nodes).values()) == {"200"}
+    assert set(public(site.nodes).values()) == {"200"}
 
 
 def test_more_replicas_come_with_the_load_and_go_with_it(site: Site) -> None:
     wanted = ["LLM", "Scraper"]
-    found = scaling(site, [Press({"chat": 24}, wanted)])
+    found = scaling(site, [ScalingLoad({"chat": 24}, wanted)])
     assert sorted(found.up_s) == sorted(wanted)
     assert sorted(found.down_s) == sorted(wanted)
     assert {status for asked, status in pairs(found.statuses)} <= {"200", "429", "0"}

@@ -21,11 +21,10 @@ import psutil
 import pytest
 import yaml
 
-from tests.bench.kills import Plan, run
 from tests.support.faults import NODE, VICTIMS
 from tests.support.job_audit import Verdict
 from tests.support.job_clients import Ledger
-from tests.support.kill_scenario import Load, audit, kill_under_load
+from tests.support.kill_scenario import Load, Plan, audit, kill_under_load, run
 from tests.support.postgres import serve_postgres
 from tests.support.processes import ROOT
 from tests.support.service import SecondService, Service, job_ended
@@ -166,6 +165,6 @@ def test_two_replicas_share_the_work_on_postgresql_and_each_may_be_killed(tmp_pa
     with serve_postgres() as url:
         victims = ("Jobs", "Jobs", "Jobs")
         wanted = Plan(*(3, 2, 8, (1, 3), 4), chat=False, postgres=url, victims=victims)
-        outcome = run(wanted, tmp_path, print)
+        outcome = run(wanted, tmp_path)
     assert_kept(outcome.verdict)
     assert len(outcome.kills) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployments.images.scenes.captions import held_out_prompts
 from deployments.images.scenes.judging import read
-from tests.bench.pictures import GUIDANCE, MODEL, STEPS, drawn, loaded
+from tests.support.scene_pictures import GUIDANCE, MODEL, STEPS, drawn, loaded
 
 _MOST_BYTES = 8_000_000
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from serve_app.launch.progress import dashboard
-from tests.bench.cluster.doors import grpc_doors, http_doors, listening, reachable_from_elsewhere
+from tests.support.ray_exposure import (
+    grpc_interfaces,
+    http_interfaces,
+    listening,
+    reachable_from_elsewhere,
+)
 from tests.support.service import Service
 
 
@@ -17,8 +22,8 @@ def test_ray_lets_nobody_in_without_the_token(service: Service) -> None:
     address = dashboard(data / "logs" / "serve.log")
     token = (data / "ray_token").read_text()
     ports = listening(service.processes())
-    doors = [*http_doors(address, {}, token), *grpc_doors(sorted(ports))]
-    assert [door for door in doors if not door.closed] == []
-    kinds = {door.where.partition(":")[0] for door in doors}
+    called = [*http_interfaces(address, {}, token), *grpc_interfaces(ports)]
+    assert [one for one in called if not one.protected] == []
+    kinds = {one.where.partition(":")[0] for one in called}
     assert kinds == {"dashboard", "gcs_server", "raylet", "ray"}
     assert not reachable_from_elsewhere(int(address.rpartition(":")[2]))

@@ -9,33 +9,32 @@ import json
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
-from tests.bench.retrieval.__main__ import Corpus
-from tests.bench.retrieval.__main__ import _ours as measure_ours
-from tests.bench.retrieval.answers import Answer, AnswerScores
-from tests.bench.retrieval.data import DataError, DataSet, File, load
-from tests.bench.retrieval.distractors import PASSAGE_CHARS, distractors, hard_distractors
-from tests.bench.retrieval.metrics import (
-    Found,
-    Question,
-    Scores,
-    Search,
+from tests.bench.report import plain
+from tests.bench.retrieval.__main__ import Corpus, measure_ours
+from tests.bench.retrieval.answers import (
+    Answer,
+    AnswerScores,
     citations,
     exact_match,
-    is_hit,
     mentions,
     token_f1,
     without_citations,
 )
+from tests.bench.retrieval.client import Client, RequestError
+from tests.bench.retrieval.data import DataError, DataSet, File, Question, load
+from tests.bench.retrieval.distractors import PASSAGE_CHARS, distractors, hard_distractors
+from tests.bench.retrieval.metrics import Found, Scores, Search, is_hit
 from tests.bench.retrieval.naive import Ranked, slices
-from tests.bench.retrieval.report import BASE, OURS, Evaluation, Measured, as_json, bounds, section
-from tests.bench.retrieval.service import RequestError, Service
-from tests.bench.understanding import follow_ups
+from tests.bench.retrieval.report import BASE, OURS, Evaluation, Measured, checks, section
+from tests.bench.retrieval.rewriting import follow_ups
+from tests.support.articles import Article
 
 QUESTION = Question("Who led?", ("Richard I", "Richard"), "Normans.txt")
 RIGHT = Found("Normans.txt", "led by Richard\n I of Normandy")
@@ -191,9 +190,9 @@ def test_a_squad_file_becomes_a_document_an_article(tmp_path: Path) -> None:
     assert data.questions == (Question("Who led?", ("Odo",), "Battle of A-B.txt"),)
 
 
-def test_articles_can_be_pdfs_which_a_simple_program_reads_too(tmp_path: Path) -> None:
-    (file,) = load(squad(tmp_path), "pdf").files
-    assert (file.name, file.data[:5]) == ("Battle of A-B.pdf", b"%PDF-")
+def test_documents_can_be_pdfs() -> None:
+    file = File("a.pdf", Article("a.pdf", ["Odo led."]).pdf())
+    assert file.data.startswith(b"%PDF-")
     assert "Odo led." in file.text()
 
 
@@ -239,7 +238,7 @@ def evaluation(**changes: Any) -> Evaluation:
 
 
 def failed(one: Evaluation) -> list[str]:
-    return [bound.what for bound in bounds(one) if not bound.held]
+    return [check.what for check in checks(one) if not check.holds]
 
 
 def test_every_bound_is_checked_and_the_last_point_still_holds() -> None:
@@ -250,17 +249,18 @@ def test_every_bound_is_checked_and_the_last_point_still_holds() -> None:
     assert good.answers is not None
     answers = replace(good.answers, cited_unknown=1)
     assert len(failed(evaluation(measured=measured, answers=answers))) == 7
-    assert len(bounds(evaluation(answers=None))) == 6
+    assert len(checks(evaluation(answers=None))) == 6
 
 
 def test_the_section_and_the_figures_tell_what_was_found() -> None:
-    text = section(evaluation(), {"cores": 2}, clients=4)
-    assert "| hit@3, 1500 characters | 0.9850 | at least 0.985 | yes |" in text
+    found = section(evaluation(), clients=4)
+    text = found.markdown
+    assert "| hit@3, 1500 characters | 0.9850 | at least 0.9850 | yes |" in text
     assert "| with 2,000 distractors | ours | 3 | 1500 | 0.900 | 0.975 | - |" in text
     assert "30 of 40" in text
-    told = json.loads(as_json(evaluation(), {"cores": 2}))
-    assert told["measured"][0]["scores"]["hit_3"] == 0.985
-    assert told["machine"] == {"cores": 2}
+    assert b"with 2,000 distractors" in found.pictures["retrieval.svg"]
+    raw = plain(found.raw)
+    assert raw["measured"][0]["scores"]["hit_3"] == 0.985
 
 
 class Stub:
@@ -335,14 +335,14 @@ async def serving(stub: Stub) -> AsyncIterator[str]:
 async def test_the_service_is_asked_in_order_and_its_refusals_are_shown() -> None:
     stub = Stub()
     questions = [Question(str(n), (str(n),), "Ä b.txt") for n in range(9)]
-    async with serving(stub) as url, Service.session(url) as http:
-        await Service(http, clients=1).upload([File("a.txt", b"a")])
-        service = Service(http, clients=2)
-        await service.upload([File("Ä b.txt", b"b")])
-        searches = await service.search(questions, 3, 1500)
-        (answer,) = await service.ask(questions[:1], 8)
+    async with serving(stub) as url, ClientSession(url) as http:
+        await Client(http, clients=1).upload([File("a.txt", b"a")])
+        client = Client(http, clients=2)
+        await client.upload([File("Ä b.txt", b"b")])
+        searches = await client.search(questions, 3, 1500)
+        (answer,) = await client.ask(questions[:1], 8)
         with pytest.raises(RequestError, match=r"404.*no such thing"):
-            await service.search([Question("bad", ("x",), "Ä b.txt")], 3, 1500)
+            await client.search([Question("bad", ("x",), "Ä b.txt")], 3, 1500)
     assert (stub.uploads, stub.names) == (3, ["a.txt", "Ä b.txt"])
     assert [one.found[0].text for one in searches] == [question.text for question in questions]
     assert [one.rank for one in searches] == [1] * 9
@@ -359,7 +359,9 @@ async def test_our_pipeline_is_measured_on_every_corpus_at_every_bound() -> None
     ]
     options = argparse.Namespace(clients=2, answers=2)
     async with serving(stub) as url:
-        measured, missed, answers = await measure_ours(url, corpora, questions, options)
+        measured, missed, answers = await measure_ours(
+            partial(ClientSession, url), corpora, questions, options
+        )
     assert missed == ["Who?"]
     assert answers is not None
     assert (answers.questions, answers.cited_right) == (2, 2)

@@ -1,26 +1,24 @@
-"""From what was found on a cluster to a section of RESULTS.md."""
+"""The sections of RESULTS.md about the cluster."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.bench import machine
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.bench.cluster.doors import Door, Listener
-    from tests.bench.cluster.losses import Draining, HeadLoss, Removal
-    from tests.bench.cluster.proofs import Placement, Scaling, Update
+from tests.bench.cluster.node_loss import Draining, HeadLoss
+from tests.bench.report import Check, Section, checks_table, table
+from tests.support.cluster_scenarios import Placement, Scaling, Update
+from tests.support.node_removal import Removal
+from tests.support.ray_exposure import Interface, Listener
 
 REQUESTS = 500
 _BEYOND_COLD_START_S = 20.0
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Everything that was found on one site."""
+class Deployed:
+    """What was found on the cluster while all its nodes ran."""
 
     date: str
     nodes: Sequence[str]
@@ -28,15 +26,15 @@ class Findings:
     placement: Placement
     scaling: Scaling
     update: Update
-    doors: Sequence[Door]
-    open_to_all: Mapping[str, str]
+    interfaces: Sequence[Interface]
+    public: Mapping[str, str]
     listeners: Sequence[Listener]
     dashboard_reachable: bool
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What was found on one site as nodes of it went."""
+    """What was found as nodes were lost."""
 
     date: str
     cold_start_s: Mapping[str, float]
@@ -45,69 +43,38 @@ class Losses:
     removal: Removal
 
 
-def rows(found: Findings) -> Sequence[tuple[str, str, str, bool]]:
-    """What was measured and wanted, and whether it holds."""
-    scaled, updated = found.scaling, found.update
+def deployed_section(found: Deployed) -> Section:
+    """Report placement, scaling, update and exposure."""
+    scaled, updated, traffic = found.scaling, found.update, found.update.traffic
     agree = sum(found.placement.agrees(name) for name in found.placement.planned)
-    locked = sum(door.closed for door in found.doors)
-    sent, failed = updated.traffic["requests"], updated.traffic["failed"]
-    every = len(found.placement.planned)
-    return (
-        ("deployments where the plan says", f"{agree}", f"{every}", agree == every),
-        _row("scaled up under load", len(scaled.up_s), len(scaled.wanted)),
-        _row("down again after it", len(scaled.down_s), len(scaled.wanted)),
-        (
-            f"requests failed of {sent} at 5 a second, update and rollback",
-            str(failed),
-            "0",
-            failed == 0 and updated.replaced and sent >= REQUESTS,
+    protected = [one for one in found.interfaces if one.protected]
+    reachable = "answers" if found.dashboard_reachable else "refused"
+    checks = [
+        Check.equal("deployments where the plan says", agree, len(found.placement.planned)),
+        Check.equal("scaled up under load", len(scaled.up_s), len(scaled.wanted)),
+        Check.equal("down again after it", len(scaled.down_s), len(scaled.wanted)),
+        Check(
+            f"requests failed of {traffic['requests']} at 5 a second, update and rollback",
+            *(str(traffic["failed"]), "0"),
+            traffic["failed"] == 0 and updated.replaced and traffic["requests"] >= REQUESTS,
         ),
-        _row("interfaces of Ray closed without the token", locked, len(found.doors)),
-        (
+        Check.equal(
+            "interfaces of Ray closed without the token", len(protected), len(found.interfaces)
+        ),
+        Check(
             "the dashboard at another address than loopback",
-            "answers" if found.dashboard_reachable else "refused",
-            "refused",
-            not found.dashboard_reachable,
+            *(reachable, "refused", not found.dashboard_reachable),
         ),
-    )
-
-
-def losses_rows(found: Losses) -> Sequence[tuple[str, str, str, bool]]:
-    """What was measured and wanted as nodes went, and whether it holds."""
-    head, drained, removed = found.head_loss, found.draining, found.removal
-    allowed_s = removed.cold_start_s + _BEYOND_COLD_START_S
-    return (
-        _row("requests failed at the loss of the head, begun after it", head.late, 0),
-        _row("replicas on other nodes that lived on through it", head.kept, head.others),
-        _reached("whole again after its return", head.whole_s),
-        _reached("then one more replica, asked for", head.scaled_s),
-        _row("requests failed while a worker was drained", drained.traffic["failed"], 0),
-        _reached("all well without it", drained.left_s),
-        _reached("Ray on it gone", drained.gone_s),
-        (
-            "requests failed at the loss of a worker, begun before it",
-            str(removed.failed_in_flight),
-            f"at most the {removed.in_flight} in flight",
-            removed.failed_in_flight <= removed.in_flight,
-        ),
-        ("the same, begun after it", str(len(removed.late)), "0", not removed.late),
-        (
-            "whole again",
-            _seconds(removed.whole_s),
-            f"within {allowed_s:.0f} s (cold start + 20)",
-            removed.whole_s is not None and removed.whole_s <= allowed_s,
-        ),
-    )
-
-
-def section(found: Findings) -> str:
-    """The tables, as Markdown."""
-    about = ", ".join(f"{name} {value}" for name, value in machine.description().items())
-    updated = found.update
-    public = ", ".join(f"`{name}` ({status})" for name, status in found.open_to_all.items())
+    ]
+    kinds = {f"{one.where.split(' of ')[0]} `{one.what}`" for one in protected}
+    public = ", ".join(f"`{name}` ({status})" for name, status in found.public.items())
     ports = "; ".join(f"{p.process} on {p.address} ({p.status})" for p in found.listeners)
     seconds = ", ".join(f"{name} {one:.0f} s" for name, one in updated.seconds.items())
-    return f"""\
+    headings = (
+        *("deployment", "planned on", "may be on", "is on"),
+        *("before, under, after load", "up, s", "down, s"),
+    )
+    body = f"""\
 ## The documented configuration on a cluster
 
 `make bench-cluster`, {found.date}: the deployments of `serve_config.yaml` on a Ray of the nodes it
@@ -115,64 +82,88 @@ documents ({"; ".join(found.nodes)}: all logical, on this machine), started as i
 The models are the small ones of `configs/cpu.yaml`, with one vLLM server behind all LLM replicas;
 a deployment may have one replica more than the fewest; while scaling is shown, an eighth of the
 load is enough for it, and its delays are seconds. Jobs are on a real PostgreSQL. There was no
-Qdrant server: the retrievers share Qdrant's imitation in Python behind Qdrant's REST interface
-(`tests/bench/cluster/qdrant.py`). Requests are questions to an uploaded document, every fourth
+Qdrant server: the retrievers share a stand-in in Python behind Qdrant's REST interface
+(`tests/support/qdrant_server.py`). Requests are questions to an uploaded document, every fourth
 naming a page to read, two tokens long, half of them streamed.
 Down is counted from the end of all load, which comes one kind after the other: 0 is earlier.
 
-| | measured | wanted | holds |
-|---|---|---|---|
-{_table(rows(found))}
+{checks_table(checks)}
 
-| deployment | planned on | may be on | is on | before, under, after load | up, s | down, s |
-|---|---|---|---|---|---|---|
-{_deployments(found)}
+{table(headings, (_deployment(found, name) for name in found.placement.planned))}
 
-Update and rollback of everything: {seconds}; answers took {updated.traffic["median_s"]} s at the
-median, {updated.traffic["longest_s"]} s at the longest; warnings in them:
-{updated.traffic["warnings"] or "none"}.
+Update and rollback of everything: {seconds}; answers took {traffic["median_s"]} s at the
+median, {traffic["longest_s"]} s at the longest; warnings in them:
+{traffic["warnings"] or "none"}.
 
-Closed are {_closed(found)}. Open to everybody by Ray's design: {public}, and the metrics, which
-are among who listens where, with the status of `GET /` without a token (`-`: gRPC, or its own
-protocol): {ports}.
-
-Machine: {about}."""
+Closed are {", ".join(sorted(kinds))}. Open to everybody by Ray's design: {public}, and the metrics,
+which are among who listens where, with the status of `GET /` without a token (`-`: gRPC, or its own
+protocol): {ports}."""
+    return Section("cluster", body, checks, found)
 
 
-def losses_section(found: Losses) -> str:
-    """The same for nodes that go."""
-    about = ", ".join(f"{name} {value}" for name, value in machine.description().items())
+def losses_section(found: Losses) -> Section:
+    """Report what the loss of a node cost."""
     head, drained, removed = found.head_loss, found.draining, found.removal
+    allowed_s = removed.cold_start_s + _BEYOND_COLD_START_S
+    checks = [
+        Check.equal("requests failed at the loss of the head, begun after it", head.late),
+        Check.equal("replicas on other nodes that lived on through it", head.kept, head.others),
+        _reached("whole again after its return", head.whole_s),
+        _reached("then one more replica, asked for", head.scaled_s),
+        Check.equal("requests failed while a worker was drained", drained.traffic["failed"]),
+        _reached("all well without it", drained.left_s),
+        _reached("Ray on it gone", drained.gone_s),
+        Check(
+            "requests failed at the loss of a worker, begun before it",
+            str(removed.failed_in_flight),
+            f"at most the {removed.in_flight} in flight",
+            removed.failed_in_flight <= removed.in_flight,
+        ),
+        Check.equal("the same, begun after it", len(removed.late)),
+        Check(
+            "whole again",
+            _seconds(removed.whole_s),
+            f"within {allowed_s:.0f} s (cold start + 20)",
+            removed.whole_s is not None and removed.whole_s <= allowed_s,
+        ),
+    ]
     cold = ", ".join(f"{name} {one:.0f}" for name, one in found.cold_start_s.items())
-    return f"""\
+    body = f"""\
 ## Nodes that go
 
 `make bench-cluster`, {found.date}: the same cluster, with the fewest replicas, under two such
 requests a second through the nodes that are there.
 
-| | measured | wanted | holds |
-|---|---|---|---|
-{_table(losses_rows(found))}
+{checks_table(checks)}
 
 The head was away for {head.away_s:.0f} s, all its processes killed at once, its state on its disk
 (`RAY_gcs_storage=rocksdb`): {_cost(head.traffic)}.
 
-Drained by `ray drain-node`: {drained.node} ({_held(drained.held)}): {_cost(drained.traffic)}.
+Drained by `ray drain-node`: {drained.node} ({_counts(drained.held)}): {_cost(drained.traffic)}.
 
-Lost, all its processes killed at once: {removed.node} ({_held(removed.held)}):
-{_cost(removed.traffic)}. Cold start by deployment, s: {cold}.
+Lost, all its processes killed at once: {removed.node} ({_counts(removed.held)}):
+{_cost(removed.traffic)}. Cold start by deployment, s: {cold}."""
+    return Section("losses", body, checks, found)
 
-Machine: {about}."""
 
-
-def _table(rows: Sequence[tuple[str, str, str, bool]]) -> str:
-    return "\n".join(
-        f"| {what} | {value} | {wanted} | {'yes' if held else 'NO'} |"
-        for what, value, wanted, held in rows
+def _deployment(found: Deployed, name: str) -> tuple[str, ...]:
+    placed, scaled = found.placement, found.scaling
+    return (
+        name,
+        _nodes(placed.planned[name]),
+        ", ".join(placed.possible[name]),
+        _nodes(placed.real[name]),
+        f"{scaled.before[name]}, {scaled.most[name]}, {scaled.after[name]}",
+        str(scaled.up_s.get(name, "-")),
+        str(scaled.down_s.get(name, "-")),
     )
 
 
-def _held(replicas: Mapping[str, int]) -> str:
+def _nodes(replicas: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in sorted(replicas.items())) or "nowhere"
+
+
+def _counts(replicas: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in replicas.items())
 
 
@@ -180,46 +171,14 @@ def _seconds(reached_s: float | None) -> str:
     return "never" if reached_s is None else f"{reached_s:.0f} s"
 
 
-def _reached(what: str, reached_s: float | None) -> tuple[str, str, str, bool]:
-    return what, _seconds(reached_s), "at all", reached_s is not None
-
-
-def _row(what: str, measured: int, wanted: int) -> tuple[str, str, str, bool]:
-    return what, str(measured), str(wanted), measured == wanted
+def _reached(what: str, reached_s: float | None) -> Check:
+    return Check(what, _seconds(reached_s), "at all", reached_s is not None)
 
 
 def _cost(traffic: Mapping[str, Any]) -> str:
-    """What requests before, during and after it all met with."""
+    """Describe the failures and warnings of the requests before, during and after a loss."""
     return (
         f"of {traffic['requests']} requests before, meanwhile and after it {traffic['failed']} "
         f"failed ({traffic['errors'] or 'none'}), {traffic['without_sources']} were answered "
         f"without sources; warnings: {traffic['warnings'] or 'none'}"
     )
-
-
-def _deployments(found: Findings) -> str:
-    scaled = found.scaling
-    lines = []
-    for name, planned in found.placement.planned.items():
-        counts = f"{scaled.before[name]}, {scaled.most[name]}, {scaled.after[name]}"
-        cells = (
-            name,
-            _where(planned),
-            ", ".join(found.placement.possible[name]),
-            _where(found.placement.real[name]),
-            counts,
-            str(scaled.up_s.get(name, "-")),
-            str(scaled.down_s.get(name, "-")),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _closed(found: Findings) -> str:
-    """Which interfaces, once for all processes and nodes alike."""
-    kinds = {f"{door.where.split(' of ')[0]} `{door.what}`" for door in found.doors if door.closed}
-    return ", ".join(sorted(kinds))
-
-
-def _where(nodes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in sorted(nodes.items())) or "nowhere"

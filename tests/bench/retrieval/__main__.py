@@ -1,7 +1,8 @@
 """`python -m tests.bench.retrieval`: how good retrieval and answers are, through the service.
 
 The questions of a data set are asked of its documents alone, then among distractors, of the
-naive pipeline in this process and of ours over HTTP; some of them are answered in full.
+naive pipeline in this process and of ours over HTTP; some of them are answered in full. With
+`--rewriting`, only query rewriting is measured.
 """
 
 from __future__ import annotations
@@ -9,26 +10,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from deployments.model_source import resolve
-from tests.bench import machine
-from tests.bench.report import HEADING, with_section
+from tests.bench import command
+from tests.bench.report import Section, say
+from tests.bench.retrieval import rewriting
 from tests.bench.retrieval.answers import AnswerScores
-from tests.bench.retrieval.data import DataError, DataSet, File, load
+from tests.bench.retrieval.client import Client, RequestError
+from tests.bench.retrieval.data import DataError, File, Question, load
 from tests.bench.retrieval.distractors import distractors, hard_distractors
-from tests.bench.retrieval.metrics import Question, Scores
+from tests.bench.retrieval.metrics import Scores
 from tests.bench.retrieval.naive import THRESHOLD, Naive
-from tests.bench.retrieval.plot import draw
 from tests.bench.retrieval.report import (
     BASE,
     NAIVE,
@@ -39,16 +37,12 @@ from tests.bench.retrieval.report import (
     TIGHT_CHARS,
     Evaluation,
     Measured,
-    as_json,
-    bounds,
     section,
 )
-from tests.bench.retrieval.service import RequestError, Service
-from tests.bench.systems import Configuration, ours
+from tests.bench.systems import running_service
 from tests.support.articles import DATA
-from tests.support.processes import ROOT, StartError, started
+from tests.support.systems import CPU, Configuration
 
-BENCH = Path(__file__).parents[1]
 _OURS = (
     (PASSAGES, 750),
     (PASSAGES, TIGHT_CHARS),
@@ -58,109 +52,78 @@ _OURS = (
 )
 _NAIVE = ((PASSAGES, THRESHOLD), (PASSAGES, None), (5, None), (10, None))
 _MOST = max(passages for passages, _ in _NAIVE)
-_DISTRACTORS, _ANSWERS, _CLIENTS = 2000, 60, 4
+_QUICK = {"questions": 24, "answers": 4, "distractors": 40}
 _ANSWER_TOKENS = 128
 _WARM_UP = 16
-_DATA = "xquad-en-dev"  # what the bounds are meant for
+_DATA = "xquad-en-dev"  # that the checks are meant for
 _SEED = 7
-_FAILURES = (
-    DataError,
-    RequestError,
-    StartError,
-    TimeoutError,
-    aiohttp.ClientError,
-    subprocess.CalledProcessError,
-)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is added to the documents that are there, and what all of them are then called."""
+    """Files to upload in addition to those before, and the name of all of them together."""
 
     name: str
     files: Sequence[File]
 
 
 def main() -> int:
-    """Measure, write the section; 0 if everything is as it has to be."""
-    parser = _parser()
-    options = parser.parse_args()
-    whole = vars(options) == vars(parser.parse_args([])) and options.data.stem == _DATA
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        data = load(options.data, options.format)
-        questions = _some(data.questions, options.questions or len(data.questions))
-        evaluation = _evaluated(data, questions, options)
-    except KeyboardInterrupt:
-        return 130
-    except _FAILURES as error:
-        sys.stdout.write(f"error: {error}\n")
-        return 1
-    about = machine.description()
-    text = section(evaluation, about, options.clients)
-    sys.stdout.write(text + "\n")
-    if whole:
-        results = BENCH / "RESULTS.md"
-        before = results.read_text(encoding="utf-8") if results.exists() else HEADING
-        results.write_text(with_section(before, "retrieval", text), encoding="utf-8")
-    if folder := BENCH / "results" if whole else options.out:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "retrieval.json").write_text(as_json(evaluation, about), encoding="utf-8")
-        draw(evaluation.measured, folder / "retrieval.svg")
-    return 0 if all(bound.held for bound in bounds(evaluation)) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.retrieval", description=__doc__)
-    parser.add_argument(
+    """Run the bench; return its exit status."""
+    options = command.parser("tests.bench.retrieval", __doc__)
+    options.add_argument(
         "--data",
         type=Path,
         default=DATA,
         help="a file in the form of SQuAD, or a folder of documents with questions.jsonl, each "
         'line {"question": ..., "answers": [...], "document": FILE NAME}',
     )
-    parser.add_argument(
-        "--format", choices=("text", "pdf"), default="text", help="of SQuAD's articles"
+    options.add_argument("--answers", type=int, default=60, help="questions to answer in full")
+    options.add_argument("--questions", type=int, help="only so many of them")
+    options.add_argument("--distractors", type=int, default=2000, help="passages")
+    options.add_argument("--clients", type=int, default=4, help="requests at once")
+    options.add_argument(
+        "--rewriting", action="store_true", help="only whether rewriting by the model helps"
     )
-    parser.add_argument("--answers", type=int, default=_ANSWERS, help="questions asked in full")
-    parser.add_argument("--questions", type=int, help="only so many of them: a smoke run")
-    parser.add_argument("--distractors", type=int, default=_DISTRACTORS, help="passages")
-    parser.add_argument("--clients", type=int, default=_CLIENTS, help="requests under way at once")
-    parser.add_argument(
-        "--out", type=Path, help="the folder for figures and plot of a run with other settings"
+    comparable, errors = DATA.stem == _DATA, (DataError, RequestError)
+    return command.run(
+        options, measure, comparable=comparable, incidental=("rewriting",), errors=errors
     )
-    return parser
 
 
-def _evaluated(
-    data: DataSet, questions: Sequence[Question], options: argparse.Namespace
-) -> Evaluation:
+def measure(options: argparse.Namespace) -> Iterator[Section]:
+    """Measure the naive pipeline, then the service."""
+    if options.quick:
+        vars(options).update(_QUICK)
+    data = load(options.data)
+    if options.rewriting:
+        with running_service() as service:
+            count = options.questions or rewriting.QUESTIONS
+            yield rewriting.section(service, data, count, options.clients)
+        return
+    questions = _some(data.questions, options.questions or len(data.questions))
     corpora = [
         Corpus(BASE, data.files),
         Corpus(f"with {options.distractors:,} distractors", distractors(options.distractors)),
         Corpus("and altered sentences", hard_distractors(data.files)),
     ]
-    configuration = Configuration.read(ROOT / "configs" / "cpu.yaml")
-    measured = _naive(configuration, corpora, questions)
-    with tempfile.TemporaryDirectory(prefix="genserve-retrieval-") as folder:
-        system = ours(configuration, Path(folder))
-        url = system.command.ready_url.removesuffix("/readyz")
-        with started(system.command, Path(folder) / "log"):
-            own, missed, answers = asyncio.run(_ours(url, corpora, questions, options))
-    by_corpus = [
-        one for corpus in corpora for one in (*own, *measured) if one.corpus == corpus.name
-    ]
-    return Evaluation(data.name, corpora[1].name, by_corpus, missed, answers)
+    if options.quick:
+        del corpora[2]
+    naive = measure_naive(Configuration.read(CPU), corpora, questions)
+    with running_service() as service:
+        ours, missed, answers = asyncio.run(
+            measure_ours(service.session, corpora, questions, options)
+        )
+    measured = [one for corpus in corpora for one in (*ours, *naive) if one.corpus == corpus.name]
+    evaluation = Evaluation(data.name, corpora[1].name, measured, missed, answers)
+    yield section(evaluation, options.clients)
 
 
-def _naive(
+def measure_naive(
     configuration: Configuration, corpora: Sequence[Corpus], questions: Sequence[Question]
 ) -> list[Measured]:
-    """Measure the naive pipeline, before the service takes its part of the machine."""
-    settings: dict[str, Any] = configuration.document["applications"][0]["args"]["embedder"]
-    folder = resolve(settings["model"], configuration.data_dir)
-    pipeline = Naive(folder, threads=1)
+    """Measure the naive pipeline, while it is alone on the machine."""
+    model = configuration.document["applications"][0]["args"]["embedder"]["model"]
+    pipeline = Naive(resolve(model, configuration.data_dir), threads=1)
     measured = []
     for corpus in corpora:
         pipeline.add(corpus.files)
@@ -168,50 +131,49 @@ def _naive(
         for passages, threshold in _NAIVE:
             scores = Scores.of([one.search(passages, threshold) for one in ranked], passages)
             name = NAIVE if threshold is None else NAIVE_THRESHOLD
-            measured.append(_told(Measured(corpus.name, name, passages, None, scores)))
+            measured.append(_shown(Measured(corpus.name, name, passages, None, scores)))
     return measured
 
 
-async def _ours(
-    url: str, corpora: Sequence[Corpus], questions: Sequence[Question], options: argparse.Namespace
+async def measure_ours(
+    session: Callable[[], aiohttp.ClientSession],
+    corpora: Sequence[Corpus],
+    questions: Sequence[Question],
+    options: argparse.Namespace,
 ) -> tuple[list[Measured], list[str], AnswerScores | None]:
-    """Measure the service; also the questions missed at the tight bound, and the answers."""
+    """Measure the service; also return the questions missed at the tight limit, and the answers."""
     measured: list[Measured] = []
     missed: list[str] = []
     answers = None
-    async with Service.session(url) as http:
-        service = Service(http, options.clients)
+    async with session() as http:
+        client = Client(http, options.clients)
         for corpus in corpora:
-            await service.upload(corpus.files)
-            await service.search(questions[:_WARM_UP], PASSAGES, TIGHT_CHARS)
+            await client.upload(corpus.files)
+            await client.search(questions[:_WARM_UP], PASSAGES, TIGHT_CHARS)
             for passages, characters in _OURS:
-                searches = await service.search(questions, passages, characters)
+                searches = await client.search(questions, passages, characters)
                 scores = Scores.of(searches, passages)
-                measured.append(_told(Measured(corpus.name, OURS, passages, characters, scores)))
+                measured.append(_shown(Measured(corpus.name, OURS, passages, characters, scores)))
                 if corpus is corpora[0] and (passages, characters) == (PASSAGES, TIGHT_CHARS):
                     missed = [one.question.text for one in searches if one.rank is None]
             if corpus is corpora[0] and options.answers:
                 some = _some(questions, options.answers)
-                answers = AnswerScores.of(await service.ask(some, _ANSWER_TOKENS))
-                sys.stdout.write(f"{len(some)} answers\n")
+                answers = AnswerScores.of(await client.ask(some, _ANSWER_TOKENS))
+                say(f"{len(some)} answers")
     return measured, missed, answers
 
 
 def _some(questions: Sequence[Question], count: int) -> Sequence[Question]:
-    """Draw so many, the same ones each time; all of them in their own order."""
+    """Draw questions, the same ones each time; return all of them in their own order."""
     if count >= len(questions):
         return questions
     return random.Random(_SEED).sample(questions, count)  # noqa: S311
 
 
-def _told(one: Measured) -> Measured:
-    """Show that something was measured: it all takes a while."""
-    bound = "" if one.characters is None else f", {one.characters} characters"
-    sys.stdout.write(
-        f"{one.corpus}: {one.pipeline}, {one.passages} passages{bound}: "
-        f"hit@1 {one.scores.hit_1:.4f}, hit@3 {one.scores.hit_3:.4f}\n"
-    )
-    sys.stdout.flush()
+def _shown(one: Measured) -> Measured:
+    limit = "" if one.characters is None else f", {one.characters} characters"
+    hits = f"hit@1 {one.scores.hit_1:.4f}, hit@3 {one.scores.hit_3:.4f}"
+    say(f"{one.corpus}: {one.pipeline}, {one.passages} passages{limit}: {hits}")
     return one
 
 

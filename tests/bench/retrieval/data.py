@@ -1,44 +1,49 @@
-"""A data set for the evaluation: documents, and questions with their answers.
+"""Data sets for the evaluation: documents, and questions with their answers.
 
-It is one file in the form of SQuAD, which makes one document of each article, or a folder
-of documents with `questions.jsonl`, a line of which is `{"question": ..., "answers": [...],
-"document": "file name"}`.
+A data set is one file in the form of SQuAD, each article of which becomes a document, or a folder
+of documents with `questions.jsonl`, each line of which is
+`{"question": ..., "answers": [...], "document": "file name"}`.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from tests.bench.retrieval.metrics import Question
-
-Format = Literal["text", "pdf"]
+PARAGRAPHS = "\n\n"  # between paragraphs of a plain text
 _QUESTIONS = "questions.jsonl"
-_BETWEEN_PARAGRAPHS = "\n\n"
 
 
 class DataError(Exception):
-    """The data set is missing or cannot be read; the message says what is wrong."""
+    """The data set is missing or cannot be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, the spans that answer it, and the file name of the one right document."""
+
+    text: str
+    answers: tuple[str, ...]
+    document: str
 
 
 @dataclass(frozen=True)
 class File:
-    """A document as it is uploaded."""
+    """A document to be uploaded."""
 
     name: str
     data: bytes
 
     @classmethod
     def of_text(cls, name: str, paragraphs: Sequence[str]) -> File:
-        """A plain text file."""
-        return cls(name, _BETWEEN_PARAGRAPHS.join(paragraphs).encode())
+        """Make a plain text file."""
+        return cls(name, PARAGRAPHS.join(paragraphs).encode())
 
     def text(self) -> str:
-        """Its text as simple programs get it: no layout is looked at."""
+        """Extract the text as simple programs do, without regard to the layout."""
         if not self.data.startswith(b"%PDF-"):
             return self.data.decode("utf-8")
         from pypdf import PdfReader
@@ -48,22 +53,19 @@ class File:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Every question names one of the files."""
+    """Documents and questions; every question names one of the files."""
 
     name: str
     files: tuple[File, ...]
     questions: tuple[Question, ...]
 
 
-def load(path: Path, format_: Format = "text") -> DataSet:
-    """Read a data set; `format_` is what articles of a SQuAD file are made into.
-
-    Raises DataError.
-    """
+def load(path: Path) -> DataSet:
+    """Read a data set; raises DataError."""
     try:
-        data_set = _folder(path) if path.is_dir() else _squad(path, format_)
+        data_set = _folder(path) if path.is_dir() else _squad(path)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        # Without the path: it is of this machine.
+        # Without the path, which belongs to this machine.
         msg = (
             f"{path.name} cannot be read as a data set ({type(error).__name__}): name one with "
             "--data, or in GENSERVE_EVAL_DATA"
@@ -83,35 +85,22 @@ def load(path: Path, format_: Format = "text") -> DataSet:
     return data_set
 
 
-def _squad(path: Path, format_: Format) -> DataSet:
+def _squad(path: Path) -> DataSet:
     files, questions = [], []
     for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
-        title = article["title"].replace("_", " ").replace("/", "-")
-        paragraphs = [paragraph["context"] for paragraph in article["paragraphs"]]
-        file = _pdf(title, paragraphs) if format_ == "pdf" else _text(title, paragraphs)
-        files.append(file)
+        name = article["title"].replace("_", " ").replace("/", "-") + ".txt"
+        files.append(File.of_text(name, [one["context"] for one in article["paragraphs"]]))
         for paragraph in article["paragraphs"]:
             for asked in paragraph["qas"]:
-                if answers := _once(answer["text"] for answer in asked["answers"]):
-                    questions.append(Question(asked["question"], answers, file.name))
+                if answers := _unique(answer["text"] for answer in asked["answers"]):
+                    questions.append(Question(asked["question"], answers, name))
     return DataSet(path.stem, tuple(files), tuple(questions))
-
-
-def _text(title: str, paragraphs: Sequence[str]) -> File:
-    return File.of_text(f"{title}.txt", paragraphs)
-
-
-def _pdf(title: str, paragraphs: Sequence[str]) -> File:
-    from tests.support.articles import Article
-
-    article = Article(f"{title}.pdf", list(paragraphs))
-    return File(article.filename, article.pdf())
 
 
 def _folder(path: Path) -> DataSet:
     lines = (path / _QUESTIONS).read_text(encoding="utf-8").splitlines()
     questions = tuple(
-        Question(asked["question"], _once(asked["answers"]), asked["document"])
+        Question(asked["question"], _unique(asked["answers"]), asked["document"])
         for asked in map(json.loads, filter(str.strip, lines))
     )
     files = tuple(
@@ -122,6 +111,5 @@ def _folder(path: Path) -> DataSet:
     return DataSet(path.name, files, questions)
 
 
-def _once(answers: Any) -> tuple[str, ...]:
-    """Each answer once, in order."""
+def _unique(answers: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(answers))

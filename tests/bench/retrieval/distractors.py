@@ -1,9 +1,9 @@
-"""Texts that hold no answer, to be found instead of those that do; the same on every machine.
+"""Distractors: texts without an answer, the same on every machine.
 
-The first are English technical prose: the language reference that comes inside Python
-(`pydoc_data.topics`), without headings, grammar, code and tables; what is missing to the number
-wanted is prose on invented towns. The hard ones are the data set's own sentences with the names
-and numbers in them exchanged for others of the data set.
+The first are English technical prose: the language reference that comes with Python
+(`pydoc_data.topics`), without headings, grammar, code and tables; the rest, up to the wanted
+number, is prose on invented towns. The hard ones are the data set's own sentences with their names
+and numbers exchanged for others of the data set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SEED = 4
 
 
 def distractors(passages: int) -> list[File]:
-    """Make plain text files of so many passages in all, of about 500 characters each."""
+    """Make plain text files with `passages` passages in all, of about 500 characters each."""
     prose = list(itertools.islice(_passages(_reference()), passages))
     towns = list(itertools.islice(_passages(_towns()), passages - len(prose)))
     return [*_files("Python reference, part", prose), *_files("Towns, volume", towns)]
@@ -44,7 +44,7 @@ def distractors(passages: int) -> list[File]:
 def hard_distractors(files: Sequence[File]) -> list[File]:
     """Make for each file one of its sentences with names and numbers exchanged.
 
-    Sentences in which nothing could be exchanged are left out.
+    Sentences in which nothing can be exchanged are left out.
     """
     draw = random.Random(_SEED)  # noqa: S311
     of_file = {file.name: _SENTENCE_END.split(" ".join(file.text().split())) for file in files}
@@ -76,7 +76,7 @@ def _first_word_end(sentence: str) -> int:
 
 
 def _reference() -> Iterator[str]:
-    """The paragraphs of prose of Python's language reference, each once: topics overlap."""
+    """Yield the prose of Python's language reference, each paragraph once, as topics overlap."""
     seen = set()
     for name in sorted(topics):
         for block in re.split(r"\n\s*\n", topics[name]):
@@ -100,7 +100,7 @@ def _towns() -> Iterator[str]:
 
 
 def _passages(paragraphs: Iterable[str]) -> Iterator[str]:
-    """Put whole sentences together until a passage has nearly its length."""
+    """Join whole sentences into passages of at most their length."""
     passage = ""
     for sentence in itertools.chain.from_iterable(map(_SENTENCE_END.split, paragraphs)):
         if passage and len(passage) + 1 + len(sentence) > PASSAGE_CHARS:

@@ -1,4 +1,4 @@
-"""The baseline: slices of 512 characters, embedded one at a time, compared by cosine."""
+"""The naive baseline: slices of 512 characters, embedded one at a time, compared by cosine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.retrieval.data import File
-from tests.bench.retrieval.metrics import Found, Question, Search
+from tests.bench.retrieval.data import File, Question
+from tests.bench.retrieval.metrics import Found, Search
 
 SLICE_CHARS = 512
 THRESHOLD = 0.7
@@ -18,7 +18,7 @@ THRESHOLD = 0.7
 
 @dataclass(frozen=True)
 class Ranked:
-    """The slices nearest to a question, nearest first, and how long finding them took."""
+    """The slices nearest to a question, nearest first, and the seconds taken."""
 
     question: Question
     slices: Sequence[Found]
@@ -26,7 +26,7 @@ class Ranked:
     seconds: float
 
     def search(self, most: int, threshold: float | None) -> Search:
-        """What is left of them under a threshold and a number."""
+        """Return the first `most` of them with at least the similarity `threshold`."""
         found = [
             one
             for one, similarity in zip(self.slices[:most], self.similarity, strict=False)
@@ -36,7 +36,7 @@ class Ranked:
 
 
 class Naive:
-    """In this process, with the embedding model that the service uses."""
+    """A pipeline in this process, with the embedding model of the service."""
 
     def __init__(self, model_folder: str, threads: int) -> None:
         import torch
@@ -75,5 +75,5 @@ class Naive:
 
 
 def slices(text: str) -> list[str]:
-    """Cut a text every 512 characters, wherever that is."""
+    """Cut a text every 512 characters, also inside words."""
     return [text[begin : begin + SLICE_CHARS] for begin in range(0, len(text), SLICE_CHARS)]

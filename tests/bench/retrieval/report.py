@@ -1,12 +1,13 @@
-"""From scores to what they had to be, a section of Markdown, and JSON."""
+"""The evaluation's section of RESULTS.md: checks, tables, and a plot."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from tests.bench.report import Check, Section, checks_table, table
 from tests.bench.retrieval.answers import AnswerScores
 from tests.bench.retrieval.distractors import PASSAGE_CHARS
 from tests.bench.retrieval.metrics import Scores
@@ -14,15 +15,15 @@ from tests.bench.retrieval.naive import SLICE_CHARS, THRESHOLD
 
 OURS, NAIVE, NAIVE_THRESHOLD = "ours", "naive", f"naive, threshold {THRESHOLD}"
 PASSAGES, TIGHT_CHARS, ROOMY_CHARS = 3, 1500, 3000
-_HIT_1, _TIGHT_HIT_3, _ROOMY_HIT_3, _LOST_HIT_3 = 0.90, 0.985, 0.995, 0.01
-_DIGITS = 4
+_MIN_HIT_1, _MIN_TIGHT_HIT_3, _MIN_ROOMY_HIT_3, _MAX_LOST_HIT_3 = 0.90, 0.985, 0.995, 0.01
+_ROUNDING = 1e-9
 
 BASE = "the data set"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One pipeline at one setting on one corpus; `characters` is None where none were set."""
+    """One pipeline at one setting on one corpus; `characters` is None where it has no limit."""
 
     corpus: str
     pipeline: str
@@ -33,7 +34,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything one run gives; `missed` are questions without a hit in the first bound."""
+    """All results of a run; `missed` are the questions without a hit at the tight limit."""
 
     data: str
     distractors: str
@@ -42,7 +43,7 @@ class Evaluation:
     answers: AnswerScores | None
 
     def ours(self, corpus: str, characters: int) -> Scores:
-        """Our scores with three passages; raises LookupError if that was not measured."""
+        """Return our scores with three passages; raises LookupError if that was not measured."""
         wanted = (corpus, OURS, PASSAGES, characters)
         for one in self.measured:
             if (one.corpus, one.pipeline, one.passages, one.characters) == wanted:
@@ -50,65 +51,45 @@ class Evaluation:
         raise LookupError(wanted)
 
 
-@dataclass(frozen=True)
-class Bound:
-    """Something that must hold, as it is shown."""
-
-    what: str
-    value: str
-    wanted: str
-    held: bool
-
-
-def bounds(evaluation: Evaluation) -> list[Bound]:
+def checks(evaluation: Evaluation) -> list[Check]:
     """Compare with what the service promises."""
-    tight = evaluation.ours(BASE, TIGHT_CHARS)
-    roomy = evaluation.ours(BASE, ROOMY_CHARS)
-    rows = [
-        _at_least(f"hit@1, {TIGHT_CHARS} characters", tight.hit_1, _HIT_1),
-        _at_least(f"hit@3, {TIGHT_CHARS} characters", tight.hit_3, _TIGHT_HIT_3),
-        _at_least(f"hit@3, {ROOMY_CHARS} characters", roomy.hit_3, _ROOMY_HIT_3),
-    ]
+    tight, roomy = (evaluation.ours(BASE, chars) for chars in (TIGHT_CHARS, ROOMY_CHARS))
+    hits = (
+        (f"hit@1, {TIGHT_CHARS} characters", tight.hit_1, _MIN_HIT_1),
+        (f"hit@3, {TIGHT_CHARS} characters", tight.hit_3, _MIN_TIGHT_HIT_3),
+        (f"hit@3, {ROOMY_CHARS} characters", roomy.hit_3, _MIN_ROOMY_HIT_3),
+    )
+    found = [Check.at_least(*hit, form="{:.4f}") for hit in hits]
+    distractors = evaluation.distractors.removeprefix("with ")
     for characters, alone in ((TIGHT_CHARS, tight), (ROOMY_CHARS, roomy)):
         lost = alone.hit_3 - evaluation.ours(evaluation.distractors, characters).hit_3
-        held = lost <= _LOST_HIT_3 + 1e-9
-        lost_to = evaluation.distractors.removeprefix("with ")
-        what = f"hit@3 lost to {lost_to}, {characters} characters"
-        rows.append(Bound(what, f"{lost:.4f}", f"at most {_LOST_HIT_3}", held))
+        what = f"hit@3 lost to {distractors}, {characters} characters"
+        found.append(Check.at_most(what, lost, _MAX_LOST_HIT_3 + _ROUNDING, "{:.4f}"))
     over = sum(
         one.characters is not None and one.scores.longest_chars > one.characters
         for one in evaluation.measured
     )
-    rows.append(Bound("settings with a context over its bound", str(over), "0", not over))
+    found.append(Check.equal("settings with a context over its bound", over))
     if evaluation.answers is not None:
-        unknown = evaluation.answers.cited_unknown
         what = "numbers cited that are not among the answer's sources"
-        rows.append(Bound(what, str(unknown), "0", not unknown))
-    return rows
+        found.append(Check.equal(what, evaluation.answers.cited_unknown))
+    return found
 
 
-def as_json(evaluation: Evaluation, machine: Mapping[str, object]) -> str:
-    """Write everything down."""
-    whole = {"machine": dict(machine), **asdict(evaluation)}
-    return json.dumps(_rounded(whole), indent=1, ensure_ascii=False) + "\n"
-
-
-def section(evaluation: Evaluation, machine: Mapping[str, object], clients: int) -> str:
-    """Write everything there is to say of one run, as Markdown."""
-    about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
-    questions = evaluation.measured[0].scores.questions
-    return f"""\
+def section(evaluation: Evaluation, clients: int) -> Section:
+    """Report an evaluation."""
+    found = checks(evaluation)
+    body = f"""\
 ## Retrieval and answers: ours beside the naive pipeline
 
-`make eval` asks the {questions} questions of `{evaluation.data}` of the running service
-(`configs/cpu.yaml`) and writes this section and [the numbers](results/retrieval.json);
-`python -m tests.bench.retrieval --help` lists the settings, other data sets among them.
+`make eval` asks the {evaluation.measured[0].scores.questions} questions of `{evaluation.data}` of
+the running service (`configs/cpu.yaml`) and writes this section and
+[the numbers](results/retrieval.json); `python -m tests.bench.retrieval --help` lists the settings,
+other data sets among them.
 
-| ours | measured | wanted | holds |
-|---|---|---|---|
-{_bounds_table(bounds(evaluation))}
+{checks_table(found, "ours")}
 
-{_table(evaluation.measured)}
+{_scores_table(evaluation.measured)}
 
 ![Questions answered by what was found, against its length](results/retrieval.svg)
 
@@ -127,74 +108,79 @@ def section(evaluation: Evaluation, machine: Mapping[str, object], clients: int)
   document of its own sentences, in which names and numbers are exchanged for others of the data
   set.
 
-{_answers(evaluation.answers)}
-
-Machine: {about}."""
-
-
-def _at_least(what: str, value: float, wanted: float) -> Bound:
-    return Bound(what, f"{value:.4f}", f"at least {wanted}", value >= wanted)
+{_answers(evaluation.answers)}"""
+    plot = {"retrieval.svg": _plot(evaluation.measured)}
+    return Section("retrieval", body, found, evaluation, plot)
 
 
-def _bounds_table(rows: Sequence[Bound]) -> str:
-    return "\n".join(
-        f"| {row.what} | {row.value} | {row.wanted} | {'yes' if row.held else 'NO'} |"
-        for row in rows
-    )
-
-
-def _table(measured: Sequence[Measured]) -> str:
+def _scores_table(measured: Sequence[Measured]) -> str:
     headings = (
-        "corpus | pipeline | passages | characters allowed | hit@1 | hit@3 | hit@5 | MRR | nDCG@10 "
-        "| characters found | p50, ms | p99, ms"
+        *("corpus", "pipeline", "passages", "characters allowed", "hit@1", "hit@3", "hit@5"),
+        *("MRR", "nDCG@10", "characters found", "p50, ms", "p99, ms"),
     )
-    lines = [f"| {headings} |", "|" + "---|" * (headings.count("|") + 1)]
+    rows = []
     for one in measured:
         scores = one.scores
         quality = (scores.hit_1, scores.hit_3, scores.hit_5, scores.mrr, scores.ndcg_10)
-        cells = [
-            one.corpus,
-            one.pipeline,
-            str(one.passages),
-            "-" if one.characters is None else str(one.characters),
-            *("-" if value is None else f"{value:.3f}" for value in quality),
-            f"{scores.context_chars:.0f}",
-            f"{scores.p50_ms:.1f}",
-            f"{scores.p99_ms:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(
+            (
+                *(one.corpus, one.pipeline, one.passages, one.characters or "-"),
+                *("-" if value is None else f"{value:.3f}" for value in quality),
+                f"{scores.context_chars:.0f}",
+                *(f"{scores.p50_ms:.1f}", f"{scores.p99_ms:.1f}"),
+            )
+        )
+    return table(headings, rows)
 
 
 def _answers(scores: AnswerScores | None) -> str:
     if scores is None:
         return "Answers were not asked for in this run."
-    right = f"{scores.cited_right} of {scores.cited}"
     rows = (
         ("exact match", f"{scores.exact:.3f}"),
         ("token F1", f"{scores.f1:.3f}"),
         ("contain an answer span", f"{scores.holds_span:.3f}"),
         ("have a source that contains an answer", f"{scores.source_holds:.3f}"),
         ("cite a source", f"{scores.citing:.3f}"),
-        ("cited sources that contain an answer", right),
+        ("cited sources that contain an answer", f"{scores.cited_right} of {scores.cited}"),
         ("time, p50 / p99", f"{scores.p50_s:.1f} / {scores.p99_s:.1f} s"),
     )
-    lines = "\n".join(f"| {what} | {value} |" for what, value in rows)
     return f"""\
 {scores.questions} of the questions, drawn by a fixed seed, were answered by the whole service
 (`POST /generate/text`, temperature 0). Answers are compared after SQuAD's normalisation, without
 their citations; the model says whole sentences, which exact match and F1 count against it.
 
-| answers of the service's small model | |
-|---|---|
-{lines}"""
+{table(("answers of the service's small model", ""), rows)}"""
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, _DIGITS)
-    if isinstance(value, Mapping):
-        return {name: _rounded(one) for name, one in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_rounded(one) for one in value]
-    return value
+def _plot(measured: Sequence[Measured]) -> bytes:
+    """Draw hit@3 against the length of the context, as an SVG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    colours = {OURS: "#1f5fa8", NAIVE: "#c25b12", NAIVE_THRESHOLD: "#7a7a7a"}
+    corpora = list(dict.fromkeys(one.corpus for one in measured))
+    svg = io.BytesIO()
+    # The same figures give the same file.
+    with mpl.rc_context({"svg.hashsalt": "genserve", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure((6.4, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        for pipeline, colour in colours.items():
+            for corpus, style in zip(corpora, ("-o", "--s", ":^"), strict=False):
+                points = sorted(
+                    (one.scores.context_chars, one.scores.hit_3)
+                    for one in measured
+                    if (one.pipeline, one.corpus, one.passages) == (pipeline, corpus, PASSAGES)
+                )
+                if points:
+                    look: Any = {"color": colour, "markersize": 4, "linewidth": 1}
+                    label = f"{pipeline}, {corpus}"
+                    axes.plot(*zip(*points, strict=True), style, label=label, **look)
+        axes.set_xlabel(f"mean characters of at most {PASSAGES} passages")
+        axes.set_ylabel("hit@3")
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 1.02)
+        axes.grid(color="#dddddd", linewidth=0.5)
+        axes.legend(fontsize=7, loc="center right", frameon=False)
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    return svg.getvalue()

@@ -1,4 +1,4 @@
-"""More work than the fewest replicas want: clients that ask again when they are answered."""
+"""Closed loops of clients that put load on the deployments of a cluster."""
 
 from __future__ import annotations
 
@@ -6,42 +6,41 @@ import asyncio
 import contextlib
 import itertools
 import json
+import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import aiohttp
 
-from tests.bench.cluster.beside import beside
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator, Mapping
+from tests.support.cluster_traffic import in_thread
+from tests.support.job_clients import ENDED
+from tests.support.jobs import job_in
 
 _REQUEST_TIMEOUT_S = 300.0
 _PAUSE_S = 0.5  # after a refusal
 _OK, _ACCEPTED = 200, 202
-_TEXTS = 8  # of one call to be embedded
+_TEXTS = 8  # in one call to be embedded
 
 
 @dataclass
-class Pressure:
-    """Clients by what they ask for, on one service; `statuses` counts what they were told.
+class ClosedLoops:
+    """Closed loops of clients, counted by what they ask for; `statuses` counts the answers.
 
     `chat` reads a page that hangs and answers at length, `embed` sends some texts, `upload`
-    sends a small file that is always another one and waits until it is read, `draw` asks for
-    pictures and waits for them.
+    sends a small new file and waits until it is processed, `draw` asks for pictures.
     """
 
     url: str
     hanging_page: str
     clients: Mapping[str, int]
-    statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
-    def applied(self) -> Iterator[Pressure]:
-        """Press from a thread of its own until the block ends; what is under way is let go."""
-        with beside(self._run):
+    def running(self) -> Iterator[Self]:
+        """Send until the block ends; requests under way are then cancelled."""
+        with in_thread(self._run):
             yield self
 
     async def _run(self, stop: threading.Event) -> None:
@@ -61,14 +60,14 @@ class Pressure:
 
     async def _client(self, http: aiohttp.ClientSession, kind: str, number: int) -> None:
         for turn in itertools.count():
-            path, sent = self._request(kind, f"{number}-{turn}")
+            path, content = self._request(kind, f"{number}-{turn}")
             status = 0
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with http.post(path, **sent) as answer:
-                    status, told = answer.status, await answer.read()
+                async with http.post(path, **content) as answer:
+                    status, accepted = answer.status, await answer.read()
                 if status == _ACCEPTED:
-                    await _ended(http, json.loads(told)["job_id"])
-            self.statuses[kind, status] += 1
+                    await job_in(http, json.loads(accepted)["job_id"], ENDED)
+            self.statuses[f"{kind} {status}"] += 1
             if status not in {_OK, _ACCEPTED}:
                 await asyncio.sleep(_PAUSE_S)
 
@@ -86,12 +85,3 @@ class Pressure:
             return "/upload", {"data": form}
         body = {"prompt": f"a red circle {unique}", "n": 4}
         return "/v1/images/generations", {"json": body}
-
-
-async def _ended(http: aiohttp.ClientSession, job_id: str) -> None:
-    while True:
-        async with http.get(f"/v1/jobs/{job_id}") as answer:
-            job = await answer.json()
-        if answer.ok and job["status"] not in {"queued", "running"}:
-            return
-        await asyncio.sleep(_PAUSE_S)

@@ -1,17 +1,23 @@
-"""The benchmark's own parts: what it reads from a stream, sums up, starts, stops and writes."""
+"""The parts that benches share: load, figures, systems, and what they write."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.bench.figures import Figures, Spread, paired, percentile
-from tests.bench.report import section, with_section
-from tests.bench.systems import BARE, OURS, Configuration, cli_flags
+from tests.bench import command, report
+from tests.bench.report import Check, Section, Spread, checks_table, percentile, with_section
+from tests.bench.serving_figures import Figures, paired
+from tests.bench.serving_report import section
 from tests.support.load import (
     OUTPUT_TOKENS,
     Answer,
@@ -23,10 +29,7 @@ from tests.support.load import (
     questions,
 )
 from tests.support.processes import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+from tests.support.systems import BARE, OURS, Configuration, cli_flags
 
 ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":64}}\n\n'
@@ -44,6 +47,55 @@ def test_percentiles_lie_between_values() -> None:
     assert percentile([40, 10, 30, 20], 50) == 25
     assert percentile([7], 99) == 7
     assert percentile(range(101), 99) == 99
+
+
+def test_a_check_compares_the_value_and_not_what_is_shown_of_it() -> None:
+    checks = [
+        Check.equal("errors", 0),
+        Check.at_most("p99", 50.04, 50.0, "{:.1f} ms"),
+        Check.at_least("share", 0.9, 0.9, "{:.0%}"),
+    ]
+    assert [check.holds for check in checks] == [True, False, True]
+    assert "| p99 | 50.0 ms | at most 50.0 ms | NO |" in checks_table(checks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "measured", "written", "status"),
+    [
+        ([], 1, True, 0),
+        (["--place", "elsewhere"], 1, True, 0),
+        ([], 3, True, 1),
+        (["--count", "2"], 1, False, 0),
+        (["--quick"], 1, False, 0),
+    ],
+)
+def test_only_a_run_with_the_default_options_is_kept(  # noqa: PLR0917
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    measured: int,
+    written: bool,  # noqa: FBT001
+    status: int,
+) -> None:
+    def measure(_: argparse.Namespace) -> Iterator[Section]:
+        yield Section("one", "## One", [Check.at_most("x", measured, 2)], {"x": measured / 3})
+
+    options = command.parser("tests.bench.one", "")
+    options.add_argument("--count", type=int, default=1)
+    options.add_argument("--place", default="here")
+    monkeypatch.setattr("sys.argv", ["one", "--out", str(tmp_path / "out"), *arguments])
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        assert command.run(options, measure, incidental=("place",)) == status
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    assert (tmp_path / "RESULTS.md").exists() == written
+    assert (tmp_path / "results" / "one.json").exists() == written
+    raw = json.loads((tmp_path / "out" / "one.json").read_text())
+    assert raw["x"] == round(measured / 3, 4)
+    assert raw["machine"]["cores"] >= 1
 
 
 def test_a_spread_shows_its_ends_unless_there_is_but_one_value() -> None:
@@ -184,15 +236,15 @@ def test_systems_are_compared_within_a_round() -> None:
         figures(2, BARE, 1, 0.500),
         figures(3, OURS, 1, 0.900),  # has nothing to be compared with
     ]
-    added = paired(measured, OURS, BARE, 1, lambda a, b: a.first_p50_ms - b.first_p50_ms)
+    added = paired(measured, BARE, 1, lambda a, b: a.first_p50_ms - b.first_p50_ms)
     assert added is not None
     assert (added.low, added.median, added.high) == pytest.approx((10, 20, 30))
-    assert paired(measured, OURS, BARE, 8, lambda a, _: a.cpu_ms) is None
+    assert paired(measured, BARE, 8, lambda a, _: a.cpu_ms) is None
 
 
 def test_the_report_replaces_its_own_section_only() -> None:
     measured = [figures(1, BARE, 1, 0.05), figures(1, OURS, 2, 0.06)]
-    body = section(measured, {"cores": 2}, {"stream_interval": 8})
+    body = section(measured, {"stream_interval": 8})
     assert "| requests/s, ours / bare vLLM, 1 client | 0.50 | 1 | - |" in body
     assert "| added time to first token at the median, one client | 10.0 ms | 0 ms |" in body
     text = with_section("# Results\n", "other", "before")

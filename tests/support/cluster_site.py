@@ -1,4 +1,4 @@
-"""All that the configuration needs around it, and the configuration deployed: one site."""
+"""Start a Ray cluster with everything that `serve_config.yaml` needs, and deploy it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.bench.cluster import documented
-from tests.bench.cluster.deployed import Deployed
-from tests.bench.systems import Configuration, bare
+from tests.support import cluster_config
 from tests.support.postgres import serve_postgres
-from tests.support.processes import ROOT, Command, free_port, started
+from tests.support.processes import Command, free_port, started
 from tests.support.ray_nodes import RayNodes
+from tests.support.serve_application import ServeApplication
+from tests.support.systems import CPU, Configuration, bare
 from tests.support.web import Web, serve_web
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ over from her father in 1998. The crossing takes twenty-two minutes.
 """
 QUESTION = "Who is the captain of the ferry of Lomvik?"
 ANSWERED_BY = "Solheim"
-# Two cores read prompts slowly: little is put into them.
+# Two cores process prompts slowly, so they are kept short.
 _ARGS: Mapping[str, Any] = {
     "answer": {"max_source_tokens": 160, "top_k": 1},
     "limits": {"requests_per_minute": None},  # all requests are of one key: none
@@ -47,45 +47,45 @@ _ARGS: Mapping[str, Any] = {
 
 @dataclass
 class Site:
-    """A cluster with the application on it, the web that it reads, and its data."""
+    """A cluster with the deployed application, and a web server for it to read."""
 
     nodes: RayNodes
-    deployed: Deployed
+    application: ServeApplication
     document: dict[str, Any]
     web: Web
     cold_start_s: Mapping[str, float]
 
     @property
     def url(self) -> str:
-        """The head's proxy."""
+        """The address of the head's proxy."""
         port: int = self.document["http_options"]["port"]
         return f"http://127.0.0.1:{port}"
 
     @property
     def head(self) -> Node:
-        """The node that knows all others."""
-        return documented.nodes()[0]
+        """The head node."""
+        return cluster_config.nodes()[0]
 
-    def entries(self) -> list[int]:
-        """The ports that may take requests: the head's, and one of each worker that is there."""
+    def proxy_ports(self) -> list[int]:
+        """Return the proxy ports of the head and of each running worker."""
         head, head_port = self.head, self.document["http_options"]["port"]
         return [
             head_port if running.node == head else running.proxy_port
-            for running in [*self.nodes.running.values()]  # a node may go meanwhile
+            for running in [*self.nodes.running.values()]  # a node may be removed meanwhile
         ]
 
     def worker_of(self, deployment: str) -> Node:
-        """A node other than the head on which a deployment has a replica."""
-        places = self.deployed.seen().places(self.nodes.names())[deployment]
-        _, *workers = documented.nodes()
+        """Return a worker on which a deployment has a replica."""
+        places = self.application.state().places(self.nodes.names())[deployment]
+        _, *workers = cluster_config.nodes()
         return next(node for node in workers if places[node.name])
 
     def prompts(self) -> list[str]:
-        """The main job: a question to the documents, every fourth naming a page to read."""
+        """Return four questions to the documents, one of which also names a page to read."""
         return [*[QUESTION] * 3, f"{QUESTION} Read {self.web.url('/good')} too."]
 
     def upload(self) -> None:
-        """Have the document that holds the answer read and found; raises TimeoutError."""
+        """Upload the document with the answer and wait for its job; raises TimeoutError."""
         files = {"file": ("ferry.md", io.BytesIO(_DOCUMENT), "text/markdown")}
         with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as http:
             answer = http.post("/upload", files=files).raise_for_status().json()
@@ -95,11 +95,11 @@ class Site:
                 if job["status"] == "succeeded":
                     return
                 time.sleep(_POLL_S)
-        msg = f"the document is not read: {job}"
+        msg = f"the document was not processed: {job}"
         raise TimeoutError(msg)
 
     def answers(self) -> bool:
-        """Whether a question is answered with the passage that answers it as its source."""
+        """Return whether a question is answered, with the right passage as a source."""
         body = {"prompt": QUESTION, "max_tokens": 4}
         with contextlib.suppress(httpx.HTTPError):
             answer = httpx.post(f"{self.url}/generate/text", json=body, timeout=60, trust_env=False)
@@ -109,18 +109,18 @@ class Site:
 
 @contextlib.contextmanager
 def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]:
-    """Start the documented nodes with everything beside them, deploy, and put a document in.
+    """Start the documented nodes with everything they need, deploy, and upload a document.
 
-    With `keeps_head`, what the head knows outlives it, on its disk: it may be killed and started.
+    With `keeps_head`, the head keeps its state on disk, so that it may be killed and restarted.
 
     Raises StartError, with the end of a log, if something does not start.
     """
-    small = Configuration.read(ROOT / "configs" / "cpu.yaml")
+    small = Configuration.read(CPU)
     llm = bare(small)
-    # One thread: two that wait for each other lose most where all else wants the cores too.
+    # One thread: two that wait for each other are slowest when other processes use the cores.
     one_thread = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     command = replace(llm.command, env={**llm.command.env, **one_thread})
-    environment = documented.environment()
+    environment = cluster_config.environment()
     with contextlib.ExitStack() as stack:
         short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="r-")))
         if keeps_head:
@@ -131,37 +131,37 @@ def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]
         qdrant = _qdrant()
         stack.enter_context(started(qdrant, folder / "qdrant.log"))
         environment["GENSERVE_JOBS_DATABASE_URL"] = postgres
-        cluster = RayNodes(short, environment).started(documented.nodes())
-        with ThreadPoolExecutor(1) as pool:  # nodes wait for each other, the model computes
+        cluster = RayNodes(short, environment).started(cluster_config.nodes())
+        with ThreadPoolExecutor(1) as pool:  # nodes start while the model loads
             joining = pool.submit(stack.enter_context, cluster)
             stack.enter_context(started(command, folder / "vllm.log"))
             nodes = joining.result()
-        document = documented.scaled_down(
+        document = cluster_config.scaled_down(
             port=free_port(),
             args={
                 **_args(folder, small, llm.target.url, web),
                 "retriever": {"store": "qdrant", "url": qdrant.ready_url},
-                # As in a cluster: what the dashboard shows has no password.
+                # As in a cluster: the password is in the environment, not in the dashboard.
                 "jobs": {"database_url": re.sub(r":[^:@/]+@", "@", postgres)},
             },
         )
-        deployed = Deployed(nodes)
-        deployed.put(document)
-        deployed.wait_until_well(DEPLOY_TIMEOUT_S)
-        site = Site(nodes, deployed, document, web, dict(deployed.healthy_after_s))
+        application = ServeApplication(nodes)
+        application.put(document)
+        application.wait_until_healthy(DEPLOY_TIMEOUT_S)
+        site = Site(nodes, application, document, web, dict(application.healthy_after_s))
         site.upload()
         yield site
 
 
 def _qdrant() -> Command:
-    """A Qdrant server's stand-in, see there."""
+    """Return the command of a stand-in for a Qdrant server."""
     port = free_port()
-    args = (sys.executable, "-m", "tests.bench.cluster.qdrant", str(port))
+    args = (sys.executable, "-m", "tests.support.qdrant_server", str(port))
     return Command(args, f"http://127.0.0.1:{port}")
 
 
 def _args(folder: Path, small: Configuration, chat_url: str, web: Web) -> dict[str, Any]:
-    """One language model behind all replicas, pages on loopback, a folder that all reach."""
+    """Return settings: one language model behind all replicas, pages on loopback, shared files."""
     data_dir = folder / "data"
     data_dir.mkdir()
     (data_dir / "models").symlink_to(small.data_dir / "models", target_is_directory=True)

@@ -1,7 +1,7 @@
 """`serve_config.yaml`: its nodes, its environment, and a version small enough for a test.
 
-Nothing is written twice: nodes and deployments are read from the file and the environment from
-`configs/ray.env`; what is changed in them is in here.
+Nodes and deployments are read from the file and the environment from `configs/ray.env`; the
+changes to them are made here.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 FILE = ROOT / "serve_config.yaml"
 _SMALL = ROOT / "configs" / "cpu.yaml"
 _ENVIRONMENT = ROOT / "configs" / "ray.env"
-# Two cores bring about an eighth of the load that the file is made for.
+# Two cores produce about an eighth of the load that the file is made for.
 _LOAD_SHARE = 8
-# Seconds instead of minutes: the test waits for them.
-_EAGER_S = {
+# Seconds instead of minutes, as tests wait for them.
+EAGER_S = {
     "upscale_delay_s": 2.0,
     "downscale_delay_s": 10.0,
     "look_back_period_s": 11.0,  # Serve warns of less
 }
-_TO_ZERO, _TO_ZERO_S = "downscale_to_zero_delay_s", 15.0  # where zero is the fewest
+TO_ZERO, _TO_ZERO_S = "downscale_to_zero_delay_s", 15.0  # where zero is the minimum
 _ON_ONE_MACHINE = {
-    # As important as what else runs here: a node of a cluster has its cores for itself.
+    # The same priority as the load generator: a node of a cluster has its cores for itself.
     "RAY_worker_niceness": "0",
-    # Serve looks at its figures every ten seconds by default.
+    # Replicas report their load every ten seconds by default.
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
-_RELEASE = "GENSERVE_RELEASE"  # read by nobody: another value is another version of everything
+_RELEASE = "GENSERVE_RELEASE"  # unused: another value makes another version of every deployment
 
 
 def nodes() -> Sequence[Node]:
@@ -50,16 +50,16 @@ def nodes() -> Sequence[Node]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment in which the file says to start Ray, and what one machine needs."""
+    """Return the documented environment of `ray start`, adapted to many nodes on one machine."""
     lines = _ENVIRONMENT.read_text(encoding="utf-8").splitlines()
     pairs = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     return pairs | _ON_ONE_MACHINE
 
 
 def scaled_down(*, port: int, args: Mapping[str, Any]) -> dict[str, Any]:
-    """The file with small models, and with room for one replica more than the fewest.
+    """Return the file with small models, and with at most one replica above the minimum.
 
-    `args` goes over those of `configs/cpu.yaml`, section by section.
+    `args` override those of `configs/cpu.yaml`, section by section.
     """
     document: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     document["http_options"]["port"] = port
@@ -75,26 +75,26 @@ def scaled_down(*, port: int, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def eager(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration with an eighth of the load a replica, and without the long delays."""
+    """Return a copy that scales at an eighth of the load per replica, and with short delays."""
     changed = copy.deepcopy(dict(document))
     for options in changed["applications"][0]["deployments"]:
         if scaling := options.get("autoscaling_config"):
             target = scaling["target_ongoing_requests"]
-            scaling |= {**_EAGER_S, "target_ongoing_requests": max(1, target / _LOAD_SHARE)}
-            if _TO_ZERO in scaling:
-                scaling[_TO_ZERO] = _TO_ZERO_S
+            scaling |= {**EAGER_S, "target_ongoing_requests": max(1, target / _LOAD_SHARE)}
+            if TO_ZERO in scaling:
+                scaling[TO_ZERO] = _TO_ZERO_S
     return changed
 
 
 def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
-    """The same configuration as another version of every deployment."""
+    """Return a copy that is another version of every deployment."""
     changed = copy.deepcopy(dict(document))
     changed["applications"][0]["runtime_env"]["env_vars"][_RELEASE] = release
     return changed
 
 
 def fewest(document: Mapping[str, Any]) -> dict[str, int]:
-    """How many replicas each deployment has at the least."""
+    """Return the minimum number of replicas of each deployment."""
     return {
         options["name"]: Deployment((), options).replicas("minimum")
         for options in document["applications"][0]["deployments"]
@@ -102,7 +102,7 @@ def fewest(document: Mapping[str, Any]) -> dict[str, int]:
 
 
 def grown(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The same configuration with one replica more of a deployment."""
+    """Return a copy with one more replica of a deployment at the minimum."""
     changed = copy.deepcopy(dict(document))
     (options,) = (o for o in changed["applications"][0]["deployments"] if o["name"] == name)
     options["autoscaling_config"]["min_replicas"] += 1

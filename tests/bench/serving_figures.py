@@ -1,18 +1,16 @@
-"""From the answers of one level to its figures, and from the rounds to medians and ratios."""
+"""The figures of the serving bench: of one level of load, and compared within a round."""
 
 from __future__ import annotations
 
-import statistics
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from tests.bench.report import Spread, percentile, plain
+from tests.support.load import Run
+from tests.support.systems import OURS
 
-    from tests.support.load import Run
-
-_DIGITS = 4
-_LISTED_CPU_MS = 0.5
+_KEPT_CPU_MS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Figures:
         cpu_s: Mapping[str, float],
         client_cpu_s: float,
     ) -> Self:
-        """Sum up one level; CPU milliseconds are per answered request.
+        """Summarise one level; CPU milliseconds are per answered request.
 
         Raises ValueError if no request was answered.
         """
@@ -85,64 +83,34 @@ class Figures:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Rounded, and without the processes that did next to nothing."""
-        raw = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        raw["cpu_ms_by_process"] = {
+        """Return the raw figures without the processes that used almost no CPU time."""
+        by_process = {
             name: round(spent, 1)
             for name, spent in sorted(self.cpu_ms_by_process.items(), key=lambda item: -item[1])
-            if spent >= _LISTED_CPU_MS
+            if spent >= _KEPT_CPU_MS
         }
-        return {
-            name: round(value, _DIGITS) if isinstance(value, float) else value
-            for name, value in raw.items()
-        }
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A figure over the rounds."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        """Of at least one value."""
-        return cls(statistics.median(values), min(values), max(values))
+        return {**plain(self), "cpu_ms_by_process": by_process}
 
     def __str__(self) -> str:
-        if self.low == self.high:
-            return _shown(self.median)
-        return f"{_shown(self.median)} ({_shown(self.low)} to {_shown(self.high)})"
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Between the two nearest values, linearly; of at least one value."""
-    ordered = sorted(values)
-    position = (len(ordered) - 1) * percent / 100
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+        gap = "-" if self.gap_p99_ms is None else f"{self.gap_p99_ms:.0f}"
+        return (
+            f"{self.clients:3} clients: {self.requests_per_s:6.2f} requests/s, first token "
+            f"{self.first_p50_ms:.0f}/{self.first_p99_ms:.0f} ms, gap p99 {gap} ms, "
+            f"CPU {self.cpu_ms:.0f} ms/request, {self.errors} errors"
+        )
 
 
 def paired(
     measured: Sequence[Figures],
-    ours: str,
     other: str,
     clients: int,
     compare: Callable[[Figures, Figures], float],
 ) -> Spread | None:
-    """Compare two systems within each round that has both, then spread over the rounds."""
+    """Compare ours with another system within each round that has both of them."""
     found = {(one.round, one.system): one for one in measured if one.clients == clients}
     values = [
         compare(one, found[number, other])
         for (number, system), one in found.items()
-        if system == ours and (number, other) in found
+        if system == OURS and (number, other) in found
     ]
     return Spread.of(values) if values else None
-
-
-def _shown(value: float) -> str:
-    size = abs(value)
-    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"

@@ -1,8 +1,8 @@
-"""`python -m tests.bench.cluster.qdrant PORT`: Qdrant's imitation in Python as a server.
+"""`python -m tests.support.qdrant_server PORT`: a stand-in for a Qdrant server, in memory.
 
-Where there is no Qdrant server, several replicas can share this one: the part of Qdrant's REST
-interface that `deployments.retriever.qdrant.store` uses, over the client's own `:memory:` mode. It
-passes the store's contract test (`QDRANT_URL`), and keeps nothing when it ends.
+It serves the part of Qdrant's REST API that `deployments.retriever.qdrant.store` uses, over the
+`:memory:` mode of Qdrant's own Python client, so that several replicas can share a store without a
+Qdrant server. It passes the store's contract test (`QDRANT_URL`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _known(name: str) -> str:
 
 @app.get("/")
 async def version() -> Any:
-    return {"title": "an imitation of qdrant", "version": metadata.version("qdrant-client")}
+    return {"title": "a stand-in for qdrant", "version": metadata.version("qdrant-client")}
 
 
 @app.get("/collections")
@@ -66,7 +66,7 @@ async def drop(name: str) -> Any:
 
 @app.put("/collections/{name}/index")
 async def index(name: str) -> Any:
-    _known(name)  # there are no indexes in memory
+    _known(name)  # nothing is indexed in memory
     return _answer(_done())
 
 
@@ -133,5 +133,5 @@ def _done() -> models.UpdateResult:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # of what is lost at its end
+    warnings.simplefilter("ignore")  # that the data is lost at the end
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

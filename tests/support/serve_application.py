@@ -1,4 +1,4 @@
-"""A configuration deployed on Ray's nodes: what runs where, and when all of it is well."""
+"""Deploy a configuration on Ray nodes and read the state of its deployments from Serve."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What Serve says of the application at one moment."""
+class State:
+    """The state of the application at one moment, as Serve reports it."""
 
     application: str
     deployments: Mapping[str, Mapping[str, Any]]
 
     @property
-    def well(self) -> bool:
-        """Whether every deployment is healthy with as many replicas as are wanted."""
+    def healthy(self) -> bool:
+        """Whether every deployment is healthy and has its target number of replicas."""
         return self.application == "RUNNING" and all(
             self.settled(name) for name in self.deployments
         )
 
     def settled(self, name: str) -> bool:
-        """Whether a deployment is healthy and all its replicas run."""
+        """Return whether a deployment is healthy and all its replicas run."""
         one = self.deployments[name]
         states = Counter(replica["state"] for replica in one["replicas"])
         wanted = one["target_num_replicas"]
         return one["status"] == "HEALTHY" and states == Counter(RUNNING=wanted)
 
     def running(self) -> Counter[str]:
-        """How many replicas of each deployment run."""
+        """Count the running replicas of each deployment."""
         return Counter(
             {
                 name: sum(replica["state"] == "RUNNING" for replica in one["replicas"])
@@ -51,10 +51,10 @@ class Seen:
         )
 
     def places(self, names: Mapping[str, str]) -> dict[str, Counter[str]]:
-        """On which nodes the running replicas are, by deployment."""
+        """Count the running replicas by deployment and node."""
         return {
             name: Counter(
-                names.get(replica["node_id"], "a node that is gone")
+                names.get(replica["node_id"], "a removed node")
                 for replica in one["replicas"]
                 if replica["state"] == "RUNNING"
             )
@@ -62,7 +62,7 @@ class Seen:
         }
 
     def replica_ids(self) -> set[str]:
-        """The running replicas of all deployments."""
+        """Return the ids of all running replicas."""
         return {
             replica["replica_id"]
             for one in self.deployments.values()
@@ -71,49 +71,49 @@ class Seen:
         }
 
     def __str__(self) -> str:
-        unwell = [
+        unhealthy = [
             f"{name} {one['status']} ({one['message']})"
             for name, one in self.deployments.items()
             if not self.settled(name)
         ]
-        return f"{self.application}: {'; '.join(unwell)}"
+        return f"{self.application}: {'; '.join(unhealthy)}"
 
 
 @dataclass
-class Deployed:
-    """The application on the nodes, by Serve's own interface on the dashboard."""
+class ServeApplication:
+    """The application on the nodes, through Serve's REST API on the dashboard."""
 
     nodes: RayNodes
     healthy_after_s: dict[str, float] = field(default_factory=dict)
 
     def put(self, document: Mapping[str, Any]) -> None:
-        """Do what `serve deploy` does."""
+        """Deploy a configuration, as `serve deploy` does."""
         self.nodes.ask(_APPLICATIONS, method="PUT", body=document)
 
-    def seen(self) -> Seen:
-        """Ask Serve; nothing is well while it does not answer."""
+    def state(self) -> State:
+        """Ask Serve; without an answer, nothing is healthy."""
         with contextlib.suppress(OSError, http.client.HTTPException):
             applications = self.nodes.ask(_APPLICATIONS)["applications"]
             for one in applications.values():
-                return Seen(one["status"], one["deployments"])
-        return Seen("NOT_STARTED", {})
+                return State(one["status"], one["deployments"])
+        return State("NOT_STARTED", {})
 
-    def wait_until_well(self, timeout_s: float) -> Seen:
-        """Return when all is; raises StartError, also if a deployment will not start.
+    def wait_until_healthy(self, timeout_s: float) -> State:
+        """Wait until all deployments are healthy; raises StartError, also after DEPLOY_FAILED.
 
-        `healthy_after_s` then holds when each deployment was first seen well.
+        `healthy_after_s` then has the seconds until each deployment was healthy.
         """
         began = time.monotonic()
         self.healthy_after_s = {}
         while (elapsed := time.monotonic() - began) < timeout_s:
-            seen = self.seen()
-            for name in seen.deployments:
-                if seen.settled(name):
+            state = self.state()
+            for name in state.deployments:
+                if state.settled(name):
                     self.healthy_after_s.setdefault(name, elapsed)
-            if seen.application == "DEPLOY_FAILED":
+            if state.application == "DEPLOY_FAILED":
                 break
-            if seen.deployments and seen.well:
-                return seen
+            if state.deployments and state.healthy:
+                return state
             time.sleep(_POLL_S)
-        msg = f"not well after {elapsed:.0f} s: {seen}"
+        msg = f"not healthy after {elapsed:.0f} s: {state}"
         raise StartError(msg)
