@@ -51,7 +51,7 @@ WORKDIR /var/lib/genserve
 # What one node keeps for itself, and the weights of the models: give the latter a volume, or each
 # new container loads them from the hub again.
 VOLUME ["/var/lib/genserve", "/var/cache/huggingface"]
-# The cluster's own settings (README, Operations) have to be the same on every node.
+# The cluster's own settings (configs/OPERATIONS.md) have to be the same on every node.
 ENV PATH=/opt/genserve/bin:$PATH \
     PYTHONPATH=/opt/app \
     PYTHONUNBUFFERED=1 \

@@ -1,4 +1,4 @@
-"""Every metric of our own, declared once; the README's table says the same.
+"""Every metric of our own, declared once; configs/monitoring/README.md lists the same.
 
 A replica calls `export_metrics` as it starts, and its deployment's metrics reach Prometheus by
 Ray, as `ray_NAME` with the labels `deployment`, `replica` and `application`. Where nobody called

@@ -11,7 +11,7 @@ from serve_app.launch.start import _ENVIRONMENT
 from tests.support.shipped import shipped
 
 CONFIG = "serve_config.yaml"
-README = "README.md"
+OPERATIONS = "configs/OPERATIONS.md"
 NODES = "configs/ray.env"
 IMAGE = "configs/docker/gpu.Dockerfile"
 KUBERNETES = "configs/rayservice.yaml"
@@ -47,11 +47,11 @@ def of_pods() -> list[dict[str, str]]:
 WANTED = pairs(shipped(NODES))
 
 
-def test_the_configuration_says_where_it_is_and_the_readme_says_nothing_else() -> None:
+def test_the_configuration_says_where_it_is_and_the_operations_page_says_nothing_else() -> None:
     assert len(WANTED) >= 9
     assert f". {NODES};" in shipped(CONFIG)
     assert "RAY_AUTH_TOKEN_PATH=" in shipped(CONFIG)
-    for name in (CONFIG, README):
+    for name in (CONFIG, OPERATIONS):
         assert pairs("\n".join(EXPORTS.findall(shipped(name)))).items() <= WANTED.items()
 
 
@@ -85,5 +85,5 @@ def test_a_node_lets_answers_end_before_it_is_killed() -> None:
 
     assert drained_s > max(replicas_s)
     assert min(pods_s["cpu"], pods_s["large"]) > drained_s
-    assert f"--deadline-remaining-seconds={drained_s}" in shipped(README)
+    assert f"--deadline-remaining-seconds={drained_s}" in shipped(OPERATIONS)
     assert re.search(r"^STOPSIGNAL SIGTERM$", shipped(IMAGE), re.MULTILINE)

@@ -61,7 +61,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[Metric, Exported]:
 
 def test_the_readme_documents_exactly_these() -> None:
     rows = re.findall(
-        r"^\| `(ray_genserve_\w+)` \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE
+        r"^\| `(ray_genserve_\w+)` \|(.*)\|$",
+        (ROOT / "configs/monitoring/README.md").read_text(),
+        re.MULTILINE,
     )
     documented = {name: [cell.strip() for cell in rest.split("|")] for name, rest in rows}
     assert documented == {
