@@ -27,18 +27,29 @@ if TYPE_CHECKING:
 
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
+_FEW_TEXTS = 128  # with vectors of 4,096 dimensions, 2 MiB
+
+
+def _transport(*, large: bool) -> dict[str, Any]:
+    # Ray's own default, of the environment, is left alone for the others.
+    return {"_by_reference": True} if large else {}
 
 
 class _Remote:
-    """A deployment by its handle; one prepared handle a method, as each costs a metrics pusher."""
+    """A deployment by its handle; one prepared handle a method, as each costs a metrics pusher.
+
+    `_large` names the methods whose arguments or result may exceed a gRPC message, which holds
+    4 MiB. They are called by reference, through Ray's object store, which takes longer.
+    """
 
     _methods: tuple[str, ...] = ()
+    _large: frozenset[str] = frozenset()
 
     def __init__(self, handle: Handle, name: str) -> None:
         self._name = name
         self._deployment = handle.deployment_name
         self._calls = {
-            method: handle.options(method_name=method)
+            method: handle.options(method_name=method, **_transport(large=method in self._large))
             for method in (*self._methods, "check_health")
         }
 
@@ -62,6 +73,7 @@ class RemoteTextGenerator(_Remote):
     """The LLM deployment."""
 
     _methods = ("chat", "complete", "count_tokens", "card")
+    _large = frozenset({"chat", "complete"})  # several answers with the logprobs of each token
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -100,9 +112,15 @@ class RemoteEmbedder(_Remote):
     """The Embedder deployment."""
 
     _methods = ("embed", "embeddings", "rerank")
+    _large = frozenset({"embeddings"})
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        super().__init__(handle, name)
+        self._calls["embed_many"] = handle.options(method_name="embed", **_transport(large=True))
 
     async def embed(self, texts: Sequence[str], kind: types.TextKind) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = await self._repeatable("embed", texts, kind)
+        method = "embed" if len(texts) <= _FEW_TEXTS else "embed_many"
+        vectors: NDArray[np.float32] = await self._repeatable(method, texts, kind)
         return vectors
 
     async def embeddings(
@@ -120,6 +138,7 @@ class RemoteScraper(_Remote):
     """The Scraper deployment."""
 
     _methods = ("fetch",)
+    _large = frozenset({"fetch"})
 
     async def fetch(self, urls: Sequence[str]) -> list[types.Page]:
         pages: list[types.Page] = await self._repeatable("fetch", urls)
@@ -200,7 +219,7 @@ class RemoteImageGenerator(_Remote):
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
-        self._stream = handle.options(method_name="generate", stream=True)
+        self._stream = handle.options(method_name="generate", stream=True, **_transport(large=True))
 
     async def generate(
         self, request: types.ImageRequest

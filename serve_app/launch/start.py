@@ -43,10 +43,7 @@ _ENVIRONMENT = {
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
     # It would listen on all interfaces, whatever the file says.
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
-    # Serve packs what a slow client has not read yet, such as a file, into one message from the
-    # ingress to the proxy, which fails above this size. The default is 4 MiB.
-    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 * 1024**2),
-    # Follows from the line above in Ray's documentation, but not in its code.
+    # Follows from the throughput setting in Ray's documentation, but not in its code.
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     # Ten rounds of control a second are a twentieth of a core, taken from the model.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
