@@ -24,6 +24,11 @@ class ServiceError(Exception):
 
     code = "internal_error"
 
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+
     def __init__(
         self,
         message: str,
@@ -40,65 +45,46 @@ class ServiceError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class InvalidRequest(ServiceError):
+class InvalidRequest(ServiceError, code="invalid_request"):
     """The request cannot be served as it is."""
 
-    code = "invalid_request"
 
-
-class NotFound(InvalidRequest):
+class NotFound(InvalidRequest, code="not_found"):
     """No such model, document, collection or route."""
 
-    code = "not_found"
 
-
-class Conflict(InvalidRequest):
+class Conflict(InvalidRequest, code="conflict"):
     """What is asked does not fit the state things are in, such as a job that has ended."""
 
-    code = "conflict"
 
-
-class TooLarge(InvalidRequest):
+class TooLarge(InvalidRequest, code="too_large"):
     """A body, file or prompt over its bound."""
 
-    code = "too_large"
 
-
-class UnsupportedMedia(InvalidRequest):
+class UnsupportedMedia(InvalidRequest, code="unsupported_media_type"):
     """A file or body in a format that is not read."""
 
-    code = "unsupported_media_type"
 
-
-class Unprocessable(InvalidRequest):
+class Unprocessable(InvalidRequest, code="unprocessable"):
     """A file in a known format from which nothing can be read."""
 
-    code = "unprocessable"
 
-
-class Overloaded(ServiceError):
+class Overloaded(ServiceError, code="overloaded"):
     """A bounded queue is full; the caller sets `where` to the deployment of the queue."""
 
-    code = "overloaded"
     where: str | None = None
 
 
-class DeadlineExceeded(ServiceError):
+class DeadlineExceeded(ServiceError, code="deadline_exceeded"):
     """The work did not finish in the time allowed."""
 
-    code = "deadline_exceeded"
 
-
-class Refused(ServiceError):
+class Refused(ServiceError, code="refused"):
     """A backend does not allow it to the service, and would not at another try."""
 
-    code = "refused"
 
-
-class Unavailable(ServiceError):
+class Unavailable(ServiceError, code="unavailable"):
     """A backend is down."""
-
-    code = "unavailable"
 
 
 def error_of(code: str | None, message: str) -> ServiceError:

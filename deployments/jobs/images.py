@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
@@ -17,47 +18,41 @@ if TYPE_CHECKING:
     from deployments.types import ImageRequest, ImagesSpec
 
 
+@dataclass(frozen=True)
 class ImageSteps:
     """An image is in the file store before its step is recorded."""
 
-    def __init__(
-        self,
-        generator: ImageGenerator,
-        files: FileStore,
-        backends: BackendCaller,
-        cancellations: Cancellations,
-    ) -> None:
-        self._generator = generator
-        self._files = files
-        self._backends = backends
-        self._cancellations = cancellations
+    generator: ImageGenerator
+    files: FileStore
+    backends: BackendCaller
+    cancellations: Cancellations
 
     async def draw(self, job_id: str, spec: ImagesSpec, number: int) -> None:
         """Make one image; raise JobCancelled within a second or so of the request."""
-        png = await self._backends.call(
-            job_id, self._generator, lambda: self._generate(job_id, spec.request(number))
+        png = await self.backends.call(
+            job_id, self.generator, lambda: self._generate(job_id, spec.request(number))
         )
-        await self._backends.call(
-            job_id, self._files, lambda: self._files.put(image_path(job_id, number), png)
+        await self.backends.call(
+            job_id, self.files, lambda: self.files.put(image_path(job_id, number), png)
         )
 
     async def _generate(self, job_id: str, request: ImageRequest) -> bytes:
-        async with contextlib.aclosing(self._generator.generate(request)) as progress:
+        async with contextlib.aclosing(self.generator.generate(request)) as progress:
             # Also while the image waits for its turn, each step can be interrupted.
-            while step := await self._cancellations.interrupt(job_id, anext(progress, None)):
+            while step := await self.cancellations.interrupt(job_id, anext(progress, None)):
                 if step.png is not None:
                     return step.png
-                await self._cancellations.check_often(job_id)
+                await self.cancellations.check_often(job_id)
         msg = "the image generator ended without an image"
         raise Unavailable(msg)
 
     async def count_drawn(self, job_id: str, count: int) -> int:
         """Return how many of the images exist, up to the first that is missing."""
-        names = await self._backends.call(
-            job_id, self._files, lambda: self._files.names(f"images/{job_id}")
+        names = await self.backends.call(
+            job_id, self.files, lambda: self.files.names(f"images/{job_id}")
         )
         return next((number for number in range(count) if f"{number}.png" not in names), count)
 
     async def discard(self, job_id: str) -> None:
         """Remove the images of a job, if that is possible now."""
-        await remove_if_possible(self._files, f"images/{job_id}")
+        await remove_if_possible(self.files, f"images/{job_id}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.chunk_batches import read_batch
@@ -20,30 +20,21 @@ if TYPE_CHECKING:
     from deployments.types import IngestSpec
 
 
+@dataclass(frozen=True)
 class IngestSteps:
     """Pass small values from step to step; the chunks wait in the file store."""
 
-    def __init__(
-        self,
-        parser: Parser,
-        retriever: Retriever,
-        files: FileStore,
-        backends: BackendCaller,
-        batch_chunks: int,
-    ) -> None:
-        self._parser = parser
-        self._retriever = retriever
-        self._files = files
-        self._backends = backends
-        self._batch_chunks = batch_chunks
+    parser: Parser
+    retriever: Retriever
+    files: FileStore
+    backends: BackendCaller
+    batch_chunks: int
 
     async def parse(self, job_id: str, spec: IngestSpec) -> tuple[dict[str, Any], int]:
         """Have the upload parsed; return the document's record and its number of batches."""
-        task = ParseSpec(
-            spec.upload_path, spec.filename, _chunks_folder(job_id), self._batch_chunks
-        )
-        parsed = await self._backends.call(
-            job_id, _AllHealthy(self._files, self._parser), lambda: self._parser.parse(task)
+        task = ParseSpec(spec.upload_path, spec.filename, _chunks_folder(job_id), self.batch_chunks)
+        parsed = await self.backends.call(
+            job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
         )
         document = Document(
             id=spec.document_id,
@@ -61,34 +52,32 @@ class IngestSteps:
 
     async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
         """Embed and store one batch, hidden; return how many chunks it had."""
-        chunks = await self._backends.call(
-            job_id, self._files, lambda: read_batch(self._files, _chunks_folder(job_id), number)
+        chunks = await self.backends.call(
+            job_id, self.files, lambda: read_batch(self.files, _chunks_folder(job_id), number)
         )
         document = from_record(Document, record)
-        await self._backends.call(
-            job_id, self._retriever, lambda: self._retriever.add(document, chunks)
+        await self.backends.call(
+            job_id, self.retriever, lambda: self.retriever.add(document, chunks)
         )
         return len(chunks)
 
     async def publish(self, job_id: str, record: dict[str, Any]) -> None:
         """Make the document searchable, whole."""
         document = from_record(Document, record)
-        await self._backends.call(
-            job_id, self._retriever, lambda: self._retriever.publish(document)
-        )
+        await self.backends.call(job_id, self.retriever, lambda: self.retriever.publish(document))
 
     async def discard(self, job_id: str, spec: IngestSpec) -> None:
         """Delete what this job has stored, published or not."""
         with contextlib.suppress(NotFound):
-            document = await self._retriever.document(spec.collection, spec.document_id)
+            document = await self.retriever.document(spec.collection, spec.document_id)
             if document.job_id != job_id:
                 return
         with contextlib.suppress(NotFound):
-            await self._retriever.delete(spec.collection, spec.document_id)
+            await self.retriever.delete(spec.collection, spec.document_id)
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and its batches of chunks, if that is possible now."""
-        await remove_if_possible(self._files, spec.upload_path, _chunks_folder(job_id))
+        await remove_if_possible(self.files, spec.upload_path, _chunks_folder(job_id))
 
 
 class _AllHealthy:

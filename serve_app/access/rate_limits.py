@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from limits import RateLimitItemPerMinute
 
@@ -35,28 +35,12 @@ class Allowance:
         self._counters = counters
 
     async def take_request(self) -> None:
-        """Count a request; raises Overloaded if it is one too many."""
-        item = self._requests
-        if item is None:
-            return
-
-        async def counted(by_request: RateLimiter, _: RateLimiter) -> float | None:
-            taken = await by_request.hit(item, self._owner)
-            return None if taken else await self._free_at(by_request, item)
-
-        self._refuse(await self._counters.ask(counted), item, "requests")
+        """Count a request; raise Overloaded if it is one too many."""
+        await self._admit(self._requests, "requests")
 
     async def check_tokens(self) -> None:
         """Raise Overloaded if the tokens of this minute are used up."""
-        item = self._tokens
-        if item is None:
-            return
-
-        async def looked_up(_: RateLimiter, by_token: RateLimiter) -> float | None:
-            left = await by_token.test(item, self._owner)
-            return None if left else await self._free_at(by_token, item)
-
-        self._refuse(await self._counters.ask(looked_up), item, "tokens")
+        await self._admit(self._tokens, "tokens")
 
     async def spend_tokens(self, tokens: int) -> None:
         """Count tokens that were used, be they more than were left."""
@@ -69,10 +53,20 @@ class Allowance:
 
         await self._counters.ask(counted)
 
-    async def _free_at(self, limiter: RateLimiter, item: RateLimitItem) -> float:
-        return (await limiter.get_window_stats(item, self._owner)).reset_time
+    async def _admit(self, item: RateLimitItem | None, what: Literal["requests", "tokens"]) -> None:
+        if item is None:
+            return
 
-    def _refuse(self, free_at: float | None, item: RateLimitItem, what: str) -> None:
+        async def refused_until(by_request: RateLimiter, by_token: RateLimiter) -> float | None:
+            if what == "requests":
+                limiter, admitted = by_request, await by_request.hit(item, self._owner)
+            else:
+                limiter, admitted = by_token, await by_token.test(item, self._owner)
+            if admitted:
+                return None
+            return (await limiter.get_window_stats(item, self._owner)).reset_time
+
+        free_at = await self._counters.ask(refused_until)
         if free_at is None:
             return
         wait_s = max(1, math.ceil(free_at - time.time()))

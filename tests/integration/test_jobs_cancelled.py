@@ -192,27 +192,21 @@ async def test_a_queued_upload_is_cancelled_with_all_that_belongs_to_it(
         assert (await fetch_job(second.job.id)).status is JobStatus.CANCELLED
 
 
-async def test_a_job_is_cancelled_while_what_it_needs_is_away(
+async def test_a_picture_is_cancelled_while_its_backend_is_away_or_busy(
     job_database: str, tmp_path: Path
 ) -> None:
     async with running(job_database, tmp_path) as parts:
         parts.images.away = True
-        pictures = (await parts.submissions.images(PICTURES, None)).job.id
-        while (await fetch_job(pictures)).status is JobStatus.QUEUED:
+        waiting = (await parts.submissions.images(PICTURES, None)).job.id
+        while (await fetch_job(waiting)).status is JobStatus.QUEUED:
             await asyncio.sleep(0.1)
-        assert (await parts.canceller.cancel(pictures)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(waiting)).status is JobStatus.CANCELLED
         assert parts.images.begun == []
-
-
-async def test_a_picture_that_waits_for_its_turn_is_cancelled(
-    job_database: str, tmp_path: Path
-) -> None:
-    async with running(job_database, tmp_path) as parts:
-        parts.images.silent = True
-        pictures = (await parts.submissions.images(PICTURES, None)).job.id
+        parts.images.away, parts.images.silent = False, True
+        drawn = (await parts.submissions.images(PICTURES, None)).job.id
         while not parts.images.begun:
             await asyncio.sleep(0.05)
-        assert (await parts.canceller.cancel(pictures)).status is JobStatus.CANCELLED
+        assert (await parts.canceller.cancel(drawn)).status is JobStatus.CANCELLED
         assert parts.images.stopped == [7]
 
 

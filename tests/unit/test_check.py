@@ -108,16 +108,43 @@ def test_every_problem_is_listed_in_order() -> None:
     assert [p.line for p in found] == sorted(p.line for p in found)
 
 
-def test_settings_at_odds_are_listed_together() -> None:
-    text = edited(TEXT, "max_num_seqs: 32", "model: other")
-    text = edited(text, "max_answer_tokens: 512 ", "max_answer_tokens: 2100 ")
+@pytest.mark.parametrize(
+    ("edits", "paths", "lines"),
+    [
+        pytest.param(
+            [
+                ("max_num_seqs: 32", "model: other"),
+                ("max_answer_tokens: 512 ", "max_answer_tokens: 2100 "),
+            ],
+            ["args.llm.engine_args.model", "args.answer.max_answer_tokens"],
+            2,
+            id="settings at odds are listed together",
+        ),
+        pytest.param(
+            [
+                ("{num_cpus: 0.1}  # mostly", "&little {num_cpu: 0.1}  # mostly"),
+                ("ray_actor_options: {num_cpus: 0.2}", "ray_actor_options: *little"),
+            ],
+            [
+                "deployments.Ingress.ray_actor_options.num_cpu",
+                "deployments.Parser.ray_actor_options.num_cpu",
+            ],
+            1,
+            id="a mistake in a shared part is reported wherever it counts",
+        ),
+    ],
+)
+def test_several_problems_of_one_file(
+    edits: list[tuple[str, str]], paths: list[str], lines: int
+) -> None:
+    text = TEXT
+    for old, new in edits:
+        text = edited(text, old, new)
 
     found = check(text, "x.yaml").problems
 
-    assert [p.path.removeprefix(f"{APPLICATION}.args.") for p in found] == [
-        "llm.engine_args.model",
-        "answer.max_answer_tokens",
-    ]
+    assert [p.path.removeprefix(f"{APPLICATION}.") for p in found] == paths
+    assert len({p.line for p in found}) == lines
 
 
 @pytest.mark.parametrize(
@@ -152,19 +179,6 @@ def test_shared_parts_of_a_file_are_read_as_serve_reads_them() -> None:
     text = edited(text, "ray_actor_options: {num_cpus: 0.2}", "ray_actor_options: *little")
 
     assert check(text, "x.yaml").problems == []
-
-
-def test_a_mistake_in_a_shared_part_is_reported_wherever_it_counts() -> None:
-    text = edited(TEXT, "{num_cpus: 0.1}  # mostly", "&little {num_cpu: 0.1}  # mostly")
-    text = edited(text, "ray_actor_options: {num_cpus: 0.2}", "ray_actor_options: *little")
-
-    found = check(text, "x.yaml").problems
-
-    assert [p.path.removeprefix(f"{DEPLOYMENTS}.") for p in found] == [
-        "Ingress.ray_actor_options.num_cpu",
-        "Parser.ray_actor_options.num_cpu",
-    ]
-    assert len({p.line for p in found}) == 1
 
 
 def test_the_command_says_which_files_are_good_and_fails_for_the_others(
