@@ -13,7 +13,8 @@ export function many(count, one, more = `${one}s`) {
 export function size(bytes) {
   if (bytes < 1024) return many(bytes, "byte");
   if (bytes < 1024 ** 2) return `${Math.round(bytes / 1024)} KB`;
-  return `${(bytes / 1024 ** 2).toFixed(bytes < 10 * 1024 ** 2 ? 1 : 0)} MB`;
+  const megabytes = bytes / 1024 ** 2;
+  return `${megabytes.toFixed(megabytes < 10 && megabytes % 1 ? 1 : 0)} MB`;
 }
 
 /** "0.04 s", "12.3 s", "2 min 5 s". */
