@@ -8,6 +8,7 @@ never is.
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import stamina
@@ -72,32 +73,40 @@ class _Remote:
 class RemoteTextGenerator(_Remote):
     """The LLM deployment."""
 
-    _methods = ("chat", "complete", "count_tokens", "card")
-    _large = frozenset({"chat", "complete"})  # several answers with the logprobs of each token
+    _methods = ("count_tokens", "card")
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
-        self._chats = handle.options(method_name="stream_chat", stream=True)
-        self._completions = handle.options(method_name="stream_complete", stream=True)
+        self._streams = {
+            method: handle.options(method_name=method, stream=True)
+            for method in ("chat", "stream_chat", "complete", "stream_complete")
+        }
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._call("chat", body)
-        return answer
+        return await self._whole("chat", body)
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        async with contextlib.aclosing(_streamed(self._chats, self._name, body)) as events:
+        async with self._stream("stream_chat", body) as events:
             async for event in events:
                 yield event
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._call("complete", body)
-        return answer
+        return await self._whole("complete", body)
 
     async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        stream = _streamed(self._completions, self._name, body)
-        async with contextlib.aclosing(stream) as events:
+        async with self._stream("stream_complete", body) as events:
             async for event in events:
                 yield event
+
+    async def _whole(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        async with self._stream(method, body) as parts:
+            answer: dict[str, Any] = json.loads("".join([part async for part in parts]))
+            return answer
+
+    def _stream(
+        self, method: str, body: Mapping[str, Any]
+    ) -> contextlib.aclosing[AsyncGenerator[str, None]]:
+        return contextlib.aclosing(_streamed(self._streams[method], self._name, body))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         counts: list[int] = await self._repeatable("count_tokens", texts)

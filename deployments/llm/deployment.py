@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,21 @@ from deployments.observability.metrics import export_metrics
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
     from deployments.settings import LLMSettings
     from deployments.types import ModelCard
 
+_PART_CHARS = 1024**2
+
 
 @serve.deployment(name="LLM", max_ongoing_requests=64, max_queued_requests=128)
 class LLM:
-    """A TextGenerator. Its environment may hold GENSERVE_LLM_API_KEY, for `openai`."""
+    """A TextGenerator whose whole answers are sent as JSON in parts.
+
+    Several answers with the logprobs of each token may exceed a gRPC message, which holds 4 MiB.
+    Its environment may hold GENSERVE_LLM_API_KEY, for `openai`.
+    """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: LLMSettings, data_dir: str
@@ -44,8 +51,9 @@ class LLM:
                 )
         self._reporting = asyncio.create_task(report_usage(self._engine.usage))
 
-    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._engine.chat(body)
+    async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        for part in _parts(await self._engine.chat(body)):
+            yield part
 
     async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         # A cancelled call ends here: the engine must hear of it now, not at collection.
@@ -53,8 +61,9 @@ class LLM:
             async for event in events:
                 yield event
 
-    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._engine.complete(body)
+    async def complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        for part in _parts(await self._engine.complete(body)):
+            yield part
 
     async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         async with contextlib.aclosing(self._engine.stream_complete(body)) as events:
@@ -74,3 +83,9 @@ class LLM:
         if hasattr(self, "_engine"):
             self._reporting.cancel()
             await self._engine.close()
+
+
+def _parts(answer: Mapping[str, Any]) -> Iterator[str]:
+    text = json.dumps(answer)  # ASCII: a character is a byte
+    for start in range(0, len(text), _PART_CHARS):
+        yield text[start : start + _PART_CHARS]
