@@ -12,7 +12,7 @@ REQUIREMENTS := configs/requirements/$(EXTRA).txt
 # What only tests and measurements need comes on top: the service runs without it.
 TESTED := $(VENV)/installed-dev
 PROMETHEUS := $(VENV)/prometheus
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest --durations=15
 UNIT := -n 2 --dist worksteal tests/unit
 
 # A dozen processes import the same libraries: where bytecode may not be kept, each would

@@ -15,7 +15,7 @@ from deployments.jobs.leases import Lease, LeaseTimes
 
 pytestmark = pytest.mark.anyio
 RENEWED = LeaseTimes(heartbeat_s=0.1, deadline_s=20, expiry_s=40)
-NOT_RENEWED = LeaseTimes(heartbeat_s=60, deadline_s=0.2, expiry_s=40)
+NOT_RENEWED = LeaseTimes(heartbeat_s=60, deadline_s=2, expiry_s=40)
 
 
 @contextlib.contextmanager
