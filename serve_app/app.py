@@ -16,9 +16,9 @@ from serve_app.access.keys import Keys
 from serve_app.access.rate_limits import Allowance
 from serve_app.accounts import open_account
 from serve_app.http import errors
-from serve_app.http.backpressure import ResponseBackpressure
 from serve_app.http.body_limit import BodyLimit
 from serve_app.http.redirects import RelativeRedirects
+from serve_app.http.response_window import ResponseWindow
 from serve_app.readiness import ReadinessProbe, always_running
 from serve_app.routes import (
     chat,
@@ -129,5 +129,5 @@ def create_app(
     )
     # The last one added is the first one asked.
     app.add_middleware(Guard, keys=keys, allowances=allowances)
-    app.add_middleware(ResponseBackpressure)
+    app.add_middleware(ResponseWindow)
     return app

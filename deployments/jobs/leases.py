@@ -43,6 +43,15 @@ _TABLE = sa.Table(
 )
 
 
+# Version 0.1 held advisory locks on PostgreSQL, with the number of the executor. Its replicas live
+# on while a rolling update replaces them.
+_LOCKS_OF_0_1 = sa.text(
+    "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted "
+    "AND classid = 1785684595 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
     """When a lease is renewed and when it ends.
@@ -68,7 +77,7 @@ class Lease:
 
     def __init__(self, database_url: str, times: LeaseTimes | None = None) -> None:
         """Choose the database, SQLite or PostgreSQL; by default also the times that suit it."""
-        sqlite = database_url.startswith("sqlite")
+        sqlite = self._sqlite = database_url.startswith("sqlite")
         self._times = times or (SQLITE_TIMES if sqlite else POSTGRES_TIMES)
         url = sa.make_url(database_url)
         if sqlite:
@@ -146,7 +155,8 @@ class Lease:
         with self._engine.begin() as connection:
             connection.execute(_TABLE.delete().where(self._expired, ~self._own()))
             fences = connection.scalars(sa.select(_TABLE.c.fence)).all()
-        return frozenset(map(_executor_id, fences))
+            old = [] if self._sqlite else connection.scalars(_LOCKS_OF_0_1).all()
+        return frozenset([*map(_executor_id, fences), *(f"jobs-{slot}" for slot in old)])
 
     def release(self) -> None:
         """Delete the row, for another replica to take over at once; the work must have stopped."""

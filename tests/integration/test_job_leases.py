@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -66,6 +67,14 @@ def test_a_lease_that_another_replica_saw_expire_is_lost(job_database: str) -> N
         stale.renew()
         assert stale.lost
         assert not stale.valid
+
+
+def test_a_replica_of_version_0_1_counts_as_live_while_it_holds_its_lock(postgres: str) -> None:
+    with acquired(postgres) as lease:
+        with psycopg.connect(postgres, autocommit=True) as old:
+            old.execute("SELECT pg_advisory_lock(%s, %s)", (0x6A6F6273, 3))
+            assert lease.live_executors() == {lease.executor_id, "jobs-3"}
+        assert lease.live_executors() == {lease.executor_id}
 
 
 def test_a_late_renewal_keeps_a_lease_that_nobody_saw_expire(job_database: str) -> None:

@@ -11,9 +11,9 @@ from deployments.settings import Secrets
 from serve_app.access.keys import KEYS_NEEDED, Keys
 from serve_app.check.file.deployment import Deployment, section
 from serve_app.check.file.schema import complaints, hint, unknown_keys, without
+from serve_app.check.rules.capacity import capacity_problems, load_problems
 from serve_app.check.rules.engine import engine_problems
 from serve_app.check.rules.gpus import gpu_problems
-from serve_app.check.rules.load import capacity_problems, load_problems
 from serve_app.check.rules.models import model_problems
 from serve_app.check.rules.state import state_problems
 from serve_app.check.rules.subject import Subject

@@ -1,4 +1,4 @@
-"""Backpressure for responses: send no more than the client reads."""
+"""Flow control of responses: send no more than the client reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WINDOW_BYTES = 1024 * 1024  # one gRPC message of Ray Serve holds at most 4 MiB
 _STALL_S = 120.0
 
 
-class ResponseBackpressure:
+class ResponseWindow:
     """ASGI middleware: keep at most 1 MiB of a response waiting, in parts of 256 KiB.
 
     In a replica of Ray Serve, `send` never waits: messages are queued, and all that are queued

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.http import backpressure
-from serve_app.http.backpressure import ResponseBackpressure
+from serve_app.http import response_window
+from serve_app.http.response_window import ResponseWindow
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +66,7 @@ def content_of(messages: list[Message]) -> bytes:
 @pytest.mark.parametrize("app", [whole, streamed])
 async def test_a_large_response_passes_in_small_messages(app: Any) -> None:
     queue = ServeQueue()
-    answer = asyncio.create_task(ResponseBackpressure(app)({"type": "http"}, nothing, queue.send))
+    answer = asyncio.create_task(ResponseWindow(app)({"type": "http"}, nothing, queue.send))
     for _ in range(1000):
         await asyncio.sleep(0)
         if not answer.done() or queue.queued:
@@ -78,9 +78,7 @@ async def test_a_large_response_passes_in_small_messages(app: Any) -> None:
 
 async def test_what_a_client_does_not_read_is_not_sent() -> None:
     queue = ServeQueue()
-    answer = asyncio.create_task(
-        ResponseBackpressure(streamed)({"type": "http"}, nothing, queue.send)
-    )
+    answer = asyncio.create_task(ResponseWindow(streamed)({"type": "http"}, nothing, queue.send))
     await asyncio.sleep(0.05)
     assert sum(len(message.get("body", b"")) for message in queue.queued) < MESSAGE_BYTES / 2
     assert not answer.done()
@@ -96,13 +94,13 @@ async def test_a_server_that_waits_by_itself_is_not_held_up() -> None:
         got.append(dict(message))
         await asyncio.sleep(0)
 
-    await asyncio.wait_for(ResponseBackpressure(whole)({"type": "http"}, nothing, send), 20)
+    await asyncio.wait_for(ResponseWindow(whole)({"type": "http"}, nothing, send), 20)
     assert content_of(got) == CONTENT
 
 
 async def test_a_client_that_reads_nothing_ends_its_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backpressure, "_STALL_S", 0.05)
+    monkeypatch.setattr(response_window, "_STALL_S", 0.05)
     with pytest.raises(ConnectionError, match="read nothing"):
-        await ResponseBackpressure(whole)({"type": "http"}, nothing, ServeQueue().send)
+        await ResponseWindow(whole)({"type": "http"}, nothing, ServeQueue().send)
