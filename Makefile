@@ -35,7 +35,7 @@ serve: $(INSTALLED) ## Install, prepare the models, start the service and say wh
 test: $(TESTED) browser prometheus ## Install, run every test, and say how long each part took
 	@$(uv_environment); $(part); \
 	part "unit" $(PYTEST) $(UNIT); \
-	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone" tests/integration; \
+	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long" tests/integration; \
 	part "integration, alone" $(PYTEST) -m "alone and not long" tests/integration; \
 	summary
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from deployments.images.scenes.captions import held_out_prompts
 from deployments.images.scenes.judging import read
 from tests.support.scene_pictures import GUIDANCE, MODEL, STEPS, drawn, loaded
@@ -17,10 +19,11 @@ def test_the_model_is_small_and_safe_to_load_and_holds_no_path() -> None:
     assert not any('"/' in config for config in configs)
 
 
-def test_prompts_never_trained_on_are_drawn_as_they_say() -> None:
-    prompts = held_out_prompts()
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
+def test_prompts_never_trained_on_are_drawn_as_they_say(every: int) -> None:
+    prompts = held_out_prompts()[::every]
     pictures = drawn(loaded(MODEL), prompts, STEPS, GUIDANCE, seed=0)
     readings = [read(picture) for picture in pictures]
     pairs = list(zip(readings, prompts, strict=True))
-    assert sum(reading.colours_right(prompt.scene) for reading, prompt in pairs) >= 54
-    assert sum(reading.shape_right(prompt.scene) for reading, prompt in pairs) >= 48
+    assert sum(reading.colours_right(prompt.scene) for reading, prompt in pairs) >= 0.9 * len(pairs)
+    assert sum(reading.shape_right(prompt.scene) for reading, prompt in pairs) >= 0.8 * len(pairs)

@@ -26,7 +26,14 @@ NODES = {
 }
 
 
-@pytest.fixture(scope="module", params=NODES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "serve_config.yaml",
+        # The same deployments on nearly the same nodes.
+        pytest.param("configs/rayservice.yaml", marks=pytest.mark.long),
+    ],
+)
 def file(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
