@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+UPLOADS, CHUNKS, IMAGES, PAGES = "uploads", "chunks", "images", "pages"
+"""Folders: files to ingest, batches of chunks, images of jobs, PDFs of web pages. All but the
+images are temporary; Jobs sweeps what a crash leaves there."""
+
 _BLOCK_BYTES = 1 << 20
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PATTERN_CHARACTERS = frozenset("*?[\0")  # fsspec expands them when it deletes

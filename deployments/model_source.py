@@ -8,6 +8,7 @@ folder of a model or of a diffusers pipeline, or as one GGUF file.
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import shutil
 import tempfile
@@ -88,7 +89,10 @@ def _converted(gguf: Path, models: Path) -> Path:
         if target.is_dir():
             return target
         logger.info("converting {} to safetensors (once)", gguf.name)
-        unfinished = Path(tempfile.mkdtemp(prefix="converting-", dir=models))
+        prefix = f"converting-{target.name}-"
+        for left in models.glob(f"{glob.escape(prefix)}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=models))
         try:
             _convert(gguf, unfinished)
             # Atomic: no process sees an incomplete folder.

@@ -1,8 +1,8 @@
 """Ray Serve handles as the protocols of `deployments.interfaces`: the only caller of `.remote()`.
 
-Whatever Ray raises leaves here as a ServiceError, see `ray_errors`. Calls that may be repeated
-(embed, search, fetch, count) are, a few times, when a replica went away under them; a generation
-never is.
+Whatever Ray raises leaves here as a ServiceError, see `ray_errors`. Calls are repeated a few times
+when the replica stopped during them; not repeated are generations, parsing, and the submission of
+images without an idempotency key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
-from deployments.serving.ray_errors import Away, translated
+from deployments.serving.ray_errors import Unreachable, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -60,7 +60,7 @@ class _Remote:
 
     async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
         async for attempt in stamina.retry_context(
-            on=Away, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
+            on=Unreachable, attempts=_RETRY_ATTEMPTS, timeout=_RETRY_TIMEOUT_S
         ):
             with attempt:
                 return await self._call(method, *args)
@@ -239,7 +239,7 @@ class RemoteImageGenerator(_Remote):
 
 
 class RemoteJobs(_Remote):
-    """The Jobs deployment. Submitting is not repeated: without a key it would be done twice."""
+    """The Jobs deployment."""
 
     _methods = ("submit_ingest", "submit_images", "job", "jobs", "find", "cancel")
 
@@ -248,11 +248,12 @@ class RemoteJobs(_Remote):
         self._stream = handle.options(method_name="watch", stream=True)
 
     async def submit_ingest(self, spec: types.IngestSpec, key: str | None) -> types.Submitted:
-        # An upload is its own key: the same file twice is one document.
+        # Repeated even without a key: the same file twice is one document.
         submitted: types.Submitted = await self._repeatable("submit_ingest", spec, key)
         return submitted
 
     async def submit_images(self, spec: types.ImagesSpec, key: str | None) -> types.Submitted:
+        # Without a key, a repeated call could make a second job.
         call = self._call if key is None else self._repeatable
         submitted: types.Submitted = await call("submit_images", spec, key)
         return submitted

@@ -41,7 +41,10 @@ class Settings(BaseModel):
 class LLMSettings(Settings):
     """The language model."""
 
-    engine: Literal["vllm", "openai"] = "vllm"
+    engine: Literal["vllm", "openai"] = Field(
+        default="vllm",
+        description="`vllm` runs the model in the replica, `openai` forwards to an endpoint.",
+    )
     model: ModelSource = Field(description="What to load; for `openai`, the endpoint's model id.")
     served_name: str = Field(min_length=1, max_length=200, description="The id clients use.")
     engine_args: dict[str, Any] = Field(
@@ -57,14 +60,22 @@ class LLMSettings(Settings):
 class EmbedderSettings(Settings):
     """The embedding model, and the reranker beside it."""
 
-    model: ModelSource
+    model: ModelSource = Field(description="The embedding model.")
     served_name: ServedName = ""
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that comes with the model."
+    )
     device: str = Field(default="cpu", description="cpu, cuda, or auto.")
-    dtype: Precision = "float32"
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    max_batch_tokens: PositiveInt = 8192
+    dtype: Precision = Field(default="float32", description="Of weights and computation.")
+    query_prefix: str = Field(
+        default="", description="Put before each question, if the model was trained with one."
+    )
+    passage_prefix: str = Field(
+        default="", description="Put before each passage, if the model was trained with one."
+    )
+    max_batch_tokens: PositiveInt = Field(
+        default=8192, description="Tokens of one pass, padding included; bounds its memory."
+    )
     reranker: ModelSource | None = Field(
         default=None,
         description="A cross-encoder that scores question and passage together, on the same "
@@ -80,21 +91,33 @@ class EmbedderSettings(Settings):
 class ScraperSettings(Settings):
     """Reading pages named in a prompt."""
 
-    max_pages: Annotated[int, Field(ge=1, le=100)] = 8
-    page_timeout_s: PositiveFloat = 8.0
-    max_pdf_bytes: PositiveInt = 10_000_000
-    allowed_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (80, 443)
+    max_pages: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=8, description="Pages read for one prompt; further URLs are reported as blocked."
+    )
+    page_timeout_s: PositiveFloat = Field(
+        default=8.0, description="For one page, redirects and extraction included."
+    )
+    max_pdf_bytes: PositiveInt = Field(default=10_000_000, description="Of a PDF named by a URL.")
+    allowed_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        default=(80, 443), description="Ports that a URL may name."
+    )
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="Private networks opened by the operator; none by default."
     )
-    respect_robots: bool = True
-    user_agent: str = Field(default="GenServe/0.1 (reads pages named in a prompt)", max_length=200)
+    respect_robots: bool = Field(default=True, description="Obey a site's robots.txt.")
+    user_agent: str = Field(
+        default="GenServe (reads pages named in a prompt)",
+        max_length=200,
+        description="The `User-Agent` header, also the name looked up in robots.txt.",
+    )
 
 
 class ParserSettings(Settings):
     """Reading uploaded files."""
 
-    chunk_tokens: Annotated[int, Field(ge=32, le=8192)] = 90
+    chunk_tokens: Annotated[int, Field(ge=32, le=8192)] = Field(
+        default=90, description="The most tokens in a chunk, counted by the embedder's tokenizer."
+    )
     max_pages: PositiveInt = Field(
         default=2000, description="Of a document; without pages, 2,500 characters count as one."
     )
@@ -129,7 +152,7 @@ class RetrieverSettings(Settings):
         default="edge", description="`edge` is embedded, in the folder `vectors` of data_dir."
     )
     url: str | None = Field(default=None, description="`qdrant`: the server; `:memory:` in tests.")
-    max_collections: PositiveInt = 64
+    max_collections: PositiveInt = Field(default=64, description="Of one API key.")
     candidates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=32, description="Chunks of each kind, by meaning and by words, that are ranked."
     )
@@ -152,19 +175,30 @@ class RetrieverSettings(Settings):
 class ImagesSettings(Settings):
     """The text-to-image model."""
 
-    model: ModelSource = "package:deployments.images.scenes"
+    model: ModelSource = Field(
+        default="package:deployments.images.scenes",
+        description="A diffusers pipeline; by default the small model of this repository.",
+    )
     served_name: ServedName = ""
     device: str = Field(default="cpu", description="cpu, or cuda.")
-    dtype: Precision = "float32"
-    guidance_scale: Annotated[float, Field(ge=0, le=30)] = 4.0
+    dtype: Precision = Field(default="float32", description="Of weights and computation.")
+    guidance_scale: Annotated[float, Field(ge=0, le=30)] = Field(
+        default=4.0,
+        description="Classifier-free guidance: higher follows the prompt more closely; 0 for "
+        "models distilled to need none.",
+    )
     size: Annotated[int, Field(ge=8, le=4096)] = Field(
         default=128, description="Pixels a side, when the request names none; the least is half."
     )
-    max_size: Annotated[int, Field(ge=8, le=4096)] = 256
+    max_size: Annotated[int, Field(ge=8, le=4096)] = Field(
+        default=256, description="The most pixels a side that a request may ask for."
+    )
     steps: Annotated[int, Field(ge=1, le=200)] = Field(
         default=20, description="Denoising steps, when the request names none."
     )
-    max_steps: Annotated[int, Field(ge=1, le=200)] = 50
+    max_steps: Annotated[int, Field(ge=1, le=200)] = Field(
+        default=50, description="The most denoising steps that a request may ask for."
+    )
     max_batch: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Pictures of one shape made in one pass."
     )
@@ -213,10 +247,18 @@ class Secrets(BaseSettings):
         validation_alias="GENSERVE_API_KEYS",
         description="Who may use the service: NAME:KEY pairs with commas between them.",
     )
-    llm_api_key: SecretStr | None = Field(default=None, validation_alias="GENSERVE_LLM_API_KEY")
-    qdrant_api_key: SecretStr | None = Field(default=None, validation_alias="QDRANT_API_KEY")
+    llm_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="GENSERVE_LLM_API_KEY",
+        description="The endpoint's key when `llm.engine` is `openai`.",
+    )
+    qdrant_api_key: SecretStr | None = Field(
+        default=None, validation_alias="QDRANT_API_KEY", description="The Qdrant server's key."
+    )
     jobs_database_url: SecretStr | None = Field(
-        default=None, validation_alias="GENSERVE_JOBS_DATABASE_URL"
+        default=None,
+        validation_alias="GENSERVE_JOBS_DATABASE_URL",
+        description="PostgreSQL with its password; replaces `jobs.database_url`.",
     )
     redis_url: SecretStr | None = Field(
         default=None,

@@ -68,20 +68,23 @@ class Chunk:
 class ParseSpec:
     """A file to parse: its path in the file store, and the folder there for its chunks.
 
-    They are written in batches of `batch_chunks`, which `deployments.chunk_batches` reads.
+    They are written in batches of `batch_chunks`, which `deployments.chunk_batches` reads, and
+    only as far as their texts have `max_chars` characters.
     """
 
     path: str
     filename: str
     chunks_folder: str
     batch_chunks: int = 64
+    max_chars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """A parsed file, whose chunks lie in the file store.
 
-    `pages` is None for formats without pages; `chunks` and `batches` are counts.
+    `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
+    those that were written.
     """
 
     title: str

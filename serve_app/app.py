@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
-_FORM_OVERHEAD_BYTES = 64 * 1024  # What multipart adds around a file.
 _BODY_BYTES_PER_CHAR = 10  # Escaped, a character takes six; the rest is for all other fields.
 _ROUTES = (
     generate,
@@ -120,12 +119,11 @@ def create_app(
     page.install(app)
     app.router.routes.extend(_routes())
     errors.install(app)
-    upload_bytes = limits.max_upload_bytes + _FORM_OVERHEAD_BYTES
     app.add_middleware(RelativeRedirects)
     app.add_middleware(
         BodyLimit,
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
-        by_path={"/upload": upload_bytes, "/v1/files": upload_bytes},
+        file_bytes=dict.fromkeys(("/upload", "/v1/files"), limits.max_upload_bytes),
     )
     # The last one added is the first one asked.
     app.add_middleware(Guard, keys=keys, allowances=allowances)

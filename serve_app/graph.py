@@ -14,6 +14,8 @@ from deployments.scraper.deployment import Scraper
 from serve_app.ingress import Ingress
 from serve_app.settings import AppSettings
 
+_MAX_STEP_TOKENS = 2**18
+
 
 def build_app(args: AppSettings) -> Application:
     """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
@@ -39,7 +41,12 @@ def build_app(args: AppSettings) -> Application:
             retriever,
             images,
             images_at_once=args.images.max_batch,
-            # One step fills one pass of the embedder.
-            batch_chunks=max(1, args.embedder.max_batch_tokens // args.parser.chunk_tokens),
+            batch_chunks=_batch_chunks(args),
         ),
     )
+
+
+def _batch_chunks(args: AppSettings) -> int:
+    """Fill one pass of the embedder with one step, as far as a message of Ray Serve holds it."""
+    tokens = min(args.embedder.max_batch_tokens, _MAX_STEP_TOKENS)
+    return max(1, tokens // args.parser.chunk_tokens)

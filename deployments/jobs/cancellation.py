@@ -45,10 +45,11 @@ class Cancellations:
     async def check(self, job_id: str) -> None:
         """Raise JobCancelled if the job is to stop; for the beginning of a step."""
         self._checked_at[job_id] = time.monotonic()
-        if job_id not in self._requested and not await _requested_in_database(job_id):
-            return
-        self._requested.add(job_id)
-        raise JobCancelled
+        # An id that an idempotency key gives may be of a new job: the database decides.
+        if await _requested_in_database(job_id, known=job_id in self._requested):
+            self._requested.add(job_id)
+            raise JobCancelled
+        self._requested.discard(job_id)
 
     async def check_often(self, job_id: str) -> None:
         """Do the same, but query the database at most once a second."""
@@ -125,11 +126,11 @@ class JobCanceller:
         return job
 
 
-async def _requested_in_database(job_id: str) -> bool:
+async def _requested_in_database(job_id: str, *, known: bool) -> bool:
     try:
         rows = await with_timeout(
             DBOS.list_workflows_async(workflow_ids=[job_id], load_input=False, load_output=False)
         )
     except Unavailable:
-        return False  # no reason for the job to fail; the next step checks again
+        return known  # no reason for the job to fail; the next step checks again
     return bool(rows and (rows[0].attributes or {}).get(CANCEL))

@@ -127,7 +127,8 @@ class Jobs:
     async def check_health(self) -> None:
         """Raise Unavailable if the executor lease was lost, so that Serve replaces this replica.
 
-        A database that does not answer alone is no reason: a new replica would not help.
+        A database that does not answer for longer than the lease lasts ends it, too: the new
+        replica starts as soon as the database answers again.
         """
         self._engine.check_health()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from dbos import DBOS
 from loguru import logger
+from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.errors import Unavailable
+from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
 from deployments.jobs.queue_metrics import publish_counts
 from deployments.jobs.records import KINDS
 from deployments.jobs.workflows import VERSION
@@ -104,9 +107,11 @@ class Engine:
         while not self._lease.lost:
             await asyncio.sleep(_LEASE_CHECK_S)
             if not self._lease.valid:
-                # After the machine has slept, or this process was starved, the lease may still
-                # be renewed. If the database does not answer, it has not been for long.
-                await asyncio.sleep(_LEASE_GRACE_S)
+                # After the machine has slept, or this process was starved, the heartbeat may be
+                # late, though nobody has taken over.
+                with contextlib.suppress(TimeoutError, SQLAlchemyError):
+                    async with asyncio.timeout(_LEASE_GRACE_S):
+                        await asyncio.to_thread(self._lease.renew)
                 self._lease.lost = not self._lease.valid
         logger.error("the executor lease was lost: all jobs stop, and this replica with them")
         await self._stop()
@@ -136,7 +141,11 @@ class Engine:
         jobs. DBOS takes over each job only once, however many replicas ask for it.
         """
         rows = await DBOS.list_workflows_async(
-            name=KINDS, status="PENDING", load_input=False, load_output=False
+            name=KINDS,
+            status="PENDING",
+            app_version=VERSION,
+            load_input=False,
+            load_output=False,
         )
         executors = {row.executor_id for row in rows if row.executor_id}
         if executors <= {self._lease.executor_id}:
@@ -160,19 +169,19 @@ class Engine:
             load_output=False,
         ):
             for row in old:
-                await files.delete(f"images/{row.workflow_id}")
+                await files.delete(f"{IMAGES}/{row.workflow_id}")
             await DBOS.delete_workflows_async([row.workflow_id for row in old])
             logger.info("{} old jobs removed", len(old))
         active = await DBOS.list_workflows_async(
             status=["ENQUEUED", "PENDING"], name=JobKind.INGEST.value, load_output=False
         )
         needed = [row.input["args"][0]["upload_path"] for row in active if row.input]
-        await files.delete_older("uploads", _ORPHANED_S, needed)
-        await files.delete_older("pages", _ORPHANED_S)  # the scraper's PDFs
+        await files.delete_older(UPLOADS, _ORPHANED_S, needed)
+        await files.delete_older(PAGES, _ORPHANED_S)
         ids = {row.workflow_id for row in active}
-        for job_id in await files.names("chunks"):
+        for job_id in await files.names(CHUNKS):
             if job_id not in ids:
-                await files.delete_older(f"chunks/{job_id}", _ORPHANED_S)
+                await files.delete_older(f"{CHUNKS}/{job_id}", _ORPHANED_S)
 
 
 async def _repeat(period_s: float, work: Callable[[], Awaitable[None]]) -> None:

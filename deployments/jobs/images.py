@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
+from deployments.file_store import IMAGES
 from deployments.jobs.retrying import remove_if_possible
 from deployments.types import image_path
 
@@ -49,10 +50,10 @@ class ImageSteps:
     async def count_drawn(self, job_id: str, count: int) -> int:
         """Return how many of the images exist, up to the first that is missing."""
         names = await self.backends.call(
-            job_id, self.files, lambda: self.files.names(f"images/{job_id}")
+            job_id, self.files, lambda: self.files.names(f"{IMAGES}/{job_id}")
         )
         return next((number for number in range(count) if f"{number}.png" not in names), count)
 
     async def discard(self, job_id: str) -> None:
         """Remove the images of a job, if that is possible now."""
-        await remove_if_possible(self.files, f"images/{job_id}")
+        await remove_if_possible(self.files, f"{IMAGES}/{job_id}")

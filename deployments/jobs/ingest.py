@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.chunk_batches import read_batch
 from deployments.errors import NotFound
+from deployments.file_store import CHUNKS
 from deployments.jobs.retrying import remove_if_possible
 from deployments.records import from_record
 from deployments.types import Document, ParseSpec
@@ -92,4 +93,4 @@ class _AllHealthy:
 
 
 def _chunks_folder(job_id: str) -> str:
-    return f"chunks/{job_id}"
+    return f"{CHUNKS}/{job_id}"

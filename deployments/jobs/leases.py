@@ -2,9 +2,9 @@
 
 DBOS keeps the running jobs of an executor under its id and runs them again when it is asked to.
 So an id must never belong to two replicas, and nobody may take over the jobs of a live one. A
-lease row has an expiry that its replica moves forward with a heartbeat, and a fencing number that
-is part of the executor id and never used again: an executor without a row is dead for good, even
-if its process still runs.
+lease row has an expiry that its replica moves forward with a heartbeat, and a fencing number and a
+random token that make up the executor id, so that none is ever used again: an executor without a
+row is dead for good, even if its process still runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import sqlalchemy as sa
 import stamina
 from loguru import logger
 
-_FIRST_NUMBER = 1024
 _LONGEST_S = 3600.0
 _WAIT_POLL_S = 0.1
 _CONNECT_TIMEOUT_S = 3
@@ -56,8 +55,9 @@ _LOCKS_OF_0_1 = sa.text(
 class LeaseTimes:
     """When a lease is renewed and when it ends.
 
-    The replica begins no step from `deadline_s` after the start of its last successful renewal, and
-    stops those under way a second later; others may take over `expiry_s` after that start.
+    The replica begins no step from `deadline_s` after the start of its last successful renewal. It
+    then tries to renew once more, and stops the steps under way, all within 4.5 s; others may take
+    over `expiry_s` after that start.
     """
 
     heartbeat_s: float
@@ -68,7 +68,7 @@ class LeaseTimes:
 POSTGRES_TIMES = LeaseTimes(heartbeat_s=3.0, deadline_s=15.0, expiry_s=20.0)
 """A restart of the server takes some seconds, which a replica should survive."""
 
-SQLITE_TIMES = LeaseTimes(heartbeat_s=2.0, deadline_s=6.0, expiry_s=8.0)
+SQLITE_TIMES = LeaseTimes(heartbeat_s=2.0, deadline_s=5.0, expiry_s=10.0)
 """The file is always there; its only replica should go on soon after it was killed."""
 
 
@@ -105,7 +105,7 @@ class Lease:
     @property
     def executor_id(self) -> str:
         """Return the id under which DBOS keeps the jobs of this replica."""
-        return _executor_id(self._fence)
+        return _executor_id(self._fence, self._token)
 
     @property
     def valid(self) -> bool:
@@ -154,9 +154,9 @@ class Lease:
         """
         with self._engine.begin() as connection:
             connection.execute(_TABLE.delete().where(self._expired, ~self._own()))
-            fences = connection.scalars(sa.select(_TABLE.c.fence)).all()
+            rows = connection.execute(sa.select(_TABLE.c.fence, _TABLE.c.token)).all()
             old = [] if self._sqlite else connection.scalars(_LOCKS_OF_0_1).all()
-        return frozenset([*map(_executor_id, fences), *(f"jobs-{slot}" for slot in old)])
+        return frozenset([_executor_id(*row) for row in rows] + [f"jobs-{slot}" for slot in old])
 
     def release(self) -> None:
         """Delete the row, for another replica to take over at once; the work must have stopped."""
@@ -192,9 +192,10 @@ class Lease:
                 logger.warning("the executor lease could not be renewed: {}", error)
 
 
-def _executor_id(fence: int) -> str:
-    # The first release used numbers below this one, again and again, and can read such an id.
-    return f"jobs-{_FIRST_NUMBER + fence}"
+def _executor_id(fence: int, token: str) -> str:
+    # Version 0.1 takes over the jobs of every `jobs-NUMBER` whose advisory lock is free: it must
+    # not be able to read these ids.
+    return f"jobs-{fence}-{token[:8]}"
 
 
 def _now() -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dbos import DBOS
 from loguru import logger
 
-from deployments.errors import Conflict, NotFound, Overloaded, Unavailable
+from deployments.errors import Conflict, DeadlineExceeded, NotFound, Overloaded, Unavailable
 from deployments.jobs.records import (
     SUBMISSION,
     fetch_job,
@@ -57,7 +57,7 @@ class Submissions:
             if known.job.status is not JobStatus.SUCCEEDED or await self._searchable(spec):
                 return known
             key = None  # its document has been deleted since
-        with contextlib.suppress(NotFound, Unavailable):  # the job will report it
+        with contextlib.suppress(NotFound, Unavailable, DeadlineExceeded):  # the job will report it
             document = await self._retriever.document(spec.collection, spec.document_id)
             return Submitted(await self._job_of_document(document, spec.owner), created=False)
         unique = f"{spec.collection}/{spec.document_id}"
@@ -126,7 +126,7 @@ class Submissions:
         """Raise Overloaded when too many jobs are queued, in all or of this owner."""
         await self._reserve(kind, None, self._settings.max_queued)
         if owner:
-            await self._reserve(kind, owner, self._settings.max_queued // _KEYS_SHARE)
+            await self._reserve(kind, owner, max(1, self._settings.max_queued // _KEYS_SHARE))
 
     async def _reserve(self, kind: JobKind, owner: str | None, most: int) -> None:
         """Reserve a place; the queue is counted once a second, and submissions in between."""

@@ -8,9 +8,11 @@ from deployments.chunk_batches import write_batches
 from deployments.types import ParsedDocument
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from deployments.file_store import FileStore
     from deployments.parser.sandbox import Sandbox
-    from deployments.types import ParseSpec
+    from deployments.types import Chunk, ParseSpec
 
 
 class FileParser:
@@ -29,9 +31,10 @@ class FileParser:
         """See `deployments.interfaces.Parser`."""
         source = self._files.opened(spec.path, self._max_file_bytes)
         document = await self._sandbox.parse(source, spec.filename)
-        batches = await write_batches(
-            self._files, spec.chunks_folder, document.chunks, spec.batch_chunks
-        )
+        written = document.chunks
+        if spec.max_chars is not None:
+            written = tuple(_until(written, spec.max_chars))
+        batches = await write_batches(self._files, spec.chunks_folder, written, spec.batch_chunks)
         return ParsedDocument(
             title=document.title,
             media_type=document.media_type,
@@ -42,3 +45,13 @@ class FileParser:
 
     async def check_health(self) -> None:
         """Return always: every file has a process of its own, so nothing here can break."""
+
+
+def _until(chunks: Iterable[Chunk], max_chars: int) -> Iterator[Chunk]:
+    """Yield chunks until their texts have `max_chars` characters."""
+    left = max_chars
+    for chunk in chunks:
+        if left <= 0:
+            return
+        yield chunk
+        left -= len(chunk.text)

@@ -79,7 +79,7 @@ class Sandbox:
                 the process that read it.
         """
         task = self._task(filename)
-        async with self._children, source as file:
+        async with self._children, self._in_time(), source as file:
             reply, last_line, status = await self._run(task, file)
         if status == 0 and len(reply) <= task.max_reply_bytes:
             return await asyncio.to_thread(unpack, reply)
@@ -107,7 +107,6 @@ class Sandbox:
         child = _start(task, file)
         try:
             async with (
-                asyncio.timeout(self._settings.timeout_s),
                 _reading(child.stdout) as output,
                 _reading(child.stderr) as log,
                 asyncio.TaskGroup() as group,
@@ -115,12 +114,18 @@ class Sandbox:
                 reply = group.create_task(_read_reply(child, output, task.max_reply_bytes))
                 last_line = group.create_task(_read_last_line(log))
                 status = group.create_task(_exit_status(child))
-        except TimeoutError:
-            raise self._too_slow() from None
         finally:
             _kill(child)
             await _exit_status(child)
         return reply.result(), last_line.result(), status.result()
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                yield
+        except TimeoutError:
+            raise self._too_slow() from None
 
     def _cause(self, status: int) -> Unprocessable:
         """Return the error that the exit status of a dead child suggests."""

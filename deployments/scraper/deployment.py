@@ -46,4 +46,5 @@ class Scraper:
         await self._reader.check_health()
 
     async def __del__(self) -> None:
-        await self._reader.close()
+        if hasattr(self, "_reader"):
+            await self._reader.close()

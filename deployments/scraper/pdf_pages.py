@@ -13,10 +13,12 @@ from deployments.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
+    Overloaded,
     ServiceError,
     TooLarge,
     UnsupportedMedia,
 )
+from deployments.file_store import PAGES
 from deployments.scraper.extract import MAX_TEXT_CHARS
 from deployments.scraper.fetch import PageFailure
 from deployments.text.html import HtmlText
@@ -27,17 +29,15 @@ if TYPE_CHECKING:
     from deployments.interfaces import Parser
     from deployments.scraper.fetch import Download
 
-FOLDER: Final = "pages"
-"""Folder of the file store for these temporary files; Jobs sweeps what a crash leaves there."""
-
 _REMOVE_TIMEOUT_S: Final = 2.0
 _OUTCOMES: Final = (
-    (NotFound, PageOutcome.UNREACHABLE),
     (TooLarge, PageOutcome.TOO_LARGE),
     (UnsupportedMedia, PageOutcome.UNSUPPORTED_TYPE),
     (InvalidRequest, PageOutcome.EMPTY),
     (DeadlineExceeded, PageOutcome.TIMEOUT),
 )
+_OF_THE_SERVICE: Final = (NotFound, Overloaded)
+"""Errors that say nothing about the PDF."""
 
 
 class PdfPages:
@@ -49,15 +49,15 @@ class PdfPages:
 
     async def read(self, download: Download) -> HtmlText:
         """Return title and text, the text cut at `MAX_TEXT_CHARS`; raise PageFailure."""
-        folder = f"{FOLDER}/{uuid.uuid4().hex}"
+        folder = f"{PAGES}/{uuid.uuid4().hex}"
         try:
             return await self._read(download, folder)
         except ServiceError as error:
             for kind, outcome in _OUTCOMES:
-                if isinstance(error, kind):
+                if isinstance(error, kind) and not isinstance(error, _OF_THE_SERVICE):
                     raise PageFailure(outcome, error.message) from error
             detail = "PDF files cannot be read for now"
-            raise PageFailure(PageOutcome.UNSUPPORTED_TYPE, detail) from error
+            raise PageFailure(PageOutcome.UNREACHABLE, detail) from error
         finally:
             await self._remove(folder)
 
@@ -66,12 +66,13 @@ class PdfPages:
         filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
         path = f"{folder}/page.pdf"
         await self._files.put(path, download.data)
-        document = await self._parser.parse(ParseSpec(path, filename, folder))
-        text, number = "", 0
-        while len(text) < MAX_TEXT_CHARS and number < document.batches:
+        document = await self._parser.parse(
+            ParseSpec(path, filename, folder, max_chars=MAX_TEXT_CHARS)
+        )
+        text = ""
+        for number in range(document.batches):
             batch = await read_batch(self._files, folder, number)
             text = "\n\n".join([*filter(None, [text]), *(chunk.text for chunk in batch)])
-            number += 1
         if not text:
             raise PageFailure(PageOutcome.EMPTY, "there is no text in the PDF")
         return HtmlText(document.title, text[:MAX_TEXT_CHARS])

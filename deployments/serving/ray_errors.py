@@ -10,16 +10,24 @@ from grpc.aio import AioRpcError
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.errors import Overloaded, ServiceError, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 _OWN_CANCELLATION_S = 0.1
+_MESSAGE_TOO_LARGE = "message larger than max"  # in gRPC's details, with RESOURCE_EXHAUSTED
 
 
-class Away(Unavailable):
-    """The deployment itself could not be reached, or went away: worth another call."""
+class Unreachable(Unavailable):
+    """The deployment itself could not be reached, or stopped: another call may succeed.
+
+    A deployment behind that one has made its other calls already: outside the process that raised
+    it, as in the record of a job, it is an ordinary Unavailable.
+    """
+
+    def __reduce__(self) -> tuple[type[Unavailable], tuple[str]]:
+        return Unavailable, (self.message,)
 
 
 @contextlib.asynccontextmanager
@@ -40,14 +48,11 @@ async def translated(name: str, deployment: str) -> AsyncGenerator[None, None]:
         # A client that leaves takes the calls made for it along, and that may be heard of here
         # before our own cancellation is, which then ends this sleep.
         await asyncio.sleep(_OWN_CANCELLATION_S)
-        # Nobody cancelled us: the replica was, in the middle of this request.
+        # This task was not cancelled: the replica was stopped during the call.
         msg = f"the {name} stopped; it is being replaced"
-        raise Away(msg) from None
+        raise Unreachable(msg) from None
     except Exception as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, Away):
-            # Behind the deployment that was asked, which has tried again already.
-            raise Unavailable(cause.message) from None
         if isinstance(cause, Overloaded):
             cause.where = cause.where or deployment
         if isinstance(cause, ServiceError):
@@ -57,8 +62,11 @@ async def translated(name: str, deployment: str) -> AsyncGenerator[None, None]:
             full = Overloaded(msg, retry_after_s=cause.retry_after_s)
             full.where = deployment
             raise full from None
+        if isinstance(cause, AioRpcError) and _MESSAGE_TOO_LARGE in (cause.details() or ""):
+            msg = f"the request is larger than the {name} accepts"
+            raise TooLarge(msg) from None
         if isinstance(cause, RayServeException | RayError | AioRpcError):
             msg = f"the {name} is not available"
-            raise Away(msg) from error
+            raise Unreachable(msg) from error
         msg = f"the {name} failed on this request"
         raise ServiceError(msg) from error

@@ -28,12 +28,13 @@ def main(arguments: list[str]) -> int:
         default="",
         help=f"the cluster's nodes instead of those the file names: {SPEC_HELP}; or `{LOCAL}`",
     )
+    parser.add_argument("--host", help="in place of the file's http_options.host")
     options = parser.parse_args(arguments)
     try:
         nodes = [this_machine()] if options.nodes == LOCAL else read_spec(options.nodes)
     except ValueError as error:
         parser.error(str(error))
-    reports = {name: _checked(name, nodes) for name in options.files}
+    reports = {name: _checked(name, nodes, options.host) for name in options.files}
     for name, report in reports.items():
         lines = [str(problem) for problem in report.problems] or [f"{name}: good"]
         if report.problems or not report.is_local:
@@ -42,10 +43,10 @@ def main(arguments: list[str]) -> int:
     return int(any(report.problems for report in reports.values()))
 
 
-def _checked(name: str, nodes: Sequence[Node]) -> Report:
+def _checked(name: str, nodes: Sequence[Node], host: str | None) -> Report:
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
         return Report([Problem(name, 1, "", f"cannot be read: {reason}")])
-    return check(text, name, nodes)
+    return check(text, name, nodes, host)

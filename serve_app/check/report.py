@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
-from serve_app.check.file.deployment import Deployment, Size
+from serve_app.check.file.deployment import Deployment, Size, section
 from serve_app.check.file.document import Problem, infinite_numbers, read
 from serve_app.check.file.rayservice import is_rayservice, serve_config
 from serve_app.check.placement.groups import read_cluster
@@ -37,11 +37,11 @@ class Report:
         return any(is_this_machine(plan.nodes) for plan in self.plans)
 
 
-def check(text: str, name: str, nodes: Sequence[Node] = ()) -> Report:
+def check(text: str, name: str, nodes: Sequence[Node] = (), host: str | None = None) -> Report:
     """Check a Serve configuration, or a Kubernetes manifest that holds one RayService.
 
     The replicas are placed on `nodes`, else on the groups of the RayService, else on the nodes
-    that the file names, else on this machine.
+    that the file names, else on this machine. `host` replaces the host of a Serve configuration.
     """
     try:
         files, found = read(text, name)
@@ -55,7 +55,11 @@ def check(text: str, name: str, nodes: Sequence[Node] = ()) -> Report:
             line = files[1].node.start_mark.line + 1
             return Report([*found, Problem(name, line, "", message)])
         named, unread = read_nodes(files[0])
+        if unread and not nodes:
+            return Report(sorted({*found, *unread, *serve_problems(files[0])}))
         nodes = nodes or named or [this_machine()]
+        if host is not None and isinstance(files[0].data, dict):
+            files[0].data["http_options"] = {**section(files[0].data, "http_options"), "host": host}
         found += [*unread, *_problems(files[0], nodes)]
         return _placed(files[0], found, Cluster(nodes, nodes))
     except RecursionError:  # an alias inside the value that it stands for

@@ -7,7 +7,7 @@ import os
 from typing import BinaryIO, NamedTuple
 
 from deployments.errors import TooLarge
-from serve_app.http.bounds import size_in_words
+from serve_app.http.bounds import too_large
 
 _BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 8192  # More than it takes to tell a format.
@@ -58,6 +58,4 @@ def shown_name(filename: str | None) -> str:
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    most = size_in_words(max_bytes)
-    msg = f"The file is larger than {most}, which is the most that this service accepts."
-    return TooLarge(msg, param="file")
+    return TooLarge(too_large("file", max_bytes), param="file")

@@ -14,6 +14,7 @@ from deployments.errors import (
     ServiceError,
     Unprocessable,
 )
+from deployments.file_store import UPLOADS
 from deployments.parser.reading.formats import detect
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
@@ -67,7 +68,7 @@ class Uploads:
         if seen.blank and seen.size_bytes:
             raise _blank()
         detect(seen.head, filename)
-        document_id, path = f"doc_{seen.digest[:32]}", f"uploads/{uuid.uuid4().hex}"
+        document_id, path = f"doc_{seen.digest[:32]}", f"{UPLOADS}/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
         handing_over = detached(self._hand_over(spec, upload.file, key))
         try:
@@ -88,7 +89,7 @@ class Uploads:
         if content.isspace():
             raise _blank()
         detect(content[:HEAD_BYTES], file.filename)
-        document_id, path = f"doc_{file.id.removeprefix('file-')}", f"uploads/{uuid.uuid4().hex}"
+        document_id, path = f"doc_{file.id.removeprefix('file-')}", f"{UPLOADS}/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, file.filename, file.size_bytes, path)
         return await self._hand_over(spec, BytesIO(content), None)
 

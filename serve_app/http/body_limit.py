@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from deployments.errors import TooLarge
-from serve_app.http.bounds import size_in_words
+from serve_app.http.bounds import too_large
 from serve_app.http.errors import body_of, status_of
 from serve_app.http.urls import route_path
 
@@ -17,23 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+_FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
 
 
 class BodyLimit:
-    """ASGI middleware: 413 as soon as the declared or the received size passes the bound."""
+    """ASGI middleware: 413 as soon as the declared or the received size passes the bound.
 
-    def __init__(self, app: ASGIApp, default_bytes: int, by_path: Mapping[str, int]) -> None:
+    `file_bytes` bounds the file of a multipart body by its path.
+    """
+
+    def __init__(self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int]) -> None:
         self._app = app
         self._default_bytes = default_bytes
-        self._by_path = by_path
+        self._file_bytes = file_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = route_path(scope)
-        limit = self._by_path.get(path, self._default_bytes)
-        message = _message(limit, "file" if path in self._by_path else "request")
+        file_bytes = self._file_bytes.get(route_path(scope))
+        if file_bytes is None:
+            limit = self._default_bytes
+            message = too_large("request", limit)
+        else:
+            limit = file_bytes + _FORM_OVERHEAD_BYTES
+            message = too_large("file", file_bytes)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             await _refusal(message)(scope, receive, send)
@@ -57,8 +65,3 @@ def _refusal(message: str) -> JSONResponse:
     # What is still being sent is not read: the connection cannot be used again.
     headers = {"connection": "close"}
     return JSONResponse(body_of(error).model_dump(), status_of(error), headers=headers)
-
-
-def _message(limit_bytes: int, what: str) -> str:
-    most = size_in_words(limit_bytes)
-    return f"The {what} is larger than {most}, which is the most that this service accepts."

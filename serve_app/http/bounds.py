@@ -1,4 +1,4 @@
-"""The bounds of one request that are settings and so unknown to the schemas."""
+"""Bounds of one request that the schemas do not know, and sizes in words."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def size_in_words(size_bytes: int) -> str:
             digits = 0 if size % 1 == 0 or size >= _WHOLE_FROM else 1
             return f"{size:.{digits}f} {name}"
     return f"{size_bytes} bytes"
+
+
+def too_large(what: str, most_bytes: int) -> str:
+    """Say that a file or request is larger than the bound."""
+    most = size_in_words(most_bytes)
+    return f"The {what} is larger than {most}, which is the most that this service accepts."
 
 
 def check_answer_bounds(

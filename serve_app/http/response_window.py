@@ -67,7 +67,7 @@ class _Window:
 
     async def wait(self) -> None:
         """Wait until another part may be sent."""
-        while self._waiting_bytes >= _WINDOW_BYTES:
+        while self._waiting_bytes > _WINDOW_BYTES - _PART_BYTES:
             self._changed.clear()
             try:
                 async with asyncio.timeout(_STALL_S):

@@ -1,1 +1,1 @@
-"""Start the service on this machine: models, start, progress, stop."""
+"""Start the service on this machine: read the configuration, prepare models and Ray, and stop."""

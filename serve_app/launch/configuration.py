@@ -15,10 +15,7 @@ from serve_app.access.keys import KEYS_NEEDED, Keys
 from serve_app.http.urls import is_loopback
 from serve_app.launch.progress import StartError
 from serve_app.settings import AppSettings
-
-_SERVE_HOST = "0.0.0.0"  # noqa: S104 - Serve's default for a file that names no host
-_SERVE_PORT = 8000
-_LAST_PORT = 65535
+from serve_app.settings.tree import LAST_PORT, SERVE_HOST, SERVE_PORT
 
 
 def read(path: str) -> dict[str, Any]:
@@ -59,7 +56,7 @@ def http_options(document: dict[str, Any]) -> dict[str, Any]:
 
 def listen_host(document: dict[str, Any]) -> str:
     """Return the host that Serve will listen on."""
-    return str(http_options(document).get("host", _SERVE_HOST))
+    return str(http_options(document).get("host", SERVE_HOST))
 
 
 def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir: Path) -> str:
@@ -91,14 +88,14 @@ def service_url(document: dict[str, Any]) -> str:
     host = listen_host(document)
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
     shown = f"[{shown}]" if ":" in shown else shown
-    return f"http://{shown}:{options.get('port', _SERVE_PORT)}"
+    return f"http://{shown}:{options.get('port', SERVE_PORT)}"
 
 
 def require_free_port(document: dict[str, Any]) -> None:
     """Raise StartError if Serve could not listen on the host and port of the configuration."""
-    host, port = listen_host(document), http_options(document).get("port", _SERVE_PORT)
-    if not isinstance(port, int) or not 1 <= port <= _LAST_PORT:
-        raise StartError(f"port {port}: must be a number from 1 to {_LAST_PORT}")
+    host, port = listen_host(document), http_options(document).get("port", SERVE_PORT)
+    if not isinstance(port, int) or not 1 <= port <= LAST_PORT:
+        raise StartError(f"port {port}: must be a number from 1 to {LAST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -63,9 +63,9 @@ def main(arguments: list[str]) -> int:
         step("checking the configuration")
         config = asked.file
         document = read(config)
-        # Ray is started on this machine unless RAY_ADDRESS names a running cluster.
-        nodes = [] if "RAY_ADDRESS" in os.environ else ["--nodes", "local"]
-        _run_module("serve_app.check", config, *nodes, failure="nothing was started")
+        host = ["--host", asked.host] if asked.host else []
+        nodes = ["--nodes", "local"]  # where this command starts Ray, whatever the file names
+        _run_module("serve_app.check", config, *nodes, *host, failure="nothing was started")
         data_dir = Path(settings(document, config).data_dir)
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)

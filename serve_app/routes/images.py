@@ -59,7 +59,7 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     spec = images_spec(settings, **request.model_dump(), key=idempotency_key)
     job = (await services.jobs.submit_images(spec, idempotency_key)).job
     response.headers["Location"] = local_url(http.scope, job_url(job.id))
-    return ImagesAccepted(job_id=job.id, status=job.status, job=job_response(job))
+    return ImagesAccepted(job_id=job.id, status=job.status, job=job_response(job, http.scope))
 
 
 @router.get(

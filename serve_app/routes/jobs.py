@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from deployments.types import Job, JobKind, JobQuery, JobStatus
@@ -22,6 +22,8 @@ from serve_app.schemas.jobs import JOB_EVENT_EXAMPLE, JobListResponse, JobRespon
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from starlette.types import Scope
+
     from deployments.errors import ServiceError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -30,8 +32,9 @@ _PING_S = 15.0  # Proxies close a connection on which nothing comes for a minute
 
 
 @router.get("", responses=refusals(404))
-async def list_jobs(
+async def list_jobs(  # noqa: PLR0913, PLR0917 - each is a query parameter
     services: ServicesDep,
+    http: Request,
     kind: JobKind | None = None,
     status: JobStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 20,
@@ -39,22 +42,23 @@ async def list_jobs(
 ) -> JobListResponse:
     """List jobs, newest first, a page at a time."""
     listed = await services.jobs.jobs(JobQuery(kind, status, limit, after))
-    return JobListResponse.of(list(map(job_response, listed.jobs)), listed.next_after)
+    shown = [job_response(job, http.scope) for job in listed.jobs]
+    return JobListResponse.of(shown, listed.next_after)
 
 
 @router.get("/{job_id}", responses=refusals(404))
-async def get_job(job_id: JobId, services: ServicesDep) -> JobResponse:
+async def get_job(job_id: JobId, services: ServicesDep, http: Request) -> JobResponse:
     """Show how a job stands."""
-    return job_response(await services.jobs.job(job_id))
+    return job_response(await services.jobs.job(job_id), http.scope)
 
 
 @router.post("/{job_id}/cancel", responses=refusals(404, 409))
-async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
+async def cancel_job(job_id: JobId, services: ServicesDep, http: Request) -> JobResponse:
     """Stop a job at its next step; what it made so far is removed.
 
     May be asked again. 409 if the job has ended otherwise.
     """
-    return job_response(await services.jobs.cancel(job_id))
+    return job_response(await services.jobs.cancel(job_id), http.scope)
 
 
 @router.get(
@@ -70,16 +74,16 @@ async def cancel_job(job_id: JobId, services: ServicesDep) -> JobResponse:
         **refusals(404),
     },
 )
-async def follow_job(job_id: JobId, services: ServicesDep) -> Response:
+async def follow_job(job_id: JobId, services: ServicesDep, http: Request) -> Response:
     """Follow a job by server-sent events.
 
     `job` comes now and at every change, with the job as `GET /v1/jobs/{job_id}` shows it; the
     stream closes when it has ended. `error` says that the service could not go on watching.
     """
-    return await opened(_events(services.jobs.watch(job_id)), _error_event)
+    return await opened(_events(services.jobs.watch(job_id), http.scope), _error_event)
 
 
-async def _events(changes: AsyncGenerator[Job, None]) -> AsyncGenerator[str, None]:
+async def _events(changes: AsyncGenerator[Job, None], scope: Scope) -> AsyncGenerator[str, None]:
     async with contextlib.aclosing(changes):
         while True:
             change = asyncio.ensure_future(anext(changes, None))
@@ -93,7 +97,7 @@ async def _events(changes: AsyncGenerator[Job, None]) -> AsyncGenerator[str, Non
             job = change.result()
             if job is None:
                 return
-            yield _event("job", job_response(job).model_dump_json())
+            yield _event("job", job_response(job, scope).model_dump_json())
 
 
 def _event(name: str, data: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.errors import NotFound
 from deployments.types import IngestSpec, Job, JobStatus
 from serve_app.http.errors import body_of
+from serve_app.http.urls import local_url
 from serve_app.schemas.jobs import (
     ImagesInput,
     ImagesResult,
@@ -20,6 +21,8 @@ from serve_app.schemas.jobs import (
 )
 
 if TYPE_CHECKING:
+    from starlette.types import Scope
+
     from deployments.errors import ServiceError
 
 _SHOWN_CHARS = 100
@@ -35,8 +38,8 @@ def image_url(job_id: str, number: int) -> str:
     return f"/v1/images/{job_id}/{number}.png"
 
 
-def job_response(job: Job) -> JobResponse:
-    """Return a job as callers see it."""
+def job_response(job: Job, scope: Scope) -> JobResponse:
+    """Return a job as the caller of a request sees it."""
     fields = asdict(job.spec)
     ingest = isinstance(job.spec, IngestSpec)
     error = None
@@ -53,7 +56,7 @@ def job_response(job: Job) -> JobResponse:
         progress=JobProgress(done=job.done, total=job.total),
         cancel_requested=job.cancel_requested,
         input=IngestInput(**fields) if ingest else ImagesInput(**fields),
-        result=_result(job),
+        result=_result(job, scope),
         error=error,
     )
 
@@ -87,7 +90,7 @@ def download(media_type: str, shown: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {media_type: binary}}}
 
 
-def _result(job: Job) -> IngestResult | ImagesResult | None:
+def _result(job: Job, scope: Scope) -> IngestResult | ImagesResult | None:
     if isinstance(job.spec, IngestSpec):
         if job.status is not JobStatus.SUCCEEDED:
             return None
@@ -95,5 +98,7 @@ def _result(job: Job) -> IngestResult | ImagesResult | None:
     if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
         return None  # its pictures are removed
     return ImagesResult(
-        images=[JobImage(number=n, url=image_url(job.id, n)) for n in range(job.done)]
+        images=[
+            JobImage(number=n, url=local_url(scope, image_url(job.id, n))) for n in range(job.done)
+        ]
     )

@@ -1,4 +1,4 @@
-"""The JSON of an answer: how it is asked for, plainly or as OpenAI's chat, and what comes of it."""
+"""The JSON of an answer: the options of a question, and the sources and warnings of the answer."""
 
 from __future__ import annotations
 

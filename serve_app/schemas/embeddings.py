@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, field_validator
+from pydantic import BaseModel, Field, StringConstraints, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.fields import Request, example
+from serve_app.schemas.fields import TEXT_OR_LIST, Request, example
 
 EmbeddingInput = Annotated[str, StringConstraints(min_length=1, max_length=1_000_000)]
-
-
-def _form(value: object) -> str:
-    return "list" if isinstance(value, list) else "text"
 
 
 class EmbeddingsRequest(Request):
@@ -25,8 +21,7 @@ class EmbeddingsRequest(Request):
     input: Annotated[
         Annotated[EmbeddingInput, Tag("text")]
         | Annotated[list[EmbeddingInput], Field(min_length=1), Tag("list")],
-        # Without it a list too long would be told that it is no string.
-        Discriminator(_form),
+        TEXT_OR_LIST,
         Field(examples=["Snow is white."]),
     ]
     encoding_format: Literal["float", "base64"] = "float"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -41,6 +41,10 @@ def example(body: dict[str, Any]) -> ConfigDict:
     FastAPI drops null from the reference, so an example has to show required fields filled.
     """
     return ConfigDict(json_schema_extra={"examples": [body]})
+
+
+TEXT_OR_LIST = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
+"""Of a union with the tags `text` and `list`: without it, a list too long is called no string."""
 
 
 class Request(BaseModel):

@@ -1,4 +1,4 @@
-"""The JSON of jobs: what starts one, how it stands, and the pictures that come of it."""
+"""The JSON of jobs: their status, progress and result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON of models: which there are, and OpenAI's text completions and embeddings."""
+"""The JSON of the list of models."""
 
 from __future__ import annotations
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, field_validator
+from pydantic import BaseModel, Field, StringConstraints, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.fields import DOCUMENT_ID_EXAMPLE, FILE_ID_EXAMPLE, Request, example
+from serve_app.schemas.fields import (
+    DOCUMENT_ID_EXAMPLE,
+    FILE_ID_EXAMPLE,
+    TEXT_OR_LIST,
+    Request,
+    example,
+)
 
 MAX_QUERIES = 8
 MAX_QUERY_CHARS = 4000
@@ -19,10 +25,6 @@ SearchQuery = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_QUERY_CHARS, pattern=r"\S")
 ]
 SearchQueries = Annotated[list[SearchQuery], Field(min_length=1, max_length=MAX_QUERIES)]
-
-
-def _form(query: object) -> str:
-    return "list" if isinstance(query, list) else "text"
 
 
 class RankingOptions(Request):
@@ -45,8 +47,7 @@ class SearchRequest(Request):
 
     query: Annotated[
         Annotated[SearchQuery, Tag("text")] | Annotated[SearchQueries, Tag("list")],
-        # Without it a list too long would be told that it is no string.
-        Discriminator(_form),
+        TEXT_OR_LIST,
         Field(
             description="The question; in a list, further phrasings of the first.",
             examples=["Who led the Normans?"],

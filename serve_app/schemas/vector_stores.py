@@ -1,4 +1,4 @@
-"""The JSON of vector stores: OpenAI's, with a bound on the characters of a search added."""
+"""The JSON of OpenAI's vector stores."""
 
 from __future__ import annotations
 

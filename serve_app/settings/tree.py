@@ -33,6 +33,9 @@ PROMPT_MARGIN_TOKENS = 64
 """Tokens of the window kept free for the chat template."""
 APPLICATION_NAME = "genserve"
 IMPORT_PATH = "serve_app.graph:build_app"
+SERVE_HOST, SERVE_PORT = "0.0.0.0", 8000  # noqa: S104 - compared, not bound
+"""Serve's defaults for a file that names none."""
+LAST_PORT = 65535
 DEPLOYMENT_NAMES = (
     "Ingress",
     "LLM",
@@ -75,12 +78,17 @@ class AnswerSettings(Settings):
     context_timeout_s: PositiveFloat = Field(
         default=10.0, description="For pages and search together; what is late is left out."
     )
-    first_token_timeout_s: PositiveFloat = 60.0
+    first_token_timeout_s: PositiveFloat = Field(
+        default=60.0,
+        description="From the finished prompt to the first token of a stream, queueing included.",
+    )
     total_timeout_s: PositiveFloat = Field(
         default=300.0, description="For a whole request, also of embeddings and of pictures."
     )
     top_k: PositiveInt = Field(default=4, description="Passages searched for.")
-    max_source_tokens: PositiveInt = 1500
+    max_source_tokens: PositiveInt = Field(
+        default=1500, description="Tokens of the prompt that pages and passages may take."
+    )
     max_answer_tokens: PositiveInt = Field(
         default=512, description="When the request names no length of its own."
     )
@@ -94,13 +102,17 @@ class AnswerSettings(Settings):
     phrasings: Annotated[int, Field(ge=0, le=8)] = Field(
         default=0, description="Further phrasings of the question, whose ranks are fused."
     )
-    system_prompt: str = Field(default=SYSTEM_PROMPT, max_length=20_000)
+    system_prompt: str = Field(
+        default=SYSTEM_PROMPT,
+        max_length=20_000,
+        description="The system message of an answer that has sources.",
+    )
 
 
 class LimitSettings(Settings):
     """Bounds on the requests of one API key."""
 
-    max_upload_bytes: PositiveInt = 32 * 1024**2
+    max_upload_bytes: PositiveInt = Field(default=32 * 1024**2, description="Of one file.")
     max_files: PositiveInt = Field(default=1000, description="Kept at /v1/files, of one API key.")
     requests_per_minute: PositiveInt | None = Field(
         default=600,
@@ -113,7 +125,9 @@ class LimitSettings(Settings):
     max_prompt_chars: PositiveInt = Field(
         default=100_000, description="Of all messages; a JSON body may have ten bytes for each."
     )
-    max_output_tokens: PositiveInt = 4096
+    max_output_tokens: PositiveInt = Field(
+        default=4096, description="The most `max_tokens` that a request may ask for."
+    )
 
 
 class SettingsTree(Settings):

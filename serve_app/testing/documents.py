@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deployments.chunk_batches import write_batches
-from deployments.errors import InvalidRequest, NotFound
+from deployments.errors import InvalidRequest, Unprocessable
+from deployments.parser.reading.formats import Format, detect
+from deployments.retriever.points import (
+    is_default,
+    is_made_on_purpose,
+    unknown_collection,
+    unknown_document,
+)
 from deployments.types import (
     Chunk,
     Collection,
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from deployments.types import TextKind
 
 _WORD = re.compile(r"\w+")
-_DEFAULT = "default"
+_BLANK_LINE = re.compile(r"\n\s*\n")
 
 
 @dataclass
@@ -79,10 +87,14 @@ class FakeScraper:
 
 @dataclass
 class FakeParser:
-    """Makes the same number of chunks of every file, or raises `error`; counts its calls."""
+    """Makes one chunk of each paragraph of a file, read as UTF-8, or raises `error`.
+
+    With `chunks`, it makes that many: the paragraphs are repeated, or the last ones left out.
+    `calls` counts the files that it was asked to parse.
+    """
 
     files: FileStore
-    chunks: int = 3
+    chunks: int | None = None
     error: Exception | None = None
     calls: int = 0
 
@@ -92,23 +104,36 @@ class FakeParser:
         self.calls += 1
         if self.error:
             raise self.error
-        chunks = [Chunk(n, f"text {n}", 2, n + 1, n + 1) for n in range(self.chunks)]
+        data = await self.files.get(spec.path)
+        media_type = detect(data, spec.filename)
+        page = 1 if media_type is Format.PDF else None
+        texts = _paragraphs(data.decode("utf-8-sig", errors="replace"))
+        if not texts:
+            msg = "There is no text in this file."
+            raise Unprocessable(msg, code="no_text")
+        if self.chunks is not None:
+            texts = list(islice(cycle(texts), self.chunks))
+        chunks = [
+            Chunk(number, text, len(text.split()), page, page) for number, text in enumerate(texts)
+        ]
         batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         title = f"title of {spec.filename}"
-        return ParsedDocument(title, "application/pdf", self.chunks, len(chunks), batches)
+        return ParsedDocument(title, media_type, page, len(chunks), batches)
 
 
 @dataclass
 class FakeRetriever:
-    """Keeps documents, hidden until published.
+    """Keeps the documents of each collection, hidden until published.
 
-    A search returns `passages` if there are any, else the chunks that share a word with a query.
+    A search returns `passages` if there are any, whatever the collection holds. Otherwise it
+    returns the chunks of the collection that share a word with a query, the most alike first.
     """
 
     passages: list[Passage] = field(default_factory=list)
     made: set[str] = field(default_factory=set)
-    stored: dict[str, dict[int, Chunk]] = field(default_factory=dict)  # by document, by number
-    published: dict[str, Document] = field(default_factory=dict)
+    # By collection and document id; the chunks then by their number.
+    stored: dict[tuple[str, str], dict[int, Chunk]] = field(default_factory=dict)
+    published: dict[tuple[str, str], Document] = field(default_factory=dict)
     search_error: Exception | None = None
     publish_error: Exception | None = None
     never_answers: bool = False
@@ -119,27 +144,39 @@ class FakeRetriever:
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await asyncio.sleep(0)
-        self.stored.setdefault(document.id, {}).update({one.number: one for one in chunks})
+        self._create_for(document)
+        stored = self.stored.setdefault((document.collection, document.id), {})
+        stored.update({chunk.number: chunk for chunk in chunks})
 
     async def publish(self, document: Document) -> None:
         if self.publish_error:
             raise self.publish_error
-        self.published[document.id] = document
+        self._create_for(document)
+        self.published[document.collection, document.id] = document
+
+    def _create_for(self, document: Document) -> None:
+        """Create the document's collection; raise NotFound if it is a vector store that is gone."""
+        if is_made_on_purpose(document.collection):
+            self._check_exists(document.collection)
+        self.made.add(document.collection)
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
     ) -> list[Passage]:
-        await self.collection(collection)
+        self._check_exists(collection)
         self.queries += queries
         self.bounds.append((limit, max_chars))
         if self.never_answers:
             await asyncio.Event().wait()
         if self.search_error:
             raise self.search_error
-        return (self.passages or self._matches(_words(*queries), collection))[:limit]
+        if self.passages:
+            return self.passages[:limit]
+        return _cut(self._matches(_words(*queries), collection)[:limit], max_chars)
 
     def _matches(self, words: set[str], collection: str) -> list[Passage]:
-        return [
+        """Return the published chunks that contain some of the words, those with the most first."""
+        found = [
             Passage(
                 document.id,
                 document.filename,
@@ -150,49 +187,83 @@ class FakeRetriever:
                 chunk.text,
                 chunk.page_start,
                 chunk.page_end,
-                score=1.0,
+                score=len(words & _words(chunk.text)) / len(words),
             )
-            for document in self.published.values()
-            if document.collection == collection
-            for chunk in self.stored.get(document.id, {}).values()
+            for document in self._published_in(collection)
+            for chunk in self.stored.get((collection, document.id), {}).values()
             if words & _words(chunk.text)
         ]
+        return sorted(found, key=lambda passage: passage.score, reverse=True)
+
+    def _published_in(self, collection: str) -> list[Document]:
+        """Return the published documents of a collection in the order of their ids."""
+        self._check_exists(collection)
+        return [self.published[key] for key in sorted(self.published) if key[0] == collection]
+
+    def _check_exists(self, collection: str) -> None:
+        if collection not in self.made and not is_default(collection):
+            raise unknown_collection(collection)
 
     async def collections(self) -> list[str]:
         return sorted(self.made)
 
     async def collection(self, collection: str) -> Collection:
-        if collection not in self.made and collection.rpartition(".")[2] != _DEFAULT:
-            msg = f"there is no collection {collection}"
-            raise NotFound(msg, param="collection")
-        held = [one for one in self.published.values() if one.collection == collection]
-        return Collection(collection, len(held), sum(document.size_bytes for document in held))
+        documents = self._published_in(collection)
+        return Collection(
+            collection,
+            len(documents),
+            sum(document.size_bytes for document in documents),
+            min((document.created_at for document in documents), default=None),
+        )
 
     async def create(self, collection: str) -> None:
         self.made.add(collection)
 
     async def drop(self, collection: str) -> bool:
-        there = collection in self.made
+        existed = collection in self.made
         self.made.discard(collection)
-        return there
+        for key in [key for key in self.stored | self.published if key[0] == collection]:
+            self._remove(key)
+        return existed
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        del collection, after
-        return DocumentList(tuple(self.published.values())[:limit])
+        found = [
+            document
+            for document in self._published_in(collection)
+            if after is None or document.id > after
+        ]
+        page = tuple(found[:limit])
+        return DocumentList(page, page[-1].id if len(found) > limit else None)
 
     async def document(self, collection: str, document_id: str) -> Document:
-        del collection
-        if document_id not in self.published:
-            msg = "there is no such document"
-            raise NotFound(msg)
-        return self.published[document_id]
+        self._check_exists(collection)
+        if (collection, document_id) not in self.published:
+            raise unknown_document(document_id)
+        return self.published[collection, document_id]
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        del collection
-        known = document_id in self.stored
-        self.stored.pop(document_id, None)
-        self.published.pop(document_id, None)
-        return known
+        self._check_exists(collection)
+        return self._remove((collection, document_id))
+
+    def _remove(self, key: tuple[str, str]) -> bool:
+        """Remove a document by its collection and id; return whether it existed."""
+        chunks, document = self.stored.pop(key, None), self.published.pop(key, None)
+        return chunks is not None or document is not None
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in _BLANK_LINE.split(text) if part.strip()]
+
+
+def _cut(passages: list[Passage], max_chars: int) -> list[Passage]:
+    """Return the passages as far as their texts have `max_chars` characters together."""
+    kept: list[Passage] = []
+    for passage in passages:
+        if max_chars <= 0:
+            break
+        kept.append(replace(passage, text=passage.text[:max_chars]))
+        max_chars -= len(passage.text)
+    return kept
 
 
 def _words(*texts: str) -> set[str]:

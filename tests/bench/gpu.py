@@ -26,7 +26,8 @@ from deployments.settings import EmbedderSettings, ImagesSettings
 from deployments.types import ImageRequest
 from tests.bench import command, gpu_models
 from tests.bench.report import Check, Section, checks_table, table
-from tests.support.processes import ROOT, StartError
+from tests.support.paths import ROOT
+from tests.support.processes import StartError
 
 _MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _SCENES = ROOT / "deployments" / "images" / "scenes" / "model"

@@ -77,6 +77,22 @@ def test_a_replica_of_version_0_1_counts_as_live_while_it_holds_its_lock(postgre
         assert lease.live_executors() == {lease.executor_id}
 
 
+def test_version_0_1_cannot_take_over_the_jobs_of_a_lease(job_database: str) -> None:
+    """It takes over those of every `jobs-NUMBER` whose advisory lock is free, thus of all."""
+    with acquired(job_database) as lease, pytest.raises(ValueError, match="invalid literal"):
+        int(lease.executor_id.removeprefix("jobs-"))
+
+
+def test_a_number_that_a_failover_gives_again_makes_another_executor(job_database: str) -> None:
+    with acquired(job_database) as first:
+        with first._engine.begin() as connection:  # as if the newest rows had been lost
+            connection.execute(sa.text("DROP TABLE genserve_executor_leases"))
+        with acquired(job_database) as second:
+            assert second._fence == first._fence
+            assert second.live_executors() == {second.executor_id}
+            assert first.executor_id != second.executor_id
+
+
 def test_a_late_renewal_keeps_a_lease_that_nobody_saw_expire(job_database: str) -> None:
     with acquired(job_database, NOT_RENEWED) as late, acquired(job_database) as other:
         let_expire(late)

@@ -30,7 +30,7 @@ async def test_fields_that_a_newer_version_stored_are_ignored(
         drawing = await parts.submissions.images(PICTURES, "key")
         job = await ended(parts, upload.job.id)
         assert (job.status, job.done) == (JobStatus.SUCCEEDED, CHUNKS)
-        assert parts.retriever.published["doc_a"].chunks == CHUNKS
+        assert parts.retriever.published["default", "doc_a"].chunks == CHUNKS
         job = await ended(parts, drawing.job.id)
         assert (job.status, job.spec) == (JobStatus.SUCCEEDED, PICTURES)
         # The key still means the same request.

@@ -27,7 +27,7 @@ async def test_an_upload_becomes_one_document(job_database: str, tmp_path: Path)
         assert again.job.id == first.job.id
         job = await ended(parts, first.job.id)
         assert (job.status, job.done, job.total) == (JobStatus.SUCCEEDED, CHUNKS, CHUNKS)
-        assert parts.retriever.published["doc_a"].chunks == CHUNKS
+        assert parts.retriever.published["default", "doc_a"].chunks == CHUNKS
         # Nothing of it lies about, and the same file is still the same job.
         assert await parts.files.names("uploads") == []
         assert await parts.files.names(f"chunks/{job.id}") == []
@@ -152,7 +152,7 @@ async def test_a_key_says_nothing_of_a_document_deleted_since(
         anew = await parts.submissions.ingest(await parts.uploaded(b"x"), "key")
         assert anew.created
         assert (await ended(parts, anew.job.id)).status is JobStatus.SUCCEEDED
-        assert "doc_a" in parts.retriever.published
+        assert ("default", "doc_a") in parts.retriever.published
 
 
 async def test_of_two_requests_with_one_key_one_begins_the_job(

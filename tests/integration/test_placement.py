@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -17,8 +16,8 @@ from serve_app.check import check
 from serve_app.check.file.deployment import Deployment
 from serve_app.check.placement.plan import Size, hosts
 from tests.integration.placement import documented
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 400
 NODES = {
     "serve_config.yaml": ["head", "large-0", "large-1", "pictures", "small"],

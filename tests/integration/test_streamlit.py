@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from serve_app.settings import LimitSettings
 from tests.support.articles import Article
-from tests.support.processes import ROOT, free_port
+from tests.support.paths import ROOT
+from tests.support.processes import free_port
 from tests.support.service import Service
 
 SCRIPT = ROOT / "serve_app" / "streamlit_client.py"

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 DATA = Path(
     os.environ.get(
         "GENSERVE_EVAL_DATA",
-        Path(__file__).parents[3] / "shared" / "data" / "xquad-en-dev.json",
+        ROOT.parent / "shared" / "data" / "xquad-en-dev.json",
     )
 )
 PARAGRAPHS_A_PAGE = 2

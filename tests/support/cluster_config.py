@@ -14,7 +14,7 @@ import yaml
 from serve_app.check.file.deployment import Deployment
 from serve_app.check.file.document import read
 from serve_app.check.placement.nodes import read_nodes
-from tests.support.processes import ROOT
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -71,7 +71,7 @@ class Retriever(FakeRetriever):
         await super().add(document, chunks)
 
     async def publish(self, document: Document) -> None:
-        assert len(self.stored[document.id]) == document.chunks
+        assert len(self.stored[document.collection, document.id]) == document.chunks
         await super().publish(document)
         if self.loses_replies:
             raise Unavailable("the document search stopped")

@@ -21,8 +21,8 @@ from pathlib import Path
 from deployments.jobs.leases import LeaseTimes
 from deployments.types import ImageProgress, ImageRequest
 from tests.support.job_engine import PICTURES, Images, running
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SEEDS_OF_A_JOB = 10
 GATED = PICTURES.seed + 1
 SHORT_LEASE = LeaseTimes(heartbeat_s=0.3, deadline_s=3, expiry_s=5)

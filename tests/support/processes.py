@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.support.paths import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).parents[2]
 _START_TIMEOUT_S = 900.0
 _STOP_TIMEOUT_S = 90.0  # the service lets its streams end
 _KILL_TIMEOUT_S = 10.0

@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.support.paths import ROOT
 from tests.support.processes import free_port
 
-MONITORING = Path(__file__).parents[2] / "configs" / "monitoring"
+MONITORING = ROOT / "configs" / "monitoring"
 STARTED_WITHIN_S = 30
 
 

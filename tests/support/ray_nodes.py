@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.support.processes import ROOT, StartError, free_port, tail
+from tests.support.paths import ROOT
+from tests.support.processes import StartError, free_port, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

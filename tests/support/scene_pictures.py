@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.images.scenes.captions import Prompt
-from tests.support.processes import ROOT
+from tests.support.paths import ROOT
 
 MODEL = ROOT / "deployments" / "images" / "scenes" / "model"
 STEPS, GUIDANCE = 20, 1.5

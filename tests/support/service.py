@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from tests.support.faults import Node
-from tests.support.processes import ROOT, Command, free_port
+from tests.support.paths import ROOT
+from tests.support.processes import Command, free_port
 
 AS_INSTALLED = ROOT / "tests" / "integration" / "as_installed"  # before packages only tests have
 STOP_TIMEOUT_S = 120

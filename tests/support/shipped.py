@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CPU = "configs/cpu.yaml"
 GPU = "configs/single-gpu.yaml"
 CLUSTER = "serve_config.yaml"

@@ -15,7 +15,8 @@ import yaml
 
 from deployments.model_source import resolve
 from tests.support.load import Target
-from tests.support.processes import ROOT, Command, free_port
+from tests.support.paths import ROOT
+from tests.support.processes import Command, free_port
 
 CPU = ROOT / "configs" / "cpu.yaml"
 BARE, OURS = "bare vLLM", "ours"

@@ -208,6 +208,7 @@ def test_a_host_that_others_reach_needs_keys(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("GENSERVE_API_KEYS", raising=False)
     problem = only_problem(OPEN)
     assert problem.path == "http_options.host"
+    assert check(OPEN, "a.yaml", host="127.0.0.1").problems == []
     assert "GENSERVE_API_KEYS" in problem.message
     monkeypatch.setenv("GENSERVE_API_KEYS", "alice:0123456789abcdef")
     assert check(OPEN, "x.yaml").problems == []

@@ -128,6 +128,18 @@ def test_the_service_may_have_a_path_of_its_own() -> None:
     assert check(text, CPU).problems == []
 
 
+@pytest.mark.parametrize(("public", "good"), [("/tools/genserve", True), ("", False)])
+def test_the_public_address_ends_with_the_path_that_the_proxy_removes(
+    public: str, *, good: bool
+) -> None:
+    text = edited(shipped(CPU), 'root_path: "" ', "root_path: /tools/genserve ")
+    text = edited(text, "    args:\n", f"    args:\n      public_url: https://ai.test{public}\n")
+    found = check(text, CPU).problems
+    assert [problem.path for problem in found] == (
+        [] if good else ["applications.genserve.args.public_url"]
+    )
+
+
 def test_an_exporter_that_exists_may_be_turned_on() -> None:
     text = edited(shipped(CLUSTER), "  enabled: false  # true", "  enabled: true  #")
     assert check(text, CLUSTER).problems == []

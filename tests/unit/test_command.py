@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.command import SUBCOMMANDS, main
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -42,7 +42,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith("genserve ")
+    assert capsys.readouterr().out.split() == ["genserve", PYPROJECT["version"]]
 
 
 @pytest.mark.parametrize(

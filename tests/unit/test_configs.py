@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ import yaml
 
 from serve_app.check import check
 from serve_app.settings import DEPLOYMENT_NAMES, AppSettings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FILES = ["configs/cpu.yaml", "configs/single-gpu.yaml", "serve_config.yaml"]
 GPU_RESULT = ROOT / "tests" / "bench" / "results" / "gpu.json"
 CUDA_GIB = 0.5
@@ -120,7 +119,7 @@ def test_a_stream_has_time_to_end_before_its_replica_does() -> None:
 
 
 def test_the_gpu_requirements_name_no_cpu_build() -> None:
-    text = (Path(__file__).parents[2] / "configs" / "requirements" / "gpu.txt").read_text()
+    text = (ROOT / "configs" / "requirements" / "gpu.txt").read_text()
     assert "+cpu" not in text
     assert "nvidia-nccl" in text
 

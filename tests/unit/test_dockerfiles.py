@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 FILES = sorted((ROOT / "configs/docker").glob("*.Dockerfile"))
 COPY = re.compile(r"^COPY (?!--from)(\S+) \S+$", re.MULTILINE)
 

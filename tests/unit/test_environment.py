@@ -49,9 +49,9 @@ WANTED = pairs(shipped(NODES))
 
 def test_the_configuration_says_where_it_is_and_the_operations_page_says_nothing_else() -> None:
     assert len(WANTED) >= 8
-    assert f". {NODES};" in shipped(CONFIG)
-    assert "RAY_AUTH_TOKEN_PATH=" in shipped(CONFIG)
     for name in (CONFIG, OPERATIONS):
+        assert f"set -a; . {NODES}; set +a" in shipped(name)
+        assert "RAY_AUTH_TOKEN_PATH=" in shipped(name)
         assert pairs("\n".join(EXPORTS.findall(shipped(name)))).items() <= WANTED.items()
 
 

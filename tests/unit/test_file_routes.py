@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from deployments.file_store import FileStore
 from serve_app.testing import Fakes
+from tests.support.api_keys import ALICE, BOB, KEYS, bearer
+from tests.support.vector_stores import keep
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
-ALICE, BOB = "a" * 20, "b" * 20
-KEYS = f"alice:{ALICE},bob:{BOB}"
 NOWHERE = "file-" + "0" * 32
-
-
-async def keep(
-    http: httpx.AsyncClient, name: str, content: bytes, purpose: str = "user_data", **kwargs: Any
-) -> dict[str, Any]:
-    answer = await http.post(
-        "/v1/files", files={"file": (name, content)}, data={"purpose": purpose}, **kwargs
-    )
-    assert answer.status_code == 200, answer.text
-    file: dict[str, Any] = answer.json()
-    return file
 
 
 @pytest.fixture
@@ -114,9 +101,9 @@ async def test_an_id_that_is_not_there_is_404_whatever_it_looks_like(
 
 async def test_anothers_file_is_as_one_that_nobody_has(tmp_path: Path) -> None:
     fakes = Fakes(files=FileStore(str(tmp_path)), api_keys=KEYS)
-    theirs = {"authorization": f"Bearer {BOB}"}
+    theirs = bearer(BOB)
     async with fakes.client() as http:
-        file = await keep(http, "a.txt", b"x", headers={"authorization": f"Bearer {ALICE}"})
+        file = await keep(http, "a.txt", b"x", headers=bearer(ALICE))
         assert (await http.get("/v1/files", headers=theirs)).json()["data"] == []
         for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
             there, nowhere = [

@@ -10,8 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from serve_app.launch.installation import Kind, fault, main
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ENGINE = ("vllm", "vllm.engine.arg_utils", "vllm.v1.engine.async_llm")
 
 

@@ -58,8 +58,8 @@ async def test_a_job_tells_what_it_was_given_how_far_it_is_and_what_came_of_it()
         assert running["updated_at"] == 1e9 + 0.123
         assert running["progress"] == {"done": 2, "total": 3}
         assert running["result"]["images"] == [
-            {"number": 0, "url": f"/v1/images/{a}/0.png"},
-            {"number": 1, "url": f"/v1/images/{a}/1.png"},
+            {"number": 0, "url": f"/genserve/v1/images/{a}/0.png"},
+            {"number": 1, "url": f"/genserve/v1/images/{a}/1.png"},
         ]
         assert (await http.get(f"/v1/jobs/{b}")).json()["result"] is None
         await fakes.jobs.change(b, status=JobStatus.SUCCEEDED, done=9, total=9)

@@ -11,19 +11,13 @@ from pydantic import SecretStr
 
 from serve_app.access.keys import NOBODY, Keys
 from serve_app.testing import Fakes
+from tests.support.api_keys import ALICE, BOB, KEYS, PUBLIC, bearer
 
 pytestmark = pytest.mark.anyio
-ALICE, BOB = "a" * 20, "b" * 20
-KEYS = f"alice:{ALICE}, bob:{BOB}"
-PUBLIC = ("/healthz", "/readyz", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css")
 
 
 def read(text: str) -> Keys:
     return Keys.read(SecretStr(text))
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 def test_keys_have_owners_and_an_owner_may_change_keys_without_a_gap() -> None:

@@ -18,8 +18,8 @@ from serve_app.check import check
 from serve_app.launch.configuration import moved, require_free_port, service_url
 from serve_app.launch.progress import StartError
 from serve_app.launch.start import status_command
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 KEYS = "alice:" + "k" * 20
 
 

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +25,9 @@ from serve_app.answering.grounding import Question
 from serve_app.settings import DEPLOYMENT_NAMES
 from serve_app.testing import MODEL, Fakes
 from serve_app.testing import fake_settings as settings
-from tests.unit.test_remote import Handle
+from tests.support.paths import ROOT
+from tests.support.serve_handle import Handle
 
-ROOT = Path(__file__).parents[2]
 QUESTION = Question(
     [{"role": "user", "content": "snow?"}], web=True, documents=True, collection="default", top_k=4
 )

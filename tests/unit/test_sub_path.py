@@ -14,7 +14,7 @@ import uvicorn
 from ray.serve._private.proxy_request_response import ASGIProxyRequest
 
 from serve_app.testing import Fakes
-from tests.unit.test_keys import ALICE, KEYS, PUBLIC, bearer
+from tests.support.api_keys import ALICE, KEYS, PUBLIC, bearer
 
 pytestmark = pytest.mark.anyio
 PICTURE = {"prompt": "x", "response_format": "url", "n": 1}

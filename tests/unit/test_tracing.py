@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 from opentelemetry import trace
@@ -11,8 +9,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from ray._common.utils import import_attr
 
 from deployments.observability.tracing import LongSpan, span
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = ["serve_config.yaml", "configs/cpu.yaml", "configs/single-gpu.yaml"]
 
 

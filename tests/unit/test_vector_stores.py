@@ -6,29 +6,20 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from deployments.errors import Overloaded
 from deployments.file_store import FileStore
 from deployments.types import Document, IngestSpec, JobStatus
 from serve_app.testing import Fakes
-from tests.unit.test_file_routes import keep
+from tests.support.vector_stores import STORES, keep, make
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
-STORES = "/v1/vector_stores"
 
 
 @pytest.fixture
 def fakes(tmp_path: Path) -> Fakes:
     return Fakes(files=FileStore(str(tmp_path)))
-
-
-async def make(http: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    answer = await http.post(STORES, json=body)
-    assert answer.status_code == 200, answer.text
-    store: dict[str, Any] = answer.json()
-    return store
 
 
 async def finish(fakes: Fakes, status: JobStatus, **changes: Any) -> None:
@@ -37,7 +28,6 @@ async def finish(fakes: Fakes, status: JobStatus, **changes: Any) -> None:
     assert isinstance(job.spec, IngestSpec)
     if status is JobStatus.SUCCEEDED:
         spec = job.spec
-        fakes.retriever.stored[spec.document_id] = {}
         await fakes.retriever.publish(
             Document(
                 spec.document_id, spec.collection, spec.filename, "A title", "text/plain",

@@ -265,7 +265,7 @@ def _locked(path: Path, timeout_s: float) -> BaseFileLock:
     except Timeout:
         message = (
             "The folder of the document store is in use by another process: "
-            "stop that one, or set another `path` for the retriever."
+            "stop that one, or set another `data_dir`."
         )
         raise Unavailable(message) from None
     return lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,9 @@ def read_spec(spec: str) -> list[Node]:
         labels = {match["label"]: match["value"]} if match["label"] else {}
         one = Node(match["name"], float(match["cpus"]), int(match["gpus"] or 0), labels)
         nodes += copies(one, int(match["count"]))
+    if repeated := _repeated(nodes):
+        msg = f"two nodes are called `{repeated}`"
+        raise ValueError(msg)
     return nodes
 
 
@@ -99,7 +103,15 @@ def read_nodes(file: ConfigFile) -> tuple[list[Node], list[Problem]]:
             found += complaints(error, file, at)
         else:
             nodes += copies(Node(str(name), size.cpus, size.gpus, size.labels), size.count)
+    if repeated := _repeated(nodes):
+        found.append(file.problem((NODES_KEY,), f"two nodes are called `{repeated}`"))
     return nodes, found
+
+
+def _repeated(nodes: Sequence[Node]) -> str | None:
+    """Return a name that several nodes have: nodes are told apart by their names."""
+    counts = Counter(node.name for node in nodes)
+    return next((name for name, count in counts.items() if count > 1), None)
 
 
 def copies(node: Node, count: int) -> list[Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from serve_app.check.rules.subject import Subject
 from serve_app.http.urls import is_loopback
 from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
 from serve_app.settings.removed import REMOVED
+from serve_app.settings.tree import LAST_PORT, SERVE_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -33,9 +35,7 @@ SECRET_NAMES = frozenset(
 )
 """Environment variables that hold a secret."""
 
-LAST_PORT = 65535
 ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
-SERVE_HOST = "0.0.0.0"  # noqa: S104 - Serve's default when a file names no host
 
 
 def application_problems(
@@ -69,6 +69,8 @@ def application_problems(
             ("proxy_location",), "nobody could reach the service: write EveryNode or HeadOnly"
         )
     settings = yield from _settings(file, application.get("args"), (*path, "args"))
+    if settings is not None:
+        yield from _public_path(file, settings, (*path, "args", "public_url"))
     deployments = yield from _deployments(file, application, path)
     yield from _secrets(file, application, path)
     yield from load_problems(file, deployments)
@@ -100,6 +102,14 @@ def _address(file: ConfigFile) -> Iterator[Problem]:
     if isinstance(root_path, str) and not ROOT_PATH.fullmatch(root_path):
         message = "must begin with `/` and not end with it, as `/genserve`"
         yield file.problem(("http_options", "root_path"), message)
+
+
+def _public_path(file: ConfigFile, settings: AppSettings, path: Place) -> Iterator[Problem]:
+    """Refuse a public address without the prefix that the proxy in front removes."""
+    root_path = section(file.data, "http_options").get("root_path")
+    public = settings.public_url
+    if public and isinstance(root_path, str) and not urlsplit(public).path.endswith(root_path):
+        yield file.problem(path, f"must end with http_options.root_path, `{root_path}`")
 
 
 def _settings(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.check.file.deployment import number, section
 from serve_app.check.file.rayservice import CLUSTER, Group, groups, quantity, ray_cluster
-from serve_app.check.rules.application import SECRET_NAMES, SERVE_HOST
+from serve_app.check.rules.application import SECRET_NAMES
 from serve_app.http.urls import is_loopback
+from serve_app.settings.tree import SERVE_HOST, SERVE_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from serve_app.check.file.document import ConfigFile, Place, Problem
 
 _API_KEYS = "GENSERVE_API_KEYS"
-_SERVE_PORT = 8000
 _EVERY_NODE = "EveryNode"
 _MOST_PODS = 1000  # more are a slip, or KubeRay's default of two billion
 
@@ -35,9 +35,9 @@ def rayservice_problems(service: ConfigFile, serve: ConfigFile | None) -> Iterat
         yield service.problem(("apiVersion",), "must be `ray.io/v1`")
     for path, message in _cluster(cluster):
         yield service.problem((*CLUSTER, *path), message)
-    port = _SERVE_PORT
+    port = SERVE_PORT
     if serve is not None:
-        port = section(serve.data, "http_options").get("port", _SERVE_PORT)
+        port = section(serve.data, "http_options").get("port", SERVE_PORT)
         for path, message in _serve(serve):
             yield serve.problem(path, message)
     grows = cluster.get("enableInTreeAutoscaling") is True
@@ -110,7 +110,7 @@ def _container(group: Group, port: object) -> Iterator[Finding]:
                 ("env", i, "value"),
                 "is a secret: write valueFrom: {secretKeyRef: {name: SECRET, key: KEY}}",
             )
-    if group.named("ports").get("serve", {}).get("containerPort", _SERVE_PORT) != port:
+    if group.named("ports").get("serve", {}).get("containerPort", SERVE_PORT) != port:
         yield ("ports",), f"the one named `serve` must be {port}, as `http_options.port`"
 
 

@@ -102,5 +102,5 @@ export class Answer {
 /** What the answer had to do without, kindly. */
 function without(warnings) {
   const items = warnings.map(({ message, url }) => element("li", {}, sentence(message), url ? foreign("small", url) : null));
-  return element("div", { class: "note warn" }, icon("warning"), element("div", {}, element("strong", {}, "Good to know about this answer"), element("ul", {}, items)));
+  return element("div", { class: "note warn" }, icon("warning"), element("div", {}, element("strong", {}, "Good to know about this answer"), element("ul", { role: "list" }, items)));
 }

@@ -12,10 +12,10 @@ import { settings } from "../shared/settings.js";
 import { many } from "../shared/formatting.js";
 
 const LEAVING_MS = 10_000;  // from "beforeunload" to the end of the page, unless it stays
-const EXAMPLES = [
+const EXAMPLES = [  // icon, title, text, and the source that it needs
   ["chat", "Ask the model", "Explain in three sentences how a rainbow forms."],
-  ["document", "Ask your documents", "What do my documents say about costs?"],
-  ["globe", "Ask a web page", "Summarise https://example.com in two sentences."],
+  ["document", "Ask your documents", "What do my documents say about costs?", "documents"],
+  ["globe", "Ask a web page", "Summarise https://example.com in two sentences.", "web"],
   ["image", "Make a picture", "a large red circle on a blue background"],
 ];
 
@@ -29,6 +29,8 @@ export class Chat {
     this.composer = new Composer({ send: (text) => this.ask(text), stop: () => this.stop() });
     part("new-chat").addEventListener("click", () => this.restart());
     part("examples").append(...EXAMPLES.map((example) => this.example(...example)));
+    settings.addEventListener("change", () => this.welcome());
+    this.welcome();
     addEventListener("beforeunload", () => {
       this.leftAt = performance.now();
     });
@@ -50,6 +52,12 @@ export class Chat {
     const empty = conversation.turns.length === 0;
     part("welcome").hidden = !empty;
     part("new-chat").hidden = empty;
+  }
+
+  /** Name the sources that answers can draw on, and show only their examples. */
+  welcome() {
+    part("origins").textContent = origins();
+    for (const item of part("examples").querySelectorAll("[data-source]")) item.hidden = !settings.offers(item.dataset.source);
   }
 
   ask(text) {
@@ -135,14 +143,23 @@ export class Chat {
     notice("A new chat.", { action: { text: "Undo", act: back } });
   }
 
-  example(symbol, title, text) {
+  example(symbol, title, text, source) {
     const use = () => (symbol === "image" ? this.paint(text) : this.composer.fill(text));
-    return element("li", {}, element("button", { type: "button", class: "example", onclick: use }, icon(symbol), element("strong", {}, title), element("span", {}, text)));
+    return element("li", { "data-source": source }, element("button", { type: "button", class: "example", onclick: use }, icon(symbol), element("strong", {}, title), element("span", {}, text)));
   }
 }
 
 function question(text) {
   return element("li", { class: "turn question" }, element("h2", { class: "sr" }, "You asked"), foreign("p", text));
+}
+
+/** The sentence of the welcome that says where answers come from. */
+function origins() {
+  const documents = settings.offers("documents");
+  const web = settings.offers("web");
+  const places = ["from the model", documents && "from your documents", web && "from web pages you name"].filter(Boolean);
+  const check = documents || web ? ", with numbered sources to check them by" : "";
+  return `Answers come ${new Intl.ListFormat("en-GB").format(places)}${check}.`;
 }
 
 /** What is done first with a question. */

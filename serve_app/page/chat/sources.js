@@ -30,7 +30,7 @@ export function sourceList(sources, cited) {
   });
   // Given to read is not the same as used: nobody should take them for what backs the answer.
   const heading = cited?.length === 0 ? "Sources it was given; it cites none" : "Sources";
-  return element("section", { class: "sources", "aria-label": "Sources" }, element("h3", {}, heading), element("ol", {}, items));
+  return element("section", { class: "sources", "aria-label": "Sources" }, element("h3", {}, heading), element("ol", { role: "list" }, items));
 }
 
 /** Show a source's passage, as plain text. */

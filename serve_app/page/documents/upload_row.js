@@ -7,7 +7,7 @@ export class UploadRow {
     this.name = name;
     this.bar = element("progress", { max: 1, value: 0, "aria-label": `Progress of ${name}` });
     this.words = element("span", { class: "upload-state" }, "Waiting to be sent");
-    this.actions = element("span", { class: "upload-actions" }, button({ symbol: "close", label: `Stop adding ${name}`, kind: "tool", onclick: stop }));
+    this.actions = element("span", {}, button({ symbol: "close", label: `Stop adding ${name}`, kind: "tool", onclick: stop }));
     this.root = element("div", { class: "upload", "data-state": "waiting" }, foreign("strong", name, { title: name }), this.words, this.bar, this.actions);
     part("uploads").prepend(this.root);
     part("uploads").hidden = false;

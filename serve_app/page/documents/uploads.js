@@ -1,5 +1,6 @@
 // Uploads: checked when they are chosen, sent a few at a time, then followed until searchable.
 
+import { MAX_UPLOADS } from "../shared/connections.js";
 import { button } from "../shared/dom.js";
 import { announce, when } from "../shared/notices.js";
 import { faultOf, wasStopped } from "../shared/requests.js";
@@ -10,7 +11,6 @@ import { fileChecks } from "./file_checks.js";
 import { transfer } from "./upload_request.js";
 import { UploadRow } from "./upload_row.js";
 
-const SENT_AT_ONCE = 3;
 const SHOWN_MS = 20_000;  // a finished upload leaves by itself
 const MAX_WAIT_S = 60;  // a longer Retry-After is a used-up quota
 
@@ -28,19 +28,25 @@ class Uploads extends EventTarget {
 
   async admit(upload) {
     const refusal = await fileChecks.refusal(upload.file);
+    if (upload.stopping.signal.aborted) return;
     if (refusal) upload.end("failed", refusal);
     else this.waiting.push(upload);
     this.next();
   }
 
   next() {
-    while (this.sending < SENT_AT_ONCE && this.waiting.length) {
+    while (this.sending < MAX_UPLOADS && this.waiting.length) {
       this.sending += 1;
       this.waiting.shift().run(() => {
         this.sending -= 1;
         this.next();
       });
     }
+  }
+
+  /** Remove an upload that was stopped before it was sent. */
+  remove(upload) {
+    this.waiting = this.waiting.filter((other) => other !== upload);
   }
 
   /** Report that a collection has one more document. */
@@ -64,9 +70,8 @@ class Upload {
   /** Send the file and follow its job; `sent` is called as soon as the next file can be sent. */
   async run(sent) {
     const { signal } = this.stopping;
+    this.row.state = "running";
     try {
-      signal.throwIfAborted();
-      this.row.state = "running";
       try {
         this.job = (await this.send(signal)).job_id;
       } finally {
@@ -130,7 +135,10 @@ class Upload {
   async stop() {
     if (this.job) await cancel(this.job).catch(() => {});
     this.stopping.abort();
-    if (this.row.state === "waiting") this.row.dismiss();
+    if (this.row.state !== "waiting") return;  // run() reports the end
+    this.uploads.remove(this);
+    this.row.dismiss();
+    announce(`${this.file.name}: Stopped.`);
   }
 }
 

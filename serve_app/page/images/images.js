@@ -82,6 +82,6 @@ export class Images {
 
   empty() {
     const examples = EXAMPLES.map((text) => element("li", {}, element("button", { type: "button", class: "example", onclick: () => this.fill({ prompt: text }) }, element("span", {}, text))));
-    return emptyNote(icon("image"), "No pictures yet", "Say what you would like to see. The small model that comes with GenServe knows coloured shapes:", element("ul", { class: "examples" }, examples));
+    return emptyNote(icon("image"), "No pictures yet", "Say what you would like to see. The small model that comes with GenServe knows coloured shapes:", element("ul", { class: "examples", role: "list" }, examples));
   }
 }

@@ -1,11 +1,10 @@
 // Updates of jobs: by event streams as far as connections allow, otherwise by polling, which asks
 // for all jobs together.
 
+import { MAX_JOB_STREAMS } from "../shared/connections.js";
 import { events } from "../shared/event_stream.js";
 import { fetched, query, request, told } from "../shared/requests.js";
 
-// Browsers open six connections to a server: some must stay free for everything else.
-const MAX_STREAMS = 3;
 const POLL_EVERY_MS = 1500;
 const MAX_FAILURES = 8;
 const A_PAGE = 100;
@@ -21,7 +20,7 @@ export function hasEnded(job) {
 export async function follow(id, shown, signal) {
   for (let failures = 0; ; ) {
     try {
-      const job = streams < MAX_STREAMS ? await streamed(id, shown, signal) : await nextPolled(id);
+      const job = streams < MAX_JOB_STREAMS ? await streamed(id, shown, signal) : await nextPolled(id);
       signal?.throwIfAborted();
       if (job) shown(job);
       if (job && hasEnded(job)) return job;

@@ -11,7 +11,7 @@ export class PagedList {
    */
   constructor({ root, path, values, row, empty, limit = 20, kind = "rows" }) {
     Object.assign(this, { root, path, values, row, empty, limit });
-    this.rows = element("ul", { class: kind, role: "list" })  // the role: Safari takes it from lists without bullets;
+    this.rows = element("ul", { class: kind, role: "list" });
     this.foot = element("div", { class: "list-foot" });
     root.append(this.rows, this.foot);
     this.loading = null;

@@ -72,7 +72,7 @@ export class Readiness {
     close.dataset.close = "";
     part("ask").replaceChildren(element("div", {},
       dialogHead("ask-title", "How the service is"),
-      rows.length ? element("ul", { class: "states" }, rows) : element("p", {}, "The service cannot be reached. It is asked again every few seconds."),
+      rows.length ? element("ul", { class: "states", role: "list" }, rows) : element("p", {}, "The service cannot be reached. It is asked again every few seconds."),
       element("div", { class: "foot" }, close)));
   }
 }

@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from tests.bench.retrieval.data import Question
 from tests.bench.retrieval.metrics import Found, collapsed, is_hit
+from tests.support.data_sets import Question
 
 _CITATION = re.compile(r"\[(\d{1,4}(?:\s*,\s*\d{1,4})*)\]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tests.bench.retrieval.answers import Answer
-from tests.bench.retrieval.data import File, Question
 from tests.bench.retrieval.metrics import Found, Search
+from tests.support.data_sets import File, Question
 
 T = TypeVar("T")
 R = TypeVar("R")

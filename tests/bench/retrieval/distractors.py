@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pydoc_data.topics import topics
 
-from tests.bench.retrieval.data import File
+from tests.support.data_sets import File
 from tests.support.pdfs import page_text
 
 PASSAGE_CHARS = 500

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from tests.bench.retrieval.data import Question
+from tests.support.data_sets import Question
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.retrieval.data import File, Question
 from tests.bench.retrieval.metrics import Found, Search
+from tests.support.data_sets import File, Question
 
 SLICE_CHARS = 512
 THRESHOLD = 0.7

@@ -20,10 +20,10 @@ from serve_app.answering.query_rewriting import Understanding
 from serve_app.settings import AnswerSettings
 from tests.bench.report import Section, percentile, table
 from tests.bench.retrieval.client import Client
-from tests.bench.retrieval.data import DataSet, Question
 from tests.bench.retrieval.metrics import Scores
 from tests.bench.retrieval.report import PASSAGES, TIGHT_CHARS
 from tests.bench.systems import Service
+from tests.support.data_sets import DataSet, Question
 
 QUESTIONS = 100
 _PHRASINGS = 3

@@ -19,6 +19,10 @@ FAULTS = """() => {
     return [
         ...all("ul, ol, [role=list]").filter((list) => ![...list.children].every(isItem))
             .map(told("a list with something else in it")),
+        // Safari takes the role of a list from one without bullets.
+        ...all("ul:not([role=list]), ol:not([role=list])")
+            .filter((list) => getComputedStyle(list).listStyleType === "none")
+            .map(told("a list that Safari does not announce")),
         ...all("[role=listitem]").map(told("an item that is no li")),
         ...all("li").filter((item) => !item.closest("ul, ol")).map(told("an item without a list")),
         ...all("button, input, select, textarea").filter((field) => !named(field))
@@ -40,6 +44,7 @@ def check(visit: Visit) -> None:
 
 def test_landmarks_and_lists_are_found(fake: FakeService, visit: Visit) -> None:
     page = visit.page
+    check(visit)
     visit.ask("- one\n- two")
     expect(page.get_by_role("button", name="Copy")).to_be_visible()
     check(visit)

@@ -123,6 +123,12 @@ def test_what_the_operator_switched_off_cannot_be_switched_on(
     expect(web).to_have_attribute("aria-pressed", "false")
     expect(web).to_have_attribute("title", "Switched off by the operator of this service")
     expect(page.get_by_role("button", name="Documents", exact=True)).to_be_enabled()
+    expect(page.locator("#origins")).to_have_text(
+        "Answers come from the model and from your documents,"
+        " with numbered sources to check them by."
+    )
+    expect(page.get_by_role("button", name="Ask your documents")).to_be_visible()
+    expect(page.get_by_role("button", name="Ask a web page")).to_be_hidden()
     page.get_by_role("button", name="Settings").click()
     expect(page.get_by_label("Read the web pages")).to_be_disabled()
     page.get_by_role("button", name="Save").click()

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from serve_app.routes.page import PageFiles
 from serve_app.testing import Fakes
 from tests.integration.page.fake_service import FakeService
+from tests.support.paths import ROOT
 
-FOLDER = Path(__file__).parents[3] / "serve_app" / "page"
+FOLDER = ROOT / "serve_app" / "page"
 FILES = {path.relative_to(FOLDER).as_posix(): path for path in FOLDER.rglob("*") if path.is_file()}
 MODULES = {name for name in FILES if name.endswith(".js")}
 MAX_BYTES = 170_000

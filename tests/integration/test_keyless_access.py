@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.paths import ROOT
 from tests.support.processes import free_port
 
-ROOT = Path(__file__).parents[2]
 NO_KEYS = {name: value for name, value in os.environ.items() if name != "GENSERVE_API_KEYS"}
 
 

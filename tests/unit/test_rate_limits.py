@@ -11,15 +11,10 @@ import pytest
 
 from deployments.errors import InvalidRequest, Overloaded
 from serve_app.testing import MODEL, Fakes
+from tests.support.api_keys import ALICE, BOB, KEYS, bearer
 
 pytestmark = pytest.mark.anyio
-ALICE, BOB = "a" * 20, "b" * 20
-KEYS = f"alice:{ALICE},bob:{BOB}"
 CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "one two three"}]}
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
 
 
 def client(fakes: Fakes, **limits: int) -> httpx.AsyncClient:
