@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +42,16 @@ class _Piece(NamedTuple):
     tokens: int
 
 
+@lru_cache(maxsize=1)
+def load_tokenizer(tokenizer_file: str) -> Tokenizer:
+    """Load a `tokenizer.json`, once; a process that is forked later has it already."""
+    tokenizer: Tokenizer = Tokenizer.from_file(tokenizer_file)
+    # A saved truncation or padding would falsify every count.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class Chunker:
     """Split texts, counting tokens with the tokenizer of the embedding model."""
 
@@ -52,15 +63,9 @@ class Chunker:
             chunk_tokens: the most tokens in a chunk, special tokens not counted.
             max_chunks: the most chunks in a document.
         """
-        self._tokenizer: Tokenizer = Tokenizer.from_file(tokenizer_file)
-        # A saved truncation or padding would falsify every count.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = load_tokenizer(tokenizer_file)
         self._chunk_tokens = chunk_tokens
         self._max_chars = chunk_tokens * _MAX_CHARS_PER_TOKEN
-        self._by_tokens = TextSplitter.from_huggingface_tokenizer(
-            self._tokenizer, chunk_tokens // _PIECES_A_CHUNK
-        )
         self._by_chars = TextSplitter(self._max_chars // _PIECES_A_CHUNK)
         self._max_chunks = max_chunks
 
@@ -88,6 +93,13 @@ class Chunker:
             for number, ((start, end, tokens), (first, last), section, gap) in enumerate(
                 zip(pieces, pages, sections, gaps, strict=True)
             )
+        )
+
+    @cached_property
+    def _by_tokens(self) -> TextSplitter:
+        """Copy the tokenizer, which takes longer than all else for a short text."""
+        return TextSplitter.from_huggingface_tokenizer(
+            self._tokenizer, self._chunk_tokens // _PIECES_A_CHUNK
         )
 
     def count(self, text: str) -> int:
