@@ -186,13 +186,17 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One picture to be made; the same request gives the same picture."""
+    """One picture to be made; the same request gives the same picture.
+
+    Requests of different owners take turns.
+    """
 
     prompt: str
     width: int
     height: int
     steps: int
     seed: int
+    owner: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +258,8 @@ class ImagesSpec:
 
     def request(self, number: int) -> ImageRequest:
         """The n-th picture, from 0."""
-        return ImageRequest(self.prompt, self.width, self.height, self.steps, self.seed + number)
+        seed = self.seed + number
+        return ImageRequest(self.prompt, self.width, self.height, self.steps, seed, self.owner)
 
 
 @dataclass(frozen=True, slots=True)
