@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+from deployments.llm.outside_text import OutsideText
 from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
@@ -30,17 +31,22 @@ _READ = (
 
 
 class _Surface(NamedTuple):
-    """One of vLLM's serving layers: how its requests are read, and what answers them."""
+    """One of vLLM's serving layers: how its requests are read, and what answers them.
+
+    `prepare` changes a body before it is read.
+    """
 
     request: Callable[..., Any]
     answer: Callable[[Any, None], Awaitable[Any]]
+    prepare: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
 
 class VllmEngine:
     """A TextGenerator over `AsyncLLM` and vLLM's chat and completion serving layers.
 
     Tools, structured output, log probabilities, `n`, `stop` and the streamed events are
-    therefore vLLM's own, and the events pass through untouched.
+    therefore vLLM's own, and the events pass through untouched. Control tokens in the messages
+    of a chat are neutralised; the prompt of a text completion is the caller's own raw text.
     """
 
     def __init__(
@@ -48,13 +54,13 @@ class VllmEngine:
         engine: Any,  # noqa: ANN401 - vLLM's types are not importable here
         chat: _Surface,
         completions: _Surface,
-        tokenizer: Any,  # noqa: ANN401
+        outside: OutsideText,
         served_name: str,
     ) -> None:
         self._engine = engine
         self._chat = chat
         self._completions = completions
-        self._tokenizer = tokenizer
+        self._outside = outside
         self._served_name = served_name
         self._window: int = engine.model_config.max_model_len
 
@@ -67,6 +73,7 @@ class VllmEngine:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+        from vllm.renderers.chat_utils import load_chat_template
         from vllm.utils.argparse_utils import FlexibleArgumentParser
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -84,11 +91,14 @@ class VllmEngine:
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         chat, completion = state.openai_serving_chat, state.openai_serving_completion
+        tokenizer = engine.get_tokenizer()
+        template = load_chat_template(args.chat_template) or ""
+        outside = OutsideText.of(tokenizer, template + _own_template(tokenizer))
         return cls(
             engine,
-            _Surface(ChatCompletionRequest, chat.create_chat_completion),
+            _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request),
             _Surface(CompletionRequest, completion.create_completion),
-            engine.get_tokenizer(),
+            outside,
             served_name,
         )
 
@@ -136,6 +146,7 @@ class VllmEngine:
         from vllm.exceptions import GracefulHTTPError, VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        body = surface.prepare(body)
         try:
             answer = await surface.answer(surface.request(**body), None)
         except ValidationError as error:
@@ -162,13 +173,8 @@ class VllmEngine:
         return _ERROR_BY_STATUS.get(status, InvalidRequest)(error["message"], param=error["param"])
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count by the model's own tokenizer, off the event loop."""
-
-        def count() -> list[int]:
-            encoded = self._tokenizer(list(texts), add_special_tokens=False)
-            return [len(ids) for ids in encoded["input_ids"]]
-
-        return await asyncio.to_thread(count) if texts else []
+        """Count by the model's own tokenizer, off the event loop, as in a message of a chat."""
+        return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
@@ -205,6 +211,12 @@ class VllmEngine:
     async def close(self) -> None:
         """Stop the engine process."""
         await asyncio.to_thread(self._engine.shutdown)
+
+
+def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
+    """Return the chat templates that come with the model, as one text."""
+    own = getattr(tokenizer, "chat_template", None) or ""
+    return own if isinstance(own, str) else "\n".join(map(str, own.values()))
 
 
 def _leave_cpu_to_the_model() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from deployments.errors import Unavailable
+from deployments.llm.outside_text import OutsideText
 from deployments.llm.vllm_engine import VllmEngine, _Surface
 
 pytestmark = pytest.mark.anyio
+NOTHING = OutsideText.of(object(), "")
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def engine(*blocks: str) -> VllmEngine:
 
     loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
     surface = _Surface(dict, answer)
-    return VllmEngine(loaded, surface, surface, None, "ours")
+    return VllmEngine(loaded, surface, surface, NOTHING, "ours")
 
 
 @pytest.mark.parametrize("blocks", [(), ("data: [DONE]\n\n",)])
