@@ -68,16 +68,20 @@ def test_the_environment_of_nodes_makes_a_private_folder_for_ray(tmp_path: Path)
     assert mode(folder) == 0o700
 
 
-def test_a_folder_of_another_user_is_not_used_for_ray(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        os.chown(tmp_path, 65534, 65534)
-    done = subprocess.run(
-        ["sh", "-c", "set -a; . configs/ray.env; set +a; env"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "RAY_TMPDIR": str(tmp_path) if os.geteuid() == 0 else "/"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "belongs to another user" in done.stderr
-    assert "RAY_TMPDIR=/dev/null\n" in done.stdout  # where Ray cannot start
+def test_a_folder_that_is_not_of_this_user_alone_is_not_used_for_ray(tmp_path: Path) -> None:
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    link.symlink_to(tmp_path)
+    for folder in (shared, link):
+        done = subprocess.run(
+            ["sh", "-c", "set -a; . configs/ray.env; set +a; env"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "RAY_TMPDIR": str(folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "not a folder of this user alone" in done.stderr
+        assert "RAY_TMPDIR=/dev/null\n" in done.stdout
+    assert mode(shared) == 0o1777
