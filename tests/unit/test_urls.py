@@ -41,7 +41,7 @@ def test_what_is_asked_is_the_text_without_addresses() -> None:
     assert without_urls(text, find_urls(text)) == "What says about snow?"
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(20)
 def test_hostile_repetition_takes_no_longer_than_its_length() -> None:
     for unit in ("http://[", "http://[::", "http://[::1]", "[", "http://a@"):
         find_urls(unit * (100_000 // len(unit)))
