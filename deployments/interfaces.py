@@ -46,7 +46,11 @@ class Checked(Protocol):
 
 
 class TextGenerator(Checked, Protocol):
-    """A language model behind OpenAI's request and response shapes."""
+    """A language model behind OpenAI's request and response shapes.
+
+    `cache_salt` in a body names the owner of the request: an engine that caches prompts reuses
+    them for requests of the same owner only, others ignore it.
+    """
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a chat completion request (`stream` false) with a completion object."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from serve_app.access.keys import NOBODY
 from serve_app.access.metering import MeteredTextGenerator
-from serve_app.access.ownership import OwnedJobs, OwnedRetriever
+from serve_app.access.ownership import OwnedJobs, OwnedRetriever, OwnedTextGenerator
 from serve_app.answering.answer import Answering
 from serve_app.documents.files import KeptFiles
 from serve_app.documents.uploads import Uploads
@@ -40,7 +40,9 @@ def open_account(
     """Make the account of an owner over the capabilities that all owners share."""
     retriever = OwnedRetriever(services.retriever, owner)
     jobs = OwnedJobs(services.jobs, owner)
-    llm = services.llm if owner == NOBODY else MeteredTextGenerator(services.llm, allowance)
+    llm = services.llm
+    if owner != NOBODY:
+        llm = MeteredTextGenerator(OwnedTextGenerator(llm, owner), allowance)
     owned = replace(services, llm=llm, retriever=retriever, jobs=jobs)
     uploads = Uploads(jobs, files, settings.limits)
     kept = KeptFiles(files, owner, settings.limits)

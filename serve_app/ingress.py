@@ -20,6 +20,7 @@ from deployments.remote import (
     RemoteScraper,
     RemoteTextGenerator,
 )
+from deployments.serving.private_files import keep_files_private
 from deployments.serving.scale_to_zero import ScaleToZero
 from deployments.settings import Secrets
 from serve_app.access.keys import KEYS_NEEDED, Keys
@@ -56,6 +57,7 @@ class Ingress:
         jobs: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
+        keep_files_private(settings.data_dir)
         export_metrics()
         self._secrets = Secrets()
         _require_keys_or_loopback(Keys.read(self._secrets.api_keys))

@@ -17,6 +17,7 @@ from deployments.errors import InvalidRequest, TooLarge
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.private_files import keep_files_private
 from deployments.types import Embeddings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Embedder:
 
     def __init__(self, settings: EmbedderSettings, data_dir: str) -> None:
         log_to_serve()
+        keep_files_private(data_dir)
         self._settings = settings
         cores = reserved_cores()
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings, threads=cores)

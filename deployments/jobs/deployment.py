@@ -23,6 +23,7 @@ from deployments.jobs.workflows import Workflows
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.serving.private_files import keep_files_private
 from deployments.serving.request_context import under_id
 from deployments.settings import Secrets
 
@@ -69,6 +70,7 @@ class Jobs:
             batch_chunks: chunks that one step embeds and stores.
         """
         log_to_serve()
+        keep_files_private()
         export_metrics()
         secret = Secrets().jobs_database_url
         url = (secret.get_secret_value() if secret else settings.database_url) or ""

@@ -86,6 +86,7 @@ def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:
         "allowed_networks": ["127.0.0.0/8"],
         "allowed_ports": [80, 443, web_port],
     }
+    args["llm"]["engine_args"]["enable_prompt_tokens_details"] = True  # how many were cached
     args["limits"]["requests_per_minute"] = None  # tests are not people
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(document))
