@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployments.errors import Overloaded
 
@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _WHERE = "Ingress"
+
+
+class Division(NamedTuple):
+    """The requests that an ingress replica serves at once, by what they are."""
+
+    keys: int
+    public: int
+    health: int
+
+
+def divided(capacity: int) -> Division:
+    """Give three quarters to the keys, an eighth to public paths and an eighth to health checks."""
+    eighth = max(2, capacity // 8)
+    return Division(max(1, capacity - 2 * eighth), eighth, eighth)
 
 
 class Shares:
@@ -33,35 +47,39 @@ class Shares:
         self._used: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def take(self, owner: str) -> Iterator[None]:
-        """Hold a place; raises Overloaded if the owner may not have another one now."""
-        if not self.has_place(owner):
+    def take(self, owner: str, places: int = 1) -> Iterator[None]:
+        """Hold places; raises Overloaded if the owner may not have so many more now."""
+        if not self.has_room(owner, places):
             raise self.refusal(owner)
-        self.add(owner)
+        self.add(owner, places)
         try:
             yield
         finally:
-            self.remove(owner)
+            self.remove(owner, places)
 
-    def has_place(self, owner: str) -> bool:
-        """Return whether the owner may take a place now."""
+    def has_room(self, owner: str, places: int = 1) -> bool:
+        """Return whether the owner may take so many places now.
+
+        One that uses none may, as long as there is any: a large request is served too.
+        """
         used, free = self._used[owner], self.capacity - self._used.total()
         if not used:
             return free > 0
         idle = sum(not self._used[other] for other in self._weights)
-        return used + 1 <= self._share(owner) and free > min(idle, self.capacity // 2)
+        left = free - places
+        return used + places <= self._share(owner) and left >= min(idle, self.capacity // 2)
 
     def used(self, owner: str) -> int:
         """Return the number of places that an owner holds."""
         return self._used[owner]
 
-    def add(self, owner: str) -> None:
-        """Take a place without asking."""
-        self._used[owner] += 1
+    def add(self, owner: str, places: int = 1) -> None:
+        """Take places without asking."""
+        self._used[owner] += places
 
-    def remove(self, owner: str) -> None:
-        """Give a place back."""
-        self._used[owner] -= 1
+    def remove(self, owner: str, places: int = 1) -> None:
+        """Give places back."""
+        self._used[owner] -= places
 
     def refusal(self, owner: str) -> Overloaded:
         """Return the error for an owner that gets no place."""

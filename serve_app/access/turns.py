@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from serve_app.access.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+
+class _Turn(NamedTuple):
+    places: int
+    come: asyncio.Future[None]
 
 
 class Turns:
@@ -27,7 +32,7 @@ class Turns:
         self._places = Shares(what, 0, weights)
         self._waiting = Shares(f"waiting {what}", 0, weights)
         self._waiting_per_place = waiting_per_place
-        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[str, deque[_Turn]] = {}
         self._begun = dict.fromkeys(weights, 0.0)  # virtual time of each key
         self._now = 0.0  # virtual time of the latest start
 
@@ -42,52 +47,53 @@ class Turns:
         return self._places.used(owner)
 
     @contextlib.asynccontextmanager
-    async def take(self, owner: str) -> AsyncIterator[None]:
-        """Wait for a place and hold it; raises Overloaded if too many wait already."""
-        if not self._queues.get(owner) and self._places.has_place(owner):
-            self._start(owner)
+    async def take(self, owner: str, places: int = 1) -> AsyncIterator[None]:
+        """Wait for places and hold them; raises Overloaded if too much waits already."""
+        if not self._queues.get(owner) and self._places.has_room(owner, places):
+            self._start(owner, places)
         else:
-            await self._wait(owner)
+            await self._wait(owner, places)
         try:
             yield
         finally:
-            self._end(owner)
+            self._end(owner, places)
 
-    async def _wait(self, owner: str) -> None:
-        with self._waiting.take(owner):
-            turn = asyncio.get_running_loop().create_future()
+    async def _wait(self, owner: str, places: int) -> None:
+        with self._waiting.take(owner, places):
+            turn = _Turn(places, asyncio.get_running_loop().create_future())
             queue = self._queues.setdefault(owner, deque())
             queue.append(turn)
             try:
-                await turn
+                await turn.come
             except asyncio.CancelledError:
-                if turn.cancelled():
+                if turn.come.cancelled():
                     with contextlib.suppress(ValueError):  # if it has been skipped
                         queue.remove(turn)
+                    self._start_waiting()  # behind a large one, small ones may have room
                 else:
-                    self._end(owner)  # the turn came at the same moment
+                    self._end(owner, places)  # the turn came at the same moment
                 raise
 
-    def _start(self, owner: str) -> None:
+    def _start(self, owner: str, places: int) -> None:
         self._now = max(self._now, self._begun[owner])
-        self._begun[owner] = self._now + 1 / self._weights[owner]
-        self._places.add(owner)
+        self._begun[owner] = self._now + places / self._weights[owner]
+        self._places.add(owner, places)
 
-    def _end(self, owner: str) -> None:
-        self._places.remove(owner)
+    def _end(self, owner: str, places: int) -> None:
+        self._places.remove(owner, places)
         self._start_waiting()
 
     def _start_waiting(self) -> None:
         while ready := [
             owner
             for owner, queue in self._queues.items()
-            if queue and self._places.has_place(owner)
+            if queue and self._places.has_room(owner, queue[0].places)
         ]:
             owner = min(ready, key=self._precedence)
             turn = self._queues[owner].popleft()
-            if not turn.cancelled():
-                self._start(owner)
-                turn.set_result(None)
+            if not turn.come.cancelled():
+                self._start(owner, turn.places)
+                turn.come.set_result(None)
 
     def _precedence(self, owner: str) -> tuple[float, float]:
         return self._places.used(owner) / self._weights[owner], self._begun[owner]

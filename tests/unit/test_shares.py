@@ -21,7 +21,7 @@ OWNERS = ("alice", "bob", "carol", "dave")
 def taken(shares: Shares, owner: str) -> int:
     """Take places until the owner is refused; return how many it got."""
     count = 0
-    while shares.has_place(owner):
+    while shares.has_room(owner):
         shares.add(owner)
         count += 1
     return count
@@ -188,3 +188,14 @@ async def test_more_places_start_who_waits() -> None:
     assert not waiting.done()
     turns.resize(2)
     await waiting
+
+
+async def test_large_requests_are_counted_by_their_size_and_served_one_at_a_time() -> None:
+    turns = Turns("characters", {"alice": 1.0, "bob": 1.0}, waiting_per_place=2)
+    turns.resize(100)
+    async with turns.take("alice", 500):
+        waiting = asyncio.create_task(turns.take("bob", 10).__aenter__())
+        await asyncio.sleep(0)
+        assert not waiting.done(), "the one that is too large takes all of it"
+    await waiting
+    assert turns.running("bob") == 10
