@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from loguru import logger
 
+from deployments.serving.memory import trim
 from serve_app.access.admission import UPLOAD_PATHS, Admission, Places
 from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 _BODY_BYTES_PER_CHAR = 10  # Escaped, a character takes six; the rest is for all other fields.
 _CAPACITY_S = 10.0  # how soon a change of the number of replicas is noticed
+_TRIM_S = 30.0
 _ROUTES = (
     generate,
     chat,
@@ -128,9 +130,13 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(_follow(serving.answers, common.answers))
+        tasks = [
+            asyncio.create_task(_follow(serving.answers, common.answers)),
+            asyncio.create_task(_trim_regularly()),
+        ]
         yield
-        following.cancel()
+        for task in tasks:
+            task.cancel()
         await counters.close()
 
     app: FastAPI = FastAPIOffline(
@@ -169,3 +175,9 @@ async def _follow(answers: Callable[[], Awaitable[int | None]], turns: Turns) ->
         if (places := await answers()) is not None:
             turns.resize(places)
         await asyncio.sleep(_CAPACITY_S)
+
+
+async def _trim_regularly() -> None:
+    while True:
+        await asyncio.sleep(_TRIM_S)
+        await asyncio.to_thread(trim)
