@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
 _STALL_S = 20.0
-_START_S = 20.0
+_START_S = 30.0
 _BYTES_PER_S = 16 * 1024  # a slow mobile connection
 
 
@@ -31,7 +31,7 @@ class BodyLimit:
 
     A body is too large as soon as its declared or its received size passes the bound;
     `file_bytes` bounds the file of a multipart body by its path. It must arrive at 16 KB/s on
-    average, after 20 s, and without a pause of 20 s.
+    average, after 30 s, and without a pause of 20 s.
     """
 
     def __init__(self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int]) -> None:
