@@ -13,7 +13,6 @@ from deployments.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
-    Overloaded,
     ServiceError,
     TooLarge,
     UnsupportedMedia,
@@ -36,8 +35,6 @@ _OUTCOMES: Final = (
     (InvalidRequest, PageOutcome.EMPTY),
     (DeadlineExceeded, PageOutcome.TIMEOUT),
 )
-_OF_THE_SERVICE: Final = (NotFound, Overloaded)
-"""Errors that say nothing about the PDF."""
 
 
 class PdfPages:
@@ -54,7 +51,7 @@ class PdfPages:
             return await self._read(download, folder)
         except ServiceError as error:
             for kind, outcome in _OUTCOMES:
-                if isinstance(error, kind) and not isinstance(error, _OF_THE_SERVICE):
+                if isinstance(error, kind) and not isinstance(error, NotFound):
                     raise PageFailure(outcome, error.message) from error
             detail = "PDF files cannot be read for now"
             raise PageFailure(PageOutcome.UNREACHABLE, detail) from error

@@ -24,6 +24,7 @@ from serve_app.launch.configuration import (
     moved,
     read,
     require_free_port,
+    require_keys,
     service_url,
     settings,
 )
@@ -63,7 +64,10 @@ def main(arguments: list[str]) -> int:
         step("checking the configuration")
         config = asked.file
         document = read(config)
-        host = ["--host", asked.host] if asked.host else []
+        host = []
+        if asked.host:
+            require_keys(asked.host)
+            host = ["--host", asked.host]
         nodes = ["--nodes", "local"]  # where this command starts Ray, whatever the file names
         _run_module("serve_app.check", config, *nodes, *host, failure="nothing was started")
         data_dir = Path(settings(document, config).data_dir)
