@@ -134,8 +134,14 @@ def job_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.sqlite"
-    server: str = request.getfixturevalue("postgres")
+    address: str = request.getfixturevalue("postgres_database")
+    return address
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> str:
+    """The address of an empty database on PostgreSQL."""
     name = f"test_{os.urandom(6).hex()}"
-    with psycopg.connect(server, autocommit=True) as connection:
+    with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    return server.rsplit("/", 1)[0] + f"/{name}"
+    return postgres.rsplit("/", 1)[0] + f"/{name}"
