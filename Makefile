@@ -20,7 +20,7 @@ UNIT := -n 2 --dist worksteal tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-cluster bench-gpu bench-images
 .PHONY: bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-search bench-uploads eval check
 .PHONY: requirements clean
 
@@ -96,6 +96,9 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
+
+bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (25 minutes)
+	@$(BIN)/python -m tests.bench.abuse
 
 bench-cluster: $(TESTED) ## Deploy, scale, update, drain and lose nodes on a Ray of several (20 minutes)
 	@$(BIN)/python -m tests.bench.cluster

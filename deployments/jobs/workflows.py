@@ -16,6 +16,8 @@ from loguru import logger
 
 from deployments.errors import ServiceError
 from deployments.jobs.cancellation import JobCancelled
+from deployments.jobs.costs import CHUNK_S, SHORT_JOB_CHUNKS, estimate_s
+from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.records import DONE, TOTAL, spec_of
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from deployments.jobs.cancellation import Cancellations
+    from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.images import ImageSteps
     from deployments.jobs.ingest import IngestSteps
     from deployments.jobs.steps import StepRunner
@@ -47,14 +50,16 @@ class Workflows:
         images: ImageSteps,
         runner: StepRunner,
         cancellations: Cancellations,
-        images_at_once: int,
+        dispatcher: Dispatcher,
         *,
+        images_at_once: int,
         with_request_id: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self._ingest_steps = ingest
         self._image_steps = images
         self._runner = runner
         self._cancellations = cancellations
+        self._dispatcher = dispatcher
         self._images_at_once = images_at_once
         self._with_request_id = with_request_id
         self._counting = asyncio.Lock()
@@ -109,6 +114,7 @@ class Workflows:
         job_id = _job_id()
         failure: Exception | None = None
         with (
+            self._in_place(kind, job_id),
             self._stoppable(),
             self._with_request_id(job_id),
             span(f"job {kind}", job_id=job_id),
@@ -116,6 +122,9 @@ class Workflows:
         ):
             try:
                 await work()
+            except ReturnedToQueue:
+                await self._dispatcher.return_as_long(job_id)
+                raise
             except JobCancelled:
                 failure = JobCancelled()
             except ServiceError as error:
@@ -135,6 +144,14 @@ class Workflows:
             await DBOS.cancel_workflow_async(job_id)
         elif failure is not None:
             raise failure
+
+    @contextlib.contextmanager
+    def _in_place(self, kind: JobKind, job_id: str) -> Iterator[None]:
+        """Free the place of the job in the end."""
+        try:
+            yield
+        finally:
+            self._dispatcher.ended(kind, job_id)
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -164,18 +181,24 @@ class Workflows:
 
     async def _ingest(self, job_id: str, spec: IngestSpec) -> None:
         steps = self._ingest_steps
+        short = self._dispatcher.is_short(JobKind.INGEST, job_id)
 
         async def parse() -> tuple[dict[str, Any], int]:
-            document, batches = await steps.parse(job_id, spec)
+            document, batches, cpu_s = await steps.parse(job_id, spec, short=short)
+            self._dispatcher.charge(JobKind.INGEST, job_id, cpu_s)
             await _set_progress(job_id, {DONE: 0, TOTAL: document["chunks"]})
             return document, batches
 
         async def store(number: int, before: int) -> int:
-            done = before + await steps.store(job_id, document, number)
+            stored = await steps.store(job_id, document, number)
+            self._dispatcher.charge(JobKind.INGEST, job_id, stored * CHUNK_S)
+            done = before + stored
             await _set_progress(job_id, {DONE: done})
             return done
 
         document, batches = await self._runner.run(job_id, "parse", parse)
+        if short and document["chunks"] > SHORT_JOB_CHUNKS:
+            raise ReturnedToQueue
         done = 0
         for number in range(batches):
             done = await self._runner.run(job_id, f"store {number}", store, number, done)
@@ -187,6 +210,7 @@ class Workflows:
 
         async def draw(number: int) -> None:
             await steps.draw(job_id, spec, number)
+            self._dispatcher.charge(JobKind.IMAGES, job_id, estimate_s(spec) / spec.count)
             async with self._counting:  # so that progress never goes back
                 done = await steps.count_drawn(job_id, spec.count)
                 await _set_progress(job_id, {DONE: done, TOTAL: spec.count})

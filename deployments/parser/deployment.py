@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deployments.types import ParsedDocument, ParseSpec
 
 
-@serve.deployment(name="Parser", max_ongoing_requests=8, max_queued_requests=16)
+@serve.deployment(name="Parser", max_ongoing_requests=32, max_queued_requests=32)
 class Parser:
     """Serve `FileParser`; the replica itself only waits for its child processes."""
 
@@ -37,6 +37,7 @@ class Parser:
         keep_files_private(data_dir)
         path = tokenizer_path(resolve(embedder, Path(data_dir)), revision_of(embedder))
         sandbox = Sandbox(settings, path, processes=reserved_cores())
+        sandbox.start()
         self._parser = FileParser(sandbox, FileStore(files), max_file_bytes)
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
@@ -44,6 +45,10 @@ class Parser:
 
     async def check_health(self) -> None:
         await self._parser.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_parser"):
+            self._parser.close()
 
 
 def tokenizer_path(model: str, revision: str | None = None) -> str:

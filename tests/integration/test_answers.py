@@ -200,7 +200,7 @@ def running(http: httpx.Client) -> int:
 
 
 def test_more_than_fits_is_refused_early_and_the_rest_is_served(service: Service) -> None:
-    # 64 taken and 64 waiting is what configs/cpu.yaml lets one ingress have at the LLM.
+    # Half of 32 answers and of 96 waiting ones is the share of one of two keys.
     async def ask(client: httpx.AsyncClient) -> httpx.Response:
         body = {"model": service.model, "messages": QUESTION, "max_tokens": 24, "ignore_eos": True}
         return await client.post("/v1/chat/completions", json=body)
