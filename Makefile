@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-cluster bench-gpu bench-images
-.PHONY: bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-search bench-uploads eval check
+.PHONY: bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-search bench-uploads eval check soak
 .PHONY: requirements clean
 
 help: ## Show this list
@@ -99,6 +99,9 @@ bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing ma
 
 bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (25 minutes)
 	@$(BIN)/python -m tests.bench.abuse
+
+soak: $(TESTED) ## Half an hour of mixed load: memory and open files must not grow (32 minutes)
+	@$(BIN)/python -m tests.bench.soak
 
 bench-cluster: $(TESTED) ## Deploy, scale, update, drain and lose nodes on a Ray of several (20 minutes)
 	@$(BIN)/python -m tests.bench.cluster

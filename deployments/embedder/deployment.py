@@ -43,7 +43,7 @@ class Embedder:
         self._settings = settings
         cores = reserved_cores()
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings, threads=cores)
-        self._encoding = Passes(self._encoder.encode, self._encoder.max_batch_tokens)
+        self._encoding = Passes(self._encoder.encode, self._encoder.max_pass_tokens)
         self._reranker: Reranker | None = None
         self._scoring: Passes[Pair] | None = None
         if settings.reranker is not None:

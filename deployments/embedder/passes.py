@@ -25,9 +25,9 @@ class _Waiting(NamedTuple, Generic[Item]):
 class Passes(Generic[Item]):
     """Run the pieces of many calls in passes of at most `max_tokens`, one pass after another.
 
-    A pass takes urgent calls first and then a piece of each other call in turn, so that a short
-    call does not wait for all of a long one. The others come first if the last pass had none of
-    them. What is left of a cancelled call is not run.
+    Urgent calls and the others take turns, urgent ones first. A pass takes a piece of each call of
+    its kind in turn, so that a short call does not wait for all of a long one. What is left of a
+    cancelled call is not run.
     """
 
     def __init__(
@@ -74,28 +74,27 @@ class Passes(Generic[Item]):
                     one.rows.set_result(rows)
 
     def _next_pass(self) -> list[_Waiting[Item]]:
+        """Take what one kind of calls has; a pass of queries alone is short."""
         order = [self._urgent, self._others]
         if self._others_first:
             order.reverse()
-        waiting = bool(self._others)
-        taken: list[_Waiting[Item]] = []
-        others = 0
         for calls in order:
-            before = len(taken)
-            self._fill(taken, calls)
-            others += len(taken) - before if calls is self._others else 0
-        self._others_first = waiting and not others
-        return taken
+            if taken := self._filled_from(calls):
+                self._others_first = calls is self._urgent
+                return taken
+        return []
 
-    def _fill(self, taken: list[_Waiting[Item]], calls: deque[deque[_Waiting[Item]]]) -> None:
-        total = total_tokens([one.piece for one in taken])
+    def _filled_from(self, calls: deque[deque[_Waiting[Item]]]) -> list[_Waiting[Item]]:
+        taken: list[_Waiting[Item]] = []
+        total = 0
         while calls:
             call = calls[0]
             if call:
                 total += total_tokens([call[0].piece])
                 if taken and total > self._max_tokens:
-                    return
+                    break
                 taken.append(call.popleft())
             calls.popleft()
             if call:
                 calls.append(call)
+        return taken
