@@ -167,9 +167,6 @@ class RetrieverSettings(Settings):
     rerank: Annotated[int, Field(ge=0, le=200)] = Field(
         default=0, description="Candidates given to `embedder.reranker`; 0 for none."
     )
-    rerank_timeout_s: PositiveFloat = Field(
-        default=3.0, description="After which passages stay in the order they were found in."
-    )
 
 
 class ImagesSettings(Settings):

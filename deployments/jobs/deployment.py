@@ -25,6 +25,7 @@ from deployments.jobs.workflows import VERSION, Workflows
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.serving.private_files import keep_files_private
 from deployments.serving.request_context import under_id
 from deployments.settings import Secrets
 from deployments.types import JobKind
@@ -78,6 +79,7 @@ class Jobs:
             shares: weights of API keys, by their names; 1 for those that are not named.
         """
         log_to_serve()
+        keep_files_private()
         export_metrics()
         secret = Secrets().jobs_database_url
         url = (secret.get_secret_value() if secret else settings.database_url) or ""

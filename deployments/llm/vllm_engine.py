@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import json
 import multiprocessing
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+from deployments.llm.outside_text import OutsideText
 from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
@@ -30,17 +34,22 @@ _READ = (
 
 
 class _Surface(NamedTuple):
-    """One of vLLM's serving layers: how its requests are read, and what answers them."""
+    """One of vLLM's serving layers: how its requests are read, and what answers them.
+
+    `prepare` changes a body before it is read.
+    """
 
     request: Callable[..., Any]
     answer: Callable[[Any, None], Awaitable[Any]]
+    prepare: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
 
 class VllmEngine:
     """A TextGenerator over `AsyncLLM` and vLLM's chat and completion serving layers.
 
     Tools, structured output, log probabilities, `n`, `stop` and the streamed events are
-    therefore vLLM's own, and the events pass through untouched.
+    therefore vLLM's own, and the events pass through untouched. Control tokens in the messages
+    of a chat are neutralised; the prompt of a text completion is the caller's own raw text.
     """
 
     def __init__(
@@ -48,13 +57,15 @@ class VllmEngine:
         engine: Any,  # noqa: ANN401 - vLLM's types are not importable here
         chat: _Surface,
         completions: _Surface,
-        tokenizer: Any,  # noqa: ANN401
+        outside: OutsideText,
         served_name: str,
     ) -> None:
         self._engine = engine
         self._chat = chat
         self._completions = completions
-        self._tokenizer = tokenizer
+        self._outside = outside
+        # The cache ends with the engine, so that nothing else ever needs the secret.
+        self._secret = secrets.token_bytes(_SECRET_BYTES)
         self._served_name = served_name
         self._window: int = engine.model_config.max_model_len
 
@@ -67,6 +78,7 @@ class VllmEngine:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+        from vllm.renderers.chat_utils import load_chat_template
         from vllm.utils.argparse_utils import FlexibleArgumentParser
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -84,11 +96,14 @@ class VllmEngine:
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         chat, completion = state.openai_serving_chat, state.openai_serving_completion
+        tokenizer = engine.get_tokenizer()
+        template = load_chat_template(args.chat_template) or ""
+        outside = OutsideText.of(tokenizer, template + _own_template(tokenizer))
         return cls(
             engine,
-            _Surface(ChatCompletionRequest, chat.create_chat_completion),
+            _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request),
             _Surface(CompletionRequest, completion.create_completion),
-            engine.get_tokenizer(),
+            outside,
             served_name,
         )
 
@@ -136,6 +151,9 @@ class VllmEngine:
         from vllm.exceptions import GracefulHTTPError, VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        body = surface.prepare(body)
+        if "cache_salt" in body:
+            body["cache_salt"] = self._salt(body["cache_salt"])
         try:
             answer = await surface.answer(surface.request(**body), None)
         except ValidationError as error:
@@ -154,6 +172,13 @@ class VllmEngine:
             raise self._service_error(answer.error.model_dump())
         return answer
 
+    def _salt(self, owner: str) -> str:
+        """Return the salt of an owner's prompts in vLLM's prefix cache.
+
+        With one salt for all, the time to the first token tells one caller what another asked.
+        """
+        return hmac.new(self._secret, owner.encode(), hashlib.sha256).hexdigest()
+
     @staticmethod
     def _service_error(error: Mapping[str, Any]) -> ServiceError:
         status = int(error.get("code") or 500)
@@ -162,13 +187,8 @@ class VllmEngine:
         return _ERROR_BY_STATUS.get(status, InvalidRequest)(error["message"], param=error["param"])
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count by the model's own tokenizer, off the event loop."""
-
-        def count() -> list[int]:
-            encoded = self._tokenizer(list(texts), add_special_tokens=False)
-            return [len(ids) for ids in encoded["input_ids"]]
-
-        return await asyncio.to_thread(count) if texts else []
+        """Count by the model's own tokenizer, off the event loop, as in a message of a chat."""
+        return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
@@ -207,6 +227,12 @@ class VllmEngine:
         await asyncio.to_thread(self._engine.shutdown)
 
 
+def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
+    """Return the chat templates that come with the model, as one text."""
+    own = getattr(tokenizer, "chat_template", None) or ""
+    return own if isinstance(own, str) else "\n".join(map(str, own.values()))
+
+
 def _leave_cpu_to_the_model() -> None:
     """Lower the priority of this process and of vLLM's scheduler, not of vLLM's workers.
 
@@ -220,6 +246,7 @@ def _leave_cpu_to_the_model() -> None:
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), _BESIDE_THE_MODEL)
 
 
+_SECRET_BYTES = 32
 _BESIDE_THE_MODEL = 10  # nice value
 _DEAD = "the language model stopped; it is being restarted"
 _EMPTY = "the language model ended its answer before it began"

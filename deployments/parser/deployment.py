@@ -13,6 +13,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.parser.file_parser import FileParser
 from deployments.parser.sandbox import Sandbox
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
     from deployments.settings import ParserSettings
@@ -33,6 +34,7 @@ class Parser:
     ) -> None:
         """Load the tokenizer of the model `embedder`, whose tokens are counted."""
         log_to_serve()
+        keep_files_private(data_dir)
         path = tokenizer_path(resolve(embedder, Path(data_dir)), revision_of(embedder))
         sandbox = Sandbox(settings, path, processes=reserved_cores())
         sandbox.start()

@@ -14,7 +14,6 @@ from deployments.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
-    Overloaded,
     ServiceError,
     TooLarge,
     Unprocessable,
@@ -38,8 +37,6 @@ _OUTCOMES: Final = (
     (InvalidRequest, PageOutcome.EMPTY),
     (DeadlineExceeded, PageOutcome.TIMEOUT),
 )
-_OF_THE_SERVICE: Final = (NotFound, Overloaded)
-"""Errors that say nothing about the PDF."""
 
 
 class PdfPages:
@@ -59,7 +56,7 @@ class PdfPages:
             return await self._read(download, folder, owner)
         except ServiceError as error:
             for kind, outcome in _OUTCOMES:
-                if isinstance(error, kind) and not isinstance(error, _OF_THE_SERVICE):
+                if isinstance(error, kind) and not isinstance(error, NotFound):
                     raise PageFailure(outcome, error.message) from error
             detail = "PDF files cannot be read for now"
             raise PageFailure(PageOutcome.UNREACHABLE, detail) from error

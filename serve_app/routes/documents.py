@@ -19,7 +19,6 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     VectorStoresDep,
 )
 from serve_app.routes.shapes import job_url
-from serve_app.routes.upload_route import UploadRoute
 from serve_app.schemas.documents import (
     DocumentListResponse,
     DocumentResponse,
@@ -33,12 +32,11 @@ if TYPE_CHECKING:
 
 
 router = APIRouter(tags=["documents"])
-_uploading = APIRouter(route_class=UploadRoute)
 _MAX_LISTED = 100
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
-@_uploading.post(
+@router.post(
     "/upload",
     status_code=HTTPStatus.ACCEPTED,
     responses={
@@ -79,9 +77,6 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
         filename=job.spec.filename,
         status=job.status,
     )
-
-
-router.include_router(_uploading)
 
 
 @router.get("/v1/documents", responses=refusals(404))

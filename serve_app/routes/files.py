@@ -15,7 +15,6 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     VectorStoresDep,
 )
 from serve_app.routes.shapes import download
-from serve_app.routes.upload_route import UploadRoute
 from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
 from serve_app.schemas.paging import Order  # noqa: TC001 - as above
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["files"])
 _files = APIRouter(prefix="/v1/files")
-_uploading = APIRouter(prefix="/v1/files", route_class=UploadRoute)
 
 
-@_uploading.post("", responses=refusals(400, 413))
+@_files.post("", responses=refusals(400, 413))
 async def create_file(
     form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
 ) -> FileResponse:
@@ -88,7 +86,6 @@ async def delete_file(
     return FileDeleted(id=file_id)
 
 
-router.include_router(_uploading)
 router.include_router(_files)
 
 

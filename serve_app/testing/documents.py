@@ -56,7 +56,10 @@ class FakeEmbedder:
         self.embedded += texts
         return np.ones((len(texts), 1), dtype=np.float32)
 
-    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+    async def embeddings(
+        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+    ) -> Embeddings:
+        del first
         if dimensions not in {None, 1}:
             msg = "dimensions: this model makes vectors of 1 numbers"
             raise InvalidRequest(msg, param="dimensions")

@@ -32,7 +32,7 @@ from tests.support.spans import FOLDER
 from tests.support.web import Web, serve_web
 
 # Tests of these modules come last, in this order: they start a second service, and kill.
-LAST = ("test_metrics", "test_traces", "test_kills")
+LAST = ("test_metrics", "test_traces", "test_below_a_path", "test_kills")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
@@ -81,6 +81,7 @@ def second_service(
     path, document = configuration(folder, web.port)
     spans = folder / "spans"
     spans.mkdir()
+    document["http_options"]["root_path"] = "/genserve"  # a request without it is the proxy's
     document["tracing_config"] = {
         "enabled": True,
         "sampling_ratio": 1.0,

@@ -228,8 +228,9 @@ async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None
         async with asyncio.timeout(10):
             while await parts.files.names(f"images/{job_id}"):
                 await asyncio.sleep(0.1)
-        with pytest.raises(NotFound):
-            await fetch_job(job_id)
+        async with asyncio.timeout(10):
+            while await fetch_jobs([job_id]):
+                await asyncio.sleep(0.1)
         async with asyncio.timeout(10):
             while await parts.files.names("chunks/crashed"):
                 await asyncio.sleep(0.1)
