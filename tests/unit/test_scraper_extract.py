@@ -103,7 +103,7 @@ async def test_memory_is_bounded() -> None:
 
 async def test_the_slow_pages_of_one_prompt_do_not_time_out_those_of_another() -> None:
     others = workers()
-    extractor = Extractor(bounds=ExtractionBounds(cpu_s=0.5))
+    extractor = Extractor(bounds=ExtractionBounds(cpu_s=0.5, timeout_s=60))
     await extractor.start()
     try:
         (worker,) = workers() - others
