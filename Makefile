@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-cluster bench-gpu bench-images
-.PHONY: bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-search bench-uploads eval check soak
+.PHONY: bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-search bench-uploads eval check soak
 .PHONY: requirements clean
 
 help: ## Show this list
@@ -108,6 +108,9 @@ bench-cluster: $(TESTED) ## Deploy, scale, update, drain and lose nodes on a Ray
 
 bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
 	@$(BIN)/python -m tests.bench.service uploads
+
+bench-ingest: $(TESTED) ## How fast documents are searchable, alone and beside other keys (6 minutes)
+	@$(BIN)/python -m tests.bench.ingest
 
 bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
 	@$(BIN)/python -m tests.bench.service images

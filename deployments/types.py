@@ -78,7 +78,7 @@ class ParseSpec:
     only as far as their texts have `max_chars` characters.
 
     A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
-    owners take turns.
+    owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
     """
 
     path: str
@@ -88,6 +88,7 @@ class ParseSpec:
     max_chars: int | None = None
     short: bool = False
     owner: str = ""
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class ParsedDocument:
     """A parsed file, whose chunks lie in the file store.
 
     `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
-    those that were written. `cpu_s` is the processor time that reading it took.
+    those that were written. `cpu_s` is the processor time that reading it took, `inline` the chunks
+    themselves if none were written.
     """
 
     title: str
@@ -104,6 +106,7 @@ class ParsedDocument:
     chunks: int
     batches: int
     cpu_s: float = 0.0
+    inline: tuple[Chunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

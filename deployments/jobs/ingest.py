@@ -16,10 +16,22 @@ from deployments.records import from_record
 from deployments.types import SHORT_PARSE_EXCEEDED, Document, ParseSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deployments.file_store import FileStore
     from deployments.interfaces import Checked, Parser, Retriever
     from deployments.jobs.retrying import BackendCaller
-    from deployments.types import IngestSpec
+    from deployments.types import Chunk, IngestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A parsed upload: the document's record, and its chunks in batches or `inline`."""
+
+    document: dict[str, Any]
+    batches: int
+    cpu_s: float
+    inline: Sequence[Chunk]
 
 
 @dataclass(frozen=True)
@@ -32,10 +44,8 @@ class IngestSteps:
     backends: BackendCaller
     batch_chunks: int
 
-    async def parse(
-        self, job_id: str, spec: IngestSpec, *, short: bool
-    ) -> tuple[dict[str, Any], int, float]:
-        """Have the upload parsed; return the document's record, its batches and the CPU seconds.
+    async def parse(self, job_id: str, spec: IngestSpec, *, short: bool) -> Parsed:
+        """Have the upload parsed.
 
         Raises ReturnedToQueue if the file is not as `short` as it was estimated to be.
         """
@@ -46,6 +56,7 @@ class IngestSteps:
             self.batch_chunks,
             short=short,
             owner=spec.owner,
+            inline=short,
         )
         try:
             parsed = await self.backends.call(
@@ -67,8 +78,25 @@ class IngestSteps:
             created_at=time.time(),
             job_id=job_id,
         )
-        # A parser of version 0.1, which may still run, does not measure it.
-        return asdict(document), parsed.batches, getattr(parsed, "cpu_s", 0.0)
+        # A parser of version 0.1, which may still run, knows neither of the two.
+        return Parsed(
+            asdict(document),
+            parsed.batches,
+            getattr(parsed, "cpu_s", 0.0),
+            getattr(parsed, "inline", ()),
+        )
+
+    async def publish_inline(
+        self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk]
+    ) -> None:
+        """Store a short document and make it searchable."""
+        document = from_record(Document, record)
+
+        async def add_and_publish() -> None:
+            await self.retriever.add(document, chunks)
+            await self.retriever.publish(document)
+
+        await self.backends.call(job_id, self.retriever, add_and_publish)
 
     async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
         """Embed and store one batch, hidden; return how many chunks it had."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from deployments.jobs.steps import StepRunner
 
 VERSION = "1"
+_PUBLISHED = "published"
 _STOP_TIMEOUT_S = 3.0
 
 
@@ -134,9 +135,10 @@ class Workflows:
                 failure = ServiceError("something went wrong inside the service")
             if failure is not None:
                 await self._runner.run_clean_up("discard", discard)
-            if remove_upload is not None:  # as a step with the name that it had in VERSION 1
-                await self._runner.run_clean_up("tidy", remove_upload)
+            if remove_upload is not None:  # no step, as it fails never and may be repeated
+                await remove_upload()
             self._cancellations.forget(job_id)
+            self._ingest_steps.backends.forget(job_id)  # of all jobs
             status = _status_after(failure)
             JOBS_ENDED.add(kind=kind, state=status)
             logger.info("job {} {}", job_id, status)
@@ -184,10 +186,18 @@ class Workflows:
         short = self._dispatcher.is_short(JobKind.INGEST, job_id)
 
         async def parse() -> tuple[dict[str, Any], int]:
-            document, batches, cpu_s = await steps.parse(job_id, spec, short=short)
-            self._dispatcher.charge(JobKind.INGEST, job_id, cpu_s)
-            await _set_progress(job_id, {DONE: 0, TOTAL: document["chunks"]})
-            return document, batches
+            parsed = await steps.parse(job_id, spec, short=short)
+            self._dispatcher.charge(JobKind.INGEST, job_id, parsed.cpu_s)
+            chunks = parsed.document["chunks"]
+            if parsed.inline:
+                # One step, as each costs as much as a short text itself. Version 0.1 can go on
+                # from it: there are no batches, and a document may be published again.
+                await steps.publish_inline(job_id, parsed.document, parsed.inline)
+                self._dispatcher.charge(JobKind.INGEST, job_id, chunks * CHUNK_S)
+                await _set_progress(job_id, {DONE: chunks, TOTAL: chunks})
+                return parsed.document | {_PUBLISHED: True}, 0
+            await _set_progress(job_id, {DONE: 0, TOTAL: chunks})
+            return parsed.document, parsed.batches
 
         async def store(number: int, before: int) -> int:
             stored = await steps.store(job_id, document, number)
@@ -197,6 +207,8 @@ class Workflows:
             return done
 
         document, batches = await self._runner.run(job_id, "parse", parse)
+        if _PUBLISHED in document:
+            return
         if short and document["chunks"] > SHORT_JOB_CHUNKS:
             raise ReturnedToQueue
         done = 0

@@ -37,7 +37,12 @@ class FileParser:
         written = document.chunks
         if spec.max_chars is not None:
             written = tuple(_until(written, spec.max_chars))
-        batches = await write_batches(self._files, spec.chunks_folder, written, spec.batch_chunks)
+        inline = written if spec.inline and len(written) <= spec.batch_chunks else ()
+        batches = 0
+        if not inline:
+            batches = await write_batches(
+                self._files, spec.chunks_folder, written, spec.batch_chunks
+            )
         return ParsedDocument(
             title=document.title,
             media_type=document.media_type,
@@ -45,6 +50,7 @@ class FileParser:
             chunks=len(document.chunks),
             batches=batches,
             cpu_s=parsed.cpu_s,
+            inline=inline,
         )
 
     async def check_health(self) -> None:

@@ -119,8 +119,10 @@ class FakeParser:
         chunks = [
             Chunk(number, text, len(text.split()), page, page) for number, text in enumerate(texts)
         ]
-        batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         title = f"title of {spec.filename}"
+        if spec.inline and len(chunks) <= spec.batch_chunks:
+            return ParsedDocument(title, media_type, page, len(chunks), 0, inline=tuple(chunks))
+        batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         return ParsedDocument(title, media_type, page, len(chunks), batches)
 
 

@@ -92,11 +92,13 @@ class Retriever(FakeRetriever):
             raise Unavailable("the document search is away")
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self.check_health()
         self.reached.set()
         await self.open.wait()
         await super().add(document, chunks)
 
     async def publish(self, document: Document) -> None:
+        await self.check_health()
         assert len(self.stored[document.collection, document.id]) == document.chunks
         await super().publish(document)
         if self.loses_replies:
@@ -126,6 +128,7 @@ class Images(FakeImages):
             raise Unavailable("the image generator is away")
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+        await self.check_health()
         self.begun.append(request.seed)
         try:
             while self.silent:
