@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _PAUSE_S = 1.0
+_STOP_TIMEOUT_S = 1.0
 _UNKNOWN_COST_S = 10.0  # of a job that version 0.1 has queued
 _OWNERS_SHARE = 2  # one owner may take half of the queue
 
@@ -145,21 +146,29 @@ class Dispatcher:
         }
         if leaving := [row.job_id for row in rows if CANCEL in row.attributes]:
             # All that is left of them is to clean up, for which they need no place.
-            await asyncio.to_thread(start_jobs, leaving, self._lease.executor_id, self._version)
+            await self._claim(leaving)
             for turns in self._turns.values():
                 for job_id in leaving:
                     turns.remove(job_id)
+
+    async def _claim(self, job_ids: list[str]) -> set[str]:
+        """Claim and start jobs; if cancelled, wait a moment for the thread that is about it."""
+        claim = asyncio.create_task(
+            asyncio.to_thread(start_jobs, job_ids, self._lease.executor_id, self._version)
+        )
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            await asyncio.wait({claim}, timeout=_STOP_TIMEOUT_S)
+            raise
 
     async def _start_jobs(self) -> None:
         taken = [(turns, job) for turns in self._turns.values() for job in turns.take()]
         if not taken:
             return
-        ids = [job.id for _, job in taken]
         try:
-            started = await asyncio.to_thread(
-                start_jobs, ids, self._lease.executor_id, self._version
-            )
-        except BaseException:
+            started = await self._claim([job.id for _, job in taken])
+        except Exception:
             for turns, job in reversed(taken):
                 turns.put_back(job)
             raise

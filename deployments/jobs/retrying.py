@@ -86,7 +86,8 @@ class BackendCaller:
     async def call(self, job_id: str, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns, once the backend is available and has room for it.
 
-        A backend is only asked for its health once a call of this job has failed.
+        A backend is only asked for its health once a call of this job has found one unavailable:
+        that attempt of the step is lost, and the others wait until it is healthy again.
 
         Raises BackendWaitExceeded or Overloaded after the longest wait, and JobCancelled within
         about a second of waiting.
@@ -102,9 +103,8 @@ class BackendCaller:
                     raise
                 await self._cancellations.interrupt(job_id, asyncio.sleep(_PAUSE_S))
             except Unavailable:
-                if job_id in self._failed:
-                    raise
-                self._failed.add(job_id)  # perhaps by a restart, which the job waits for
+                self._failed.add(job_id)
+                raise
 
     def forget(self, job_id: str) -> None:
         """Drop what is known of a job that has ended."""
