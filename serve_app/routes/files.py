@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import StreamingResponse
 
 from serve_app.http.errors import refusals
+from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
     KnownFileId,
@@ -23,8 +24,8 @@ from serve_app.schemas.paging import Order  # noqa: TC001 - as above
 if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
 
-router = APIRouter(tags=["files"])
-_files = APIRouter(prefix="/v1/files")
+router = APIRouter(tags=["files"], route_class=JsonRoute)
+_files = APIRouter(prefix="/v1/files", route_class=JsonRoute)
 _uploading = APIRouter(prefix="/v1/files", route_class=UploadRoute)
 
 
