@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
 
+from serve_app.http.multipart import MultipartRequest
 from serve_app.routes.dependencies import account_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,6 @@ class UploadRoute(APIRoute):
 
         async def handle_in_place(request: Request) -> Response:
             with account_of(request).uploads.place():
-                return await handle(request)
+                return await handle(MultipartRequest(request.scope, request.receive))
 
         return handle_in_place
