@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-cluster bench-gpu bench-images
-.PHONY: bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-search bench-uploads eval check soak
+.PHONY: bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-schemas bench-search bench-uploads eval check soak
 .PHONY: requirements clean
 
 help: ## Show this list
@@ -127,6 +127,9 @@ bench-gpu: $(INSTALLED) ## Embedder and pictures on a CUDA card (with EXTRA=gpu;
 
 bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency
+
+bench-schemas: $(TESTED) ## Send 300 schemas, honest and hostile, to the model (15 minutes)
+	@$(BIN)/python -m tests.bench.schemas
 
 bench-query-rewriting: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
 	@$(BIN)/python -m tests.bench.retrieval --rewriting

@@ -23,6 +23,7 @@ from serve_app.accounts import Common, open_account
 from serve_app.http import errors
 from serve_app.http.body_limit import BodyLimit
 from serve_app.http.redirects import RelativeRedirects
+from serve_app.http.request_ids import RequestIds
 from serve_app.http.response_window import ResponseWindow
 from serve_app.readiness import ReadinessProbe, always_running
 from serve_app.routes import (
@@ -165,6 +166,7 @@ def create_app(
     app.add_middleware(Admission, places=common.places)
     # The last one added is the first one asked.
     app.add_middleware(Guard, keys=keys, allowances=allowances)
+    app.add_middleware(RequestIds)
     app.add_middleware(ResponseWindow)
     return app
 

@@ -16,6 +16,7 @@ from deployments.llm.vllm_engine import VllmEngine
 from deployments.model_source import resolve
 from deployments.observability.logs import kept_open, log_to_serve
 from deployments.observability.metrics import export_metrics
+from deployments.observability.stderr_filter import filter_stderr
 from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets
 
@@ -47,6 +48,7 @@ class LLM:
             self._engine = OpenAIEngine(settings, Secrets().llm_api_key)
         else:
             model = resolve(settings.model, Path(data_dir))
+            filter_stderr()
             with kept_open():  # vLLM sets up logging when it is imported
                 self._engine = await VllmEngine.start(
                     model, settings.served_name, settings.engine_args

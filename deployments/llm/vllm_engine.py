@@ -13,16 +13,22 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+from loguru import logger
+
+from deployments.errors import InvalidRequest, Unavailable
+from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
 from deployments.llm.outside_text import OutsideText
+from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
 from deployments.llm.usage import EngineUsage
+from deployments.llm.vllm_logs import quote_no_requests
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-_ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
-_SERVER_ERROR = 500
+_SURELY_QUICK_CHARS = 32_000
+_SLICE_CHARS = 16_000
+_TIMES_THE_WINDOW = 2  # a text in slices has a few tokens more than the whole
 _ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
@@ -52,13 +58,15 @@ class VllmEngine:
     of a chat are neutralised; the prompt of a text completion is the caller's own raw text.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that `start` makes
         self,
         engine: Any,  # noqa: ANN401 - vLLM's types are not importable here
         chat: _Surface,
         completions: _Surface,
         outside: OutsideText,
         served_name: str,
+        *,
+        judge: GrammarJudge,
     ) -> None:
         self._engine = engine
         self._chat = chat
@@ -67,6 +75,7 @@ class VllmEngine:
         # The cache ends with the engine, so that nothing else ever needs the secret.
         self._secret = secrets.token_bytes(_SECRET_BYTES)
         self._served_name = served_name
+        self._judge = judge
         self._window: int = engine.model_config.max_model_len
 
     @classmethod
@@ -80,8 +89,10 @@ class VllmEngine:
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
         from vllm.renderers.chat_utils import load_chat_template
         from vllm.utils.argparse_utils import FlexibleArgumentParser
-        from vllm.v1.engine.async_llm import AsyncLLM
 
+        from deployments.llm.async_engine import AsyncEngine
+
+        quote_no_requests()
         args = make_arg_parser(FlexibleArgumentParser()).parse_args([])
         args.model, args.served_model_name = model, [served_name]
         unknown = [name for name in engine_args if not hasattr(args, name)]
@@ -90,7 +101,7 @@ class VllmEngine:
             raise InvalidRequest(msg)
         vars(args).update(engine_args)
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
-        engine = AsyncLLM.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
+        engine = AsyncEngine.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
         if config.device_config.device_type == "cpu":
             _leave_cpu_to_the_model()
         state = State()
@@ -99,13 +110,40 @@ class VllmEngine:
         tokenizer = engine.get_tokenizer()
         template = load_chat_template(args.chat_template) or ""
         outside = OutsideText.of(tokenizer, template + _own_template(tokenizer))
-        return cls(
+        vocabulary = await asyncio.to_thread(
+            _serialized_vocabulary, tokenizer, config.model_config.get_vocab_size()
+        )
+        self = cls(
             engine,
             _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request),
             _Surface(CompletionRequest, completion.create_completion),
             outside,
             served_name,
+            judge=GrammarJudge(JudgeProcess(vocabulary)),
         )
+        if config.structured_outputs_config.backend == "auto":
+            await self._choose_xgrammar()
+        return self
+
+    async def _choose_xgrammar(self) -> None:
+        """Send a request that xgrammar compiles.
+
+        vLLM's `auto` takes the library that fits the first request for all requests after it, so
+        a caller could choose it for everybody, and grammars would cost other than was judged.
+        """
+        body = {
+            "model": self._served_name,
+            "messages": [{"role": "user", "content": "yes?"}],
+            "max_tokens": 1,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": {"type": "boolean"}},
+            },
+        }
+        try:
+            await self.chat(body)
+        except InvalidRequest:  # such as a model without a chat template
+            logger.warning("the language model has no structured output")
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Answer whole; cancelling the call stops the generation."""
@@ -137,7 +175,7 @@ class VllmEngine:
             async for event in events:
                 if event.startswith(_ERROR_EVENT):
                     # vLLM has no exceptions once it streams; the first event's decides the status.
-                    raise self._service_error(json.loads(event[len("data: ") :])["error"])
+                    raise from_response(json.loads(event[len("data: ") :])["error"])
                 if not begun and event == _DONE_EVENT:
                     break
                 begun = True
@@ -146,30 +184,28 @@ class VllmEngine:
             raise Unavailable(_EMPTY)
 
     async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
-        from pydantic import ValidationError
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
-        from vllm.exceptions import GracefulHTTPError, VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
 
+        constrained = await self._judge.check(body)
+        await self._check_length(body)
         body = surface.prepare(body)
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])
+        admission = Admission()
+        ADMISSION.set(admission)
         try:
-            answer = await surface.answer(surface.request(**body), None)
-        except ValidationError as error:
-            first = error.errors()[0]
-            param = ".".join(str(part) for part in first["loc"]) or None
-            raise InvalidRequest(first["msg"], param=param) from None
-        except EngineDeadError:
-            raise Unavailable(_DEAD) from None
-        except GracefulHTTPError as error:
-            # Admission control: the engine's own queue bound is reached.
-            raise Overloaded(_FULL) from error
-        except (VLLMClientError, ValueError) as error:
-            message = str(error.args[0]) if error.args else str(error)
-            raise InvalidRequest(message, param=getattr(error, "parameter", None)) from None
+            request = (
+                await asyncio.to_thread(surface.request, **body)
+                if constrained  # validates structural tags
+                else surface.request(**body)
+            )
+            answer = await surface.answer(request, None)
+        except Exception as error:  # noqa: BLE001 - all are told apart there
+            refusal = from_exception(error, admission)
+            # A refused request's exception may quote it, and Serve logs causes.
+            raise refusal from None if isinstance(refusal, InvalidRequest) else error
         if isinstance(answer, ErrorResponse):
-            raise self._service_error(answer.error.model_dump())
+            raise from_response(answer.error.model_dump())
         return answer
 
     def _salt(self, owner: str) -> str:
@@ -179,16 +215,39 @@ class VllmEngine:
         """
         return hmac.new(self._secret, owner.encode(), hashlib.sha256).hexdigest()
 
-    @staticmethod
-    def _service_error(error: Mapping[str, Any]) -> ServiceError:
-        status = int(error.get("code") or 500)
-        if status >= _SERVER_ERROR:
-            return Unavailable(_DEAD if status == _SERVER_ERROR else str(error["message"]))
-        return _ERROR_BY_STATUS.get(status, InvalidRequest)(error["message"], param=error["param"])
-
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count by the model's own tokenizer, off the event loop, as in a message of a chat."""
         return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
+
+    async def _check_length(self, body: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest for a prompt far over the window, counting no further than that.
+
+        vLLM would encode all of it, and make the tokens into Python's numbers.
+        """
+        if "prompt" in body:
+            given = body["prompt"]
+            prompts = [given] if isinstance(given, str) else given
+            for prompt in prompts:
+                if isinstance(prompt, str):
+                    await self._check_texts([prompt], "prompt")
+        else:
+            messages = body.get("messages", ())
+            texts = [str(message.get("content") or "") for message in messages]
+            await self._check_texts(texts, "messages")
+
+    async def _check_texts(self, texts: Sequence[str], param: str) -> None:
+        if sum(map(len, texts)) <= _SURELY_QUICK_CHARS:
+            return
+        tokens = 0
+        for text in texts:
+            for start in range(0, len(text), _SLICE_CHARS):
+                tokens += (await self.count_tokens([text[start : start + _SLICE_CHARS]]))[0]
+                if tokens > _TIMES_THE_WINDOW * self._window:
+                    msg = (
+                        f"the prompt has more than {_TIMES_THE_WINDOW * self._window} tokens; the "
+                        f"language model's window has {self._window}"
+                    )
+                    raise InvalidRequest(msg, param=param)
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
@@ -220,10 +279,11 @@ class VllmEngine:
             await self._engine.check_health()
         except EngineDeadError:
             # Not as it is: the ingress, which would unpickle it, has no business importing vLLM.
-            raise Unavailable(_DEAD) from None
+            raise Unavailable(DEAD) from None
 
     async def close(self) -> None:
-        """Stop the engine process."""
+        """Stop the engine process and the one that compiles grammars."""
+        await self._judge.close()
         await asyncio.to_thread(self._engine.shutdown)
 
 
@@ -231,6 +291,20 @@ def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
     """Return the chat templates that come with the model, as one text."""
     own = getattr(tokenizer, "chat_template", None) or ""
     return own if isinstance(own, str) else "\n".join(map(str, own.values()))
+
+
+def _serialized_vocabulary(tokenizer: Any, size: int) -> str:  # noqa: ANN401
+    """Return what xgrammar has to know of a tokenizer, for the process that judges grammars."""
+    import xgrammar
+
+    try:
+        vocabulary = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size)
+    except Exception as error:  # noqa: BLE001 - the library names no types
+        # Compile times of a vocabulary of bytes are too low; all bounds hold nevertheless.
+        logger.warning("schemas are judged without the vocabulary: {}", type(error).__name__)
+        vocabulary = xgrammar.TokenizerInfo([bytes([byte]) for byte in range(256)] + [b"</s>"])
+    text: str = vocabulary.serialize_json()
+    return text
 
 
 def _leave_cpu_to_the_model() -> None:
@@ -248,6 +322,4 @@ def _leave_cpu_to_the_model() -> None:
 
 _SECRET_BYTES = 32
 _BESIDE_THE_MODEL = 10  # nice value
-_DEAD = "the language model stopped; it is being restarted"
 _EMPTY = "the language model ended its answer before it began"
-_FULL = "the language model's queue is full; try again shortly"

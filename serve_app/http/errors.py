@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from deployments.errors import (
     Conflict,
@@ -102,13 +103,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        status = HTTPStatus(error.status_code)
-        message, code = str(error.detail), status.phrase.lower().replace(" ", "_")
-        if status is HTTPStatus.NOT_FOUND:
-            message = f"there is no route {request.method} {request.scope['path'][:_SHOWN_CHARS]}"
-        if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            code = TooLarge.code
-        return error_response(status, message, code, None, dict(error.headers or {}))
+        return _of_framework(request, error)
 
     @app.exception_handler(Exception)
     async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
@@ -117,6 +112,32 @@ def install(app: FastAPI) -> None:
         return error_response(
             status, "something went wrong inside the service", "internal_error", None
         )
+
+
+def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
+    status = HTTPStatus(error.status_code)
+    message, code = str(error.detail), status.phrase.lower().replace(" ", "_")
+    headers = dict(error.headers or {})
+    match status:
+        case HTTPStatus.BAD_REQUEST:
+            code = InvalidRequest.code
+        case HTTPStatus.NOT_FOUND:
+            message = f"there is no route {request.method} {request.scope['path'][:_SHOWN_CHARS]}"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = allowed = ", ".join(_methods(request))
+            message = f"{request.method} is not allowed here, but {allowed}"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            code = TooLarge.code
+    return error_response(status, message, code, None, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes with this path; Starlette names those of the first."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _form(status: HTTPStatus, message: str, code: str, param: str | None) -> ErrorResponse:

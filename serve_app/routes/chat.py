@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from deployments.llm.grammars.bounds import check_constraints
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
+from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from deployments.interfaces import TextGenerator
     from serve_app.settings import AppSettings
 
-router = APIRouter(prefix="/v1/chat", tags=["chat"])
+router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=JsonRoute)
 _DONE = "data: [DONE]\n\n"
 _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_tokens"}
 
@@ -55,11 +57,12 @@ async def create_chat_completion(
     """
     check_answer_bounds(
         settings,
-        texts=[message.text() for message in request.messages],
+        texts=request.texts(),
         max_tokens=_max_tokens(request),
         top_k=request.context.top_k if request.context else None,
         text_param="messages",
     )
+    check_constraints(request.constraints())
     if request.model == settings.llm.served_name:
         return await _bare(request, answering, services.llm)
     if request.model != ANSWERING_MODEL:

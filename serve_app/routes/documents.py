@@ -11,6 +11,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.http.errors import refusals
+from serve_app.http.json_bodies import JsonRoute
+from serve_app.http.multipart import MultipartRoute
 from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     IdempotencyKey,
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
     from deployments.types import Document
 
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["documents"], route_class=JsonRoute)
+_uploading = APIRouter(route_class=MultipartRoute)
 _MAX_LISTED = 100
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
-@router.post(
+@_uploading.post(
     "/upload",
     status_code=HTTPStatus.ACCEPTED,
     responses={
@@ -77,6 +80,9 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
         filename=job.spec.filename,
         status=job.status,
     )
+
+
+router.include_router(_uploading)
 
 
 @router.get("/v1/documents", responses=refusals(404))

@@ -9,6 +9,8 @@ from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import StreamingResponse
 
 from serve_app.http.errors import refusals
+from serve_app.http.json_bodies import JsonRoute
+from serve_app.http.multipart import MultipartRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
     KnownFileId,
@@ -22,11 +24,12 @@ from serve_app.schemas.paging import Order  # noqa: TC001 - as above
 if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
 
-router = APIRouter(tags=["files"])
-_files = APIRouter(prefix="/v1/files")
+router = APIRouter(tags=["files"], route_class=JsonRoute)
+_files = APIRouter(prefix="/v1/files", route_class=JsonRoute)
+_uploading = APIRouter(prefix="/v1/files", route_class=MultipartRoute)
 
 
-@_files.post("", responses=refusals(400, 413))
+@_uploading.post("", responses=refusals(400, 413))
 async def create_file(
     form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
 ) -> FileResponse:
@@ -86,6 +89,7 @@ async def delete_file(
     return FileDeleted(id=file_id)
 
 
+router.include_router(_uploading)
 router.include_router(_files)
 
 

@@ -12,6 +12,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from deployments.types import Job, JobKind, JobQuery, JobStatus
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
+from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     JobId,
     ServicesDep,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from deployments.errors import ServiceError
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 _MAX_LISTED = 100
 _PING_S = 15.0  # Proxies close a connection on which nothing comes for a minute or so.
 

@@ -15,6 +15,7 @@ from deployments.errors import (
 )
 from serve_app.documents.attachments import AttachmentStatus  # noqa: TC001 - as below
 from serve_app.http.errors import refusals
+from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KnownFileId,
     StoreId,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from serve_app.documents.attachments import Attachment
     from serve_app.documents.vector_stores import VectorStore
 
-router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"])
+router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=JsonRoute)
 _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
     UnsupportedMedia.code: "unsupported_file",
     ServiceError.code: "server_error",

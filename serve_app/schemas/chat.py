@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.answers import GROUNDING_EXAMPLE, TIMINGS_EXAMPLE, USAGE_EXAMPLE
 from serve_app.schemas.fields import (
@@ -18,6 +19,10 @@ from serve_app.schemas.fields import (
 )
 from serve_app.schemas.generation import GenerationRequest
 
+MAX_MESSAGES = 1000
+MAX_PARTS = 1000
+"""Of all messages of a request together."""
+
 
 class TextPart(Request):
     """A piece of a message in OpenAI's list form; text is the only kind read here."""
@@ -30,9 +35,9 @@ class ChatMessage(Request):
     """A message as OpenAI's clients send it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
     tool_call_id: str | None = None
     # An assistant's message sent back as it came; these say nothing to the model.
     refusal: str | None = None
@@ -47,6 +52,15 @@ class ChatMessage(Request):
         if isinstance(self.content, list):
             return "\n".join(part.text for part in self.content)
         return self.content or ""
+
+    def call_text(self) -> str:
+        """The names and arguments of the tool calls, as one string."""
+        functions = (call.get("function") for call in self.tool_calls or ())
+        return "".join(
+            f"{function.get('name')}{function.get('arguments')}"
+            for function in functions
+            if isinstance(function, dict)
+        )
 
 
 _NOT_FOR_ENGINE: dict[str, Any] = {
@@ -65,6 +79,23 @@ _NOT_FOR_ENGINE: dict[str, Any] = {
         }
     },
 }
+
+
+def _few_parts(messages: object) -> object:
+    """Refuse what would take long to validate; each message may have several parts."""
+    if isinstance(messages, list):
+        parts = sum(
+            len(message["content"])
+            for message in messages[:MAX_MESSAGES]
+            if isinstance(message, dict) and isinstance(message.get("content"), list)
+        )
+        if parts > MAX_PARTS:
+            raise PydanticCustomError(
+                "too_many_parts",  # noqa: EM101 - a type, not a message
+                "{parts} parts of messages are over the bound of {bound}",
+                {"parts": parts, "bound": MAX_PARTS},
+            )
+    return messages
 
 
 class ContextOptions(Request):
@@ -93,7 +124,11 @@ class ChatRequest(GenerationRequest):
         }
     )
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[
+        list[ChatMessage],
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        BeforeValidator(_few_parts),
+    ]
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -108,6 +143,18 @@ class ChatRequest(GenerationRequest):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     context: ContextOptions | None = None
+
+    def texts(self) -> list[str]:
+        """The text of each message, with that of its tool calls."""
+        return [message.text() + message.call_text() for message in self.messages]
+
+    def constraints(self) -> dict[str, Any]:
+        """The fields that hold schemas or grammars."""
+        return {
+            "tools": self.tools,
+            "tool_choice": self.tool_choice,
+            "response_format": self.response_format,
+        }
 
 
 COMPLETION_EXAMPLE = {

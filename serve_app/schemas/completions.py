@@ -11,6 +11,7 @@ from serve_app.schemas.generation import GenerationRequest
 
 MAX_PROMPTS = 16
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 
 
 class CompletionRequest(GenerationRequest):
@@ -29,12 +30,9 @@ class CompletionRequest(GenerationRequest):
 
     prompt: Annotated[
         str
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[
-            list[Annotated[list[TokenId], Field(min_length=1)]],
-            Field(min_length=1, max_length=MAX_PROMPTS),
-        ],
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)],
         Field(examples=["The capital of France is"]),
     ]
     echo: bool | None = None

@@ -20,7 +20,7 @@ class EmbeddingsRequest(Request):
     model: Annotated[str, Field(min_length=1, max_length=200)]
     input: Annotated[
         Annotated[EmbeddingInput, Tag("text")]
-        | Annotated[list[EmbeddingInput], Field(min_length=1), Tag("list")],
+        | Annotated[list[EmbeddingInput], Field(min_length=1, fail_fast=True), Tag("list")],
         TEXT_OR_LIST,
         Field(examples=["Snow is white."]),
     ]

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from serve_app.schemas.fields import Request, StreamOptions, Temperature, TokenCount
 
+StopText = Annotated[str, Field(max_length=1000)]
+
 
 class GenerationRequest(Request):
     """A request for the language model.
@@ -30,10 +32,10 @@ class GenerationRequest(Request):
     max_tokens: TokenCount | None = None
     min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    seed: int | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     ignore_eos: bool | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=1024)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     # Accepted because OpenAI's clients send it; it has no effect.

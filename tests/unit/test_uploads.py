@@ -223,3 +223,23 @@ async def test_a_client_that_leaves_once_its_file_is_here_has_begun_a_job(
         with pytest.raises(asyncio.CancelledError):
             await leaving
     assert len(fakes.jobs.known) == len(stored(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "filename"),
+    [
+        ("filename*=UTF-8''na%C3%AFve%20plan.txt", "naïve plan.txt"),
+        ("filename*=iso-8859-1'en'%A3.txt", "£.txt"),
+        ("filename*=utf-8''..%2F%22a%22.txt", '"a".txt'),
+        ("filename=\"plain.txt\"; filename*=UTF-8''other.txt", "plain.txt"),
+    ],
+)
+async def test_extended_file_names_are_read(fakes: Fakes, parameters: str, filename: str) -> None:
+    part = f'--b\r\ncontent-disposition: form-data; name="file"; {parameters}\r\n\r\ntext\r\n'
+    purpose = '--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nassistants\r\n'
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    async with fakes.client() as http:
+        answer = await http.post("/upload", content=part + "--b--", headers=form)
+        kept = await http.post("/v1/files", content=part + purpose + "--b--", headers=form)
+    assert (answer.status_code, kept.status_code) == (202, 200)
+    assert answer.json()["filename"] == kept.json()["filename"] == filename

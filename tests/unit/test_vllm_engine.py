@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
+from pydantic import TypeAdapter, ValidationError
 
-from deployments.errors import Unavailable
+from deployments.errors import InvalidRequest, Unavailable
+from deployments.llm.grammars.judge import GrammarJudge
 from deployments.llm.outside_text import OutsideText
+from deployments.llm.request_errors import Admission, from_exception
 from deployments.llm.vllm_engine import VllmEngine, _Surface
+from tests.support.grammars import ATTACK, FakeProcess, response_format
 
 pytestmark = pytest.mark.anyio
 NOTHING = OutsideText.of(object(), "")
@@ -42,7 +47,8 @@ def engine(*blocks: str) -> VllmEngine:
 
     loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
     surface = _Surface(dict, answer)
-    return VllmEngine(loaded, surface, surface, NOTHING, "ours")
+    judge = GrammarJudge(FakeProcess())
+    return VllmEngine(loaded, surface, surface, NOTHING, "ours", judge=judge)
 
 
 @pytest.mark.parametrize("blocks", [(), ("data: [DONE]\n\n",)])
@@ -69,7 +75,9 @@ async def test_each_owner_has_a_salt_that_only_this_engine_can_make(imported: No
     loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
     surface = _Surface(dict, answer)
     for _ in range(2):
-        engine = VllmEngine(loaded, surface, surface, NOTHING, "ours")
+        engine = VllmEngine(
+            loaded, surface, surface, NOTHING, "ours", judge=GrammarJudge(FakeProcess())
+        )
         for owner in ("alice", "alice", "bob"):
             await engine.chat({"cache_salt": owner})
         await engine.complete({"cache_salt": "bob"})
@@ -79,3 +87,66 @@ async def test_each_owner_has_a_salt_that_only_this_engine_can_make(imported: No
     assert "cache_salt" not in seen[4]
     assert len({body.get("cache_salt") for body in seen}) == 5  # another engine, another secret
     assert not {"alice", "bob"} & {body.get("cache_salt") for body in seen}
+
+
+class FakeTokenizer:
+    """A token for each character; notes how many characters it was given."""
+
+    def __init__(self) -> None:
+        self.chars = 0
+        self.backend_tokenizer = self
+
+    def encode_batch(self, texts: Sequence[str], **_options: bool) -> list[str]:
+        self.chars += sum(map(len, texts))
+        return list(texts)
+
+
+async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: None) -> None:
+    tokenizer = FakeTokenizer()
+    loaded = engine("data: {}\n\n")
+    loaded._outside = OutsideText.of(tokenizer, "")
+    for body in (
+        {"messages": [{"role": "user", "content": "x" * 1_000_000}]},
+        {"prompt": ["short", "x" * 1_000_000]},
+    ):
+        with pytest.raises(InvalidRequest, match="more than 128 tokens") as caught:
+            await anext(loaded.stream_chat(body))
+        assert caught.value.param in body
+    assert tokenizer.chars < 50_000
+
+
+async def test_a_schema_is_refused_before_vllm_sees_it(imported: None) -> None:
+    with pytest.raises(InvalidRequest, match="repetitions"):
+        await anext(engine().stream_chat({"response_format": response_format(ATTACK)}))
+
+
+@pytest.mark.parametrize(
+    ("error", "accepted", "kind", "message"),
+    [
+        (ValueError("too long"), False, InvalidRequest, "too long"),
+        (KeyError("function"), False, InvalidRequest, "a form that"),
+        (TypeError("no"), False, InvalidRequest, "a form that"),
+        (RecursionError(), False, InvalidRequest, "too deeply"),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no"), False, InvalidRequest, "Unicode"),
+        (TemplateError("roles must alternate"), False, InvalidRequest, "chat template"),
+        (InvalidRequest("as it is"), True, InvalidRequest, "as it is"),
+        (ValueError("of the engine"), True, Unavailable, "failed"),
+        (KeyError("of the engine"), True, Unavailable, "failed"),
+        (OSError("of the engine"), False, Unavailable, "failed"),
+        (MemoryError(), False, Unavailable, "failed"),
+    ],
+)
+def test_an_exception_before_acceptance_is_the_requests_fault(
+    error: Exception, kind: type[Exception], message: str, imported: None, *, accepted: bool
+) -> None:
+    found = from_exception(error, Admission(accepted))
+    assert type(found) is kind
+    assert message in found.message
+
+
+def test_a_validation_error_quotes_no_input(imported: None) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(int).validate_python("SECRET")
+    found = from_exception(caught.value, Admission())
+    assert isinstance(found, InvalidRequest)
+    assert "SECRET" not in found.message

@@ -1,0 +1,97 @@
+"""From vLLM's exceptions to ours: the request's fault before it is accepted, the engine's after."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEAD = "the language model stopped; it is being restarted"
+FAILED = "the language model failed while it answered"
+FULL = "the language model's queue is full; try again shortly"
+
+_SERVER_ERROR = 500
+_ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
+_MALFORMED = "a field of the request has a form that the language model does not take"
+
+# What Python raises when code meets a value of another form than it expects.
+CARELESS = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
+    *(RecursionError, NotImplementedError),
+)
+"""vLLM does not check every field: before it accepts a request, these are the request's fault."""
+
+
+@dataclass
+class Admission:
+    """Whether the engine has accepted the request that the current task sends."""
+
+    accepted: bool = False
+
+
+ADMISSION: ContextVar[Admission | None] = ContextVar("admission", default=None)
+
+
+def from_exception(error: Exception, admission: Admission) -> ServiceError:
+    """Return the error that a caller gets for what vLLM raised."""
+    if isinstance(error, ServiceError):
+        return error
+    known = _of_vllm(error)
+    if known is None and not admission.accepted:
+        known = _of_reading(error)
+    return known or Unavailable(FAILED)
+
+
+def _of_vllm(error: Exception) -> ServiceError | None:
+    from vllm.exceptions import GracefulHTTPError, VLLMClientError
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if isinstance(error, EngineDeadError):
+        return Unavailable(DEAD)
+    if isinstance(error, GracefulHTTPError):
+        # Admission control: the engine's own queue bound is reached.
+        return Overloaded(FULL)
+    if isinstance(error, VLLMClientError):
+        message = str(error.args[0]) if error.args else str(error)
+        return InvalidRequest(message, param=getattr(error, "parameter", None))
+    return None
+
+
+def _of_reading(error: Exception) -> InvalidRequest | None:
+    from jinja2 import TemplateError
+    from pydantic import ValidationError
+
+    param = None
+    match error:
+        case ValidationError():
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            message = first["msg"]
+            param = ".".join(str(part) for part in first["loc"]) or None
+        case TemplateError():
+            message, param = "the model's chat template refuses these messages", "messages"
+        case RecursionError():
+            message = "the request is nested too deeply"
+        case UnicodeError():
+            message = "the request contains text that is not valid Unicode"
+        case ValueError() if error.args:
+            message = str(error.args[0])
+        case _ if isinstance(error, CARELESS):
+            message = _MALFORMED
+        case _:
+            return None
+    return InvalidRequest(message, param=param)
+
+
+def from_response(error: Mapping[str, Any]) -> ServiceError:
+    """Return the error that a caller gets for an error object in one of vLLM's answers."""
+    status = int(error.get("code") or _SERVER_ERROR)
+    if status == _SERVER_ERROR:
+        return Unavailable(FAILED)
+    if status > _SERVER_ERROR:
+        return Unavailable(str(error["message"]))
+    return _ERROR_BY_STATUS.get(status, InvalidRequest)(error["message"], param=error["param"])

@@ -1,0 +1,37 @@
+"""A bound on X-Request-Id, which Serve copies into its logs and into the response."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from serve_app.http.errors import error_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+MAX_CHARS = 128
+_ALLOWED = re.compile(rb"[\x21-\x7e]{0,%d}" % MAX_CHARS)
+
+
+class RequestIds:
+    """ASGI middleware: 400 for a request id that is too long or not printable ASCII."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == b"x-request-id" and not _ALLOWED.fullmatch(value):
+                    message = (
+                        f"the header X-Request-Id may have at most {MAX_CHARS} characters of "
+                        "printable ASCII"
+                    )
+                    status = HTTPStatus.BAD_REQUEST
+                    headers = {"Connection": "close"}  # the body is not read
+                    refusal = error_response(status, message, "invalid_request", headers=headers)
+                    await refusal(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)

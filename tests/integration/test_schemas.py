@@ -1,0 +1,122 @@
+"""Schemas at the real language model: hostile ones are refused, honest ones are followed."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.grammars import (
+    ATTACK,
+    DOCUMENTED,
+    MODERATION,
+    response_format,
+    structural_tags,
+    tool,
+)
+from tests.support.service import Service, ray_session
+
+MARKER = "MARKER42"
+
+
+def body(service: Service, **fields: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "Name the capital of France."}]
+    asked = {"model": service.model, "messages": messages, "max_tokens": 24, "temperature": 0}
+    return asked | fields
+
+
+def ask(http: httpx.Client, service: Service, **fields: Any) -> httpx.Response:
+    return http.post("/v1/chat/completions", json=body(service, **fields))
+
+
+def test_a_schema_that_took_the_model_away_is_refused_at_once(
+    http: httpx.Client, service: Service
+) -> None:
+    attack = body(service, response_format=response_format(ATTACK))
+    attack["messages"] = [{"role": "user", "content": "x"}]
+    others = {"authorization": f"Bearer {service.others_key}"}
+
+    def another_asks() -> httpx.Response:
+        with httpx.Client(base_url=service.url, headers=others, timeout=60) as client:
+            return client.post("/v1/chat/completions", json=body(service))
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(another_asks)
+        began = time.monotonic()
+        refused = [http.post("/v1/chat/completions", json=attack) for _ in range(10)]
+        took_s = time.monotonic() - began
+        assert other.result().status_code == 200
+    assert took_s < 2
+    for answer in refused:
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, "response_format")
+        assert "30000 repetitions in a pattern are over the bound of 1000" in error["message"]
+
+
+@pytest.mark.parametrize("name", ["moderation", "linked list", "user interface", "500 enum values"])
+def test_documented_schemas_are_followed(http: httpx.Client, service: Service, name: str) -> None:
+    answer = ask(http, service, response_format=response_format(DOCUMENTED[name]), max_tokens=400)
+    assert answer.status_code == 200, answer.text
+    (choice,) = answer.json()["choices"]
+    assert choice["message"]["content"].lstrip().startswith("{")
+    if choice["finish_reason"] == "stop":
+        assert set(json.loads(choice["message"]["content"])) == set(DOCUMENTED[name]["properties"])
+
+
+def test_faults_of_a_request_are_400_and_leave_the_engine_at_work(
+    http: httpx.Client, service: Service
+) -> None:
+    deep = "[" * 10_000
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": deep}}
+    user = {"role": "user", "content": "x"}
+    *_, regex, grammar, unknown = structural_tags()
+    faults: dict[str, dict[str, Any]] = {
+        "slow to validate": {"response_format": response_format({"pattern": "[a-z]{1,990}a" * 3})},
+        "slow to compile": {
+            "tools": [
+                tool(
+                    {"type": "object", "properties": {"a": {"type": "string", "maxLength": n}}},
+                    f"t{n}",
+                )
+                for n in range(900, 904)
+            ]
+        },
+        "unsatisfiable": {"response_format": response_format({"$ref": "#"})},
+        "not a pattern": {"response_format": response_format({"type": "string", "pattern": "(["})},
+        "deep schema": {"response_format": response_format(json.loads("[" * 60 + "]" * 60))},
+        "regex": {"response_format": regex.schema},
+        "grammar": {"response_format": grammar.schema},
+        "unknown tag": {"response_format": unknown.schema},
+        "deep arguments": {"messages": [user, {"role": "assistant", "tool_calls": [call]}, user]},
+        "no function": {"tools": [{"type": "function"}]},
+        "no such choice": {"tools": [tool(MODERATION)], "tool_choice": {"type": "function"}},
+        "schema of another type": {"response_format": {"type": "json_schema", "json_schema": 3}},
+    }
+    for name, fields in faults.items():
+        answer = ask(http, service, **fields)
+        assert answer.status_code == 400, (name, answer.text)
+        assert answer.json()["error"]["type"] == "invalid_request_error", name
+        stream = ask(http, service, stream=True, **fields)
+        assert stream.status_code == 400, (name, stream.text)
+    assert ask(http, service).status_code == 200
+
+
+def test_logs_of_replicas_quote_no_pattern(http: httpx.Client, service: Service) -> None:
+    pattern = f"^(?={MARKER})[A-Z]{{2}}$"
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
+    answer = ask(http, service, response_format=response_format(schema))
+    assert answer.status_code == 200, answer.text
+    bad = {"type": "string", "pattern": f"{MARKER}(["}
+    assert ask(http, service, response_format=response_format(bad)).status_code == 400
+    time.sleep(1)  # logs are written behind
+    logs = ray_session(service.processes()) / "logs"
+    quoting = [
+        path.name
+        for path in logs.rglob("*")
+        if path.is_file() and MARKER.encode() in path.read_bytes()
+    ]
+    assert not quoting
