@@ -1,7 +1,7 @@
-# GenServe: every command a person needs. Each sets up what it needs first.
+# The commands of GenServe. Each installs what it needs first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= configs/cpu.yaml
-# Which requirement set: `cpu` brings models and vector store along, `gpu` brings CUDA builds.
+# The requirement set: `cpu` includes models and a vector store, `gpu` has CUDA builds.
 EXTRA ?= $(if $(findstring gpu,$(notdir $(CONFIG))),gpu,cpu)
 
 UV_VERSION := 0.13.9
@@ -9,30 +9,30 @@ VENV := .venv$(if $(filter gpu,$(EXTRA)),-gpu)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed-$(EXTRA)
 REQUIREMENTS := configs/requirements/$(EXTRA).txt
-# What only tests and measurements need comes on top: the service runs without it.
+# Packages for tests and benchmarks only: the service runs without them.
 TESTED := $(VENV)/installed-dev
 PROMETHEUS := $(VENV)/prometheus
 PYTEST := $(BIN)/python -m pytest --durations=15
 UNIT := -n 2 --dist worksteal tests/unit
 
-# A dozen processes import the same libraries: where bytecode may not be kept, each would
-# compile them anew, and the service would take twice as long to start.
+# A dozen processes import the same libraries. Without stored bytecode each would compile them
+# again, and the service would take twice as long to start.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-cluster bench-gpu bench-images
-.PHONY: bench-kill bench-memory bench-page bench-pictures bench-schemas bench-search bench-understanding bench-uploads eval check
+.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-cluster bench-gpu bench-images
+.PHONY: bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-schemas bench-search bench-uploads eval check soak
 .PHONY: requirements clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Only create the environment (EXTRA=gpu for CUDA builds)
 
-serve: $(INSTALLED) ## Install, prepare the models, start the service and say what to try
+serve: $(INSTALLED) ## Install, prepare the models, start the service and print what to try
 	@$(BIN)/genserve serve $(CONFIG)
 
-test: $(TESTED) browser prometheus ## Install, run every test, and say how long each part took
+test: $(TESTED) browser prometheus ## Install, run all tests but the long proofs, and print how long each part took
 	@$(uv_environment); $(part); \
 	part "unit" $(PYTEST) $(UNIT); \
 	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long" tests/integration; \
@@ -45,10 +45,10 @@ test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Job
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
 	summary
 
-test-unit: $(TESTED) ## Only the tests that need no Ray (60 s)
+test-unit: $(TESTED) ## Only the tests that need no Ray (about a minute)
 	@$(part); part "unit" $(PYTEST) $(UNIT); summary
 
-browser: # The page is tested in a real one
+browser: # Chromium, for the tests of the page
 	@for name in chromium chromium-browser google-chrome; do \
 	  ! command -v $$name >/dev/null || exit 0; \
 	done; \
@@ -59,7 +59,7 @@ browser: # The page is tested in a real one
 	  echo "error: the tests of the page need Chromium; install it, or run \`make test-unit\`"; exit 1; \
 	fi
 
-prometheus: $(TESTED) # The metrics are scraped by a real one; Debian's is unpacked, not installed
+prometheus: $(TESTED) # For the tests of the metrics; Debian's package is unpacked, not installed
 	@! command -v prometheus >/dev/null || ! command -v promtool >/dev/null || exit 0; \
 	test ! -x $(PROMETHEUS)/usr/bin/promtool || exit 0; \
 	echo "==> fetching Prometheus"; \
@@ -97,11 +97,20 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
+bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (25 minutes)
+	@$(BIN)/python -m tests.bench.abuse
+
+soak: $(TESTED) ## Half an hour of mixed load: memory and open files must not grow (32 minutes)
+	@$(BIN)/python -m tests.bench.soak
+
 bench-cluster: $(TESTED) ## Deploy, scale, update, drain and lose nodes on a Ray of several (20 minutes)
 	@$(BIN)/python -m tests.bench.cluster
 
 bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory (10 minutes)
 	@$(BIN)/python -m tests.bench.service uploads
+
+bench-ingest: $(TESTED) ## How fast documents are searchable, alone and beside other keys (6 minutes)
+	@$(BIN)/python -m tests.bench.ingest
 
 bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
 	@$(BIN)/python -m tests.bench.service images
@@ -109,8 +118,9 @@ bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are ta
 bench-pictures: $(TESTED) ## Score the pictures of the small model and draw the contact sheet
 	@$(BIN)/python -m tests.bench.pictures
 
-bench-page: $(TESTED) browser ## How soon the page at URL (of KEY) is seen, in a real browser
-	@$(BIN)/python -m tests.bench.page --url $(or $(URL),http://127.0.0.1:8000) --key "$(KEY)"
+bench-page: $(TESTED) browser ## Time the page of a running service (URL, KEY); screenshots into SHOTS
+	@$(BIN)/python -m tests.bench.page --url $(or $(URL),http://127.0.0.1:8000) --key "$(KEY)" \
+	  $(if $(SHOTS),--shots "$(SHOTS)")
 
 bench-gpu: $(INSTALLED) ## Embedder and pictures on a CUDA card (with EXTRA=gpu; 3 minutes)
 	@$(BIN)/python -m tests.bench.gpu
@@ -121,10 +131,10 @@ bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded sto
 bench-schemas: $(TESTED) ## Send 300 schemas, honest and hostile, to the model (15 minutes)
 	@$(BIN)/python -m tests.bench.schemas
 
-bench-understanding: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
+bench-query-rewriting: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
 	@$(BIN)/python -m tests.bench.retrieval --rewriting
 
-requirements: $(TESTED) ## Compile the pinned requirement files anew
+requirements: $(TESTED) ## Compile the pinned requirement files again
 	@set -e; $(uv_environment); \
 	compile="$(BIN)/uv pip compile pyproject.toml --upgrade --quiet --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links"; \

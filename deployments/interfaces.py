@@ -46,7 +46,11 @@ class Checked(Protocol):
 
 
 class TextGenerator(Checked, Protocol):
-    """A language model behind OpenAI's request and response shapes."""
+    """A language model behind OpenAI's request and response shapes.
+
+    `cache_salt` in a body names the owner of the request: an engine that caches prompts reuses
+    them for requests of the same owner only, others ignore it.
+    """
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a chat completion request (`stream` false) with a completion object."""
@@ -83,9 +87,12 @@ class Embedder(Checked, Protocol):
         """Return float32 of shape (len(texts), dimensions), each row of unit length."""
         ...
 
-    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+    async def embeddings(
+        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+    ) -> Embeddings:
         """Embed passages whole, and count their tokens; TooLarge if one would be cut off.
 
+        `first` is the number of the first text in the caller's request, for the message.
         Raises InvalidRequest, before any work, if `dimensions` is not the length of the vectors.
         """
         ...

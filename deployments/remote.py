@@ -7,6 +7,7 @@ images without an idempotency key.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import TYPE_CHECKING, Any, cast
@@ -41,9 +42,12 @@ class _Remote:
 
     `_large` names the methods whose arguments or result may exceed a gRPC message, which holds
     4 MiB. They are called by reference, through Ray's object store, which takes longer.
+    `_abandonable` names those that change nothing: cancelled here, they are cancelled there, or
+    not begun.
     """
 
     _methods: tuple[str, ...] = ()
+    _abandonable: frozenset[str] = frozenset()
     _large: frozenset[str] = frozenset()
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -56,7 +60,14 @@ class _Remote:
 
     async def _call(self, method: str, *args: Any) -> Any:  # noqa: ANN401 - whatever it returns
         async with translated(self._name, self._deployment):
-            return await self._calls[method].remote(*args)
+            response: Any = self._calls[method].remote(*args)
+            try:
+                return await response
+            except asyncio.CancelledError:
+                # Its deadline has passed or its client has left. Serve would go on with it.
+                if method in self._abandonable:
+                    response.cancel()
+                raise
 
     async def _repeatable(self, method: str, *args: Any) -> Any:  # noqa: ANN401
         async for attempt in stamina.retry_context(
@@ -74,6 +85,7 @@ class RemoteTextGenerator(_Remote):
     """The LLM deployment."""
 
     _methods = ("count_tokens", "card")
+    _abandonable = frozenset(_methods)
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -121,6 +133,7 @@ class RemoteEmbedder(_Remote):
     """The Embedder deployment."""
 
     _methods = ("embed", "embeddings", "rerank")
+    _abandonable = frozenset({*_methods, "embed_many"})
     _large = frozenset({"embeddings"})
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -133,9 +146,11 @@ class RemoteEmbedder(_Remote):
         return vectors
 
     async def embeddings(
-        self, texts: Sequence[str], dimensions: int | None = None
+        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
     ) -> types.Embeddings:
-        embeddings: types.Embeddings = await self._repeatable("embeddings", texts, dimensions)
+        embeddings: types.Embeddings = await self._repeatable(
+            "embeddings", texts, dimensions, first
+        )
         return embeddings
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -147,6 +162,7 @@ class RemoteScraper(_Remote):
     """The Scraper deployment."""
 
     _methods = ("fetch",)
+    _abandonable = frozenset(_methods)
     _large = frozenset({"fetch"})
 
     async def fetch(self, urls: Sequence[str]) -> list[types.Page]:
@@ -168,6 +184,7 @@ class RemoteParser(_Remote):
 class RemoteRetriever(_Remote):
     """The Retriever deployment."""
 
+    _abandonable = frozenset({"search"})
     _methods = (
         "add",
         "publish",

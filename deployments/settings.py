@@ -167,9 +167,6 @@ class RetrieverSettings(Settings):
     rerank: Annotated[int, Field(ge=0, le=200)] = Field(
         default=0, description="Candidates given to `embedder.reranker`; 0 for none."
     )
-    rerank_timeout_s: PositiveFloat = Field(
-        default=3.0, description="After which passages stay in the order they were found in."
-    )
 
 
 class ImagesSettings(Settings):
@@ -223,10 +220,10 @@ class JobsSettings(Settings):
         "GENSERVE_JOBS_DATABASE_URL); unset, a SQLite file in data_dir.",
     )
     ingest_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=2, description="Documents ingested at once, a replica."
+        default=2, description="Long documents ingested at once, a replica."
     )
     images_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=2, description="Image jobs at work at once, a replica."
+        default=2, description="Long image jobs at work at once, a replica."
     )
     max_queued: PositiveInt = Field(
         default=500, description="Jobs waiting, of each kind; half of them may be of one API key."

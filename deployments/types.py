@@ -64,12 +64,21 @@ class Chunk:
     separator: str = "\n\n"
 
 
+SHORT_PARSE_CPU_S = 2
+"""CPU seconds for a file that is parsed as a short one."""
+SHORT_PARSE_EXCEEDED = "not_short"
+"""Code of the error for a file that needs more: it is to be parsed again, as a long one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ParseSpec:
     """A file to parse: its path in the file store, and the folder there for its chunks.
 
     They are written in batches of `batch_chunks`, which `deployments.chunk_batches` reads, and
     only as far as their texts have `max_chars` characters.
+
+    A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
+    owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
     """
 
     path: str
@@ -77,6 +86,9 @@ class ParseSpec:
     chunks_folder: str
     batch_chunks: int = 64
     max_chars: int | None = None
+    short: bool = False
+    owner: str = ""
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,8 @@ class ParsedDocument:
     """A parsed file, whose chunks lie in the file store.
 
     `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
-    those that were written.
+    those that were written. `cpu_s` is the processor time that reading it took, `inline` the chunks
+    themselves if none were written.
     """
 
     title: str
@@ -92,6 +105,8 @@ class ParsedDocument:
     pages: int | None
     chunks: int
     batches: int
+    cpu_s: float = 0.0
+    inline: tuple[Chunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +189,17 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One picture to be made; the same request gives the same picture."""
+    """One picture to be made; the same request gives the same picture.
+
+    Requests of different owners take turns.
+    """
 
     prompt: str
     width: int
     height: int
     steps: int
     seed: int
+    owner: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +261,8 @@ class ImagesSpec:
 
     def request(self, number: int) -> ImageRequest:
         """The n-th picture, from 0."""
-        return ImageRequest(self.prompt, self.width, self.height, self.steps, self.seed + number)
+        seed = self.seed + number
+        return ImageRequest(self.prompt, self.width, self.height, self.steps, seed, self.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from serve_app.access.fair_services import (
+    FairEmbedder,
+    FairTextGenerator,
+    answer_turns,
+    embedding_turns,
+)
 from serve_app.access.keys import NOBODY
 from serve_app.access.metering import MeteredTextGenerator
-from serve_app.access.ownership import OwnedJobs, OwnedRetriever
+from serve_app.access.ownership import OwnedJobs, OwnedRetriever, OwnedTextGenerator
+from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
 from serve_app.documents.files import KeptFiles
 from serve_app.documents.uploads import Uploads
@@ -15,10 +23,17 @@ from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deployments.file_store import FileStore
+    from deployments.interfaces import TextGenerator
+    from serve_app.access.admission import Places
     from serve_app.access.rate_limits import Allowance
+    from serve_app.access.turns import Turns
     from serve_app.services import Services
     from serve_app.settings import AppSettings
+
+_MAX_WAITING_PICTURES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +49,47 @@ class Account:
     vector_stores: VectorStores
 
 
-def open_account(
-    owner: str, allowance: Allowance, services: Services, settings: AppSettings, files: FileStore
-) -> Account:
-    """Make the account of an owner over the capabilities that all owners share."""
+class Common:
+    """What the owners share: capabilities, files, and the bounds of this ingress replica."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: AppSettings,
+        files: FileStore,
+        places: Places,
+        weights: Mapping[str, float],
+    ) -> None:
+        self.services = services
+        self.settings = settings
+        self.files = files
+        self.places = places
+        self.answers: Turns = answer_turns(weights)
+        self.embeddings = embedding_turns(weights, settings.embedder.max_batch_tokens)
+        self.pictures = Shares("requests that wait for pictures", _MAX_WAITING_PICTURES, weights)
+
+
+def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
+    """Make the account of an owner over what all owners share."""
+    services, settings, files = common.services, common.settings, common.files
     retriever = OwnedRetriever(services.retriever, owner)
     jobs = OwnedJobs(services.jobs, owner)
-    llm = services.llm if owner == NOBODY else MeteredTextGenerator(services.llm, allowance)
-    owned = replace(services, llm=llm, retriever=retriever, jobs=jobs)
-    uploads = Uploads(jobs, files, settings.limits)
+    llm: TextGenerator = FairTextGenerator(services.llm, common.answers, owner)
+    if owner != NOBODY:
+        llm = MeteredTextGenerator(OwnedTextGenerator(llm, owner), allowance)
+    pass_tokens = settings.embedder.max_batch_tokens
+    embedder = FairEmbedder(services.embedder, common.embeddings, owner, pass_tokens)
+    owned = replace(services, llm=llm, embedder=embedder, retriever=retriever, jobs=jobs)
+    uploads = Uploads(jobs, files, settings.limits, partial(common.places.uploads.take, owner))
     kept = KeptFiles(files, owner, settings.limits)
     return Account(
         services=owned,
         allowance=allowance,
         answering=Answering(owned, settings),
         uploads=uploads,
-        imaging=Imaging(jobs, settings.answer.total_timeout_s),
+        imaging=Imaging(
+            jobs, settings.answer.total_timeout_s, partial(common.pictures.take, owner)
+        ),
         kept_files=kept,
         vector_stores=VectorStores(owned, kept, uploads, files, owner),
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
+from loguru import logger
 
+from deployments.serving.memory import trim
+from serve_app.access.admission import UPLOAD_PATHS, Admission, Places
 from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
 from serve_app.access.rate_limits import Allowance
-from serve_app.accounts import open_account
+from serve_app.accounts import Common, open_account
 from serve_app.http import errors
 from serve_app.http.body_limit import BodyLimit
 from serve_app.http.redirects import RelativeRedirects
@@ -39,18 +44,21 @@ from serve_app.routes import (
 from serve_app.routes.dependencies import known_parameters_only
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from fastapi import FastAPI
     from starlette.routing import BaseRoute
 
     from deployments.file_store import FileStore
     from deployments.settings import Secrets
+    from serve_app.access.turns import Turns
     from serve_app.readiness import ScaleStates
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
 _BODY_BYTES_PER_CHAR = 10  # Escaped, a character takes six; the rest is for all other fields.
+_CAPACITY_S = 10.0  # how soon a change of the number of replicas is noticed
+_TRIM_S = 30.0
 _ROUTES = (
     generate,
     chat,
@@ -70,6 +78,27 @@ _KEY = HTTPBearer(
 )
 
 
+async def _unknown() -> int | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What Ray Serve reports of the application; the defaults are for running without it.
+
+    `scale_states` reports deployments that may scale to zero. `requests` is how many this
+    replica is given at once; `answers` returns how many the LLM deployment computes at once, None
+    while that is not known.
+    """
+
+    scale_states: ScaleStates = always_running
+    requests: int = 256
+    answers: Callable[[], Awaitable[int | None]] = _unknown
+
+
+_WITHOUT_SERVE = Serving()
+
+
 @functools.cache
 def _routes() -> Sequence[BaseRoute]:
     """Build the routes once a process, which takes 0.1 s; they hold nothing of one application."""
@@ -87,19 +116,28 @@ def create_app(
     settings: AppSettings,
     secrets: Secrets,
     store: FileStore,
-    scale_states: ScaleStates = always_running,
+    serving: Serving = _WITHOUT_SERVE,
 ) -> FastAPI:
-    """Join the routes, the error form, the guard and the body limit.
+    """Join the routes, the error form, the guard, the shares of the keys and the body limit.
 
-    `store` is the one the jobs share; `scale_states` reports deployments that may scale to zero.
-    Raises ValueError for secrets that cannot be read.
+    `store` is the one the jobs share. Raises ValueError for secrets that cannot be read.
     """
     keys, limits = Keys.read(secrets.api_keys), settings.limits
     counters = Counters(secrets.redis_url)
+    weights = {owner: limits.shares.get(owner, 1.0) for owner in keys.owners()}
+    if unknown := sorted(set(limits.shares) - set(weights)):
+        logger.warning("limits.shares names {}, of which there is no key", ", ".join(unknown))
+    common = Common(services, settings, store, Places(serving.requests, weights), weights)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(_follow(serving.answers, common.answers)),
+            asyncio.create_task(_trim_regularly()),
+        ]
         yield
+        for task in tasks:
+            task.cancel()
         await counters.close()
 
     app: FastAPI = FastAPIOffline(
@@ -112,10 +150,9 @@ def create_app(
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
     app.state.settings = settings
     app.state.files = store
-    app.state.probe = ReadinessProbe(services, scale_states)
+    app.state.probe = ReadinessProbe(services, serving.scale_states)
     app.state.accounts = {
-        owner: open_account(owner, allowance, services, settings, store)
-        for owner, allowance in allowances.items()
+        owner: open_account(owner, allowance, common) for owner, allowance in allowances.items()
     }
     page.install(app)
     app.router.routes.extend(_routes())
@@ -124,10 +161,25 @@ def create_app(
     app.add_middleware(
         BodyLimit,
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
-        file_bytes=dict.fromkeys(("/upload", "/v1/files"), limits.max_upload_bytes),
+        file_bytes=dict.fromkeys(UPLOAD_PATHS, limits.max_upload_bytes),
     )
+    app.add_middleware(Admission, places=common.places)
     # The last one added is the first one asked.
     app.add_middleware(Guard, keys=keys, allowances=allowances)
     app.add_middleware(RequestIds)
     app.add_middleware(ResponseWindow)
     return app
+
+
+async def _follow(answers: Callable[[], Awaitable[int | None]], turns: Turns) -> None:
+    """Give the turns as many places as the LLM deployment has, whose replicas come and go."""
+    while True:
+        if (places := await answers()) is not None:
+            turns.resize(places)
+        await asyncio.sleep(_CAPACITY_S)
+
+
+async def _trim_regularly() -> None:
+    while True:
+        await asyncio.sleep(_TRIM_S)
+        await asyncio.to_thread(trim)

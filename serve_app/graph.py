@@ -42,6 +42,7 @@ def build_app(args: AppSettings) -> Application:
             images,
             images_at_once=args.images.max_batch,
             batch_chunks=_batch_chunks(args),
+            shares=args.limits.shares,
         ),
     )
 

@@ -24,11 +24,14 @@ from deployments.types import ImagesSpec, JobStatus
 from serve_app.schemas.images import MAX_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractContextManager
 
     from deployments.interfaces import Jobs
     from deployments.types import Job, Submitted
     from serve_app.settings import AppSettings
+
+    Place = Callable[[], AbstractContextManager[None]]
 
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _SIDE_MULTIPLE = 8
@@ -70,16 +73,23 @@ def images_spec(  # noqa: PLR0913 - what can be asked for
 class Imaging:
     """Image jobs that somebody waits for."""
 
-    def __init__(self, jobs: Jobs, timeout_s: float) -> None:
+    def __init__(self, jobs: Jobs, timeout_s: float, place: Place) -> None:
+        """Hold a `place` for each caller that waits."""
         self._jobs = jobs
+        self._place = place
         self._timeout_s = timeout_s
         self._leftover: set[asyncio.Task[None]] = set()
 
     async def made(self, spec: ImagesSpec, key: str | None) -> Job:
         """Return the job once it has succeeded, and raise what it failed of.
 
-        A caller that is cancelled, and one whose time has run out, cancels the job it began.
+        Raises Overloaded if too many callers of the owner wait. A caller that is cancelled, and
+        one whose time has run out, cancels the job it began.
         """
+        with self._place():
+            return await self._made(spec, key)
+
+    async def _made(self, spec: ImagesSpec, key: str | None) -> Job:
         # A task of its own: a job that is being accepted just now must not go unnoticed.
         submission = detached(self._submitted(spec, key))
         try:

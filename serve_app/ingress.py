@@ -20,10 +20,12 @@ from deployments.remote import (
     RemoteScraper,
     RemoteTextGenerator,
 )
+from deployments.serving.capacity import answers_at_once, max_ongoing_requests
+from deployments.serving.private_files import keep_files_private
 from deployments.serving.scale_to_zero import ScaleToZero
 from deployments.settings import Secrets
 from serve_app.access.keys import KEYS_NEEDED, Keys
-from serve_app.app import create_app
+from serve_app.app import Serving, create_app
 from serve_app.http.urls import is_loopback
 from serve_app.services import Services
 
@@ -56,6 +58,7 @@ class Ingress:
         jobs: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
+        keep_files_private(settings.data_dir)
         export_metrics()
         self._secrets = Secrets()
         _require_keys_or_loopback(Keys.read(self._secrets.api_keys))
@@ -72,10 +75,8 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         files = FileStore(self._settings.files)
-        scale_to_zero = ScaleToZero()
-        return create_app(
-            self._services, self._settings, self._secrets, files, scale_to_zero.states
-        )
+        serving = Serving(ScaleToZero().states, max_ongoing_requests(), answers_at_once)
+        return create_app(self._services, self._settings, self._secrets, files, serving)
 
 
 def _require_keys_or_loopback(keys: Keys) -> None:

@@ -4,10 +4,10 @@
 #   docker run --rm --init --stop-timeout=90 --shm-size=2g -v genserve:/var/lib/genserve \
 #     -p 127.0.0.1:8000:8000 -e GENSERVE_API_KEYS=alice:$(openssl rand -hex 24) genserve:cpu
 #
-# Keys are needed: what comes into a container does not come from its own machine. Without
-# `127.0.0.1:` the port is open to the network; then something that ends TLS belongs in front.
+# Keys are needed: requests to a container never come from its own loopback address. Without
+# `127.0.0.1:` the port is open to the network; then put a proxy that ends TLS in front.
 
-# The packages, in a layer that a change of the code leaves as it is.
+# The packages, in a layer that is cached when only the code changes.
 FROM python:3.11-slim-bookworm AS packages
 ARG UV_VERSION=0.13.9
 # PyTorch's own index for its CPU build; other packages come from the index of UV_DEFAULT_INDEX,
@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/root/.cache \
        --no-deps --compile-bytecode -r /tmp/requirements.txt
 
 FROM python:3.11-slim-bookworm
-# libnuma1: vLLM's CPU build is linked with it. wget: asks whether the service is alive.
+# libnuma1: vLLM's CPU build is linked with it. wget: for the health check.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libnuma1 wget \
@@ -40,7 +40,7 @@ RUN printf '#!/bin/sh\nexec python -m serve_app.command "$@"\n' > /usr/local/bin
     && chmod 755 /usr/local/bin/genserve \
     && PYTHONPATH=/opt/app /opt/genserve/bin/python -m serve_app.launch.installation cpu
 
-# What is kept lies in the folder it is started in: documents, jobs, pictures, prepared models.
+# The working directory holds all data: documents, jobs, images, prepared models.
 USER 1000:1000
 WORKDIR /var/lib/genserve
 VOLUME /var/lib/genserve

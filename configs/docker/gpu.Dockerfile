@@ -14,7 +14,7 @@
 # nvidia/cuda would add some GB of others that nothing loads. The driver is the machine's, by
 # the NVIDIA Container Toolkit.
 
-# The packages, in a layer that a change of the code leaves as it is.
+# The packages, in a layer that is cached when only the code changes.
 FROM python:3.11-slim-bookworm AS packages
 ARG UV_VERSION=0.13.9
 # The index of packages, by default PyPI: --build-arg UV_DEFAULT_INDEX=...
@@ -48,10 +48,10 @@ RUN printf '#!/bin/sh\nexec python -m serve_app.command "$@"\n' > /usr/local/bin
 
 USER 1000:1000
 WORKDIR /var/lib/genserve
-# What one node keeps for itself, and the weights of the models: give the latter a volume, or each
-# new container loads them from the hub again.
+# The data of this node, and the weights of the models: use a volume for the weights, or each new
+# container downloads them again.
 VOLUME ["/var/lib/genserve", "/var/cache/huggingface"]
-# The cluster's own settings (configs/OPERATIONS.md) have to be the same on every node.
+# The settings of the cluster (configs/OPERATIONS.md) must be the same on every node.
 ENV PATH=/opt/genserve/bin:$PATH \
     PYTHONPATH=/opt/app \
     PYTHONUNBUFFERED=1 \
@@ -67,7 +67,7 @@ ENV PATH=/opt/genserve/bin:$PATH \
     RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE=1 \
     RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=310
 EXPOSE 8000
-# The node's own health: a node without a replica has no proxy, so no /healthz, and is well.
+# Checks the node: a healthy node without a replica has no proxy and no /healthz.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=1m --retries=3 \
     CMD ["wget", "--tries=1", "--timeout=4", "--quiet", "--output-document=/dev/null", \
          "http://127.0.0.1:52365/api/local_raylet_healthz"]

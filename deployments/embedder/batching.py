@@ -24,7 +24,7 @@ class Piece(Generic[Item]):
 
 
 def pieces(items: list[Item], tokens: list[int], max_tokens: int) -> Iterator[Piece[Item]]:
-    """Cut a call into pieces within the bound of a pass, in order: Serve refuses a larger one."""
+    """Cut a call into pieces within the bound of a pass, in order."""
     start, total = 0, 0
     for end, count in enumerate(tokens):
         if total + count > max_tokens and end > start:
@@ -36,7 +36,7 @@ def pieces(items: list[Item], tokens: list[int], max_tokens: int) -> Iterator[Pi
 
 
 def total_tokens(together: Sequence[Piece[Any]]) -> int:
-    """Size a pass as Serve bounds it."""
+    """Return the size of a pass."""
     return sum(sum(piece.tokens) for piece in together)
 
 

@@ -1,22 +1,23 @@
-"""The Embedder deployment: calls of many callers share passes, filled by tokens."""
+"""The Embedder deployment: calls of many callers share passes, queries before passages."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ray import serve
 
 from deployments.bounds import MAX_TEXTS_PER_CALL
-from deployments.embedder.batching import pieces, run_together, total_tokens
 from deployments.embedder.encoder import Encoder
+from deployments.embedder.passes import Passes
 from deployments.embedder.reranker import Reranker
 from deployments.errors import InvalidRequest, TooLarge
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.private_files import keep_files_private
 from deployments.types import Embeddings
 
 if TYPE_CHECKING:
@@ -24,14 +25,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deployments.embedder.batching import Piece
     from deployments.embedder.reranker import Pair
     from deployments.settings import EmbedderSettings
     from deployments.types import TextKind
 
 
 _MAX_PAIRS_PER_CALL = 256
-_BATCH_WAIT_S = 0.005
 
 
 @serve.deployment(name="Embedder", max_ongoing_requests=64, max_queued_requests=256)
@@ -40,11 +39,13 @@ class Embedder:
 
     def __init__(self, settings: EmbedderSettings, data_dir: str) -> None:
         log_to_serve()
+        keep_files_private(data_dir)
         self._settings = settings
         cores = reserved_cores()
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings, threads=cores)
+        self._encoding = Passes(self._encoder.encode, self._encoder.max_pass_tokens)
         self._reranker: Reranker | None = None
-        _bound(self._encode, self._encoder.max_batch_tokens)
+        self._scoring: Passes[Pair] | None = None
         if settings.reranker is not None:
             self._reranker = Reranker(
                 resolve(settings.reranker, Path(data_dir)),
@@ -52,7 +53,7 @@ class Embedder:
                 revision=revision_of(settings.reranker),
                 threads=cores,
             )
-            _bound(self._score, self._reranker.max_pass_tokens)
+            self._scoring = Passes(self._reranker.score, self._reranker.max_pass_tokens)
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         if len(texts) > MAX_TEXTS_PER_CALL:
@@ -62,13 +63,14 @@ class Embedder:
         prefix = settings.query_prefix if kind == "query" else settings.passage_prefix
         prefixed = [prefix + text for text in texts] if prefix else list(texts)
         counts = await asyncio.to_thread(self._encoder.count_tokens, prefixed)
-        cut = pieces(prefixed, counts, self._encoder.max_batch_tokens)
-        parts = await asyncio.gather(*(self._encode(piece) for piece in cut))
+        parts = await self._encoding.rows(prefixed, counts, urgent=kind == "query")
         if not parts:
             return np.empty((0, self._encoder.dimensions), dtype=np.float32)
         return np.concatenate(parts)
 
-    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+    async def embeddings(
+        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+    ) -> Embeddings:
         if dimensions not in {None, self._encoder.dimensions}:
             msg = (
                 f"dimensions: this model makes vectors of {self._encoder.dimensions} numbers "
@@ -78,15 +80,15 @@ class Embedder:
         prefix = self._settings.passage_prefix
         tokens = await asyncio.to_thread(self._encoder.measure, [prefix + text for text in texts])
         most = self._encoder.max_length
-        for number, count in enumerate(tokens):
+        for number, count in enumerate(tokens, first):
             if count > most:
                 msg = f"input {number} has {count} tokens, and the model reads at most {most}"
                 raise TooLarge(msg, code="context_length_exceeded", param="input")
         return Embeddings(await self.embed(texts, "passage"), tuple(tokens))
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        reranker = self._reranker
-        if reranker is None:
+        reranker, scoring = self._reranker, self._scoring
+        if reranker is None or scoring is None:
             msg = "there is no reranker: `embedder.reranker` is not set"
             raise InvalidRequest(msg)
         if len(texts) > _MAX_PAIRS_PER_CALL:
@@ -94,24 +96,8 @@ class Embedder:
             raise TooLarge(msg)
         pairs = [(query, text) for text in texts]
         counts = await asyncio.to_thread(reranker.count_tokens, pairs)
-        cut = pieces(pairs, counts, reranker.max_pass_tokens)
-        parts = await asyncio.gather(*(self._score(piece) for piece in cut))
+        parts = await scoring.rows(pairs, counts)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
     async def check_health(self) -> None:
         """Well once loaded: the models have no life of their own."""
-
-    @serve.batch(max_batch_size=8192, batch_size_fn=total_tokens)
-    async def _encode(self, together: list[Piece[str]]) -> list[NDArray[np.float32]]:
-        return await asyncio.to_thread(run_together, self._encoder.encode, together)
-
-    @serve.batch(max_batch_size=8192, batch_size_fn=total_tokens)
-    async def _score(self, together: list[Piece[Pair]]) -> list[NDArray[np.float32]]:
-        assert self._reranker is not None  # noqa: S101 - `rerank` is the only caller
-        return await asyncio.to_thread(run_together, self._reranker.score, together)
-
-
-def _bound(batched: Any, max_tokens: int) -> None:  # noqa: ANN401
-    """Size a batched method: Serve's decorator adds setters unknown to its types."""
-    batched.set_max_batch_size(max_tokens)
-    batched.set_batch_wait_timeout_s(_BATCH_WAIT_S)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from deployments.settings import EmbedderSettings
 
+_CPU_PASS_TOKENS = 1024
+
 
 class Encoder:
     """One model, used by one thread at a time.
@@ -45,6 +47,10 @@ class Encoder:
         self._tokenizer_lock = threading.Lock()
         self.max_length = int(self._model.max_seq_length or self._tokenizer.model_max_length)
         self.max_batch_tokens = max(settings.max_batch_tokens, self.max_length)
+        # Queries wait for the pass that runs. On a processor small ones are as fast as large ones.
+        on_cpu = self._model.device.type == "cpu"
+        wanted = min(_CPU_PASS_TOKENS, self.max_batch_tokens) if on_cpu else self.max_batch_tokens
+        self.max_pass_tokens = max(wanted, self.max_length)
         self._lock = threading.Lock()
         dimensions = self._model.get_embedding_dimension()
         if dimensions is None:

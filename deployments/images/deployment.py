@@ -13,6 +13,7 @@ from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PICTURES, export_metrics
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,6 +29,7 @@ class Images:
 
     def __init__(self, settings: ImagesSettings, data_dir: str) -> None:
         log_to_serve()
+        keep_files_private(data_dir)
         export_metrics()
         model = resolve(settings.model, Path(data_dir))
         self._pipeline = ImagePipeline(

@@ -1,8 +1,9 @@
-"""Bounded first-in, first-out queue of image requests, batched by size and steps."""
+"""Bounded queue of image requests: owners take turns, and batches share a size and steps."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -57,8 +58,9 @@ class _Waiter:
 class ImageQueue:
     """Implement `ImageGenerator` with a `Draw` function that runs in a thread of its own.
 
-    A batch takes the oldest request and up to `max_batch` - 1 others of the same width, height
-    and steps. An idle queue runs no task.
+    Owners take turns: a batch takes the oldest request of the owner whose turn it is, and up to
+    `max_batch` - 1 others of the same width, height and steps, in turns too. In a full queue the
+    owner with the most requests gives way. An idle queue runs no task.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class ImageQueue:
         self._thread = ThreadPoolExecutor(1, "draw", initializer=prepare_thread or _do_nothing)
         self._waiting: list[_Waiter] = []
         self._drawn: list[_Waiter] = []
+        self._turns: dict[str, int] = {}  # the last batch with a picture of an owner
+        self._batches = 0
         self._worker: asyncio.Task[None] | None = None
         self._failures = 0
         self._closed = False
@@ -98,8 +102,7 @@ class ImageQueue:
         """
         if self._closed:
             raise Unavailable(_STOPPING)
-        if len(self._waiting) >= self._max_waiting:
-            raise Overloaded(_FULL)
+        self._make_room(request.owner)
         waiter = _Waiter(request)
         self._waiting.append(waiter)
         if self._worker is None or self._worker.done():
@@ -116,6 +119,21 @@ class ImageQueue:
             waiter.cancelled = True
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
+
+    def _make_room(self, owner: str) -> None:
+        """Raise Overloaded if there is no room; the owner with the most gives way to one with few.
+
+        Its newest request is refused, which its job asks for again.
+        """
+        if len(self._waiting) < self._max_waiting:
+            return
+        counts = Counter(waiter.request.owner for waiter in self._waiting)
+        largest, most = counts.most_common(1)[0]
+        if counts[owner] + 1 >= most:
+            raise Overloaded(_FULL)
+        newest = next(w for w in reversed(self._waiting) if w.request.owner == largest)
+        self._waiting.remove(newest)
+        newest.fail(Overloaded(_FULL))
 
     async def check_health(self) -> None:
         """Raise Unavailable once several consecutive batches have failed."""
@@ -143,8 +161,23 @@ class ImageQueue:
                 self._drawn = []
 
     def _take(self) -> list[_Waiter]:
-        alike = [waiter for waiter in self._waiting if waiter.shape == self._waiting[0].shape]
-        taken = alike[: self._max_batch]
+        if not self._waiting:
+            return []
+        queues: dict[str, deque[_Waiter]] = {}
+        for waiter in self._waiting:
+            queues.setdefault(waiter.request.owner, deque()).append(waiter)
+        # The owner whose last turn was longest ago is first; new owners have had none.
+        owners = sorted(queues, key=lambda owner: self._turns.get(owner, 0))
+        shape = queues[owners[0]][0].shape
+        taken: list[_Waiter] = []
+        alike = {owner: deque(w for w in queues[owner] if w.shape == shape) for owner in owners}
+        while len(taken) < self._max_batch and any(alike.values()):
+            for owner in owners:
+                if alike[owner] and len(taken) < self._max_batch:
+                    taken.append(alike[owner].popleft())
+        self._batches += 1
+        turns = {owner: turn for owner, turn in self._turns.items() if owner in queues}
+        self._turns = turns | {waiter.request.owner: self._batches for waiter in taken}
         self._waiting = [waiter for waiter in self._waiting if waiter not in taken]
         return taken
 

@@ -9,6 +9,7 @@ from ray import serve
 
 from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations, JobCanceller
+from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
@@ -18,16 +19,19 @@ from deployments.jobs.records import fetch_job, fetch_jobs
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
+from deployments.jobs.turns import Places
 from deployments.jobs.watching import JobWatchers
-from deployments.jobs.workflows import Workflows
+from deployments.jobs.workflows import VERSION, Workflows
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.serving.private_files import keep_files_private
 from deployments.serving.request_context import under_id
 from deployments.settings import Secrets
+from deployments.types import JobKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from ray.serve.handle import DeploymentHandle
 
@@ -40,6 +44,10 @@ if TYPE_CHECKING:
         JobQuery,
         Submitted,
     )
+
+
+_SHORT_DOCUMENTS = 8  # at once, beside `ingest_concurrency`: they share a pass of the embedder
+_SHORT_IMAGE_JOBS = 1
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
@@ -56,6 +64,7 @@ class Jobs:
         *,
         images_at_once: int,
         batch_chunks: int,
+        shares: Mapping[str, float],
     ) -> None:
         """Start the engine.
 
@@ -67,8 +76,10 @@ class Jobs:
             images: handle of the Images deployment.
             images_at_once: pictures of one job that are requested together, to share a pass.
             batch_chunks: chunks that one step embeds and stores.
+            shares: weights of API keys, by their names; 1 for those that are not named.
         """
         log_to_serve()
+        keep_files_private()
         export_metrics()
         secret = Secrets().jobs_database_url
         url = (secret.get_secret_value() if secret else settings.database_url) or ""
@@ -87,18 +98,24 @@ class Jobs:
         image_steps = ImageSteps(generator, store, backends, cancellations)
         lease = Lease(url)
         steps = StepRunner(lease, cancellations)
+        places = {
+            JobKind.INGEST: Places(settings.ingest_concurrency, _SHORT_DOCUMENTS),
+            JobKind.IMAGES: Places(settings.images_concurrency, _SHORT_IMAGE_JOBS),
+        }
+        dispatcher = Dispatcher(lease, places, shares, settings.max_queued, VERSION)
         workflows = Workflows(
             ingest,
             image_steps,
             steps,
             cancellations,
-            images_at_once,
+            dispatcher,
+            images_at_once=images_at_once,
             with_request_id=under_id,
         )
         self._watchers = JobWatchers()
         self._canceller = JobCanceller(cancellations, self._watchers, ingest.remove_upload)
-        self._submissions = Submissions(self._watchers, search, settings)
-        self._engine = Engine(url, lease, workflows, settings)
+        self._submissions = Submissions(self._watchers, search, dispatcher)
+        self._engine = Engine(url, lease, workflows, dispatcher, settings)
         await self._engine.start(store)
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:

@@ -1,4 +1,4 @@
-"""DBOS of this process: its start and stop, its queues, and its periodic work."""
+"""DBOS of this process: its start and stop, and its periodic work."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from deployments.file_store import FileStore
+    from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.leases import Lease
     from deployments.jobs.workflows import Workflows
     from deployments.settings import JobsSettings
 
-_QUEUE_POLL_S = 0.5
 _THREADS = 16
 _LEASE_CHECK_S = 0.25
 _LEASE_GRACE_S = 1.0
@@ -44,9 +44,15 @@ class Engine:
     """Runs jobs while this process holds its lease; at most one per process, as of DBOS."""
 
     def __init__(
-        self, database_url: str, lease: Lease, workflows: Workflows, settings: JobsSettings
+        self,
+        database_url: str,
+        lease: Lease,
+        workflows: Workflows,
+        dispatcher: Dispatcher,
+        settings: JobsSettings,
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL."""
+        self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
         self._workflows = workflows
@@ -56,7 +62,7 @@ class Engine:
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self, files: FileStore) -> None:
-        """Acquire the lease, launch DBOS and open the queues."""
+        """Acquire the lease, launch DBOS and start the dispatcher."""
         logging.getLogger("dbos").addFilter(_shorten)
         await asyncio.to_thread(self._lease.acquire)
         DBOS(
@@ -69,21 +75,13 @@ class Engine:
                 "log_level": "WARNING",
             }
         )
+        DBOS.listen_queues([])  # the dispatcher starts the jobs
         DBOS.launch()  # on this loop, so that steps run where the handles of Serve live
         # Else a version that was tried and left would keep the jobs without one to itself.
         await DBOS.set_latest_application_version_async(VERSION)
-        for kind, concurrency in (
-            (JobKind.INGEST, self._settings.ingest_concurrency),
-            (JobKind.IMAGES, self._settings.images_concurrency),
-        ):
-            await DBOS.register_queue_async(
-                kind.value,
-                worker_concurrency=concurrency,
-                polling_interval_sec=_QUEUE_POLL_S,
-                on_conflict="always_update",
-            )
         self._lease_guard = asyncio.create_task(self._stop_when_lease_is_lost())
         self._periodic = [
+            asyncio.create_task(self._dispatcher.run()),
             asyncio.create_task(_repeat(_TAKE_OVER_PERIOD_S, self._take_over)),
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
@@ -157,6 +155,7 @@ class Engine:
             logger.info("taking over the jobs of {}", ", ".join(dead))
             # DBOS has no public function for this.
             await asyncio.to_thread(DBOS._recover_pending_workflows, dead)  # noqa: SLF001
+            self._dispatcher.wake()
 
     async def _sweep(self, files: FileStore) -> None:
         """Delete jobs that ended long ago, and files that no job needs."""

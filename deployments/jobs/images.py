@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployments.errors import Unavailable
 from deployments.file_store import IMAGES
@@ -12,6 +13,8 @@ from deployments.jobs.retrying import remove_if_possible
 from deployments.types import image_path
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from deployments.file_store import FileStore
     from deployments.interfaces import ImageGenerator
     from deployments.jobs.cancellation import Cancellations
@@ -34,7 +37,7 @@ class ImageSteps:
             job_id, self.generator, lambda: self._generate(job_id, spec.request(number))
         )
         await self.backends.call(
-            job_id, self.files, lambda: self.files.put(image_path(job_id, number), png)
+            job_id, self.files, lambda: _whole(self.files.put(image_path(job_id, number), png))
         )
 
     async def _generate(self, job_id: str, request: ImageRequest) -> bytes:
@@ -57,3 +60,12 @@ class ImageSteps:
     async def discard(self, job_id: str) -> None:
         """Remove the images of a job, if that is possible now."""
         await remove_if_possible(self.files, f"{IMAGES}/{job_id}")
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Await work that must not go on after its caller was cancelled: let it end first."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait({task})

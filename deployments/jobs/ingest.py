@@ -8,17 +8,30 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.chunk_batches import read_batch
-from deployments.errors import NotFound
+from deployments.errors import NotFound, Unprocessable
 from deployments.file_store import CHUNKS
+from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.retrying import remove_if_possible
 from deployments.records import from_record
-from deployments.types import Document, ParseSpec
+from deployments.types import SHORT_PARSE_EXCEEDED, Document, ParseSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deployments.file_store import FileStore
     from deployments.interfaces import Checked, Parser, Retriever
     from deployments.jobs.retrying import BackendCaller
-    from deployments.types import IngestSpec
+    from deployments.types import Chunk, IngestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A parsed upload: the document's record, and its chunks in batches or `inline`."""
+
+    document: dict[str, Any]
+    batches: int
+    cpu_s: float
+    inline: Sequence[Chunk]
 
 
 @dataclass(frozen=True)
@@ -31,12 +44,28 @@ class IngestSteps:
     backends: BackendCaller
     batch_chunks: int
 
-    async def parse(self, job_id: str, spec: IngestSpec) -> tuple[dict[str, Any], int]:
-        """Have the upload parsed; return the document's record and its number of batches."""
-        task = ParseSpec(spec.upload_path, spec.filename, _chunks_folder(job_id), self.batch_chunks)
-        parsed = await self.backends.call(
-            job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
+    async def parse(self, job_id: str, spec: IngestSpec, *, short: bool) -> Parsed:
+        """Have the upload parsed.
+
+        Raises ReturnedToQueue if the file is not as `short` as it was estimated to be.
+        """
+        task = ParseSpec(
+            spec.upload_path,
+            spec.filename,
+            _chunks_folder(job_id),
+            self.batch_chunks,
+            short=short,
+            owner=spec.owner,
+            inline=short,
         )
+        try:
+            parsed = await self.backends.call(
+                job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
+            )
+        except Unprocessable as error:
+            if error.code == SHORT_PARSE_EXCEEDED:
+                raise ReturnedToQueue from None
+            raise
         document = Document(
             id=spec.document_id,
             collection=spec.collection,
@@ -49,7 +78,25 @@ class IngestSteps:
             created_at=time.time(),
             job_id=job_id,
         )
-        return asdict(document), parsed.batches
+        # A parser of version 0.1, which may still run, knows neither of the two.
+        return Parsed(
+            asdict(document),
+            parsed.batches,
+            getattr(parsed, "cpu_s", 0.0),
+            getattr(parsed, "inline", ()),
+        )
+
+    async def publish_inline(
+        self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk]
+    ) -> None:
+        """Store a short document and make it searchable."""
+        document = from_record(Document, record)
+
+        async def add_and_publish() -> None:
+            await self.retriever.add(document, chunks)
+            await self.retriever.publish(document)
+
+        await self.backends.call(job_id, self.retriever, add_and_publish)
 
     async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
         """Embed and store one batch, hidden; return how many chunks it had."""

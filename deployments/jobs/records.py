@@ -23,6 +23,8 @@ T = TypeVar("T")
 KINDS = [kind.value for kind in JobKind]
 DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submission"
 """Attributes of a workflow: its progress, whether it is to stop, which request began it."""
+COST, LONG = "cost_s", "long"
+"""Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 
 _DATABASE_TIMEOUT_S = 10.0
 _STATUSES = {
@@ -123,6 +125,11 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     if not fields["owner"]:
         del fields["owner"]
     return fields
+
+
+def kind_of(spec: IngestSpec | ImagesSpec) -> JobKind:
+    """Return the kind of the job that does this."""
+    return JobKind.INGEST if isinstance(spec, IngestSpec) else JobKind.IMAGES
 
 
 def spec_of(kind: str, fields: Mapping[str, Any]) -> IngestSpec | ImagesSpec:

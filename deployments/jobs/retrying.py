@@ -81,22 +81,34 @@ class BackendCaller:
         """Set the longest wait for a backend."""
         self._cancellations = cancellations
         self._wait_s = wait_s
+        self._failed: set[str] = set()  # jobs of which a call found a backend unavailable
 
     async def call(self, job_id: str, backend: Checked, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what `work` returns, once the backend is healthy and has room for it.
+        """Return what `work` returns, once the backend is available and has room for it.
+
+        A backend is only asked for its health once a call of this job has found one unavailable:
+        that attempt of the step is lost, and the others wait until it is healthy again.
 
         Raises BackendWaitExceeded or Overloaded after the longest wait, and JobCancelled within
         about a second of waiting.
         """
         end = time.monotonic() + self._wait_s
         while True:
-            await self._cancellations.interrupt(job_id, self._wait_until_healthy(backend))
+            if job_id in self._failed:
+                await self._cancellations.interrupt(job_id, self._wait_until_healthy(backend))
             try:
-                return await work()
+                return await self._cancellations.interrupt(job_id, work())
             except Overloaded:
                 if time.monotonic() > end:
                     raise
-            await self._cancellations.interrupt(job_id, asyncio.sleep(_PAUSE_S))
+                await self._cancellations.interrupt(job_id, asyncio.sleep(_PAUSE_S))
+            except Unavailable:
+                self._failed.add(job_id)
+                raise
+
+    def forget(self, job_id: str) -> None:
+        """Drop what is known of a job that has ended."""
+        self._failed.discard(job_id)
 
     async def _wait_until_healthy(self, backend: Checked) -> None:
         try:

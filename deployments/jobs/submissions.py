@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,15 @@ from dbos import DBOS
 from loguru import logger
 
 from deployments.errors import Conflict, DeadlineExceeded, NotFound, Overloaded, Unavailable
+from deployments.jobs.costs import estimate_s
 from deployments.jobs.records import (
+    COST,
     SUBMISSION,
     fetch_job,
     fetch_row,
     fields_of,
     job_of,
+    kind_of,
     with_timeout,
 )
 from deployments.types import (
@@ -25,7 +27,6 @@ from deployments.types import (
     ImagesSpec,
     IngestSpec,
     Job,
-    JobKind,
     JobStatus,
     Submitted,
 )
@@ -34,22 +35,19 @@ if TYPE_CHECKING:
     from dbos import EnqueueOptions
 
     from deployments.interfaces import Retriever
+    from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.watching import JobWatchers
-    from deployments.settings import JobsSettings
 
-_COUNT_PERIOD_S = 1.0
 _CANCEL_WAIT_S = 30.0
-_KEYS_SHARE = 2  # one API key may take half of the queue
 
 
 class Submissions:
     """Submits jobs; each is in the database before its method returns."""
 
-    def __init__(self, watchers: JobWatchers, retriever: Retriever, settings: JobsSettings) -> None:
+    def __init__(self, watchers: JobWatchers, retriever: Retriever, dispatcher: Dispatcher) -> None:
         self._watchers = watchers
         self._retriever = retriever
-        self._settings = settings
-        self._waiting: dict[tuple[JobKind, str | None], tuple[float, int]] = {}
+        self._dispatcher = dispatcher
 
     async def ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
         """Submit a job, unless the document is searchable or being ingested already."""
@@ -97,14 +95,18 @@ class Submissions:
     async def _submit(
         self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None = None
     ) -> Submitted:
-        kind = _kind(spec)
-        await self._refuse_when_full(kind, spec.owner)
-        submission = uuid.uuid4().hex
+        with self._dispatcher.submission(spec):
+            return await self._enqueue(spec, key, unique)
+
+    async def _enqueue(
+        self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None
+    ) -> Submitted:
+        kind, submission = kind_of(spec), uuid.uuid4().hex
         options: EnqueueOptions = {
             "queue_name": kind.value,
             "workflow_name": kind.value,
             "workflow_id": _id_for_key(spec, key) if key is not None else f"job_{submission}",
-            "attributes": {SUBMISSION: submission},
+            "attributes": {SUBMISSION: submission, COST: estimate_s(spec)},
         }
         if spec.owner:
             options["authenticated_user"] = spec.owner
@@ -116,37 +118,13 @@ class Submissions:
         )
         row = await fetch_row(handle.get_workflow_id())
         job, created = job_of(row), (row.attributes or {}).get(SUBMISSION) == submission
-        if created:  # the one log line with the ids of both the request and the job
+        if created:
+            self._dispatcher.submitted(job.id, spec)
+            # The one log line with the ids of both the request and the job.
             logger.info("job {} was submitted", job.id)
         if not created and unique is None:
             _check_same(job, spec)  # another request with this key came first
         return Submitted(job, created)
-
-    async def _refuse_when_full(self, kind: JobKind, owner: str) -> None:
-        """Raise Overloaded when too many jobs are queued, in all or of this owner."""
-        await self._reserve(kind, None, self._settings.max_queued)
-        if owner:
-            await self._reserve(kind, owner, max(1, self._settings.max_queued // _KEYS_SHARE))
-
-    async def _reserve(self, kind: JobKind, owner: str | None, most: int) -> None:
-        """Reserve a place; the queue is counted once a second, and submissions in between."""
-        counted_at, waiting = self._waiting.get((kind, owner), (-_COUNT_PERIOD_S, 0))
-        if time.monotonic() - counted_at > _COUNT_PERIOD_S or waiting >= most:
-            rows = await with_timeout(
-                DBOS.list_workflows_async(
-                    status="ENQUEUED",
-                    queue_name=kind.value,
-                    user=owner,
-                    limit=most,
-                    load_input=False,
-                    load_output=False,
-                )
-            )
-            counted_at, waiting = time.monotonic(), len(rows)
-        if waiting >= most:
-            msg = "too many jobs are waiting; try again later"
-            raise Overloaded(msg)
-        self._waiting[kind, owner] = counted_at, waiting + 1
 
     async def _job_of_document(self, document: Document, owner: str) -> Job:
         """Fetch the job that made a document; if it was deleted, reconstruct it."""
@@ -172,13 +150,9 @@ def _check_same(job: Job, spec: IngestSpec | ImagesSpec) -> None:
         raise Conflict(msg, code="idempotency_key_reused", param="Idempotency-Key")
 
 
-def _kind(spec: IngestSpec | ImagesSpec) -> JobKind:
-    return JobKind.INGEST if isinstance(spec, IngestSpec) else JobKind.IMAGES
-
-
 def _id_for_key(spec: IngestSpec | ImagesSpec, key: str) -> str:
     """Derive the job id from the key and its owner, so that every replica finds the same job."""
     # The name of an owner contains no slash.
-    path = "/".join(filter(None, (spec.owner, _kind(spec), key)))
+    path = "/".join(filter(None, (spec.owner, kind_of(spec), key)))
     digest = hashlib.sha256(path.encode()).hexdigest()
     return f"job_{digest[:32]}"

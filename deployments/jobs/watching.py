@@ -12,7 +12,7 @@ from deployments.errors import Overloaded
 from deployments.jobs.records import fetch_job, fetch_jobs, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from deployments.types import Job
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     """The jobs that were asked for, None for those that do not exist; or why there are none."""
 
 _POLL_S = 0.25
+_OWNERS_SHARE = 2  # one owner may take half of the places
+_LEAST_SHARE = 16  # and gets this part of them even if all are taken
 
 
 class JobWatchers:
@@ -31,7 +33,7 @@ class JobWatchers:
 
     def __init__(self, max_watchers: int = MAX_WATCHERS) -> None:
         self._max_watchers = max_watchers
-        self._watching = 0
+        self._watching: Counter[str] = Counter()  # by owner
         self._watched: Counter[str] = Counter()
         self._poller: asyncio.Task[None] | None = None
         self._next_poll: asyncio.Future[Poll]
@@ -42,16 +44,28 @@ class JobWatchers:
         Raises NotFound, Overloaded when there are too many watchers, and Unavailable when the
         database does not answer.
         """
-        if self._watching >= self._max_watchers:
-            msg = "too many jobs are being watched; ask for the job now and then instead"
-            raise Overloaded(msg)
-        self._watching += 1
-        try:
-            async with contextlib.aclosing(self._changes(job_id)) as jobs:
+        async with contextlib.aclosing(self._changes(job_id)) as jobs:
+            job = await anext(jobs)
+            with self._place(job.spec.owner):
+                yield job
                 async for job in jobs:
                     yield job
+
+    @contextlib.contextmanager
+    def _place(self, owner: str) -> Iterator[None]:
+        """Hold a place for watching; a full replica still has some for an owner with few."""
+        own, most = self._watching[owner], self._max_watchers
+        if own >= (most // _OWNERS_SHARE if owner else most) or (
+            self._watching.total() >= most and own >= most // _LEAST_SHARE
+        ):
+            msg = "too many jobs are being watched; ask for the job now and then instead"
+            raise Overloaded(msg)
+        self._watching[owner] += 1
+        try:
+            yield
         finally:
-            self._watching -= 1
+            self._watching[owner] -= 1
+            self._watching += Counter()  # drops what is at zero
 
     async def wait_until_ended(self, job_id: str, timeout_s: float) -> Job:
         """Wait until the job has ended or the time is over; return it as it then is."""

@@ -16,6 +16,8 @@ from loguru import logger
 
 from deployments.errors import ServiceError
 from deployments.jobs.cancellation import JobCancelled
+from deployments.jobs.costs import CHUNK_S, SHORT_JOB_CHUNKS, estimate_s
+from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.records import DONE, TOTAL, spec_of
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from deployments.jobs.cancellation import Cancellations
+    from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.images import ImageSteps
     from deployments.jobs.ingest import IngestSteps
     from deployments.jobs.steps import StepRunner
 
 VERSION = "1"
+_PUBLISHED = "published"
 _STOP_TIMEOUT_S = 3.0
 
 
@@ -47,14 +51,16 @@ class Workflows:
         images: ImageSteps,
         runner: StepRunner,
         cancellations: Cancellations,
-        images_at_once: int,
+        dispatcher: Dispatcher,
         *,
+        images_at_once: int,
         with_request_id: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         self._ingest_steps = ingest
         self._image_steps = images
         self._runner = runner
         self._cancellations = cancellations
+        self._dispatcher = dispatcher
         self._images_at_once = images_at_once
         self._with_request_id = with_request_id
         self._counting = asyncio.Lock()
@@ -109,6 +115,7 @@ class Workflows:
         job_id = _job_id()
         failure: Exception | None = None
         with (
+            self._in_place(kind, job_id),
             self._stoppable(),
             self._with_request_id(job_id),
             span(f"job {kind}", job_id=job_id),
@@ -116,6 +123,9 @@ class Workflows:
         ):
             try:
                 await work()
+            except ReturnedToQueue:
+                await self._dispatcher.return_as_long(job_id)
+                raise
             except JobCancelled:
                 failure = JobCancelled()
             except ServiceError as error:
@@ -125,9 +135,10 @@ class Workflows:
                 failure = ServiceError("something went wrong inside the service")
             if failure is not None:
                 await self._runner.run_clean_up("discard", discard)
-            if remove_upload is not None:  # as a step with the name that it had in VERSION 1
-                await self._runner.run_clean_up("tidy", remove_upload)
+            if remove_upload is not None:  # no step, as it fails never and may be repeated
+                await remove_upload()
             self._cancellations.forget(job_id)
+            self._ingest_steps.backends.forget(job_id)  # of all jobs
             status = _status_after(failure)
             JOBS_ENDED.add(kind=kind, state=status)
             logger.info("job {} {}", job_id, status)
@@ -135,6 +146,14 @@ class Workflows:
             await DBOS.cancel_workflow_async(job_id)
         elif failure is not None:
             raise failure
+
+    @contextlib.contextmanager
+    def _in_place(self, kind: JobKind, job_id: str) -> Iterator[None]:
+        """Free the place of the job in the end."""
+        try:
+            yield
+        finally:
+            self._dispatcher.ended(kind, job_id)
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
@@ -164,18 +183,34 @@ class Workflows:
 
     async def _ingest(self, job_id: str, spec: IngestSpec) -> None:
         steps = self._ingest_steps
+        short = self._dispatcher.is_short(JobKind.INGEST, job_id)
 
         async def parse() -> tuple[dict[str, Any], int]:
-            document, batches = await steps.parse(job_id, spec)
-            await _set_progress(job_id, {DONE: 0, TOTAL: document["chunks"]})
-            return document, batches
+            parsed = await steps.parse(job_id, spec, short=short)
+            self._dispatcher.charge(JobKind.INGEST, job_id, parsed.cpu_s)
+            chunks = parsed.document["chunks"]
+            if parsed.inline:
+                # One step, as each costs as much as a short text itself. Version 0.1 can go on
+                # from it: there are no batches, and a document may be published again.
+                await steps.publish_inline(job_id, parsed.document, parsed.inline)
+                self._dispatcher.charge(JobKind.INGEST, job_id, chunks * CHUNK_S)
+                await _set_progress(job_id, {DONE: chunks, TOTAL: chunks})
+                return parsed.document | {_PUBLISHED: True}, 0
+            await _set_progress(job_id, {DONE: 0, TOTAL: chunks})
+            return parsed.document, parsed.batches
 
         async def store(number: int, before: int) -> int:
-            done = before + await steps.store(job_id, document, number)
+            stored = await steps.store(job_id, document, number)
+            self._dispatcher.charge(JobKind.INGEST, job_id, stored * CHUNK_S)
+            done = before + stored
             await _set_progress(job_id, {DONE: done})
             return done
 
         document, batches = await self._runner.run(job_id, "parse", parse)
+        if _PUBLISHED in document:
+            return
+        if short and document["chunks"] > SHORT_JOB_CHUNKS:
+            raise ReturnedToQueue
         done = 0
         for number in range(batches):
             done = await self._runner.run(job_id, f"store {number}", store, number, done)
@@ -187,6 +222,7 @@ class Workflows:
 
         async def draw(number: int) -> None:
             await steps.draw(job_id, spec, number)
+            self._dispatcher.charge(JobKind.IMAGES, job_id, estimate_s(spec) / spec.count)
             async with self._counting:  # so that progress never goes back
                 done = await steps.count_drawn(job_id, spec.count)
                 await _set_progress(job_id, {DONE: done, TOTAL: spec.count})

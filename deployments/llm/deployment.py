@@ -17,6 +17,7 @@ from deployments.model_source import resolve
 from deployments.observability.logs import kept_open, log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.observability.stderr_filter import filter_stderr
+from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class LLM:
         self, settings: LLMSettings, data_dir: str
     ) -> None:
         log_to_serve()
+        keep_files_private(data_dir)
         export_metrics()
         self._engine: VllmEngine | OpenAIEngine
         if settings.engine == "openai":

@@ -27,6 +27,9 @@ _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 120.0  # the longest silence between two pieces of an answer
 _ATTEMPTS = 4
 _RETRY_TIMEOUT_S = 20.0
+# The model's id is another one there, and `cache_salt` is for a vLLM of our own: an endpoint may
+# refuse the field.
+_NOT_FORWARDED = {"model", "cache_salt"}
 
 
 class OpenAIEngine:
@@ -117,7 +120,9 @@ class OpenAIEngine:
             model=self._settings.model,
             **named,
             extra_body={
-                name: value for name, value in body.items() if name not in {"model", *named}
+                name: value
+                for name, value in body.items()
+                if name not in _NOT_FORWARDED and name not in named
             },
         )
         if not body["stream"]:

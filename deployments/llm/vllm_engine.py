@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import json
 import multiprocessing
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -14,6 +17,8 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
+from deployments.llm.outside_text import OutsideText
+from deployments.llm.prompt_length import check_prompt_length
 from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
 from deployments.llm.usage import EngineUsage
 from deployments.llm.vllm_logs import quote_no_requests
@@ -22,9 +27,6 @@ from deployments.types import ModelCard
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-_SURELY_QUICK_CHARS = 32_000
-_SLICE_CHARS = 16_000
-_TIMES_THE_WINDOW = 2  # a text in slices has a few tokens more than the whole
 _ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
@@ -36,17 +38,22 @@ _READ = (
 
 
 class _Surface(NamedTuple):
-    """One of vLLM's serving layers: how its requests are read, and what answers them."""
+    """One of vLLM's serving layers: how its requests are read, and what answers them.
+
+    `prepare` changes a body before it is read.
+    """
 
     request: Callable[..., Any]
     answer: Callable[[Any, None], Awaitable[Any]]
+    prepare: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
 
 class VllmEngine:
     """A TextGenerator over `AsyncLLM` and vLLM's chat and completion serving layers.
 
     Tools, structured output, log probabilities, `n`, `stop` and the streamed events are
-    therefore vLLM's own, and the events pass through untouched.
+    therefore vLLM's own, and the events pass through untouched. Control tokens in the messages
+    of a chat are neutralised; the prompt of a text completion is the caller's own raw text.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that `start` makes
@@ -54,7 +61,7 @@ class VllmEngine:
         engine: Any,  # noqa: ANN401 - vLLM's types are not importable here
         chat: _Surface,
         completions: _Surface,
-        tokenizer: Any,  # noqa: ANN401
+        outside: OutsideText,
         served_name: str,
         *,
         judge: GrammarJudge,
@@ -62,7 +69,9 @@ class VllmEngine:
         self._engine = engine
         self._chat = chat
         self._completions = completions
-        self._tokenizer = tokenizer
+        self._outside = outside
+        # The cache ends with the engine, so that nothing else ever needs the secret.
+        self._secret = secrets.token_bytes(_SECRET_BYTES)
         self._served_name = served_name
         self._judge = judge
         self._window: int = engine.model_config.max_model_len
@@ -76,6 +85,7 @@ class VllmEngine:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+        from vllm.renderers.chat_utils import load_chat_template
         from vllm.utils.argparse_utils import FlexibleArgumentParser
 
         from deployments.llm.async_engine import AsyncEngine
@@ -96,14 +106,16 @@ class VllmEngine:
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         chat, completion = state.openai_serving_chat, state.openai_serving_completion
         tokenizer = engine.get_tokenizer()
+        template = load_chat_template(args.chat_template) or ""
+        outside = OutsideText.of(tokenizer, template + _own_template(tokenizer))
         vocabulary = await asyncio.to_thread(
             _serialized_vocabulary, tokenizer, config.model_config.get_vocab_size()
         )
         self = cls(
             engine,
-            _Surface(ChatCompletionRequest, chat.create_chat_completion),
+            _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request),
             _Surface(CompletionRequest, completion.create_completion),
-            tokenizer,
+            outside,
             served_name,
             judge=GrammarJudge(JudgeProcess(vocabulary)),
         )
@@ -172,8 +184,11 @@ class VllmEngine:
     async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
+        body = surface.prepare(body)
         constrained = await self._judge.check(body)
-        await self._check_length(body)
+        await check_prompt_length(body, self._window, self.count_tokens)
+        if "cache_salt" in body:
+            body["cache_salt"] = self._salt(body["cache_salt"])
         admission = Admission()
         ADMISSION.set(admission)
         try:
@@ -191,47 +206,16 @@ class VllmEngine:
             raise from_response(answer.error.model_dump())
         return answer
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count by the model's own tokenizer, off the event loop."""
-        return await asyncio.to_thread(self._lengths, texts) if texts else []
+    def _salt(self, owner: str) -> str:
+        """Return the salt of an owner's prompts in vLLM's prefix cache.
 
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
-        tokenizer = getattr(self._tokenizer, "backend_tokenizer", None)
-        if tokenizer is None:
-            encoded = self._tokenizer(list(texts), add_special_tokens=False)
-            return [len(ids) for ids in encoded["input_ids"]]
-        # It releases the GIL, and the ids of a million tokens are not made into Python's numbers.
-        return [len(each) for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
-
-    async def _check_length(self, body: Mapping[str, Any]) -> None:
-        """Raise InvalidRequest for a prompt far over the window, counting no further than that.
-
-        vLLM would encode all of it, and make the tokens into Python's numbers.
+        With one salt for all, the time to the first token tells one caller what another asked.
         """
-        if "prompt" in body:
-            given = body["prompt"]
-            prompts = [given] if isinstance(given, str) else given
-            for prompt in prompts:
-                if isinstance(prompt, str):
-                    await self._check_texts([prompt], "prompt")
-        else:
-            messages = body.get("messages", ())
-            texts = [str(message.get("content") or "") for message in messages]
-            await self._check_texts(texts, "messages")
+        return hmac.new(self._secret, owner.encode(), hashlib.sha256).hexdigest()
 
-    async def _check_texts(self, texts: Sequence[str], param: str) -> None:
-        if sum(map(len, texts)) <= _SURELY_QUICK_CHARS:
-            return
-        tokens = 0
-        for text in texts:
-            for start in range(0, len(text), _SLICE_CHARS):
-                tokens += (await self.count_tokens([text[start : start + _SLICE_CHARS]]))[0]
-                if tokens > _TIMES_THE_WINDOW * self._window:
-                    msg = (
-                        f"the prompt has more than {_TIMES_THE_WINDOW * self._window} tokens; the "
-                        f"language model's window has {self._window}"
-                    )
-                    raise InvalidRequest(msg, param=param)
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count by the model's own tokenizer, off the event loop, as in a message of a chat."""
+        return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
@@ -285,6 +269,12 @@ def _serialized_vocabulary(tokenizer: Any, size: int) -> str:  # noqa: ANN401
     return text
 
 
+def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
+    """Return the chat templates that come with the model, as one text."""
+    own = getattr(tokenizer, "chat_template", None) or ""
+    return own if isinstance(own, str) else "\n".join(map(str, own.values()))
+
+
 def _leave_cpu_to_the_model() -> None:
     """Lower the priority of this process and of vLLM's scheduler, not of vLLM's workers.
 
@@ -298,5 +288,6 @@ def _leave_cpu_to_the_model() -> None:
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), _BESIDE_THE_MODEL)
 
 
+_SECRET_BYTES = 32
 _BESIDE_THE_MODEL = 10  # nice value
 _EMPTY = "the language model ended its answer before it began"

@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 _MAX_OPEN_FILES = 64
 
 
-def main() -> int:
-    """Parse the file; return 0 if a reply was written, a document or an error."""
-    lower_priority()  # parsing is background work
+def parse_file(task: Task) -> int:
+    """Parse standard input; return 0 if a reply was written, a document or an error."""
+    lower_priority(task.nice)  # parsing is background work
     # Output that a library prints must not end up in the reply.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # pypdf's warnings quote the document.
     logging.disable(logging.CRITICAL)
-    task = Task.from_json(sys.argv[1])
     try:
         reply = _reply(sys.stdin.buffer.read(), task)
     except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is no Exception
@@ -117,4 +116,4 @@ def _place(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(parse_file(Task.from_json(sys.argv[1])))

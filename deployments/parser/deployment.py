@@ -13,13 +13,14 @@ from deployments.observability.logs import log_to_serve
 from deployments.parser.file_parser import FileParser
 from deployments.parser.sandbox import Sandbox
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
     from deployments.settings import ParserSettings
     from deployments.types import ParsedDocument, ParseSpec
 
 
-@serve.deployment(name="Parser", max_ongoing_requests=8, max_queued_requests=16)
+@serve.deployment(name="Parser", max_ongoing_requests=32, max_queued_requests=32)
 class Parser:
     """Serve `FileParser`; the replica itself only waits for its child processes."""
 
@@ -33,8 +34,10 @@ class Parser:
     ) -> None:
         """Load the tokenizer of the model `embedder`, whose tokens are counted."""
         log_to_serve()
+        keep_files_private(data_dir)
         path = tokenizer_path(resolve(embedder, Path(data_dir)), revision_of(embedder))
         sandbox = Sandbox(settings, path, processes=reserved_cores())
+        sandbox.start()
         self._parser = FileParser(sandbox, FileStore(files), max_file_bytes)
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
@@ -42,6 +45,10 @@ class Parser:
 
     async def check_health(self) -> None:
         await self._parser.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_parser"):
+            self._parser.close()
 
 
 def tokenizer_path(model: str, revision: str | None = None) -> str:

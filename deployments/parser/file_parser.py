@@ -30,21 +30,35 @@ class FileParser:
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         """See `deployments.interfaces.Parser`."""
         source = self._files.opened(spec.path, self._max_file_bytes)
-        document = await self._sandbox.parse(source, spec.filename)
+        parsed = await self._sandbox.parse(
+            source, spec.filename, short=spec.short, owner=spec.owner
+        )
+        document = parsed.document
         written = document.chunks
         if spec.max_chars is not None:
             written = tuple(_until(written, spec.max_chars))
-        batches = await write_batches(self._files, spec.chunks_folder, written, spec.batch_chunks)
+        inline = written if spec.inline and len(written) <= spec.batch_chunks else ()
+        batches = 0
+        if not inline:
+            batches = await write_batches(
+                self._files, spec.chunks_folder, written, spec.batch_chunks
+            )
         return ParsedDocument(
             title=document.title,
             media_type=document.media_type,
             pages=document.pages,
             chunks=len(document.chunks),
             batches=batches,
+            cpu_s=parsed.cpu_s,
+            inline=inline,
         )
 
     async def check_health(self) -> None:
         """Return always: every file has a process of its own, so nothing here can break."""
+
+    def close(self) -> None:
+        """Stop all processes."""
+        self._sandbox.close()
 
 
 def _until(chunks: Iterable[Chunk], max_chars: int) -> Iterator[Chunk]:

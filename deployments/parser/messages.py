@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
+from deployments.priority import LOWEST_PRIORITY
 from deployments.types import Chunk
 
 _ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
@@ -28,6 +29,7 @@ class Task:
     cpu_s: int
     wall_s: int
     memory_bytes: int
+    nice: int = LOWEST_PRIORITY
 
     def to_json(self) -> str:
         """Return the task as ASCII JSON, so that any file name can be a process argument."""

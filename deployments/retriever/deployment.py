@@ -11,6 +11,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
+from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Retriever:
         embedder: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
+        keep_files_private(data_dir)
         export_metrics()
         self._retriever = DocumentRetriever(
             _store(settings, data_dir, chunker_version),

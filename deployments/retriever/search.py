@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
 _BATCH_CHUNKS = 64
+_RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
@@ -132,7 +133,7 @@ class DocumentRetriever:
             for one in first
         ]
         try:
-            async with asyncio.timeout(self._settings.rerank_timeout_s):
+            async with asyncio.timeout(_RERANK_TIMEOUT_S):
                 scores = await self._embedder.rerank(query, texts)
         except (TimeoutError, ServiceError) as error:
             logger.warning("passages are in the order they were found in, not reranked: {}", error)

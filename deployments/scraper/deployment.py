@@ -13,6 +13,7 @@ from deployments.remote import RemoteParser
 from deployments.scraper.pdf_pages import PdfPages
 from deployments.scraper.reader import WebReader
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ class Scraper:
         self, settings: ScraperSettings, files: str, parser: DeploymentHandle[Any]
     ) -> None:
         log_to_serve()
+        keep_files_private()
         export_metrics()
         pdfs = PdfPages(RemoteParser(parser, "document parser"), FileStore(files))
         self._reader = WebReader(settings, pdfs, processes=reserved_cores())

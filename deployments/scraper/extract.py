@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from loguru import logger
 from pebble import ProcessExpired, ProcessPool
 
+from deployments.errors import TooLarge
+from deployments.fair_places import FairPlaces
 from deployments.scraper.fetch import PageFailure
-from deployments.scraper.worker import page_text, prepare, warm
+from deployments.scraper.worker import TooSlow, page_text, prepare, warm
 from deployments.types import PageOutcome
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class ExtractionBounds:
     """Bounds on the extraction of one page, and on one process."""
 
     timeout_s: float = 5.0
+    cpu_s: float = 2.0
     max_chars: int = MAX_TEXT_CHARS
     memory_bytes: int = 1024**3
     """What a process may take beyond what it starts with."""
@@ -42,6 +45,7 @@ class Extractor:
         self._processes = processes
         self._bounds = bounds or ExtractionBounds()
         self._pool = self._new_pool()
+        self._turns = FairPlaces(processes)
 
     async def start(self) -> None:
         """Start the processes and wait until one has loaded its libraries."""
@@ -51,19 +55,21 @@ class Extractor:
         """Kill the processes."""
         await _end(self._pool)
 
-    async def extract(self, download: Download) -> HtmlText:
+    async def extract(self, download: Download, prompt: object = None) -> HtmlText:
         """Return the text of HTML or plain text; raise PageFailure.
 
-        Cancelling the call kills the process that works on it.
+        Prompts take turns: one with many slow pages holds up only itself. Cancelling the call
+        kills the process that works on it.
         """
         try:
-            try:
-                page = await self._run(download)
-            except BrokenProcessPool:  # an idle process was killed from outside: try once more
-                page = await self._run(download)
-        except TimeoutError as error:
+            async with self._turns.place(prompt):
+                try:
+                    page = await self._run(download)
+                except BrokenProcessPool:  # an idle process was killed from outside: once more
+                    page = await self._run(download)
+        except (TimeoutError, TooSlow) as error:
             raise PageFailure(PageOutcome.TIMEOUT, "the page takes too long to read") from error
-        except (MemoryError, ProcessExpired) as error:
+        except (MemoryError, ProcessExpired, TooLarge) as error:
             raise PageFailure(PageOutcome.TOO_LARGE, "the page is too much to read") from error
         except Exception as error:
             # Only the type: the message may quote the page.
@@ -79,7 +85,13 @@ class Extractor:
             await _end(broken)
         work = self._pool.schedule(
             page_text,
-            (download.data, download.media_type, download.charset, self._bounds.max_chars),
+            (
+                download.data,
+                download.media_type,
+                download.charset,
+                self._bounds.max_chars,
+                self._bounds.cpu_s,
+            ),
             timeout=self._bounds.timeout_s,
         )
         return await asyncio.wrap_future(work)

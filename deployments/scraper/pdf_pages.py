@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
@@ -13,16 +14,16 @@ from deployments.errors import (
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
-    Overloaded,
     ServiceError,
     TooLarge,
+    Unprocessable,
     UnsupportedMedia,
 )
 from deployments.file_store import PAGES
 from deployments.scraper.extract import MAX_TEXT_CHARS
 from deployments.scraper.fetch import PageFailure
 from deployments.text.html import HtmlText
-from deployments.types import PageOutcome, ParseSpec
+from deployments.types import SHORT_PARSE_EXCEEDED, PageOutcome, ParseSpec
 
 if TYPE_CHECKING:
     from deployments.file_store import FileStore
@@ -36,8 +37,6 @@ _OUTCOMES: Final = (
     (InvalidRequest, PageOutcome.EMPTY),
     (DeadlineExceeded, PageOutcome.TIMEOUT),
 )
-_OF_THE_SERVICE: Final = (NotFound, Overloaded)
-"""Errors that say nothing about the PDF."""
 
 
 class PdfPages:
@@ -47,28 +46,36 @@ class PdfPages:
         self._parser = parser
         self._files = files
 
-    async def read(self, download: Download) -> HtmlText:
-        """Return title and text, the text cut at `MAX_TEXT_CHARS`; raise PageFailure."""
+    async def read(self, download: Download, owner: str = "") -> HtmlText:
+        """Return title and text, the text cut at `MAX_TEXT_CHARS`; raise PageFailure.
+
+        Owners take turns at the parser.
+        """
         folder = f"{PAGES}/{uuid.uuid4().hex}"
         try:
-            return await self._read(download, folder)
+            return await self._read(download, folder, owner)
         except ServiceError as error:
             for kind, outcome in _OUTCOMES:
-                if isinstance(error, kind) and not isinstance(error, _OF_THE_SERVICE):
+                if isinstance(error, kind) and not isinstance(error, NotFound):
                     raise PageFailure(outcome, error.message) from error
             detail = "PDF files cannot be read for now"
             raise PageFailure(PageOutcome.UNREACHABLE, detail) from error
         finally:
             await self._remove(folder)
 
-    async def _read(self, download: Download, folder: str) -> HtmlText:
+    async def _read(self, download: Download, folder: str, owner: str) -> HtmlText:
         name = download.url.name or "page"
         filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
         path = f"{folder}/page.pdf"
         await self._files.put(path, download.data)
-        document = await self._parser.parse(
-            ParseSpec(path, filename, folder, max_chars=MAX_TEXT_CHARS)
-        )
+        # Someone waits for it: it is read as a short file first, and as a long one if it is none.
+        task = ParseSpec(path, filename, folder, max_chars=MAX_TEXT_CHARS, short=True, owner=owner)
+        try:
+            document = await self._parser.parse(task)
+        except Unprocessable as error:
+            if error.code != SHORT_PARSE_EXCEEDED:
+                raise
+            document = await self._parser.parse(replace(task, short=False))
         text = ""
         for number in range(document.batches):
             batch = await read_batch(self._files, folder, number)

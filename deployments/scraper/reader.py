@@ -90,20 +90,21 @@ class WebReader:
         """
         distinct = list(dict.fromkeys(urls))
         read = distinct[: self._settings.max_pages]
+        prompt = object()
         async with asyncio.TaskGroup() as group:
-            tasks = {url: group.create_task(self._page(url)) for url in read}
+            tasks = {url: group.create_task(self._page(url, prompt)) for url in read}
         pages = {url: task.result() for url, task in tasks.items()}
         detail = f"only the first {self._settings.max_pages} pages of a prompt are read"
         for url in distinct[self._settings.max_pages :]:
             pages[url] = Page(url, PageOutcome.BLOCKED, detail=detail)
         return [pages[url] for url in urls]
 
-    async def _page(self, url: str) -> Page:
+    async def _page(self, url: str, prompt: object) -> Page:
         started = time.monotonic()
         final_url, found = "", HtmlText("", "")
         try:
             async with asyncio.timeout(self._settings.page_timeout_s):
-                final_url, found = await self._read(url)
+                final_url, found = await self._read(url, prompt)
             outcome, detail = PageOutcome.OK, ""
         except PageFailure as failure:
             outcome, detail = failure.outcome, failure.detail
@@ -125,7 +126,7 @@ class WebReader:
             elapsed_s=time.monotonic() - started,
         )
 
-    async def _read(self, url: str) -> tuple[str, HtmlText]:
+    async def _read(self, url: str, prompt: object) -> tuple[str, HtmlText]:
         try:
             target = URL(url)
         except ValueError as error:
@@ -134,5 +135,5 @@ class WebReader:
         download = await self._client.download(target, self._max_bytes, permit)
         final_url = str(download.url.with_fragment(None))
         if download.media_type == _PDF and self._pdfs is not None:
-            return final_url, await self._pdfs.read(download)
-        return final_url, await self._extractor.extract(download)
+            return final_url, await self._pdfs.read(download, f"prompt {id(prompt)}")
+        return final_url, await self._extractor.extract(download, prompt)

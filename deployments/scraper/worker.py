@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,8 @@ from deployments.text.html import HtmlText, decode_text, html_to_text, visible_t
 
 HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
 TEXT_TYPES: Final = ("text/plain", "text/markdown", "text/x-markdown")
+
+_AGAIN_S: Final = 0.1
 
 
 def prepare(extra_bytes: int) -> None:
@@ -29,8 +32,31 @@ def warm() -> None:
     html_to_text("<p>a page to warm up with</p>")
 
 
-def page_text(data: bytes, media_type: str, charset: str | None, max_chars: int) -> HtmlText:
-    """Return title and text of a response body, the text cut at `max_chars`."""
+def page_text(
+    data: bytes, media_type: str, charset: str | None, max_chars: int, cpu_s: float
+) -> HtmlText:
+    """Return title and text of a response body, the text cut at `max_chars`.
+
+    Raise TooSlow after `cpu_s` of processor time, or later if C code does not return.
+    """
+    signal.signal(signal.SIGPROF, _raise_too_slow)
+    # Again and again: some libraries catch what is raised in them.
+    signal.setitimer(signal.ITIMER_PROF, cpu_s, _AGAIN_S)
+    try:
+        return _page_text(data, media_type, charset, max_chars)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+class TooSlow(Exception):
+    """The page takes more processor time than it may."""
+
+
+def _raise_too_slow(*_: object) -> None:
+    raise TooSlow
+
+
+def _page_text(data: bytes, media_type: str, charset: str | None, max_chars: int) -> HtmlText:
     if media_type in HTML_TYPES:
         page = html_to_text(data, charset)
         return HtmlText(page.title, page.text[:max_chars])

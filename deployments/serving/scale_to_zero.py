@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
+
+from deployments.serving.capacity import deployment_details
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,21 +65,10 @@ class ScaleToZero:
 
     async def _ask(self) -> Mapping[str, ScaleState]:
         try:
-            details = await asyncio.to_thread(_details)
+            return scale_states(await asyncio.to_thread(deployment_details, self._application))
         except (RayError, RayServeException) as error:
             logger.warning("Serve's controller is not available: {}", type(error).__name__)
             return self._known
-        return scale_states(
-            details["applications"].get(self._application, {}).get("deployments", {})
-        )
-
-
-def _details() -> dict[str, Any]:
-    # Serve's public `status` leaves out `min_replicas`.
-    client = _get_global_client()
-    assert client is not None, "it raises instead"  # noqa: S101
-    details: dict[str, Any] = client.get_serve_details()
-    return details
 
 
 def scale_states(deployments: Mapping[str, Mapping[str, Any]]) -> dict[str, ScaleState]:

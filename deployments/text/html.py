@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from bs4.dammit import UnicodeDammit
+from bs4.dammit import EncodingDetector, UnicodeDammit
 from lxml import etree, html  # type: ignore[import-untyped]
 
+from deployments.errors import TooLarge
 from deployments.text.invisible import without_invisible
 
 MIN_MAIN_CHARS: Final = 100
@@ -27,6 +30,22 @@ _HIDING_STYLE: Final = re.compile(
     r"(?:[a-z%]+)?(?:;|!|$)|(?:text-indent|left|right|top|bottom):-\d{3,}"
 )
 _CSS_NOISE: Final = re.compile(r"/\*.*?\*/|\s+", re.DOTALL)
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_TEXT_CODECS: Final = re.compile(
+    r"utf-8|utf-16(?:-[bl]e)?|cp(?:125\d|866|874|932|936|949|950)|iso8859-\d{1,2}|koi8-[ru]"
+    r"|mac-(?:roman|cyrillic)|shift_jis|euc_jp|iso2022_jp|euc_kr|gb2312|gbk|gb18030|big5(?:hkscs)?"
+)
+_SAMPLE_BYTES: Final = 64 * 1024
+# A longer tag is looked at: libxml2 compares each attribute of an element with all others.
+_LONG_TAG: Final = re.compile(r"<[a-zA-Z][^<>]{4096,}")
+_QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
+MAX_ATTRIBUTES: Final = 1000
+"""Of one element; a page with more is refused."""
+_SPAN: Final = re.compile(r"\s*0*[0-9]{1,2}\s*", re.ASCII)
 _BLOCKS: Final = re.compile(
     "address|article|aside|blockquote|br|caption|dd|details|div|dl|dt|fieldset|figcaption|figure"
     "|footer|form|h[1-6]|header|hr|legend|li|main|nav|ol|option|p|pre|section|summary|table|tbody"
@@ -49,15 +68,19 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
     elements hidden by their own attributes are removed; style sheets are not evaluated. Time can
     grow with the square of the length of a hostile page: call it in a process that can be killed.
 
+    Raises TooLarge if an element has more than `MAX_ATTRIBUTES`.
+
     Args:
         data: The page; bytes are decoded by byte order mark, then `encoding`, then the
             declaration in the page, then by guess.
         encoding: The encoding named by the transport, such as the `charset` of a Content-Type.
     """
     markup = decode_text(data, encoding, is_html=True) if isinstance(data, bytes) else data
+    _check_attributes(markup)
     tree = _parse(markup)
     if tree is None:
         return HtmlText("", "")
+    _bound_spans(tree)
     _empty_unseen(tree)
     title = _title(tree)
     for element in tree.iter("title"):
@@ -69,12 +92,40 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
 
 
 def decode_text(data: bytes, encoding: str | None = None, *, is_html: bool = False) -> str:
-    """Decode by byte order mark, `encoding`, declaration, then guess; never fail."""
+    """Decode by byte order mark, `encoding`, declaration, UTF-8, then guess; never fail."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(name, "replace")
+    declared = EncodingDetector.find_declared_encoding(data, is_html=is_html)
+    names = [name for name in map(_codec, (encoding, declared)) if name]
+    for name in (*names, "utf-8"):
+        with suppress(UnicodeDecodeError):
+            return data.decode(name)
+    if names:
+        return data.decode(names[0], "replace")
+    # To guess takes long: by the beginning only, up to a character that is whole.
+    sample = data[:_SAMPLE_BYTES]
+    sample = sample[: max(sample.rfind(b" "), sample.rfind(b"<")) + 1] or sample
+    unsafe = [declared] if declared else []
+    guess = UnicodeDammit(sample, exclude_encodings=unsafe, is_html=is_html).original_encoding
+    return data.decode(_codec(guess) or "windows-1252", "replace")
+
+
+def _codec(label: str | None) -> str | None:
+    """Return the codec of an encoding's name; None for one that text is not written in.
+
+    Python also has codecs that take a time that grows with the square of the length, such as
+    punycode, and codecs that are no encodings of text.
+    """
+    label = (label or "").strip().lower()
     # By the WHATWG standard these names mean windows-1252.
-    if encoding and encoding.lower() in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"}:
-        encoding = "windows-1252"
-    decoded = UnicodeDammit(data, user_encodings=[encoding] if encoding else [], is_html=is_html)
-    return decoded.unicode_markup or data.decode("utf-8", "replace")
+    if label in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"}:
+        return "windows-1252"
+    try:
+        name = codecs.lookup(label).name
+    except (LookupError, ValueError):
+        return None
+    return name if _TEXT_CODECS.fullmatch(name) else None
 
 
 def visible_text(text: str) -> str:
@@ -90,6 +141,22 @@ def _parse(markup: str) -> html.HtmlElement | None:
         return html.document_fromstring(data, parser=parser)
     except etree.ParserError:  # nothing in it
         return None
+
+
+def _check_attributes(markup: str) -> None:
+    for tag in _LONG_TAG.finditer(markup):
+        if len(_QUOTED.sub("", tag[0]).split()) > MAX_ATTRIBUTES:
+            msg = f"An element of the page has more than {MAX_ATTRIBUTES:,} attributes."
+            raise TooLarge(msg)
+
+
+def _bound_spans(tree: html.HtmlElement) -> None:
+    """Drop the spans of cells that no table has: trafilatura repeats a cell as often as it says."""
+    for cell in tree.iter("td", "th"):
+        for name in ("colspan", "rowspan"):
+            span = cell.get(name)
+            if span is not None and not _SPAN.fullmatch(span):
+                del cell.attrib[name]
 
 
 def _empty_unseen(tree: html.HtmlElement) -> None:

@@ -25,6 +25,11 @@ PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 """Public paths: they expose no user data. The page asks everything else with the key."""
 
 
+def is_public(path: str) -> bool:
+    """Return whether a path needs no key."""
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)
+
+
 class Guard:
     """ASGI middleware: sets the owner of a request in `scope["state"]["owner"]`, or refuses it.
 
@@ -62,8 +67,7 @@ class Guard:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         owner = self._keys.owner_of(key.strip()) if scheme.lower() == "bearer" else None
         _set_owner(scope, owner if owner is not None else NOBODY)
-        path = route_path(scope)
-        if path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS):
+        if is_public(route_path(scope)):
             return None
         if owner is None:
             message = (

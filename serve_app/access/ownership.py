@@ -1,4 +1,4 @@
-"""Isolation of owners: capabilities that see the collections and jobs of one owner only.
+"""Isolation of owners: capabilities that see the data of one owner only.
 
 In the store a collection is named `OWNER.NAME`, and a job's specification names its owner. Callers
 see neither. An id of another owner is answered exactly as one that does not exist.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
 from deployments.types import IngestSpec, JobList, Submitted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from deployments.interfaces import Jobs, Retriever
+    from deployments.interfaces import Jobs, Retriever, TextGenerator
     from deployments.types import (
         Chunk,
         Collection,
@@ -25,8 +25,41 @@ if TYPE_CHECKING:
         ImagesSpec,
         Job,
         JobQuery,
+        ModelCard,
         Passage,
     )
+
+
+class OwnedTextGenerator:
+    """A TextGenerator that shares the engine's prompt cache among requests of one owner only."""
+
+    def __init__(self, llm: TextGenerator, owner: str) -> None:
+        self._llm = llm
+        self._owner = owner
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._llm.chat(self._salted(body))
+
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        return self._llm.stream_chat(self._salted(body))
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._llm.complete(self._salted(body))
+
+    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        return self._llm.stream_complete(self._salted(body))
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await self._llm.count_tokens(texts)
+
+    async def card(self) -> ModelCard:
+        return await self._llm.card()
+
+    async def check_health(self) -> None:
+        await self._llm.check_health()
+
+    def _salted(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {**body, "cache_salt": self._owner}
 
 
 class OwnedRetriever:

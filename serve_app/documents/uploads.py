@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from contextlib import nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,7 +22,8 @@ from deployments.types import IngestSpec, JobStatus
 from serve_app.documents.file_checks import HEAD_BYTES, inspect_file, shown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from fastapi import UploadFile
 
@@ -31,30 +33,22 @@ if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
     from serve_app.settings import LimitSettings
 
+    Place = Callable[[], AbstractContextManager[None]]
+
 _LOCKED_WAIT_S = 10.0
-_MAX_UPLOADS = 64  # at the same time, of one owner at one ingress
 
 
 class Uploads:
     """Uploads of one owner at this ingress."""
 
-    def __init__(self, jobs: Jobs, files: FileStore, limits: LimitSettings) -> None:
+    def __init__(
+        self, jobs: Jobs, files: FileStore, limits: LimitSettings, place: Place = nullcontext
+    ) -> None:
+        """Hold a `place` while a kept file is in memory; requests have theirs already."""
         self._jobs = jobs
         self._files = files
         self._limits = limits
-        self._open = 0
-
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places for uploads; raises Overloaded when all are taken."""
-        if self._open >= _MAX_UPLOADS:
-            msg = f"{_MAX_UPLOADS} uploads are under way already; try again shortly"
-            raise Overloaded(msg)
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+        self.place = place
 
     async def accept(self, upload: UploadFile, collection: str, key: str | None) -> Submitted:
         """Return the job that makes the file searchable, or did so before.

@@ -1,7 +1,9 @@
-"""A bound on request bodies that holds while they arrive, not after."""
+"""Bounds on the size and the time of request bodies, which hold while they arrive."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from deployments.errors import TooLarge
-from serve_app.http.bounds import too_large
+from serve_app.http.bounds import size_in_words, too_large
 from serve_app.http.errors import body_of, status_of
 from serve_app.http.urls import route_path
 
@@ -17,13 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 _FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
+_STALL_S = 20.0
+_START_S = 30.0
+_BYTES_PER_S = 16 * 1024  # a slow mobile connection
 
 
 class BodyLimit:
-    """ASGI middleware: 413 as soon as the declared or the received size passes the bound.
+    """ASGI middleware: 413 for a body that is too large, 408 for one that does not arrive.
 
-    `file_bytes` bounds the file of a multipart body by its path.
+    A body is too large as soon as its declared or its received size passes the bound;
+    `file_bytes` bounds the file of a multipart body by its path. It must arrive at 16 KB/s on
+    average, after 30 s, and without a pause of 20 s.
     """
 
     def __init__(self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int]) -> None:
@@ -46,11 +54,19 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > limit:
             await _refusal(message)(scope, receive, send)
             return
-        received = 0
+        received, whole, began = 0, False, time.monotonic()
 
         async def bounded_receive() -> Message:
-            nonlocal received
-            part = await receive()
+            nonlocal received, whole
+            if whole:  # what follows is the disconnection
+                return await receive()
+            left_s = began + _START_S + received / _BYTES_PER_S - time.monotonic()
+            try:
+                async with asyncio.timeout(min(left_s, _STALL_S)):
+                    part = await receive()
+            except TimeoutError:
+                raise _timeout(stalled=left_s > _STALL_S) from None
+            whole = not part.get("more_body", False)
             received += len(part.get("body", b""))
             if received > limit:
                 # Of all exceptions in the reading of a body, FastAPI lets only this one pass.
@@ -58,6 +74,17 @@ class BodyLimit:
             return part
 
         await self._app(scope, bounded_receive, send)
+
+
+def _timeout(*, stalled: bool) -> HTTPException:
+    reason = (
+        f"nothing came for {_STALL_S:g} s"
+        if stalled
+        else f"it came at less than {size_in_words(_BYTES_PER_S)}/s"
+    )
+    message = f"the request body did not arrive in time: {reason}; send it again"
+    headers = {"connection": "close"}
+    return HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, headers)
 
 
 def _refusal(message: str) -> JSONResponse:

@@ -59,13 +59,14 @@ def listen_host(document: dict[str, Any]) -> str:
     return str(http_options(document).get("host", SERVE_HOST))
 
 
-def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir: Path) -> str:
-    """Write the configuration with another host or port to `data_dir`; return the new path.
-
-    Raises StartError if the host is reachable from other machines and no API keys are set.
-    """
-    if host and not is_loopback(host) and not api_keys():
+def require_keys(host: str) -> None:
+    """Raise StartError if other machines reach the host and no API keys are set."""
+    if not is_loopback(host) and not api_keys():
         raise StartError(f"--host {host}: {KEYS_NEEDED}")
+
+
+def moved(document: dict[str, Any], host: str | None, port: int | None, data_dir: Path) -> str:
+    """Write the configuration with another host or port to `data_dir`; return the new path."""
     given = {"host": host, "port": port}
     options = document.setdefault("http_options", {})
     options |= {name: value for name, value in given.items() if value}

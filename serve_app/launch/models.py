@@ -13,6 +13,7 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest
 from deployments.model_source import resolve
+from deployments.private_files import UMASK, make_private
 from serve_app.launch.configuration import read, settings
 from serve_app.launch.progress import StartError, say
 
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE", help="the configuration")
     file = parser.parse_args(arguments).file
+    os.umask(UMASK)
     # The conversion's progress bars add nothing to the line for each model.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logger.remove()
@@ -44,6 +46,7 @@ def main(arguments: list[str]) -> int:
 
 def _prepare(settings: AppSettings) -> None:
     """Resolve every model source; raise InvalidRequest for the first that is not available."""
+    make_private(Path(settings.data_dir))
     sources = [settings.embedder.model, settings.images.model]
     if settings.embedder.reranker:
         sources.append(settings.embedder.reranker)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from deployments.private_files import UMASK, make_private
 from serve_app.launch.configuration import (
     api_keys,
     http_options,
@@ -24,6 +25,7 @@ from serve_app.launch.configuration import (
     moved,
     read,
     require_free_port,
+    require_keys,
     service_url,
     settings,
 )
@@ -58,15 +60,20 @@ def main(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     began = time.monotonic()
     interrupt_on_signals()
+    os.umask(UMASK)
     service: subprocess.Popen[bytes] | None = None
     try:
         step("checking the configuration")
         config = asked.file
         document = read(config)
-        host = ["--host", asked.host] if asked.host else []
+        host = []
+        if asked.host:
+            require_keys(asked.host)
+            host = ["--host", asked.host]
         nodes = ["--nodes", "local"]  # where this command starts Ray, whatever the file names
         _run_module("serve_app.check", config, *nodes, *host, failure="nothing was started")
         data_dir = Path(settings(document, config).data_dir)
+        make_private(data_dir)
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)
         require_free_port(document)
@@ -78,6 +85,7 @@ def main(arguments: list[str]) -> int:
         step(f"starting Ray Serve (its output goes to {log})")
         service = serve_run(config, log, token, tmpdir)
         wait_until_ready(service, service_url(document), token, log)
+        make_private(tmpdir / "ray")  # Ray opens its folders to all users
         step(f"ready after {time.monotonic() - began:.0f} s")
         say(_welcome(document, data_dir, token, dashboard(log)))
         status = service.wait()
@@ -190,5 +198,4 @@ def serve_run(config: str, log: Path, token: Path, tmpdir: Path) -> subprocess.P
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to pass on, once
-            umask=0o077,
         )

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     IdempotencyKey,
@@ -20,7 +20,6 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     VectorStoresDep,
 )
 from serve_app.routes.shapes import job_url
-from serve_app.routes.upload_route import UploadRoute
 from serve_app.schemas.documents import (
     DocumentListResponse,
     DocumentResponse,
@@ -33,13 +32,12 @@ if TYPE_CHECKING:
     from deployments.types import Document
 
 
-router = APIRouter(tags=["documents"], route_class=JsonRoute)
-_uploading = APIRouter(route_class=UploadRoute)
+router = APIRouter(tags=["documents"], route_class=BodyRoute)
 _MAX_LISTED = 100
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
-@_uploading.post(
+@router.post(
     "/upload",
     status_code=HTTPStatus.ACCEPTED,
     responses={
@@ -80,9 +78,6 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
         filename=job.spec.filename,
         status=job.status,
     )
-
-
-router.include_router(_uploading)
 
 
 @router.get("/v1/documents", responses=refusals(404))

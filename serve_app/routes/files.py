@@ -8,15 +8,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import StreamingResponse
 
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
     KnownFileId,
     VectorStoresDep,
 )
 from serve_app.routes.shapes import download
-from serve_app.routes.upload_route import UploadRoute
 from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose, FileResponse
 from serve_app.schemas.paging import Order  # noqa: TC001 - as above
@@ -24,12 +23,11 @@ from serve_app.schemas.paging import Order  # noqa: TC001 - as above
 if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
 
-router = APIRouter(tags=["files"], route_class=JsonRoute)
-_files = APIRouter(prefix="/v1/files", route_class=JsonRoute)
-_uploading = APIRouter(prefix="/v1/files", route_class=UploadRoute)
+router = APIRouter(tags=["files"], route_class=BodyRoute)
+_files = APIRouter(prefix="/v1/files", route_class=BodyRoute)
 
 
-@_uploading.post("", responses=refusals(400, 413))
+@_files.post("", responses=refusals(400, 413))
 async def create_file(
     form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
 ) -> FileResponse:
@@ -89,7 +87,6 @@ async def delete_file(
     return FileDeleted(id=file_id)
 
 
-router.include_router(_uploading)
 router.include_router(_files)
 
 

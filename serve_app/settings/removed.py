@@ -28,7 +28,7 @@ _CONSTANTS = {
     "scraper": "connect_timeout_s max_page_bytes max_text_chars max_redirects max_connections "
     "max_connections_per_host robots_timeout_s robots_cache_s robots_retry_s max_robots_bytes "
     "robots_cache_bytes extract_timeout_s extract_memory_bytes extract_pages_per_process",
-    "retriever": "timeout_s add_batch_chunks",
+    "retriever": "timeout_s add_batch_chunks rerank_timeout_s",
     "images": "max_prompt_chars batch_wait_s max_waiting",
     "jobs": "attempts backend_wait_s max_watchers",
     "answer": "prompt_margin_tokens understanding_tokens",

@@ -122,6 +122,12 @@ class LimitSettings(Settings):
     tokens_per_minute: PositiveInt | None = Field(
         default=None, description="Of one API key, in and out; null: as many as there is time for."
     )
+    shares: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="Weights of API keys by name, 1 for those not named: in proportion to them "
+        "the keys share the requests, uploads, downloads, answers and embeddings of a replica "
+        "of the ingress.",
+    )
     max_prompt_chars: PositiveInt = Field(
         default=100_000, description="Of all messages; a JSON body may have ten bytes for each."
     )

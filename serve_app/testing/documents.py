@@ -56,7 +56,10 @@ class FakeEmbedder:
         self.embedded += texts
         return np.ones((len(texts), 1), dtype=np.float32)
 
-    async def embeddings(self, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+    async def embeddings(
+        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+    ) -> Embeddings:
+        del first
         if dimensions not in {None, 1}:
             msg = "dimensions: this model makes vectors of 1 numbers"
             raise InvalidRequest(msg, param="dimensions")
@@ -116,8 +119,10 @@ class FakeParser:
         chunks = [
             Chunk(number, text, len(text.split()), page, page) for number, text in enumerate(texts)
         ]
-        batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         title = f"title of {spec.filename}"
+        if spec.inline and len(chunks) <= spec.batch_chunks:
+            return ParsedDocument(title, media_type, page, len(chunks), 0, inline=tuple(chunks))
+        batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         return ParsedDocument(title, media_type, page, len(chunks), batches)
 
 

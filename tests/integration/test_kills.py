@@ -24,10 +24,11 @@ import yaml
 from tests.support.faults import NODE, VICTIMS
 from tests.support.job_audit import Verdict
 from tests.support.job_clients import Ledger
+from tests.support.jobs import job_ended
 from tests.support.kill_scenario import Load, Plan, audit, kill_under_load, run
 from tests.support.paths import ROOT
 from tests.support.postgres import serve_postgres
-from tests.support.service import SecondService, Service, job_ended
+from tests.support.service import SecondService, Service
 
 NOTICED_S = 60
 RECOVERED_S = 300

@@ -51,4 +51,18 @@ def test_its_ray_is_its_own_and_found_from_the_data_folder(
     assert (ray / "session_latest").samefile(session)
     assert (ray / "session_latest" / "logs" / "serve").is_dir()
     assert stat.S_IMODE(session.parents[1].stat().st_mode) == 0o700
+    assert (session / "sockets" / "raylet").is_socket()
     assert f"Logs of the replicas: {ray}/session_latest/logs/serve" in printed
+
+
+def test_nothing_that_it_keeps_is_readable_by_other_users(service: Service) -> None:
+    """Data, logs and sockets; links have no mode of their own."""
+    data = Path(service.settings["data_dir"])
+    for folder in (data, ray_session(service.processes()).parents[1]):
+        done = subprocess.run(
+            ["find", folder, "!", "-type", "l", "-perm", "/077", "-printf", "%M %p\n"],
+            capture_output=True,
+            text=True,
+            check=False,  # a file may be deleted meanwhile
+        )
+        assert done.stdout == ""

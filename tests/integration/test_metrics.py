@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 from deployments.observability.metrics import DECLARED, Histogram, Metric
+from tests.support.jobs import job_ended
 from tests.support.prometheus import (
     MONITORING,
     Prometheus,
     program,
     scraping,
 )
-from tests.support.service import Service, job_ended
+from tests.support.service import Service
 from tests.support.web import Web
 
 EXPORTED_WITHIN_S = 45  # Ray exports every ten seconds, and a rate wants two samples

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import Service, job_ended
+from tests.support.jobs import job_ended
+from tests.support.service import Service
 
 ROUNDS = 2
 SEED = 20_261_124

@@ -118,20 +118,24 @@ async def test_an_upload_at_one_node_is_parsed_at_another(
     stores: tuple[FileStore, FileStore],
 ) -> None:
     one, other = stores
-    sandbox = Sandbox(ParserSettings(), str(TOKENIZER))
-    parser = FileParser(sandbox, other, max_file_bytes=PART_BYTES + 100)
-    text = b"Snow is white. " * 100
-    await one.put("uploads/a", text)
-    document = await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job", batch_chunks=2))
-    batches = [await read_batch(one, "chunks/job", number) for number in range(document.batches)]
-    assert [chunk.number for batch in batches for chunk in batch] == list(range(document.chunks))
-    assert "Snow is white." in batches[0][0].text
-    await one.put("uploads/a", bytes(PART_BYTES + 101))
-    with pytest.raises(TooLarge, match="bytes"):
-        await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job"))
-    await one.delete("uploads")
-    with pytest.raises(NotFound, match="no such file"):
-        await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job"))
+    with Sandbox(ParserSettings(), str(TOKENIZER)) as sandbox:
+        parser = FileParser(sandbox, other, max_file_bytes=PART_BYTES + 100)
+        text = b"Snow is white. " * 100
+        await one.put("uploads/a", text)
+        document = await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job", batch_chunks=2))
+        batches = [
+            await read_batch(one, "chunks/job", number) for number in range(document.batches)
+        ]
+        assert [chunk.number for batch in batches for chunk in batch] == list(
+            range(document.chunks)
+        )
+        assert "Snow is white." in batches[0][0].text
+        await one.put("uploads/a", bytes(PART_BYTES + 101))
+        with pytest.raises(TooLarge, match="bytes"):
+            await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job"))
+        await one.delete("uploads")
+        with pytest.raises(NotFound, match="no such file"):
+            await parser.parse(ParseSpec("uploads/a", "a.txt", "chunks/job"))
 
 
 async def test_one_node_sees_and_deletes_what_another_wrote_since(

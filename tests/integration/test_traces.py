@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.service import SecondService, Service, job_ended, ray_session
+from tests.support.jobs import job_ended
+from tests.support.service import SecondService, Service, ray_session
 from tests.support.spans import Trace, read_traces
 from tests.support.web import Web
 

@@ -1,4 +1,4 @@
-"""The evaluation articles as PDFs, with the page on which each paragraph stands."""
+"""The evaluation data as files to upload, with the page on which each answer stands if known."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import data_sets
+from tests.support.data_sets import File
 from tests.support.paths import ROOT
 
 DATA = Path(
-    os.environ.get(
-        "GENSERVE_EVAL_DATA",
-        ROOT.parent / "shared" / "data" / "xquad-en-dev.json",
-    )
+    os.environ.get("GENSERVE_EVAL_DATA", ROOT.parent / "shared" / "data" / "xquad-en-dev.json")
 )
+"""Not part of the repository: tests/README.md says where it comes from."""
 PARAGRAPHS_A_PAGE = 2
 
 
@@ -52,17 +52,25 @@ class QuestionAsked:
     text: str
     answers: tuple[str, ...]
     filename: str
-    page: int
+    page: int | None
+    """None for a folder of documents, whose questions name no page."""
 
 
-def load() -> tuple[list[Article], list[QuestionAsked]]:
-    if not DATA.is_file():
-        pytest.skip(f"the evaluation data is not at {DATA.name}; set GENSERVE_EVAL_DATA")
-    articles, questions = [], []
+def load() -> tuple[list[File], list[QuestionAsked]]:
+    """Read the data set, each article of a SQuAD file as a PDF; skip the test if it is missing."""
+    if not DATA.exists():
+        pytest.skip(f"the data set {DATA.name} is missing: name one in GENSERVE_EVAL_DATA")
+    if DATA.is_dir():
+        data = data_sets.load(DATA)
+        return list(data.files), [
+            QuestionAsked(asked.text, asked.answers, asked.document, None)
+            for asked in data.questions
+        ]
+    files, questions = [], []
     for entry in json.loads(DATA.read_text(encoding="utf-8"))["data"]:
         filename = entry["title"].replace("_", " ").replace("/", "-") + ".pdf"
         paragraphs = [paragraph["context"] for paragraph in entry["paragraphs"]]
-        articles.append(Article(filename, paragraphs))
+        files.append(File(filename, Article(filename, paragraphs).pdf()))
         questions += [
             QuestionAsked(
                 qa["question"],
@@ -73,8 +81,9 @@ def load() -> tuple[list[Article], list[QuestionAsked]]:
             for index, paragraph in enumerate(entry["paragraphs"])
             for qa in paragraph["qas"]
         ]
-    return articles, questions
+    return files, questions
 
 
 def sample(questions: list[QuestionAsked], count: int) -> list[QuestionAsked]:
-    return random.Random(7).sample(questions, count)  # noqa: S311
+    """Draw at most `count` questions, the same ones each time."""
+    return random.Random(7).sample(questions, min(count, len(questions)))  # noqa: S311

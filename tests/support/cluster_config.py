@@ -7,6 +7,7 @@ changes to them are made here.
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -51,8 +52,8 @@ def nodes() -> Sequence[Node]:
 
 def environment() -> dict[str, str]:
     """Return the documented environment of `ray start`, adapted to many nodes on one machine."""
-    lines = _ENVIRONMENT.read_text(encoding="utf-8").splitlines()
-    pairs = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    text = _ENVIRONMENT.read_text(encoding="utf-8")
+    pairs = dict(re.findall(r"^(\w+)=([^\s\"]+)$", text, re.MULTILINE))
     return pairs | _ON_ONE_MACHINE
 
 

@@ -7,7 +7,6 @@ import io
 import re
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tests.support import cluster_config
+from tests.support.jobs import job_ended
 from tests.support.postgres import serve_postgres
-from tests.support.processes import Command, free_port, started
+from tests.support.processes import Command, StartError, free_port, started
 from tests.support.ray_nodes import RayNodes
 from tests.support.serve_application import ServeApplication
 from tests.support.systems import CPU, Configuration, bare
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 DEPLOY_TIMEOUT_S = 420.0
 _JOB_TIMEOUT_S = 120.0
-_POLL_S = 0.5
 _DOCUMENT = b"""# The ferry of Lomvik
 
 The ferry of Lomvik crosses the fjord nine times a day. Its captain is Ingrid Solheim, who took
@@ -85,18 +84,17 @@ class Site:
         return [*[QUESTION] * 3, f"{QUESTION} Read {self.web.url('/good')} too."]
 
     def upload(self) -> None:
-        """Upload the document with the answer and wait for its job; raises TimeoutError."""
+        """Upload the document with the answer and wait for its job.
+
+        Raises TimeoutError if the job does not end, StartError if it fails.
+        """
         files = {"file": ("ferry.md", io.BytesIO(_DOCUMENT), "text/markdown")}
         with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as http:
             answer = http.post("/upload", files=files).raise_for_status().json()
-            end = time.monotonic() + _JOB_TIMEOUT_S
-            while time.monotonic() < end:
-                job = http.get(f"/v1/jobs/{answer['job_id']}").raise_for_status().json()
-                if job["status"] == "succeeded":
-                    return
-                time.sleep(_POLL_S)
-        msg = f"the document was not processed: {job}"
-        raise TimeoutError(msg)
+            job = job_ended(http, answer["job_id"], _JOB_TIMEOUT_S)
+        if job["status"] != "succeeded":
+            msg = f"the document was not processed: {job}"
+            raise StartError(msg)
 
     def answers(self) -> bool:
         """Return whether a question is answered, with the right passage as a source."""

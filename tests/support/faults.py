@@ -20,7 +20,7 @@ REPLICAS = ("Jobs", "Retriever", "Images")
 VICTIMS = (*REPLICAS, PARSER_CHILD, NODE)
 
 _REPLICA = re.compile(r"ServeReplica:genserve:(\w+)")
-_CHILD = "deployments.parser.child"
+_CHILD = "deployments.parser.template"  # its children die with it
 _KILLS_A_NODE = 10
 _BACK_TIMEOUT_S = 40.0
 _FOUND_TIMEOUT_S = 40.0

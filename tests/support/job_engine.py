@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployments.errors import Unavailable, Unprocessable
+from deployments.fair_places import FairPlaces
 from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations, JobCanceller
+from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
@@ -19,10 +21,12 @@ from deployments.jobs.leases import Lease, LeaseTimes
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
+from deployments.jobs.turns import Places
 from deployments.jobs.watching import JobWatchers
-from deployments.jobs.workflows import Workflows
+from deployments.jobs.workflows import VERSION, Workflows
 from deployments.settings import JobsSettings
 from deployments.types import (
+    SHORT_PARSE_EXCEEDED,
     Chunk,
     Document,
     ImageProgress,
@@ -30,24 +34,46 @@ from deployments.types import (
     ImagesSpec,
     IngestSpec,
     Job,
+    JobKind,
     ParsedDocument,
     ParseSpec,
 )
 from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
 CHUNKS = 10
+SHORT_S = 0.1
 PICTURES = ImagesSpec(prompt="a red circle", count=3, width=64, height=64, steps=4, seed=7)
 
 
 class Parser(FakeParser):
-    """Makes ten chunks of a file, and none of one whose content is `bad`."""
+    """Makes ten chunks of a file, and none of one whose content is `bad`.
+
+    A file `slow N` takes N seconds, in which no other long file is read; it is not a short one.
+    """
+
+    def __init__(self, files: FileStore, chunks: int) -> None:
+        super().__init__(files, chunks)
+        self.begun: list[tuple[str, bool]] = []  # owner, and whether as a short file
+        self._short, self._long = FairPlaces(2), FairPlaces(1)
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
+        async with (self._short if spec.short else self._long).place(spec.owner):
+            return await self._parse(spec)
+
+    async def _parse(self, spec: ParseSpec) -> ParsedDocument:
+        self.begun.append((spec.owner, spec.short))
+        content = await self.files.get(spec.path)
+        seconds = float(content[5:]) if content.startswith(b"slow ") else 0.0
+        if seconds and spec.short:
+            await asyncio.sleep(min(seconds, SHORT_S))
+            msg = "The file needs more than 2 s of processor time to read."
+            raise Unprocessable(msg, code=SHORT_PARSE_EXCEEDED)
+        await asyncio.sleep(seconds)
         parsed = await super().parse(spec)
-        if await self.files.get(spec.path) == b"bad":
+        if content == b"bad":
             msg = "There is no text in this file."
             raise Unprocessable(msg, code="no_text")
-        return parsed
+        return replace(parsed, cpu_s=seconds)
 
 
 class Retriever(FakeRetriever):
@@ -66,11 +92,13 @@ class Retriever(FakeRetriever):
             raise Unavailable("the document search is away")
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self.check_health()
         self.reached.set()
         await self.open.wait()
         await super().add(document, chunks)
 
     async def publish(self, document: Document) -> None:
+        await self.check_health()
         assert len(self.stored[document.collection, document.id]) == document.chunks
         await super().publish(document)
         if self.loses_replies:
@@ -100,6 +128,7 @@ class Images(FakeImages):
             raise Unavailable("the image generator is away")
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
+        await self.check_health()
         self.begun.append(request.seed)
         try:
             while self.silent:
@@ -125,9 +154,9 @@ class Parts:
     retriever: Retriever
     images: Images
 
-    async def uploaded(self, data: bytes, name: str = "a") -> IngestSpec:
+    async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
-        spec = IngestSpec(f"doc_{name}", "default", f"{name}.txt", len(data), path)
+        spec = IngestSpec(f"doc_{name}", "default", f"{name}.txt", len(data), path, owner)
         await self.files.put(spec.upload_path, data)
         return spec
 
@@ -141,6 +170,8 @@ async def running(
     max_watchers: int = 128,
     backend_wait_s: float = 600,
     lease_times: LeaseTimes | None = None,
+    short_places: int = 0,
+    shares: Mapping[str, float] | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
@@ -152,12 +183,17 @@ async def running(
     image_steps = ImageSteps(images, files, backends, cancellations)
     lease = Lease(url, lease_times)
     steps = StepRunner(lease, cancellations)
-    workflows = Workflows(ingest, image_steps, steps, cancellations, images_at_once=1)
-    engine = Engine(url, lease, workflows, chosen)
+    places = {
+        JobKind.INGEST: Places(chosen.ingest_concurrency, short_places),
+        JobKind.IMAGES: Places(chosen.images_concurrency),
+    }
+    dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
+    workflows = Workflows(ingest, image_steps, steps, cancellations, dispatcher, images_at_once=1)
+    engine = Engine(url, lease, workflows, dispatcher, chosen)
     await engine.start(files)
     watchers = JobWatchers(max_watchers)
     canceller = JobCanceller(cancellations, watchers, ingest.remove_upload)
-    submissions = Submissions(watchers, retriever, chosen)
+    submissions = Submissions(watchers, retriever, dispatcher)
     try:
         yield Parts(engine, watchers, canceller, submissions, files, parser, retriever, images)
     finally:

@@ -1,17 +1,20 @@
-"""Wait for jobs of a running service, from asynchronous clients."""
+"""Wait for jobs of a running service."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Container
 from typing import Any
 
 import aiohttp
+import httpx
 
 from tests.support.job_clients import ENDED
 
 STATUSES = ENDED | {"queued", "running"}
 _POLL_S = 0.2
+_ENDED_WITHIN_S = 240.0
 
 
 async def job_in(
@@ -24,3 +27,18 @@ async def job_in(
         if answer.ok and job["status"] in statuses:
             return job
         await asyncio.sleep(_POLL_S)
+
+
+def job_ended(
+    http: httpx.Client, job_id: str, timeout_s: float = _ENDED_WITHIN_S
+) -> dict[str, Any]:
+    """Wait until a job has ended, and return it; raise TimeoutError if it does not."""
+    end = time.monotonic() + timeout_s
+    while True:
+        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+        if job["status"] in ENDED:
+            return job
+        if time.monotonic() > end:
+            msg = f"the job did not end: {job}"
+            raise TimeoutError(msg)
+        time.sleep(_POLL_S)

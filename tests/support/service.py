@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
-import pytest
 import yaml
 
 from tests.support.faults import Node
@@ -23,7 +20,6 @@ from tests.support.processes import Command, free_port
 AS_INSTALLED = ROOT / "tests" / "integration" / "as_installed"  # before packages only tests have
 STOP_TIMEOUT_S = 120
 PAGE_TIMEOUT_S = 3.0
-JOB_TIMEOUT_S = 240
 KEYS = {name: f"{name}-{secrets.token_hex(16)}" for name in ("tests", "others")}
 
 
@@ -90,6 +86,7 @@ def configuration(folder: Path, web_port: int) -> tuple[Path, dict[str, Any]]:
         "allowed_networks": ["127.0.0.0/8"],
         "allowed_ports": [80, 443, web_port],
     }
+    args["llm"]["engine_args"]["enable_prompt_tokens_details"] = True  # how many were cached
     args["limits"]["requests_per_minute"] = None  # tests are not people
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -101,14 +98,3 @@ def launch(path: Path, url: str, env: Mapping[str, str]) -> Command:
     known = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(AS_INSTALLED)}
     args = (sys.executable, "-m", "serve_app.launch", str(path))
     return Command(args, f"{url}/readyz", {**known, **env})
-
-
-def job_ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
-    """Wait for a job as a client would; the job as it ended."""
-    began = time.monotonic()
-    while time.monotonic() - began < JOB_TIMEOUT_S:
-        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
-        if job["status"] in {"succeeded", "failed", "cancelled"}:
-            return job
-        time.sleep(0.2)
-    pytest.fail(f"the job did not end: {job}")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deployments.embedder.batching import Piece, batches, pieces, run_together, total_tokens
+from deployments.embedder.passes import Passes
 
 COUNTS = st.lists(st.integers(1, 300), max_size=60)
 
@@ -58,3 +61,55 @@ def test_callers_who_share_a_pass_each_get_their_own(calls: list[list[int]]) -> 
     assert passes == [total_tokens(together)]
     for piece, share in zip(together, shares, strict=True):
         assert np.allclose(share, [float(item) for item in piece.items])
+
+
+class Model:
+    """Records the items of each pass; an item is its own row."""
+
+    def __init__(self) -> None:
+        self.passes: list[list[int]] = []
+
+    def run(self, items: list[int], tokens: list[int]) -> NDArray[np.float32]:
+        assert len(items) == len(tokens)
+        self.passes.append(items)
+        if 0 in items:
+            raise ZeroDivisionError
+        return np.array(items, dtype=np.float32)
+
+
+@pytest.mark.anyio
+async def test_queries_come_first_and_long_calls_take_turns() -> None:
+    model = Model()
+    passes = Passes(model.run, 10)
+    long, other, query = await asyncio.gather(
+        passes.rows([1, 2, 3, 4], [10, 10, 10, 10]),
+        passes.rows([11, 12], [10, 10]),
+        passes.rows([21], [3], urgent=True),
+    )
+    assert model.passes == [[21], [1], [11], [2], [12], [3], [4]]
+    assert [float(part[0]) for part in long] == [1, 2, 3, 4]
+    assert [float(part[0]) for part in (*other, *query)] == [11, 12, 21]
+
+
+@pytest.mark.anyio
+async def test_many_queries_do_not_keep_passages_out() -> None:
+    model = Model()
+    passes = Passes(model.run, 10)
+    queries = [passes.rows([number], [10], urgent=True) for number in range(21, 25)]
+    await asyncio.gather(passes.rows([1], [10]), *queries)
+    assert model.passes == [[21], [1], [22], [23], [24]]
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_is_not_continued_and_an_error_is_its_callers_own() -> None:
+    model = Model()
+    passes = Passes(model.run, 10)
+    left = asyncio.create_task(passes.rows([1, 2, 3], [10, 10, 10]))
+    await asyncio.sleep(0)
+    left.cancel()
+    failed, fine = await asyncio.gather(
+        passes.rows([0, 5], [10, 10]), passes.rows([6], [10]), return_exceptions=True
+    )
+    assert isinstance(failed, ZeroDivisionError)
+    assert isinstance(fine, list)
+    assert model.passes == [[0], [6]]

@@ -18,16 +18,17 @@ KUBERNETES = "configs/rayservice.yaml"
 
 PAIR = re.compile(r"(RAY_\w+)=(\S+)")
 EXPORTS = re.compile(r"^#? *export .*", re.MULTILINE)
-ELSEWHERE = {"RAY_AUTH_TOKEN_PATH"}  # a file for each cluster; KubeRay takes it from a Secret
+# A file for each cluster, which KubeRay takes from a Secret; a folder for each user.
+ELSEWHERE = {"RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR"}
 # A whole cluster on two cores; and a node that is left by Ctrl-C has nowhere to go.
 OF_ONE_MACHINE = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S"}
 OF_MANY = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"}
 
 
 def pairs(text: str) -> dict[str, str]:
-    found = PAIR.findall(text)
+    found = [(name, value) for name, value in PAIR.findall(text) if name not in ELSEWHERE]
     assert len(found) == len(dict(found)), "one is named twice"
-    return {name: value for name, value in found if name not in ELSEWHERE}
+    return dict(found)
 
 
 def of_pods() -> list[dict[str, str]]:

@@ -57,8 +57,8 @@ class Easel:
                 await asyncio.sleep(0.001)
 
 
-def asked(prompt: str, size: int = 64, steps: int = STEPS) -> ImageRequest:
-    return ImageRequest(prompt, size, size, steps, seed=1)
+def asked(prompt: str, size: int = 64, steps: int = STEPS, owner: str = "") -> ImageRequest:
+    return ImageRequest(prompt, size, size, steps, 1, owner)
 
 
 async def all_of(queue: ImageQueue, request: ImageRequest) -> list[ImageProgress]:
@@ -249,3 +249,17 @@ async def test_closing_sends_everybody_away_and_stops_within_a_step() -> None:
         assert easel.passes == [["drawn"]]
         with pytest.raises(Unavailable):
             await all_of(queue, asked("late"))
+
+
+async def test_owners_take_turns_and_the_largest_gives_way_in_a_full_queue() -> None:
+    easel = Easel()
+    async with busy(easel, max_batch=2, max_waiting=4) as queue:
+        many = await ask(queue, *(asked(f"m{n}", steps=1, owner="many") for n in range(4)))
+        with pytest.raises(Overloaded):
+            await all_of(queue, asked("m4", steps=1, owner="many"))
+        (few,) = await ask(queue, asked("f0", steps=1, owner="few"))
+        with pytest.raises(Overloaded):  # its job asks again
+            await many[3]
+        easel.allow(100)
+        await asyncio.gather(*many[:3], few)
+    assert easel.passes == [["first"], ["m0", "f0"], ["m1", "m2"]]

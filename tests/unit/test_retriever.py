@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from deployments.errors import InvalidRequest, Unavailable
+from deployments.retriever import search
 from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
@@ -170,7 +171,8 @@ async def test_without_its_reranker_a_search_goes_on(
     monkeypatch.setattr(embedder, "rerank", rerank)
     await retriever.add(make_document(), CHUNKS)
     await retriever.publish(make_document())
-    retriever._settings = RetrieverSettings(rerank=9, rerank_timeout_s=0.01)
+    retriever._settings = RetrieverSettings(rerank=9)
+    monkeypatch.setattr(search, "_RERANK_TIMEOUT_S", 0.01)
     (found,) = await retriever.search(["What is the capital of France?"], "default", 1, 60)
     assert found.text == SENTENCES[1]
 

@@ -99,3 +99,34 @@ async def test_memory_is_bounded() -> None:
     finally:
         await extractor.close()
     assert workers() == others
+
+
+async def test_the_slow_pages_of_one_prompt_do_not_time_out_those_of_another() -> None:
+    others = workers()
+    extractor = Extractor(bounds=ExtractionBounds(cpu_s=0.5))
+    await extractor.start()
+    try:
+        (worker,) = workers() - others
+        hostile = [asyncio.create_task(extractor.extract(page(SLOW), "one")) for _ in range(8)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(extractor.extract(page(b"<p>of another prompt</p>"), "two"))
+        assert (await other).text == "of another prompt"
+        assert sum(task.done() for task in hostile) <= 2
+        for task in hostile[1:]:
+            task.cancel()
+        with pytest.raises(PageFailure) as caught:
+            await hostile[0]
+        assert caught.value.outcome is PageOutcome.TIMEOUT
+        assert worker.is_running()  # over its budget, a page ends without its process
+        await asyncio.gather(*hostile, return_exceptions=True)
+    finally:
+        await extractor.close()
+
+
+async def test_a_page_with_very_many_attributes_is_refused_before_it_is_read(
+    extractor: Extractor,
+) -> None:
+    attributes = b" ".join(b"a%d=1" % number for number in range(150_000))
+    with pytest.raises(PageFailure) as caught:
+        await extractor.extract(page(b"<p " + attributes + b">x</p>"))
+    assert caught.value.outcome is PageOutcome.TOO_LARGE

@@ -69,6 +69,9 @@ async def failure_of(url: str, settings: ScraperSettings) -> PageFailure:
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
         "10.0.0.1",
+        "192.0.0.192",
+        "[64:ff9b:1::7f00:1]",
+        "[fe80::1%25lo]",
         "169.254.169.254",
         "168.63.129.16",
         "[fd00:ec2::254]",
@@ -79,6 +82,21 @@ async def test_private_addresses_are_blocked_unconnected(listener: Listener, hos
     failure = await failure_of(f"http://{host}:{listener.port}/", settings)
     assert failure.outcome is PageOutcome.BLOCKED
     assert listener.connections == 0
+
+
+async def test_an_ipv6_address_in_a_url_is_read() -> None:
+    listener = Listener()
+    try:
+        server = await asyncio.start_server(listener.accept, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = server.sockets[0].getsockname()[1]
+    settings = ScraperSettings.model_validate(
+        {"allowed_ports": [port], "allowed_networks": ["::1/128"]}
+    )
+    async with server, open_session(settings) as session:
+        page = await WebClient(session, settings).download(URL(f"http://[::1]:{port}/"), HTML)
+    assert page.data == b"hi"
 
 
 async def test_an_opened_network_is_read(listener: Listener) -> None:

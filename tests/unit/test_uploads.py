@@ -189,7 +189,7 @@ async def test_a_job_that_is_refused_leaves_nothing_and_one_in_doubt_keeps_its_f
 async def test_only_so_many_are_taken_in_at_once_from_their_first_byte(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.documents.uploads._MAX_UPLOADS", 1)
+    monkeypatch.setattr("serve_app.access.admission._MAX_UPLOADS", 1)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow() -> Any:

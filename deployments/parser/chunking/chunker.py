@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,12 +34,24 @@ _MAX_CHARS_PER_TOKEN = 16
 # The splitters' time grows with the square of a text's length.
 _STRETCH = re.compile(r"\S(?:.{0,1998}\S)?(?!\S)|\S.{0,1999}", re.DOTALL)
 _BATCH = 1000
+# The splitter takes a second for 50,000 characters: further ones are cut without it.
+_MAX_FINE_STRETCHES = 50
 
 
 class _Piece(NamedTuple):
     start: int
     end: int
     tokens: int
+
+
+@lru_cache(maxsize=1)
+def load_tokenizer(tokenizer_file: str) -> Tokenizer:
+    """Load a `tokenizer.json`, once; a process that is forked later has it already."""
+    tokenizer: Tokenizer = Tokenizer.from_file(tokenizer_file)
+    # A saved truncation or padding would falsify every count.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class Chunker:
@@ -52,21 +65,17 @@ class Chunker:
             chunk_tokens: the most tokens in a chunk, special tokens not counted.
             max_chunks: the most chunks in a document.
         """
-        self._tokenizer: Tokenizer = Tokenizer.from_file(tokenizer_file)
-        # A saved truncation or padding would falsify every count.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = load_tokenizer(tokenizer_file)
         self._chunk_tokens = chunk_tokens
         self._max_chars = chunk_tokens * _MAX_CHARS_PER_TOKEN
-        self._by_tokens = TextSplitter.from_huggingface_tokenizer(
-            self._tokenizer, chunk_tokens // _PIECES_A_CHUNK
-        )
         self._by_chars = TextSplitter(self._max_chars // _PIECES_A_CHUNK)
         self._max_chunks = max_chunks
+        self._stretches = 0
 
     def chunks(self, content: Content) -> tuple[Chunk, ...]:
         """Split a text; raise TooLarge above `max_chunks`, Unprocessable if it is blank."""
         text = content.text
+        self._stretches = 0
         blocks = markdown_blocks(text) if content.markdown else plain_blocks(text)
         units = list(self._measured(text, split_units(text, blocks)))
         if not units:
@@ -88,6 +97,13 @@ class Chunker:
             for number, ((start, end, tokens), (first, last), section, gap) in enumerate(
                 zip(pieces, pages, sections, gaps, strict=True)
             )
+        )
+
+    @cached_property
+    def _by_tokens(self) -> TextSplitter:
+        """Copy the tokenizer, which takes longer than all else for a short text."""
+        return TextSplitter.from_huggingface_tokenizer(
+            self._tokenizer, self._chunk_tokens // _PIECES_A_CHUNK
         )
 
     def count(self, text: str) -> int:
@@ -128,9 +144,28 @@ class Chunker:
 
     def _parts(self, text: str, start: int) -> Iterator[tuple[int, str]]:
         for stretch in _STRETCH.finditer(text):
-            for place, words in self._by_tokens.chunk_indices(stretch[0]):
+            self._stretches += 1
+            fine = self._stretches <= _MAX_FINE_STRETCHES
+            for place, words in (
+                self._by_tokens.chunk_indices(stretch[0]) if fine else self._coarsely(stretch[0])
+            ):
                 for offset, part in self._by_chars.chunk_indices(words):
                     yield start + stretch.start() + place + offset, part
+
+    def _coarsely(self, text: str) -> Iterator[tuple[int, str]]:
+        """Cut at the last space before a piece is full, or inside a word that fills it alone."""
+        most = self._chunk_tokens // _PIECES_A_CHUNK
+        begin = tokens = space = since_space = 0
+        for left, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets:
+            if left > begin and text[left - 1].isspace():
+                space, since_space = left, 0
+            if tokens == most:
+                cut = space if space > begin else left
+                yield begin, text[begin:cut]
+                begin, tokens = cut, since_space if cut == space else 0
+            tokens += 1
+            since_space += 1
+        yield begin, text[begin:]
 
     def _pieces(self, text: str, units: Sequence[Unit]) -> Iterator[_Piece]:
         """Yield some units as one chunk, or as several if white space adds too many tokens."""

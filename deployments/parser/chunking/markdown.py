@@ -22,6 +22,7 @@ _FRONT_MATTER: Final = re.compile(
 )
 _LINK: Final = re.compile(r"!?\[([^\[\]]{0,200})\]\([^()\s]{0,500}\)")
 _MAX_TITLE_SOURCE_CHARS: Final = 1000
+_MAX_NESTING: Final = 20  # quotes and lists; what lies deeper is read as text
 # A longer paragraph above a line of dashes is taken for a paragraph above a rule.
 _MAX_SETEXT_CHARS: Final = 200
 
@@ -87,7 +88,7 @@ class _Layout:
 
 def _block_parser() -> MarkdownIt:
     """Return a parser of blocks only: inline rules can take long on hostile text."""
-    parser = MarkdownIt("commonmark")
+    parser = MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING})
     parser.core.ruler.enableOnly(["normalize", "block"])
     parser.block.ruler.disable("reference")  # it reads inline syntax, and yields no token
     return parser

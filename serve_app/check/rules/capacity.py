@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deployments.bounds import MAX_WATCHERS
+from serve_app.access.shares import divided
 from serve_app.check.file.deployment import number, section
 
 if TYPE_CHECKING:
@@ -86,19 +87,22 @@ def _ingress(ingress: Deployment, llm: Deployment | None) -> Iterator[Finding]:
         )
     if llm is None:
         return
-    one, of_llm = ingress.max_ongoing_requests, llm.max_ongoing_requests
+    one, of_llm = divided(ingress.max_ongoing_requests).keys, llm.max_ongoing_requests
     replicas, of_llms = ingress.replicas("maximum"), llm.replicas("maximum")
-    if 0 < one < of_llm:
-        yield (
-            "max_ongoing_requests",
-            f"{one} is less than the LLM's {of_llm}: the ingress would keep the model idle",
-        )
-    elif 0 < one * replicas < of_llm * of_llms:
+    if one < of_llm:
         yield (
             "max_ongoing_requests",
             (
-                f"{replicas} replicas hold {one * replicas} requests, and {of_llms} of the LLM "
-                f"{of_llm * of_llms}: raise this or the number of replicas"
+                f"the {one} of them that are for API keys are less than the LLM's {of_llm}: the "
+                "ingress would keep the model idle"
+            ),
+        )
+    elif one * replicas < of_llm * of_llms:
+        yield (
+            "max_ongoing_requests",
+            (
+                f"{replicas} replicas hold {one * replicas} requests of API keys, and {of_llms} "
+                f"of the LLM {of_llm * of_llms}: raise this or the number of replicas"
             ),
         )
 

@@ -56,12 +56,12 @@ def section(service: Service, data: DataSet, questions: int, clients: int) -> Se
     body = f"""\
 ## What the model's help in searching is worth
 
-`make bench-understanding`: `{service.model}`, by the service's own `answer.phrasings` and
+`make bench-query-rewriting`: `{service.model}`, by the service's own `answer.phrasings` and
 `answer.rewrite_followups`, {PASSAGES} passages of {TIGHT_CHARS} characters. A follow-up is a
 question in which the title of its article is replaced by "it", after a turn about that article.
 
 {table(headings, rows)}"""
-    return Section("understanding", body)
+    return Section("query-rewriting", body)
 
 
 def follow_ups(data: DataSet) -> list[FollowUp]:

@@ -1,0 +1,32 @@
+"""Cost of a job in CPU seconds: the estimate before it starts, and its measured parts."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from deployments.types import IngestSpec
+
+if TYPE_CHECKING:
+    from deployments.types import ImagesSpec
+
+SHORT_JOB_S = 2.0
+"""A job that is estimated to take longer is a long one."""
+SHORT_JOB_CHUNKS = 300
+"""A document of more chunks is a long one."""
+
+CHUNK_S = 0.008  # to embed and store it, by the small model on one core
+_FILE_S = 0.03
+# CPU seconds to parse and embed a byte; a wrong guess costs a short file a second start.
+_BYTE_S = {".pdf": 10e-6, ".html": 10e-6, ".htm": 10e-6, ".xhtml": 10e-6}
+_TEXT_BYTE_S = 20e-6
+_MOST_S = 120.0  # estimated: large files are mostly pictures
+_PIXEL_STEP_S = 2e-6  # by the small model of this repository
+
+
+def estimate_s(spec: IngestSpec | ImagesSpec) -> float:
+    """Estimate what a job costs, from the size and kind of its file or its pictures."""
+    if isinstance(spec, IngestSpec):
+        byte_s = _BYTE_S.get(PurePath(spec.filename).suffix.lower(), _TEXT_BYTE_S)
+        return _FILE_S + min(spec.size_bytes * byte_s, _MOST_S)
+    return spec.count * spec.steps * spec.width * spec.height * _PIXEL_STEP_S

@@ -1,0 +1,184 @@
+"""The dispatcher: it starts queued jobs in fair turns, as soon as a place is free.
+
+The queue is in the database, where DBOS keeps it. This is a copy of it in memory, which is changed
+at once by what this replica does, and read again every second for what others do. Whichever replica
+claims a row in the database runs the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from deployments.errors import Overloaded
+from deployments.jobs.claims import queued_rows, return_job, start_jobs
+from deployments.jobs.costs import SHORT_JOB_S, estimate_s
+from deployments.jobs.records import CANCEL, COST, LONG, kind_of
+from deployments.jobs.turns import Turns, WaitingJob
+from deployments.types import JobKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from deployments.jobs.claims import QueuedRow
+    from deployments.jobs.leases import Lease
+    from deployments.jobs.turns import Places
+    from deployments.types import ImagesSpec, IngestSpec
+
+_POLL_S = 1.0
+_PAUSE_S = 1.0
+_STOP_TIMEOUT_S = 1.0
+_UNKNOWN_COST_S = 10.0  # of a job that version 0.1 has queued
+_OWNERS_SHARE = 2  # one owner may take half of the queue
+
+
+class ReturnedToQueue(asyncio.CancelledError):
+    """Raised in a job that goes back into the queue as a long one; DBOS records nothing of it."""
+
+
+class Dispatcher:
+    """Starts the jobs of one replica; several replicas share the queue."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        places: Mapping[JobKind, Places],
+        shares: Mapping[str, float],
+        max_queued: int,
+        version: str,
+    ) -> None:
+        """Set how many jobs of a kind run at once, and the weights of owners, by default 1."""
+        self._lease = lease
+        self._version = version
+        self._turns = {kind: Turns(places[kind], shares) for kind in JobKind}
+        self._has_short = {kind: places[kind].short > 0 for kind in JobKind}
+        self._max_queued = max_queued
+        self._submitting: Counter[tuple[JobKind, str]] = Counter()
+        self._submitted_at: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._polled_at = 0.0
+
+    async def run(self) -> None:
+        """Start jobs until the task is cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                if self._lease.valid:
+                    if time.monotonic() - self._polled_at >= _POLL_S:
+                        await self._read_queue()
+                    await self._start_jobs()
+            except Exception as error:  # noqa: BLE001 - such as a database that is restarted
+                logger.warning("no job can be started for now: {}", error)
+                await asyncio.sleep(_PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._wake.wait()
+
+    @contextlib.contextmanager
+    def submission(self, spec: IngestSpec | ImagesSpec) -> Iterator[None]:
+        """Reserve room in the queue; raise Overloaded if it is full, in all or for this owner."""
+        kind, owner = kind_of(spec), spec.owner
+        turns = self._turns[kind]
+        waiting = Counter({(kind, name): n for name, n in turns.waiting_by_owner().items()})
+        waiting += self._submitting
+        own = waiting[kind, owner]
+        all_of_kind = sum(n for (one, _), n in waiting.items() if one is kind)
+        most = max(1, self._max_queued // _OWNERS_SHARE) if owner else self._max_queued
+        if all_of_kind >= self._max_queued or own >= most:
+            msg = "too many jobs are waiting; try again later"
+            raise Overloaded(msg)
+        self._submitting[kind, owner] += 1
+        try:
+            yield
+        finally:
+            self._submitting[kind, owner] -= 1
+
+    def submitted(self, job_id: str, spec: IngestSpec | ImagesSpec) -> None:
+        """Take note of a job that was just queued here."""
+        kind, cost_s = kind_of(spec), estimate_s(spec)
+        self._submitted_at[job_id] = time.monotonic()
+        self._turns[kind].add(WaitingJob(job_id, spec.owner, cost_s, cost_s <= SHORT_JOB_S))
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Read the queue again now: another replica's jobs were put back into it."""
+        self._polled_at = 0.0
+        self._wake.set()
+
+    def is_short(self, kind: JobKind, job_id: str) -> bool:
+        """Return whether a running job holds a place for short jobs."""
+        return self._has_short[kind] and self._turns[kind].runs_short(job_id)
+
+    def charge(self, kind: JobKind, job_id: str, cpu_s: float) -> None:
+        """Charge a running job for the CPU seconds of one of its steps."""
+        self._turns[kind].charge(job_id, cpu_s)
+
+    def ended(self, kind: JobKind, job_id: str) -> None:
+        """Free the place of a job."""
+        self._turns[kind].end(job_id)
+        self._wake.set()
+
+    async def return_as_long(self, job_id: str) -> None:
+        """Put a running job back into the queue, as one that needs more than a short job."""
+        attributes = {LONG: True}
+        await asyncio.to_thread(return_job, job_id, self._lease.executor_id, attributes)
+        self.wake()
+
+    async def _read_queue(self) -> None:
+        began = time.monotonic()
+        rows = await asyncio.to_thread(queued_rows, self._version)
+        self._polled_at = began
+        for kind, turns in self._turns.items():
+            of_kind = [row for row in rows if row.kind == kind]
+            ids = {row.job_id for row in of_kind}
+            for job_id in list(turns.waiting - ids):
+                if self._submitted_at.get(job_id, 0.0) < began:  # else queued during the query
+                    turns.remove(job_id)
+            for row in of_kind:
+                turns.add(_waiting(row))
+        self._submitted_at = {
+            job_id: at for job_id, at in self._submitted_at.items() if at >= began
+        }
+        if leaving := [row.job_id for row in rows if CANCEL in row.attributes]:
+            # All that is left of them is to clean up, for which they need no place.
+            await self._claim(leaving)
+            for turns in self._turns.values():
+                for job_id in leaving:
+                    turns.remove(job_id)
+
+    async def _claim(self, job_ids: list[str]) -> set[str]:
+        """Claim and start jobs; if cancelled, wait a moment for the thread that is about it."""
+        claim = asyncio.create_task(
+            asyncio.to_thread(start_jobs, job_ids, self._lease.executor_id, self._version)
+        )
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            await asyncio.wait({claim}, timeout=_STOP_TIMEOUT_S)
+            raise
+
+    async def _start_jobs(self) -> None:
+        taken = [(turns, job) for turns in self._turns.values() for job in turns.take()]
+        if not taken:
+            return
+        try:
+            started = await self._claim([job.id for _, job in taken])
+        except Exception:
+            for turns, job in reversed(taken):
+                turns.put_back(job)
+            raise
+        for turns, job in taken:
+            if job.id not in started:
+                turns.end(job.id)
+                self._wake.set()
+
+
+def _waiting(row: QueuedRow) -> WaitingJob:
+    cost_s = float(row.attributes.get(COST, _UNKNOWN_COST_S))
+    short = cost_s <= SHORT_JOB_S and LONG not in row.attributes
+    return WaitingJob(row.job_id, row.owner, cost_s if short else max(cost_s, SHORT_JOB_S), short)

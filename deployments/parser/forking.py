@@ -1,0 +1,262 @@
+"""Client of the template process: start it, have it fork a child for a file, restart it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from subprocess import DEVNULL, Popen, TimeoutExpired
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from loguru import logger
+
+from deployments.parser.template import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from deployments.parser.messages import Task
+
+_MODULE = "deployments.parser.template"
+_ROOT = Path(__file__).parents[2]
+_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
+_BLOCK_BYTES = 256 * 1024
+_LOG_TAIL_BYTES = 300
+_KILLED_WAIT_S = 30.0  # a template may still be starting
+_STOP_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended: its exit status, negative for a signal, and the CPU time that it took."""
+
+    status: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A child that has ended: its reply, and the last line of its log."""
+
+    reply: bytes
+    last_line: str
+    ended: Ended
+
+
+class Forks:
+    """Runs one child process per file, forked from a template that is started when needed.
+
+    Any number of children may run at the same time. Cancelling a run kills its child.
+    """
+
+    def __init__(self, tokenizer_file: str) -> None:
+        self._tokenizer_file = tokenizer_file
+        self._template: _Template | None = None
+
+    def start(self) -> None:
+        """Start the template unless it runs; return before it has imported the readers."""
+        if self._template is None or not self._template.alive:
+            self.close()
+            self._template = _Template(self._tokenizer_file)
+
+    def close(self) -> None:
+        """Stop the template, and with it all children."""
+        if self._template is not None:
+            self._template.close()
+            self._template = None
+
+    async def run(self, task: Task, file: BinaryIO, max_reply_bytes: int) -> Run:
+        """Run a child with the file as its standard input; kill it if its reply is too long."""
+        self.start()
+        template = self._template
+        assert template is not None  # noqa: S101 - `start` has just set it
+        with contextlib.ExitStack() as ends:
+            output, output_end = _pipe(ends)
+            log, log_end = _pipe(ends)
+            child = template.fork(task, (file.fileno(), output_end.fileno(), log_end.fileno()))
+            output_end.close()
+            log_end.close()
+            try:
+                async with (
+                    _reading(output) as reply_reader,
+                    _reading(log) as log_reader,
+                    asyncio.TaskGroup() as group,
+                ):
+                    reply = group.create_task(_read_reply(child, reply_reader, max_reply_bytes))
+                    last_line = group.create_task(_read_last_line(log_reader))
+                    ended = await asyncio.shield(child.ended)
+            finally:
+                await child.kill()
+        return Run(reply.result(), last_line.result(), ended)
+
+
+class _Child:
+    """A child that was requested; `ended` gets its end, also that of the template."""
+
+    def __init__(self, template: _Template, number: int) -> None:
+        self._template = template
+        self._number = number
+        self.pid: int | None = None
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def request_kill(self) -> None:
+        if not self.ended.done():
+            self._template.send({"kill": self._number})
+
+    async def kill(self) -> None:
+        """Kill the child unless it has ended, and wait until it has."""
+        self.request_kill()
+        try:
+            async with asyncio.timeout(_KILLED_WAIT_S):
+                await asyncio.shield(self.ended)
+        except TimeoutError:
+            self._template.abandon()
+
+
+class _Template:
+    """A running template and the children forked from it."""
+
+    def __init__(self, tokenizer_file: str) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._numbers = itertools.count()
+        self._children: dict[int, _Child] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.alive = True
+        with theirs:
+            # `subprocess` rather than asyncio: uvloop forks, and the fork handlers of gRPC, which
+            # Ray loads into this process, sometimes crash the child. `Popen` uses vfork.
+            self._process = Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", _MODULE, str(theirs.fileno()), tokenizer_file],
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                env=_environment(),
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._channel.settimeout(0)
+
+    def fork(self, task: Task, descriptors: tuple[int, int, int]) -> _Child:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._channel.fileno(), self._receive)
+        child = _Child(self, next(self._numbers))
+        self._children[child._number] = child  # noqa: SLF001
+        self.send({"run": child._number, "task": asdict(task)}, descriptors)  # noqa: SLF001
+        return child
+
+    def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        try:
+            socket.send_fds(self._channel, [json.dumps(message).encode()], descriptors)
+        except OSError:
+            self.abandon()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message = self._channel.recv(MAX_MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self.abandon()
+                return
+            report = json.loads(message)
+            if "started" in report:
+                self._children[report["started"]].pid = report["pid"]
+            else:
+                child = self._children.pop(report["ended"])
+                child.ended.set_result(Ended(report["status"], report["cpu_s"]))
+
+    def abandon(self) -> None:
+        """Kill the template and all children; their files end as if the child had been killed."""
+        if not self.alive:
+            return
+        self.alive = False
+        logger.warning("the template of the parser processes has ended; another one is started")
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._channel.fileno())
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        for child in self._children.values():
+            if child.pid is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            if not child.ended.done():
+                child.ended.set_result(Ended(-signal.SIGKILL, 0.0))
+        self._children.clear()
+
+    def close(self) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._channel.fileno())
+        self._channel.close()
+        try:
+            self._process.wait(_STOP_WAIT_S)
+        except TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without secrets that limits libraries to one thread."""
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return environment | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAYON_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _pipe(ends: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    """Return the reading and the writing end of a pipe."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    return (
+        ends.enter_context(os.fdopen(reading, "rb", buffering=0)),
+        ends.enter_context(os.fdopen(writing, "wb", buffering=0)),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _reading(pipe: BinaryIO) -> AsyncIterator[asyncio.StreamReader]:
+    """Attach a pipe to the event loop, and close it at the end."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        yield reader
+    finally:
+        transport.close()
+
+
+async def _read_reply(child: _Child, output: asyncio.StreamReader, max_bytes: int) -> bytes:
+    """Read the reply; kill the child if it is longer than a valid reply can be."""
+    reply = bytearray()
+    while block := await output.read(_BLOCK_BYTES):
+        if len(reply) <= max_bytes:
+            reply += block
+        else:
+            child.request_kill()
+    return bytes(reply)
+
+
+async def _read_last_line(log: asyncio.StreamReader) -> str:
+    """Read the log to its end; return only the last line, as others may quote the document."""
+    tail = b""
+    while block := await log.read(_BLOCK_BYTES):
+        tail = (tail + block)[-_LOG_TAIL_BYTES:]
+    lines = tail.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""

@@ -1,0 +1,137 @@
+"""Fair turns: a language model and an embedder that serve the keys in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serve_app.access.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from deployments.interfaces import Embedder, TextGenerator
+    from deployments.types import Embeddings, ModelCard, TextKind
+
+_ANSWERS = 32  # until the size of the deployment is known
+_ANSWERS_WAITING_PER_PLACE = 3
+_EMBEDDINGS_WAITING_PER_PLACE = 8
+_CHARS_PER_TOKEN = 4
+_PASSES = 2  # one is computed while the next one is filled
+_PARTS_PER_PASS = 2
+_PARTS_OF_A_CALL = 2
+_MIN_SHARE_OF_PASS = 32  # a text counts at least as this part of a pass
+
+
+def answer_turns(weights: Mapping[str, float]) -> Turns:
+    """Return the turns for answers of the language model; a place is an answer."""
+    turns = Turns("answers", weights, _ANSWERS_WAITING_PER_PLACE)
+    turns.resize(_ANSWERS)
+    return turns
+
+
+def embedding_turns(weights: Mapping[str, float], pass_tokens: int) -> Turns:
+    """Return the turns for embeddings; a place is a character, as tokens are not counted yet."""
+    turns = Turns("characters to embed", weights, _EMBEDDINGS_WAITING_PER_PLACE)
+    turns.resize(_PASSES * pass_tokens * _CHARS_PER_TOKEN)
+    return turns
+
+
+class FairTextGenerator:
+    """Begins an answer when it is the turn of its owner, and holds the place until its end."""
+
+    def __init__(self, llm: TextGenerator, turns: Turns, owner: str) -> None:
+        self._llm = llm
+        self._turns = turns
+        self._owner = owner
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        async with self._turns.take(self._owner):
+            return await self._llm.chat(body)
+
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        return self._stream(self._llm.stream_chat, body)
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        async with self._turns.take(self._owner):
+            return await self._llm.complete(body)
+
+    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        return self._stream(self._llm.stream_complete, body)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return await self._llm.count_tokens(texts)
+
+    async def card(self) -> ModelCard:
+        return await self._llm.card()
+
+    async def check_health(self) -> None:
+        await self._llm.check_health()
+
+    async def _stream(
+        self,
+        generate: Callable[[Mapping[str, Any]], AsyncGenerator[str, None]],
+        body: Mapping[str, Any],
+    ) -> AsyncGenerator[str, None]:
+        async with self._turns.take(self._owner), contextlib.aclosing(generate(body)) as events:
+            async for event in events:
+                yield event
+
+
+class FairEmbedder:
+    """Cuts what a caller wants embedded into parts of half a pass, which take turns by owner.
+
+    A search embeds its few queries elsewhere and does not wait here.
+    """
+
+    def __init__(self, embedder: Embedder, turns: Turns, owner: str, pass_tokens: int) -> None:
+        self._embedder = embedder
+        self._turns = turns
+        self._owner = owner
+        self._part_chars = pass_tokens * _CHARS_PER_TOKEN // _PARTS_PER_PASS
+        self._least_chars = max(1, pass_tokens * _CHARS_PER_TOKEN // _MIN_SHARE_OF_PASS)
+
+    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+        return await self._embedder.embed(texts, kind)
+
+    async def embeddings(
+        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+    ) -> Embeddings:
+        under_way = asyncio.Semaphore(_PARTS_OF_A_CALL)
+
+        async def part(start: int, some: Sequence[str], chars: int) -> Embeddings:
+            async with under_way, self._turns.take(self._owner, chars):
+                return await self._embedder.embeddings(some, dimensions, first + start)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(part(*cut)) for cut in self._cut(texts)]
+        except BaseExceptionGroup as failures:  # the first one stops the others
+            raise failures.exceptions[0] from None
+        parts = [task.result() for task in tasks]
+        tokens = tuple(count for one in parts for count in one.tokens)
+        return replace(
+            parts[0], vectors=np.concatenate([one.vectors for one in parts]), tokens=tokens
+        )
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        return await self._embedder.rerank(query, texts)
+
+    async def check_health(self) -> None:
+        await self._embedder.check_health()
+
+    def _cut(self, texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str], int]]:
+        """Yield the index of the first text of each part, its texts and its size."""
+        start, chars = 0, 0
+        for index, text in enumerate(texts):
+            if index > start and chars + len(text) > self._part_chars:
+                yield start, texts[start:index], max(chars, self._least_chars)
+                start, chars = index, 0
+            chars += len(text)
+        yield start, texts[start:], max(chars, self._least_chars)

