@@ -66,12 +66,12 @@ class OutsideText:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text in a message, without special tokens."""
-        given = list(map(self.neutral, texts))
-        fast = getattr(self._tokenizer, "backend_tokenizer", None)
-        if fast is None:
-            return [len(ids) for ids in _encoded(self._tokenizer, given)]
-        # It releases the GIL, and the ids of a million tokens are not made into Python's numbers.
-        return [len(each) for each in fast.encode_batch(given, add_special_tokens=False)]
+        neutral = list(map(self.neutral, texts))
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None or not neutral:
+            return [len(ids) for ids in _encoded(self._tokenizer, neutral)]
+        # It releases the GIL, and the tokens are not made into Python's numbers.
+        return [len(each) for each in backend.encode_batch(neutral, add_special_tokens=False)]
 
     def request(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a chat request whose messages, tools and tool choice have no control tokens.

@@ -18,6 +18,7 @@ from loguru import logger
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
 from deployments.llm.outside_text import OutsideText
+from deployments.llm.prompt_length import check_prompt_length
 from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
 from deployments.llm.usage import EngineUsage
 from deployments.llm.vllm_logs import quote_no_requests
@@ -26,9 +27,6 @@ from deployments.types import ModelCard
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-_SURELY_QUICK_CHARS = 32_000
-_SLICE_CHARS = 16_000
-_TIMES_THE_WINDOW = 2  # a text in slices has a few tokens more than the whole
 _ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
@@ -186,9 +184,9 @@ class VllmEngine:
     async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
-        constrained = await self._judge.check(body)
-        await self._check_length(body)
         body = surface.prepare(body)
+        constrained = await self._judge.check(body)
+        await check_prompt_length(body, self._window, self.count_tokens)
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])
         admission = Admission()
@@ -218,36 +216,6 @@ class VllmEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count by the model's own tokenizer, off the event loop, as in a message of a chat."""
         return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
-
-    async def _check_length(self, body: Mapping[str, Any]) -> None:
-        """Raise InvalidRequest for a prompt far over the window, counting no further than that.
-
-        vLLM would encode all of it, and make the tokens into Python's numbers.
-        """
-        if "prompt" in body:
-            given = body["prompt"]
-            prompts = [given] if isinstance(given, str) else given
-            for prompt in prompts:
-                if isinstance(prompt, str):
-                    await self._check_texts([prompt], "prompt")
-        else:
-            messages = body.get("messages", ())
-            texts = [str(message.get("content") or "") for message in messages]
-            await self._check_texts(texts, "messages")
-
-    async def _check_texts(self, texts: Sequence[str], param: str) -> None:
-        if sum(map(len, texts)) <= _SURELY_QUICK_CHARS:
-            return
-        tokens = 0
-        for text in texts:
-            for start in range(0, len(text), _SLICE_CHARS):
-                tokens += (await self.count_tokens([text[start : start + _SLICE_CHARS]]))[0]
-                if tokens > _TIMES_THE_WINDOW * self._window:
-                    msg = (
-                        f"the prompt has more than {_TIMES_THE_WINDOW * self._window} tokens; the "
-                        f"language model's window has {self._window}"
-                    )
-                    raise InvalidRequest(msg, param=param)
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""
@@ -287,12 +255,6 @@ class VllmEngine:
         await asyncio.to_thread(self._engine.shutdown)
 
 
-def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
-    """Return the chat templates that come with the model, as one text."""
-    own = getattr(tokenizer, "chat_template", None) or ""
-    return own if isinstance(own, str) else "\n".join(map(str, own.values()))
-
-
 def _serialized_vocabulary(tokenizer: Any, size: int) -> str:  # noqa: ANN401
     """Return what xgrammar has to know of a tokenizer, for the process that judges grammars."""
     import xgrammar
@@ -305,6 +267,12 @@ def _serialized_vocabulary(tokenizer: Any, size: int) -> str:  # noqa: ANN401
         vocabulary = xgrammar.TokenizerInfo([bytes([byte]) for byte in range(256)] + [b"</s>"])
     text: str = vocabulary.serialize_json()
     return text
+
+
+def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
+    """Return the chat templates that come with the model, as one text."""
+    own = getattr(tokenizer, "chat_template", None) or ""
+    return own if isinstance(own, str) else "\n".join(map(str, own.values()))
 
 
 def _leave_cpu_to_the_model() -> None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from fastapi import Request
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from fastapi import Response
 
 MAX_LEVELS = 100
 MAX_VALUES = 300_000
 MAX_NUMBER_CHARS = 100
-_INLINE_BYTES = 32 * 1024  # scanned in half a millisecond
 _BOM = b"\xef\xbb\xbf"
 
 # A string, also one without an end, a sign of structure, or a long number. Nothing is tried twice.
@@ -30,26 +21,6 @@ _TOKEN = re.compile(
 )
 _OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
 _OTHER_STRUCTURE = frozenset(b'",')
-
-
-class JsonRoute(APIRoute):
-    """A route whose JSON body is read by `read_json`."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_json(request: Request) -> Response:
-            return await handle(_JsonRequest(request.scope, request.receive))
-
-        return handle_json
-
-
-class _JsonRequest(Request):
-    async def json(self) -> Any:  # noqa: ANN401 - any JSON
-        body = await self.body()
-        if len(body) <= _INLINE_BYTES:
-            return read_json(body)
-        return await asyncio.to_thread(read_json, body)
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON

@@ -12,10 +12,10 @@ from fastapi.responses import JSONResponse
 from deployments.llm.grammars.bounds import check_constraints
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from deployments.interfaces import TextGenerator
     from serve_app.settings import AppSettings
 
-router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=BodyRoute)
 _DONE = "data: [DONE]\n\n"
 _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_tokens"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AnsweringDep,
     ServicesDep,
@@ -21,7 +21,7 @@ from serve_app.schemas.completions import (
     CompletionRequest,
 )
 
-router = APIRouter(tags=["completions"], route_class=JsonRoute)
+router = APIRouter(tags=["completions"], route_class=BodyRoute)
 
 
 @router.post(

@@ -10,9 +10,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from deployments.errors import NotFound
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
-from serve_app.http.multipart import MultipartRoute
 from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     IdempotencyKey,
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from deployments.types import Document
 
 
-router = APIRouter(tags=["documents"], route_class=JsonRoute)
-_uploading = APIRouter(route_class=MultipartRoute)
+router = APIRouter(tags=["documents"], route_class=BodyRoute)
 _MAX_LISTED = 100
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 

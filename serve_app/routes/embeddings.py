@@ -11,8 +11,8 @@ from fastapi import APIRouter, Response
 
 from deployments.bounds import MAX_TEXTS_PER_CALL
 from deployments.errors import DeadlineExceeded, TooLarge
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AllowanceDep,
     ServicesDep,
@@ -24,7 +24,7 @@ from serve_app.schemas.embeddings import EmbeddingsRequest, EmbeddingsResponse
 if TYPE_CHECKING:
     from deployments.types import Embeddings
 
-router = APIRouter(tags=["embeddings"], route_class=JsonRoute)
+router = APIRouter(tags=["embeddings"], route_class=BodyRoute)
 
 
 @router.post(

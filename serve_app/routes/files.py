@@ -8,9 +8,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import StreamingResponse
 
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
-from serve_app.http.multipart import MultipartRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KeptFilesDep,
     KnownFileId,
@@ -24,9 +23,8 @@ from serve_app.schemas.paging import Order  # noqa: TC001 - as above
 if TYPE_CHECKING:
     from serve_app.documents.files import KeptFile
 
-router = APIRouter(tags=["files"], route_class=JsonRoute)
-_files = APIRouter(prefix="/v1/files", route_class=JsonRoute)
-_uploading = APIRouter(prefix="/v1/files", route_class=MultipartRoute)
+router = APIRouter(tags=["files"], route_class=BodyRoute)
+_files = APIRouter(prefix="/v1/files", route_class=BodyRoute)
 
 
 @_uploading.post("", responses=refusals(400, 413))

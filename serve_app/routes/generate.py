@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import AnsweringDep, SettingsDep  # noqa: TC001 - read by FastAPI
 from serve_app.routes.shapes import streamable
 from serve_app.schemas.answers import EVENT_EXAMPLE, GenerateRequest, GenerateResponse, Usage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deployments.errors import ServiceError
     from serve_app.settings import AppSettings
 
-router = APIRouter(tags=["generate"], route_class=JsonRoute)
+router = APIRouter(tags=["generate"], route_class=BodyRoute)
 _ANYTHING: TypeAdapter[object] = TypeAdapter(object)
 
 

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Header, Path, Request, Response
 
 from deployments.errors import NotFound
 from deployments.types import image_path
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.http.urls import base_url, local_url
 from serve_app.images import images_spec
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -34,7 +34,7 @@ from serve_app.schemas.images import (
     OpenAIImagesResponse,
 )
 
-router = APIRouter(tags=["images"], route_class=JsonRoute)
+router = APIRouter(tags=["images"], route_class=BodyRoute)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _CACHED = "private, max-age=31536000, immutable"
 

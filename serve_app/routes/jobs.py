@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from deployments.types import Job, JobKind, JobQuery, JobStatus
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     JobId,
     ServicesDep,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from deployments.errors import ServiceError
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=BodyRoute)
 _MAX_LISTED = 100
 _PING_S = 15.0  # Proxies close a connection on which nothing comes for a minute or so.
 

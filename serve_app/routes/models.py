@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path
 
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.routes.shapes import unknown_model
 from serve_app.schemas.models import Model, ModelList
@@ -16,7 +16,7 @@ from serve_app.settings import ANSWERING_MODEL
 if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=BodyRoute)
 
 
 @router.get("")

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from serve_app.documents.attachments import file_id_of
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     ServicesDep,
     SettingsDep,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deployments.types import Passage
     from serve_app.settings import AppSettings
 
-router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=BodyRoute)
 _ATTRIBUTE_CHARS = 512  # OpenAI's bound.
 
 

@@ -14,8 +14,8 @@ from deployments.errors import (
     UnsupportedMedia,
 )
 from serve_app.documents.attachments import AttachmentStatus  # noqa: TC001 - as below
+from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
-from serve_app.http.json_bodies import JsonRoute
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     KnownFileId,
     StoreId,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from serve_app.documents.attachments import Attachment
     from serve_app.documents.vector_stores import VectorStore
 
-router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=BodyRoute)
 _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
     UnsupportedMedia.code: "unsupported_file",
     ServiceError.code: "server_error",

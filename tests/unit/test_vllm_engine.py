@@ -37,7 +37,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, module, stand_in)
 
 
-def engine(*blocks: str) -> VllmEngine:
+def engine(*blocks: str, tokenizer: object = None) -> VllmEngine:
     async def events() -> AsyncGenerator[str, None]:
         for block in blocks:
             yield block
@@ -48,7 +48,7 @@ def engine(*blocks: str) -> VllmEngine:
     loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
     surface = _Surface(dict, answer)
     judge = GrammarJudge(FakeProcess())
-    return VllmEngine(loaded, surface, surface, NOTHING, "ours", judge=judge)
+    return VllmEngine(loaded, surface, surface, OutsideText.of(tokenizer, ""), "ours", judge=judge)
 
 
 @pytest.mark.parametrize("blocks", [(), ("data: [DONE]\n\n",)])
@@ -65,31 +65,7 @@ async def test_events_pass_through_untouched(imported: None) -> None:
     assert [event async for event in engine(*blocks).stream_chat({})] == blocks
 
 
-async def test_each_owner_has_a_salt_that_only_this_engine_can_make(imported: None) -> None:
-    seen: list[dict[str, Any]] = []
-
-    async def answer(request: dict[str, Any], _raw: None) -> Any:
-        seen.append(request)
-        return types.SimpleNamespace(model_dump=lambda **_: {})
-
-    loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
-    surface = _Surface(dict, answer)
-    for _ in range(2):
-        engine = VllmEngine(
-            loaded, surface, surface, NOTHING, "ours", judge=GrammarJudge(FakeProcess())
-        )
-        for owner in ("alice", "alice", "bob"):
-            await engine.chat({"cache_salt": owner})
-        await engine.complete({"cache_salt": "bob"})
-        await engine.complete({})
-    first, again, bobs, completed = (body["cache_salt"] for body in seen[:4])
-    assert first == again != bobs == completed
-    assert "cache_salt" not in seen[4]
-    assert len({body.get("cache_salt") for body in seen}) == 5  # another engine, another secret
-    assert not {"alice", "bob"} & {body.get("cache_salt") for body in seen}
-
-
-class FakeTokenizer:
+class CountingTokenizer:
     """A token for each character; notes how many characters it was given."""
 
     def __init__(self) -> None:
@@ -100,11 +76,13 @@ class FakeTokenizer:
         self.chars += sum(map(len, texts))
         return list(texts)
 
+    def __call__(self, texts: Sequence[str], **_options: bool) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[] for _ in texts]}
+
 
 async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: None) -> None:
-    tokenizer = FakeTokenizer()
-    loaded = engine("data: {}\n\n")
-    loaded._outside = OutsideText.of(tokenizer, "")
+    tokenizer = CountingTokenizer()
+    loaded = engine("data: {}\n\n", tokenizer=tokenizer)
     for body in (
         {"messages": [{"role": "user", "content": "x" * 1_000_000}]},
         {"prompt": ["short", "x" * 1_000_000]},
@@ -150,3 +128,27 @@ def test_a_validation_error_quotes_no_input(imported: None) -> None:
     found = from_exception(caught.value, Admission())
     assert isinstance(found, InvalidRequest)
     assert "SECRET" not in found.message
+
+
+async def test_each_owner_has_a_salt_that_only_this_engine_can_make(imported: None) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def answer(request: dict[str, Any], _raw: None) -> Any:
+        seen.append(request)
+        return types.SimpleNamespace(model_dump=lambda **_: {})
+
+    loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
+    surface = _Surface(dict, answer)
+    for _ in range(2):
+        engine = VllmEngine(
+            loaded, surface, surface, NOTHING, "ours", judge=GrammarJudge(FakeProcess())
+        )
+        for owner in ("alice", "alice", "bob"):
+            await engine.chat({"cache_salt": owner})
+        await engine.complete({"cache_salt": "bob"})
+        await engine.complete({})
+    first, again, bobs, completed = (body["cache_salt"] for body in seen[:4])
+    assert first == again != bobs == completed
+    assert "cache_salt" not in seen[4]
+    assert len({body.get("cache_salt") for body in seen}) == 5  # another engine, another secret
+    assert not {"alice", "bob"} & {body.get("cache_salt") for body in seen}
