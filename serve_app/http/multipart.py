@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from fastapi import Response
     from starlette.datastructures import FormData
 
 _PLAIN = re.compile(rb";\s*filename\s*=", re.IGNORECASE)
@@ -25,19 +21,7 @@ _EXTENDED = re.compile(
 )
 
 
-class MultipartRoute(APIRoute):
-    """A route whose form is read with extended file names."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_form(request: Request) -> Response:
-            return await handle(_MultipartRequest(request.scope, request.receive))
-
-        return handle_form
-
-
-class _MultipartRequest(Request):
+class MultipartRequest(Request):
     """A request whose form is read with extended file names.
 
     python-multipart ignores them, as RFC 7578 forbids them; `requests` and other clients send

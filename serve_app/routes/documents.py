@@ -37,7 +37,7 @@ _MAX_LISTED = 100
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
-@_uploading.post(
+@router.post(
     "/upload",
     status_code=HTTPStatus.ACCEPTED,
     responses={
@@ -78,9 +78,6 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
         filename=job.spec.filename,
         status=job.status,
     )
-
-
-router.include_router(_uploading)
 
 
 @router.get("/v1/documents", responses=refusals(404))

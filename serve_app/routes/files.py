@@ -27,7 +27,7 @@ router = APIRouter(tags=["files"], route_class=BodyRoute)
 _files = APIRouter(prefix="/v1/files", route_class=BodyRoute)
 
 
-@_uploading.post("", responses=refusals(400, 413))
+@_files.post("", responses=refusals(400, 413))
 async def create_file(
     form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
 ) -> FileResponse:
@@ -87,7 +87,6 @@ async def delete_file(
     return FileDeleted(id=file_id)
 
 
-router.include_router(_uploading)
 router.include_router(_files)
 
 
