@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from loguru import logger
 
 from deployments.errors import InvalidRequest, Unavailable
+from deployments.llm.grammars.bounds import constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
 from deployments.llm.outside_text import OutsideText
 from deployments.llm.prompt_length import check_prompt_length
@@ -186,6 +187,8 @@ class VllmEngine:
 
         body = surface.prepare(body)
         constrained = await self._judge.check(body)
+        if constrained:
+            await asyncio.to_thread(_check_supported, body)
         await check_prompt_length(body, self._window, self.count_tokens)
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])
@@ -253,6 +256,25 @@ class VllmEngine:
         """Stop the engine process and the one that compiles grammars."""
         await self._judge.close()
         await asyncio.to_thread(self._engine.shutdown)
+
+
+def _check_supported(body: Mapping[str, Any]) -> None:
+    """Refuse a schema that neither xgrammar nor guidance supports.
+
+    vLLM would fall back to outlines, whose cost nothing bounds.
+    """
+    from vllm.v1.structured_output.backend_guidance import has_guidance_unsupported_json_features
+    from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+
+    for constraint in constraints_of(body):
+        if constraint.kind != "json":
+            continue
+        schema = json.loads(constraint.spec)
+        if has_xgrammar_unsupported_json_features(
+            schema
+        ) and has_guidance_unsupported_json_features(schema):
+            msg = f"{constraint.field}: the schema combines keywords that are not supported"
+            raise InvalidRequest(msg, param=constraint.field)
 
 
 def _serialized_vocabulary(tokenizer: Any, size: int) -> str:  # noqa: ANN401

@@ -91,6 +91,15 @@ def test_faults_of_a_request_are_400_and_leave_the_engine_at_work(
         },
         "unsatisfiable": {"response_format": response_format({"$ref": "#"})},
         "not a pattern": {"response_format": response_format({"type": "string", "pattern": "(["})},
+        "of no library": {
+            "response_format": response_format(
+                {
+                    "type": "object",
+                    "properties": {"a": {"type": "integer", "multipleOf": 3}},
+                    "patternProperties": {"^b": {"type": "string"}},
+                }
+            )
+        },
         "deep schema": {"response_format": response_format(json.loads("[" * 60 + "]" * 60))},
         "regex": {"response_format": regex.schema},
         "grammar": {"response_format": grammar.schema},
