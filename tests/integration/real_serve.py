@@ -82,7 +82,10 @@ def application(folder: Path) -> serve.Application:
         **dict.fromkeys(("llm", "embedder", "scraper", "parser", "retriever"), rest),
         images=images,
         jobs=jobs.bind(
-            *(settings.jobs, settings.files, rest, rest, images), images_at_once=1, batch_chunks=8
+            *(settings.jobs, settings.files, rest, rest, images),
+            images_at_once=1,
+            batch_chunks=8,
+            shares={},
         ),
     )
 
