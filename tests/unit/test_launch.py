@@ -15,7 +15,12 @@ import pytest
 import yaml
 
 from serve_app.check import check
-from serve_app.launch.configuration import moved, require_free_port, service_url
+from serve_app.launch.configuration import (
+    moved,
+    require_free_port,
+    require_keys,
+    service_url,
+)
 from serve_app.launch.progress import StartError
 from serve_app.launch.start import status_command
 from tests.support.paths import ROOT
@@ -50,11 +55,13 @@ def test_host_and_port_are_changed_and_nothing_else(
     assert check(path.read_text(), str(path)).problems == []
 
 
-def test_a_host_for_others_needs_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_host_for_others_needs_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GENSERVE_API_KEYS", raising=False)
     with pytest.raises(StartError, match=r"--host 0\.0\.0\.0.*GENSERVE_API_KEYS"):
-        moved(shipped(), "0.0.0.0", None, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        require_keys("0.0.0.0")
+    require_keys("127.0.0.1")
+    monkeypatch.setenv("GENSERVE_API_KEYS", KEYS)
+    require_keys("0.0.0.0")
 
 
 @pytest.mark.parametrize(
