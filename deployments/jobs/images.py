@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
-from deployments.file_store import IMAGES
+from deployments.file_store import IMAGES, image_path
 from deployments.jobs.retrying import remove_if_possible
-from deployments.types import image_path
 
 if TYPE_CHECKING:
     from deployments.file_store import FileStore
