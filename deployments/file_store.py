@@ -222,6 +222,11 @@ class FileStore:
         return removed
 
 
+def image_path(job_id: str, number: int) -> str:
+    """Return the path of an image of a job, a PNG file."""
+    return f"{IMAGES}/{job_id}/{number}.png"
+
+
 def _no_such_file() -> NotFound:
     return NotFound("there is no such file")
 

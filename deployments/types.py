@@ -74,8 +74,8 @@ SHORT_PARSE_EXCEEDED = "not_short"
 class ParseSpec:
     """A file to parse: its path in the file store, and the folder there for its chunks.
 
-    They are written in batches of `batch_chunks`, which `deployments.chunk_batches` reads, and
-    only as far as their texts have `max_chars` characters.
+    They are written in batches of `batch_chunks`, which `deployments.chunk_batches` reads. With
+    `max_chars`, the rest is left out once their texts have that many characters.
 
     A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
     owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
@@ -321,8 +321,3 @@ class Submitted:
 
     job: Job
     created: bool
-
-
-def image_path(job_id: str, number: int) -> str:
-    """Where the n-th picture of a job lies in the file store, as PNG."""
-    return f"images/{job_id}/{number}.png"

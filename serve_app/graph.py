@@ -48,6 +48,6 @@ def build_app(args: AppSettings) -> Application:
 
 
 def _batch_chunks(args: AppSettings) -> int:
-    """Fill one pass of the embedder with one step, as far as a message of Ray Serve holds it."""
+    """Return how many chunks one step stores: a pass of the embedder, within a gRPC message."""
     tokens = min(args.embedder.max_batch_tokens, _MAX_STEP_TOKENS)
     return max(1, tokens // args.parser.chunk_tokens)

@@ -45,7 +45,7 @@ class Cancellations:
     async def check(self, job_id: str) -> None:
         """Raise JobCancelled if the job is to stop; for the beginning of a step."""
         self._checked_at[job_id] = time.monotonic()
-        # An id that an idempotency key gives may be of a new job: the database decides.
+        # The database decides: an idempotency key gives a new job the id of an old one.
         if await _requested_in_database(job_id, known=job_id in self._requested):
             self._requested.add(job_id)
             raise JobCancelled

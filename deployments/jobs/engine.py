@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _THREADS = 16
 _LEASE_CHECK_S = 0.25
-_LEASE_GRACE_S = 1.0
+_LEASE_GRACE_S = 5.0
 _TAKE_OVER_PERIOD_S = 1.0
 _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _SWEEP_PERIOD_S = 3600.0

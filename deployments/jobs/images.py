@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import Unavailable
-from deployments.file_store import IMAGES
+from deployments.file_store import IMAGES, image_path
 from deployments.jobs.retrying import remove_if_possible
-from deployments.types import image_path
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

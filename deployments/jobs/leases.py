@@ -56,8 +56,8 @@ class LeaseTimes:
     """When a lease is renewed and when it ends.
 
     The replica begins no step from `deadline_s` after the start of its last successful renewal. It
-    then tries to renew once more, and stops the steps under way, all within 4.5 s; others may take
-    over `expiry_s` after that start.
+    then tries for 5 s to renew once more, and stops the steps under way within 3 s; others may
+    take over `expiry_s` after that start.
     """
 
     heartbeat_s: float
@@ -65,20 +65,18 @@ class LeaseTimes:
     expiry_s: float
 
 
-POSTGRES_TIMES = LeaseTimes(heartbeat_s=3.0, deadline_s=15.0, expiry_s=20.0)
-"""A restart of the server takes some seconds, which a replica should survive."""
-
-SQLITE_TIMES = LeaseTimes(heartbeat_s=2.0, deadline_s=5.0, expiry_s=10.0)
-"""The file is always there; its only replica should go on soon after it was killed."""
+LEASE_TIMES = LeaseTimes(heartbeat_s=3.0, deadline_s=15.0, expiry_s=24.0)
+"""A replica should survive a restart of PostgreSQL, and a heartbeat that a busy machine delays by
+several seconds."""
 
 
 class Lease:
     """The lease of this process, renewed by a thread, so that a slow event loop does not end it."""
 
     def __init__(self, database_url: str, times: LeaseTimes | None = None) -> None:
-        """Choose the database, SQLite or PostgreSQL; by default also the times that suit it."""
+        """Choose the database, SQLite or PostgreSQL, and the times, by default LEASE_TIMES."""
         sqlite = self._sqlite = database_url.startswith("sqlite")
-        self._times = times or (SQLITE_TIMES if sqlite else POSTGRES_TIMES)
+        self._times = times or LEASE_TIMES
         url = sa.make_url(database_url)
         if sqlite:
             Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from deployments.scraper.fetch import Download
 
 _REMOVE_TIMEOUT_S: Final = 2.0
+_NOT_NOW: Final = "PDF files cannot be read for now"
 _OUTCOMES: Final = (
+    (NotFound, PageOutcome.UNREACHABLE),  # the file store has lost it
     (TooLarge, PageOutcome.TOO_LARGE),
     (UnsupportedMedia, PageOutcome.UNSUPPORTED_TYPE),
     (InvalidRequest, PageOutcome.EMPTY),
@@ -55,11 +57,10 @@ class PdfPages:
         try:
             return await self._read(download, folder, owner)
         except ServiceError as error:
-            for kind, outcome in _OUTCOMES:
-                if isinstance(error, kind) and not isinstance(error, NotFound):
-                    raise PageFailure(outcome, error.message) from error
-            detail = "PDF files cannot be read for now"
-            raise PageFailure(PageOutcome.UNREACHABLE, detail) from error
+            kinds = (outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
+            outcome = next(kinds, PageOutcome.UNREACHABLE)
+            detail = _NOT_NOW if outcome is PageOutcome.UNREACHABLE else error.message
+            raise PageFailure(outcome, detail) from error
         finally:
             await self._remove(folder)
 

@@ -22,8 +22,8 @@ _MESSAGE_TOO_LARGE = "message larger than max"  # in gRPC's details, with RESOUR
 class Unreachable(Unavailable):
     """The deployment itself could not be reached, or stopped: another call may succeed.
 
-    A deployment behind that one has made its other calls already: outside the process that raised
-    it, as in the record of a job, it is an ordinary Unavailable.
+    It is pickled as an ordinary Unavailable: the caller of the caller must not repeat it again, and
+    the records of jobs must not depend on this class.
     """
 
     def __reduce__(self) -> tuple[type[Unavailable], tuple[str]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
-"""Public paths: they expose no user data. The page asks everything else with the key."""
+"""Public paths: they expose no user data. The page sends its key with all others."""
 
 
 def is_public(path: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from deployments.errors import NotFound
-from deployments.types import image_path
+from deployments.file_store import image_path
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.http.urls import base_url, local_url

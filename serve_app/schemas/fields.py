@@ -44,7 +44,10 @@ def example(body: dict[str, Any]) -> ConfigDict:
 
 
 TEXT_OR_LIST = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
-"""Of a union with the tags `text` and `list`: without it, a list too long is called no string."""
+"""Chooses between the tags `text` and `list` of a union.
+
+Without it, the error for a list that is too long says that it is not a string.
+"""
 
 
 class Request(BaseModel):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.chunk_batches import read_batch
 from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
+from deployments.file_store import image_path
 from deployments.types import (
     Document,
     ImageProgress,
@@ -19,7 +20,6 @@ from deployments.types import (
     JobStatus,
     ParseSpec,
     Submitted,
-    image_path,
 )
 
 if TYPE_CHECKING:

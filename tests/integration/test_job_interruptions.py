@@ -12,8 +12,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from deployments.errors import Unavailable
 from deployments.file_store import FileStore
-from deployments.jobs.leases import LeaseTimes
+from deployments.jobs.engine import _LEASE_CHECK_S, _LEASE_GRACE_S
+from deployments.jobs.leases import LEASE_TIMES, LeaseTimes
 from deployments.jobs.records import fetch_job
+from deployments.jobs.workflows import _STOP_TIMEOUT_S
 from deployments.types import JobStatus
 from tests.support.job_engine import PICTURES, ended, running
 from tests.support.job_replica import GATED, LONG_LEASE, SHORT_LEASE, logged, replica, until
@@ -154,6 +156,23 @@ async def test_a_replica_that_lives_on_takes_over_from_one_that_does_not(
             job = await ended(parts, job_id)
             assert (job.status, job.done) == (JobStatus.SUCCEEDED, 3)
             assert parts.images.begun == [8, 9]
+
+
+async def test_a_heartbeat_that_is_late_does_not_end_the_lease(
+    job_database: str, tmp_path: Path
+) -> None:
+    """As after the machine has slept: nobody has taken over."""
+    times = LeaseTimes(heartbeat_s=60, deadline_s=1, expiry_s=60)
+    async with running(job_database, tmp_path, lease_times=times) as parts:
+        await asyncio.sleep(3)
+        parts.engine.check_health()
+        job_id = (await parts.submissions.images(PICTURES, None)).job.id
+        assert (await ended(parts, job_id)).status is JobStatus.SUCCEEDED
+
+
+def test_work_stops_before_another_replica_may_take_it_over() -> None:
+    stopped_s = _LEASE_CHECK_S + _LEASE_GRACE_S + _STOP_TIMEOUT_S
+    assert LEASE_TIMES.deadline_s + stopped_s < LEASE_TIMES.expiry_s
 
 
 async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible(

@@ -74,6 +74,7 @@ def test_a_replica_of_version_0_1_counts_as_live_while_it_holds_its_lock(postgre
         with psycopg.connect(postgres, autocommit=True) as old:
             old.execute("SELECT pg_advisory_lock(%s, %s)", (0x6A6F6273, 3))
             assert lease.live_executors() == {lease.executor_id, "jobs-3"}
+            old.execute("SELECT pg_advisory_unlock_all()")
         assert lease.live_executors() == {lease.executor_id}
 
 

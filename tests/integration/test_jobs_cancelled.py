@@ -9,12 +9,13 @@ import pytest
 from dbos import DBOS
 
 from deployments.errors import Overloaded, Unavailable
+from deployments.file_store import image_path
 from deployments.jobs import cancellation
 from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.records import fetch_job
 from deployments.jobs.retrying import WORK_RETRIES
 from deployments.observability.metrics import JOBS_ENDED
-from deployments.types import ImagesSpec, Job, JobStatus, image_path
+from deployments.types import ImagesSpec, Job, JobStatus
 from tests.support.job_engine import PICTURES, Images, Parts, ended, running
 
 pytestmark = pytest.mark.anyio

@@ -34,7 +34,7 @@ NOTICED_S = 60
 RECOVERED_S = 300
 REDEPLOYED_S = 180
 PICTURES = 24  # drawing them all takes longer than a redeploy
-LOAD = Load(clients=2, pause_s=(1, 3), minutes=12)
+LOAD = Load(clients=4, pause_s=(1, 3), minutes=12)
 
 pytestmark = pytest.mark.alone
 

@@ -18,6 +18,9 @@ from serve_app.check.placement.plan import Size, hosts
 from tests.integration.placement import documented
 from tests.support.paths import ROOT
 
+# Five nodes start within Ray's own 30 s each, which four other tests on two cores would take.
+pytestmark = pytest.mark.alone
+
 TIMEOUT_S = 400
 NODES = {
     "serve_config.yaml": ["head", "large-0", "large-1", "pictures", "small"],

@@ -14,7 +14,7 @@ from tests.support.job_clients import ENDED
 
 STATUSES = ENDED | {"queued", "running"}
 _POLL_S = 0.2
-_ENDED_WITHIN_S = 240.0
+_PROGRESS_WITHIN_S = 240.0
 
 
 async def job_in(
@@ -30,15 +30,18 @@ async def job_in(
 
 
 def job_ended(
-    http: httpx.Client, job_id: str, timeout_s: float = _ENDED_WITHIN_S
+    http: httpx.Client, job_id: str, timeout_s: float = _PROGRESS_WITHIN_S
 ) -> dict[str, Any]:
-    """Wait until a job has ended, and return it; raise TimeoutError if it does not."""
+    """Wait until a job has ended, and return it; raise TimeoutError if it makes no progress."""
+    seen: dict[str, Any] = {}
     end = time.monotonic() + timeout_s
     while True:
         job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
         if job["status"] in ENDED:
             return job
+        if job != seen:
+            seen, end = job, time.monotonic() + timeout_s
         if time.monotonic() > end:
-            msg = f"the job did not end: {job}"
+            msg = f"the job makes no progress: {job}"
             raise TimeoutError(msg)
         time.sleep(_POLL_S)

@@ -11,7 +11,8 @@ import openai
 import pytest
 
 from deployments.errors import Overloaded
-from deployments.types import ImagesSpec, Job, JobStatus, image_path
+from deployments.file_store import image_path
+from deployments.types import ImagesSpec, Job, JobStatus
 from serve_app.testing import Fakes
 from tests.support.openai_client import openai_client
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,9 @@ def test_a_gguf_file_is_converted_once_for_all_who_ask(
 ) -> None:
     write(packages / "source_gguf" / "__init__.py")
     (packages / "source_gguf" / "model.gguf").write_bytes(b"GGUF")
+    digest = hashlib.sha256(b"GGUF").hexdigest()[:16]
+    killed = tmp_path / "models" / f"converting-model-{digest}-killed"
+    write(killed / "model.safetensors")
     together, conversions = threading.Barrier(3), []
 
     def convert(gguf: Path, target: Path) -> None:
@@ -94,3 +98,4 @@ def test_a_gguf_file_is_converted_once_for_all_who_ask(
     assert conversions == ["model.gguf"]
     assert [Path(folder).name[:6] for folder in folders] == ["model-"]
     assert (Path(folders.pop()) / "config.json").is_file()
+    assert not killed.exists()

@@ -295,6 +295,22 @@ async def test_a_file_of_the_store_becomes_batches_of_chunks_there(files_of: Fil
         await read_batch(files_of, "chunks/job", document.batches)
 
 
+async def test_only_the_beginning_of_a_file_is_written_if_no_more_is_read(
+    files_of: FileStore,
+) -> None:
+    await files_of.put("uploads/a", b"The harbour was rebuilt. " * 600)
+    spec = ParseSpec("uploads/a", "large.txt", "chunks/job", batch_chunks=1, max_chars=1000)
+    document = await FileParser(parser(), files_of, 1 << 25).parse(spec)
+    written = [
+        chunk
+        for number in range(document.batches)
+        for chunk in await read_batch(files_of, "chunks/job", number)
+    ]
+    assert document.chunks > len(written)
+    *others, last = (len(chunk.text) for chunk in written)
+    assert sum(others) < 1000 <= sum(others) + last
+
+
 async def test_the_process_of_the_parser_never_holds_a_large_file(files_of: FileStore) -> None:
     size = 30_000_000
     await files_of.put("uploads/large", pdf(b"BT /F1 9 Tf 9 700 Td (marmalade) Tj ET", bytes(size)))

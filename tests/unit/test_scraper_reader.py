@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from deployments.chunk_batches import write_batches
-from deployments.errors import Unavailable, Unprocessable
+from deployments.errors import Overloaded, Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.scraper.extract import ExtractionBounds
 from deployments.scraper.pdf_pages import PdfPages
@@ -109,6 +109,7 @@ class Site:
             "/blank": {"text": "<html><body><script>1</script></body></html>", "headers": HTML},
             "/paper": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
             "/endless.pdf": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
+            "/busy.pdf": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
             "/scan.pdf": {"body": b"%PDF-", "headers": {"Content-Type": "application/pdf"}},
         }
 
@@ -139,6 +140,8 @@ class PdfParser:
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         assert await self.files.get(spec.path) == b"%PDF-"
+        if spec.filename == "busy.pdf":
+            raise Overloaded("too many files are waiting")
         if spec.filename == "scan.pdf":
             raise Unprocessable("the PDF has no text, only images")
         chunks = [Chunk(0, "First page.", 3, 1, 1), Chunk(1, "Second page.", 3, 2, 2)]
@@ -277,6 +280,7 @@ async def test_a_cancelled_pdf_leaves_no_file(
         ("/no-content", PageOutcome.EMPTY, ""),
         ("/blank", PageOutcome.EMPTY, ""),
         ("/scan.pdf", PageOutcome.EMPTY, "only images"),
+        ("/busy.pdf", PageOutcome.UNREACHABLE, "cannot be read for now"),
     ],
 )
 async def test_what_cannot_be_read_says_why(
