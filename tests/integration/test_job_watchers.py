@@ -51,19 +51,18 @@ async def test_all_watchers_cost_one_query_a_period_and_none_when_they_left(
     job_database: str, tmp_path: Path
 ) -> None:
     async with stuck_job(job_database, tmp_path) as (parts, job_id):
-        watching = [asyncio.create_task(ended(parts, job_id)) for _ in range(WATCHERS)]
-        await asyncio.sleep(1)  # each has read the job once
         began = time.monotonic()
         with counted_reads() as reads:
-            await asyncio.sleep(2)
-        assert 0 < len(reads) <= (time.monotonic() - began) * PERIODS + 1
+            watching = [asyncio.create_task(ended(parts, job_id)) for _ in range(WATCHERS)]
+            await asyncio.sleep(3)
+        polls = (time.monotonic() - began) * PERIODS + 1
+        assert WATCHERS < len(reads) <= WATCHERS + polls  # each reads the job once at first
         parts.images.stuck_at = None
         for job in await asyncio.gather(*watching):
             assert (job.status, job.done) == (JobStatus.SUCCEEDED, PICTURES.count)
-        await asyncio.sleep(0.5)
         with counted_reads() as reads:
-            await asyncio.sleep(1)
-        assert reads == []
+            await asyncio.sleep(2)
+        assert len(reads) <= 1  # the last poll was under way
 
 
 async def test_a_slow_watcher_holds_up_no_other_and_sees_the_end(
