@@ -113,6 +113,8 @@ class Lease:
     def acquire(self) -> None:
         """Insert the row, with the next fencing number, and begin to renew it."""
         began = _now()
+        if self._sqlite:
+            self._write_ahead()
         self._create_table()
         with self._engine.begin() as connection:
             connection.execute(_TABLE.delete().where(self._expired))
@@ -169,6 +171,11 @@ class Lease:
                 logger.warning("the executor lease is left to expire: {}", error)
         self.lost = True
         self._engine.dispose()
+
+    def _write_ahead(self) -> None:
+        """Let readers of the file go on beside a writer; the file keeps this, for DBOS too."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
     @stamina.retry(on=sa.exc.DBAPIError, attempts=3)
     def _create_table(self) -> None:
