@@ -20,7 +20,7 @@ PAIR = re.compile(r"(RAY_\w+)=(\S+)")
 EXPORTS = re.compile(r"^#? *export .*", re.MULTILINE)
 ELSEWHERE = {"RAY_AUTH_TOKEN_PATH"}  # a file for each cluster; KubeRay takes it from a Secret
 # A whole cluster on two cores; and a node that is left by Ctrl-C has nowhere to go.
-OF_ONE_MACHINE = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S"}
+OF_ONE_MACHINE = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS"}
 OF_MANY = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"}
 
 
