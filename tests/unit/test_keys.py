@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -145,9 +146,10 @@ async def test_readiness_is_looked_into_once_a_second_for_everybody() -> None:
         asked.append(1)
 
     fakes.scraper.check_health = counted  # type: ignore[method-assign]
+    began = time.monotonic()
     async with fakes.client() as http:
         await asyncio.gather(*(http.get("/readyz") for _ in range(20)))
-    assert len(asked) == 1
+    assert len(asked) <= 1 + (time.monotonic() - began)
 
 
 async def test_with_keys_anybody_may_call_from_anywhere() -> None:
