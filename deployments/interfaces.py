@@ -132,8 +132,8 @@ class Retriever(Checked, Protocol):
         """Embed and store some of the document's chunks, not yet visible to search."""
         ...
 
-    async def publish(self, document: Document) -> None:
-        """Make the whole document visible at once."""
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+        """Make the whole document visible at once; `chunks` are those not yet stored."""
         ...
 
     async def search(

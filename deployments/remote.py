@@ -201,8 +201,9 @@ class RemoteRetriever(_Remote):
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
         await self._repeatable("add", document, chunks)
 
-    async def publish(self, document: types.Document) -> None:
-        await self._repeatable("publish", document)
+    async def publish(self, document: types.Document, chunks: Sequence[types.Chunk] = ()) -> None:
+        # A retriever of version 0.1, which may still run, takes the document alone.
+        await self._repeatable("publish", document, *([chunks] if chunks else []))
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int

@@ -57,6 +57,10 @@ class Cancellations:
         if job_id in self._requested or age_s > _CHECK_PERIOD_S:
             await self.check(job_id)
 
+    def claimed(self, job_id: str) -> None:
+        """Note that there was no request when the job was taken from the queue just now."""
+        self._checked_at[job_id] = time.monotonic()
+
     async def interrupt(self, job_id: str, work: Awaitable[T]) -> T:
         """Return what `work` returns; cancel it and raise JobCancelled if the job is to stop."""
         task = asyncio.ensure_future(work)

@@ -1,8 +1,8 @@
 """The dispatcher: it starts queued jobs in fair turns, as soon as a place is free.
 
 The queue is in the database, where DBOS keeps it. This is a copy of it in memory, which is changed
-at once by what this replica does, and read again every second for what others do. Whichever replica
-claims a row in the database runs the job.
+at once by what this replica does, and read again about every second for what others do. Whichever
+replica claims a row in the database runs the job.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deployments.types import ImagesSpec, IngestSpec
 
 _POLL_S = 1.0
+_POLL_SHARE = 0.02  # of the time: reading a long queue takes long
 _PAUSE_S = 1.0
 _STOP_TIMEOUT_S = 1.0
 _UNKNOWN_COST_S = 10.0  # of a job that version 0.1 has queued
@@ -61,7 +62,7 @@ class Dispatcher:
         self._submitting: Counter[tuple[JobKind, str]] = Counter()
         self._submitted_at: dict[str, float] = {}
         self._wake = asyncio.Event()
-        self._polled_at = 0.0
+        self._poll_at = 0.0
 
     async def run(self) -> None:
         """Start jobs until the task is cancelled."""
@@ -69,7 +70,7 @@ class Dispatcher:
             self._wake.clear()
             try:
                 if self._lease.valid:
-                    if time.monotonic() - self._polled_at >= _POLL_S:
+                    if time.monotonic() >= self._poll_at:
                         await self._read_queue()
                     await self._start_jobs()
             except Exception as error:  # noqa: BLE001 - such as a database that is restarted
@@ -107,8 +108,12 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Read the queue again now: another replica's jobs were put back into it."""
-        self._polled_at = 0.0
+        self._poll_at = 0.0
         self._wake.set()
+
+    def has_claimed(self, kind: JobKind, job_id: str) -> bool:
+        """Return whether a running job was taken from the queue here, not over from another."""
+        return job_id in self._turns[kind].running
 
     def is_short(self, kind: JobKind, job_id: str) -> bool:
         """Return whether a running job holds a place for short jobs."""
@@ -132,7 +137,7 @@ class Dispatcher:
     async def _read_queue(self) -> None:
         began = time.monotonic()
         rows = await asyncio.to_thread(queued_rows, self._version)
-        self._polled_at = began
+        self._poll_at = began + max(_POLL_S, (time.monotonic() - began) / _POLL_SHARE)
         for kind, turns in self._turns.items():
             of_kind = [row for row in rows if row.kind == kind]
             ids = {row.job_id for row in of_kind}

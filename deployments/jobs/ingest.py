@@ -86,18 +86,6 @@ class IngestSteps:
             getattr(parsed, "inline", ()),
         )
 
-    async def publish_inline(
-        self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk]
-    ) -> None:
-        """Store a short document and make it searchable."""
-        document = from_record(Document, record)
-
-        async def add_and_publish() -> None:
-            await self.retriever.add(document, chunks)
-            await self.retriever.publish(document)
-
-        await self.backends.call(job_id, self.retriever, add_and_publish)
-
     async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
         """Embed and store one batch, hidden; return how many chunks it had."""
         chunks = await self.backends.call(
@@ -109,10 +97,14 @@ class IngestSteps:
         )
         return len(chunks)
 
-    async def publish(self, job_id: str, record: dict[str, Any]) -> None:
-        """Make the document searchable, whole."""
+    async def publish(
+        self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk] = ()
+    ) -> None:
+        """Make the document searchable, whole; `chunks` are all of a short one."""
         document = from_record(Document, record)
-        await self.backends.call(job_id, self.retriever, lambda: self.retriever.publish(document))
+        await self.backends.call(
+            job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
+        )
 
     async def discard(self, job_id: str, spec: IngestSpec) -> None:
         """Delete what this job has stored, published or not."""

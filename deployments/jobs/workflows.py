@@ -114,6 +114,8 @@ class Workflows:
         """Run a job to its end; the clean-up is made of steps too, and so survives a crash."""
         job_id = _job_id()
         failure: Exception | None = None
+        if self._dispatcher.has_claimed(kind, job_id):
+            self._cancellations.claimed(job_id)
         with (
             self._in_place(kind, job_id),
             self._stoppable(),
@@ -192,7 +194,7 @@ class Workflows:
             if parsed.inline:
                 # One step, as each costs as much as a short text itself. Version 0.1 can go on
                 # from it: there are no batches, and a document may be published again.
-                await steps.publish_inline(job_id, parsed.document, parsed.inline)
+                await steps.publish(job_id, parsed.document, parsed.inline)
                 self._dispatcher.charge(JobKind.INGEST, job_id, chunks * CHUNK_S)
                 await _set_progress(job_id, {DONE: chunks, TOTAL: chunks})
                 return parsed.document | {_PUBLISHED: True}, 0

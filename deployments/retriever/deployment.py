@@ -48,8 +48,9 @@ class Retriever:
         await self._retriever.add(document, chunks)
         CHUNKS.add(len(chunks))
 
-    async def publish(self, document: Document) -> None:
-        await self._retriever.publish(document)
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+        await self._retriever.publish(document, chunks)
+        CHUNKS.add(len(chunks))
         DOCUMENTS.add(event="published")
 
     async def search(

@@ -59,11 +59,14 @@ class DocumentRetriever:
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
+        async with self._document_lock(document.collection, document.id):
+            await self._add_all(document, chunks)
+
+    async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
         check_collection_name(document.collection)
         remaining = iter(chunks)
-        async with self._document_lock(document.collection, document.id):
-            while batch := list(islice(remaining, self._batch_chunks)):
-                await self._add(document, batch)
+        while batch := list(islice(remaining, self._batch_chunks)):
+            await self._add(document, batch)
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
@@ -85,9 +88,13 @@ class DocumentRetriever:
         """
         return self._locks.setdefault((collection, document_id), asyncio.Lock())
 
-    async def publish(self, document: Document) -> None:
-        """Make the whole document visible at once; InvalidRequest if chunks are missing."""
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+        """Make the whole document visible at once; InvalidRequest if chunks are missing.
+
+        `chunks` are stored first.
+        """
         async with self._document_lock(document.collection, document.id):
+            await self._add_all(document, chunks)
             await self._store.publish(document)
 
     async def search(

@@ -40,9 +40,17 @@ _TEXT_CODECS: Final = re.compile(
     r"|mac-(?:roman|cyrillic)|shift_jis|euc_jp|iso2022_jp|euc_kr|gb2312|gbk|gb18030|big5(?:hkscs)?"
 )
 _SAMPLE_BYTES: Final = 64 * 1024
-# A longer tag is looked at: libxml2 compares each attribute of an element with all others.
-_LONG_TAG: Final = re.compile(r"<[a-zA-Z][^<>]{4096,}")
-_QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
+# Attributes as the HTML standard reads them; each quantifier is possessive, for linear time.
+_ATTRIBUTE: Final = re.compile(
+    r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?+)?+"
+)
+_TAG: Final = re.compile(
+    rf"<!--(?:-?>|.*?(?:--!?>|\Z))"
+    rf"|(?P<raw><(?P<name>script|style|textarea|title|xmp|iframe|noembed|noframes)(?=[\s/>])"
+    rf"(?:{_ATTRIBUTE.pattern})*+)[\s/]*+>.*?(?=</(?P=name)|\Z)"
+    rf"|(?P<tag><[a-z][^\s/>]*+(?:{_ATTRIBUTE.pattern})*+)",
+    re.DOTALL | re.IGNORECASE,
+)
 MAX_ATTRIBUTES: Final = 1000
 """Of one element; a page with more is refused."""
 _SPAN: Final = re.compile(r"\s*0*[0-9]{1,2}\s*", re.ASCII)
@@ -144,8 +152,10 @@ def _parse(markup: str) -> html.HtmlElement | None:
 
 
 def _check_attributes(markup: str) -> None:
-    for tag in _LONG_TAG.finditer(markup):
-        if len(_QUOTED.sub("", tag[0]).split()) > MAX_ATTRIBUTES:
+    """Raise TooLarge before libxml2 compares each attribute of an element with all others."""
+    for found in _TAG.finditer(markup):
+        tag = found["raw"] or found["tag"] or ""
+        if len(tag) > MAX_ATTRIBUTES and len(_ATTRIBUTE.findall(tag)) > MAX_ATTRIBUTES:
             msg = f"An element of the page has more than {MAX_ATTRIBUTES:,} attributes."
             raise TooLarge(msg)
 

@@ -75,8 +75,8 @@ class OwnedRetriever:
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(self._kept(document), chunks)
 
-    async def publish(self, document: Document) -> None:
-        await self._retriever.publish(self._kept(document))
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+        await self._retriever.publish(self._kept(document), chunks)
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int

@@ -153,7 +153,9 @@ class FakeRetriever:
         stored = self.stored.setdefault((document.collection, document.id), {})
         stored.update({chunk.number: chunk for chunk in chunks})
 
-    async def publish(self, document: Document) -> None:
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+        if chunks:
+            await self.add(document, chunks)
         if self.publish_error:
             raise self.publish_error
         self._create_for(document)

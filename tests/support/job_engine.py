@@ -97,10 +97,10 @@ class Retriever(FakeRetriever):
         await self.open.wait()
         await super().add(document, chunks)
 
-    async def publish(self, document: Document) -> None:
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self.check_health()
+        await super().publish(document, chunks)
         assert len(self.stored[document.collection, document.id]) == document.chunks
-        await super().publish(document)
         if self.loses_replies:
             raise Unavailable("the document search stopped")
 

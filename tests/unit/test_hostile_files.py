@@ -25,6 +25,7 @@ FILES = {
     "stairs of quotes.md": "\n".join(">" * depth + " x" for depth in range(1, 700)),
     "stairs of lists.md": "".join("  " * depth + "- x\n" for depth in range(700)),
     "a line of lists.md": "- " * 50_000 + "x",
+    "a heading.md": "# a" + " #" * 200_000 + "x",
     "backticks.md": "".join("`" * number + "a" for number in range(1, 700)),
     "fences.md": "```\n~~~\n" * 20_000,
     "underlines.md": "x\n=\n" * 15_000,
@@ -65,11 +66,41 @@ def test_what_is_cut_coarsely_is_all_there() -> None:
     assert " ".join(chunk.text for chunk in chunks).split() == text.split()
 
 
-def test_an_element_with_very_many_attributes_is_refused_and_an_honest_one_kept() -> None:
-    honest = "<p data-x='" + "a b=c " * 5_000 + "'>An honest sentence.</p>"
-    assert "honest sentence" in html_to_text(honest).text
+MANY = [f"a{number}" for number in range(3_000)]
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f"<p {' '.join(MANY)}>x",
+        f'<p z=">" {" ".join(MANY)}>x',
+        f"<p z='<' {' '.join(MANY)}>x",
+        f'<p x"y {" ".join(MANY)} z"w>x',
+        f"<p/{'/'.join(MANY)}>x",
+        "<p " + "".join(f'{name}=">"' for name in MANY) + ">x",
+        f'<p x="<script>" {" ".join(MANY)}>x',
+        f"<!--><p {' '.join(MANY)}>x-->",
+        f"<script {' '.join(MANY)}>x</script>",
+    ],
+    ids=["plain", "end", "begin", "quotes", "slashes", "no spaces", "script", "comment", "raw"],
+)
+def test_an_element_with_very_many_attributes_is_refused(markup: str) -> None:
     with pytest.raises(TooLarge, match="attributes"):
-        html_to_text("<p " + "a=1 " * 5_000 + ">x</p>")
+        html_to_text(markup)
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f"<p data-x='{'a b=c ' * 5_000}'>An honest sentence.</p>",
+        f"<script>if (a<b) {'x y ' * 5_000}</script><p>An honest sentence.</p>",
+        f"<style>a<b {'x y ' * 5_000}</style><p>An honest sentence.</p>",
+        f"<!-- <p {'x y ' * 5_000} --><p>An honest sentence.</p>",
+        f"<p>An honest sentence, and 1 < 2. {'Another. ' * 5_000}</p>",
+    ],
+)
+def test_an_honest_page_with_many_words_at_odd_places_is_read(markup: str) -> None:
+    assert "honest sentence" in html_to_text(markup).text
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "rot13", "utf-7", "no"])

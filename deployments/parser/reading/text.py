@@ -14,7 +14,7 @@ from deployments.parser.reading.content import (
 from deployments.parser.reading.flow import flow, hard_wrapped, heading_like
 from deployments.parser.reading.formats import Format, decode
 
-_HEADING = re.compile(r"^ {0,3}# +(.+?)[ #]*$|^(\S.{0,198})\n=+ *$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}# +(\S.*)$|^(\S.{0,198})\n=+ *$", re.MULTILINE)
 
 
 def read_text(data: bytes, filename: str, *, max_chars: int) -> Content:
@@ -34,5 +34,5 @@ def read_markdown(data: bytes, filename: str, *, max_chars: int) -> Content:
     text = clean(decode(data))
     check_text(text, max_chars)
     heading = _HEADING.search(text)
-    title = one_line(heading[1] or heading[2]) if heading else ""
+    title = one_line((heading[1] or heading[2]).rstrip(" #")) if heading else ""
     return Content(title or title_of_filename(filename), Format.MARKDOWN, text, markdown=True)
