@@ -20,9 +20,13 @@ from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """Base of the tree: `message` says what to do, `code` is for programs."""
+    """Base of the tree: `message` says what to do, `code` is for programs.
+
+    `cpu_s` is the processor time that was spent in vain, where that was measured.
+    """
 
     code = "internal_error"
+    cpu_s = 0.0
 
     def __init_subclass__(cls, *, code: str | None = None) -> None:
         super().__init_subclass__()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
+from deployments.errors import ServiceError
 from deployments.serving.ray_errors import Unreachable, translated
 
 if TYPE_CHECKING:
@@ -148,8 +149,9 @@ class RemoteEmbedder(_Remote):
     async def embeddings(
         self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
     ) -> types.Embeddings:
+        numbered = [first] if first else []  # version 0.1, which may still run, knows no `first`
         embeddings: types.Embeddings = await self._repeatable(
-            "embeddings", texts, dimensions, first
+            "embeddings", texts, dimensions, *numbered
         )
         return embeddings
 
@@ -174,6 +176,7 @@ class RemoteParser(_Remote):
     """The Parser deployment."""
 
     _methods = ("parse",)
+    _abandonable = frozenset(_methods)
 
     async def parse(self, spec: types.ParseSpec) -> types.ParsedDocument:
         # Not repeated: a file that kills its replica must not get three of them.
@@ -202,8 +205,17 @@ class RemoteRetriever(_Remote):
         await self._repeatable("add", document, chunks)
 
     async def publish(self, document: types.Document, chunks: Sequence[types.Chunk] = ()) -> None:
-        # A retriever of version 0.1, which may still run, takes the document alone.
-        await self._repeatable("publish", document, *([chunks] if chunks else []))
+        if not chunks:
+            await self._repeatable("publish", document)
+            return
+        try:
+            await self._repeatable("publish", document, chunks)
+        except ServiceError as error:
+            if error.code != ServiceError.code:
+                raise
+            # A retriever of version 0.1, which may still run, takes the document alone.
+            await self.add(document, chunks)
+            await self._repeatable("publish", document)
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int

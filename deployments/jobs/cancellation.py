@@ -58,7 +58,7 @@ class Cancellations:
             await self.check(job_id)
 
     def claimed(self, job_id: str) -> None:
-        """Note that there was no request when the job was taken from the queue just now."""
+        """Note that the job was just claimed, which a job that is to stop cannot be."""
         self._checked_at[job_id] = time.monotonic()
 
     async def interrupt(self, job_id: str, work: Awaitable[T]) -> T:

@@ -16,7 +16,7 @@ from dbos._dbos import _get_dbos_instance
 from dbos._utils import generate_uuid
 from loguru import logger
 
-from deployments.jobs.records import KINDS
+from deployments.jobs.records import CANCEL, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,21 +54,24 @@ def queued_rows(version: str) -> list[QueuedRow]:
         ]
 
 
-def start_jobs(job_ids: Sequence[str], executor_id: str, version: str) -> set[str]:
+def start_jobs(
+    job_ids: Sequence[str], executor_id: str, version: str, *, cancelled: bool = False
+) -> set[str]:
     """Claim queued jobs for this executor and have DBOS run them on the event loop.
 
     Return the ids of those that were started: the others have been claimed by another executor
-    or cancelled.
+    or cancelled. Jobs that somebody has asked to cancel are only claimed with `cancelled`.
     """
     dbos = _get_dbos_instance()
     system = dbos._sys_db  # noqa: SLF001
     token = generate_uuid()
     table = system.tables.workflow_status
     now_ms = system._now_ms_sql()  # noqa: SLF001
+    kept = [] if cancelled else [table.c.attributes[CANCEL].as_string().is_(None)]
     with system.engine.begin() as connection:
         claimed = connection.scalars(
             sa.update(table)
-            .where(*_startable(system, version), table.c.workflow_uuid.in_(job_ids))
+            .where(*_startable(system, version), table.c.workflow_uuid.in_(job_ids), *kept)
             .values(
                 status=_PENDING,
                 owner_xid=token,

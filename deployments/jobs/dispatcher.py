@@ -35,7 +35,9 @@ _POLL_SHARE = 0.02  # of the time: reading a long queue takes long
 _PAUSE_S = 1.0
 _STOP_TIMEOUT_S = 1.0
 _UNKNOWN_COST_S = 10.0  # of a job that version 0.1 has queued
+_MAX_POLL_S = 5.0
 _OWNERS_SHARE = 2  # one owner may take half of the queue
+_LEAST_SHARE = 16  # and gets this part of it even if it is full
 
 
 class ReturnedToQueue(asyncio.CancelledError):
@@ -89,8 +91,10 @@ class Dispatcher:
         waiting += self._submitting
         own = waiting[kind, owner]
         all_of_kind = sum(n for (one, _), n in waiting.items() if one is kind)
-        most = max(1, self._max_queued // _OWNERS_SHARE) if owner else self._max_queued
-        if all_of_kind >= self._max_queued or own >= most:
+        most, least = self._max_queued, self._max_queued // _LEAST_SHARE
+        if own >= (max(1, most // _OWNERS_SHARE) if owner else most) or (
+            all_of_kind >= most and own >= least
+        ):
             msg = "too many jobs are waiting; try again later"
             raise Overloaded(msg)
         self._submitting[kind, owner] += 1
@@ -112,7 +116,7 @@ class Dispatcher:
         self._wake.set()
 
     def has_claimed(self, kind: JobKind, job_id: str) -> bool:
-        """Return whether a running job was taken from the queue here, not over from another."""
+        """Return whether a running job came from the queue, not from a dead replica."""
         return job_id in self._turns[kind].running
 
     def is_short(self, kind: JobKind, job_id: str) -> bool:
@@ -136,8 +140,11 @@ class Dispatcher:
 
     async def _read_queue(self) -> None:
         began = time.monotonic()
+        self._poll_at = began + _POLL_S
         rows = await asyncio.to_thread(queued_rows, self._version)
-        self._poll_at = began + max(_POLL_S, (time.monotonic() - began) / _POLL_SHARE)
+        if self._poll_at:  # else it is to be read again, for what came meanwhile
+            took_s = time.monotonic() - began
+            self._poll_at = began + min(max(_POLL_S, took_s / _POLL_SHARE), _MAX_POLL_S)
         for kind, turns in self._turns.items():
             of_kind = [row for row in rows if row.kind == kind]
             ids = {row.job_id for row in of_kind}
@@ -151,15 +158,21 @@ class Dispatcher:
         }
         if leaving := [row.job_id for row in rows if CANCEL in row.attributes]:
             # All that is left of them is to clean up, for which they need no place.
-            await self._claim(leaving)
+            await self._claim(leaving, cancelled=True)
             for turns in self._turns.values():
                 for job_id in leaving:
                     turns.remove(job_id)
 
-    async def _claim(self, job_ids: list[str]) -> set[str]:
-        """Claim and start jobs; if cancelled, wait a moment for the thread that is about it."""
+    async def _claim(self, job_ids: list[str], *, cancelled: bool = False) -> set[str]:
+        """Claim and start jobs. A cancellation of this call waits a moment for its thread."""
         claim = asyncio.create_task(
-            asyncio.to_thread(start_jobs, job_ids, self._lease.executor_id, self._version)
+            asyncio.to_thread(
+                start_jobs,
+                job_ids,
+                self._lease.executor_id,
+                self._version,
+                cancelled=cancelled,
+            )
         )
         try:
             return await asyncio.shield(claim)

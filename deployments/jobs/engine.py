@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.errors import Unavailable
 from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
+from deployments.jobs.claims import return_job
 from deployments.jobs.queue_metrics import publish_counts
 from deployments.jobs.records import KINDS
 from deployments.jobs.workflows import VERSION
@@ -34,6 +35,7 @@ _THREADS = 16
 _LEASE_CHECK_S = 0.25
 _LEASE_GRACE_S = 5.0
 _TAKE_OVER_PERIOD_S = 1.0
+_IDLE_LOOKS = 10
 _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
@@ -60,6 +62,7 @@ class Engine:
         self._lease_guard: asyncio.Task[None] | None = None
         self._periodic: list[asyncio.Task[None]] = []
         self._stopping: asyncio.Task[None] | None = None
+        self._idle_looks: dict[str, int] = {}  # by the ids of claimed jobs that are not under way
 
     async def start(self, files: FileStore) -> None:
         """Acquire the lease, launch DBOS and start the dispatcher."""
@@ -133,7 +136,7 @@ class Engine:
         loop.set_default_executor(threads)
 
     async def _take_over(self) -> None:
-        """Have DBOS run the jobs of dead executors again.
+        """Have DBOS run the jobs of dead executors again, and own ones that were never started.
 
         An executor has had its lease before it has a job, so the leases must be read after the
         jobs. DBOS takes over each job only once, however many replicas ask for it.
@@ -145,6 +148,9 @@ class Engine:
             load_input=False,
             load_output=False,
         )
+        await self._return_never_started(
+            {row.workflow_id for row in rows if row.executor_id == self._lease.executor_id}
+        )
         executors = {row.executor_id for row in rows if row.executor_id}
         if executors <= {self._lease.executor_id}:
             return
@@ -155,6 +161,20 @@ class Engine:
             logger.info("taking over the jobs of {}", ", ".join(dead))
             # DBOS has no public function for this.
             await asyncio.to_thread(DBOS._recover_pending_workflows, dead)  # noqa: SLF001
+            self._dispatcher.wake()
+
+    async def _return_never_started(self, claimed: set[str]) -> None:
+        """Return jobs to the queue whose claim reached the database, but not this process.
+
+        That is so when the connection breaks during the commit.
+        """
+        idle = claimed - self._workflows.running
+        self._idle_looks = {job_id: self._idle_looks.get(job_id, 0) + 1 for job_id in idle}
+        lost = [job_id for job_id, looks in self._idle_looks.items() if looks >= _IDLE_LOOKS]
+        for job_id in lost:
+            logger.warning("job {} was claimed and not started: it is queued again", job_id)
+            await asyncio.to_thread(return_job, job_id, self._lease.executor_id, {})
+        if lost:
             self._dispatcher.wake()
 
     async def _sweep(self, files: FileStore) -> None:

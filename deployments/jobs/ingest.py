@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.chunk_batches import read_batch
-from deployments.errors import NotFound, Unprocessable
+from deployments.errors import NotFound
 from deployments.file_store import CHUNKS
-from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.retrying import remove_if_possible
 from deployments.records import from_record
-from deployments.types import SHORT_PARSE_EXCEEDED, Document, ParseSpec
+from deployments.types import Document, ParseSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +46,7 @@ class IngestSteps:
     async def parse(self, job_id: str, spec: IngestSpec, *, short: bool) -> Parsed:
         """Have the upload parsed.
 
-        Raises ReturnedToQueue if the file is not as `short` as it was estimated to be.
+        Raises Unprocessable with SHORT_PARSE_EXCEEDED if it is not as `short` as was estimated.
         """
         task = ParseSpec(
             spec.upload_path,
@@ -58,14 +57,9 @@ class IngestSteps:
             owner=spec.owner,
             inline=short,
         )
-        try:
-            parsed = await self.backends.call(
-                job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
-            )
-        except Unprocessable as error:
-            if error.code == SHORT_PARSE_EXCEEDED:
-                raise ReturnedToQueue from None
-            raise
+        parsed = await self.backends.call(
+            job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
+        )
         document = Document(
             id=spec.document_id,
             collection=spec.collection,

@@ -63,6 +63,12 @@ class _Owner:
         default_factory=lambda: {True: OrderedDict(), False: OrderedDict()}
     )
     running: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    unpaid_s: float = 0.0  # charged for running jobs, and not yet used by them
+
+    @property
+    def paid(self) -> float:
+        """Return the part of `spent` that was used: estimates may be refunded."""
+        return self.spent - self.unpaid_s / self.weight
 
     @property
     def idle(self) -> bool:
@@ -135,6 +141,8 @@ class Turns:
         """Charge a running job for CPU seconds, as far as they exceed what it was charged."""
         run = self._running.get(job_id)
         if run is not None:
+            owner = self._owners[run.job.owner]
+            owner.unpaid_s -= min(cpu_s, max(run.charged_s - run.used_s, 0.0))
             run.used_s += cpu_s
             if run.used_s > run.charged_s:
                 self._correct(run, run.used_s)
@@ -143,8 +151,10 @@ class Turns:
         """Free the place of a job and charge it what it took, which may be less than estimated."""
         run = self._running.pop(job_id, None)
         if run is not None:
+            owner = self._owners[run.job.owner]
+            owner.unpaid_s -= max(run.charged_s - run.used_s, 0.0)
             self._correct(run, max(run.used_s, _LEAST_COST_S))
-            self._owners[run.job.owner].running[self._places.pool(run.job)] -= 1
+            owner.running[self._places.pool(run.job)] -= 1
             self._forget_idle()
 
     def put_back(self, job: WaitingJob) -> None:
@@ -168,9 +178,10 @@ class Turns:
         owner, pool = self._owners[job.owner], self._places.pool(job)
         del self._waiting[job.id], owner.waiting[pool][job.id]
         owner.running[pool] += 1
-        self._virtual_time = max(self._virtual_time, owner.spent)
+        self._virtual_time = max(self._virtual_time, owner.paid)
         cost_s = max(job.cost_s, _LEAST_COST_S)
         owner.spent += cost_s / owner.weight
+        owner.unpaid_s += cost_s
         self._running[job.id] = _Running(job, cost_s)
 
     def _correct(self, run: _Running, cost_s: float) -> None:

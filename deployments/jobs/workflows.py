@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS
@@ -21,7 +22,7 @@ from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.records import DONE, TOTAL, spec_of
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
-from deployments.types import ImagesSpec, IngestSpec, JobKind, JobStatus
+from deployments.types import SHORT_PARSE_EXCEEDED, ImagesSpec, IngestSpec, JobKind, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -64,11 +65,16 @@ class Workflows:
         self._images_at_once = images_at_once
         self._with_request_id = with_request_id
         self._counting = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], str] = {}
         self._stopped = False
         # No job can kill this process, so a job may be interrupted any number of times.
         DBOS.workflow(name=JobKind.INGEST, max_recovery_attempts=None)(self._ingest_workflow())
         DBOS.workflow(name=JobKind.IMAGES, max_recovery_attempts=None)(self._images_workflow())
+
+    @property
+    def running(self) -> set[str]:
+        """The ids of the jobs under way."""
+        return set(self._running.values())
 
     async def stop(self) -> None:
         """Interrupt all jobs and begin no more; another replica continues them."""
@@ -118,7 +124,7 @@ class Workflows:
             self._cancellations.claimed(job_id)
         with (
             self._in_place(kind, job_id),
-            self._stoppable(),
+            self._stoppable(job_id),
             self._with_request_id(job_id),
             span(f"job {kind}", job_id=job_id),
             self._count_if_cancelled_at_start(kind, job_id),
@@ -158,16 +164,16 @@ class Workflows:
             self._dispatcher.ended(kind, job_id)
 
     @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
+    def _stoppable(self, job_id: str) -> Iterator[None]:
         """Let `stop` cancel the current task, of which DBOS then records nothing."""
         task = asyncio.current_task()
         if self._stopped or task is None:
             raise asyncio.CancelledError
-        self._running.add(task)
+        self._running[task] = job_id
         try:
             yield
         finally:
-            self._running.discard(task)
+            del self._running[task]
 
     @contextlib.contextmanager
     def _count_if_cancelled_at_start(self, kind: JobKind, job_id: str) -> Iterator[None]:
@@ -188,7 +194,8 @@ class Workflows:
         short = self._dispatcher.is_short(JobKind.INGEST, job_id)
 
         async def parse() -> tuple[dict[str, Any], int]:
-            parsed = await steps.parse(job_id, spec, short=short)
+            with self._charged_if_in_vain(job_id, spec):
+                parsed = await steps.parse(job_id, spec, short=short)
             self._dispatcher.charge(JobKind.INGEST, job_id, parsed.cpu_s)
             chunks = parsed.document["chunks"]
             if parsed.inline:
@@ -217,6 +224,23 @@ class Workflows:
         for number in range(batches):
             done = await self._runner.run(job_id, f"store {number}", store, number, done)
         await self._runner.run(job_id, "publish", steps.publish, job_id, document)
+
+    @contextlib.contextmanager
+    def _charged_if_in_vain(self, job_id: str, spec: IngestSpec) -> Iterator[None]:
+        """Charge a job for a file that could not be read, or not to its end."""
+        began = time.monotonic()
+        try:
+            yield
+        except ServiceError as error:
+            self._dispatcher.charge(JobKind.INGEST, job_id, error.cpu_s)
+            if error.code == SHORT_PARSE_EXCEEDED:
+                raise ReturnedToQueue from None
+            raise
+        except (JobCancelled, asyncio.CancelledError):
+            # What it took was not measured.
+            at_most_s = min(time.monotonic() - began, estimate_s(spec))
+            self._dispatcher.charge(JobKind.INGEST, job_id, at_most_s)
+            raise
 
     async def _images(self, job_id: str, spec: ImagesSpec) -> None:
         """Ask for a few images at a time, which the image deployment makes in one pass."""

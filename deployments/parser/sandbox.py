@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from loguru import logger
 
-from deployments.errors import Unprocessable
+from deployments.errors import InvalidRequest, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.parser.forking import Forks
 from deployments.parser.messages import Task, unpack
@@ -117,12 +117,18 @@ class Sandbox:
         places = self._short if short else self._long
         async with places.place(owner), self._in_time(), source as file:
             run = await self._forks.run(task, file, task.max_reply_bytes)
-        if run.ended.status == 0 and len(run.reply) <= task.max_reply_bytes:
-            # A large reply takes long to read.
-            large = len(run.reply) > _LARGE_REPLY_BYTES
-            document = await asyncio.to_thread(unpack, run.reply) if large else unpack(run.reply)
-            return Parsed(document, run.ended.cpu_s)
-        raise self._cause(run, task)
+        try:
+            return Parsed(await self._document(run, task), run.ended.cpu_s)
+        except InvalidRequest as error:
+            error.cpu_s = run.ended.cpu_s
+            raise
+
+    async def _document(self, run: Run, task: Task) -> ChunkedDocument:
+        if run.ended.status != 0 or len(run.reply) > task.max_reply_bytes:
+            raise self._cause(run, task)
+        # A large reply takes long to read.
+        large = len(run.reply) > _LARGE_REPLY_BYTES
+        return await asyncio.to_thread(unpack, run.reply) if large else unpack(run.reply)
 
     def _task(self, filename: str) -> Task:
         settings = self._settings
@@ -166,7 +172,9 @@ class Sandbox:
 
     def _too_slow(self) -> Unprocessable:
         msg = f"The file took more than {self._settings.timeout_s:g} s to read."
-        return Unprocessable(msg, code="parse_timeout")
+        error = Unprocessable(msg, code="parse_timeout")
+        error.cpu_s = self._settings.cpu_s  # at most: the process was killed before it was measured
+        return error
 
 
 _DAMAGED = "The file could not be read: it may be damaged."

@@ -62,6 +62,21 @@ async def test_short_files_overtake_long_ones_of_their_own_key(tmp_path: Path) -
             assert (await parts.canceller.cancel(job_id)).status is JobStatus.CANCELLED
 
 
+async def test_files_that_fail_cost_their_owner_what_they_took(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    async with running(url, tmp_path, ingest_concurrency=1) as parts:
+        hostile = await queued(parts, "mallory", b"burn 60", 10)
+        await until(lambda: len(parts.parser.begun) > 1)
+        before = len(parts.parser.begun)
+        for job_id in await queued(parts, "alice", b"text", 5):
+            assert (await ended(parts, job_id)).status is JobStatus.SUCCEEDED
+        # Only what ran already, and one file of a cost not yet known, went first.
+        first = parts.parser.begun[before : before + 7]
+        assert Counter(owner for owner, _ in first)["alice"] == 5
+        for job_id in hostile:
+            await ended(parts, job_id)
+
+
 async def test_a_restart_keeps_what_waits(job_database: str, tmp_path: Path) -> None:
     async with running(job_database, tmp_path) as parts:
         parts.retriever.open.clear()

@@ -48,6 +48,7 @@ PICTURES = ImagesSpec(prompt="a red circle", count=3, width=64, height=64, steps
 class Parser(FakeParser):
     """Makes ten chunks of a file, and none of one whose content is `bad`.
 
+    A file `burn N` fails, and took N seconds of processor time.
     A file `slow N` takes N seconds, in which no other long file is read; it is not a short one.
     """
 
@@ -70,6 +71,10 @@ class Parser(FakeParser):
             raise Unprocessable(msg, code=SHORT_PARSE_EXCEEDED)
         await asyncio.sleep(seconds)
         parsed = await super().parse(spec)
+        if content.startswith(b"burn "):
+            error = Unprocessable("The file needs too much.", code="too_complex")
+            error.cpu_s = float(content[5:])
+            raise error
         if content == b"bad":
             msg = "There is no text in this file."
             raise Unprocessable(msg, code="no_text")

@@ -49,6 +49,19 @@ def test_a_turn_is_worth_cpu_seconds_and_not_a_job() -> None:
     assert first == {"small": 100, "large": 2}
 
 
+def test_estimates_that_were_too_high_earn_nothing() -> None:
+    turns = Turns(Places(long=4))
+    for number in range(4):
+        turns.add(job("first", number, cost_s=120.0))
+    for one in list(turns.take()):
+        turns.charge(one.id, 0.1)
+        turns.add(job("first", 4 + int(one.id[-1])))
+        turns.end(one.id)
+    for number in range(4):
+        turns.add(job("second", number))
+    assert Counter(run_all(turns)[:4])["second"] >= 2
+
+
 def test_what_was_measured_corrects_what_was_estimated() -> None:
     turns = Turns(Places(long=1))
     for number in range(100):
