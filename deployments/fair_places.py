@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
+
+from deployments.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
@@ -17,13 +20,30 @@ class FairPlaces:
     With a semaphore, an owner who asks for a hundred places at once holds up all others.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(
+        self,
+        places: int,
+        *,
+        max_waiting: int = sys.maxsize,
+        max_waiting_of_one: int = sys.maxsize,
+        what: str = "requests",
+    ) -> None:
+        """Set how many hold a place at once, and how many may wait, in all and of one owner.
+
+        `what` says in a message what is waiting.
+        """
+        self._what = what
         self._free = places
+        self._max_waiting = max_waiting
+        self._max_waiting_of_one = max_waiting_of_one
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     @contextlib.asynccontextmanager
     async def place(self, owner: Hashable) -> AsyncIterator[None]:
-        """Hold a place; wait for the turn of the owner if none is free."""
+        """Hold a place; wait for the turn of the owner if none is free.
+
+        Raises Overloaded if too many wait already.
+        """
         if self._free:
             self._free -= 1
         else:
@@ -34,6 +54,11 @@ class FairPlaces:
             self._release()
 
     async def _wait(self, owner: Hashable) -> None:
+        waiting_of_one = len(self._waiting.get(owner, ()))
+        waiting = sum(map(len, self._waiting.values()))
+        if waiting >= self._max_waiting or waiting_of_one >= self._max_waiting_of_one:
+            msg = f"too many {self._what} are waiting; try again shortly"
+            raise Overloaded(msg)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         own = self._waiting.setdefault(owner, deque())
         own.append(turn)

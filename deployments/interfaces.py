@@ -108,8 +108,11 @@ class Embedder(Checked, Protocol):
 class Scraper(Checked, Protocol):
     """Web pages to text."""
 
-    async def fetch(self, urls: Sequence[str]) -> list[Page]:
-        """Read the pages concurrently, in order; a page that fails is an outcome."""
+    async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:
+        """Read the pages concurrently, in order; a page that fails is an outcome.
+
+        Owners take turns; so do prompts of nobody in particular.
+        """
         ...
 
 

@@ -14,10 +14,11 @@ _OTHERS = 0o077
 def make_private(folder: Path) -> None:
     """Create a folder that only this user can enter, or close an existing one to others.
 
-    A folder that was open is closed with everything in it; links are not followed. Folders of
-    other users stay as they are, and so do those that all users share, such as /tmp.
+    A folder that was open is closed with everything in it; links in it are not followed. Folders
+    of other users stay as they are, and so do those that all users share, such as /tmp.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = folder.resolve()
     mode = folder.stat().st_mode
     if not mode & _OTHERS or mode & stat.S_ISVTX:
         return

@@ -167,8 +167,8 @@ class RemoteScraper(_Remote):
     _abandonable = frozenset(_methods)
     _large = frozenset({"fetch"})
 
-    async def fetch(self, urls: Sequence[str]) -> list[types.Page]:
-        pages: list[types.Page] = await self._repeatable("fetch", urls)
+    async def fetch(self, urls: Sequence[str], owner: str = "") -> list[types.Page]:
+        pages: list[types.Page] = await self._repeatable("fetch", urls, *filter(None, [owner]))
         return pages
 
 

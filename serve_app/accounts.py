@@ -14,7 +14,7 @@ from serve_app.access.fair_services import (
 )
 from serve_app.access.keys import NOBODY
 from serve_app.access.metering import MeteredTextGenerator
-from serve_app.access.ownership import OwnedJobs, OwnedRetriever, OwnedTextGenerator
+from serve_app.access.ownership import OwnedJobs, OwnedRetriever, OwnedScraper, OwnedTextGenerator
 from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
 from serve_app.documents.files import KeptFiles
@@ -79,7 +79,14 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         llm = MeteredTextGenerator(OwnedTextGenerator(llm, owner), allowance)
     pass_tokens = settings.embedder.max_batch_tokens
     embedder = FairEmbedder(services.embedder, common.embeddings, owner, pass_tokens)
-    owned = replace(services, llm=llm, embedder=embedder, retriever=retriever, jobs=jobs)
+    owned = replace(
+        services,
+        llm=llm,
+        embedder=embedder,
+        retriever=retriever,
+        jobs=jobs,
+        scraper=OwnedScraper(services.scraper, owner),
+    )
     uploads = Uploads(jobs, files, settings.limits, partial(common.places.uploads.take, owner))
     kept = KeptFiles(files, owner, settings.limits)
     return Account(

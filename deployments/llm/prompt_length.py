@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 _SURELY_QUICK_CHARS = 32_000
 _SLICE_CHARS = 16_000
@@ -44,8 +44,25 @@ def _prompts(body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         given = body["prompt"]
         prompts = [given] if isinstance(given, str) else given
         return [("prompt", [prompt]) for prompt in prompts if isinstance(prompt, str)]
-    messages = body.get("messages", ())
-    return [("messages", [str(message.get("content") or "") for message in messages])]
+    written = [body.get("messages", ()), body.get("tools") or ()]  # whatever a template writes
+    return [("messages", list(_strings(written)))]
+
+
+def is_long(body: Mapping[str, Any]) -> bool:
+    """Return whether it takes long to rewrite all texts of a request."""
+    return any(_slices(texts) for _, texts in _prompts(body))
+
+
+def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            waiting += (*one, *one.values())
+        elif isinstance(one, list | tuple):
+            waiting += one
 
 
 def _slices(texts: list[str]) -> list[str]:

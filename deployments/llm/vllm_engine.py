@@ -19,7 +19,7 @@ from deployments.errors import InvalidRequest, Unavailable
 from deployments.llm.grammars.bounds import constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
 from deployments.llm.outside_text import OutsideText
-from deployments.llm.prompt_length import check_prompt_length
+from deployments.llm.prompt_length import check_prompt_length, is_long
 from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
 from deployments.llm.usage import EngineUsage
 from deployments.llm.vllm_logs import quote_no_requests
@@ -185,11 +185,12 @@ class VllmEngine:
     async def _answer(self, surface: _Surface, body: dict[str, Any]) -> Any:  # noqa: ANN401
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
-        body = surface.prepare(body)
+        await check_prompt_length(body, self._window, self.count_tokens)
+        prepare = surface.prepare
+        body = await asyncio.to_thread(prepare, body) if is_long(body) else prepare(body)
         constrained = await self._judge.check(body)
         if constrained:
             await asyncio.to_thread(_check_supported, body)
-        await check_prompt_length(body, self._window, self.count_tokens)
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])
         admission = Admission()

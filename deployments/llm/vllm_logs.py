@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import re
-import tempfile
 from typing import Any
+
+from deployments.memory_files import memory_file
 
 _FILTER = "quote_no_request"
 _OF_REQUESTS = (
@@ -47,11 +48,7 @@ def quote_no_requests() -> None:
     config["filters"] = {_FILTER: {"()": f"{__name__}.{QuoteNoRequest.__name__}"}}
     for settings in config["handlers"].values():
         settings["filters"] = [_FILTER]
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="genserve-vllm-log-", suffix=".json", encoding="utf-8", delete=False
-    ) as file:
-        json.dump(config, file)
-    os.environ["VLLM_LOGGING_CONFIG_PATH"] = file.name
+    os.environ["VLLM_LOGGING_CONFIG_PATH"] = memory_file("vllm-log", json.dumps(config))
 
 
 def _shown(arg: object, *, quotable: bool) -> object:

@@ -38,8 +38,8 @@ class Scraper:
         self._reader = WebReader(settings, pdfs, processes=reserved_cores())
         await self._reader.start()
 
-    async def fetch(self, urls: Sequence[str]) -> list[Page]:
-        pages = await self._reader.fetch(urls)
+    async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:
+        pages = await self._reader.fetch(urls, owner)
         for page in pages:
             PAGES.add(outcome=page.outcome)
         return pages

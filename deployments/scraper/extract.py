@@ -55,14 +55,14 @@ class Extractor:
         """Kill the processes."""
         await _end(self._pool)
 
-    async def extract(self, download: Download, prompt: object = None) -> HtmlText:
+    async def extract(self, download: Download, owner: str = "") -> HtmlText:
         """Return the text of HTML or plain text; raise PageFailure.
 
-        Prompts take turns: one with many slow pages holds up only itself. Cancelling the call
+        Owners take turns: one with many slow pages holds up only itself. Cancelling the call
         kills the process that works on it.
         """
         try:
-            async with self._turns.place(prompt):
+            async with self._turns.place(owner):
                 try:
                     page = await self._run(download)
                 except BrokenProcessPool:  # an idle process was killed from outside: once more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import traceback
 from contextlib import AsyncExitStack
@@ -53,6 +54,7 @@ class WebReader:
         if pdfs is not None:
             self._max_bytes[_PDF] = settings.max_pdf_bytes
         self._resources = AsyncExitStack()
+        self._prompts = itertools.count()
 
     async def start(self) -> None:
         """Open the HTTP session and start the extraction processes."""
@@ -82,29 +84,29 @@ class WebReader:
             msg = "the web reader is closed"
             raise Unavailable(msg)
 
-    async def fetch(self, urls: Sequence[str]) -> list[Page]:
+    async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:
         """Read the pages concurrently and return them in order; fetch equal URLs once.
 
         A page that fails raises nothing: its `outcome` and `detail` say why. Cancelling the
-        call cancels all pages.
+        call cancels all pages. Owners take turns; so do prompts of nobody in particular.
         """
         distinct = list(dict.fromkeys(urls))
         read = distinct[: self._settings.max_pages]
-        prompt = object()
+        turn = owner or f"prompt {next(self._prompts)}"
         async with asyncio.TaskGroup() as group:
-            tasks = {url: group.create_task(self._page(url, prompt)) for url in read}
+            tasks = {url: group.create_task(self._page(url, turn)) for url in read}
         pages = {url: task.result() for url, task in tasks.items()}
         detail = f"only the first {self._settings.max_pages} pages of a prompt are read"
         for url in distinct[self._settings.max_pages :]:
             pages[url] = Page(url, PageOutcome.BLOCKED, detail=detail)
         return [pages[url] for url in urls]
 
-    async def _page(self, url: str, prompt: object) -> Page:
+    async def _page(self, url: str, turn: str) -> Page:
         started = time.monotonic()
         final_url, found = "", HtmlText("", "")
         try:
             async with asyncio.timeout(self._settings.page_timeout_s):
-                final_url, found = await self._read(url, prompt)
+                final_url, found = await self._read(url, turn)
             outcome, detail = PageOutcome.OK, ""
         except PageFailure as failure:
             outcome, detail = failure.outcome, failure.detail
@@ -126,7 +128,7 @@ class WebReader:
             elapsed_s=time.monotonic() - started,
         )
 
-    async def _read(self, url: str, prompt: object) -> tuple[str, HtmlText]:
+    async def _read(self, url: str, turn: str) -> tuple[str, HtmlText]:
         try:
             target = URL(url)
         except ValueError as error:
@@ -135,5 +137,5 @@ class WebReader:
         download = await self._client.download(target, self._max_bytes, permit)
         final_url = str(download.url.with_fragment(None))
         if download.media_type == _PDF and self._pdfs is not None:
-            return final_url, await self._pdfs.read(download, f"prompt {id(prompt)}")
-        return final_url, await self._extractor.extract(download, prompt)
+            return final_url, await self._pdfs.read(download, turn)
+        return final_url, await self._extractor.extract(download, turn)

@@ -16,7 +16,7 @@ from deployments.types import IngestSpec, JobList, Submitted
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from deployments.interfaces import Jobs, Retriever, TextGenerator
+    from deployments.interfaces import Jobs, Retriever, Scraper, TextGenerator
     from deployments.types import (
         Chunk,
         Collection,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Job,
         JobQuery,
         ModelCard,
+        Page,
         Passage,
     )
 
@@ -60,6 +61,20 @@ class OwnedTextGenerator:
 
     def _salted(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, "cache_salt": self._owner}
+
+
+class OwnedScraper:
+    """A Scraper that takes turns by owner."""
+
+    def __init__(self, scraper: Scraper, owner: str) -> None:
+        self._scraper = scraper
+        self._owner = owner
+
+    async def check_health(self) -> None:
+        await self._scraper.check_health()
+
+    async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:
+        return await self._scraper.fetch(urls, owner or self._owner)
 
 
 class OwnedRetriever:

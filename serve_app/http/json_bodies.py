@@ -1,4 +1,4 @@
-"""JSON bodies: bounded in depth and number of values before a parser sees them."""
+"""JSON bodies: bounded in depth, width and number of values before a parser sees them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from starlette.exceptions import HTTPException
 MAX_LEVELS = 100
 MAX_VALUES = 300_000
 MAX_NUMBER_CHARS = 100
+MAX_KEYS = 1000
+"""Of one object: a field that is unknown costs an error message, made on the event loop."""
 _BOM = b"\xef\xbb\xbf"
 
-# A string, also one without an end, a sign of structure, or a long number. Nothing is tried twice.
+# A string, also one without an end, a sign of structure, or a long number, which is only looked for
+# where a number begins.
 _TOKEN = re.compile(
-    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]|[\d.eE+-]{%d,}+' % MAX_NUMBER_CHARS,
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]|(?<![\d.eE+-])[\d.eE+-]{%d}'
+    % MAX_NUMBER_CHARS,
     re.DOTALL,
 )
-_OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
-_OTHER_STRUCTURE = frozenset(b'",')
+_CLOSING = frozenset(b"]}")
+_OBJECT, _LIST, _COMMA, _QUOTE = b'{[,"'
+_UNBOUNDED = -MAX_VALUES  # of the keys of a list
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
@@ -28,7 +33,7 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 
     Raises HTTPException 400, which says what is wrong and where: text that is not UTF-8 or not
     JSON, more than MAX_LEVELS levels or MAX_VALUES values and separators, an unpaired surrogate,
-    NaN and infinity, and numbers of MAX_NUMBER_CHARS characters.
+    NaN and infinity, numbers of MAX_NUMBER_CHARS characters, and objects of over MAX_KEYS keys.
     """
     _check_structure(body)
     try:
@@ -52,23 +57,35 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _check_structure(body: bytes) -> None:
-    level = values = 0
+    values = 0
+    keys: list[int] = []  # of each container that is open
     for match in _TOKEN.finditer(body):
         sign = body[match.start()]
         if sign in _CLOSING:
-            level -= 1
+            if keys:
+                keys.pop()
             continue
         values += 1
         if values > MAX_VALUES:
             msg = f"the body contains more than {MAX_VALUES} values"
             raise _Refused(msg)
-        if sign in _OPENING:
-            level += 1
-            if level > MAX_LEVELS:
+        if sign in {_OBJECT, _LIST}:
+            keys.append(1 if sign == _OBJECT else _UNBOUNDED)
+            if len(keys) > MAX_LEVELS:
                 msg = f"the body is nested more than {MAX_LEVELS} levels deep"
                 raise _Refused(msg)
-        elif sign not in _OTHER_STRUCTURE:
+        elif sign == _COMMA:
+            _count_key(keys)
+        elif sign != _QUOTE:
             msg = f"a number in the body has {MAX_NUMBER_CHARS} characters or more"
+            raise _Refused(msg)
+
+
+def _count_key(keys: list[int]) -> None:
+    if keys:
+        keys[-1] += 1
+        if keys[-1] > MAX_KEYS:
+            msg = f"an object in the body has more than {MAX_KEYS} keys"
             raise _Refused(msg)
 
 

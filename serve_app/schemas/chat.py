@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -22,6 +23,8 @@ from serve_app.schemas.generation import GenerationRequest
 MAX_MESSAGES = 1000
 MAX_PARTS = 1000
 """Of all messages of a request together."""
+MAX_NAME_CHARS = 256
+"""Of the name of who wrote a message, and of the id of a tool call."""
 
 
 class TextPart(Request):
@@ -36,9 +39,9 @@ class ChatMessage(Request):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
-    name: str | None = None
+    name: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
     tool_calls: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
-    tool_call_id: str | None = None
+    tool_call_id: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
     # An assistant's message sent back as it came; these say nothing to the model.
     refusal: str | None = None
     annotations: list[Any] | None = None
@@ -54,13 +57,8 @@ class ChatMessage(Request):
         return self.content or ""
 
     def call_text(self) -> str:
-        """The names and arguments of the tool calls, as one string."""
-        functions = (call.get("function") for call in self.tool_calls or ())
-        return "".join(
-            f"{function.get('name')}{function.get('arguments')}"
-            for function in functions
-            if isinstance(function, dict)
-        )
+        """The tool calls, of which a template may write anything, as one string."""
+        return json.dumps(self.tool_calls, ensure_ascii=False) if self.tool_calls else ""
 
 
 _NOT_FOR_ENGINE: dict[str, Any] = {

@@ -81,7 +81,7 @@ class FakeScraper:
 
     async def check_health(self) -> None: ...
 
-    async def fetch(self, urls: Sequence[str]) -> list[Page]:
+    async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:  # noqa: ARG002
         self.asked += urls
         if self.error:
             raise self.error

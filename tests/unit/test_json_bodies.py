@@ -24,6 +24,8 @@ MIB = 1024**2
         [[[[]]]],
         "text",
         json.loads("[" * 100 + "]" * 100),
+        [1] * 5000 + [int("9" * 99)],
+        {f"key {number}": [] for number in range(1000)},
         "\\ud800 is written out",
     ],
 )
@@ -53,6 +55,8 @@ def test_a_byte_order_mark_is_skipped() -> None:
         (b'{"a": NaN}', "NaN, which is not JSON"),
         (b"[-Infinity]", "Infinity"),
         (b"[" + b"1" * 5000 + b"]", "100 characters or more"),
+        (b"[" + b"1" * 100 + b"]", "100 characters or more"),
+        (b'{"a": {' + b'"b":1,' * 1000 + b'"c":[]}}', "more than 1000 keys"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(body: bytes, reason: str) -> None:
@@ -72,6 +76,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(body: bytes, reason: str
         b"1" * MIB,
         b"-" * MIB,
         b"[" + b"1," * MIB,
+        (b"1" * 99 + b" ") * 10_000,
     ],
 )
 def test_scanning_takes_linear_time(body: bytes) -> None:

@@ -45,6 +45,14 @@ def test_an_open_folder_is_closed_with_everything_in_it(tmp_path: Path) -> None:
     make_private(data)
 
 
+def test_a_folder_behind_a_link_is_closed(tmp_path: Path) -> None:
+    data, link = tmp_path / "data", tmp_path / "link"
+    data.mkdir()
+    link.symlink_to(data)
+    make_private(link)
+    assert mode(data) == 0o700
+
+
 def test_a_folder_that_all_users_share_stays_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     make_private(tmp_path)

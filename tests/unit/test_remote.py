@@ -139,5 +139,5 @@ async def test_a_call_that_changes_something_is_left_to_end() -> None:
     handle = Endless(RuntimeError())
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await RemoteParser(handle, "document parser").parse(SPEC)  # type: ignore[arg-type]
+            await RemoteRetriever(handle, "search").drop("default")  # type: ignore[arg-type]
     assert not handle.cancelled

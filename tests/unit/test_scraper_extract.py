@@ -126,7 +126,7 @@ async def test_the_slow_pages_of_one_prompt_do_not_time_out_those_of_another() -
 async def test_a_page_with_very_many_attributes_is_refused_before_it_is_read(
     extractor: Extractor,
 ) -> None:
-    attributes = b" ".join(b"a%d=1" % number for number in range(150_000))
+    attributes = b" ".join(b"a%d=1" % number for number in range(5_000))
     with pytest.raises(PageFailure) as caught:
         await extractor.extract(page(b"<p " + attributes + b">x</p>"))
     assert caught.value.outcome is PageOutcome.TOO_LARGE

@@ -9,8 +9,7 @@ import json
 import os
 import signal
 import sys
-import tempfile
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -19,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loguru import logger
 
 from deployments.errors import InvalidRequest, Overloaded, Unavailable
+from deployments.fair_places import FairPlaces
 from deployments.llm.grammars.bounds import Constraint, check_constraints, constraints_of
+from deployments.memory_files import memory_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _PROGRAM = "deployments.llm.grammars.judge_process"
 _ROOT = Path(__file__).parents[3]
@@ -35,7 +36,7 @@ _REPLY_TIMEOUT_S = 30.0
 
 
 class Process(Protocol):
-    """What compiles grammars elsewhere."""
+    """Compiles grammars in another process."""
 
     async def judge(self, constraints: Sequence[Constraint]) -> dict[str, Any]:
         """Return the reply of `judge_process`."""
@@ -49,15 +50,21 @@ class Process(Protocol):
 class GrammarJudge:
     """Refuses the requests whose schemas or grammars vLLM could not compile quickly.
 
-    What is over a bound is refused at once, what is surely cheap is let through at once; the rest
-    is compiled in another process first, one request at a time, by turns of the callers.
+    A constraint over a bound is refused at once, and a surely cheap one is let through at once. Any
+    other is compiled in another process first, one request at a time, by turns of the callers. A
+    caller that leaves does not stop that: the verdict is kept for whoever asks next.
     """
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._verdicts: OrderedDict[str, InvalidRequest | None] = OrderedDict()
-        self._judging: dict[str, asyncio.Future[None]] = {}
-        self._turns = _Turns()
+        self._judging: dict[str, asyncio.Task[None]] = {}
+        self._places = FairPlaces(
+            1,
+            max_waiting=_WAITING,
+            max_waiting_of_one=_WAITING_OF_ONE,
+            what="new schemas to be checked",
+        )
 
     async def check(self, body: Mapping[str, Any]) -> bool:
         """Return whether the request has a constraint at all.
@@ -76,26 +83,38 @@ class GrammarJudge:
         return True
 
     async def close(self) -> None:
+        for task in self._judging.values():
+            task.cancel()
         await self._process.close()
 
     async def _judged(self, constraints: list[Constraint], caller: str) -> None:
         text = json.dumps([(each.field, each.kind, each.spec) for each in constraints])
         digest = hashlib.sha256(text.encode()).hexdigest()
         while digest not in self._verdicts:
-            if (judging := self._judging.get(digest)) is not None:
-                # The same constraint is being judged: its outcome is this one's too.
-                await asyncio.shield(judging)
-                continue
-            self._judging[digest] = done = asyncio.get_running_loop().create_future()
+            other = self._judging.get(digest)
+            judging = other or self._start(digest, constraints, caller)
             try:
-                async with self._turns.turn(caller):
-                    self._keep(digest, await self._verdict(constraints))
-            finally:
-                del self._judging[digest]
-                done.set_result(None)
+                await asyncio.shield(judging)
+            except Overloaded:
+                if judging is not other:
+                    raise  # else it was the other caller that had too many waiting
         self._verdicts.move_to_end(digest)
         if (refusal := self._verdicts[digest]) is not None:
             raise InvalidRequest(refusal.message, code=refusal.code, param=refusal.param)
+
+    def _start(self, digest: str, constraints: list[Constraint], caller: str) -> asyncio.Task[None]:
+        async def judge() -> None:
+            async with self._places.place(caller):
+                self._keep(digest, await self._verdict(constraints))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._judging[digest]
+            if not task.cancelled():
+                task.exception()  # which is no fault of the program if nobody waits any longer
+
+        self._judging[digest] = task = asyncio.create_task(judge())
+        task.add_done_callback(ended)
+        return task
 
     async def _verdict(self, constraints: list[Constraint]) -> InvalidRequest | None:
         reply = await self._process.judge(constraints)
@@ -114,64 +133,15 @@ class GrammarJudge:
             self._verdicts.popitem(last=False)
 
 
-class _Turns:
-    """One place, given to waiting callers by turns."""
-
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-
-    @contextlib.asynccontextmanager
-    async def turn(self, caller: str) -> AsyncIterator[None]:
-        if self._taken:
-            await self._wait(caller)
-        self._taken = True
-        try:
-            yield
-        finally:
-            self._taken = self._hand_over()
-
-    async def _wait(self, caller: str) -> None:
-        queue = self._waiting.setdefault(caller, deque())
-        if len(queue) >= _WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= _WAITING:
-            msg = "too many new schemas are waiting to be checked; try again shortly"
-            raise Overloaded(msg)
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self._taken = self._hand_over()
-            raise
-
-    def _hand_over(self) -> bool:
-        """Give the place to the next caller in turn; return whether there was one."""
-        while self._waiting:
-            caller, queue = self._waiting.popitem(last=False)
-            while queue:
-                place = queue.popleft()
-                if not place.done():
-                    place.set_result(None)
-                    if queue:
-                        self._waiting[caller] = queue  # at the end: the others come first
-                    return True
-        return False
-
-
 class JudgeProcess:
-    """The running `judge_process`; started again when it died.
+    """Run `judge_process`, and start it again when it died. One call at a time.
 
     `subprocess` rather than asyncio, for the reason given in `deployments.parser.sandbox`.
     """
 
     def __init__(self, vocabulary: str) -> None:
         """Start the program for a vocabulary, as xgrammar serializes it; do not wait for it."""
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="genserve-vocabulary-", encoding="utf-8", delete=False
-        ) as file:
-            file.write(vocabulary)
-        self._vocabulary_file = Path(file.name)
+        self._vocabulary_file = memory_file("vocabulary", vocabulary)
         self._process = self._started()
         self._ready = False
 
@@ -194,12 +164,11 @@ class JudgeProcess:
 
     async def close(self) -> None:
         self._kill()
-        self._vocabulary_file.unlink(missing_ok=True)
 
     def _exchange(self, line: bytes) -> dict[str, Any]:
         if self._process.poll() is not None:
+            self._ended()
             self._process = self._started()
-            self._ready = False
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None  # noqa: S101 - it was asked for
         assert stdout is not None  # noqa: S101 - as above
@@ -214,7 +183,7 @@ class JudgeProcess:
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         return Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", _PROGRAM, str(self._vocabulary_file)],
+            [sys.executable, "-m", _PROGRAM, self._vocabulary_file],
             stdin=PIPE,
             stdout=PIPE,
             env=environment | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
@@ -225,5 +194,12 @@ class JudgeProcess:
         """Kill the program and the fork at work, which ends the thread that reads from it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._ended()
+
+    def _ended(self) -> None:
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what was not written
+                    pipe.close()
         self._ready = False

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _judged_in_fork(constraints: list[dict[str, str]], vocabulary: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return {"verdict": None or a reason, ...}; {"late": True} if the machine was too busy."""
+    """Return {"verdict": None or a reason, ...}, or {"late": True} if there is no verdict now."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -67,12 +67,12 @@ def _judged_in_fork(constraints: list[dict[str, str]], vocabulary: Any) -> dict[
         os.kill(child, signal.SIGKILL)
     os.close(reading)
     _, status = os.waitpid(child, 0)
-    if late:
-        return {"late": True}
+    if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+        return {"late": True}  # killed by this process, or by the kernel for lack of memory
     if reply and status == 0:
         found: dict[str, Any] = json.loads(reply)
         return found
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGXCPU, signal.SIGKILL}:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         return {"verdict": _TOO_SLOW, "field": None}
     # A crash of the library, such as one for lack of memory.
     return {"verdict": "it is too complex to compile", "field": None}
