@@ -88,6 +88,9 @@ class VllmEngine:
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
         from vllm.renderers.chat_utils import load_chat_template
         from vllm.utils.argparse_utils import FlexibleArgumentParser
+        from vllm.v1.structured_output.backend_xgrammar import (
+            has_xgrammar_unsupported_json_features,
+        )
 
         from deployments.llm.async_engine import AsyncEngine
 
@@ -118,7 +121,7 @@ class VllmEngine:
             _Surface(CompletionRequest, completion.create_completion),
             outside,
             served_name,
-            judge=GrammarJudge(JudgeProcess(vocabulary)),
+            judge=GrammarJudge(JudgeProcess(vocabulary), has_xgrammar_unsupported_json_features),
         )
         if config.structured_outputs_config.backend == "auto":
             await self._choose_xgrammar()

@@ -304,6 +304,15 @@ async def test_a_real_process_judges_and_is_started_again(judge_process: JudgePr
     assert judge_process._process.pid == pid
     slow = {"type": "string", "pattern": "[a-z]{1,990}a" * 4}
     assert "it takes more than" in (await judge_process.judge(json_schema(**slow)))["verdict"]
+    names = [(f"a{number}", f"b{number}") for number in range(11)]
+    branches = [
+        {"anyOf": [{"type": "object", "properties": {name: {"type": "string"}}} for name in pair]}
+        for pair in names
+    ]
+    wide = [Constraint("response_format", "guidance", json.dumps({"allOf": branches}))]
+    assert "processor time to validate" in (await judge_process.judge(wide))["verdict"]
+    few = [Constraint("response_format", "guidance", json.dumps({"allOf": branches[:2]}))]
+    assert (await judge_process.judge(few))["verdict"] is None
     bad = (await judge_process.judge(json_schema(type="string", pattern="([")))["verdict"]
     assert bad.startswith("it is not valid")
     os.kill(pid, signal.SIGKILL)

@@ -178,10 +178,13 @@ class _Walk:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """One text to compile: a JSON schema, or a structural tag of vLLM's."""
+    """One text to compile: a JSON schema, or a structural tag of vLLM's.
+
+    A schema of kind "guidance" is only validated, by llguidance.
+    """
 
     field: str
-    kind: str  # "json" or "structural_tag"
+    kind: str  # "json", "structural_tag" or "guidance"
     spec: str
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections import OrderedDict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +23,7 @@ from deployments.llm.grammars.bounds import Constraint, check_constraints, const
 from deployments.memory_files import memory_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _PROGRAM = "deployments.llm.grammars.judge_process"
 _ROOT = Path(__file__).parents[3]
@@ -55,8 +55,12 @@ class GrammarJudge:
     caller that leaves does not stop that: the verdict is kept for whoever asks next.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(
+        self, process: Process, for_guidance: Callable[[Any], bool] = lambda _: False
+    ) -> None:
+        """Set the process, and which schemas vLLM has llguidance validate, not xgrammar."""
         self._process = process
+        self._for_guidance = for_guidance
         self._verdicts: OrderedDict[str, InvalidRequest | None] = OrderedDict()
         self._judging: dict[str, asyncio.Task[None]] = {}
         self._places = FairPlaces(
@@ -78,6 +82,11 @@ class GrammarJudge:
             return False
         if not size.cheap:
             constraints = list(constraints_of(body))
+            constraints += [
+                replace(each, kind="guidance")
+                for each in constraints
+                if each.kind == "json" and self._for_guidance(json.loads(each.spec))
+            ]
             # Salts differ between callers: see `cache_salt`.
             await self._judged(constraints, str(body.get("cache_salt", "")))
         return True

@@ -18,6 +18,7 @@ from typing import Any
 
 MAX_VALIDATION_S = 0.05
 MAX_COMPILE_CPU_S = 2.0
+MAX_GUIDANCE_S = 0.25
 MAX_STEP_S = 0.05
 
 # Processor time measured on a busy machine is up to a quarter more than on an idle one.
@@ -36,6 +37,7 @@ def main() -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    import llguidance  # noqa: F401 - for the forks
     import xgrammar
 
     with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 - one line
@@ -125,7 +127,28 @@ class _Costs:
             raise _Refused(msg)
 
 
+def _judge_by_guidance(spec: str) -> None:
+    """Validate as vLLM does where xgrammar supports a schema only in part."""
+    from llguidance import LLMatcher
+
+    began = time.process_time()
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(spec, defaults={"whitespace_flexible": True})
+        fault = LLMatcher.validate_grammar(grammar)
+    except (ValueError, TypeError) as error:
+        fault = str(error)
+    if time.process_time() - began > MAX_GUIDANCE_S * _NOISE:
+        msg = f"it takes more than {MAX_GUIDANCE_S:g} s of processor time to validate"
+        raise _Refused(msg)
+    if fault:
+        msg = f"it is not valid: {fault[:200]}"
+        raise _Refused(msg)
+
+
 def _judge_one(kind: str, spec: str, compiler: Any, vocabulary: Any, costs: _Costs) -> None:  # noqa: ANN401
+    if kind == "guidance":
+        _judge_by_guidance(spec)
+        return
     try:
         began = time.process_time()
         _validate(kind, spec)
