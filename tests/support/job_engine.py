@@ -15,7 +15,7 @@ from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.engine import Engine
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
-from deployments.jobs.leases import Lease, LeaseTimes
+from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -140,7 +140,7 @@ async def running(
     images: Images | None = None,
     max_watchers: int = 128,
     backend_wait_s: float = 600,
-    lease_times: LeaseTimes | None = None,
+    lease_times: LeaseTimes = LEASE_TIMES,
     **settings: object,
 ) -> AsyncIterator[Parts]:
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
