@@ -60,6 +60,7 @@ class Retriever(FakeRetriever):
         self.reached = asyncio.Event()
         self.away = False
         self.loses_replies = False
+        self.looked_up = 0  # documents, found or not
 
     async def check_health(self) -> None:
         if self.away:
@@ -77,6 +78,7 @@ class Retriever(FakeRetriever):
             raise Unavailable("the document search stopped")
 
     async def document(self, collection: str, document_id: str) -> Document:
+        self.looked_up += 1
         await self.check_health()
         return await super().document(collection, document_id)
 
