@@ -73,10 +73,10 @@ several seconds."""
 class Lease:
     """The lease of this process, renewed by a thread, so that a slow event loop does not end it."""
 
-    def __init__(self, database_url: str, times: LeaseTimes | None = None) -> None:
-        """Choose the database, SQLite or PostgreSQL, and the times, by default LEASE_TIMES."""
+    def __init__(self, database_url: str, times: LeaseTimes = LEASE_TIMES) -> None:
+        """Choose the database, SQLite or PostgreSQL, and the times."""
         sqlite = self._sqlite = database_url.startswith("sqlite")
-        self._times = times or LEASE_TIMES
+        self._times = times
         url = sa.make_url(database_url)
         if sqlite:
             Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ _ENVIRONMENT = {
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     # Ten rounds of control a second are a twentieth of a core, taken from the model.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-    # Ten reports a second by every replica and handle are another fifth of a core.
+    # Ten reports of metrics a second by every replica and handle are a quarter of a slow core.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
     # Of its buffered log a crash would take up to a thousand lines along.
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",

@@ -191,7 +191,8 @@ async def test_a_clean_up_waits_for_what_is_away(job_database: str, tmp_path: Pa
     async with running(job_database, tmp_path, backend_wait_s=1) as parts:
         parts.retriever.away = True
         submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
-        await asyncio.sleep(4)
+        before = parts.retriever.looked_up
+        await until(lambda: parts.retriever.looked_up > before)  # by the clean-up
         assert (await fetch_job(submitted.job.id)).status is JobStatus.RUNNING
         parts.retriever.away = False
         job = await ended(parts, submitted.job.id)

@@ -18,7 +18,7 @@ from serve_app.check.placement.plan import Size, hosts
 from tests.integration.placement import documented
 from tests.support.paths import ROOT
 
-# Five nodes start within Ray's own 30 s each, which four other tests on two cores would take.
+# Ray gives a node 30 s to start, which is too short beside four other tests on two cores.
 pytestmark = pytest.mark.alone
 
 TIMEOUT_S = 400

@@ -17,7 +17,7 @@ from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
-from deployments.jobs.leases import Lease, LeaseTimes
+from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -91,6 +91,7 @@ class Retriever(FakeRetriever):
         self.reached = asyncio.Event()
         self.away = False
         self.loses_replies = False
+        self.looked_up = 0  # documents, found or not
 
     async def check_health(self) -> None:
         if self.away:
@@ -110,6 +111,7 @@ class Retriever(FakeRetriever):
             raise Unavailable("the document search stopped")
 
     async def document(self, collection: str, document_id: str) -> Document:
+        self.looked_up += 1
         await self.check_health()
         return await super().document(collection, document_id)
 
@@ -174,7 +176,7 @@ async def running(
     images: Images | None = None,
     max_watchers: int = 128,
     backend_wait_s: float = 600,
-    lease_times: LeaseTimes | None = None,
+    lease_times: LeaseTimes = LEASE_TIMES,
     short_places: int = 0,
     shares: Mapping[str, float] | None = None,
     **settings: object,

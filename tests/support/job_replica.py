@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 
-from deployments.jobs.leases import LeaseTimes
+from deployments.jobs.leases import LEASE_TIMES, LeaseTimes
 from deployments.types import ImageProgress, ImageRequest
 from tests.support.job_engine import PICTURES, Images, running
 from tests.support.paths import ROOT
@@ -54,8 +54,8 @@ class LoggedImages(Images):
 class Replica:
     """A replica's process."""
 
-    def __init__(self, url: str, folder: Path, jobs: int, times: LeaseTimes | None) -> None:
-        seconds = [str(second) for second in astuple(times)] if times else []
+    def __init__(self, url: str, folder: Path, jobs: int, times: LeaseTimes) -> None:
+        seconds = [str(second) for second in astuple(times)]
         command = [sys.executable, "-m", __spec__.name, url, str(folder), str(jobs), *seconds]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
@@ -74,7 +74,7 @@ class Replica:
 
 @contextlib.contextmanager
 def replica(
-    url: str, folder: Path, jobs: int = 0, times: LeaseTimes | None = None
+    url: str, folder: Path, jobs: int = 0, times: LeaseTimes = LEASE_TIMES
 ) -> Iterator[Replica]:
     """Start a replica, which ends with the block at the latest."""
     running = Replica(url, folder, jobs, times)
@@ -99,7 +99,7 @@ async def until(done: Callable[[], bool], timeout_s: float = 60.0) -> None:
             await asyncio.sleep(0.1)
 
 
-async def main(url: str, folder: Path, jobs: int, times: LeaseTimes | None) -> None:
+async def main(url: str, folder: Path, jobs: int, times: LeaseTimes) -> None:
     async with running(url, folder, images=LoggedImages(folder), lease_times=times) as parts:
         ids = []
         for number in range(jobs):
@@ -115,5 +115,4 @@ async def main(url: str, folder: Path, jobs: int, times: LeaseTimes | None) -> N
 
 if __name__ == "__main__":
     seconds = [float(second) for second in sys.argv[4:]]
-    times = LeaseTimes(*seconds) if seconds else None
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), times))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), LeaseTimes(*seconds)))
