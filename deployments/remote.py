@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
 from deployments.errors import ServiceError
+from deployments.micro_batches import MicroBatches
 from deployments.serving.ray_errors import Unreachable, translated
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
 _FEW_TEXTS = 128  # with vectors of 4,096 dimensions, 2 MiB
+# Of short documents, which share calls. Two calls at once: one runs while the other travels.
+_SHORT_TEXTS, _SHORT_DOCUMENTS, _CALLS_AT_ONCE = 16, 8, 2
 
 
 def _transport(*, large: bool) -> dict[str, Any]:
@@ -140,11 +144,24 @@ class RemoteEmbedder(_Remote):
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
         self._calls["embed_many"] = handle.options(method_name="embed", **_transport(large=True))
+        self._short = MicroBatches(
+            self._embed_together,
+            calls_at_once=_CALLS_AT_ONCE,
+            most=_FEW_TEXTS // _SHORT_TEXTS,
+        )
 
     async def embed(self, texts: Sequence[str], kind: types.TextKind) -> NDArray[np.float32]:
+        if kind == "passage" and len(texts) <= _SHORT_TEXTS:
+            return await self._short.result(texts)
         method = "embed" if len(texts) <= _FEW_TEXTS else "embed_many"
         vectors: NDArray[np.float32] = await self._repeatable(method, texts, kind)
         return vectors
+
+    async def _embed_together(self, calls: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
+        texts = list(itertools.chain.from_iterable(calls))
+        vectors: NDArray[np.float32] = await self._repeatable("embed", texts, "passage")
+        ends = list(itertools.accumulate(map(len, calls)))
+        return [vectors[start:end] for start, end in itertools.pairwise([0, *ends])]
 
     async def embeddings(
         self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
@@ -191,6 +208,7 @@ class RemoteRetriever(_Remote):
     _methods = (
         "add",
         "publish",
+        "publish_whole",
         "search",
         "documents",
         "document",
@@ -201,21 +219,42 @@ class RemoteRetriever(_Remote):
         "drop",
     )
 
+    def __init__(self, handle: Handle, name: str) -> None:
+        super().__init__(handle, name)
+        self._short = MicroBatches(
+            self._publish_together, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
+        )
+
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
         await self._repeatable("add", document, chunks)
 
     async def publish(self, document: types.Document, chunks: Sequence[types.Chunk] = ()) -> None:
         if not chunks:
             await self._repeatable("publish", document)
-            return
+        elif error := await self._short.result((document, chunks)):
+            raise error
+
+    async def _publish_together(
+        self, documents: Sequence[tuple[types.Document, Sequence[types.Chunk]]]
+    ) -> Sequence[ServiceError | None]:
         try:
-            await self._repeatable("publish", document, chunks)
+            errors: list[ServiceError | None] = await self._repeatable("publish_whole", documents)
         except ServiceError as error:
             if error.code != ServiceError.code:
                 raise
-            # A retriever of version 0.1, which may still run, takes the document alone.
+            return [await self._publish_alone(*one) for one in documents]
+        return errors
+
+    async def _publish_alone(
+        self, document: types.Document, chunks: Sequence[types.Chunk]
+    ) -> ServiceError | None:
+        """Have a retriever of version 0.1, which may still run, publish a document."""
+        try:
             await self.add(document, chunks)
             await self._repeatable("publish", document)
+        except ServiceError as error:
+            return error
+        return None
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int

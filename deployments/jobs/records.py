@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 KINDS = [kind.value for kind in JobKind]
 DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submission"
-"""Attributes of a workflow: its progress, whether it is to stop, which request began it."""
+"""Attributes of a workflow: its progress, whether it is to stop, which request began it.
+
+A short document has no progress: its workflow returns how many chunks it has.
+"""
 COST, LONG = "cost_s", "long"
 """Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 
@@ -101,14 +104,15 @@ def job_of(row: WorkflowStatus) -> Job:
     code = message = None
     if status is JobStatus.FAILED:
         code, message = _failure(row.error)
+    made = row.output if status is JobStatus.SUCCEEDED else None
     return Job(
         id=row.workflow_id,
         spec=spec_of(row.name, fields),
         status=status,
         created_at=(row.created_at or 0) / 1000,
         updated_at=(row.updated_at or 0) / 1000,
-        done=attributes.get(DONE, 0),
-        total=attributes.get(TOTAL, fields.get("count")),
+        done=attributes.get(DONE, made or 0),
+        total=attributes.get(TOTAL, fields.get("count", made)),
         error_code=code,
         error_message=message,
         cancel_requested=bool(attributes.get(CANCEL)),

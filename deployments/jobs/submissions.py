@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -102,10 +103,11 @@ class Submissions:
         self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None
     ) -> Submitted:
         kind, submission = kind_of(spec), uuid.uuid4().hex
+        new_id = f"job_{submission}"
         options: EnqueueOptions = {
             "queue_name": kind.value,
             "workflow_name": kind.value,
-            "workflow_id": _id_for_key(spec, key) if key is not None else f"job_{submission}",
+            "workflow_id": _id_for_key(spec, key) if key is not None else new_id,
             "attributes": {SUBMISSION: submission, COST: estimate_s(spec)},
         }
         if spec.owner:
@@ -116,13 +118,17 @@ class Submissions:
         handle = await with_timeout(
             DBOS.enqueue_workflow_with_options_async(options, fields_of(spec))
         )
-        row = await fetch_row(handle.get_workflow_id())
-        job, created = job_of(row), (row.attributes or {}).get(SUBMISSION) == submission
+        job_id = handle.get_workflow_id()
+        if job_id == new_id:
+            job, created = _queued(job_id, spec), True
+        else:
+            row = await fetch_row(job_id)
+            job, created = job_of(row), (row.attributes or {}).get(SUBMISSION) == submission
         if created:
             self._dispatcher.submitted(job.id, spec)
             # The one log line with the ids of both the request and the job.
             logger.info("job {} was submitted", job.id)
-        if not created and unique is None:
+        elif unique is None:
             _check_same(job, spec)  # another request with this key came first
         return Submitted(job, created)
 
@@ -142,6 +148,13 @@ class Submissions:
             done=document.chunks,
             total=document.chunks,
         )
+
+
+def _queued(job_id: str, spec: IngestSpec | ImagesSpec) -> Job:
+    """Return a job as it is when it has just been queued."""
+    now = time.time()
+    total = spec.count if isinstance(spec, ImagesSpec) else None
+    return Job(job_id, spec, JobStatus.QUEUED, created_at=now, updated_at=now, done=0, total=total)
 
 
 def _check_same(job: Job, spec: IngestSpec | ImagesSpec) -> None:

@@ -84,11 +84,11 @@ class Workflows:
         if self._running:
             await asyncio.wait(self._running, timeout=_STOP_TIMEOUT_S)
 
-    def _ingest_workflow(self) -> Callable[[dict[str, Any]], Awaitable[None]]:
-        async def ingest(fields: dict[str, Any]) -> None:
+    def _ingest_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
+        async def ingest(fields: dict[str, Any]) -> int:
             spec, job_id = spec_of(JobKind.INGEST, fields), _job_id()
             assert isinstance(spec, IngestSpec)  # noqa: S101
-            await self._run(
+            return await self._run(
                 JobKind.INGEST,
                 lambda: self._ingest(job_id, spec),
                 discard=lambda: self._ingest_steps.discard(job_id, spec),
@@ -97,11 +97,11 @@ class Workflows:
 
         return ingest
 
-    def _images_workflow(self) -> Callable[[dict[str, Any]], Awaitable[None]]:
-        async def images(fields: dict[str, Any]) -> None:
+    def _images_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
+        async def images(fields: dict[str, Any]) -> int:
             spec, job_id = spec_of(JobKind.IMAGES, fields), _job_id()
             assert isinstance(spec, ImagesSpec)  # noqa: S101
-            await self._run(
+            return await self._run(
                 JobKind.IMAGES,
                 lambda: self._images(job_id, spec),
                 discard=lambda: self._image_steps.discard(job_id),
@@ -112,13 +112,16 @@ class Workflows:
     async def _run(
         self,
         kind: JobKind,
-        work: Callable[[], Awaitable[None]],
+        work: Callable[[], Awaitable[int]],
         *,
         discard: Callable[[], Awaitable[None]],
         remove_upload: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Run a job to its end; the clean-up is made of steps too, and so survives a crash."""
-        job_id = _job_id()
+    ) -> int:
+        """Run a job to its end; return how many chunks or pictures it made.
+
+        The clean-up is made of steps too, and so survives a crash.
+        """
+        job_id, made = _job_id(), 0
         failure: Exception | None = None
         if self._dispatcher.has_claimed(kind, job_id):
             self._cancellations.claimed(job_id)
@@ -130,7 +133,7 @@ class Workflows:
             self._count_if_cancelled_at_start(kind, job_id),
         ):
             try:
-                await work()
+                made = await work()
             except ReturnedToQueue:
                 await self._dispatcher.return_as_long(job_id)
                 raise
@@ -154,6 +157,7 @@ class Workflows:
             await DBOS.cancel_workflow_async(job_id)
         elif failure is not None:
             raise failure
+        return made
 
     @contextlib.contextmanager
     def _in_place(self, kind: JobKind, job_id: str) -> Iterator[None]:
@@ -189,7 +193,7 @@ class Workflows:
                 JOBS_ENDED.add(kind=kind, state=JobStatus.CANCELLED)
             raise
 
-    async def _ingest(self, job_id: str, spec: IngestSpec) -> None:
+    async def _ingest(self, job_id: str, spec: IngestSpec) -> int:
         steps = self._ingest_steps
         short = self._dispatcher.is_short(JobKind.INGEST, job_id)
 
@@ -203,7 +207,6 @@ class Workflows:
                 # from it: there are no batches, and a document may be published again.
                 await steps.publish(job_id, parsed.document, parsed.inline)
                 self._dispatcher.charge(JobKind.INGEST, job_id, chunks * CHUNK_S)
-                await _set_progress(job_id, {DONE: chunks, TOTAL: chunks})
                 return parsed.document | {_PUBLISHED: True}, 0
             await _set_progress(job_id, {DONE: 0, TOTAL: chunks})
             return parsed.document, parsed.batches
@@ -217,13 +220,15 @@ class Workflows:
 
         document, batches = await self._runner.run(job_id, "parse", parse)
         if _PUBLISHED in document:
-            return
+            made: int = document["chunks"]
+            return made
         if short and document["chunks"] > SHORT_JOB_CHUNKS:
             raise ReturnedToQueue
         done = 0
         for number in range(batches):
             done = await self._runner.run(job_id, f"store {number}", store, number, done)
         await self._runner.run(job_id, "publish", steps.publish, job_id, document)
+        return done
 
     @contextlib.contextmanager
     def _charged_if_in_vain(self, job_id: str, spec: IngestSpec) -> Iterator[None]:
@@ -242,7 +247,7 @@ class Workflows:
             self._dispatcher.charge(JobKind.INGEST, job_id, at_most_s)
             raise
 
-    async def _images(self, job_id: str, spec: ImagesSpec) -> None:
+    async def _images(self, job_id: str, spec: ImagesSpec) -> int:
         """Ask for a few images at a time, which the image deployment makes in one pass."""
         steps = self._image_steps
 
@@ -262,6 +267,7 @@ class Workflows:
             for result in results:
                 if result is not None:
                     raise result
+        return spec.count
 
 
 def _status_after(failure: Exception | None) -> JobStatus:

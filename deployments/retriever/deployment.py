@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.errors import ServiceError
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
@@ -48,7 +50,23 @@ class Retriever:
         await self._retriever.add(document, chunks)
         CHUNKS.add(len(chunks))
 
-    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+    async def publish(self, document: Document) -> None:
+        await self._publish(document)
+
+    async def publish_whole(
+        self, documents: Sequence[tuple[Document, Sequence[Chunk]]]
+    ) -> list[ServiceError | None]:
+        """Store and publish several documents; return for each why that failed, if it did."""
+        return await asyncio.gather(*(self._refusal(*one) for one in documents))
+
+    async def _refusal(self, document: Document, chunks: Sequence[Chunk]) -> ServiceError | None:
+        try:
+            await self._publish(document, chunks)
+        except ServiceError as error:
+            return error
+        return None
+
+    async def _publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self._retriever.publish(document, chunks)
         CHUNKS.add(len(chunks))
         DOCUMENTS.add(event="published")

@@ -6,6 +6,7 @@ import asyncio
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
@@ -141,3 +142,38 @@ async def test_a_call_that_changes_something_is_left_to_end() -> None:
         async with asyncio.timeout(0.01):
             await RemoteRetriever(handle, "search").drop("default")  # type: ignore[arg-type]
     assert not handle.cancelled
+
+
+class Embedding(Handle):
+    """Returns a row of the length of each text, in the next turn of the loop."""
+
+    def __init__(self) -> None:
+        super().__init__(RuntimeError(), times=0)
+        self.texts: list[list[str]] = []
+
+    def remote(self, texts: list[str], _: str) -> Any:
+        self.texts.append(texts)
+
+        async def rows() -> Any:
+            await asyncio.sleep(0)
+            return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+        return rows()
+
+
+async def test_short_passages_share_calls_and_get_their_own_vectors() -> None:
+    handle = Embedding()
+    remote = RemoteEmbedder(handle, "embedder")  # type: ignore[arg-type]
+    calls = [["a"], ["bb"], ["ccc", "dddd"], [], ["eeeee"]]
+    rows = await asyncio.gather(*(remote.embed(texts, "passage") for texts in calls))
+    assert [part[:, 0].tolist() for part in rows] == [[1], [2], [3, 4], [], [5]]
+    assert handle.texts == [["a"], ["bb"], ["ccc", "dddd", "eeeee"]]
+
+
+async def test_a_query_and_a_long_document_go_alone() -> None:
+    handle = Embedding()
+    remote = RemoteEmbedder(handle, "embedder")  # type: ignore[arg-type]
+    long = ["x"] * 17
+    queries = [remote.embed([text], "query") for text in "qr"]
+    await asyncio.gather(*queries, *(remote.embed(long, "passage") for _ in "ab"))
+    assert handle.texts == [["q"], ["r"], long, long]

@@ -1,0 +1,66 @@
+"""Small calls that share a call while others are under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from deployments.errors import Unavailable
+from deployments.micro_batches import MicroBatches
+
+pytestmark = pytest.mark.anyio
+
+
+class Doubling:
+    """Doubles numbers, once it is released; notes with what it was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.released = asyncio.Event()
+
+    async def __call__(self, numbers: Sequence[int]) -> list[int]:
+        self.calls.append(list(numbers))
+        await self.released.wait()
+        if 13 in numbers:
+            message = "it is away"
+            raise Unavailable(message)
+        return [2 * number for number in numbers]
+
+
+async def started(batches: MicroBatches[int, int], *numbers: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(batches.result(number)) for number in numbers]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_the_first_calls_go_at_once_and_those_behind_them_together() -> None:
+    call = Doubling()
+    batches = MicroBatches(call, calls_at_once=2, most=3)
+    tasks = await started(batches, 1, 2, 3, 4, 5, 6)
+    assert call.calls == [[1], [2]]
+    call.released.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8, 10, 12]
+    assert call.calls == [[1], [2], [3, 4, 5], [6]]
+
+
+async def test_what_a_call_raises_is_raised_to_its_callers_alone() -> None:
+    call = Doubling()
+    batches = MicroBatches(call, calls_at_once=1, most=2)
+    tasks = await started(batches, 1, 13, 3, 4)
+    call.released.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [int, Unavailable, Unavailable, int]
+
+
+async def test_a_cancelled_caller_is_left_out_and_takes_nobody_with_it() -> None:
+    call = Doubling()
+    batches = MicroBatches(call, calls_at_once=1, most=2)
+    sent, left, stays = await started(batches, 1, 2, 3)
+    sent.cancel()
+    left.cancel()
+    call.released.set()
+    assert await stays == 6
+    assert call.calls == [[1], [3]]
