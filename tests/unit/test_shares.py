@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.errors import Overloaded
+from serve_app.access.fair_queue import FairQueue
 from serve_app.access.shares import Shares
-from serve_app.access.turns import Turns
 
 pytestmark = pytest.mark.anyio
 OWNERS = ("alice", "bob", "carol", "dave")
@@ -93,12 +93,12 @@ def test_no_sequence_passes_the_bound_or_shuts_an_idle_key_out(
 
 
 async def test_turns_alternate_by_weight_however_long_one_key_has_waited() -> None:
-    turns = Turns("answers", {"alice": 1.0, "bob": 1.0, "carol": 2.0}, waiting_per_place=40)
-    turns.resize(1)
+    queue = FairQueue("answers", {"alice": 1.0, "bob": 1.0, "carol": 2.0}, waiting_per_place=40)
+    queue.resize(1)
     begun: list[str] = []
 
     async def work(owner: str) -> None:
-        async with turns.take(owner):
+        async with queue.take(owner):
             begun.append(owner)
             await asyncio.sleep(0)
 
@@ -112,13 +112,13 @@ async def test_turns_alternate_by_weight_however_long_one_key_has_waited() -> No
 
 
 async def test_waiting_is_bounded_by_share_and_the_excess_is_refused_at_once() -> None:
-    turns = Turns("answers", {"alice": 1.0, "bob": 1.0}, waiting_per_place=4)
-    turns.resize(2)
+    queue = FairQueue("answers", {"alice": 1.0, "bob": 1.0}, waiting_per_place=4)
+    queue.resize(2)
     done = asyncio.Event()
 
     async def work(owner: str) -> str:
         try:
-            async with turns.take(owner):
+            async with queue.take(owner):
                 await done.wait()
         except Overloaded:
             return "refused"
@@ -128,74 +128,74 @@ async def test_waiting_is_bounded_by_share_and_the_excess_is_refused_at_once() -
     await asyncio.sleep(0)
     other = asyncio.create_task(work("bob"))
     await asyncio.sleep(0)
-    assert turns.running("alice") == 1
-    assert turns.running("bob") == 1
+    assert queue._places.used("alice") == 1
+    assert queue._places.used("bob") == 1
     done.set()
     assert Counter(await asyncio.gather(*greedy)) == Counter(served=5, refused=15)
     assert await other == "served"
 
 
 async def test_who_stops_waiting_takes_no_turn() -> None:
-    turns = Turns("answers", {"": 1.0}, waiting_per_place=4)
-    turns.resize(1)
-    async with turns.take(""):
-        leaving = asyncio.create_task(turns.take("").__aenter__())
+    queue = FairQueue("answers", {"": 1.0}, waiting_per_place=4)
+    queue.resize(1)
+    async with queue.take(""):
+        leaving = asyncio.create_task(queue.take("").__aenter__())
         await asyncio.sleep(0)
         leaving.cancel()
-        staying = asyncio.create_task(turns.take("").__aenter__())
+        staying = asyncio.create_task(queue.take("").__aenter__())
         await asyncio.sleep(0)
     await staying
-    assert turns.running("") == 1
+    assert queue._places.used("") == 1
     assert leaving.cancelled()
 
 
 async def test_a_turn_that_is_given_to_who_leaves_at_that_moment_goes_on_to_the_next() -> None:
-    turns = Turns("answers", {"": 1.0}, waiting_per_place=4)
-    turns.resize(1)
-    first = turns.take("")
+    queue = FairQueue("answers", {"": 1.0}, waiting_per_place=4)
+    queue.resize(1)
+    first = queue.take("")
     await first.__aenter__()
-    leaving = asyncio.create_task(turns.take("").__aenter__())
-    staying = asyncio.create_task(turns.take("").__aenter__())
+    leaving = asyncio.create_task(queue.take("").__aenter__())
+    staying = asyncio.create_task(queue.take("").__aenter__())
     await asyncio.sleep(0)
     await first.__aexit__(None, None, None)  # its turn has come, and it has not run yet
     leaving.cancel()
     async with asyncio.timeout(1):
         await staying
-    assert turns.running("") == 1
+    assert queue._places.used("") == 1
 
 
 async def test_a_turn_skips_who_is_leaving_at_that_moment() -> None:
-    turns = Turns("answers", {"": 1.0}, waiting_per_place=4)
-    turns.resize(1)
-    first = turns.take("")
+    queue = FairQueue("answers", {"": 1.0}, waiting_per_place=4)
+    queue.resize(1)
+    first = queue.take("")
     await first.__aenter__()
-    leaving = asyncio.create_task(turns.take("").__aenter__())
-    staying = asyncio.create_task(turns.take("").__aenter__())
+    leaving = asyncio.create_task(queue.take("").__aenter__())
+    staying = asyncio.create_task(queue.take("").__aenter__())
     await asyncio.sleep(0)
     leaving.cancel()
     await first.__aexit__(None, None, None)
     async with asyncio.timeout(1):
         await staying
-    assert turns.running("") == 1
+    assert queue._places.used("") == 1
 
 
 async def test_more_places_start_who_waits() -> None:
-    turns = Turns("answers", {"": 1.0}, waiting_per_place=4)
-    turns.resize(1)
-    await turns.take("").__aenter__()
-    waiting = asyncio.create_task(turns.take("").__aenter__())
+    queue = FairQueue("answers", {"": 1.0}, waiting_per_place=4)
+    queue.resize(1)
+    await queue.take("").__aenter__()
+    waiting = asyncio.create_task(queue.take("").__aenter__())
     await asyncio.sleep(0)
     assert not waiting.done()
-    turns.resize(2)
+    queue.resize(2)
     await waiting
 
 
 async def test_large_requests_are_counted_by_their_size_and_served_one_at_a_time() -> None:
-    turns = Turns("characters", {"alice": 1.0, "bob": 1.0}, waiting_per_place=2)
-    turns.resize(100)
-    async with turns.take("alice", 500):
-        waiting = asyncio.create_task(turns.take("bob", 10).__aenter__())
+    queue = FairQueue("characters", {"alice": 1.0, "bob": 1.0}, waiting_per_place=2)
+    queue.resize(100)
+    async with queue.take("alice", 500):
+        waiting = asyncio.create_task(queue.take("bob", 10).__aenter__())
         await asyncio.sleep(0)
         assert not waiting.done(), "the one that is too large takes all of it"
     await waiting
-    assert turns.running("bob") == 10
+    assert queue._places.used("bob") == 10
