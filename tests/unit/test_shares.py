@@ -39,7 +39,35 @@ def test_a_busy_key_leaves_one_share_for_the_next() -> None:
 def test_shares_follow_the_weights() -> None:
     weights = {"alice": 3.0, "bob": 1.0}
     assert taken(Shares("requests", 40, weights), "alice") == 30
-    assert taken(Shares("requests", 40, weights), "bob") == 10
+    assert taken(Shares("requests", 40, weights), "bob") == 20  # half is the most that is reserved
+    shares = Shares("requests", 40, weights)
+    assert (shares.add("bob"), taken(shares, "alice"), taken(shares, "bob")) == (None, 30, 9)
+
+
+@settings(max_examples=100)
+@given(
+    weights=st.lists(st.floats(0.01, 100), min_size=1, max_size=6),
+    busy=st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_idle_keys_use_up_no_more_than_the_reserve(weights: list[float], busy: list[bool]) -> None:
+    names = {str(number): weight for number, weight in enumerate(weights)}
+    active = [name for name, is_busy in zip(names, busy, strict=False) if is_busy] or ["0"]
+    shares = Shares("requests", capacity := 200, names)
+    for name in active:
+        shares.add(name)
+    while able := [name for name in active if shares.has_room(name)]:
+        for name in able:
+            if shares.has_room(name):
+                shares.add(name)
+    together = sum(names[name] for name in active)
+    idle = [weight for name, weight in names.items() if name not in active]
+    reserve = min(max(idle, default=0.0), together)
+    left = capacity - sum(map(shares.used, active))
+    assert left <= capacity * reserve / (together + reserve) + len(names)
+    for name in active:  # at least its part of the half that is never reserved
+        assert shares.used(name) >= capacity / 2 * names[name] / together - 1
+    for name in set(names) - set(active):
+        assert shares.has_room(name)
 
 
 def test_the_refusal_names_the_use_and_the_places() -> None:
