@@ -126,7 +126,7 @@ def create_app(
     counters = Counters(secrets.redis_url)
     weights = {owner: limits.shares.get(owner, 1.0) for owner in keys.owners()}
     if unknown := sorted(set(limits.shares) - set(weights)):
-        logger.warning("limits.shares names {}, of which there is no key", ", ".join(unknown))
+        logger.warning("limits.shares names {}, but there is no such API key", ", ".join(unknown))
     common = Common(services, settings, store, RequestShares(serving.requests, weights), weights)
 
     @contextlib.asynccontextmanager

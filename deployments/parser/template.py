@@ -133,7 +133,7 @@ class Template:
             for target, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, target)
             os.closerange(_DESCRIPTORS, _MAX_DESCRIPTORS)
-            if os.getppid() == parent:  # else it had ended before the kernel was asked to tell
+            if os.getppid() == parent:  # else it ended before PR_SET_PDEATHSIG was set
                 status = parse_file(Task(**task))
         finally:
             os._exit(status)

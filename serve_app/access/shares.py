@@ -86,8 +86,8 @@ class Shares:
         """Return the error for an owner that gets no place."""
         used = self._used[owner]
         msg = (
-            f"this API key has {used} {self._what} under way, its share of {self.capacity}; "
-            "wait until some have ended"
+            f"this API key uses {used} of {self.capacity} places for {self._what}, which is its "
+            "share; wait until some are free"
             if used
             else f"all {self.capacity} places for {self._what} are taken; try again shortly"
         )

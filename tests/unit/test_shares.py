@@ -73,7 +73,7 @@ def test_idle_keys_use_up_no_more_than_the_reserve(weights: list[float], busy: l
 def test_the_refusal_names_the_use_and_the_places() -> None:
     shares = Shares("uploads", 4, {"alice": 1.0, "bob": 1.0})
     assert taken(shares, "alice") == 2
-    with pytest.raises(Overloaded, match="has 2 uploads under way, its share") as refused:
+    with pytest.raises(Overloaded, match="uses 2 of 4 places for uploads") as refused:
         shares.take("alice").__enter__()
     assert refused.value.where == "Ingress"
     with shares.take("bob"):
