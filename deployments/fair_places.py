@@ -35,7 +35,7 @@ class FairPlaces:
         `shares` are the weights of owners, 1 for those that are not named. `what` says in a
         message what is waiting.
         """
-        self._shares: Mapping[Hashable, float] = dict(shares or {})
+        self._shares: dict[Hashable, float] = {**(shares or {})}
         self._what = what
         self._free = places
         self._max_waiting = max_waiting
