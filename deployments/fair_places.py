@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployments.errors import Overloaded
 
@@ -35,7 +35,7 @@ class FairPlaces:
         `shares` are the weights of owners, 1 for those that are not named. `what` says in a
         message what is waiting.
         """
-        self._shares: dict[Hashable, float] = {**(shares or {})}
+        self._shares: Mapping[Any, float] = shares or {}  # an owner may be of any type
         self._what = what
         self._free = places
         self._max_waiting = max_waiting
