@@ -185,7 +185,14 @@ class RemoteScraper(_Remote):
     _large = frozenset({"fetch"})
 
     async def fetch(self, urls: Sequence[str], owner: str = "") -> list[types.Page]:
-        pages: list[types.Page] = await self._repeatable("fetch", urls, *filter(None, [owner]))
+        pages: list[types.Page]
+        try:
+            pages = await self._repeatable("fetch", urls, *filter(None, [owner]))
+        except ServiceError as error:
+            if error.code != ServiceError.code or not owner:
+                raise
+            # A scraper of version 0.1, which may still run, knows no owner.
+            pages = await self._repeatable("fetch", urls)
         return pages
 
 

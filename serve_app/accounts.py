@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from serve_app.access.fair_services import (
     FairEmbedder,
     FairTextGenerator,
-    answer_turns,
-    embedding_turns,
+    answer_queue,
+    embedding_queue,
 )
 from serve_app.access.keys import NOBODY
 from serve_app.access.metering import MeteredTextGenerator
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.interfaces import TextGenerator
-    from serve_app.access.admission import Places
+    from serve_app.access.admission import RequestShares
+    from serve_app.access.fair_queue import FairQueue
     from serve_app.access.rate_limits import Allowance
-    from serve_app.access.turns import Turns
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
@@ -57,15 +57,15 @@ class Common:
         services: Services,
         settings: AppSettings,
         files: FileStore,
-        places: Places,
+        places: RequestShares,
         weights: Mapping[str, float],
     ) -> None:
         self.services = services
         self.settings = settings
         self.files = files
         self.places = places
-        self.answers: Turns = answer_turns(weights)
-        self.embeddings = embedding_turns(weights, settings.embedder.max_batch_tokens)
+        self.answers: FairQueue = answer_queue(weights)
+        self.embeddings = embedding_queue(weights, settings.embedder.max_batch_tokens)
         self.pictures = Shares("requests that wait for pictures", _MAX_WAITING_PICTURES, weights)
 
 

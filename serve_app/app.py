@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from loguru import logger
 
 from deployments.serving.memory import trim
-from serve_app.access.admission import UPLOAD_PATHS, Admission, Places
+from serve_app.access.admission import UPLOAD_PATHS, Admission, RequestShares
 from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
 from serve_app.access.keys import Keys
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.settings import Secrets
-    from serve_app.access.turns import Turns
+    from serve_app.access.fair_queue import FairQueue
     from serve_app.readiness import ScaleStates
     from serve_app.services import Services
     from serve_app.settings import AppSettings
@@ -126,8 +126,8 @@ def create_app(
     counters = Counters(secrets.redis_url)
     weights = {owner: limits.shares.get(owner, 1.0) for owner in keys.owners()}
     if unknown := sorted(set(limits.shares) - set(weights)):
-        logger.warning("limits.shares names {}, of which there is no key", ", ".join(unknown))
-    common = Common(services, settings, store, Places(serving.requests, weights), weights)
+        logger.warning("limits.shares names {}, but there is no such API key", ", ".join(unknown))
+    common = Common(services, settings, store, RequestShares(serving.requests, weights), weights)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -171,11 +171,11 @@ def create_app(
     return app
 
 
-async def _follow(answers: Callable[[], Awaitable[int | None]], turns: Turns) -> None:
-    """Give the turns as many places as the LLM deployment has, whose replicas come and go."""
+async def _follow(answers: Callable[[], Awaitable[int | None]], queue: FairQueue) -> None:
+    """Give the queue as many places as the LLM deployment has, whose replicas come and go."""
     while True:
         if (places := await answers()) is not None:
-            turns.resize(places)
+            queue.resize(places)
         await asyncio.sleep(_CAPACITY_S)
 
 

@@ -19,18 +19,24 @@ _MAX_STEP_TOKENS = 2**18
 
 def build_app(args: AppSettings) -> Application:
     """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
+    shares = args.limits.shares
     embedder = Embedder.bind(args.embedder, args.data_dir)
     max_file_bytes = max(args.limits.max_upload_bytes, args.scraper.max_pdf_bytes)
     parser = Parser.bind(
-        args.parser, args.embedder.model, args.data_dir, args.files, max_file_bytes
+        args.parser,
+        args.embedder.model,
+        args.data_dir,
+        args.files,
+        max_file_bytes,
+        shares=shares,
     )
-    images = Images.bind(args.images, args.data_dir)
+    images = Images.bind(args.images, args.data_dir, shares=shares)
     retriever = Retriever.bind(args.retriever, args.data_dir, CHUNKER_VERSION, embedder)
     return Ingress.bind(
         args,
         llm=LLM.bind(args.llm, args.data_dir),
         embedder=embedder,
-        scraper=Scraper.bind(args.scraper, args.files, parser),
+        scraper=Scraper.bind(args.scraper, args.files, parser, shares=shares),
         parser=parser,
         retriever=retriever,
         images=images,
@@ -42,7 +48,7 @@ def build_app(args: AppSettings) -> Application:
             images,
             images_at_once=args.images.max_batch,
             batch_chunks=_batch_chunks(args),
-            shares=args.limits.shares,
+            shares=shares,
         ),
     )
 

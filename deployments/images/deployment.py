@@ -16,7 +16,7 @@ from deployments.serving.capacity import reserved_cores
 from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from deployments.settings import ImagesSettings
     from deployments.types import ImageProgress, ImageRequest
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 class Images:
     """Serve an `ImageQueue`."""
 
-    def __init__(self, settings: ImagesSettings, data_dir: str) -> None:
+    def __init__(
+        self, settings: ImagesSettings, data_dir: str, *, shares: Mapping[str, float]
+    ) -> None:
+        """Load the model; `shares` are the weights of API keys, 1 for those that are not named."""
         log_to_serve()
         keep_files_private(data_dir)
         export_metrics()
@@ -36,7 +39,10 @@ class Images:
             model, settings, revision=revision_of(settings.model), threads=reserved_cores()
         )
         self._queue = ImageQueue(
-            self._pipeline.draw, settings.max_batch, self._pipeline.prepare_thread
+            self._pipeline.draw,
+            settings.max_batch,
+            self._pipeline.prepare_thread,
+            shares=shares,
         )
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:

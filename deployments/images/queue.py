@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ not wanted after the last step is None.
 """
 
 _MAX_WAITING = 64  # pictures
+_PICTURE_COST = 64 * 64 * 8  # in pixel steps: text encoder, decoder, PNG
 _BATCH_WAIT_S = 0.02
 _MAX_FAILURES = 3  # consecutive: after some errors a GPU fails every time
 _FULL = "too many pictures are waiting to be made; try again shortly"
@@ -47,6 +48,11 @@ class _Waiter:
     def shape(self) -> tuple[int, int, int]:
         return self.request.width, self.request.height, self.request.steps
 
+    @property
+    def cost(self) -> float:
+        """Return what the picture costs, in pixel steps."""
+        return self.request.width * self.request.height * self.request.steps + _PICTURE_COST
+
     def report(self, done_steps: int, png: bytes | None = None) -> None:
         self.events.put_nowait(ImageProgress(done_steps, self.request.steps, png))
 
@@ -58,17 +64,20 @@ class _Waiter:
 class ImageQueue:
     """Implement `ImageGenerator` with a `Draw` function that runs in a thread of its own.
 
-    Owners take turns: a batch takes the oldest request of the owner whose turn it is, and up to
-    `max_batch` - 1 others of the same width, height and steps, in turns too. In a full queue the
-    owner with the most requests gives way. An idle queue runs no task.
+    Owners take turns by weight, and a turn is worth the pixels and steps of a picture
+    (self-clocked fair queueing: Golestani, 1994). A batch takes the oldest request of the owner
+    whose turn it is, and up to `max_batch` - 1 others of the same width, height and steps, in
+    turns too. In a full queue the owner with the most requests for its weight gives way. An idle
+    queue runs no task.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - bounds that tests set
         self,
         draw: Draw,
         max_batch: int,
         prepare_thread: Callable[[], None] | None = None,
         *,
+        shares: Mapping[str, float] | None = None,
         max_waiting: int = _MAX_WAITING,
         batch_wait_s: float = _BATCH_WAIT_S,
     ) -> None:
@@ -78,18 +87,20 @@ class ImageQueue:
             draw: draws a batch.
             max_batch: the most pictures in a batch.
             prepare_thread: called first in the drawing thread.
+            shares: weights of owners, 1 for those that are not named.
             max_waiting: the most requests that wait.
             batch_wait_s: how long a batch waits to fill up.
         """
         self._draw = draw
         self._max_batch = max_batch
+        self._shares = shares or {}
         self._max_waiting = max_waiting
         self._batch_wait_s = batch_wait_s
         self._thread = ThreadPoolExecutor(1, "draw", initializer=prepare_thread or _do_nothing)
         self._waiting: list[_Waiter] = []
         self._drawn: list[_Waiter] = []
-        self._turns: dict[str, int] = {}  # the last batch with a picture of an owner
-        self._batches = 0
+        self._spent: dict[str, float] = {}  # cost for its weight, of each owner
+        self._now = 0.0  # what the owner of the latest batch had spent with it
         self._worker: asyncio.Task[None] | None = None
         self._failures = 0
         self._closed = False
@@ -104,6 +115,7 @@ class ImageQueue:
             raise Unavailable(_STOPPING)
         self._make_room(request.owner)
         waiter = _Waiter(request)
+        self._spent.setdefault(request.owner, self._now)  # idleness earns nothing
         self._waiting.append(waiter)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -128,8 +140,9 @@ class ImageQueue:
         if len(self._waiting) < self._max_waiting:
             return
         counts = Counter(waiter.request.owner for waiter in self._waiting)
-        largest, most = counts.most_common(1)[0]
-        if counts[owner] + 1 >= most:
+        largest = max(counts, key=lambda name: counts[name] / self._weight(name))
+        most = counts[largest] / self._weight(largest)
+        if (counts[owner] + 1) / self._weight(owner) >= most:
             raise Overloaded(_FULL)
         newest = next(w for w in reversed(self._waiting) if w.request.owner == largest)
         self._waiting.remove(newest)
@@ -166,20 +179,36 @@ class ImageQueue:
         queues: dict[str, deque[_Waiter]] = {}
         for waiter in self._waiting:
             queues.setdefault(waiter.request.owner, deque()).append(waiter)
-        # The owner whose last turn was longest ago is first; new owners have had none.
-        owners = sorted(queues, key=lambda owner: self._turns.get(owner, 0))
-        shape = queues[owners[0]][0].shape
+        first = self._next(queues)
+        shape = queues[first][0].shape
+        self._now = max(self._now, self._spent_with(queues[first][0]))
         taken: list[_Waiter] = []
-        alike = {owner: deque(w for w in queues[owner] if w.shape == shape) for owner in owners}
-        while len(taken) < self._max_batch and any(alike.values()):
-            for owner in owners:
-                if alike[owner] and len(taken) < self._max_batch:
-                    taken.append(alike[owner].popleft())
-        self._batches += 1
-        turns = {owner: turn for owner, turn in self._turns.items() if owner in queues}
-        self._turns = turns | {waiter.request.owner: self._batches for waiter in taken}
+        alike = {
+            owner: deque(w for w in queue if w.shape == shape) for owner, queue in queues.items()
+        }
+        while len(taken) < self._max_batch and (able := {o: q for o, q in alike.items() if q}):
+            waiter = able[self._next(able)].popleft()
+            self._spent[waiter.request.owner] = self._spent_with(waiter)
+            taken.append(waiter)
         self._waiting = [waiter for waiter in self._waiting if waiter not in taken]
+        waiting = {waiter.request.owner for waiter in self._waiting}
+        self._spent = {
+            owner: spent
+            for owner, spent in self._spent.items()
+            if owner in waiting or spent > self._now
+        }
         return taken
+
+    def _next(self, queues: Mapping[str, deque[_Waiter]]) -> str:
+        """Return the owner who would have spent the least with its next picture."""
+        return min(queues, key=lambda owner: self._spent_with(queues[owner][0]))
+
+    def _spent_with(self, waiter: _Waiter) -> float:
+        owner = waiter.request.owner
+        return self._spent[owner] + waiter.cost / self._weight(owner)
+
+    def _weight(self, owner: str) -> float:
+        return self._shares.get(owner, 1.0)
 
     async def _make(self, waiters: list[_Waiter]) -> None:
         loop = asyncio.get_running_loop()

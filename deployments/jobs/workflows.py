@@ -86,26 +86,30 @@ class Workflows:
 
     def _ingest_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
         async def ingest(fields: dict[str, Any]) -> int:
-            spec, job_id = spec_of(JobKind.INGEST, fields), _job_id()
-            assert isinstance(spec, IngestSpec)  # noqa: S101
-            return await self._run(
-                JobKind.INGEST,
-                lambda: self._ingest(job_id, spec),
-                discard=lambda: self._ingest_steps.discard(job_id, spec),
-                remove_upload=lambda: self._ingest_steps.remove_upload(job_id, spec),
-            )
+            job_id = _job_id()
+            with self._in_place(JobKind.INGEST, job_id):
+                spec = spec_of(JobKind.INGEST, fields)
+                assert isinstance(spec, IngestSpec)  # noqa: S101
+                return await self._run(
+                    JobKind.INGEST,
+                    lambda: self._ingest(job_id, spec),
+                    discard=lambda: self._ingest_steps.discard(job_id, spec),
+                    remove_upload=lambda: self._ingest_steps.remove_upload(job_id, spec),
+                )
 
         return ingest
 
     def _images_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
         async def images(fields: dict[str, Any]) -> int:
-            spec, job_id = spec_of(JobKind.IMAGES, fields), _job_id()
-            assert isinstance(spec, ImagesSpec)  # noqa: S101
-            return await self._run(
-                JobKind.IMAGES,
-                lambda: self._images(job_id, spec),
-                discard=lambda: self._image_steps.discard(job_id),
-            )
+            job_id = _job_id()
+            with self._in_place(JobKind.IMAGES, job_id):
+                spec = spec_of(JobKind.IMAGES, fields)
+                assert isinstance(spec, ImagesSpec)  # noqa: S101
+                return await self._run(
+                    JobKind.IMAGES,
+                    lambda: self._images(job_id, spec),
+                    discard=lambda: self._image_steps.discard(job_id),
+                )
 
         return images
 
@@ -126,7 +130,6 @@ class Workflows:
         if self._dispatcher.has_claimed(kind, job_id):
             self._cancellations.claimed(job_id)
         with (
-            self._in_place(kind, job_id),
             self._stoppable(job_id),
             self._with_request_id(job_id),
             span(f"job {kind}", job_id=job_id),

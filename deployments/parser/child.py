@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
-from deployments.parser.messages import ChunkedDocument, Task, pack_document, pack_error
+from deployments.parser.messages import ChunkedDocument, pack_document, pack_error
 from deployments.parser.reading.formats import Format, detect
 from deployments.parser.reading.text import read_markdown, read_text
 from deployments.priority import lower_priority
@@ -20,6 +20,7 @@ from deployments.priority import lower_priority
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from deployments.parser.messages import Task
     from deployments.parser.reading.content import Content
 
 _MAX_OPEN_FILES = 64
@@ -113,7 +114,3 @@ def _place(error: BaseException) -> str:
     if trace is None:
         return ""
     return f"in {trace.tb_frame.f_globals.get('__name__')}, line {trace.tb_lineno}"
-
-
-if __name__ == "__main__":
-    sys.exit(parse_file(Task.from_json(sys.argv[1])))

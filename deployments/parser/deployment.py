@@ -12,31 +12,44 @@ from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.parser.file_parser import FileParser
 from deployments.parser.sandbox import Sandbox
-from deployments.serving.capacity import reserved_cores
+from deployments.serving.capacity import max_ongoing_requests, reserved_cores
 from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deployments.settings import ParserSettings
     from deployments.types import ParsedDocument, ParseSpec
 
 
-@serve.deployment(name="Parser", max_ongoing_requests=32, max_queued_requests=32)
+@serve.deployment(name="Parser", max_ongoing_requests=64, max_queued_requests=32)
 class Parser:
     """Serve `FileParser`; the replica itself only waits for its child processes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the graph knows
         self,
         settings: ParserSettings,
         embedder: str,
         data_dir: str,
         files: str,
         max_file_bytes: int,
+        *,
+        shares: Mapping[str, float],
     ) -> None:
-        """Load the tokenizer of the model `embedder`, whose tokens are counted."""
+        """Load the tokenizer of the model `embedder`, whose tokens are counted.
+
+        `shares` are the weights of API keys, by their names; 1 for those that are not named.
+        """
         log_to_serve()
         keep_files_private(data_dir)
         path = tokenizer_path(resolve(embedder, Path(data_dir)), revision_of(embedder))
-        sandbox = Sandbox(settings, path, processes=reserved_cores())
+        sandbox = Sandbox(
+            settings,
+            path,
+            processes=reserved_cores(),
+            calls=max_ongoing_requests(),
+            shares=shares,
+        )
         sandbox.start()
         self._parser = FileParser(sandbox, FileStore(files), max_file_bytes)
 

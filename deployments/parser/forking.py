@@ -190,11 +190,10 @@ class _Template:
             if child.pid is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid, signal.SIGKILL)
-            if not child.ended.done():
-                child.ended.set_result(Ended(-signal.SIGKILL, 0.0))
-        self._children.clear()
+        self._end_runs()
 
     def close(self) -> None:
+        """Stop the template, which kills its children."""
         if not self.alive:
             return
         self.alive = False
@@ -206,6 +205,15 @@ class _Template:
         except TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._end_runs()
+
+    def _end_runs(self) -> None:
+        """End the runs as if their children had been killed, which they were."""
+        if self._loop is not None and not self._loop.is_closed():
+            for child in self._children.values():
+                if not child.ended.done():
+                    child.ended.set_result(Ended(-signal.SIGKILL, 0.0))
+        self._children.clear()
 
 
 def _environment() -> dict[str, str]:

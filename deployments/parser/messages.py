@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
@@ -30,15 +30,6 @@ class Task:
     wall_s: int
     memory_bytes: int
     nice: int = LOWEST_PRIORITY
-
-    def to_json(self) -> str:
-        """Return the task as ASCII JSON, so that any file name can be a process argument."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Task:
-        """Read the output of `to_json`."""
-        return cls(**json.loads(text))
 
     @property
     def max_reply_bytes(self) -> int:

@@ -19,7 +19,7 @@ from deployments.parser.messages import Task, unpack
 from deployments.types import SHORT_PARSE_CPU_S, SHORT_PARSE_EXCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from deployments.parser.forking import Run
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deployments.settings import ParserSettings
 
 _SHORT_PLACES = 2
+_CALLS = 32  # Serve gives a replica so many, in the shipped configurations
 _SHORT_PRIORITY = 10  # a nice value: before long files, after whoever waits for an answer
 _MAX_FILENAME_CHARS = 255
 _ALARM_GRACE_S = 5
@@ -48,11 +49,18 @@ class Sandbox:
     environment, and may write no file. Its death fails only the file that it was parsing.
 
     Short files have places of their own, and little processor time, so that they never wait for
-    long ones; in both kinds of places owners take turns.
+    long ones; in both kinds of places owners take turns. Either kind may have half of the calls
+    that the replica gets, running and waiting, and one owner half of those that wait.
     """
 
     def __init__(
-        self, settings: ParserSettings, tokenizer_path: str, *, processes: int = 1
+        self,
+        settings: ParserSettings,
+        tokenizer_path: str,
+        *,
+        processes: int = 1,
+        calls: int = _CALLS,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         """Check that the tokenizer exists.
 
@@ -60,6 +68,8 @@ class Sandbox:
             settings: the limits of a file and of a child process.
             tokenizer_path: the embedder's `tokenizer.json`, or the folder that contains it.
             processes: how many files are parsed at the same time, short ones not counted.
+            calls: how many calls the replica gets at once.
+            shares: weights of owners, 1 for those that are not named.
 
         Raises:
             ValueError: there is no `tokenizer.json`.
@@ -70,7 +80,8 @@ class Sandbox:
             msg = "the parser needs a tokenizer.json beside the embedder's weights"
             raise ValueError(msg)
         self._settings = settings
-        self._long, self._short = FairPlaces(processes), FairPlaces(_SHORT_PLACES)
+        self._long = _places("long files", processes, calls, shares)
+        self._short = _places("short files", _SHORT_PLACES, calls, shares)
         self._forks = Forks(str(self._tokenizer_file))
 
     def start(self) -> None:
@@ -105,6 +116,7 @@ class Sandbox:
             owner: who takes turns with others.
 
         Raises:
+            Overloaded: too many files wait, in all or of this owner.
             UnsupportedMedia: the format is not supported.
             TooLarge: a limit is exceeded.
             Unprocessable: the file is empty, encrypted, damaged or without text, or killed
@@ -175,6 +187,17 @@ class Sandbox:
         error = Unprocessable(msg, code="parse_timeout")
         error.cpu_s = self._settings.cpu_s  # at most: the process was killed before it was measured
         return error
+
+
+def _places(what: str, places: int, calls: int, shares: Mapping[str, float] | None) -> FairPlaces:
+    waiting = max(calls // 2 - places, 0)
+    return FairPlaces(
+        places,
+        shares=shares,
+        max_waiting=waiting,
+        max_waiting_of_one=(waiting + 1) // 2,
+        what=what,
+    )
 
 
 _DAMAGED = "The file could not be read: it may be damaged."

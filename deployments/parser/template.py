@@ -109,6 +109,7 @@ class Template:
         return True
 
     def _fork(self, number: int, task: dict[str, Any], descriptors: list[int]) -> None:
+        template = os.getpid()
         try:
             pid = os.fork()
         except OSError:
@@ -116,12 +117,12 @@ class Template:
             _close(descriptors)
             return
         if pid == 0:
-            self._run_child(task, descriptors)
+            self._run_child(task, descriptors, template)
         _close(descriptors)
         self._children[pid] = number
         self._report({"started": number, "pid": pid})
 
-    def _run_child(self, task: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    def _run_child(self, task: dict[str, Any], descriptors: list[int], parent: int) -> NoReturn:
         """Parse the file in this process, which was just forked, and end it."""
         status = 1
         try:
@@ -132,7 +133,8 @@ class Template:
             for target, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, target)
             os.closerange(_DESCRIPTORS, _MAX_DESCRIPTORS)
-            status = parse_file(Task(**task))
+            if os.getppid() == parent:  # else it ended before PR_SET_PDEATHSIG was set
+                status = parse_file(Task(**task))
         finally:
             os._exit(status)
 

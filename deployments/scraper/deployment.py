@@ -16,7 +16,7 @@ from deployments.serving.capacity import reserved_cores
 from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ray.serve.handle import DeploymentHandle
 
@@ -29,13 +29,27 @@ class Scraper:
     """Serve `WebReader`; the replica itself only waits for the network and its processes."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: ScraperSettings, files: str, parser: DeploymentHandle[Any]
+        self,
+        settings: ScraperSettings,
+        files: str,
+        parser: DeploymentHandle[Any],
+        *,
+        shares: Mapping[str, float],
     ) -> None:
+        """Start the reader.
+
+        Args:
+            settings: bounds of pages.
+            files: folder or URL of the file store.
+            parser: handle of the Parser deployment, for PDFs.
+            shares: weights of API keys, by their names; 1 for those that are not named.
+        """
         log_to_serve()
         keep_files_private()
         export_metrics()
-        pdfs = PdfPages(RemoteParser(parser, "document parser"), FileStore(files))
-        self._reader = WebReader(settings, pdfs, processes=reserved_cores())
+        parsing = RemoteParser(parser, "document parser")
+        pdfs = PdfPages(parsing, FileStore(files), shares)
+        self._reader = WebReader(settings, pdfs, processes=reserved_cores(), shares=shares)
         await self._reader.start()
 
     async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:

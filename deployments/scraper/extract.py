@@ -18,6 +18,8 @@ from deployments.scraper.worker import TooSlow, page_text, prepare, warm
 from deployments.types import PageOutcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deployments.scraper.fetch import Download
     from deployments.text.html import HtmlText
 
@@ -41,11 +43,18 @@ class ExtractionBounds:
 class Extractor:
     """Extract text in a process pool, as a hostile page can make it arbitrarily slow."""
 
-    def __init__(self, processes: int = 1, bounds: ExtractionBounds | None = None) -> None:
+    def __init__(
+        self,
+        processes: int = 1,
+        bounds: ExtractionBounds | None = None,
+        *,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
+        """Make the pool; `shares` are the weights of owners, 1 for those that are not named."""
         self._processes = processes
         self._bounds = bounds or ExtractionBounds()
         self._pool = self._new_pool()
-        self._turns = FairPlaces(processes)
+        self._turns = FairPlaces(processes, shares=shares)
 
     async def start(self) -> None:
         """Start the processes and wait until one has loaded its libraries."""

@@ -19,6 +19,7 @@ from deployments.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from deployments.fair_places import FairPlaces
 from deployments.file_store import PAGES
 from deployments.scraper.extract import MAX_TEXT_CHARS
 from deployments.scraper.fetch import PageFailure
@@ -26,11 +27,14 @@ from deployments.text.html import HtmlText
 from deployments.types import SHORT_PARSE_EXCEEDED, PageOutcome, ParseSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deployments.file_store import FileStore
     from deployments.interfaces import Parser
     from deployments.scraper.fetch import Download
 
 _REMOVE_TIMEOUT_S: Final = 2.0
+_SHORT_AT_ONCE: Final = 4
 _NOT_NOW: Final = "PDF files cannot be read for now"
 _OUTCOMES: Final = (
     (NotFound, PageOutcome.UNREACHABLE),  # the file store has lost it
@@ -42,11 +46,19 @@ _OUTCOMES: Final = (
 
 
 class PdfPages:
-    """Read downloaded PDFs with the parser deployment."""
+    """Read downloaded PDFs with the parser deployment.
 
-    def __init__(self, parser: Parser, files: FileStore) -> None:
+    Short ones wait here for their turn, because a full parser refuses calls; long ones are
+    refused by it.
+    """
+
+    def __init__(
+        self, parser: Parser, files: FileStore, shares: Mapping[str, float] | None = None
+    ) -> None:
+        """Keep the parts; `shares` are the weights of owners, 1 for those that are not named."""
         self._parser = parser
         self._files = files
+        self._short = FairPlaces(_SHORT_AT_ONCE, shares=shares)
 
     async def read(self, download: Download, owner: str = "") -> HtmlText:
         """Return title and text, the text cut at `MAX_TEXT_CHARS`; raise PageFailure.
@@ -72,7 +84,8 @@ class PdfPages:
         # Someone waits for it: it is read as a short file first, and as a long one if it is none.
         task = ParseSpec(path, filename, folder, max_chars=MAX_TEXT_CHARS, short=True, owner=owner)
         try:
-            document = await self._parser.parse(task)
+            async with self._short.place(owner):
+                document = await self._parser.parse(task)
         except Unprocessable as error:
             if error.code != SHORT_PARSE_EXCEEDED:
                 raise

@@ -22,7 +22,7 @@ from deployments.text.html import HtmlText
 from deployments.types import Page, PageOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from deployments.scraper.pdf_pages import PdfPages
     from deployments.settings import ScraperSettings
@@ -37,7 +37,7 @@ class WebReader:
     Use it as a context manager, or call `start` first and `close` last.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - bounds that tests set
         self,
         settings: ScraperSettings,
         pdfs: PdfPages | None = None,
@@ -45,9 +45,11 @@ class WebReader:
         processes: int = 1,
         extraction: ExtractionBounds | None = None,
         max_page_bytes: int = _MAX_PAGE_BYTES,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
-        """Keep the parts; `processes` extract text at the same time."""
+        """Keep the parts; `processes` extract text at the same time, in turns by `shares`."""
         self._settings = settings
+        self._shares = shares
         self._processes, self._extraction = processes, extraction
         self._pdfs = pdfs
         self._max_bytes = dict.fromkeys((*HTML_TYPES, *TEXT_TYPES), max_page_bytes)
@@ -59,7 +61,7 @@ class WebReader:
     async def start(self) -> None:
         """Open the HTTP session and start the extraction processes."""
         async with AsyncExitStack() as stack:
-            self._extractor = Extractor(self._processes, self._extraction)
+            self._extractor = Extractor(self._processes, self._extraction, shares=self._shares)
             stack.push_async_callback(self._extractor.close)
             self._session = await stack.enter_async_context(open_session(self._settings))
             self._client = WebClient(self._session, self._settings)

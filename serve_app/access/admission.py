@@ -25,7 +25,7 @@ _MAX_DOWNLOADS = 32  # one that is not read costs 9 MB here and 7 MB in Serve's 
 _NOBODYS = {NOBODY: 1.0}
 
 
-class Places:
+class RequestShares:
     """The bounds on requests at this ingress replica, which serves `capacity` at once.
 
     `/readyz` may take half of the reserve for health checks, `/healthz` all of it. A request that
@@ -60,7 +60,7 @@ class Places:
 class Admission:
     """ASGI middleware: 429 for a request whose key has no place left; `Guard` sets the owner."""
 
-    def __init__(self, app: ASGIApp, places: Places) -> None:
+    def __init__(self, app: ASGIApp, places: RequestShares) -> None:
         self._app = app
         self._places = places
 

@@ -1,4 +1,4 @@
-"""Fair turns: a language model and an embedder that serve the keys in turn."""
+"""Fair services: a language model and an embedder that serve the keys in turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serve_app.access.turns import Turns
+from serve_app.access.fair_queue import FairQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -29,37 +29,37 @@ _PARTS_OF_A_CALL = 2
 _MIN_SHARE_OF_PASS = 32  # a text counts at least as this part of a pass
 
 
-def answer_turns(weights: Mapping[str, float]) -> Turns:
-    """Return the turns for answers of the language model; a place is an answer."""
-    turns = Turns("answers", weights, _ANSWERS_WAITING_PER_PLACE)
-    turns.resize(_ANSWERS)
-    return turns
+def answer_queue(weights: Mapping[str, float]) -> FairQueue:
+    """Return the queue for answers of the language model; a place is an answer."""
+    queue = FairQueue("answers", weights, _ANSWERS_WAITING_PER_PLACE)
+    queue.resize(_ANSWERS)
+    return queue
 
 
-def embedding_turns(weights: Mapping[str, float], pass_tokens: int) -> Turns:
-    """Return the turns for embeddings; a place is a character, as tokens are not counted yet."""
-    turns = Turns("characters to embed", weights, _EMBEDDINGS_WAITING_PER_PLACE)
-    turns.resize(_PASSES * pass_tokens * _CHARS_PER_TOKEN)
-    return turns
+def embedding_queue(weights: Mapping[str, float], pass_tokens: int) -> FairQueue:
+    """Return the queue for embeddings; a place is a character, as tokens are not counted yet."""
+    queue = FairQueue("characters to embed", weights, _EMBEDDINGS_WAITING_PER_PLACE)
+    queue.resize(_PASSES * pass_tokens * _CHARS_PER_TOKEN)
+    return queue
 
 
 class FairTextGenerator:
     """Begins an answer when it is the turn of its owner, and holds the place until its end."""
 
-    def __init__(self, llm: TextGenerator, turns: Turns, owner: str) -> None:
+    def __init__(self, llm: TextGenerator, queue: FairQueue, owner: str) -> None:
         self._llm = llm
-        self._turns = turns
+        self._queue = queue
         self._owner = owner
 
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._turns.take(self._owner):
+        async with self._queue.take(self._owner):
             return await self._llm.chat(body)
 
     def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
         return self._stream(self._llm.stream_chat, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        async with self._turns.take(self._owner):
+        async with self._queue.take(self._owner):
             return await self._llm.complete(body)
 
     def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
@@ -79,7 +79,7 @@ class FairTextGenerator:
         generate: Callable[[Mapping[str, Any]], AsyncGenerator[str, None]],
         body: Mapping[str, Any],
     ) -> AsyncGenerator[str, None]:
-        async with self._turns.take(self._owner), contextlib.aclosing(generate(body)) as events:
+        async with self._queue.take(self._owner), contextlib.aclosing(generate(body)) as events:
             async for event in events:
                 yield event
 
@@ -90,9 +90,9 @@ class FairEmbedder:
     A search embeds its few queries elsewhere and does not wait here.
     """
 
-    def __init__(self, embedder: Embedder, turns: Turns, owner: str, pass_tokens: int) -> None:
+    def __init__(self, embedder: Embedder, queue: FairQueue, owner: str, pass_tokens: int) -> None:
         self._embedder = embedder
-        self._turns = turns
+        self._queue = queue
         self._owner = owner
         self._part_chars = pass_tokens * _CHARS_PER_TOKEN // _PARTS_PER_PASS
         self._least_chars = max(1, pass_tokens * _CHARS_PER_TOKEN // _MIN_SHARE_OF_PASS)
@@ -106,7 +106,7 @@ class FairEmbedder:
         under_way = asyncio.Semaphore(_PARTS_OF_A_CALL)
 
         async def part(start: int, some: Sequence[str], chars: int) -> Embeddings:
-            async with under_way, self._turns.take(self._owner, chars):
+            async with under_way, self._queue.take(self._owner, chars):
                 return await self._embedder.embeddings(some, dimensions, first + start)
 
         try:

@@ -31,10 +31,11 @@ def divided(capacity: int) -> Division:
 class Shares:
     """Places of a resource, divided among the keys that use it.
 
-    Every busy key has a share by its weight, and one more share stays free for the next key
-    that comes. A key may use its whole share, and no more, if a place is left for every key that
-    uses none; a key that uses none gets a place as long as there is one. So a key alone has all
-    places but one share, and a single key all of them.
+    Every busy key has a share by its weight. One more share, that of the heaviest idle key, stays
+    free for the next key that comes; it is at most half of the places, so that a heavy key that
+    never comes leaves something to the light ones. A key may use its whole share, and no more, if
+    a place is left for every key that uses none; a key that uses none gets a place as long as
+    there is one. A single key has all places.
 
     Places are not taken back: a key whose share shrinks keeps what it has and gets no more.
     """
@@ -85,8 +86,8 @@ class Shares:
         """Return the error for an owner that gets no place."""
         used = self._used[owner]
         msg = (
-            f"this API key has {used} {self._what} under way, its share of {self.capacity}; "
-            "wait until some have ended"
+            f"this API key uses {used} of {self.capacity} places for {self._what}, which is its "
+            "share; wait until some are free"
             if used
             else f"all {self.capacity} places for {self._what} are taken; try again shortly"
         )
@@ -97,4 +98,5 @@ class Shares:
     def _share(self, owner: str) -> float:
         busy = sum(weight for name, weight in self._weights.items() if self._used[name])
         idle = (weight for name, weight in self._weights.items() if not self._used[name])
-        return self.capacity * self._weights[owner] / (busy + max(idle, default=0.0))
+        reserve = min(max(idle, default=0.0), busy)
+        return self.capacity * self._weights[owner] / (busy + reserve)

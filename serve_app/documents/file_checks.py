@@ -1,4 +1,4 @@
-"""Checks of an upload that need no parser: size, digest, blank, encrypted."""
+"""Checks of an upload that need no parser: size, digest, format, blank, encrypted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 from typing import BinaryIO, NamedTuple
 
 from deployments.errors import TooLarge
+from deployments.parser.reading.content import check_text, clean
+from deployments.parser.reading.formats import Format, decode, detect, encoding_of, not_text
 from serve_app.http.bounds import too_large
 
 _BLOCK_BYTES = 1 << 20
-HEAD_BYTES = 8192  # More than it takes to tell a format.
+HEAD_BYTES = 1 << 16  # decoded in some milliseconds
 _TAIL_BYTES = 1 << 16  # Where a PDF says whether it is encrypted.
 _FILENAME_CHARS = 200
 
@@ -23,6 +25,28 @@ class FileInspection(NamedTuple):
     head: bytes
     blank: bool
     encrypted: bool
+
+
+def check_format(head: bytes, size_bytes: int, filename: str) -> None:
+    """Refuse what the parser would refuse for the first `HEAD_BYTES` of a file.
+
+    A text of that length or less is decoded as the parser does; of a longer one only NUL
+    characters tell for certain that it is binary.
+
+    Raises:
+        UnsupportedMedia: the format is not supported, or a text is binary.
+        Unprocessable: the file is empty (`empty_file`) or blank (`no_text`).
+    """
+    kind = detect(head, filename)
+    if kind is Format.PDF:
+        return
+    encoding = encoding_of(head)
+    if "\0" in head.decode(encoding, errors="replace"):
+        raise not_text()
+    # HTML in an 8-bit encoding is decoded as the page itself declares.
+    if len(head) == size_bytes and (kind is not Format.HTML or encoding.startswith("utf")):
+        text = clean(decode(head))
+        check_text(text, len(text))
 
 
 def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:

@@ -16,10 +16,9 @@ from deployments.errors import (
     Unprocessable,
 )
 from deployments.file_store import UPLOADS
-from deployments.parser.reading.formats import detect
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
-from serve_app.documents.file_checks import HEAD_BYTES, inspect_file, shown_name
+from serve_app.documents.file_checks import HEAD_BYTES, check_format, inspect_file, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +52,7 @@ class Uploads:
     async def accept(self, upload: UploadFile, collection: str, key: str | None) -> Submitted:
         """Return the job that makes the file searchable, or did so before.
 
-        What can be told at a glance is refused at once: TooLarge, UnsupportedMedia, or
+        What the first bytes and the size show is refused at once: TooLarge, UnsupportedMedia, or
         Unprocessable for a file with nothing in it. The rest is for the job to find out; for
         an encrypted PDF that is waited for, as most of them need a password.
         """
@@ -61,7 +60,7 @@ class Uploads:
         seen = await asyncio.to_thread(inspect_file, upload.file, self._limits.max_upload_bytes)
         if seen.blank and seen.size_bytes:
             raise _blank()
-        detect(seen.head, filename)
+        await asyncio.to_thread(check_format, seen.head, seen.size_bytes, filename)
         document_id, path = f"doc_{seen.digest[:32]}", f"{UPLOADS}/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
         handing_over = detached(self._hand_over(spec, upload.file, key))
@@ -82,7 +81,8 @@ class Uploads:
         """
         if content.isspace():
             raise _blank()
-        detect(content[:HEAD_BYTES], file.filename)
+        head = content[:HEAD_BYTES]
+        await asyncio.to_thread(check_format, head, len(content), file.filename)
         document_id, path = f"doc_{file.id.removeprefix('file-')}", f"{UPLOADS}/{uuid.uuid4().hex}"
         spec = IngestSpec(document_id, collection, file.filename, file.size_bytes, path)
         return await self._hand_over(spec, BytesIO(content), None)

@@ -124,8 +124,9 @@ def _of_framework(request: Request, error: HTTPException) -> JSONResponse:
         case HTTPStatus.NOT_FOUND:
             message = f"there is no route {request.method} {request.scope['path'][:_SHOWN_CHARS]}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = allowed = ", ".join(_methods(request))
-            message = f"{request.method} is not allowed here, but {allowed}"
+            methods = _methods(request)
+            headers["Allow"] = ", ".join(methods)
+            message = f"use {' or '.join(methods)} here: {request.method} is not allowed"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             code = TooLarge.code
     return error_response(status, message, code, None, headers)

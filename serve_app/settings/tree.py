@@ -126,7 +126,7 @@ class LimitSettings(Settings):
         default_factory=dict,
         description="Weights of API keys by name, 1 for those not named: in proportion to them "
         "the keys share the requests, uploads, downloads, answers and embeddings of a replica "
-        "of the ingress, and the CPU time of jobs.",
+        "of the ingress, and take turns with jobs, files, pages and pictures.",
     )
     max_prompt_chars: PositiveInt = Field(
         default=100_000, description="Of all messages; a JSON body may have ten bytes for each."

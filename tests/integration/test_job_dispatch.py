@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deployments.jobs import dispatcher
+from deployments.jobs import dispatcher, workflows
 from deployments.jobs.queries import list_jobs
+from deployments.jobs.records import spec_of
 from deployments.types import JobKind, JobQuery, JobStatus
 from tests.support.job_engine import PICTURES, Parts, ended, running
 from tests.support.job_replica import SEEDS_OF_A_JOB, LoggedImages, logged, replica, until
@@ -99,6 +101,23 @@ async def test_a_job_starts_as_soon_as_a_place_is_free(
     async with running(url, tmp_path, ingest_concurrency=1) as parts:
         for job_id in await queued(parts, "", b"text", 10):
             assert (await ended(parts, job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_job_whose_record_cannot_be_read_frees_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(kind: str, fields: dict[str, Any]) -> Any:
+        if fields.get("owner") == "newer":
+            raise TypeError
+        return spec_of(kind, fields)
+
+    monkeypatch.setattr(workflows, "spec_of", read)
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    async with running(url, tmp_path, ingest_concurrency=1) as parts:
+        await queued(parts, "newer", b"text", 2)
+        (text,) = await queued(parts, "alice", b"text", 1)
+        async with asyncio.timeout(30):
+            assert (await ended(parts, text)).status is JobStatus.SUCCEEDED
 
 
 async def test_two_replicas_share_a_queue_and_run_nothing_twice(

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ _MODEL = "SmolLM2-135M-Instruct"
 _CHAT = "/v1/chat/completions"
 _PAUSE_S = 0.5
 _TIMEOUT_S = 300.0
-_BODIES, _DOWNLOADS, _WATCHERS = 258, 40, 130
+_BODIES, _HEADERS, _DOWNLOADS, _WATCHERS = 258, 100, 40, 130
 _FILE_BYTES = 30_000_000
 _PATTERN = "[a-z]{1,30000}a"
 
@@ -61,9 +62,9 @@ class Attacker:
 
     @contextlib.asynccontextmanager
     async def connection(
-        self, path: str, *headers: str, method: str = "GET"
+        self, path: str, *headers: str, method: str = "GET", whole: bool = True
     ) -> AsyncIterator[tuple[socket.socket, asyncio.AbstractEventLoop]]:
-        """Open a connection that receives as little as possible, and send the headers."""
+        """Open a connection that receives little, and send its headers, to their end if `whole`."""
         loop, parts = asyncio.get_running_loop(), urlsplit(self.url)
         lines = (
             f"{method} {path} HTTP/1.1",
@@ -75,7 +76,8 @@ class Attacker:
             one.setblocking(False)  # noqa: FBT003
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await loop.sock_connect(one, (parts.hostname, parts.port))
-            await loop.sock_sendall(one, "\r\n".join((*lines, "", "")).encode())
+            end = "\r\n\r\n" if whole else ""
+            await loop.sock_sendall(one, ("\r\n".join(lines) + end).encode())
             yield one, loop
 
 
@@ -88,15 +90,19 @@ async def hostile_schemas(attacker: Attacker) -> None:
 
 
 async def unfinished_bodies(attacker: Attacker) -> None:
-    """Requests whose bodies never end."""
+    """Requests whose bodies or headers never end."""
+    headers = ("content-type: application/json", "content-length: 1000")
 
-    async def one() -> None:
-        headers = ("content-type: application/json", "content-length: 1000", "", '{"model": "')
+    async def one(*begun: str, whole: bool) -> None:
+        connection = attacker.connection(_CHAT, *headers, *begun, method="POST", whole=whole)
         with contextlib.suppress(OSError):
-            async with attacker.connection(_CHAT, *headers, method="POST") as (sent, loop):
+            async with connection as (sent, loop):
                 await loop.sock_recv(sent, 4096)
 
-    await _repeat(_BODIES, one, pause_s=2.0)
+    async with asyncio.TaskGroup() as group:
+        body = partial(one, "", '{"model": "', whole=True)
+        group.create_task(_repeat(_BODIES, body, pause_s=2.0))
+        group.create_task(_repeat(_HEADERS, partial(one, whole=False), pause_s=2.0))
 
 
 async def unread_downloads(attacker: Attacker) -> None:

@@ -52,8 +52,9 @@ async def test_a_request_that_cannot_be_read_says_what_to_do() -> None:
         odd_id = await http.get("/v1/models", headers={"x-request-id": "a b"})
         good_id = await http.get("/v1/models", headers={"x-request-id": "3f2a-17"})
     assert (wrong_method.status_code, wrong_method.headers["allow"]) == (405, "POST")
-    assert wrong_method.json()["error"]["message"] == "GET is not allowed here, but POST"
+    assert wrong_method.json()["error"]["message"] == "use POST here: GET is not allowed"
     assert (two_methods.status_code, two_methods.headers["allow"]) == (405, "GET, POST")
+    assert "use GET or POST here: PUT is not allowed" in two_methods.text
     for answer, reason in (
         (broken, "the body is not valid JSON, see line 1, column 12"),
         (deep, "nested more than 100 levels"),

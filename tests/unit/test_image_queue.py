@@ -263,3 +263,32 @@ async def test_owners_take_turns_and_the_largest_gives_way_in_a_full_queue() -> 
         easel.allow(100)
         await asyncio.gather(*many[:3], few)
     assert easel.passes == [["first"], ["m0", "f0"], ["m1", "m2"]]
+
+
+async def test_a_turn_is_worth_pixels_and_steps_for_the_weight_of_its_owner() -> None:
+    easel = Easel()
+    async with busy(easel, max_batch=1, shares={"gold": 4.0}) as queue:
+        large = [asked(f"l{n}", size=512, steps=50, owner="large") for n in range(2)]
+        small = [asked(f"s{n}", size=256, steps=50, owner="small") for n in range(6)]
+        gold = [asked(f"g{n}", size=512, steps=50, owner="gold") for n in range(2)]
+        tasks = await ask(queue, *large, *small, *gold)
+        easel.allow(1000)
+        await asyncio.gather(*tasks)
+    order = [prompt for (prompt,) in easel.passes[1:]]
+    assert order.index("s2") < order.index("l0") < order.index("s5")  # four pixels to one
+    assert order.index("g1") < order.index("l0")
+
+
+async def test_idleness_earns_no_turns() -> None:
+    easel = Easel()
+    async with queued(easel, max_batch=1) as queue:
+        easel.allow(4)
+        for number in range(4):
+            await all_of(queue, asked(f"b{number}", steps=1, owner="busy"))
+        first = asyncio.create_task(all_of(queue, asked("first", steps=1)))
+        await easel.begun(5)
+        late = [asked(f"l{n}", steps=1, owner="late") for n in range(4)]
+        tasks = await ask(queue, *late, *(asked(f"b{n}", steps=1, owner="busy") for n in (4, 5)))
+        easel.allow(1000)
+        await asyncio.gather(first, *tasks)
+    assert [prompt[0] for (prompt,) in easel.passes[5:]] in (list("lblbll"), list("blblll"))

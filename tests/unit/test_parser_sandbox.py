@@ -24,12 +24,19 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from deployments.chunk_batches import read_batch
-from deployments.errors import InvalidRequest, NotFound, TooLarge, Unprocessable, UnsupportedMedia
+from deployments.errors import (
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unprocessable,
+    UnsupportedMedia,
+)
 from deployments.file_store import FileStore
 from deployments.parser.file_parser import FileParser
 from deployments.parser.messages import ChunkedDocument, Task, pack_document, unpack
 from deployments.parser.reading.content import MAX_SECTION_CHARS
-from deployments.parser.sandbox import Sandbox
+from deployments.parser.sandbox import Parsed, Sandbox
 from deployments.settings import ParserSettings
 from deployments.types import SHORT_PARSE_EXCEEDED, Chunk, ParsedDocument, ParseSpec
 from tests.support.paths import ROOT
@@ -49,8 +56,9 @@ def _closed() -> Iterator[None]:
         opened.pop().close()
 
 
-def parser(processes: int = 1, **bounds: float) -> Sandbox:
-    opened.append(Sandbox(ParserSettings.model_validate(bounds), MODEL, processes=processes))
+def parser(processes: int = 1, calls: int = 32, **bounds: float) -> Sandbox:
+    settings = ParserSettings.model_validate(bounds)
+    opened.append(Sandbox(settings, MODEL, processes=processes, calls=calls))
     return opened[-1]
 
 
@@ -60,13 +68,12 @@ async def parse(subject: Sandbox, data: bytes, filename: str) -> ChunkedDocument
 
 def content(data: bytes) -> AbstractAsyncContextManager[BinaryIO]:
     """Put bytes where a child process can read them."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the context
-    file.write(data)
-    file.seek(0)
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[BinaryIO]:
-        with file:
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
             yield file
 
     return opened()
@@ -166,7 +173,8 @@ async def test_a_child_bounds_itself_should_its_parent_be_gone(
 ) -> None:
     monkeypatch.setattr(ParserSettings, "cpu_s", 1)
     task = Task("slow.pdf", f"{MODEL}/tokenizer.json", 200, 9, 10**6, 99, 60, 1, 10**9)
-    command = [sys.executable, "-m", "deployments.parser.child", task.to_json()]
+    code = f"from deployments.parser import child, messages as m; child.parse_file(m.{task!r})"
+    command = [sys.executable, "-c", code]
     orphan = asyncio.to_thread(
         subprocess.run, command, input=slow_pdf, stdout=subprocess.DEVNULL, timeout=60, cwd=ROOT
     )
@@ -226,6 +234,60 @@ async def test_a_short_file_does_not_wait_for_long_ones_and_has_little_time(
     assert refused.value.code == SHORT_PARSE_EXCEEDED
     long.cancel()
     await asyncio.wait([long])
+
+
+async def test_long_files_take_half_of_the_calls_and_one_owner_half_of_those_that_wait(
+    slow_pdf: bytes,
+) -> None:
+    subject = parser(processes=1, calls=10)
+
+    def long(owner: str) -> asyncio.Task[Parsed]:
+        return asyncio.create_task(subject.parse(content(slow_pdf), "slow.pdf", owner=owner))
+
+    tasks = [long("many") for _ in range(3)]
+    await a_child()
+    for owner in ("many", "few", "few", "other"):
+        tasks.append(long(owner))
+        await asyncio.sleep(0)
+    refused, waiting = [tasks[3], tasks[6]], [*tasks[:3], *tasks[4:6]]
+    for task in refused:  # one of an owner with two waiting, and one over the half
+        with pytest.raises(Overloaded, match="too many long files are waiting"):
+            await task
+    async with asyncio.timeout(5):
+        quick = await subject.parse(content(b"a short text"), "x.txt", short=True, owner="other")
+    assert quick.document.chunks[0].text == "a short text"
+    assert not any(task.done() for task in waiting)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_closing_ends_the_files_under_way(slow_pdf: bytes) -> None:
+    subject = parser(processes=2)
+    doomed = asyncio.create_task(subject.parse(content(slow_pdf), "slow.pdf"))
+    await a_child()
+    subject.close()
+    with pytest.raises(Unprocessable) as refused:
+        async with asyncio.timeout(10):
+            await doomed
+    assert refused.value.code == "reader_killed"
+
+
+@pytest.mark.parametrize("orphan", [False, True])
+def test_a_child_whose_template_has_ended_reads_nothing(*, orphan: bool) -> None:
+    """Its template may end before the child has asked the kernel to end with it."""
+    code = f"""
+import os
+from dataclasses import asdict
+from deployments.parser import template
+from deployments.parser.messages import Task
+template.parse_file = lambda task: 7
+task = asdict(Task("x.txt", "t", 90, 9, 1000, 100, 1, 1, 1))
+parent = os.getppid() + {int(orphan)}
+template.Template(None)._run_child(task, [], parent)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert ended.returncode == (1 if orphan else 7)
 
 
 async def test_the_template_is_replaced_after_its_death(slow_pdf: bytes) -> None:

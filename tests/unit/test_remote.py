@@ -14,7 +14,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, TooLarge, Unavailable
-from deployments.remote import RemoteEmbedder, RemoteParser, RemoteRetriever, RemoteTextGenerator
+from deployments.remote import (
+    RemoteEmbedder,
+    RemoteParser,
+    RemoteRetriever,
+    RemoteScraper,
+    RemoteTextGenerator,
+)
 from deployments.types import ParseSpec
 from tests.support.serve_handle import Handle
 
@@ -89,6 +95,25 @@ def test_the_failure_of_a_job_of_version_0_1_can_be_read() -> None:
     error = pickle.loads(stored)  # noqa: S301 - our own
     assert isinstance(error, Unavailable)
     assert error.message == "the parser is not available"
+
+
+class OldScraper(Handle):
+    """Takes the URLs alone."""
+
+    def remote(self, *args: Any) -> Any:
+        self.times = self.calls + 1 if len(args) > 1 else 0
+        return self
+
+
+async def test_a_scraper_of_version_0_1_is_called_without_the_owner() -> None:
+    handle = OldScraper(wrapped(TypeError("takes 2 positional arguments but 3 were given")))
+    scraper = RemoteScraper(handle, "page reader")  # type: ignore[arg-type]
+    assert await scraper.fetch(["https://example.com"], "alice") == []
+    assert handle.calls == 2
+    full = Handle(BackPressureError(9, 9, 429, 2.0))
+    with pytest.raises(Overloaded):
+        await RemoteScraper(full, "page reader").fetch([], "alice")  # type: ignore[arg-type]
+    assert full.calls == 1
 
 
 async def test_a_call_cancelled_a_moment_before_its_caller_is_no_failure() -> None:

@@ -9,12 +9,17 @@ import psutil
 import pytest
 from yarl import URL
 
+from deployments.errors import Unprocessable
+from deployments.file_store import FileStore
 from deployments.scraper.extract import ExtractionBounds, Extractor
 from deployments.scraper.fetch import Download, PageFailure
-from deployments.types import PageOutcome
+from deployments.scraper.pdf_pages import PdfPages
+from deployments.types import SHORT_PARSE_EXCEEDED, PageOutcome, ParsedDocument, ParseSpec
+from serve_app.testing import FakeParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +135,38 @@ async def test_a_page_with_very_many_attributes_is_refused_before_it_is_read(
     with pytest.raises(PageFailure) as caught:
         await extractor.extract(page(b"<p " + attributes + b">x</p>"))
     assert caught.value.outcome is PageOutcome.TOO_LARGE
+
+
+async def test_pdfs_wait_for_the_parser_in_turns_and_long_ones_hold_up_no_short_one(
+    tmp_path: Path,
+) -> None:
+    begun: list[str] = []
+    go_on = asyncio.Event()
+
+    class Parser(FakeParser):
+        async def parse(self, spec: ParseSpec) -> ParsedDocument:
+            begun.append(f"{spec.owner} {'short' if spec.short else 'long'}")
+            if not spec.short:
+                await asyncio.Event().wait()
+            await go_on.wait()
+            if spec.owner == "many":
+                raise Unprocessable("too long", code=SHORT_PARSE_EXCEEDED)
+            return await super().parse(spec)
+
+    files = FileStore(str(tmp_path))
+    pdfs = PdfPages(Parser(files), files, {"few": 2.0})
+    download = page(b"%PDF-1.7 snow", "application/pdf")
+    many = [asyncio.create_task(pdfs.read(download, "many")) for _ in range(9)]
+    while len(begun) < 4:
+        await asyncio.sleep(0.01)
+    few = [asyncio.create_task(pdfs.read(download, "few")) for _ in range(2)]
+    while sum(map(len, pdfs._short._waiting.values())) < 7:
+        await asyncio.sleep(0.01)
+    assert begun == ["many short"] * 4
+    go_on.set()
+    assert ["snow" in (await one).text for one in few] == [True, True]
+    short = [name for name in begun if name.endswith("short")]
+    assert short[4:7].count("few short") == 2
+    for task in many:
+        task.cancel()
+    await asyncio.wait(many)

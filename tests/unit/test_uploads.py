@@ -106,6 +106,12 @@ async def test_a_key_gives_the_first_job_and_refuses_another_file(
         ("a.txt", b" \n" * 1_000_000, 422, "no_text", "text"),
         ("a.pdf", b"these are words", 415, "unsupported_media_type", "not a PDF"),
         ("a.zip", b"PK\x03\x04" + b"x" * 100, 415, "unsupported_media_type", "PDF"),
+        ("a.txt", b"\x00\x01\x02 binary" * 9_000, 415, "unsupported_media_type", "not a text file"),
+        ("a.md", bytes(range(1, 32)) * 40, 415, "unsupported_media_type", "not a text file"),
+        ("a.html", b"<html>\x00\xff</html>", 415, "unsupported_media_type", "not a text file"),
+        ("a.txt", "text".encode("utf-32-le") * 9, 415, "unsupported_media_type", "not in UTF-8"),
+        ("a.txt", "\u200b \n".encode("utf-16"), 422, "no_text", "no text"),
+        ("noname", b"MZ\x90\x00\x03" + bytes(400), 415, "unsupported_media_type", "not a text"),
         ("a.pdf", b"%PDF-" + b"x" * 5_000_000, 413, "too_large", "larger than 4.8 MB"),
         ("a.pdf", b"%PDF-" + b"x" * 6_000_000, 413, "too_large", "larger than 4.8 MB"),
     ],
@@ -119,6 +125,36 @@ async def test_what_cannot_be_read_is_refused_at_once(  # noqa: PLR0917
     assert word in answer.json()["error"]["message"]
     assert fakes.jobs.known == {}
     assert stored(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "Grüße aus Köln".encode("utf-16-le"),
+        "Grüße aus Köln".encode("utf-16"),
+        "Grüße aus Köln".encode("utf-8-sig"),
+        "Grüße aus Köln".encode("cp1252"),
+        "ü".encode() * 40_000,  # of which the examined beginning ends within a character
+        b"x" + "ü".encode() * 40_000,
+        b"a page\n\f" * 20,
+    ],
+)
+async def test_texts_in_the_encodings_that_are_read_are_accepted(fakes: Fakes, data: bytes) -> None:
+    async with fakes.client() as http:
+        assert (await http.post("/upload", files={"file": ("a.txt", data)})).status_code == 202
+
+
+async def test_a_kept_file_that_is_binary_fails_at_once_in_a_vector_store(fakes: Fakes) -> None:
+    binary = {"file": ("a.txt", b"\x00\x01\x02 binary" * 9)}
+    async with fakes.client() as http:
+        kept = await http.post("/v1/files", files=binary, data={"purpose": "assistants"})
+        store = (await http.post("/v1/vector_stores", json={"name": "a"})).json()["id"]
+        answer = await http.post(
+            f"/v1/vector_stores/{store}/files", json={"file_id": kept.json()["id"]}
+        )
+    assert (kept.status_code, answer.json()["status"]) == (200, "failed")  # as OpenAI's
+    assert "not a text file" in answer.json()["last_error"]["message"]
+    assert fakes.jobs.known == {}
 
 
 LOCKED = b"%PDF-1.7\n" + b"x" * 100_000 + b"trailer << /Encrypt 3 0 R >>"

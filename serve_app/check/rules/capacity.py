@@ -93,8 +93,8 @@ def _ingress(ingress: Deployment, llm: Deployment | None) -> Iterator[Finding]:
         yield (
             "max_ongoing_requests",
             (
-                f"the {one} of them that are for API keys are less than the LLM's {of_llm}: the "
-                "ingress would keep the model idle"
+                f"three quarters are for API keys: {one} are less than the LLM's {of_llm}, and "
+                "the ingress would keep the model idle"
             ),
         )
     elif one * replicas < of_llm * of_llms:

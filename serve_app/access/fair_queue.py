@@ -1,4 +1,4 @@
-"""Turns: shares of a resource for which requests wait, served in weighted fair order."""
+"""Fair queue: shares of a resource for which requests wait, served in weighted fair order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Turn(NamedTuple):
     come: asyncio.Future[None]
 
 
-class Turns:
+class FairQueue:
     """Places as in `Shares`, and a bounded queue of each key for more.
 
     The next place goes to the waiting key that uses the fewest places for its weight and, among
@@ -41,10 +41,6 @@ class Turns:
         self._places.capacity = places
         self._waiting.capacity = places * self._waiting_per_place
         self._start_waiting()
-
-    def running(self, owner: str) -> int:
-        """Return the number of places that an owner holds."""
-        return self._places.used(owner)
 
     @contextlib.asynccontextmanager
     async def take(self, owner: str, places: int = 1) -> AsyncIterator[None]:
