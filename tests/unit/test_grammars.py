@@ -393,7 +393,7 @@ def json_schema(field: str = "response_format", **schema: Any) -> list[Constrain
 def test_the_walk_reaches_what_follows_fixed_text(monkeypatch: pytest.MonkeyPatch) -> None:
     matchers: list[xgrammar.GrammarMatcher] = []
 
-    class Recorded(xgrammar.GrammarMatcher):  # type: ignore[misc] - untyped
+    class Recorded(xgrammar.GrammarMatcher):  # type: ignore[misc]  # untyped
         def __init__(self, compiled: Any) -> None:
             super().__init__(compiled)
             matchers.append(self)
