@@ -1,8 +1,8 @@
 """Neutralise the model's control tokens in the messages and tools of a chat request.
 
-vLLM renders the chat template to one text and tokenizes it as a whole, so that a control token in
-a message counts as the template's own. Its chat interface has no way to tokenize messages alone
-with `split_special_tokens`; instead an invisible character is inserted into the token.
+vLLM renders the chat template into one text and tokenizes all of it, so a control token in a
+message would work like one of the template. vLLM cannot tokenize messages separately with
+`split_special_tokens`; this module inserts an invisible character into each control token instead.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _WORD_JOINER = "\u2060"
-_MIDDLE_DOT = "\u00b7"  # seen by a person, for a tokenizer that drops what is not
+_MIDDLE_DOT = "\u00b7"  # visible, for a tokenizer that drops invisible characters
 
 
 class OutsideText:
-    """Rewrites the parts of a request that come from outside.
+    """Rewrites the parts of a request that the caller chose.
 
     Special tokens are neutralised everywhere. The tokens that are not special but written by the
     chat template, such as `<tool_call>`, stay in messages of the assistant: the model writes them
@@ -36,14 +36,14 @@ class OutsideText:
         special: ControlTokens,
         written: ControlTokens,
     ) -> None:
-        """Take the special tokens, and those together with the tokens the template writes."""
+        """Set the special tokens, and the union of them and the tokens of the template."""
         self._tokenizer = tokenizer
         self._special = special
         self._written = written
 
     @classmethod
     def of(cls, tokenizer: Any, template: str) -> Self:  # noqa: ANN401
-        """Read the control tokens of a tokenizer of Hugging Face's form and of its template."""
+        """Read the control tokens of a Hugging Face tokenizer and of its chat template."""
         added = list(getattr(tokenizer, "added_tokens_decoder", {}).items())
         special = {str(token) for _, token in added if token.special}
         special.update(map(str, getattr(tokenizer, "all_special_tokens", ())))
@@ -57,7 +57,9 @@ class OutsideText:
             if ids.isdisjoint(number for numbers in encoded for number in numbers):
                 break
         else:
-            logger.warning("the tokenizer takes some neutralised texts for control tokens")
+            logger.warning(
+                "some control tokens in messages cannot be neutralised for this tokenizer"
+            )
         return cls(tokenizer, ControlTokens(special, separator), every)
 
     def neutral(self, text: str) -> str:
@@ -70,7 +72,7 @@ class OutsideText:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None or not neutral:
             return [len(ids) for ids in _encoded(self._tokenizer, neutral)]
-        # It releases the GIL, and the tokens are not made into Python's numbers.
+        # Faster: it releases the GIL and makes no Python list of the tokens.
         return [len(each) for each in backend.encode_batch(neutral, add_special_tokens=False)]
 
     def request(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +87,10 @@ class OutsideText:
                 if name in body:
                     changed[name] = _mapped(body[name], self.neutral)
         except RecursionError:
-            msg = "the messages or tools are nested too deeply"
+            msg = (
+                "the messages or tools are nested too deeply; "
+                "send fewer levels of lists and objects"
+            )
             raise InvalidRequest(msg, param="messages") from None
         return changed
 
@@ -108,15 +113,15 @@ def _encoded(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:  # noqa: 
     return ids
 
 
-def _joined(content: Any) -> Any:  # noqa: ANN401 - as it came
-    """Join text parts as vLLM does: a template might write them without a line between."""
+def _joined(content: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Join text parts by newlines as vLLM does; some templates would join them without."""
     if isinstance(content, list) and all(part.get("type") == "text" for part in content):
         return "\n".join(part["text"] for part in content)
     return content
 
 
 def _arguments(text: str, neutral: Callable[[str], str]) -> str:
-    """Rewrite the values of JSON: vLLM parses it, and escapes would hide a token until then."""
+    """Rewrite the strings inside a JSON text, where escapes could hide a control token."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -1,4 +1,7 @@
-"""From vLLM's exceptions to ours: the request's fault before it is accepted, the engine's after."""
+"""Translate vLLM's exceptions and error objects into ours.
+
+Before vLLM accepts a request, an exception is the request's fault; afterwards it is the engine's.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ FULL = "the language model's queue is full; try again shortly"
 
 _SERVER_ERROR = 500
 _ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
-_MALFORMED = "a field of the request has a form that the language model does not take"
+_MALFORMED = (
+    "a field of the request has the wrong type or lacks a value; compare it with OpenAI's API"
+)
 
-# What Python raises when code meets a value of another form than it expects.
+# What Python raises when code gets a value of an unexpected type.
 CARELESS = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
     *(RecursionError, NotImplementedError),
@@ -73,9 +78,12 @@ def _of_reading(error: Exception) -> InvalidRequest | None:
             message = first["msg"]
             param = ".".join(str(part) for part in first["loc"]) or None
         case TemplateError():
-            message, param = "the model's chat template refuses these messages", "messages"
+            message, param = (
+                "the model's chat template refuses these messages: check their roles and order",
+                "messages",
+            )
         case RecursionError():
-            message = "the request is nested too deeply"
+            message = "the request is nested too deeply; send fewer levels of lists and objects"
         case UnicodeError():
             message = "the request contains text that is not valid Unicode"
         case ValueError() if error.args:

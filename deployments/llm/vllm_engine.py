@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from loguru import logger
 
 from deployments.errors import InvalidRequest, Unavailable
-from deployments.llm.grammars.bounds import constraints_of
+from deployments.llm.grammars.bounds import Constraint, constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
+from deployments.llm.grammars.tools import tool_constraints
 from deployments.llm.outside_text import OutsideText
 from deployments.llm.prompt_length import check_prompt_length, is_long
 from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
@@ -41,12 +42,14 @@ _READ = (
 class _Surface(NamedTuple):
     """One of vLLM's serving layers: how its requests are read, and what answers them.
 
-    `prepare` changes a body before it is read.
+    `prepare` changes a body before it is read. `tools` returns what vLLM compiles for the tools of
+    a request.
     """
 
     request: Callable[..., Any]
     answer: Callable[[Any, None], Awaitable[Any]]
     prepare: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    tools: Callable[[Any], list[Constraint]] = lambda _: []
 
 
 class VllmEngine:
@@ -115,9 +118,21 @@ class VllmEngine:
         vocabulary = await asyncio.to_thread(
             _serialized_vocabulary, tokenizer, config.model_config.get_vocab_size()
         )
+
+        def parser(request: ChatCompletionRequest) -> Any:  # noqa: ANN401 - vLLM's type
+            return chat.parser_cls(
+                tokenizer,
+                request.tools,
+                model_config=config.model_config,
+                chat_template_kwargs=dict(chat.default_chat_template_kwargs),
+            )
+
+        def tools(request: ChatCompletionRequest) -> list[Constraint]:
+            return tool_constraints(request, parser) if chat.parser_cls else []
+
         self = cls(
             engine,
-            _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request),
+            _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request, tools),
             _Surface(CompletionRequest, completion.create_completion),
             outside,
             served_name,
@@ -191,9 +206,11 @@ class VllmEngine:
         await check_prompt_length(body, self._window, self.count_tokens)
         prepare = surface.prepare
         body = await asyncio.to_thread(prepare, body) if is_long(body) else prepare(body)
-        constrained = await self._judge.check(body)
+        size = await self._judge.check(body)
+        constrained = size.values > 0
         if constrained:
-            await asyncio.to_thread(_check_supported, body)
+            await asyncio.to_thread(_check_supported, list(constraints_of(body)))
+        caller = str(body.get("cache_salt", ""))
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])
         admission = Admission()
@@ -204,6 +221,10 @@ class VllmEngine:
                 if constrained  # validates structural tags
                 else surface.request(**body)
             )
+            if body.get("tools") and not size.cheap:
+                compiled = await asyncio.to_thread(surface.tools, request)
+                await asyncio.to_thread(_check_supported, compiled)
+                await self._judge.check_tools(compiled, caller)
             answer = await surface.answer(request, None)
         except Exception as error:  # noqa: BLE001 - all are told apart there
             refusal = from_exception(error, admission)
@@ -262,7 +283,7 @@ class VllmEngine:
         await asyncio.to_thread(self._engine.shutdown)
 
 
-def _check_supported(body: Mapping[str, Any]) -> None:
+def _check_supported(constraints: Sequence[Constraint]) -> None:
     """Refuse a schema that neither xgrammar nor guidance supports.
 
     vLLM would fall back to outlines, whose cost nothing bounds.
@@ -270,14 +291,16 @@ def _check_supported(body: Mapping[str, Any]) -> None:
     from vllm.v1.structured_output.backend_guidance import has_guidance_unsupported_json_features
     from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
 
-    for constraint in constraints_of(body):
+    for constraint in constraints:
         if constraint.kind != "json":
             continue
         schema = json.loads(constraint.spec)
         if has_xgrammar_unsupported_json_features(
             schema
         ) and has_guidance_unsupported_json_features(schema):
-            msg = f"{constraint.field}: the schema combines keywords that are not supported"
+            msg = (
+                f"{constraint.field}: the schema combines keywords that are not supported together"
+            )
             raise InvalidRequest(msg, param=constraint.field)
 
 

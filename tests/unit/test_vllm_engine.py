@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import threading
 import types
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -12,11 +14,12 @@ from jinja2 import TemplateError
 from pydantic import TypeAdapter, ValidationError
 
 from deployments.errors import InvalidRequest, Unavailable
+from deployments.llm.grammars.bounds import Constraint
 from deployments.llm.grammars.judge import GrammarJudge
 from deployments.llm.outside_text import OutsideText
 from deployments.llm.request_errors import Admission, from_exception
 from deployments.llm.vllm_engine import VllmEngine, _Surface
-from tests.support.grammars import ATTACK, FakeProcess, response_format
+from tests.support.grammars import ATTACK, FakeProcess, response_format, tool
 
 pytestmark = pytest.mark.anyio
 NOTHING = OutsideText.of(object(), "")
@@ -93,6 +96,44 @@ async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: 
     assert tokenizer.chars < 50_000
 
 
+async def test_what_vllm_would_compile_for_tools_is_judged(
+    imported: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.llm.vllm_engine._check_supported", lambda _: None)
+    process = FakeProcess()
+    loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
+    threads: list[int] = []
+    answered: list[Any] = []
+
+    def tools(request: dict[str, Any]) -> list[Constraint]:
+        threads.append(threading.get_ident())
+        schema = request["tools"][0]["function"]["parameters"]
+        free = request["tool_choice"] == "auto"
+        return [] if free else [Constraint("tools", "json", json.dumps(schema))]
+
+    async def answer(request: Any, _raw: None) -> Any:
+        answered.append(request)
+        return types.SimpleNamespace(model_dump=lambda **_: {})
+
+    surface = _Surface(dict, answer, tools=tools)
+    judge = GrammarJudge(process)
+    model = VllmEngine(loaded, surface, surface, NOTHING, "ours", judge=judge)
+    await model.chat({"tools": [tool(ATTACK)], "tool_choice": "auto"})
+    assert (len(answered), process.judged) == (1, [])
+    with pytest.raises(InvalidRequest, match="tools: 30000 repetitions"):
+        await model.chat({"tools": [tool(ATTACK)], "tool_choice": "required"})
+    dear = {"tools": [tool({"type": "string", "maxLength": 9})], "tool_choice": "required"}
+    await model.chat(dear)
+    assert [(each.field, each.kind) for (each,) in process.judged] == [("tools", "json")]
+    assert threading.get_ident() not in threads
+    # The response format is judged first: vLLM's parser validates it.
+    process.verdict = "it takes too long"
+    calls = len(threads)
+    with pytest.raises(InvalidRequest, match=r"response_format: .* it takes too long"):
+        await model.chat(dear | {"response_format": response_format({"pattern": "a"})})
+    assert (len(threads), len(answered)) == (calls, 2)
+
+
 async def test_a_schema_is_refused_before_vllm_sees_it(imported: None) -> None:
     with pytest.raises(InvalidRequest, match="repetitions"):
         await anext(engine().stream_chat({"response_format": response_format(ATTACK)}))
@@ -102,8 +143,8 @@ async def test_a_schema_is_refused_before_vllm_sees_it(imported: None) -> None:
     ("error", "accepted", "kind", "message"),
     [
         (ValueError("too long"), False, InvalidRequest, "too long"),
-        (KeyError("function"), False, InvalidRequest, "a form that"),
-        (TypeError("no"), False, InvalidRequest, "a form that"),
+        (KeyError("function"), False, InvalidRequest, "the wrong type"),
+        (TypeError("no"), False, InvalidRequest, "the wrong type"),
         (RecursionError(), False, InvalidRequest, "too deeply"),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no"), False, InvalidRequest, "Unicode"),
         (TemplateError("roles must alternate"), False, InvalidRequest, "chat template"),

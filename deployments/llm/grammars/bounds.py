@@ -30,14 +30,15 @@ MAX_REPETITIONS = 1000
 MAX_PATTERN_STATES = 4000
 MAX_GRAMMAR_CHARS = 8000
 
-# What compiles in a few milliseconds whatever the text is, measured by `make bench-schemas`.
-_CHEAP_BYTES = 16 * 1024
+# What xgrammar compiles in well under a second, whatever the text is.
+_CHEAP_BYTES = 8 * 1024
 _CHEAP_LEVELS = 12
 _CHEAP_VALUES = 400
 _CHEAP_ENUM_ENTRIES = 200
 _CHEAP_BRANCHES = 20
 _CHEAP_KEYS = frozenset(
     {
+        # `additionalProperties` only if false: 100 other names take a minute to compile.
         *("type", "properties", "required", "additionalProperties", "items", "enum", "const"),
         *("anyOf", "title", "description", "default", "$schema", "$id"),
         # of what encloses a schema
@@ -81,21 +82,43 @@ class ConstraintSize:
 def check_constraints(body: Mapping[str, Any]) -> ConstraintSize:
     """Measure every constraint of a request; raise InvalidRequest, naming the bound, if over one.
 
-    Only what the fields of GRAMMAR_FIELDS hold counts: all of them together have one budget.
+    The fields of GRAMMAR_FIELDS share one budget. vLLM may not compile the tools at all, so only
+    their bytes, values and levels are bounded here; `check_compiled` bounds what it compiles.
     """
     size = ConstraintSize()
     for field in GRAMMAR_FIELDS:
         if isinstance(body.get(field), dict | list):
-            _Walk(field, size).measure(body[field])
+            _Walk(field, size, compiled=field == "response_format").measure(body[field])
     return size
+
+
+def check_compiled(constraint: Constraint) -> None:
+    """Raise InvalidRequest, naming the bound, if what vLLM compiles is over one.
+
+    Equal schemas count once: vLLM writes each tool into a structural tag several times.
+    """
+    seen: set[str] = set()
+
+    def once(value: dict[str, Any]) -> dict[str, Any]:
+        if value.get("type") == "json_schema":
+            text = json.dumps(value)
+            if text in seen:
+                return {}
+            seen.add(text)
+        return value
+
+    distinct = json.loads(constraint.spec, object_hook=once)
+    _Walk(constraint.field, ConstraintSize(), compiled=True).measure(distinct)
 
 
 class _Walk:
     """Adds the size of one field to that of the request."""
 
-    def __init__(self, field: str, size: ConstraintSize) -> None:
+    def __init__(self, field: str, size: ConstraintSize, *, compiled: bool) -> None:
+        """`compiled` also bounds what makes a schema slow to compile, such as patterns."""
         self._field = field
         self._size = size
+        self._compiled = compiled
 
     def measure(self, constraint: object) -> None:
         size = self._size
@@ -131,13 +154,27 @@ class _Walk:
         size = self._size
         size.bytes += sum(map(len, map(str, value))) + 4 * len(value)
         if not named:
-            size.known_keys_only = size.known_keys_only and _CHEAP_KEYS.issuperset(value)
+            size.known_keys_only = (
+                size.known_keys_only
+                and _CHEAP_KEYS.issuperset(value)
+                and value.get("additionalProperties", False) is False
+            )
             for key in value.keys() & _MEASURED_KEYS:
                 self._measure_key(key, value[key])
 
     def _measure_key(self, key: object, child: object) -> None:
         size = self._size
         match key, child:
+            case "enum", list():
+                size.enum_entries += len(child)
+                self._check_cost("enum entries", size.enum_entries, MAX_ENUM_ENTRIES)
+            case "anyOf" | "oneOf" | "allOf" | "prefixItems" | "elements" | "tags", list():
+                size.branches += len(child)
+                self._check_cost(
+                    "branches of anyOf, oneOf, allOf and tags", size.branches, MAX_BRANCHES
+                )
+            case _ if not self._compiled:
+                pass
             case "patternProperties", dict():
                 for pattern in child:
                     self._measure_pattern(str(pattern))
@@ -149,12 +186,6 @@ class _Walk:
             case "$ref" | "$dynamicRef" | "$recursiveRef", _:
                 size.references += 1
                 self._check("references", size.references, MAX_REFERENCES)
-            case "enum", list():
-                size.enum_entries += len(child)
-                self._check("enum entries", size.enum_entries, MAX_ENUM_ENTRIES)
-            case "anyOf" | "oneOf" | "allOf" | "prefixItems" | "elements" | "tags", list():
-                size.branches += len(child)
-                self._check("branches of anyOf, oneOf and allOf", size.branches, MAX_BRANCHES)
 
     def _measure_pattern(self, pattern: str) -> None:
         self._check("characters of a pattern", len(pattern), MAX_PATTERN_CHARS)
@@ -170,9 +201,13 @@ class _Walk:
             MAX_PATTERN_STATES,
         )
 
+    def _check_cost(self, what: str, value: int, bound: int) -> None:
+        if self._compiled:
+            self._check(what, value, bound)
+
     def _check(self, what: str, value: int, bound: int) -> None:
         if value > bound:
-            msg = f"{self._field}: {value} {what} are over the bound of {bound}"
+            msg = f"{self._field}: {value} {what} are over the bound of {bound}; send a smaller one"
             raise InvalidRequest(msg, code="schema_too_complex", param=self._field)
 
 
@@ -189,14 +224,10 @@ class Constraint:
 
 
 def constraints_of(body: Mapping[str, Any]) -> Iterator[Constraint]:
-    """Yield what vLLM would compile; what has another form is left for vLLM to refuse."""
+    """Yield the constraint in `response_format`; vLLM refuses what has another form."""
     given = body.get("response_format")
     if isinstance(given, dict):
         if given.get("type") == "structural_tag":
             yield Constraint("response_format", "structural_tag", json.dumps(given))
         elif isinstance(wrapper := given.get("json_schema"), dict) and "schema" in wrapper:
             yield Constraint("response_format", "json", json.dumps(wrapper["schema"]))
-    for tool in body.get("tools") or ():
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("parameters"), dict):
-            yield Constraint("tools", "json", json.dumps(function["parameters"]))

@@ -1,4 +1,4 @@
-"""Verdicts on grammars: cached by digest, else reached in a process that can be killed."""
+"""Verdicts on grammars: cached, or reached by compiling them in a process that can be killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest, Overloaded, Unavailable
 from deployments.fair_places import FairPlaces
-from deployments.llm.grammars.bounds import Constraint, check_constraints, constraints_of
+from deployments.llm.grammars.bounds import (
+    Constraint,
+    ConstraintSize,
+    check_compiled,
+    check_constraints,
+    constraints_of,
+)
 from deployments.memory_files import memory_file
 
 if TYPE_CHECKING:
@@ -50,9 +56,9 @@ class Process(Protocol):
 class GrammarJudge:
     """Refuses the requests whose schemas or grammars vLLM could not compile quickly.
 
-    A constraint over a bound is refused at once, and a surely cheap one is let through at once. Any
-    other is compiled in another process first, one request at a time, by turns of the callers. A
-    caller that leaves does not stop that: the verdict is kept for whoever asks next.
+    A constraint over a bound is refused at once, and a cheap one is accepted at once. Any other is
+    compiled in another process first: one request at a time, callers taking turns. A caller that
+    disconnects does not stop that; the verdict is cached for the next request.
     """
 
     def __init__(
@@ -70,26 +76,26 @@ class GrammarJudge:
             what="new schemas to be checked",
         )
 
-    async def check(self, body: Mapping[str, Any]) -> bool:
-        """Return whether the request has a constraint at all.
+    async def check(self, body: Mapping[str, Any]) -> ConstraintSize:
+        """Judge the response format, and bound the size of the tools; return the sizes.
 
         Raises:
             InvalidRequest: a bound is exceeded, the constraint is not valid, or it takes too long.
-            Overloaded: too many wait to be judged.
+            Overloaded: too many requests wait for a verdict.
         """
         size = check_constraints(body)
-        if not size.values:
-            return False
-        if not size.cheap:
-            constraints = list(constraints_of(body))
-            constraints += [
-                replace(each, kind="guidance")
-                for each in constraints
-                if each.kind == "json" and self._for_guidance(json.loads(each.spec))
-            ]
+        constraints = [] if size.cheap else list(constraints_of(body))
+        if constraints:
             # Salts differ between callers: see `cache_salt`.
             await self._judged(constraints, str(body.get("cache_salt", "")))
-        return True
+        return size
+
+    async def check_tools(self, constraints: list[Constraint], caller: str) -> None:
+        """Judge what vLLM compiles for tools; raises as `check`."""
+        for constraint in constraints:
+            await asyncio.to_thread(check_compiled, constraint)
+        if constraints:
+            await self._judged(constraints, caller)
 
     async def close(self) -> None:
         for task in self._judging.values():
@@ -97,6 +103,11 @@ class GrammarJudge:
         await self._process.close()
 
     async def _judged(self, constraints: list[Constraint], caller: str) -> None:
+        constraints = constraints + [
+            replace(each, kind="guidance")
+            for each in constraints
+            if each.kind == "json" and self._for_guidance(json.loads(each.spec))
+        ]
         text = json.dumps([(each.field, each.kind, each.spec) for each in constraints])
         digest = hashlib.sha256(text.encode()).hexdigest()
         while digest not in self._verdicts:
@@ -106,7 +117,7 @@ class GrammarJudge:
                 await asyncio.shield(judging)
             except Overloaded:
                 if judging is not other:
-                    raise  # else it was the other caller that had too many waiting
+                    raise  # otherwise another caller had too many waiting: judge it for this one
         self._verdicts.move_to_end(digest)
         if (refusal := self._verdicts[digest]) is not None:
             raise InvalidRequest(refusal.message, code=refusal.code, param=refusal.param)
@@ -119,7 +130,7 @@ class GrammarJudge:
         def ended(task: asyncio.Task[None]) -> None:
             del self._judging[digest]
             if not task.cancelled():
-                task.exception()  # which is no fault of the program if nobody waits any longer
+                task.exception()  # retrieved here, since the caller may have disconnected
 
         self._judging[digest] = task = asyncio.create_task(judge())
         task.add_done_callback(ended)
@@ -128,12 +139,12 @@ class GrammarJudge:
     async def _verdict(self, constraints: list[Constraint]) -> InvalidRequest | None:
         reply = await self._process.judge(constraints)
         if reply.get("late"):
-            msg = "the machine is too busy to compile this schema; try again shortly"
+            msg = "the service is too busy to check this schema; try again shortly"
             raise Overloaded(msg)
         if reply["verdict"] is None:
             return None
         field = reply["field"] or constraints[0].field
-        message = f"{field}: {reply['verdict']}"
+        message = f"{field}: the schema or grammar was refused: {reply['verdict']}"
         return InvalidRequest(message, code="schema_too_complex", param=field)
 
     def _keep(self, digest: str, verdict: InvalidRequest | None) -> None:
@@ -143,7 +154,7 @@ class GrammarJudge:
 
 
 class JudgeProcess:
-    """Run `judge_process`, and start it again when it died. One call at a time.
+    """Run `judge_process`, and restart it when it died. One call at a time.
 
     `subprocess` rather than asyncio, for the reason given in `deployments.parser.sandbox`.
     """
@@ -162,7 +173,7 @@ class JudgeProcess:
             self._ready = True
         except (TimeoutError, OSError, ValueError):
             self._kill()
-            logger.warning("the process that checks schemas stopped; it is started again")
+            logger.warning("the process that checks schemas stopped and is being restarted")
             msg = "the schema could not be checked; try again shortly"
             raise Unavailable(msg) from None
         except BaseException:

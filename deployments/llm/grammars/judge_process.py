@@ -25,8 +25,11 @@ MAX_STEP_S = 0.05
 _NOISE = 1.25
 _MEMORY_BYTES = 1024**3
 _WALL_S = 20.0
-_STEPS = 32
-_TOO_SLOW = f"it takes more than {MAX_COMPILE_CPU_S:g} s of processor time to compile"
+_STEPS = 256
+_WALK_CPU_S = 0.5
+_ENDINGS = ('"', "}", "]", ",")  # of a JSON value
+_ADVICE = "use fewer or simpler properties, patterns and repetitions"
+_TOO_SLOW = f"it takes more than {MAX_COMPILE_CPU_S:g} s of processor time to compile; {_ADVICE}"
 _NICE = 5  # below requests, above background work
 
 
@@ -77,7 +80,7 @@ def _judged_in_fork(constraints: list[dict[str, str]], vocabulary: Any) -> dict[
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         return {"verdict": _TOO_SLOW, "field": None}
     # A crash of the library, such as one for lack of memory.
-    return {"verdict": "it is too complex to compile", "field": None}
+    return {"verdict": f"it is too complex to compile; {_ADVICE}", "field": None}
 
 
 def _read(pipe: int) -> tuple[bytes, bool]:
@@ -118,12 +121,12 @@ class _Costs:
 
     def check(self) -> None:
         if self.validation_s > MAX_VALIDATION_S * _NOISE:
-            msg = f"it takes more than {MAX_VALIDATION_S * 1000:g} ms to validate"
+            msg = f"it takes more than {MAX_VALIDATION_S * 1000:g} ms to validate; {_ADVICE}"
             raise _Refused(msg)
         if self.compile_s > MAX_COMPILE_CPU_S * _NOISE:
             raise _Refused(_TOO_SLOW)
         if self.step_s > MAX_STEP_S * _NOISE:
-            msg = f"it takes more than {MAX_STEP_S * 1000:g} ms for each token"
+            msg = f"it takes more than {MAX_STEP_S * 1000:g} ms for each token; {_ADVICE}"
             raise _Refused(msg)
 
 
@@ -138,7 +141,7 @@ def _judge_by_guidance(spec: str) -> None:
     except (ValueError, TypeError) as error:
         fault = str(error)
     if time.process_time() - began > MAX_GUIDANCE_S * _NOISE:
-        msg = f"it takes more than {MAX_GUIDANCE_S:g} s of processor time to validate"
+        msg = f"it takes more than {MAX_GUIDANCE_S:g} s of processor time to validate; {_ADVICE}"
         raise _Refused(msg)
     if fault:
         msg = f"it is not valid: {fault[:200]}"
@@ -159,7 +162,7 @@ def _judge_one(kind: str, spec: str, compiler: Any, vocabulary: Any, costs: _Cos
         costs.compile_s += time.process_time() - began
         costs.check()
     except MemoryError:
-        msg = "it takes more than 1 GB of memory to compile"
+        msg = f"it takes more than 1 GiB of memory to compile; {_ADVICE}"
         raise _Refused(msg) from None
     except _Refused:
         raise
@@ -200,9 +203,11 @@ def _legacy_tags(tag: dict[str, Any]) -> list[Any]:
 
 
 def _slowest_step(compiled: Any, vocabulary_size: int) -> float:  # noqa: ANN401
-    """Generate at random from a fixed seed and return the processor seconds of the slowest step.
+    """Generate from a fixed seed and return the processor seconds of the slowest step.
 
-    vLLM computes the allowed tokens of every step on the loop of its scheduler.
+    vLLM computes the allowed tokens of every step on its scheduler's loop. The walk skips fixed
+    text, and every other step ends the current value if it may end, so that later parts of the
+    grammar are reached as well.
     """
     import random
 
@@ -213,12 +218,17 @@ def _slowest_step(compiled: Any, vocabulary_size: int) -> float:  # noqa: ANN401
     mask = xgrammar.allocate_token_bitmask(1, vocabulary_size)
     chosen = random.Random(0)  # noqa: S311 - no secret
     slowest = 0.0
-    for _ in range(_STEPS):
-        if matcher.is_terminated():
+    walk_began = time.thread_time()
+    for step in range(_STEPS):
+        if matcher.is_terminated() or time.thread_time() - walk_began > _WALK_CPU_S:
             break
         began = time.thread_time()
         matcher.fill_next_token_bitmask(mask)
         slowest = max(slowest, time.thread_time() - began)
+        if (fixed := matcher.find_jump_forward_string()) and matcher.accept_string(fixed):
+            continue
+        if step % 2 and any(map(matcher.accept_string, _ENDINGS)):
+            continue
         bits = np.unpackbits(mask[0].numpy().view(np.uint8), bitorder="little")
         allowed = np.flatnonzero(bits[:vocabulary_size])
         if not len(allowed):
