@@ -11,11 +11,11 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 
@@ -24,12 +24,10 @@ from tests.bench.report import Check, Section, checks_table
 from tests.support.hostile_files import hostile_file
 from tests.support.job_clients import ENDED
 from tests.support.jobs import job_in
+from tests.support.load import each
 from tests.support.pdfs import long_pdf, sentence
 from tests.support.processes import started
 from tests.support.systems import CPU, NO_MODEL, Configuration, edited_args, ours
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _TEXTS, _QUICK_TEXTS = 1400, 60
 _HOSTILE, _QUICK_HOSTILE = 250, 20
@@ -41,11 +39,6 @@ _MIN_PER_S, _MIN_SHARE, _MAX_BEHIND_HOSTILE_S, _MAX_BEHIND_LONG_S = 10.0, 0.6, 2
 _KEYS = {"honest": "honest-key-of-the-bench-0001", "hostile": "hostile-key-of-the-bench-0002"}
 _PAUSE_S, _TRIES = 0.1, 3000
 _TIMEOUT_S = 900.0
-
-
-def main() -> int:
-    """Run the bench; return its exit status."""
-    return command.run(command.parser("tests.bench.ingest", __doc__), measure, errors=(ValueError,))
 
 
 def measure(options: argparse.Namespace) -> Iterator[Section]:
@@ -95,7 +88,7 @@ async def _measure(url: str, *, quick: bool) -> Section:
                 return bool(await _upload(other, *hostile_file(number)))
             return False
 
-        accepted = sum(await _each(attack, range(hostile), _HOSTILE_UPLOADERS))
+        accepted = sum(await each(attack, range(hostile), _HOSTILE_UPLOADERS))
         text = ("s.txt", b"thirty bytes about marmalade.")
         behind_hostile_s = await _ingest_behind(honest, [text])
         hostile_waited = await _unfinished(other)
@@ -135,22 +128,10 @@ def _session(url: str, name: str) -> aiohttp.ClientSession:
     )
 
 
-async def _each(work: Callable[[T], Awaitable[R]], items: Iterable[T], callers: int) -> list[R]:
-    """Do the work for each item, by so many callers at once."""
-    left, done = iter(items), []
-
-    async def caller() -> None:
-        for item in left:
-            done.append(await work(item))
-
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return done
-
-
 async def _ingest(http: aiohttp.ClientSession, files: Sequence[tuple[str, bytes]]) -> float:
     """Upload files and wait until nothing is left to do; return the seconds that took."""
     began = time.monotonic()
-    await _each(lambda file: _upload(http, *file), files, _UPLOADERS)
+    await each(lambda file: _upload(http, *file), files, _UPLOADERS)
     await _until_idle(http)
     seconds = time.monotonic() - began
     if failed := await _count(http, "failed"):
@@ -162,7 +143,7 @@ async def _ingest(http: aiohttp.ClientSession, files: Sequence[tuple[str, bytes]
 async def _ingest_behind(http: aiohttp.ClientSession, files: Sequence[tuple[str, bytes]]) -> float:
     """Upload files and wait for their own jobs; return the seconds that took."""
     began = time.monotonic()
-    for job_id in await _each(lambda file: _upload(http, *file), files, _UPLOADERS):
+    for job_id in await each(lambda file: _upload(http, *file), files, _UPLOADERS):
         async with asyncio.timeout(_TIMEOUT_S):
             job = await job_in(http, job_id, ENDED)
         if job["status"] != "succeeded":
@@ -221,9 +202,11 @@ async def _embed(http: aiohttp.ClientSession, texts: Sequence[str]) -> float:
             answer.raise_for_status()
             await answer.read()
 
-    await _each(embed, range(0, len(texts), _EMBED_BATCH), _EMBED_CALLERS)
+    await each(embed, range(0, len(texts), _EMBED_BATCH), _EMBED_CALLERS)
     return time.monotonic() - began
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        command.run(command.parser("tests.bench.ingest", __doc__), measure, errors=(ValueError,))
+    )

@@ -20,11 +20,6 @@ _MAX_GROWTH, _MIN_GROWTH_MIB, _MAX_MORE = 0.10, 10.0, 8
 _LOAD = ("chats", "chats left early", "refused chats", "documents", "image jobs", "cancelled jobs")
 
 
-def main() -> int:
-    """Run the bench; return its exit status."""
-    return command.run(command.parser("tests.bench.soak", __doc__), measure)
-
-
 def measure(options: argparse.Namespace) -> Iterator[Section]:
     """Put the load on a service, and compare its processes with those of the first minutes."""
     minutes = _QUICK_MINUTES if options.quick else _MINUTES
@@ -70,4 +65,4 @@ are added up; the parser's children, one for each file, and Ray's idle workers a
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(command.parser("tests.bench.soak", __doc__), measure))
