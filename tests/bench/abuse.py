@@ -130,7 +130,8 @@ answered from documents (quiet median {rows[0].quiet_s:.2f} s). Promised: {bound
 An attack did not run if it sent too little, or if nothing it sent reached what it attacks.
 
 {table(headings, (row.cells for row in rows))}"""
-    return Section("abuse", body, [check for row in rows for check in row.checks], {"rows": rows})
+    raw = [dict(vars(row)) for row in rows]
+    return Section("abuse", body, [check for row in rows for check in row.checks], {"rows": raw})
 
 
 if __name__ == "__main__":
