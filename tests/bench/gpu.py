@@ -24,8 +24,9 @@ from deployments.embedder.encoder import Encoder
 from deployments.images.pipeline import ImagePipeline
 from deployments.settings import EmbedderSettings, ImagesSettings
 from deployments.types import ImageRequest
-from tests.bench import command, gpu_models
+from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, table
+from tests.support import gpu_models
 from tests.support.paths import ROOT
 from tests.support.processes import StartError
 

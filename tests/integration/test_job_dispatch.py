@@ -19,7 +19,7 @@ from tests.support.job_replica import SEEDS_OF_A_JOB, LoggedImages, logged, repl
 
 pytestmark = pytest.mark.anyio
 
-FILES = 120  # 250 in the bench
+FILES = 40  # 250 in the bench
 
 
 async def queued(parts: Parts, owner: str, data: bytes, count: int) -> list[str]:

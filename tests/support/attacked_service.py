@@ -11,12 +11,11 @@ from pathlib import Path
 
 import aiohttp
 import psutil
-import yaml
 
 from tests.support.bystander import chats
 from tests.support.job_clients import ENDED
 from tests.support.processes import free_port, started
-from tests.support.systems import CPU, Configuration, ours
+from tests.support.systems import CPU, Configuration, edited_args, ours
 
 _WARM_UP = 8
 _REST_S = 5.0
@@ -36,13 +35,14 @@ class Site:
 
 @contextlib.contextmanager
 def attacked_service(folder: str) -> Iterator[Site]:
-    """Run `configs/cpu.yaml` with two keys; raises StartError."""
-    system = ours(Configuration.read(CPU), Path(folder))
-    path, web_port = Path(system.command.args[-1]), free_port()
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    scraper = document["applications"][0]["args"]["scraper"]
-    scraper |= {"allowed_networks": ["127.0.0.0/8"], "allowed_ports": [80, 443, web_port]}
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    """Run `configs/cpu.yaml` with two keys and no limit of rate; raises StartError."""
+    system, web_port = ours(Configuration.read(CPU), Path(folder)), free_port()
+    with edited_args(system) as args:
+        args["limits"]["requests_per_minute"] = None  # it would hold off most of the attacks
+        args["scraper"] |= {
+            "allowed_networks": ["127.0.0.0/8"],
+            "allowed_ports": [80, 443, web_port],
+        }
     keys = [secrets.token_hex(16) for _ in range(2)]
     env = {"GENSERVE_API_KEYS": f"attacker:{keys[0]},bystander:{keys[1]}"}
     with started(replace(system.command, env=env), Path(folder) / "log") as process:

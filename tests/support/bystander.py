@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
@@ -50,8 +53,9 @@ class Seen:
 
     @property
     def health_p99_s(self) -> float:
-        """The 99th percentile of `/healthz`."""
-        return float(np.percentile(self.healths_s, 99))
+        """The 99th percentile of `/healthz`; a check that failed took for ever."""
+        times_s = [*self.healths_s, *[float("inf")] * self.unhealthy]
+        return float(np.percentile(times_s, 99, method="higher"))
 
 
 async def chats(url: str, key: str, count: int) -> Seen:
@@ -100,7 +104,8 @@ async def _health_checks(url: str, seen: Seen) -> AsyncIterator[None]:
                         answer.raise_for_status()
                 except (aiohttp.ClientError, TimeoutError):
                     seen.unhealthy += 1
-                seen.healths_s.append(time.perf_counter() - began)
+                finally:  # also of the one that has no answer at the end
+                    seen.healths_s.append(time.perf_counter() - began)
                 await asyncio.sleep(_HEALTH_PERIOD_S)
 
     checking = asyncio.create_task(check())
@@ -112,21 +117,33 @@ async def _health_checks(url: str, seen: Seen) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def attacking(url: str, key: str, web_port: int, *names: str) -> Iterator[None]:
-    """Run attacks in a process of the lowest priority: a real one has a machine of its own."""
-    arguments = (url, key, str(web_port), *names)
-    process = psutil.Popen(
-        [sys.executable, "-m", "tests.support.attacks", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    process.nice(19)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
+def attacking(url: str, key: str, web_port: int, *names: str) -> Iterator[dict[str, Counter[str]]]:
+    """Run attacks, if any, in a process of the lowest priority: a real one has its own machine.
+
+    Yields what each attack has sent and seen, which is filled in when the block ends.
+    """
+    seen = {name: Counter[str]() for name in names}
+    if not names:
+        yield seen
+        return
+    with tempfile.TemporaryFile() as output:
+        process = psutil.Popen(
+            [sys.executable, "-m", "tests.support.attacks", url, key, str(web_port), *names],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+        process.nice(19)
+        try:
+            yield seen
+        finally:
+            process.kill()
+            process.wait()
+            output.seek(0)
+            lines = [line for line in output if line.endswith(b"\n")]
+            for name, counts in json.loads(lines[-1] if lines else b"{}").items():
+                seen[name].update(counts)
 
 
 def replicas(root: psutil.Process) -> dict[int, str]:

@@ -16,7 +16,7 @@ from tests.support.faults import Kill, Node, plan
 from tests.support.job_audit import Verdict, in_files, over_http
 from tests.support.job_clients import ENDED, Clients, Ledger
 from tests.support.processes import Command
-from tests.support.systems import CPU, Configuration, ours
+from tests.support.systems import CPU, NO_MODEL, Configuration, ours
 
 _DRAIN_S = 600.0
 _SETTLE_S = 5.0  # the files of a job are deleted after its last status
@@ -140,12 +140,7 @@ def command_for(wanted: Plan, folder: Path) -> Command:
     args = application["args"]
     args["embedder"]["max_batch_tokens"] = _BATCH_CHUNKS * args["parser"]["chunk_tokens"]
     if not wanted.chat:
-        args["llm"] = {
-            "engine": "openai",
-            "model": "none",
-            "served_name": "none",
-            "base_url": "http://127.0.0.1:9/v1",
-        }
+        args["llm"] = dict(NO_MODEL)
     if wanted.postgres:
         # As in a cluster: the password is in the environment, not in the dashboard.
         args["jobs"]["database_url"] = re.sub(r":[^:@/]+@", "@", wanted.postgres)

@@ -11,12 +11,15 @@ import itertools
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 OUTPUT_TOKENS = 64
 _REQUEST_TIMEOUT_S = 120.0
@@ -128,6 +131,17 @@ class Run:
     def errors(self) -> list[str]:
         """What went wrong, one entry for each failed request."""
         return [answer.error for answer in self.answers if answer.error is not None]
+
+
+async def each(work: Callable[[T], Awaitable[R]], items: Iterable[T], callers: int) -> list[R]:
+    """Do the work for each item, by so many callers at once; keep the order."""
+    limit = asyncio.Semaphore(callers)
+
+    async def one(item: T) -> R:
+        async with limit:
+            return await work(item)
+
+    return await asyncio.gather(*map(one, items))
 
 
 def questions() -> Iterator[str]:

@@ -80,6 +80,21 @@ def pdf(number: int, pages: int = PAGES) -> bytes:
     return out.getvalue()
 
 
+def long_pdf(seed: int, pages: int) -> bytes:
+    """A PDF of any number of pages, with 30 lines on each."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    out = io.BytesIO()
+    canvas = Canvas(out)
+    for page in range(pages):
+        for line in range(30):
+            text = sentence(seed + page + line, page % PAGES + 1)
+            canvas.drawString(60, 780 - 20 * line, text[:90])
+        canvas.showPage()
+    canvas.save()
+    return out.getvalue()
+
+
 def plain_text(number: int, pages: int) -> bytes:
     """The same words without a layout."""
     return "\n\n".join(page_text(number, page) for page in range(1, pages + 1)).encode()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from tests.support.processes import Command, free_port
 
 CPU = ROOT / "configs" / "cpu.yaml"
 BARE, OURS = "bare vLLM", "ours"
+NO_MODEL = dict.fromkeys(("model", "served_name"), "none") | {
+    "engine": "openai",
+    "base_url": "http://127.0.0.1:9/v1",
+}
+"""Settings of a language model that never answers, with which a service starts sooner."""
 
 # Plain switches on vLLM's command line: they have no `--no-` form, and are off when left out.
 _SWITCHES = frozenset({"disable_log_stats", "aggregate_engine_logging"})
@@ -113,6 +119,15 @@ def ours(configuration: Configuration, folder: Path) -> System:
     )
     target = Target(f"http://127.0.0.1:{port}{CHAT}", configuration.llm["served_name"])
     return System(OURS, command, target)
+
+
+@contextlib.contextmanager
+def edited_args(system: System) -> Iterator[dict[str, Any]]:
+    """Edit the application's `args` in the configuration file of one of our systems."""
+    path = Path(system.command.args[-1])
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    yield document["applications"][0]["args"]
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
 def cli_flags(engine_args: Mapping[str, Any]) -> list[str]:

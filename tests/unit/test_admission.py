@@ -41,33 +41,34 @@ def posts(
     ]
 
 
-async def refused(tasks: list[asyncio.Task[httpx.Response]]) -> Counter[int]:
-    """Return the statuses of those that have been answered, and stop the others."""
-    await asyncio.sleep(0.1)
-    statuses = Counter(task.result().status_code for task in tasks if task.done())
+async def answered(tasks: list[asyncio.Task[httpx.Response]], count: int) -> Counter[int]:
+    """Wait until so many have been answered; return the statuses."""
+    async with asyncio.timeout(60):
+        while sum(task.done() for task in tasks) < count:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)  # no more are
+    return Counter(task.result().status_code for task in tasks if task.done())
+
+
+async def stop(tasks: list[asyncio.Task[httpx.Response]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    return statuses
 
 
 @contextlib.asynccontextmanager
 async def flooded(
-    http: httpx.AsyncClient, path: str = "/v1/chat/completions"
-) -> AsyncIterator[Counter[int]]:
+    http: httpx.AsyncClient, path: str = "/v1/chat/completions", *, refused: int = 300 - 96
+) -> AsyncIterator[None]:
     tasks = posts(http, ALICE, 300, path)
-    await asyncio.sleep(0.2)
-    statuses = Counter(task.result().status_code for task in tasks if task.done())
-    yield statuses
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    assert await answered(tasks, refused) == Counter({429: refused})
+    yield
+    await stop(tasks)
 
 
 async def test_unfinished_bodies_of_one_key_leave_health_and_the_other_key_alone() -> None:
     async with Fakes(api_keys=KEYS).client(limits={"requests_per_minute": None}) as http:
-        async with flooded(http) as statuses:
-            assert statuses == Counter({429: 300 - 96})
+        async with flooded(http):
             for path in ("/healthz", "/readyz", "/"):
                 assert (await http.get(path)).status_code == 200, path
             chat = await http.post("/v1/chat/completions", json=CHAT, headers=bearer(BOB))
@@ -82,22 +83,20 @@ async def test_unfinished_bodies_of_one_key_leave_health_and_the_other_key_alone
 
 async def test_a_key_with_more_weight_has_a_larger_share() -> None:
     limits = {"requests_per_minute": None, "shares": {"alice": 3}}
-    async with Fakes(api_keys=KEYS).client(limits=limits) as http, flooded(http) as statuses:
-        assert statuses == Counter({429: 300 - 144})
+    async with Fakes(api_keys=KEYS).client(limits=limits) as http, flooded(http, refused=300 - 144):
+        pass
 
 
 async def test_uploads_have_fewer_places() -> None:
     client = Fakes(api_keys=KEYS).client(limits={"requests_per_minute": None})
-    async with client as http, flooded(http, "/upload") as statuses:
-        assert statuses == Counter({429: 300 - 32})
+    async with client as http, flooded(http, "/upload", refused=300 - 32):
         files = {"file": ("a.txt", b"snow is white")}
         assert (await http.post("/upload", files=files, headers=bearer(BOB))).status_code == 202
 
 
 async def test_pages_without_a_key_have_places_of_their_own() -> None:
     client = Fakes(api_keys=KEYS).client(limits={"requests_per_minute": None})
-    async with client as http, flooded(http) as statuses:
-        assert statuses[429]
+    async with client as http, flooded(http):
         assert (await http.get("/page/main.js")).status_code == 200
 
 
@@ -136,11 +135,11 @@ async def test_long_answers_of_one_key_leave_a_place_for_the_other() -> None:
             asyncio.create_task(http.post("/v1/chat/completions", json=LONG, headers=bearer(ALICE)))
             for _ in range(80)
         ]
-        await asyncio.sleep(0.2)
+        assert await answered(streams, 80 - 16 - 48) == Counter({429: 80 - 16 - 48})
         assert len(fakes.llm.bodies) == 16, "half of the places; the others wait"
         answer = await http.post("/v1/chat/completions", json=CHAT, headers=bearer(BOB))
         assert answer.status_code == 200
-        assert await refused(streams) == Counter({429: 80 - 16 - 48})
+        await stop(streams)
 
 
 async def test_a_large_embedding_is_cut_and_other_keys_come_in_between() -> None:

@@ -28,13 +28,13 @@ from tests.bench.retrieval.answers import (
     without_citations,
 )
 from tests.bench.retrieval.client import Client, RequestError
-from tests.bench.retrieval.distractors import PASSAGE_CHARS, distractors, hard_distractors
 from tests.bench.retrieval.metrics import Found, Scores, Search, is_hit
 from tests.bench.retrieval.naive import Ranked, slices
 from tests.bench.retrieval.report import BASE, OURS, Evaluation, Measured, checks, section
 from tests.bench.retrieval.rewriting import follow_ups
 from tests.support.articles import Article
 from tests.support.data_sets import DataError, DataSet, File, Question, load
+from tests.support.distractors import PASSAGE_CHARS, distractors, hard_distractors
 
 QUESTION = Question("Who led?", ("Richard I", "Richard"), "Normans.txt")
 RIGHT = Found("Normans.txt", "led by Richard\n I of Normandy")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.jobs.costs import SHORT_JOB_S, estimate_s
@@ -135,7 +137,7 @@ def test_a_job_that_could_not_start_stays_first_and_a_removed_one_is_gone() -> N
 
 
 @given(st.integers(0, 10_000))
-def test_whatever_comes_nothing_starves_and_no_place_is_lost(seed: int) -> None:
+def test_whatever_comes_no_job_and_no_place_is_lost(seed: int) -> None:
     draw = random.Random(seed)  # noqa: S311
     places = Places(long=draw.randint(1, 4), short=draw.randint(0, 3))
     turns = Turns(places, {"a": draw.uniform(0.1, 10)})
@@ -160,6 +162,25 @@ def test_whatever_comes_nothing_starves_and_no_place_is_lost(seed: int) -> None:
             ended.add(running)
     assert ended == added
     assert not turns.waiting
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_a_waiting_job_starts_however_much_other_owners_add(seed: int) -> None:
+    draw, numbers = random.Random(seed), itertools.count()  # noqa: S311
+    turns = Turns(Places(draw.randint(1, 3), draw.randint(0, 2)), {"a": draw.uniform(0.5, 2)})
+    waits_from = draw.randint(0, 20)
+    for turn in range(waits_from + 100):
+        for owner, short in itertools.product("ab", (True, False)):
+            turns.add(job(owner, next(numbers), draw.uniform(1, 10), short=short))
+        if turn == waits_from:
+            turns.add(job("late", 0, draw.uniform(1, 100), short=draw.random() < 0.5))
+        if "late0" in {one.id for one in turns.take()}:
+            return
+        for running in list(turns.running):
+            turns.charge(running, draw.uniform(1, 10))
+            turns.end(running)
+    pytest.fail("the job never starts")
 
 
 def test_estimates_tell_short_jobs_from_long_ones() -> None:

@@ -23,7 +23,6 @@ from tests.bench.report import Section, say
 from tests.bench.retrieval import rewriting
 from tests.bench.retrieval.answers import AnswerScores
 from tests.bench.retrieval.client import Client, RequestError
-from tests.bench.retrieval.distractors import distractors, hard_distractors
 from tests.bench.retrieval.metrics import Scores
 from tests.bench.retrieval.naive import THRESHOLD, Naive
 from tests.bench.retrieval.report import (
@@ -41,6 +40,7 @@ from tests.bench.retrieval.report import (
 from tests.bench.systems import running_service
 from tests.support.articles import DATA
 from tests.support.data_sets import DataError, File, Question, load
+from tests.support.distractors import distractors, hard_distractors
 from tests.support.systems import CPU, Configuration
 
 _OURS = (

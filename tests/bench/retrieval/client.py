@@ -14,6 +14,7 @@ import aiohttp
 from tests.bench.retrieval.answers import Answer
 from tests.bench.retrieval.metrics import Found, Search
 from tests.support.data_sets import File, Question
+from tests.support.load import each
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -91,13 +92,7 @@ class Client:
 
     async def each(self, work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
         """Do the work for each item, as many at once as there are clients; keep the order."""
-        limit = asyncio.Semaphore(self._clients)
-
-        async def one(item: T) -> R:
-            async with limit:
-                return await work(item)
-
-        return await asyncio.gather(*map(one, items))
+        return await each(work, items, self._clients)
 
     async def _upload(self, file: File) -> None:
         while True:

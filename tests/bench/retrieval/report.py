@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.bench.report import Check, Section, checks_table, table
 from tests.bench.retrieval.answers import AnswerScores
-from tests.bench.retrieval.distractors import PASSAGE_CHARS
 from tests.bench.retrieval.metrics import Scores
 from tests.bench.retrieval.naive import SLICE_CHARS, THRESHOLD
+from tests.support.distractors import PASSAGE_CHARS
 
 OURS, NAIVE, NAIVE_THRESHOLD = "ours", "naive", f"naive, threshold {THRESHOLD}"
 PASSAGES, TIGHT_CHARS, ROOMY_CHARS = 3, 1500, 3000
