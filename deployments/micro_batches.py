@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -13,11 +14,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class _Waiting(NamedTuple, Generic[Item, Result]):
+    item: Item
+    result: asyncio.Future[Result]
+    context: Context
+
+
 class MicroBatches(Generic[Item, Result]):
     """Pass items on at once while few calls are under way, else several in one call.
 
     A call to another deployment costs milliseconds of processor time at both ends, as much as a
-    small item itself. Nothing waits for a batch to fill up.
+    small item itself. Nothing waits for a batch to fill up. A call has the context of its first
+    item, such as the id of its request.
     """
 
     def __init__(
@@ -31,7 +39,7 @@ class MicroBatches(Generic[Item, Result]):
         self._call = call
         self._calls_at_once = calls_at_once
         self._most = most
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
 
     async def result(self, item: Item) -> Result:
@@ -39,21 +47,20 @@ class MicroBatches(Generic[Item, Result]):
 
         A cancelled caller's item is left out, unless its call is under way: that goes on.
         """
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(item, future, copy_context()))
         self._start_calls()
-        result: Result = await future
-        return result
+        return await future
 
     def _start_calls(self) -> None:
         while self._waiting and len(self._calls) < self._calls_at_once:
-            batch: list[tuple[Item, asyncio.Future[Result]]] = []
+            batch: list[_Waiting[Item, Result]] = []
             while self._waiting and len(batch) < self._most:
                 one = self._waiting.popleft()
-                if not one[1].done():
+                if not one.result.done():
                     batch.append(one)
             if batch:
-                call = asyncio.create_task(self._run(batch))
+                call = asyncio.create_task(self._run(batch), context=batch[0].context)
                 self._calls.add(call)
                 call.add_done_callback(self._ended)
 
@@ -61,16 +68,16 @@ class MicroBatches(Generic[Item, Result]):
         self._calls.discard(call)
         self._start_calls()
 
-    async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run(self, batch: list[_Waiting[Item, Result]]) -> None:
         try:
-            results = await self._call([item for item, _ in batch])
+            results = await self._call([one.item for one in batch])
         except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for one in batch:
+                if not one.result.done():
+                    one.result.set_exception(error)
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+        for one, result in zip(batch, results, strict=True):
+            if not one.result.done():
+                one.result.set_result(result)

@@ -226,7 +226,7 @@ class JobsSettings(Settings):
         default=2, description="Long image jobs at work at once, a replica."
     )
     max_queued: PositiveInt = Field(
-        default=500, description="Jobs waiting, of each kind; half of them may be of one API key."
+        default=3000, description="Jobs waiting, of each kind; half of them may be of one API key."
     )
     max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
     keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")

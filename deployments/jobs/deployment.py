@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
 
 
-_SHORT_DOCUMENTS = 16  # at once, beside `ingest_concurrency`: they share a pass of the embedder
+_SHORT_DOCUMENTS = 32  # at once, beside `ingest_concurrency`: they share a pass of the embedder
 _SHORT_IMAGE_JOBS = 1
 
 

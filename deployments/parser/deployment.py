@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deployments.types import ParsedDocument, ParseSpec
 
 
-@serve.deployment(name="Parser", max_ongoing_requests=64, max_queued_requests=32)
+@serve.deployment(name="Parser", max_ongoing_requests=128, max_queued_requests=32)
 class Parser:
     """Serve `FileParser`; the replica itself only waits for its child processes."""
 

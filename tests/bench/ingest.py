@@ -37,7 +37,7 @@ _UPLOADERS, _HOSTILE_UPLOADERS = 16, 4
 _EMBED_BATCH, _EMBED_CALLERS = 32, 4
 _MIN_PER_S, _MIN_SHARE, _MAX_BEHIND_HOSTILE_S, _MAX_BEHIND_LONG_S = 10.0, 0.6, 20.0, 30.0
 _KEYS = {"honest": "honest-key-of-the-bench-0001", "hostile": "hostile-key-of-the-bench-0002"}
-_PAUSE_S, _TRIES = 0.1, 3000
+_PAUSE_S, _TRIES = 0.5, 600
 _TIMEOUT_S = 900.0
 
 

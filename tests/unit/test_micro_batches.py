@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -11,6 +12,7 @@ from deployments.errors import Unavailable
 from deployments.micro_batches import MicroBatches
 
 pytestmark = pytest.mark.anyio
+caller = ContextVar("caller", default="")
 
 
 class Doubling:
@@ -18,10 +20,12 @@ class Doubling:
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
+        self.callers: list[str] = []
         self.released = asyncio.Event()
 
     async def __call__(self, numbers: Sequence[int]) -> list[int]:
         self.calls.append(list(numbers))
+        self.callers.append(caller.get())
         await self.released.wait()
         if 13 in numbers:
             message = "it is away"
@@ -64,3 +68,18 @@ async def test_a_cancelled_caller_is_left_out_and_takes_nobody_with_it() -> None
     call.released.set()
     assert await stays == 6
     assert call.calls == [[1], [3]]
+
+
+async def test_a_call_has_the_context_of_its_first_item() -> None:
+    call = Doubling()
+    batches = MicroBatches(call, calls_at_once=1, most=9)
+
+    async def of(name: str) -> int:
+        caller.set(name)
+        return await batches.result(1)
+
+    tasks = [asyncio.create_task(of(name)) for name in "abc"]
+    await asyncio.sleep(0)
+    call.released.set()
+    await asyncio.gather(*tasks)
+    assert call.callers == ["a", "b"]
