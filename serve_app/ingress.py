@@ -21,6 +21,7 @@ from deployments.remote import (
     RemoteTextGenerator,
 )
 from deployments.serving.capacity import answers_at_once, max_ongoing_requests
+from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 from deployments.serving.scale_to_zero import ScaleToZero
 from deployments.settings import Secrets
@@ -76,7 +77,9 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         files = FileStore(self._settings.files)
         serving = Serving(ScaleToZero().states, max_ongoing_requests(), answers_at_once)
-        return create_app(self._services, self._settings, self._secrets, files, serving)
+        app = create_app(self._services, self._settings, self._secrets, files, serving)
+        keep_loaded()
+        return app
 
 
 def _require_keys_or_loopback(keys: Keys) -> None:

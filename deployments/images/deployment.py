@@ -13,6 +13,7 @@ from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PICTURES, export_metrics
 from deployments.serving.capacity import reserved_cores
+from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Images:
             self._pipeline.prepare_thread,
             shares=shares,
         )
+        keep_loaded()
 
     async def generate(self, request: ImageRequest) -> AsyncGenerator[ImageProgress, None]:
         self._pipeline.check(request)

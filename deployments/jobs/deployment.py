@@ -25,6 +25,7 @@ from deployments.jobs.workflows import VERSION, Workflows
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 from deployments.serving.request_context import under_id
 from deployments.settings import Secrets
@@ -117,6 +118,7 @@ class Jobs:
         self._submissions = Submissions(self._watchers, search, dispatcher)
         self._engine = Engine(url, lease, workflows, dispatcher, settings)
         await self._engine.start(store)
+        keep_loaded()
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
         return await self._submissions.ingest(spec, key)

@@ -17,6 +17,7 @@ from deployments.model_source import resolve
 from deployments.observability.logs import kept_open, log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.observability.stderr_filter import filter_stderr
+from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets
 
@@ -53,6 +54,7 @@ class LLM:
                 self._engine = await VllmEngine.start(
                     model, settings.served_name, settings.engine_args
                 )
+        keep_loaded()
         self._reporting = asyncio.create_task(report_usage(self._engine.usage))
 
     async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:

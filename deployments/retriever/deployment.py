@@ -13,6 +13,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
+from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets
 
@@ -45,6 +46,7 @@ class Retriever:
             RemoteEmbedder(embedder, "embedder"),
             settings,
         )
+        keep_loaded()
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(document, chunks)

@@ -25,6 +25,7 @@ import yaml
 
 from deployments.errors import ServiceError
 from deployments.model_source import resolve
+from deployments.serving.memory import keep_loaded
 from serve_app.http.errors import status_of
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, percentile, table
@@ -146,6 +147,7 @@ async def _outcomes(folder: Path, model: str | None, schemas: list[Case]) -> lis
     model = model or resolve(settings["model"], folder)
     name = settings["served_name"]
     engine = await VllmEngine.start(model, name, settings["engine_args"])
+    keep_loaded()  # as a replica does
     heartbeat = _Heartbeat()
     found: list[Outcome] = []
 
