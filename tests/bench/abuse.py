@@ -127,7 +127,8 @@ def _section(rows: list[Row]) -> Section:
 most of the attacks; two keys. While the first attacks in one way, and then in
 all ways at once, the second asks {len(rows[0].seen.statuses)} chats of 16 tokens, half of them
 answered from documents (quiet median {rows[0].quiet_s:.2f} s). Promised: {bounds}.
-An attack did not run if it sent too little, or if nothing it sent reached what it attacks.
+An attack did not run if it sent too little, or if nothing it sent reached what it attacks. The
+clock of `/healthz` stops while the bench itself waits for one of the machine's cores.
 
 {table(headings, (row.cells for row in rows))}"""
     raw = [dict(vars(row)) for row in rows]
