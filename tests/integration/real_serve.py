@@ -74,7 +74,7 @@ def application(folder: Path) -> serve.Application:
     settings = fake_settings(data_dir=str(folder), images={"steps": 2})
     scaled: Any = Images.options(autoscaling_config=SCALING, ray_actor_options={"num_cpus": 0.1})
     rest: Any = Rest.bind()
-    images = scaled.bind(settings.images, settings.data_dir)
+    images = scaled.bind(settings.images, settings.data_dir, shares={})
     jobs: Any = Jobs
     ingress: Any = Ingress
     return ingress.bind(
