@@ -51,8 +51,6 @@ _ENVIRONMENT = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     # Ten reports of metrics a second by every replica and handle are a quarter of a slow core.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
-    # Ray's default, 15, also holds for Serve's proxy, which a model on the same cores would starve.
-    "RAY_worker_niceness": "0",
     # Of its buffered log a crash would take up to a thousand lines along.
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     "RAY_AUTH_MODE": "token",

@@ -21,11 +21,7 @@ EXPORTS = re.compile(r"^#? *export .*", re.MULTILINE)
 # A file for each cluster, which KubeRay takes from a Secret; a folder for each user.
 ELSEWHERE = {"RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR"}
 # A whole cluster on two cores; and a node that is left by Ctrl-C has nowhere to go.
-OF_ONE_MACHINE = {
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S",
-    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS",
-    "RAY_worker_niceness",
-}
+OF_ONE_MACHINE = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS"}
 OF_MANY = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"}
 
 
