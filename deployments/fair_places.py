@@ -6,19 +6,20 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from deployments.errors import Overloaded
+from deployments.fair_turns import FairTurns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 
 class FairPlaces:
     """Give places to those who wait, in turns of their owners, oldest first within an owner.
 
-    With a semaphore, an owner who asks for a hundred places at once holds up all others. The
-    turns follow the weights of the owners (self-clocked fair queueing: Golestani, 1994).
+    With a semaphore, an owner who asks for a hundred places at once holds up all others.
     """
 
     def __init__(
@@ -35,14 +36,12 @@ class FairPlaces:
         `shares` are the weights of owners, 1 for those that are not named. `what` says in a
         message what is waiting.
         """
-        self._shares: Mapping[Any, float] = shares or {}  # an owner may be of any type
+        self._turns = FairTurns[Hashable](shares)
         self._what = what
         self._free = places
         self._max_waiting = max_waiting
         self._max_waiting_of_one = max_waiting_of_one
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
-        self._turns: dict[Hashable, float] = {}  # virtual time of the next turn of those waiting
-        self._now = 0.0  # virtual time of the last turn
 
     @contextlib.asynccontextmanager
     async def place(self, owner: Hashable) -> AsyncIterator[None]:
@@ -66,9 +65,8 @@ class FairPlaces:
             msg = f"too many {self._what} are waiting; try again shortly"
             raise Overloaded(msg)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if owner not in self._waiting:
-            self._queue(owner, deque())
-        own = self._waiting[owner]
+        self._turns.enter(owner)
+        own = self._waiting.setdefault(owner, deque())
         own.append(turn)
         try:
             await turn
@@ -77,27 +75,24 @@ class FairPlaces:
                 self._release()  # the place came in the same moment
             elif turn in own:
                 own.remove(turn)
-                if not own:
-                    del self._waiting[owner], self._turns[owner]
+                self._drop_if_empty(owner)
             raise
 
-    def _queue(self, owner: Hashable, own: deque[asyncio.Future[None]]) -> None:
-        self._waiting[owner] = own
-        self._turns[owner] = self._now + 1 / self._shares.get(owner, 1.0)
-
     def _release(self) -> None:
-        """Give the place to the owner with the earliest turn."""
+        """Give the place to the owner whose turn it is."""
         while self._waiting:
-            owner = min(self._waiting, key=self._turns.__getitem__)
-            own = self._waiting.pop(owner)
-            turn, at = own.popleft(), self._turns.pop(owner)
-            if turn.done():  # cancelled a moment ago: its owner keeps the turn
-                if own:
-                    self._waiting[owner], self._turns[owner] = own, at
-                continue
-            self._now = at
-            if own:
-                self._queue(owner, own)
-            turn.set_result(None)
-            return
+            owner = self._turns.next(dict.fromkeys(self._waiting, 1.0))
+            turn = self._waiting[owner].popleft()
+            if not turn.done():  # else it was cancelled a moment ago, and its owner is next
+                self._turns.begin(owner, 1.0)
+                self._turns.charge(owner, 1.0)
+            self._drop_if_empty(owner)
+            if not turn.done():
+                turn.set_result(None)
+                return
         self._free += 1
+
+    def _drop_if_empty(self, owner: Hashable) -> None:
+        if not self._waiting[owner]:
+            del self._waiting[owner]
+            self._turns.forget_idle(self._waiting)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.fair_turns import FairTurns
 from deployments.types import ImageProgress, ImageRequest
 
 if TYPE_CHECKING:
@@ -64,11 +65,10 @@ class _Waiter:
 class ImageQueue:
     """Implement `ImageGenerator` with a `Draw` function that runs in a thread of its own.
 
-    Owners take turns by weight, and a turn is worth the pixels and steps of a picture
-    (self-clocked fair queueing: Golestani, 1994). A batch takes the oldest request of the owner
-    whose turn it is, and up to `max_batch` - 1 others of the same width, height and steps, in
-    turns too. In a full queue the owner with the most requests for its weight gives way. An idle
-    queue runs no task.
+    Owners take turns by weight, and a turn costs the pixels and steps of a picture. A batch takes
+    the oldest request of the owner whose turn it is, and up to `max_batch` - 1 others of the same
+    width, height and steps, in turns too. In a full queue the owner with the most requests for its
+    weight gives way. An idle queue runs no task.
     """
 
     def __init__(  # noqa: PLR0913 - bounds that tests set
@@ -93,14 +93,12 @@ class ImageQueue:
         """
         self._draw = draw
         self._max_batch = max_batch
-        self._shares = shares or {}
+        self._turns = FairTurns[str](shares)
         self._max_waiting = max_waiting
         self._batch_wait_s = batch_wait_s
         self._thread = ThreadPoolExecutor(1, "draw", initializer=prepare_thread or _do_nothing)
         self._waiting: list[_Waiter] = []
         self._drawn: list[_Waiter] = []
-        self._spent: dict[str, float] = {}  # cost for its weight, of each owner
-        self._now = 0.0  # what the owner of the latest batch had spent with it
         self._worker: asyncio.Task[None] | None = None
         self._failures = 0
         self._closed = False
@@ -115,7 +113,7 @@ class ImageQueue:
             raise Unavailable(_STOPPING)
         self._make_room(request.owner)
         waiter = _Waiter(request)
-        self._spent.setdefault(request.owner, self._now)  # idleness earns nothing
+        self._turns.enter(request.owner)
         self._waiting.append(waiter)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -140,9 +138,9 @@ class ImageQueue:
         if len(self._waiting) < self._max_waiting:
             return
         counts = Counter(waiter.request.owner for waiter in self._waiting)
-        largest = max(counts, key=lambda name: counts[name] / self._weight(name))
-        most = counts[largest] / self._weight(largest)
-        if (counts[owner] + 1) / self._weight(owner) >= most:
+        largest = max(counts, key=lambda name: counts[name] / self._turns.weight(name))
+        most = counts[largest] / self._turns.weight(largest)
+        if (counts[owner] + 1) / self._turns.weight(owner) >= most:
             raise Overloaded(_FULL)
         newest = next(w for w in reversed(self._waiting) if w.request.owner == largest)
         self._waiting.remove(newest)
@@ -179,36 +177,20 @@ class ImageQueue:
         queues: dict[str, deque[_Waiter]] = {}
         for waiter in self._waiting:
             queues.setdefault(waiter.request.owner, deque()).append(waiter)
-        first = self._next(queues)
+        first = self._turns.next(_costs(queues))
         shape = queues[first][0].shape
-        self._now = max(self._now, self._spent_with(queues[first][0]))
+        self._turns.begin(first, queues[first][0].cost)
         taken: list[_Waiter] = []
         alike = {
             owner: deque(w for w in queue if w.shape == shape) for owner, queue in queues.items()
         }
-        while len(taken) < self._max_batch and (able := {o: q for o, q in alike.items() if q}):
-            waiter = able[self._next(able)].popleft()
-            self._spent[waiter.request.owner] = self._spent_with(waiter)
-            taken.append(waiter)
+        while len(taken) < self._max_batch and any(alike.values()):
+            owner = self._turns.next(_costs(alike))
+            taken.append(alike[owner].popleft())
+            self._turns.charge(owner, taken[-1].cost)
         self._waiting = [waiter for waiter in self._waiting if waiter not in taken]
-        waiting = {waiter.request.owner for waiter in self._waiting}
-        self._spent = {
-            owner: spent
-            for owner, spent in self._spent.items()
-            if owner in waiting or spent > self._now
-        }
+        self._turns.forget_idle({waiter.request.owner for waiter in self._waiting})
         return taken
-
-    def _next(self, queues: Mapping[str, deque[_Waiter]]) -> str:
-        """Return the owner who would have spent the least with its next picture."""
-        return min(queues, key=lambda owner: self._spent_with(queues[owner][0]))
-
-    def _spent_with(self, waiter: _Waiter) -> float:
-        owner = waiter.request.owner
-        return self._spent[owner] + waiter.cost / self._weight(owner)
-
-    def _weight(self, owner: str) -> float:
-        return self._shares.get(owner, 1.0)
 
     async def _make(self, waiters: list[_Waiter]) -> None:
         loop = asyncio.get_running_loop()
@@ -245,3 +227,8 @@ class ImageQueue:
 
 def _do_nothing() -> None:
     """Leave the thread as it is."""
+
+
+def _costs(queues: Mapping[str, deque[_Waiter]]) -> dict[str, float]:
+    """Return the cost of the next picture of each owner who has one."""
+    return {owner: queue[0].cost for owner, queue in queues.items() if queue}
