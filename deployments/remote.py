@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
 _FEW_TEXTS = 128  # with vectors of 4,096 dimensions, 2 MiB
-# Of short documents, which share calls. Two calls at once: one runs while the other travels.
-_SHORT_TEXTS, _SHORT_DOCUMENTS, _CALLS_AT_ONCE = 16, 8, 2
+_SHORT_TEXTS = 16  # of a short document, which shares a call with others
+_SHORT_DOCUMENTS = 8  # in a call
+_CALLS_AT_ONCE = 2  # one is at work while the next one is on its way
 
 
 def _transport(*, large: bool) -> dict[str, Any]:
@@ -215,7 +216,7 @@ class RemoteRetriever(_Remote):
     _methods = (
         "add",
         "publish",
-        "publish_whole",
+        "publish_many",
         "search",
         "documents",
         "document",
@@ -229,7 +230,7 @@ class RemoteRetriever(_Remote):
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
         self._short = MicroBatches(
-            self._publish_together, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
+            self._publish_many, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
         )
 
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
@@ -241,11 +242,11 @@ class RemoteRetriever(_Remote):
         elif error := await self._short.result((document, chunks)):
             raise error
 
-    async def _publish_together(
+    async def _publish_many(
         self, documents: Sequence[tuple[types.Document, Sequence[types.Chunk]]]
     ) -> Sequence[ServiceError | None]:
         try:
-            errors: list[ServiceError | None] = await self._repeatable("publish_whole", documents)
+            errors: list[ServiceError | None] = await self._repeatable("publish_many", documents)
         except ServiceError as error:
             if error.code != ServiceError.code:
                 raise

@@ -18,7 +18,9 @@ from loguru import logger
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.llm.grammars.bounds import Constraint, constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
+from deployments.llm.grammars.supported import check_supported
 from deployments.llm.grammars.tools import tool_constraints
+from deployments.llm.grammars.vocabulary import serialized_vocabulary
 from deployments.llm.outside_text import OutsideText
 from deployments.llm.prompt_length import check_prompt_length, is_long
 from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
@@ -116,7 +118,7 @@ class VllmEngine:
         template = load_chat_template(args.chat_template) or ""
         outside = OutsideText.of(tokenizer, template + _own_template(tokenizer))
         vocabulary = await asyncio.to_thread(
-            _serialized_vocabulary, tokenizer, config.model_config.get_vocab_size()
+            serialized_vocabulary, tokenizer, config.model_config.get_vocab_size()
         )
 
         def parser(request: ChatCompletionRequest) -> Any:  # noqa: ANN401 - vLLM's type
@@ -209,7 +211,7 @@ class VllmEngine:
         size = await self._judge.check(body)
         constrained = size.values > 0
         if constrained:
-            await asyncio.to_thread(_check_supported, list(constraints_of(body)))
+            await asyncio.to_thread(check_supported, list(constraints_of(body)))
         caller = str(body.get("cache_salt", ""))
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])
@@ -223,7 +225,7 @@ class VllmEngine:
             )
             if body.get("tools") and not size.cheap:
                 compiled = await asyncio.to_thread(surface.tools, request)
-                await asyncio.to_thread(_check_supported, compiled)
+                await asyncio.to_thread(check_supported, compiled)
                 await self._judge.check_tools(compiled, caller)
             answer = await surface.answer(request, None)
         except Exception as error:  # noqa: BLE001 - all are told apart there
@@ -281,41 +283,6 @@ class VllmEngine:
         """Stop the engine process and the one that compiles grammars."""
         await self._judge.close()
         await asyncio.to_thread(self._engine.shutdown)
-
-
-def _check_supported(constraints: Sequence[Constraint]) -> None:
-    """Refuse a schema that neither xgrammar nor guidance supports.
-
-    vLLM would fall back to outlines, whose cost nothing bounds.
-    """
-    from vllm.v1.structured_output.backend_guidance import has_guidance_unsupported_json_features
-    from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
-
-    for constraint in constraints:
-        if constraint.kind != "json":
-            continue
-        schema = json.loads(constraint.spec)
-        if has_xgrammar_unsupported_json_features(
-            schema
-        ) and has_guidance_unsupported_json_features(schema):
-            msg = (
-                f"{constraint.field}: the schema combines keywords that are not supported together"
-            )
-            raise InvalidRequest(msg, param=constraint.field)
-
-
-def _serialized_vocabulary(tokenizer: Any, size: int) -> str:  # noqa: ANN401
-    """Return what xgrammar has to know of a tokenizer, for the process that judges grammars."""
-    import xgrammar
-
-    try:
-        vocabulary = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=size)
-    except Exception as error:  # noqa: BLE001 - the library names no types
-        # Compile times of a vocabulary of bytes are too low; all bounds hold nevertheless.
-        logger.warning("schemas are judged without the vocabulary: {}", type(error).__name__)
-        vocabulary = xgrammar.TokenizerInfo([bytes([byte]) for byte in range(256)] + [b"</s>"])
-    text: str = vocabulary.serialize_json()
-    return text
 
 
 def _own_template(tokenizer: Any) -> str:  # noqa: ANN401

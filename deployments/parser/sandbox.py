@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deployments.settings import ParserSettings
 
 _SHORT_PLACES = 2
-_CALLS = 32  # Serve gives a replica so many, in the shipped configurations
+_CALLS = 128  # of a replica at once, in the shipped configurations
 _SHORT_PRIORITY = 10  # a nice value: before long files, after whoever waits for an answer
 _MAX_FILENAME_CHARS = 255
 _ALARM_GRACE_S = 5

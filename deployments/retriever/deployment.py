@@ -52,26 +52,24 @@ class Retriever:
         await self._retriever.add(document, chunks)
         CHUNKS.add(len(chunks))
 
-    async def publish(self, document: Document) -> None:
-        await self._publish(document)
-
-    async def publish_whole(
-        self, documents: Sequence[tuple[Document, Sequence[Chunk]]]
-    ) -> list[ServiceError | None]:
-        """Store and publish several documents; return for each why that failed, if it did."""
-        return await asyncio.gather(*(self._refusal(*one) for one in documents))
-
-    async def _refusal(self, document: Document, chunks: Sequence[Chunk]) -> ServiceError | None:
-        try:
-            await self._publish(document, chunks)
-        except ServiceError as error:
-            return error
-        return None
-
-    async def _publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self._retriever.publish(document, chunks)
         CHUNKS.add(len(chunks))
         DOCUMENTS.add(event="published")
+
+    async def publish_many(
+        self, documents: Sequence[tuple[Document, Sequence[Chunk]]]
+    ) -> list[ServiceError | None]:
+        """Publish documents with their chunks; return the error of each that failed, else None."""
+
+        async def error_of(document: Document, chunks: Sequence[Chunk]) -> ServiceError | None:
+            try:
+                await self.publish(document, chunks)
+            except ServiceError as error:
+                return error
+            return None
+
+        return await asyncio.gather(*(error_of(*one) for one in documents))
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int

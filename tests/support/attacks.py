@@ -261,11 +261,14 @@ _LEAST = {"unfinished_bodies": _BODIES, "unread_downloads": 20, "job_watchers": 
 def ran(name: str, seen: Mapping[str, int]) -> bool:
     """Return whether an attack sent enough, and whether some of it reached what it attacks.
 
-    That is what was answered, other than by a refusal, and what still waits for an answer.
+    That is what was answered, other than by a refusal, and what waits for an answer: connections,
+    and requests of which none was refused.
     """
     answers = {status: n for status, n in seen.items() if status.isdigit()}
     reached = sum(n for status, n in answers.items() if status not in _REFUSED)
-    waiting = seen.get("sent", 0) - sum(answers.values()) - seen.get("errors", 0)
+    waiting = seen.get("unanswered", 0)
+    if answers.keys().isdisjoint(_REFUSED):
+        waiting = seen.get("sent", 0) - sum(answers.values()) - seen.get("errors", 0)
     pages = name != "hostile_pages" or seen.get("pages", 0) > 0
     return seen.get("sent", 0) >= _LEAST.get(name, 1) and pages and reached + waiting > 0
 

@@ -18,6 +18,7 @@ from tests.bench import command, report
 from tests.bench.report import Check, Section, Spread, checks_table, percentile, with_section
 from tests.bench.serving_figures import Figures, paired
 from tests.bench.serving_report import section
+from tests.support.attacks import ran
 from tests.support.load import (
     OUTPUT_TOKENS,
     Answer,
@@ -273,3 +274,23 @@ def test_the_copied_configuration_uses_the_models_that_are_there(tmp_path: Path)
     assert "port: 1234" in copy.read_text(encoding="utf-8")
     assert app["args"]["data_dir"] == ".data"
     assert configuration.environment == {"A": "1", "B": "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "proven"),
+    [
+        ("huge_embeddings", {}, False),
+        ("huge_embeddings", {"sent": 8}, True),  # they all wait
+        ("huge_embeddings", {"sent": 8, "errors": 8}, False),
+        ("huge_embeddings", {"sent": 8, "401": 7}, False),
+        ("huge_embeddings", {"sent": 8, "429": 7, "200": 1}, True),
+        ("hostile_pages", {"sent": 8, "200": 8}, False),  # no page was fetched
+        ("hostile_pages", {"sent": 8, "200": 8, "pages": 64}, True),
+        ("unread_downloads", {"sent": 19, "200": 19}, False),
+        ("job_watchers", {"sent": 200, "429": 100, "unanswered": 64}, True),
+    ],
+)
+def test_an_attack_counts_if_it_reached_what_it_attacks(
+    name: str, seen: dict[str, int], *, proven: bool
+) -> None:
+    assert ran(name, seen) == proven

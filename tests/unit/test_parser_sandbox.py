@@ -71,8 +71,8 @@ def _closed() -> Iterator[None]:
         opened.pop().close()
 
 
-def parser(processes: int = 1, calls: int = 32, **bounds: float) -> Sandbox:
-    if (processes, calls) == (1, 32) and not bounds:
+def parser(processes: int = 1, calls: int = 128, **bounds: float) -> Sandbox:
+    if (processes, calls) == (1, 128) and not bounds:
         return opened[0]
     settings = ParserSettings.model_validate(bounds)
     opened.append(Sandbox(settings, MODEL, processes=processes, calls=calls))

@@ -99,7 +99,7 @@ async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: 
 async def test_what_vllm_would_compile_for_tools_is_judged(
     imported: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.llm.vllm_engine._check_supported", lambda _: None)
+    monkeypatch.setattr("deployments.llm.vllm_engine.check_supported", lambda _: None)
     process = FakeProcess()
     loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
     threads: list[int] = []
