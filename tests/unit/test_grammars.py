@@ -452,6 +452,11 @@ async def test_a_real_process_judges_and_is_started_again(judge_process: JudgePr
     assert "processor time to validate" in (await judge_process.judge(wide))["verdict"]
     few = [Constraint("response_format", "guidance", json.dumps({"allOf": branches[:2]}))]
     assert (await judge_process.judge(few))["verdict"] is None
+    endless = {"type": "grammar", "grammar": 'root ::= "a" root'}  # its fixed text has no end
+    text = json.dumps({"type": "structural_tag", "format": endless})
+    tag = [Constraint("response_format", "structural_tag", text)]
+    reply = await judge_process.judge(tag)
+    assert reply.get("late") or reply["verdict"], "it would be accepted"
     bad = (await judge_process.judge(json_schema(type="string", pattern="([")))["verdict"]
     assert bad.startswith("it is not valid")
     os.kill(pid, signal.SIGKILL)
