@@ -220,6 +220,7 @@ class RemoteRetriever(_Remote):
         "search",
         "documents",
         "document",
+        "document_many",
         "delete",
         "collections",
         "collection",
@@ -231,6 +232,9 @@ class RemoteRetriever(_Remote):
         super().__init__(handle, name)
         self._short = MicroBatches(
             self._publish_many, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
+        )
+        self._found = MicroBatches(
+            self._document_many, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
         )
 
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
@@ -277,8 +281,33 @@ class RemoteRetriever(_Remote):
         return listed
 
     async def document(self, collection: str, document_id: str) -> types.Document:
-        document: types.Document = await self._repeatable("document", collection, document_id)
-        return document
+        found = await self._found.result((collection, document_id))
+        if isinstance(found, ServiceError):
+            raise found
+        return found
+
+    async def _document_many(
+        self, wanted: Sequence[tuple[str, str]]
+    ) -> Sequence[types.Document | ServiceError]:
+        try:
+            found: list[types.Document | ServiceError] = await self._repeatable(
+                "document_many", wanted
+            )
+        except ServiceError as error:
+            if error.code != ServiceError.code:
+                raise
+            return [await self._document_alone(*one) for one in wanted]
+        return found
+
+    async def _document_alone(
+        self, collection: str, document_id: str
+    ) -> types.Document | ServiceError:
+        """Have a retriever of version 0.1, which may still run, find a document."""
+        try:
+            found: types.Document = await self._repeatable("document", collection, document_id)
+        except ServiceError as error:
+            return error
+        return found
 
     async def delete(self, collection: str, document_id: str) -> bool:
         removed: bool = await self._repeatable("delete", collection, document_id)

@@ -82,6 +82,19 @@ class Retriever:
     async def document(self, collection: str, document_id: str) -> Document:
         return await self._retriever.document(collection, document_id)
 
+    async def document_many(
+        self, wanted: Sequence[tuple[str, str]]
+    ) -> list[Document | ServiceError]:
+        """Return each document, by its collection and id, or the error of finding it."""
+
+        async def found(collection: str, document_id: str) -> Document | ServiceError:
+            try:
+                return await self.document(collection, document_id)
+            except ServiceError as error:
+                return error
+
+        return await asyncio.gather(*(found(*one) for one in wanted))
+
     async def delete(self, collection: str, document_id: str) -> bool:
         removed = await self._retriever.delete(collection, document_id)
         if removed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,14 @@ from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from deployments.errors import InvalidRequest, Overloaded, ServiceError, TooLarge, Unavailable
+from deployments.errors import (
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+    Unavailable,
+)
 from deployments.remote import (
     RemoteEmbedder,
     RemoteParser,
@@ -21,11 +29,12 @@ from deployments.remote import (
     RemoteScraper,
     RemoteTextGenerator,
 )
-from deployments.types import ParseSpec
+from deployments.types import Document, ParseSpec
 from tests.support.serve_handle import Handle
 
 pytestmark = pytest.mark.anyio
 SPEC = ParseSpec("uploads/a", "a.pdf", "chunks/a")
+KNOWN = Document("doc_a", "default", "a.txt", "a", "text/plain", 9, None, 1, 0.0, None)
 
 
 def lost() -> AioRpcError:
@@ -202,3 +211,53 @@ async def test_a_query_and_a_long_document_go_alone() -> None:
     queries = [remote.embed([text], "query") for text in "qr"]
     await asyncio.gather(*queries, *(remote.embed(long, "passage") for _ in "ab"))
     assert handle.texts == [["q"], ["r"], long, long]
+
+
+class Documents(Handle):
+    """Knows `known` alone, by each of the two methods; one of version 0.1 has only the first."""
+
+    def __init__(self, *, old: bool = False) -> None:
+        super().__init__(RuntimeError())
+        self.old = old
+        self.called: list[str] = []
+        self.method = ""
+
+    def options(self, *, method_name: str = "", **_: Any) -> Documents:
+        made = copy(self)
+        made.method = method_name
+        return made
+
+    def remote(self, *args: Any) -> Any:
+        self.called.append(self.method)
+        return self._found(*args)
+
+    async def _found(self, *args: Any) -> Any:
+        await asyncio.sleep(0)
+        if self.method == "document":
+            if args[1] != KNOWN.id:
+                raise wrapped(NotFound("no such document"))
+            return KNOWN
+        if self.old:
+            raise wrapped(AttributeError(self.method))
+        return [KNOWN if id_ == KNOWN.id else NotFound("no such document") for _, id_ in args[0]]
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["now", "version 0.1"])
+async def test_documents_are_found_each_by_itself_though_their_calls_are_shared(
+    old: bool,
+) -> None:
+    handle = Documents(old=old)
+    remote = RemoteRetriever(handle, "search")  # type: ignore[arg-type]
+    wanted = [KNOWN.id, "doc_b", "doc_c", KNOWN.id]
+    found = await asyncio.gather(
+        *(remote.document("default", document_id) for document_id in wanted),
+        return_exceptions=True,
+    )
+    assert [one if one is KNOWN else type(one) for one in found] == [
+        KNOWN,
+        NotFound,
+        NotFound,
+        KNOWN,
+    ]
+    assert handle.called.count("document_many") == 3
+    assert handle.called.count("document") == (4 if old else 0)
