@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from deployments.llm.grammars.bounds import check_constraints
+from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
@@ -62,7 +62,7 @@ async def create_chat_completion(
         top_k=request.context.top_k if request.context else None,
         text_param="messages",
     )
-    check_constraints(request.constraints())
+    await check_constraints_in_thread(request.constraints())
     if request.model == settings.llm.served_name:
         return await _bare(request, answering, services.llm)
     if request.model != ANSWERING_MODEL:

@@ -457,6 +457,8 @@ async def test_a_real_process_judges_and_is_started_again(judge_process: JudgePr
     tag = [Constraint("response_format", "structural_tag", text)]
     reply = await judge_process.judge(tag)
     assert reply.get("late") or reply["verdict"], "it would be accepted"
+    stars = json_schema(type="string", pattern="^(a*)*{200}$")  # fails beside a cache alone
+    assert (await judge_process.judge(stars))["verdict"] == "it cannot be compiled"
     bad = (await judge_process.judge(json_schema(type="string", pattern="([")))["verdict"]
     assert bad.startswith("it is not valid")
     os.kill(pid, signal.SIGKILL)

@@ -244,7 +244,7 @@ class Documents(Handle):
 
 @pytest.mark.parametrize("old", [False, True], ids=["now", "version 0.1"])
 async def test_documents_are_found_each_by_itself_though_their_calls_are_shared(
-    old: bool,
+    *, old: bool
 ) -> None:
     handle = Documents(old=old)
     remote = RemoteRetriever(handle, "search")  # type: ignore[arg-type]

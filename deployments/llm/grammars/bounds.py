@@ -6,6 +6,7 @@ bounded by those bounds and not by the request.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,13 @@ def check_constraints(body: Mapping[str, Any]) -> ConstraintSize:
         if isinstance(body.get(field), dict | list):
             _Walk(field, size, compiled=field == "response_format").measure(body[field])
     return size
+
+
+async def check_constraints_in_thread(body: Mapping[str, Any]) -> ConstraintSize:
+    """As `check_constraints`, which takes up to 80 ms for a large schema."""
+    if any(isinstance(body.get(field), dict | list) for field in GRAMMAR_FIELDS):
+        return await asyncio.to_thread(check_constraints, body)
+    return ConstraintSize()
 
 
 def check_compiled(constraint: Constraint) -> None:

@@ -23,7 +23,7 @@ from deployments.llm.grammars.bounds import (
     Constraint,
     ConstraintSize,
     check_compiled,
-    check_constraints,
+    check_constraints_in_thread,
     constraints_of,
 )
 from deployments.memory_files import memory_file
@@ -83,8 +83,8 @@ class GrammarJudge:
             InvalidRequest: a bound is exceeded, the constraint is not valid, or it takes too long.
             Overloaded: too many requests wait for a verdict.
         """
-        size = check_constraints(body)
-        constraints = [] if size.cheap else list(constraints_of(body))
+        size = await check_constraints_in_thread(body)
+        constraints = [] if size.cheap else await asyncio.to_thread(list, constraints_of(body))
         if constraints:
             # Salts differ between callers: see `cache_salt`.
             await self._judged(constraints, str(body.get("cache_salt", "")))
@@ -103,13 +103,7 @@ class GrammarJudge:
         await self._process.close()
 
     async def _judged(self, constraints: list[Constraint], caller: str) -> None:
-        constraints = constraints + [
-            replace(each, kind="guidance")
-            for each in constraints
-            if each.kind == "json" and self._for_guidance(json.loads(each.spec))
-        ]
-        text = json.dumps([(each.field, each.kind, each.spec) for each in constraints])
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        constraints, digest = await asyncio.to_thread(self._prepared, constraints)
         while digest not in self._verdicts:
             other = self._judging.get(digest)
             judging = other or self._start(digest, constraints, caller)
@@ -122,13 +116,26 @@ class GrammarJudge:
         if (refusal := self._verdicts[digest]) is not None:
             raise InvalidRequest(refusal.message, code=refusal.code, param=refusal.param)
 
+    def _prepared(self, constraints: list[Constraint]) -> tuple[list[Constraint], str]:
+        """Return what is to be judged, and its digest."""
+        constraints = constraints + [
+            replace(each, kind="guidance")
+            for each in constraints
+            if each.kind == "json" and self._for_guidance(json.loads(each.spec))
+        ]
+        text = json.dumps([(each.field, each.kind, each.spec) for each in constraints])
+        return constraints, hashlib.sha256(text.encode()).hexdigest()
+
     def _start(self, digest: str, constraints: list[Constraint], caller: str) -> asyncio.Task[None]:
         async def judge() -> None:
-            async with self._places.place(caller):
-                self._keep(digest, await self._verdict(constraints))
+            try:
+                async with self._places.place(caller):
+                    self._keep(digest, await self._verdict(constraints))
+            finally:
+                # Here, not when the task has ended: to await that would not suspend its caller.
+                self._judging.pop(digest, None)
 
         def ended(task: asyncio.Task[None]) -> None:
-            del self._judging[digest]
             if not task.cancelled():
                 task.exception()  # retrieved here, since the caller may have disconnected
 

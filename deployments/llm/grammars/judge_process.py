@@ -104,7 +104,8 @@ def _judge(constraints: list[dict[str, str]], vocabulary: Any) -> dict[str, Any]
     import xgrammar
 
     costs = _Costs()
-    compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1, cache_enabled=False)
+    # With a cache, as vLLM has one: some patterns fail to compile only then.
+    compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=1, cache_enabled=True)
     for constraint in constraints:
         try:
             _judge_one(constraint["kind"], constraint["spec"], compiler, vocabulary, costs)
@@ -241,6 +242,8 @@ def _slowest_step(compiled: Any, vocabulary_size: int) -> float:  # noqa: ANN401
 def _reason(error: Exception) -> str:
     """Return xgrammar's message without its place in the source; it may quote the schema."""
     text = str(error).strip().rsplit("] ", 1)[-1]
+    if "Check failed" in text:  # inside the compiler
+        return "it cannot be compiled"
     if ".cc:" in text.split(" ", 1)[0]:
         text = text.split(" ", 1)[-1]
     return f"it is not valid: {text[:200]}"
