@@ -20,7 +20,7 @@ from loguru import logger
 from deployments.parser.template import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
     from deployments.parser.messages import Task
 
@@ -83,12 +83,11 @@ class Forks:
             child = template.fork(task, (file.fileno(), output_end.fileno(), log_end.fileno()))
             output_end.close()
             log_end.close()
+            reply_reader, log_reader = (
+                ends.enter_context(_reading(pipe)) for pipe in (output, log)
+            )
             try:
-                async with (
-                    _reading(output) as reply_reader,
-                    _reading(log) as log_reader,
-                    asyncio.TaskGroup() as group,
-                ):
+                async with asyncio.TaskGroup() as group:
                     reply = group.create_task(_read_reply(child, reply_reader, max_reply_bytes))
                     last_line = group.create_task(_read_last_line(log_reader))
                     ended = await asyncio.shield(child.ended)
@@ -238,16 +237,32 @@ def _pipe(ends: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
     )
 
 
-@contextlib.asynccontextmanager
-async def _reading(pipe: BinaryIO) -> AsyncIterator[asyncio.StreamReader]:
-    """Attach a pipe to the event loop, and close it at the end."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+@contextlib.contextmanager
+def _reading(pipe: BinaryIO) -> Iterator[asyncio.StreamReader]:
+    """Read a pipe on the event loop until this context is left, which leaves the pipe open.
+
+    Not by `connect_read_pipe`: the transport of uvloop closes the descriptor and then the file
+    object, by which time the number may be that of a file which another thread has opened.
+    """
+    reader, loop, descriptor = asyncio.StreamReader(), asyncio.get_running_loop(), pipe.fileno()
+    os.set_blocking(descriptor, False)
+
+    def read() -> None:
+        try:
+            block = os.read(descriptor, _BLOCK_BYTES)
+        except BlockingIOError:
+            return
+        if block:
+            reader.feed_data(block)
+        else:
+            loop.remove_reader(descriptor)
+            reader.feed_eof()
+
+    loop.add_reader(descriptor, read)
     try:
         yield reader
     finally:
-        transport.close()
+        loop.remove_reader(descriptor)
 
 
 async def _read_reply(child: _Child, output: asyncio.StreamReader, max_bytes: int) -> bytes:

@@ -134,9 +134,10 @@ async def _ingest(http: aiohttp.ClientSession, files: Sequence[tuple[str, bytes]
     await each(lambda file: _upload(http, *file), files, _UPLOADERS)
     await _until_idle(http)
     seconds = time.monotonic() - began
-    if failed := await _count(http, "failed"):
-        msg = f"{failed} files could not be read"
-        raise ValueError(msg)
+    async with http.get("/v1/jobs", params={"status": "failed", "limit": "1"}) as answer:
+        for job in (await answer.json())["data"]:
+            msg = f"{job['id']} has failed: {job['error']}"
+            raise ValueError(msg)
     return seconds
 
 

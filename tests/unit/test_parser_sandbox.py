@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import psutil
 import pytest
+import uvloop
 from reportlab.pdfgen.canvas import Canvas
 
 from deployments.chunk_batches import read_batch
@@ -433,3 +434,25 @@ async def test_a_file_over_the_limit_is_not_given_to_a_child(files_of: FileStore
 async def test_no_path_leads_the_parser_out_of_the_store(files_of: FileStore, path: str) -> None:
     with pytest.raises(InvalidRequest, match="not a path inside"):
         await parsed(files_of, path)
+
+
+async def test_descriptors_opened_after_a_file_was_read_stay_open() -> None:
+    """A second close of those of its pipes would close them, as the numbers are used again."""
+
+    async def lost() -> list[int]:
+        with Sandbox(ParserSettings(), MODEL) as subject:
+            await parse(subject, b"Snow is white.", "snow.txt")
+            opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+            await asyncio.sleep(0.05)
+        return [number for number in opened if not _closes(number)]
+
+    # Ray Serve runs on uvloop.
+    assert await asyncio.to_thread(uvloop.run, lost()) == []
+
+
+def _closes(descriptor: int) -> bool:
+    try:
+        os.close(descriptor)
+    except OSError:
+        return False
+    return True
