@@ -17,7 +17,7 @@ import stamina
 
 from deployments.errors import ServiceError
 from deployments.micro_batches import MicroBatches
-from deployments.serving.ray_errors import Unreachable, translated
+from deployments.serving.ray_errors import MissingMethod, Unreachable, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -251,9 +251,7 @@ class RemoteRetriever(_Remote):
     ) -> Sequence[ServiceError | None]:
         try:
             errors: list[ServiceError | None] = await self._repeatable("publish_many", documents)
-        except ServiceError as error:
-            if error.code != ServiceError.code:
-                raise
+        except MissingMethod:
             return [await self._publish_alone(*one) for one in documents]
         return errors
 
@@ -293,9 +291,7 @@ class RemoteRetriever(_Remote):
             found: list[types.Document | ServiceError] = await self._repeatable(
                 "document_many", wanted
             )
-        except ServiceError as error:
-            if error.code != ServiceError.code:
-                raise
+        except MissingMethod:
             return [await self._document_alone(*one) for one in wanted]
         return found
 

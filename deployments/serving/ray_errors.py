@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 _OWN_CANCELLATION_S = 0.1
+_NO_SUCH_METHOD = "that does not exist. Available methods"  # in Serve's RayServeException
 _MESSAGE_TOO_LARGE = "message larger than max"  # in gRPC's details, with RESOURCE_EXHAUSTED
 
 
@@ -28,6 +29,10 @@ class Unreachable(Unavailable):
 
     def __reduce__(self) -> tuple[type[Unavailable], tuple[str]]:
         return Unavailable, (self.message,)
+
+
+class MissingMethod(ServiceError):
+    """The replica is of an earlier version, which does not have the method."""
 
 
 @contextlib.asynccontextmanager
@@ -65,6 +70,9 @@ async def translated(name: str, deployment: str) -> AsyncGenerator[None, None]:
         if isinstance(cause, AioRpcError) and _MESSAGE_TOO_LARGE in (cause.details() or ""):
             msg = f"the request is larger than the {name} accepts"
             raise TooLarge(msg) from None
+        if isinstance(cause, RayServeException) and _NO_SUCH_METHOD in str(cause):
+            msg = f"the {name} is of an earlier version"
+            raise MissingMethod(msg) from None
         if isinstance(cause, RayServeException | RayError | AioRpcError):
             msg = f"the {name} is not available"
             raise Unreachable(msg) from error

@@ -12,7 +12,7 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.errors import (
     InvalidRequest,
@@ -238,7 +238,9 @@ class Documents(Handle):
                 raise wrapped(NotFound("no such document"))
             return KNOWN
         if self.old:
-            raise wrapped(AttributeError(self.method))
+            # As in ReplicaBase's `get_user_method_info`.
+            msg = f"Tried to call a method '{self.method}' that does not exist. "
+            raise RayServeException(msg + "Available methods: [].")
         return [KNOWN if id_ == KNOWN.id else NotFound("no such document") for _, id_ in args[0]]
 
 
