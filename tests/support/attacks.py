@@ -175,7 +175,7 @@ async def hostile_pages(attacker: Attacker) -> None:
         return web.Response(body=pages[number % 3], headers=headers)
 
     app = web.Application()
-    app.router.add_get("/{number}", serve)
+    app.router.add_get(r"/{number:\d+}", serve)  # without robots.txt, which would be a 500
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", attacker.web_port).start()
