@@ -17,7 +17,7 @@ from deployments.errors import InvalidRequest, TooLarge
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.serving.capacity import reserved_cores
-from deployments.serving.memory import keep_loaded
+from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
 from deployments.types import Embeddings
 
@@ -56,6 +56,7 @@ class Embedder:
             )
             self._scoring = Passes(self._reranker.score, self._reranker.max_pass_tokens)
         keep_loaded()
+        trim_regularly()
 
     async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
         if len(texts) > MAX_TEXTS_PER_CALL:

@@ -13,7 +13,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
-from deployments.serving.memory import keep_loaded
+from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets
 
@@ -47,6 +47,7 @@ class Retriever:
             settings,
         )
         keep_loaded()
+        trim_regularly()
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(document, chunks)

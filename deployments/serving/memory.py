@@ -5,6 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import threading
+import time
+
+_TRIM_S = 30.0
 
 
 def trim() -> None:
@@ -15,6 +19,17 @@ def trim() -> None:
     """
     if sys.platform == "linux" and (trimmed := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trimmed(0)
+
+
+def trim_regularly() -> None:
+    """Call `trim` every 30 s, in a thread, until this process ends."""
+
+    def trim_for_ever() -> None:
+        while True:
+            time.sleep(_TRIM_S)
+            trim()
+
+    threading.Thread(target=trim_for_ever, name="trim", daemon=True).start()
 
 
 def keep_loaded() -> None:
