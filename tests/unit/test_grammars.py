@@ -333,6 +333,17 @@ def asking(judge: GrammarJudge, caller: str, length: int) -> asyncio.Task[Constr
     return asyncio.create_task(judge.check(body))
 
 
+@pytest.fixture
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let callers come in the order in which they start, which threads do not keep."""
+
+    async def at_once(work: Callable[..., Any], *args: Any) -> Any:
+        return work(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+
+
+@pytest.mark.usefixtures("in_order")
 async def test_callers_take_turns_and_each_may_wait_for_a_few_only() -> None:
     process = SlowProcess()
     judge = GrammarJudge(process)
@@ -348,6 +359,7 @@ async def test_callers_take_turns_and_each_may_wait_for_a_few_only() -> None:
     assert lengths == [1, 2, 100, 3, 4, 5]
 
 
+@pytest.mark.usefixtures("in_order")
 async def test_a_caller_that_leaves_stops_no_judging() -> None:
     process = SlowProcess()
     judge = GrammarJudge(process)
@@ -363,6 +375,7 @@ async def test_a_caller_that_leaves_stops_no_judging() -> None:
     assert len(process.judged) == 3
 
 
+@pytest.mark.usefixtures("in_order")
 async def test_a_caller_does_not_pay_for_one_with_too_many_waiting() -> None:
     process = SlowProcess()
     judge = GrammarJudge(process)
