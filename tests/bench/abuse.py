@@ -49,16 +49,8 @@ class Row:
 
     @property
     def idle(self) -> list[str]:
-        """The attacks that sent too little, or of which nothing reached what it attacks.
-
-        In a round of several, they may also have been refused: others hold the shares of the key.
-        """
-        several = len(self.attacks) > 1
-        return [
-            name
-            for name, seen in self.attacks.items()
-            if not (ran(name, seen) or (several and seen.get("429")))
-        ]
+        """The attacks that sent too little, or of which nothing reached what it attacks."""
+        return [name for name, seen in self.attacks.items() if not ran(name, seen)]
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -135,8 +127,7 @@ def _section(rows: list[Row]) -> Section:
 most of the attacks; two keys. While the first attacks in one way, and then in
 all ways at once, the second asks {len(rows[0].seen.statuses)} chats of 16 tokens, half of them
 answered from documents (quiet median {rows[0].quiet_s:.2f} s). Promised: {bounds}.
-An attack did not run if it sent too little, or if nothing it sent reached what it attacks (of all
-at once: or was refused, as the others hold the shares of the key). The
+An attack did not run if it sent too little, or if nothing it sent reached what it attacks. The
 clock of `/healthz` stops while the bench itself waits for one of the machine's cores.
 
 {table(headings, (row.cells for row in rows))}"""
