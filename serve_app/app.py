@@ -13,7 +13,6 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from loguru import logger
 
-from deployments.serving.memory import trim
 from serve_app.access.admission import UPLOAD_PATHS, Admission, RequestShares
 from serve_app.access.counters import Counters
 from serve_app.access.guard import Guard
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
 
 _BODY_BYTES_PER_CHAR = 10  # Escaped, a character takes six; the rest is for all other fields.
 _CAPACITY_S = 10.0  # how soon a change of the number of replicas is noticed
-_TRIM_S = 30.0
 _ROUTES = (
     generate,
     chat,
@@ -133,7 +131,6 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(_follow(serving.answers, common.answers)),
-            asyncio.create_task(_trim_regularly()),
         ]
         yield
         for task in tasks:
@@ -177,9 +174,3 @@ async def _follow(answers: Callable[[], Awaitable[int | None]], queue: FairQueue
         if (places := await answers()) is not None:
             queue.resize(places)
         await asyncio.sleep(_CAPACITY_S)
-
-
-async def _trim_regularly() -> None:
-    while True:
-        await asyncio.sleep(_TRIM_S)
-        await asyncio.to_thread(trim)

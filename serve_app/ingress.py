@@ -21,7 +21,7 @@ from deployments.remote import (
     RemoteTextGenerator,
 )
 from deployments.serving.capacity import answers_at_once, max_ongoing_requests
-from deployments.serving.memory import keep_loaded
+from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
 from deployments.serving.scale_to_zero import ScaleToZero
 from deployments.settings import Secrets
@@ -79,6 +79,7 @@ class Ingress:
         serving = Serving(ScaleToZero().states, max_ongoing_requests(), answers_at_once)
         app = create_app(self._services, self._settings, self._secrets, files, serving)
         keep_loaded()
+        trim_regularly()
         return app
 
 
