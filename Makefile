@@ -97,7 +97,7 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
-bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (25 minutes)
+bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (32 minutes)
 	@$(BIN)/python -m tests.bench.abuse
 
 soak: $(TESTED) ## Half an hour of mixed load: memory and open files must not grow (32 minutes)
@@ -128,7 +128,7 @@ bench-gpu: $(INSTALLED) ## Embedder and pictures on a CUDA card (with EXTRA=gpu;
 bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded store (2 minutes)
 	@$(BIN)/python -m tests.bench.search_latency
 
-bench-schemas: $(TESTED) ## Send 300 schemas, honest and hostile, to the model (15 minutes)
+bench-schemas: $(TESTED) ## Send 300 schemas, honest and hostile, to the model (6 minutes)
 	@$(BIN)/python -m tests.bench.schemas
 
 bench-query-rewriting: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)

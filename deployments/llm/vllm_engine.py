@@ -211,7 +211,7 @@ class VllmEngine:
         size = await self._judge.check(body)
         constrained = size.values > 0
         if constrained:
-            await asyncio.to_thread(check_supported, list(constraints_of(body)))
+            await asyncio.to_thread(check_supported, constraints_of(body))
         caller = str(body.get("cache_salt", ""))
         if "cache_salt" in body:
             body["cache_salt"] = self._salt(body["cache_salt"])

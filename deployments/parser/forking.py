@@ -241,8 +241,8 @@ def _pipe(ends: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
 def _reading(pipe: BinaryIO) -> Iterator[asyncio.StreamReader]:
     """Read a pipe on the event loop until this context is left, which leaves the pipe open.
 
-    Not by `connect_read_pipe`: the transport of uvloop closes the descriptor and then the file
-    object, by which time the number may be that of a file which another thread has opened.
+    Not by `connect_read_pipe`: a transport of uvloop closes the descriptor in the next turn of the
+    loop. The pipe has been closed here by then, and its number may be that of another file.
     """
     reader, loop, descriptor = asyncio.StreamReader(), asyncio.get_running_loop(), pipe.fileno()
     os.set_blocking(descriptor, False)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
 _STALL_S = 20.0
-_SPREAD = 1.5  # of the longest pause: what ends at the same moment comes again at the same moment
+_MAX_STALL_FACTOR = 1.5  # at random, so that clients which stalled together do not return together
 _START_S = 30.0
 _BYTES_PER_S = 16 * 1024  # a slow mobile connection
 
@@ -57,7 +57,7 @@ class BodyLimit:
             await _refusal(message)(scope, receive, send)
             return
         received, whole, began = 0, False, time.monotonic()
-        stall_s = _STALL_S * random.uniform(1, _SPREAD)  # noqa: S311 - no secret
+        stall_s = _STALL_S * random.uniform(1, _MAX_STALL_FACTOR)  # noqa: S311 - no secret
 
         async def bounded_receive() -> Message:
             nonlocal received, whole

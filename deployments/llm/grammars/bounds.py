@@ -94,7 +94,7 @@ def check_constraints(body: Mapping[str, Any]) -> ConstraintSize:
 
 
 async def check_constraints_in_thread(body: Mapping[str, Any]) -> ConstraintSize:
-    """As `check_constraints`, which takes up to 80 ms for a large schema."""
+    """Do as `check_constraints`, which takes up to 80 ms for a large schema."""
     if any(isinstance(body.get(field), dict | list) for field in GRAMMAR_FIELDS):
         return await asyncio.to_thread(check_constraints, body)
     return ConstraintSize()

@@ -132,7 +132,8 @@ class GrammarJudge:
                 async with self._places.place(caller):
                     self._keep(digest, await self._verdict(constraints))
             finally:
-                # Here, not when the task has ended: to await that would not suspend its caller.
+                # Not in a callback: until that ran, callers that find the ended task would await it
+                # over and over without suspending.
                 self._judging.pop(digest, None)
 
         def ended(task: asyncio.Task[None]) -> None:

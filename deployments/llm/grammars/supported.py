@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from deployments.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from deployments.llm.grammars.bounds import Constraint
 
 
-def check_supported(constraints: Sequence[Constraint]) -> None:
-    """Refuse a schema that neither xgrammar nor guidance supports.
+def check_supported(constraints: Iterable[Constraint]) -> None:
+    """Raise InvalidRequest for a schema that neither xgrammar nor guidance supports.
 
     vLLM would fall back to outlines, whose cost nothing bounds.
     """
