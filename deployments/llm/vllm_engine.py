@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from loguru import logger
 
 from deployments.errors import InvalidRequest, Unavailable
+from deployments.llm.cpu_worker import CpuWorker
 from deployments.llm.grammars.bounds import Constraint, constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
 from deployments.llm.grammars.supported import check_supported
@@ -91,6 +92,7 @@ class VllmEngine:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+        from vllm.platforms import current_platform
         from vllm.renderers.chat_utils import load_chat_template
         from vllm.utils.argparse_utils import FlexibleArgumentParser
         from vllm.v1.structured_output.backend_xgrammar import (
@@ -106,11 +108,16 @@ class VllmEngine:
         if unknown:
             msg = f"vLLM has no engine argument {', '.join(sorted(unknown))}"
             raise InvalidRequest(msg)
+        extension = f"{CpuWorker.__module__}.{CpuWorker.__qualname__}"
+        if current_platform.is_cpu():
+            args.worker_extension_cls = extension
         vars(args).update(engine_args)
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
         engine = AsyncEngine.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
-        if config.device_config.device_type == "cpu":
+        if current_platform.is_cpu():
             _leave_cpu_to_the_model()
+        if args.worker_extension_cls == extension:  # `engine_args` may name another
+            await engine.collective_rpc(CpuWorker.return_memory.__name__)
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         chat, completion = state.openai_serving_chat, state.openai_serving_completion
