@@ -57,13 +57,13 @@ def test_a_mistake_is_refused_with_its_line_and_what_to_write(row: list[Any]) ->
     ("cpus", "fits"), [("num_cpus: 0.1}", True), ("num_cpus: 5}", False), ("num_gpus: 1}", False)]
 )
 def test_without_nodes_replicas_must_fit_on_this_machine(*, cpus: str, fits: bool) -> None:
-    text = edited(shipped(CPU), "num_cpus: 0.1}  # mostly", f"{cpus}  # mostly")
+    text = edited(shipped(CPU), "num_cpus: 0.1}", cpus)
 
     found = check(text, CPU).problems
 
     assert not found if fits else len(found) == 1
     for problem in found:
-        assert problem.path == "applications.genserve.deployments.Ingress"
+        assert problem.path == "applications.genserve.deployments.Scraper"
         assert "this machine has 2 CPUs and 0 GPUs" in problem.message
         assert "`x-nodes`" in problem.message
 
