@@ -26,6 +26,7 @@ QUESTION: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": "Name the capital of France."}
 ]
 GIB = 2**30
+_OTHERS = ("LLM", "Emb", "Scr", "Par", "Ret", "Ima", "Job")
 
 
 @pytest.fixture
@@ -243,6 +244,12 @@ def test_the_model_computes_before_whatever_else_needs_a_core(service: Service) 
     for process in service.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             nice[process.name()] = process.nice()
-    others = {name for name in nice if name.startswith(("ray::Serve", "VLLM::EngineCor"))}
-    assert len(others) >= 3  # Serve's controller, its replicas, vLLM's scheduler
-    assert all(nice[name] > nice["VLLM::Worker"] for name in others)
+
+    def of(*beginnings: str) -> list[int]:
+        return [priority for name, priority in nice.items() if name.startswith(beginnings)]
+
+    waiting = of("ray::ProxyActor", "ray::ServeReplica:genserve:Ing")
+    assert waiting == [nice["VLLM::Worker"]] * 2  # they need little, and users wait for them
+    others = of(*(f"ray::ServeReplica:genserve:{name}" for name in _OTHERS), "VLLM::EngineCor")
+    assert len(others) == len(_OTHERS) + 1
+    assert min(others) > nice["VLLM::Worker"]
