@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
 _STALL_S = 20.0
-_MAX_STALL_FACTOR = 1.5  # at random, so that clients which stalled together do not return together
 _START_S = 30.0
 _BYTES_PER_S = 16 * 1024  # a slow mobile connection
 
@@ -33,7 +31,7 @@ class BodyLimit:
 
     A body is too large as soon as its declared or its received size passes the bound;
     `file_bytes` bounds the file of a multipart body by its path. It must arrive at 16 KB/s on
-    average, after 30 s, and without a pause of 20 to 30 s.
+    average, after 30 s, and without a pause of 20 s.
     """
 
     def __init__(self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int]) -> None:
@@ -57,7 +55,6 @@ class BodyLimit:
             await _refusal(message)(scope, receive, send)
             return
         received, whole, began = 0, False, time.monotonic()
-        stall_s = _STALL_S * random.uniform(1, _MAX_STALL_FACTOR)  # noqa: S311 - no secret
 
         async def bounded_receive() -> Message:
             nonlocal received, whole
@@ -65,10 +62,10 @@ class BodyLimit:
                 return await receive()
             left_s = began + _START_S + received / _BYTES_PER_S - time.monotonic()
             try:
-                async with asyncio.timeout(min(left_s, stall_s)):
+                async with asyncio.timeout(min(left_s, _STALL_S)):
                     part = await receive()
             except TimeoutError:
-                raise _timeout(stalled=left_s > stall_s) from None
+                raise _timeout(stalled=left_s > _STALL_S) from None
             whole = not part.get("more_body", False)
             received += len(part.get("body", b""))
             if received > limit:
