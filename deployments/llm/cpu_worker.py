@@ -1,4 +1,4 @@
-"""What is added to vLLM's worker process where the model runs on the CPU."""
+"""An extension of vLLM's worker process, for models on CPUs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from deployments.serving.memory import trim_regularly
 
 
 class CpuWorker:
-    """An extension of vLLM's worker: its methods can be called with `collective_rpc`."""
+    """Methods that vLLM adds to its worker; the engine calls them with `collective_rpc`."""
 
     def return_memory(self) -> None:
-        """Return freed memory from now on, as replicas do.
+        """Return freed memory to the system from now on, as replicas do.
 
-        Every length of a step allocates tensors of another size in between blocks that stay, so
-        that the heap grew by 0.5 MB a chat.
+        Tensors of each batch length have another size, and are freed between blocks that stay: the
+        heap grew by some 2 MiB a chat.
         """
         trim_regularly()
