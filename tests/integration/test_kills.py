@@ -1,8 +1,8 @@
 """What is killed comes back, and nothing that was promised is lost.
 
 The engine of the first service is killed at the beginning and must be back at the end. Meanwhile
-every other kind of process of the second service is killed, and the service redeployed.
-`make bench-kill` kills 60 times.
+Jobs and then the whole node of the second service are killed, and the service is redeployed. Other
+processes are killed in the long tests; `make bench-kill` kills 60 times.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ NOTICED_S = 60
 RECOVERED_S = 300
 REDEPLOYED_S = 180
 PICTURES = 24  # drawing them all takes longer than a redeploy
+KILLED = ["Jobs", NODE]  # the node last: by then the engine of the first service has come back
 LOAD = Load(clients=4, pause_s=(1, 3), minutes=12)
 
 pytestmark = pytest.mark.alone
@@ -79,10 +80,8 @@ def test_a_killed_engine_is_refused_as_a_dead_backend_and_noticed(
 @pytest.mark.timeout(1500)
 def test_what_was_acknowledged_is_kept_whatever_is_killed(second_service: SecondService) -> None:
     node, ledger = second_service.node, Ledger()
-    # The node last: by then the engine of the first service has come back.
-    victims = [*(victim for victim in VICTIMS if victim != NODE), NODE]
-    kills = kill_under_load(node, ledger, victims, LOAD, lambda done: print(done[-1]))  # noqa: T201
-    assert [kill.victim for kill in kills] == victims
+    kills = kill_under_load(node, ledger, KILLED, LOAD, lambda done: print(done[-1]))  # noqa: T201
+    assert [kill.victim for kill in kills] == KILLED
     redeploy_under_a_job(second_service)
     assert_kept(audit(node, second_service.data, ledger))
 
@@ -169,3 +168,13 @@ def test_two_replicas_share_the_work_on_postgresql_and_each_may_be_killed(tmp_pa
         outcome = run(wanted, tmp_path)
     assert_kept(outcome.verdict)
     assert len(outcome.kills) == 3
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_other_parts_may_be_killed_too(tmp_path: Path) -> None:
+    victims = tuple(victim for victim in VICTIMS if victim not in KILLED)
+    wanted = Plan(*(len(victims), 2, 8, (1, 3), 4), chat=False, victims=victims)
+    outcome = run(wanted, tmp_path)
+    assert_kept(outcome.verdict)
+    assert [kill.victim for kill in outcome.kills] == list(victims)
