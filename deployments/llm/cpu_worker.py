@@ -1,4 +1,4 @@
-"""An extension of vLLM's worker process, for models on CPUs."""
+"""An extension of vLLM's worker, for models on CPUs."""
 
 from __future__ import annotations
 

@@ -7,10 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import json
-import multiprocessing
-import os
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from loguru import logger
@@ -100,6 +97,7 @@ class VllmEngine:
         )
 
         from deployments.llm.async_engine import AsyncEngine
+        from deployments.llm.cpu_executor import CpuExecutor, openmp_environment
 
         quote_no_requests()
         args = make_arg_parser(FlexibleArgumentParser()).parse_args([])
@@ -112,10 +110,12 @@ class VllmEngine:
         if current_platform.is_cpu():
             args.worker_extension_cls = extension
         vars(args).update(engine_args)
+        if current_platform.is_cpu() and args.distributed_executor_backend is None:
+            alone = args.tensor_parallel_size == args.pipeline_parallel_size == 1
+            args.distributed_executor_backend = CpuExecutor if alone else None
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
-        engine = AsyncEngine.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
-        if current_platform.is_cpu():
-            _leave_cpu_to_the_model()
+        with openmp_environment(config):
+            engine = AsyncEngine.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
         if args.worker_extension_cls == extension:  # `engine_args` may name another
             await engine.collective_rpc(CpuWorker.return_memory.__name__)
         state = State()
@@ -298,19 +298,5 @@ def _own_template(tokenizer: Any) -> str:  # noqa: ANN401
     return own if isinstance(own, str) else "\n".join(map(str, own.values()))
 
 
-def _leave_cpu_to_the_model() -> None:
-    """Lower the priority of this process and of vLLM's scheduler, not of vLLM's workers.
-
-    On a CPU the model computes on cores that every other process may use as well. The
-    scheduler waits for it by spinning; at equal priority the kernel takes that for work, and
-    puts what needs a core on the model's instead.
-    """
-    for process in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
-        for thread in Path(f"/proc/{process}/task").glob("*"):
-            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), _BESIDE_THE_MODEL)
-
-
 _SECRET_BYTES = 32
-_BESIDE_THE_MODEL = 10  # nice value
 _EMPTY = "the language model ended its answer before it began"

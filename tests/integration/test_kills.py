@@ -93,7 +93,7 @@ def test_a_killed_engine_is_replaced(
     until(RECOVERED_S, lambda: http.get("/readyz").status_code == 200)
     again = http.post("/v1/chat/completions", json=question).json()
     assert "Paris" in again["choices"][0]["message"]["content"]
-    assert len(named(service, "Worker")) == 1  # nothing of the dead one is left
+    assert len(named(service, "EngineCore")) == 1  # nothing of the dead one is left
 
 
 def named(service: Service, part: str) -> list[psutil.Process]:
