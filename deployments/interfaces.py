@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from deployments.answer_events import AnswerEvent
     from deployments.types import (
         Chunk,
         Collection,
@@ -56,8 +57,8 @@ class TextGenerator(Checked, Protocol):
         """Answer a chat completion request (`stream` false) with a completion object."""
         ...
 
-    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """Answer with server-sent events, each a whole `data: ...` block or several.
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Answer with events, as many at once as there are; the first one is an Opening.
 
         Closing the generator stops the generation.
         """
@@ -67,7 +68,9 @@ class TextGenerator(Checked, Protocol):
         """Answer a (text) completion request, as `chat` a chat's."""
         ...
 
-    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_complete(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         """Answer a (text) completion request, as `stream_chat` a chat's."""
         ...
 

@@ -49,6 +49,14 @@ def resolve(source: str, data_dir: Path) -> str:
     return str(found if found.is_dir() else _converted(found, data_dir / "models"))
 
 
+def resolve_ready(source: str, data_dir: Path) -> str | None:
+    """Return what `resolve` does, or None if a file would have to be converted first."""
+    if is_package(source) and not (found := locate(source)).is_dir():
+        target = _target(found, data_dir / "models")
+        return str(target) if target.is_dir() else None
+    return resolve(source, data_dir)
+
+
 def locate(source: str) -> Path:
     """Return the model folder or GGUF file inside a Python package; InvalidRequest if none."""
     root = _package_folder(source.removeprefix(_PACKAGE))
@@ -75,12 +83,16 @@ def _package_folder(name: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _converted(gguf: Path, models: Path) -> Path:
+def _target(gguf: Path, models: Path) -> Path:
     digest = sha256()
     with gguf.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    target = models / f"{gguf.stem}-{digest.hexdigest()[:16]}"
+    return models / f"{gguf.stem}-{digest.hexdigest()[:16]}"
+
+
+def _converted(gguf: Path, models: Path) -> Path:
+    target = _target(gguf, models)
     if target.is_dir():
         return target
     models.mkdir(parents=True, exist_ok=True)

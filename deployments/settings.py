@@ -56,6 +56,14 @@ class LLMSettings(Settings):
         default=8192, description="`openai`: the window of the model, which cannot be asked for."
     )
 
+    @property
+    def window(self) -> int | None:
+        """The tokens of prompt and answer; None if only the engine knows."""
+        if self.engine == "openai":
+            return self.context_tokens
+        window = self.engine_args.get("max_model_len")
+        return window if isinstance(window, int) and window > 0 else None
+
 
 class EmbedderSettings(Settings):
     """The embedding model, and the reranker beside it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -9,6 +10,7 @@ from ray import serve
 from ray.serve.context import _get_global_client
 
 from deployments.file_store import FileStore
+from deployments.llm.local_tokenizer import load_tokenizer
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote import (
@@ -64,8 +66,10 @@ class Ingress:
         self._secrets = Secrets()
         _require_keys_or_loopback(Keys.read(self._secrets.api_keys))
         self._settings = settings
+        tokenizer = load_tokenizer(settings.llm, Path(settings.data_dir))
+        counts = tokenizer.count_tokens if tokenizer else None
         self._services = Services(
-            llm=RemoteTextGenerator(llm, "language model"),
+            llm=RemoteTextGenerator(llm, "language model", counts),
             embedder=RemoteEmbedder(embedder, "embedder"),
             scraper=RemoteScraper(scraper, "page reader"),
             parser=RemoteParser(parser, "document parser"),

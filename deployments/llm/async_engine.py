@@ -1,4 +1,4 @@
-"""vLLM's engine client, with the validation of grammars off the event loop."""
+"""vLLM's engine client: grammars validated off the event loop, and its progress watched."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 from vllm.exceptions import VLLMError, VLLMValidationError
-from vllm.sampling_params import SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from deployments.llm.output_hold import OutputHold
+from deployments.llm.progress import Progress
 from deployments.llm.request_errors import ADMISSION, CARELESS, Admission, from_exception
 
 _OF_PROCESSING = (
@@ -23,6 +25,14 @@ class AsyncEngine(AsyncLLM):  # type: ignore[misc]  # vLLM has no types here
     vLLM validates a grammar while it makes its own request out of a caller's, on the event loop.
     xgrammar and llguidance release the GIL, so in a thread they hold up nobody.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - vLLM's
+        super().__init__(*args, **options)
+        self._progress = Progress(self.output_processor)
+
+    def stalled_s(self) -> float:
+        """Return `Progress.stalled_s`; to be called regularly."""
+        return self._progress.stalled_s(busy=self.output_processor.has_unfinished_requests())
 
     async def add_request(
         self,
@@ -41,6 +51,8 @@ class AsyncEngine(AsyncLLM):  # type: ignore[misc]  # vLLM has no types here
             raise VLLMValidationError(refusal.message, parameter=refusal.param) from None
         if (admission := ADMISSION.get()) is not None:
             admission.accepted = True
+            if isinstance(params, SamplingParams) and params.output_kind is RequestOutputKind.DELTA:
+                admission.holds.append(OutputHold(added))
         return added
 
     async def _add(self, request_id: str, prompt: Any, params: Any, **options: Any) -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from deployments.answer_events import ChunkReader
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from deployments.answer_events import AnswerEvent
     from deployments.settings import LLMSettings
 
 # A low guess, so that an estimated budget errs on the safe side: pieces of words, each digit and
@@ -33,7 +35,7 @@ _NOT_FORWARDED = {"model", "cache_salt"}
 
 
 class OpenAIEngine:
-    """A TextGenerator that forwards, backing off on 429 and 5xx before the first token only.
+    """An engine that forwards, backing off on 429 and 5xx before the first token only.
 
     After the first token a failure is the caller's to see: a repeated request would be a
     second generation, paid for and different.
@@ -58,16 +60,18 @@ class OpenAIEngine:
         """Forward a request and return the endpoint's completion object."""
         return await self._whole(self._client.chat.completions, body)
 
-    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """Yield the endpoint's events; closing the generator closes the connection to it."""
+    def chat_events(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Yield the events of the endpoint's answer; closing this closes the connection to it."""
         return self._stream(self._client.chat.completions, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Forward a request to go on with a text."""
         return await self._whole(self._client.completions, body)
 
-    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """Forward a request to go on with a text; as `stream_chat`."""
+    def completion_events(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Forward a request to go on with a text; as `chat_events`."""
         return self._stream(self._client.completions, body)
 
     async def _whole(self, resource: Any, body: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
@@ -83,23 +87,22 @@ class OpenAIEngine:
         self,
         resource: Any,  # noqa: ANN401
         body: Mapping[str, Any],
-    ) -> AsyncGenerator[str, None]:
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         answer, event = await self._with_retries(resource, {**body, "stream": True})
         if event is None:
             await answer.close()
             msg = "the language model's endpoint ended its answer before it began"
             raise Unavailable(msg)
-        usage = None
+        reader, usage = ChunkReader(), None
         try:
             with _translated():
                 while event is not None:
                     usage = event.usage or usage
-                    yield f"data: {event.to_json(indent=None)}\n\n"
+                    yield list(reader.events(event.to_dict(mode="json")))
                     event = await anext(answer, None)
         finally:
             await answer.close()
             self._note(usage)
-        yield "data: [DONE]\n\n"
 
     async def _with_retries(self, resource: Any, body: dict[str, Any]) -> Any:  # noqa: ANN401 - the SDK's types
         import stamina

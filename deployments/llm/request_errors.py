@@ -6,7 +6,7 @@ Before vLLM accepts a request, an exception is the request's fault; afterwards i
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
@@ -14,7 +14,10 @@ from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceErro
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deployments.llm.output_hold import OutputHold
+
 DEAD = "the language model stopped; it is being restarted"
+STALLED = "the language model has requests, and has produced no token"
 FAILED = "the language model failed while it answered"
 FULL = "the language model's queue is full; try again shortly"
 
@@ -34,9 +37,10 @@ CARELESS = (
 
 @dataclass
 class Admission:
-    """Whether the engine has accepted the request that the current task sends."""
+    """Whether the engine has accepted the request that the current task sends, and its outputs."""
 
     accepted: bool = False
+    holds: list[OutputHold] = field(default_factory=list)
 
 
 ADMISSION: ContextVar[Admission | None] = ContextVar("admission", default=None)

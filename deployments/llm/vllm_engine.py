@@ -12,24 +12,38 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from loguru import logger
 
-from deployments.errors import InvalidRequest, Unavailable
+from deployments.answer_events import ChunkReader
+from deployments.errors import InvalidRequest, ServiceError, Unavailable
+from deployments.llm.chat_events import ChatEvents
 from deployments.llm.cpu_worker import CpuWorker
 from deployments.llm.grammars.bounds import Constraint, constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
 from deployments.llm.grammars.supported import check_supported
 from deployments.llm.grammars.tools import tool_constraints
 from deployments.llm.grammars.vocabulary import serialized_vocabulary
+from deployments.llm.output_hold import Spacing
 from deployments.llm.outside_text import OutsideText
 from deployments.llm.prompt_length import check_prompt_length, is_long
-from deployments.llm.request_errors import ADMISSION, DEAD, Admission, from_exception, from_response
+from deployments.llm.request_errors import (
+    ADMISSION,
+    DEAD,
+    STALLED,
+    Admission,
+    from_exception,
+    from_response,
+)
 from deployments.llm.usage import EngineUsage
 from deployments.llm.vllm_logs import quote_no_requests
+from deployments.observability.tracing import LongSpan
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 
-_ERROR_EVENT, _DONE_EVENT = 'data: {"error"', "data: [DONE]\n\n"
+    from deployments.answer_events import AnswerEvent
+
+_ERROR = 'data: {"error"'
+_STALL_TIMEOUT_S = 120.0
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
     "vllm:num_requests_running",
@@ -53,11 +67,11 @@ class _Surface(NamedTuple):
 
 
 class VllmEngine:
-    """A TextGenerator over `AsyncLLM` and vLLM's chat and completion serving layers.
+    """The engine over `AsyncLLM` and vLLM's chat and completion serving layers.
 
-    Tools, structured output, log probabilities, `n`, `stop` and the streamed events are
-    therefore vLLM's own, and the events pass through untouched. Control tokens in the messages
-    of a chat are neutralised; the prompt of a text completion is the caller's own raw text.
+    Tools, structured output, log probabilities, `n` and `stop` are therefore vLLM's own. Control
+    tokens in the messages of a chat are neutralised; the prompt of a text completion is the
+    caller's own raw text.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that `start` makes
@@ -69,6 +83,7 @@ class VllmEngine:
         served_name: str,
         *,
         judge: GrammarJudge,
+        stall_timeout_s: float = _STALL_TIMEOUT_S,
     ) -> None:
         self._engine = engine
         self._chat = chat
@@ -78,12 +93,22 @@ class VllmEngine:
         self._secret = secrets.token_bytes(_SECRET_BYTES)
         self._served_name = served_name
         self._judge = judge
+        self._spacing = Spacing()
+        self._stall_timeout_s = stall_timeout_s
         self._window: int = engine.model_config.max_model_len
 
     @classmethod
-    async def start(cls, model: str, served_name: str, engine_args: Mapping[str, Any]) -> Self:
+    async def start(
+        cls,
+        model: str,
+        served_name: str,
+        engine_args: Mapping[str, Any],
+        *,
+        stall_timeout_s: float = _STALL_TIMEOUT_S,
+    ) -> Self:
         """Load the model; takes from seconds to minutes. `engine_args` are vLLM's, by name."""
         from starlette.datastructures import State
+        from vllm import envs
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -121,6 +146,7 @@ class VllmEngine:
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
         chat, completion = state.openai_serving_chat, state.openai_serving_completion
+        chat.chat_completion_stream_generator = ChatEvents(chat)
         tokenizer = engine.get_tokenizer()
         template = load_chat_template(args.chat_template) or ""
         outside = OutsideText.of(tokenizer, template + _own_template(tokenizer))
@@ -146,9 +172,11 @@ class VllmEngine:
             outside,
             served_name,
             judge=GrammarJudge(JudgeProcess(vocabulary), has_xgrammar_unsupported_json_features),
+            stall_timeout_s=stall_timeout_s,
         )
         if config.structured_outputs_config.backend == "auto":
             await self._choose_xgrammar()
+        envs.enable_envs_cache()  # vLLM reads its variables at each step
         return self
 
     async def _choose_xgrammar(self) -> None:
@@ -175,16 +203,21 @@ class VllmEngine:
         """Answer whole; cancelling the call stops the generation."""
         return await self._whole(self._chat, body)
 
-    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """Yield vLLM's server-sent events; closing the generator aborts the request."""
+    def chat_events(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Yield the events of an answer, at least one at a time.
+
+        Closing the generator aborts the request.
+        """
         return self._stream(self._chat, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Go on with a text; as `chat`."""
         return await self._whole(self._completions, body)
 
-    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """Go on with a text; as `stream_chat`."""
+    def completion_events(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        """Go on with a text; as `chat_events`."""
         return self._stream(self._completions, body)
 
     async def _whole(self, surface: _Surface, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,18 +227,32 @@ class VllmEngine:
 
     async def _stream(
         self, surface: _Surface, body: Mapping[str, Any]
-    ) -> AsyncGenerator[str, None]:
-        events = await self._answer(surface, {**body, "stream": True})
-        begun = False
-        async with contextlib.aclosing(events):
-            async for event in events:
-                if event.startswith(_ERROR_EVENT):
-                    # vLLM has no exceptions once it streams; the first event's decides the status.
-                    raise from_response(json.loads(event[len("data: ") :])["error"])
-                if not begun and event == _DONE_EVENT:
-                    break
-                begun = True
-                yield event
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        prefill = LongSpan("prefill")  # with the queue before it
+        with contextlib.ExitStack() as ending:
+            ending.callback(prefill.end)
+            parts = await self._answer(surface, {**body, "stream": True})
+            admission = ADMISSION.get() or Admission()
+            reader = ChunkReader()
+            async with contextlib.aclosing(parts):
+                begun = False
+                try:
+                    async for part in parts:
+                        events = list(_events_in(part, reader)) if isinstance(part, str) else part
+                        if not events:
+                            continue
+                        if not begun:
+                            begun = True
+                            prefill.end()
+                            ending.enter_context(self._spacing.stream())
+                        if not isinstance(part, str):  # vLLM makes one block of what it merges
+                            for hold in admission.holds:
+                                hold.begin(self._spacing)
+                        yield events
+                except Exception as error:  # noqa: BLE001 - all are told apart there
+                    # The engine accepts a request, or refuses it, when its stream is first read.
+                    refusal = from_exception(error, admission)
+                    raise refusal from _cause(refusal, error)
         if not begun:
             raise Unavailable(_EMPTY)
 
@@ -237,8 +284,7 @@ class VllmEngine:
             answer = await surface.answer(request, None)
         except Exception as error:  # noqa: BLE001 - all are told apart there
             refusal = from_exception(error, admission)
-            # A refused request's exception may quote it, and Serve logs causes.
-            raise refusal from None if isinstance(refusal, InvalidRequest) else error
+            raise refusal from _cause(refusal, error)
         if isinstance(answer, ErrorResponse):
             raise from_response(answer.error.model_dump())
         return answer
@@ -277,7 +323,10 @@ class VllmEngine:
         return EngineUsage(*sums.values()) if known else None
 
     async def check_health(self) -> None:
-        """Raise once the engine process is gone; costs nothing, whatever the load."""
+        """Raise once the engine process is gone, or has done nothing for its requests for long.
+
+        Costs nothing, whatever the load.
+        """
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
@@ -285,11 +334,27 @@ class VllmEngine:
         except EngineDeadError:
             # Not as it is: the ingress, which would unpickle it, has no business importing vLLM.
             raise Unavailable(DEAD) from None
+        if (stalled_s := self._engine.stalled_s()) > self._stall_timeout_s:
+            msg = f"{STALLED} for {stalled_s:.0f} s"
+            raise Unavailable(msg)
 
     async def close(self) -> None:
         """Stop the engine process and the one that compiles grammars."""
         await self._judge.close()
         await asyncio.to_thread(self._engine.shutdown)
+
+
+def _cause(refusal: ServiceError, error: Exception) -> Exception | None:
+    """Return what Serve may log as the cause: the exception of a bad request may quote it."""
+    return None if isinstance(refusal, InvalidRequest) or refusal is error else error
+
+
+def _events_in(block: str, reader: ChunkReader) -> Iterator[AnswerEvent]:
+    """Yield the events of one of vLLM's blocks; raise the error that it is."""
+    if block.startswith(_ERROR):
+        # vLLM has no exceptions once it streams; the first event's decides the status.
+        raise from_response(json.loads(block[len("data: ") :])["error"])
+    yield from reader.events_in(block)
 
 
 def _own_template(tokenizer: Any) -> str:  # noqa: ANN401

@@ -35,5 +35,6 @@ class LongSpan:
         return trace.use_span(self._span)
 
     def end(self) -> None:
-        """Say that it is over."""
-        self._span.end()
+        """Say that it is over, if nobody has."""
+        if self._span.is_recording():
+            self._span.end()

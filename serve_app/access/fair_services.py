@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deployments.answer_events import AnswerEvent
     from deployments.interfaces import Embedder, TextGenerator
     from deployments.types import Embeddings, ModelCard, TextKind
 
@@ -55,14 +56,16 @@ class FairTextGenerator:
         async with self._queue.take(self._owner):
             return await self._llm.chat(body)
 
-    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         return self._stream(self._llm.stream_chat, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         async with self._queue.take(self._owner):
             return await self._llm.complete(body)
 
-    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_complete(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         return self._stream(self._llm.stream_complete, body)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -76,12 +79,12 @@ class FairTextGenerator:
 
     async def _stream(
         self,
-        generate: Callable[[Mapping[str, Any]], AsyncGenerator[str, None]],
+        generate: Callable[[Mapping[str, Any]], AsyncGenerator[Sequence[AnswerEvent], None]],
         body: Mapping[str, Any],
-    ) -> AsyncGenerator[str, None]:
-        async with self._queue.take(self._owner), contextlib.aclosing(generate(body)) as events:
-            async for event in events:
-                yield event
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        async with self._queue.take(self._owner), contextlib.aclosing(generate(body)) as stream:
+            async for events in stream:
+                yield events
 
 
 class FairEmbedder:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
+from deployments.answer_events import Piece, TokenUsage
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from deployments.answer_events import AnswerEvent
     from deployments.interfaces import TextGenerator
     from deployments.types import ModelCard
     from serve_app.access.rate_limits import Allowance
 
-_USAGE_EVENT = re.compile(
-    r'"choices":\s*\[\]'
-)  # no answer's text can pass for it: quotes in it are escaped
 _CHARS_PER_TOKEN = 4
 
 
@@ -37,13 +34,15 @@ class MeteredTextGenerator:
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._whole(self._llm.chat, body)
 
-    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         return self._stream(self._llm.stream_chat, body)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._whole(self._llm.complete, body)
 
-    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_complete(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         return self._stream(self._llm.stream_complete, body)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -69,32 +68,55 @@ class MeteredTextGenerator:
 
     async def _stream(
         self,
-        generate: Callable[[Mapping[str, Any]], AsyncGenerator[str, None]],
+        generate: Callable[[Mapping[str, Any]], AsyncGenerator[Sequence[AnswerEvent], None]],
         body: Mapping[str, Any],
-    ) -> AsyncGenerator[str, None]:
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         await self._allowance.check_tokens()
         options = dict(body.get("stream_options") or {})
         shown = bool(options.get("include_usage"))
         asked = {**body, "stream_options": options | {"include_usage": True}}
-        told, events, chars, envelope, refused = 0, 0, 0, 0, False
+        tally, refused = _Tally(), False
         try:
             async with contextlib.aclosing(generate(asked)) as stream:
-                async for event in stream:
-                    if _USAGE_EVENT.search(event):
-                        told = _total_of_event(event)
-                        kept = event if shown else _without_usage(event)
-                        if kept:
-                            yield kept
-                        continue
-                    envelope = envelope or len(event)  # the first one has no text yet
-                    events, chars = events + 1, chars + len(event) - envelope
-                    yield event
+                async for events in stream:
+                    if not tally.count(events) or shown:
+                        yield events
+                    elif others := [one for one in events if not isinstance(one, TokenUsage)]:
+                        yield others
         except ServiceError:
-            refused = not events
+            refused = not tally.pieces
             raise
         finally:
-            guess = _asked_tokens(body) + max(events, chars // _CHARS_PER_TOKEN)
-            await self._allowance.spend_tokens(0 if refused else told or guess)
+            guess = _asked_tokens(body) + max(tally.pieces, tally.chars // _CHARS_PER_TOKEN)
+            await self._allowance.spend_tokens(0 if refused else tally.reported or guess)
+
+
+class _Tally:
+    """The size of a stream so far, in case it is left before it reports its tokens."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self.chars = 0
+        self.reported = 0
+
+    def count(self, events: Sequence[AnswerEvent]) -> bool:
+        """Count events; return whether a TokenUsage is among them."""
+        has_usage = False
+        for event in events:
+            if isinstance(event, Piece):
+                self.pieces += 1
+                self.chars += len(event.text or "")
+                if event.delta:
+                    self.chars += len(str(event.delta))
+                if event.chunk and "usage" in event.chunk:
+                    self._report(event.chunk["usage"])
+            elif isinstance(event, TokenUsage):
+                has_usage = True
+                self._report(event.tokens)
+        return has_usage
+
+    def _report(self, tokens: Mapping[str, Any]) -> None:
+        self.reported = max(self.reported, int(tokens.get("total_tokens") or 0))
 
 
 def _asked_tokens(body: Mapping[str, Any]) -> int:
@@ -103,16 +125,3 @@ def _asked_tokens(body: Mapping[str, Any]) -> int:
 
 def _total(answer: Mapping[str, Any]) -> int:
     return int((answer.get("usage") or {}).get("total_tokens") or 0)
-
-
-def _blocks(event: str) -> list[str]:
-    return [f"{block}\n\n" for block in event.split("\n\n") if block.strip()]
-
-
-def _total_of_event(event: str) -> int:
-    datas = (block.removeprefix("data: ") for block in _blocks(event) if _USAGE_EVENT.search(block))
-    return max((_total(json.loads(data)) for data in datas), default=0)
-
-
-def _without_usage(event: str) -> str:
-    return "".join(block for block in _blocks(event) if not _USAGE_EVENT.search(block))

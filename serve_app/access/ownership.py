@@ -16,6 +16,7 @@ from deployments.types import IngestSpec, JobList, Submitted
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from deployments.answer_events import AnswerEvent
     from deployments.interfaces import Jobs, Retriever, Scraper, TextGenerator
     from deployments.types import (
         Chunk,
@@ -41,13 +42,15 @@ class OwnedTextGenerator:
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._llm.chat(self._salted(body))
 
-    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         return self._llm.stream_chat(self._salted(body))
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return await self._llm.complete(self._salted(body))
 
-    def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    def stream_complete(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         return self._llm.stream_complete(self._salted(body))
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deployments.errors import DeadlineExceeded, ServiceError, Unavailable
+from deployments.answer_events import AnswerEvent, Piece
+from deployments.errors import Unavailable
 from deployments.observability.metrics import FIRST_TOKEN, WARNINGS
 from deployments.observability.tracing import LongSpan, span
 from serve_app.answering import prompts
 from serve_app.answering.cited_answer import CitedAnswer
+from serve_app.answering.deadline import Deadline, late
 from serve_app.answering.grounding import Grounding, numbered
 from serve_app.answering.metrics import Counted
 from serve_app.answering.stopwatch import Stopwatch
@@ -39,13 +42,6 @@ class Grounded:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A chat completion chunk of the engine, without citations of what is no source."""
-
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """Last event: seconds by stage, and the numbers of the sources referred to."""
 
@@ -53,7 +49,8 @@ class Finished:
     cited: list[int]
 
 
-Event = Grounded | Chunk | Finished
+Event = Grounded | Sequence[AnswerEvent] | Finished
+"""Grounded, then the engine's events without citations of what is no source, then Finished."""
 
 
 class Answering:
@@ -64,7 +61,7 @@ class Answering:
         self._grounding = Grounding(services, settings)
         self._settings = settings.answer
         self._model = settings.llm.served_name
-        self._window: int | None = None
+        self._window = settings.llm.window
 
     async def whole(self, question: Question) -> tuple[dict[str, Any], Grounded, Finished]:
         """Return the engine's completion with what it was grounded on."""
@@ -93,26 +90,23 @@ class Answering:
             body = self._body(question, prompt)
             generation = LongSpan("generation")
             ending.callback(generation.end)
-            events = _chunks(self._llm.stream_chat(body))
-            async with contextlib.aclosing(events):
+            stream = self._llm.stream_chat(body)
+            async with contextlib.aclosing(stream):
                 async with self._deadline(watch, self._settings.first_token_timeout_s):
-                    # Most engines open with a chunk that only names the role.
                     with generation.inside():
-                        opening = await _first(events)
+                        events: Sequence[AnswerEvent] | None = await _first(stream)
                 yield grounded
-                if shown := answer.chunk(opening):
-                    yield Chunk(shown)
-                while True:
-                    # Entered anew for each chunk: the consumer's task may not be always the same.
-                    async with self._deadline(watch):
-                        chunk = await anext(events, None)
-                    watch.mark("first_token_s", once=True)
-                    if chunk is None:
-                        break
-                    if shown := answer.chunk(chunk):
-                        yield Chunk(shown)
+                with Deadline(self._left_s(watch)) as deadline:
+                    while events is not None:
+                        if not watch.has("first_token_s") and any(map(_is_written, events)):
+                            watch.mark("first_token_s")
+                        if shown := answer.shown(events):
+                            yield shown
+                        events = await deadline.next(stream)
             if rest := answer.rest():
-                yield Chunk(rest)
+                yield rest
+        if not watch.has("first_token_s"):  # the answer is empty
+            watch.mark("first_token_s")
         yield Finished(watch.finished(), answer.cited)
 
     async def bare(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
@@ -121,31 +115,34 @@ class Answering:
             async with self._deadline(Stopwatch()):
                 return await answer
 
-    async def bare_stream(self, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    async def bare_stream(
+        self, stream: AsyncGenerator[Sequence[AnswerEvent], None]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         """Yield the bare model's events as they are, under the same time limits."""
-        watch, first_timeout_s = Stopwatch(), self._settings.first_token_timeout_s
+        watch = Stopwatch()
         with Counted("bare"):
-            async with contextlib.aclosing(events):
-                async with self._deadline(watch, first_timeout_s):
-                    event: str | None = await _first(events)
+            async with contextlib.aclosing(stream):
+                async with self._deadline(watch, self._settings.first_token_timeout_s):
+                    events: Sequence[AnswerEvent] | None = await _first(stream)
                 # vLLM opens with the role when it has the first token, not before.
                 FIRST_TOKEN.observe(watch.elapsed_s, model="bare")
-                while event is not None:
-                    yield event
-                    async with self._deadline(watch):
-                        event = await anext(events, None)
+                with Deadline(self._left_s(watch)) as deadline:
+                    while events is not None:
+                        yield events
+                        events = await deadline.next(stream)
 
     @contextlib.asynccontextmanager
     async def _deadline(
         self, watch: Stopwatch, step_timeout_s: float = float("inf")
     ) -> AsyncGenerator[None, None]:
-        left = min(self._settings.total_timeout_s - watch.elapsed_s, step_timeout_s)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(min(self._left_s(watch), step_timeout_s)):
                 yield
         except TimeoutError:
-            msg = "the answer took longer than the time allowed for it"
-            raise DeadlineExceeded(msg) from None
+            raise late() from None
+
+    def _left_s(self, watch: Stopwatch) -> float:
+        return self._settings.total_timeout_s - watch.elapsed_s
 
     def _body(self, question: Question, prompt: prompts.Prompt) -> dict[str, Any]:
         body = {
@@ -201,23 +198,16 @@ def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:
     return CitedAnswer(len(grounded.sources) if form.get("type") == "text" else 0)
 
 
-async def _first(events: AsyncGenerator[T, None]) -> T:
+async def _first(stream: AsyncGenerator[T, None]) -> T:
     """Return the first item; raise Unavailable if the engine's stream ends without one."""
-    async for event in events:
-        return event
+    async for item in stream:
+        return item
     msg = "the language model ended its answer before it began"
     raise Unavailable(msg)
 
 
-async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[dict[str, Any], None]:
-    """Parse server-sent events; an error among them is raised."""
-    async with contextlib.aclosing(events):
-        async for block in events:
-            for line in block.splitlines():
-                data = line.removeprefix("data: ")
-                if data in {line, "[DONE]"}:
-                    continue
-                chunk = json.loads(data)
-                if "error" in chunk:
-                    raise ServiceError(str(chunk["error"].get("message", "generation failed")))
-                yield chunk
+def _is_written(event: AnswerEvent) -> bool:
+    """Return whether the model wrote this: text, or reasoning or a part of a tool call."""
+    if not isinstance(event, Piece):
+        return False
+    return bool(event.text or (event.delta and event.delta.keys() - {"role"}))

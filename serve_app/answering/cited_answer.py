@@ -1,14 +1,16 @@
-"""Citations in chat completions of OpenAI's form, whole or in chunks, each choice by itself."""
+"""Citations in a chat completion, whole or streamed, each choice by itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deployments.answer_events import Piece
 from serve_app.answering.citations import Citations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from deployments.answer_events import AnswerEvent
     from serve_app.schemas.answers import Source
 
 
@@ -22,7 +24,6 @@ class CitedAnswer:
     def __init__(self, known: int) -> None:
         self._known = known
         self._of_choice: dict[int, Citations] = {}
-        self._last: Mapping[str, Any] = {}
 
     @property
     def cited(self) -> list[int]:
@@ -43,51 +44,40 @@ class CitedAnswer:
         for choice in completion["choices"]:
             message = choice["message"]
             if text := message.get("content"):
-                of_choice = self._citations(choice)
+                of_choice = self._citations(choice.get("index", 0))
                 message = message | {"content": of_choice.feed(text) + of_choice.close()}
             choices.append(choice | {"message": message})
         return {**completion, "choices": choices}
 
-    def chunk(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return a chunk as it may be shown, or None if all it says is held back for now."""
-        if not self._known or not data["choices"]:
-            return dict(data)
-        self._last = data
-        choices = [self._filtered(choice) for choice in data["choices"]]
-        held = any(choice["delta"].get("content") for choice in data["choices"])
-        if held and not data.get("usage") and not any(map(_says_something, choices)):
+    def shown(self, events: Sequence[AnswerEvent]) -> Sequence[AnswerEvent]:
+        """Return events as they may be shown, without those of which all is held back for now."""
+        if not self._known:
+            return events
+        return [shown for event in events if (shown := self._shown(event)) is not None]
+
+    def rest(self) -> list[AnswerEvent]:
+        """Return what is held back of choices that never finished."""
+        return [
+            Piece(text, index)
+            for index, citations in self._of_choice.items()
+            if (text := citations.close())
+        ]
+
+    def _shown(self, event: AnswerEvent) -> AnswerEvent | None:
+        if not isinstance(event, Piece) or event.choice_index is None:
+            return event
+        citations = self._citations(event.choice_index)
+        shown = citations.feed(event.text) if event.text else ""
+        if event.finish_reason:
+            shown += citations.close()
+        if shown == (event.text or ""):
+            return event
+        has_usage = event.chunk is not None and "usage" in event.chunk
+        if not (shown or event.finish_reason or event.delta or event.choice or has_usage):
             return None
-        return {**data, "choices": choices}
+        return event._replace(text=shown)
 
-    def rest(self) -> dict[str, Any] | None:
-        """Return a chunk with what is held back of choices that never finished, if any is."""
-        choices = list(self._rests())
-        return {**self._last, "choices": choices} if choices else None
-
-    def _rests(self) -> Iterator[dict[str, Any]]:
-        for index, citations in self._of_choice.items():
-            if text := citations.close():
-                yield {"index": index, "delta": {"content": text}, "finish_reason": None}
-
-    def _citations(self, choice: Mapping[str, Any]) -> Citations:
-        index = choice.get("index", 0)
+    def _citations(self, index: int) -> Citations:
         if index not in self._of_choice:
             self._of_choice[index] = Citations(self._known)
         return self._of_choice[index]
-
-    def _filtered(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        delta = choice["delta"]
-        given = delta.get("content") or ""
-        citations = self._citations(choice)
-        shown = citations.feed(given) if given else ""
-        if choice.get("finish_reason"):
-            shown += citations.close()
-        if shown == given:
-            return dict(choice)
-        return {**choice, "delta": {**delta, "content": shown}}
-
-
-def _says_something(choice: Mapping[str, Any]) -> bool:
-    return bool(
-        choice.get("finish_reason") or choice.get("logprobs") or any(choice["delta"].values())
-    )

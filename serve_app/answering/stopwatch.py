@@ -24,10 +24,13 @@ class Stopwatch:
         """Seconds since the start."""
         return perf_counter() - self._began
 
-    def mark(self, stage: str, *, once: bool = False) -> None:
+    def has(self, stage: str) -> bool:
+        """Return whether a stage has ended."""
+        return stage in self._timings
+
+    def mark(self, stage: str) -> None:
         """Record when a stage ended, in seconds since the start."""
-        if not (once and stage in self._timings):
-            self._timings[stage] = round(self.elapsed_s, 4)
+        self._timings[stage] = round(self.elapsed_s, 4)
 
     async def timed(self, stage: str, work: Awaitable[None]) -> None:
         """Record how long a piece of work took."""

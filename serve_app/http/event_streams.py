@@ -14,9 +14,11 @@ from loguru import logger
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.types import Receive, Scope, Send
+
+    Shape = Callable[[ServiceError], str]
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -24,28 +26,27 @@ _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 class EventStream(EventSourceResponse):
     """A response that closes its generator at once when the client goes."""
 
-    def __init__(self, events: AsyncGenerator[str, None], first: str | None) -> None:
+    def __init__(self, events: AsyncGenerator[str, None], first: str | None, shaped: Shape) -> None:
         self._events = events
-        super().__init__(_joined(first, events), headers=_HEADERS)
+        super().__init__(_reporting(events, first, shaped), headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with contextlib.aclosing(self._events):
             await super().__call__(scope, receive, send)
 
 
-async def opened(
-    events: AsyncGenerator[str, None], shaped: Callable[[ServiceError], str]
-) -> EventStream:
+async def opened(events: AsyncGenerator[str, None], shaped: Shape) -> EventStream:
     """Await the first event, raising what it raises; a later error becomes an event."""
-    first = await anext(events, None)
-    return EventStream(_reporting(events, shaped), first)
+    return EventStream(events, await anext(events, None), shaped)
 
 
 async def _reporting(
-    events: AsyncGenerator[str, None], shaped: Callable[[ServiceError], str]
+    events: AsyncGenerator[str, None], first: str | None, shaped: Shape
 ) -> AsyncGenerator[str, None]:
     async with contextlib.aclosing(events):
         try:
+            if first is not None:
+                yield first
             async for event in events:
                 yield event
         except ServiceError as error:
@@ -54,10 +55,3 @@ async def _reporting(
         except Exception as error:  # noqa: BLE001 - the status is sent; only an event can tell
             logger.opt(exception=error).error("a stream broke")
             yield shaped(ServiceError("something went wrong inside the service"))
-
-
-async def _joined(first: str | None, events: AsyncIterable[str]) -> AsyncGenerator[str, None]:
-    if first is not None:
-        yield first
-    async for event in events:
-        yield event

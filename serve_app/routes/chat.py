@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from deployments.answer_events import DONE, Piece, TokenUsage
 from deployments.llm.grammars.bounds import check_constraints_in_thread
-from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
+from serve_app.answering.answer import Answering, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
+from serve_app.http.chunk_writer import ChunkWriter, written
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -33,11 +34,11 @@ from serve_app.settings import ANSWERING_MODEL
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from deployments.answer_events import AnswerEvent
     from deployments.interfaces import TextGenerator
     from serve_app.settings import AppSettings
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=BodyRoute)
-_DONE = "data: [DONE]\n\n"
 _SET_BY_US = {"model", "messages", "stream", "max_tokens", "max_completion_tokens"}
 
 
@@ -52,8 +53,8 @@ async def create_chat_completion(
 
     The model `genserve` answers from web and documents as `context` allows, and adds
     `sources`, `pages`, `warnings` and `timings` to OpenAI's fields, and `cited`, the numbers
-    of the sources referred to, to the end of a stream; the other model is the bare LLM, whose
-    events pass through untouched.
+    of the sources referred to, to the end of a stream; the other model is the bare LLM, with the
+    fields of its engine.
     """
     check_answer_bounds(
         settings,
@@ -69,7 +70,7 @@ async def create_chat_completion(
         raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
     question = _question(request, settings)
     if request.stream:
-        return await opened(_answer_events(answering, question), error_event)
+        return await opened(_written(answering, question), error_event)
     completion, grounded, finished = await answering.whole(question)
     return JSONResponse(completion | _grounding(grounded) | {"timings": finished.timings})
 
@@ -77,7 +78,8 @@ async def create_chat_completion(
 async def _bare(request: ChatRequest, answering: Answering, llm: TextGenerator) -> Response:
     body = request.for_engine()
     if request.stream:
-        return await opened(answering.bare_stream(llm.stream_chat(body)), error_event)
+        stream = answering.bare_stream(llm.stream_chat(body))
+        return await opened(written(stream), error_event)
     return JSONResponse(await answering.bare(llm.chat(body)))
 
 
@@ -103,29 +105,37 @@ def _max_tokens(request: ChatRequest) -> int | None:
     return request.max_completion_tokens or request.max_tokens
 
 
-async def _answer_events(answering: Answering, question: Question) -> AsyncGenerator[str, None]:
+async def _written(answering: Answering, question: Question) -> AsyncGenerator[str, None]:
     """Sources ride on the opening chunk, before any token; what came of them on the last."""
+    writer = ChunkWriter()
     grounding: dict[str, Any] = {}
-    ending: dict[str, Any] = {}
+    held: list[AnswerEvent] = []
     stream = answering.stream(question)
     async with contextlib.aclosing(stream):
-        async for event in stream:
-            match event:
+        async for given in stream:
+            match given:
                 case Grounded():
-                    grounding = _grounding(event)
-                case Chunk(data):
-                    if ending:
-                        yield _data(ending)
-                        ending = {}
-                    chunk, grounding = data | grounding, {}
-                    # Only what ends the answer is held back, for the rest to join it.
-                    if all(choice.get("finish_reason") for choice in chunk["choices"]):
-                        ending = chunk
-                    else:
-                        yield _data(chunk)
+                    grounding = _grounding(given)
                 case Finished(timings, cited):
-                    yield _data(ending | {"cited": cited, "timings": timings})
-    yield _DONE
+                    ending = held or [Piece(None, choice_index=None)]
+                    yield writer.blocks(ending, grounding | {"cited": cited, "timings": timings})
+                case _:
+                    events = [*held, *given]
+                    # Only what ends the answer is held back, for the rest to join it.
+                    held = events[-1:] if _ends(events[-1]) else []
+                    if blocks := writer.blocks(events[: len(events) - len(held)], grounding):
+                        grounding = {}
+                        yield blocks
+    yield DONE
+
+
+def _ends(event: AnswerEvent) -> bool:
+    match event:
+        case Piece(choice_index=None) | TokenUsage():
+            return True
+        case Piece(finish_reason=reason):
+            return reason is not None
+    return False
 
 
 def _grounding(grounded: Grounded) -> dict[str, Any]:
@@ -134,7 +144,3 @@ def _grounding(grounded: Grounded) -> dict[str, Any]:
         "pages": [page.model_dump() for page in grounded.pages],
         "warnings": [warning.model_dump() for warning in grounded.warnings],
     }
-
-
-def _data(chunk: dict[str, Any]) -> str:
-    return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"

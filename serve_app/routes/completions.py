@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
+from serve_app.http.chunk_writer import written
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -46,6 +47,6 @@ async def create_completion(
         raise unknown_model(request.model, settings.llm.served_name)
     body = request.for_engine()
     if request.stream:
-        events = services.llm.stream_complete(body)
-        return await opened(answering.bare_stream(events), error_event)
+        stream = answering.bare_stream(services.llm.stream_complete(body))
+        return await opened(written(stream), error_event)
     return JSONResponse(await answering.bare(services.llm.complete(body)))

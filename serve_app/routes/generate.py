@@ -9,7 +9,8 @@ from fastapi import APIRouter, Response
 from fastapi.sse import format_sse_event
 from pydantic import TypeAdapter
 
-from serve_app.answering.answer import Answering, Chunk, Finished, Grounded
+from deployments.answer_events import Piece, TokenUsage
+from serve_app.answering.answer import Answering, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
@@ -84,20 +85,26 @@ async def _events(answering: Answering, question: Question) -> AsyncGenerator[st
     usage, finish_reason = Usage(), None
     stream = answering.stream(question)
     async with contextlib.aclosing(stream):
-        async for event in stream:
-            match event:
+        async for given in stream:
+            match given:
                 case Grounded(sources, warnings, pages):
-                    given = {"sources": sources, "pages": pages, "warnings": warnings}
-                    yield _event("sources", given)
-                case Chunk(data):
-                    usage = _usage(data.get("usage")) if data.get("usage") else usage
-                    for choice in data["choices"]:
-                        finish_reason = choice["finish_reason"] or finish_reason
-                        if text := choice["delta"].get("content"):
-                            yield _event("token", {"text": text})
+                    read = {"sources": sources, "pages": pages, "warnings": warnings}
+                    yield _event("sources", read)
                 case Finished(timings, cited):
                     done = {"finish_reason": finish_reason, "cited": cited, "usage": usage}
                     yield _event("done", done | {"timings": timings})
+                case events:
+                    for one in events:
+                        match one:
+                            case TokenUsage(tokens):
+                                usage = _usage(tokens)
+                            case Piece(finish_reason=reason, chunk=chunk):
+                                finish_reason = reason or finish_reason
+                                if chunk and "usage" in chunk:
+                                    usage = _usage(chunk["usage"])
+                    texts = [one.text for one in events if isinstance(one, Piece) and one.text]
+                    if texts:
+                        yield "".join(_event("token", {"text": text}) for text in texts)
 
 
 def _event(name: str, data: object) -> str:

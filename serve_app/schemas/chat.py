@@ -172,4 +172,4 @@ COMPLETION_EXAMPLE = {
     "timings": TIMINGS_EXAMPLE,
 }
 CHUNK_EVENT_EXAMPLE = 'data: {"choices": [{"delta": {"content": "Costs"}}]}\n\n'
-"""The engine's object passes through, so that it has no model here."""
+"""Chunks are written from the engine's events, so that they have no model here."""

@@ -57,4 +57,4 @@ COMPLETION_EXAMPLE = {
     "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
 }
 CHUNK_EVENT_EXAMPLE = 'data: {"choices": [{"text": " Paris"}]}\n\n'
-"""The engine's object passes through, so that it has no model here."""
+"""Chunks are written from the engine's events, so that they have no model here."""

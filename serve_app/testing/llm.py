@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from deployments.answer_events import Opening, Piece, TokenUsage
 from deployments.types import ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from deployments.answer_events import AnswerEvent
+
 MODEL = "small"
+_OPENING = {"id": "1", "created": 1, "model": MODEL}
 
 
 @dataclass
@@ -56,40 +59,40 @@ class FakeModel:
         choice = {"index": 0, "text": str(body["prompt"]), "finish_reason": "stop"}
         return {"id": "1", "model": MODEL, "choices": [choice], "usage": self.usage}
 
-    async def stream_complete(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    async def stream_complete(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         self.bodies.append(body)
         if self.silent:
             return
+        yield [Opening(_OPENING | {"object": "text_completion"}, is_chat=False)]
         for word in str(body["prompt"]).split():
-            choice = {"index": 0, "text": word, "finish_reason": None}
-            yield f"data: {json.dumps({'id': '1', 'choices': [choice]})}\n\n"
-        yield "data: [DONE]\n\n"
+            yield [Piece(word)]
 
-    async def stream_chat(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+    async def stream_chat(
+        self, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
         if self.silent:
             return
         try:
-            yield _event({"role": "assistant", "content": self.opening}, None)
+            yield [
+                Opening(_OPENING | {"object": "chat.completion.chunk"}),
+                Piece(self.opening, delta={"role": "assistant"}),
+            ]
             while True:
                 for word in str(body["messages"][-1]["content"]).split():
-                    yield _event({"content": word + " "}, None)
+                    yield [Piece(word + " ")]
                     await asyncio.sleep(0)
                 if not self.endless:
                     break
                 await asyncio.sleep(0.01)
             if self.fail_midway:
                 raise self.fail_midway
-            yield _event({"content": ""}, "stop")
+            yield [Piece("", finish_reason="stop")]
             if self.usage and body.get("stream_options", {}).get("include_usage"):
-                yield f"data: {json.dumps({'id': '1', 'choices': [], 'usage': self.usage})}\n\n"
-            yield "data: [DONE]\n\n"
+                yield [TokenUsage(self.usage)]
         finally:
             self.closed.set()
-
-
-def _event(delta: dict[str, str], finish: str | None) -> str:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return f"data: {json.dumps({'id': '1', 'model': MODEL, 'choices': [choice]})}\n\n"

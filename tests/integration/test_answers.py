@@ -53,6 +53,60 @@ def test_the_bare_model_streams(client: openai.OpenAI, service: Service) -> None
     assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
+def streamed(http: httpx.Client, service: Service, body: dict[str, Any]) -> dict[str, Any]:
+    """Return what the chunks of a stream say in all, without logprobs."""
+    said: dict[str, Any] = {"text": "", "tools": "", "reasons": [], "roles": [], "usage": None}
+    headers = {"authorization": f"Bearer {service.key}"}
+    with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
+    assert lines.pop() == "[DONE]"
+    for chunk in map(json.loads, lines):
+        said["usage"] = chunk.get("usage") or said["usage"]
+        for choice in chunk["choices"]:
+            delta = choice["delta"]
+            said["text"] += delta.get("content") or ""
+            said["roles"] += filter(None, [delta.get("role")])
+            said["reasons"] += filter(None, [choice["finish_reason"]])
+            for call in delta.get("tool_calls") or ():
+                said["tools"] += call["function"].get("name") or ""
+                said["tools"] += call["function"].get("arguments") or ""
+    return said
+
+
+@pytest.mark.parametrize(
+    "choice", [None, "required", {"type": "function", "function": {"name": "look_up"}}]
+)
+def test_a_stream_says_what_vllm_itself_streams(
+    service: Service, http: httpx.Client, choice: str | dict[str, Any] | None
+) -> None:
+    """With logprobs, the chunks are vLLM's own."""
+    body: dict[str, Any] = {
+        "model": service.model,
+        "messages": QUESTION,
+        "temperature": 0,
+        "max_tokens": 40,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if choice:
+        schema = {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        }
+        named = {"name": "look_up", "parameters": schema, "strict": True}
+        body |= {"tools": [{"type": "function", "function": named}], "tool_choice": choice}
+    said = streamed(http, service, body)
+    assert said["tools" if choice else "text"]
+    assert said["roles"] == ["assistant"]
+    vllms = streamed(http, service, body | {"logprobs": True})
+    for one in (said, vllms):  # the second one finds its prompt in the cache
+        one["usage"].pop("prompt_tokens_details", None)
+    assert said == vllms
+
+
 def cached_tokens(http: httpx.Client, key: str, path: str, body: dict[str, Any]) -> int:
     answer = http.post(path, json=body, headers={"authorization": f"Bearer {key}"})
     assert answer.status_code == 200, answer.text

@@ -7,6 +7,7 @@ processes are killed in the long tests; `make bench-kill` kills 60 times.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -31,6 +32,7 @@ from tests.support.postgres import serve_postgres
 from tests.support.service import SecondService, Service
 
 NOTICED_S = 60
+STALL_NOTICED_S = 180
 RECOVERED_S = 300
 REDEPLOYED_S = 180
 PICTURES = 24  # drawing them all takes longer than a redeploy
@@ -94,6 +96,26 @@ def test_a_killed_engine_is_replaced(
     again = http.post("/v1/chat/completions", json=question).json()
     assert "Paris" in again["choices"][0]["message"]["content"]
     assert len(named(service, "EngineCore")) == 1  # nothing of the dead one is left
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_an_engine_that_stands_still_is_replaced(
+    http: httpx.Client, service: Service, question: dict[str, Any]
+) -> None:
+    (engine,) = named(service, "EngineCore")
+    engine.suspend()
+    try:
+        with httpx.Client(base_url=service.url, headers=service.headers, timeout=400) as patient:
+            assert patient.post("/v1/chat/completions", json=question).status_code in {503, 504}
+        until(STALL_NOTICED_S, lambda: http.get("/readyz").status_code == 503)
+        until(RECOVERED_S, lambda: http.get("/readyz").status_code == 200)
+        assert engine not in named(service, "EngineCore")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            engine.kill()
+    again = http.post("/v1/chat/completions", json=question).json()
+    assert "Paris" in again["choices"][0]["message"]["content"]
 
 
 def named(service: Service, part: str) -> list[psutil.Process]:

@@ -81,7 +81,7 @@ def test_a_request_is_one_trace_with_a_span_for_each_stage(second_service: Secon
         "query": "search",
         "replica_handle_request Embedder embed": "embed",
         "replica_handle_request LLM count_tokens": "prompt",
-        "replica_handle_request LLM stream_chat": "generation",
+        "replica_handle_request LLM chat_events": "generation",
     }
     for name, outer in inside.items():
         found = trace.above(name)

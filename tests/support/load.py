@@ -58,19 +58,20 @@ _TOPICS = (
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask, for which model, and whether it streams."""
+    """Where to ask, for which model, whether it streams, and how long all answers are."""
 
     url: str
     model: str
     streams: bool = True
+    tokens: int = OUTPUT_TOKENS
 
     def body(self, prompt: str) -> dict[str, object]:
-        """Greedy, and always `OUTPUT_TOKENS` long: the same work whoever does it."""
+        """Greedy, and always of the same length: the same work whoever does it."""
         body: dict[str, object] = {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
-            "max_tokens": OUTPUT_TOKENS,
+            "max_tokens": self.tokens,
             "ignore_eos": True,
             "stream": self.streams,
         }
@@ -197,7 +198,7 @@ async def ask(session: aiohttp.ClientSession, target: Target, prompt: str) -> An
     except (aiohttp.ClientError, TimeoutError) as error:
         return Answer(error=type(error).__name__)
     ended = time.perf_counter()
-    if not events.ended or not events.token_times or events.tokens != OUTPUT_TOKENS:
-        return Answer(error=f"broke off, or was not {OUTPUT_TOKENS} tokens long")
+    if not events.ended or not events.token_times or events.tokens != target.tokens:
+        return Answer(error=f"broke off, or was not {target.tokens} tokens long")
     times = tuple(at - began for at in events.token_times)
     return Answer(ended - began, times, events.tokens)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.answer_events import AnswerEvent, Opening, Piece, TokenUsage
 from serve_app.answering.citations import MOST_HELD_CHARS, Citations
 from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.schemas.answers import Source
@@ -165,54 +166,41 @@ def test_a_marker_that_never_closes_takes_no_longer_than_its_length(unit: str) -
     assert time.process_time() - began < 5
 
 
-def chunk(content: str | None, index: int = 0, finish: str | None = None, **more: Any) -> Any:
-    delta = ({} if content is None else {"content": content}) | more
-    return {"id": "1", "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
-
-
-def test_chunks_of_several_choices_are_filtered_apart_and_end_complete() -> None:
+def test_pieces_of_several_choices_are_filtered_apart_and_end_complete() -> None:
     answer = CitedAnswer(KNOWN)
-    given = [
-        chunk("", role="assistant"),
-        chunk("a ["),
-        chunk("b [", index=1),
-        chunk("7", index=1),
-        chunk("2"),
-        chunk("] c ["),
-        chunk("]. [3] [", index=1),
-        chunk("1", finish="length"),
-        chunk(None, index=1, finish="stop"),
-        {"id": "1", "choices": [], "usage": {"total_tokens": 3}},
+    role, usage = Piece("", delta={"role": "assistant"}), TokenUsage({"total_tokens": 3})
+    given: list[AnswerEvent] = [
+        *(Opening({"id": "1"}), role),
+        *(Piece("a ["), Piece("b [", 1), Piece("7", 1), Piece("2"), Piece("] c [")),
+        *(Piece("]. [3] [", 1), Piece("1", 0, "length"), Piece(None, 1, "stop"), usage),
     ]
-    shown = [answer.chunk(data) for data in given]
-    assert shown[0] == given[0]
-    assert shown[3] is None  # All it says is held back.
-    assert shown[-1] == given[-1]
-    texts = ["", ""]
-    for data in shown:
-        for choice in data["choices"] if data else []:
-            texts[choice["index"]] += choice["delta"].get("content", "")
+    assert answer.shown(given[:2]) == given[:2]
+    assert answer.shown([Piece("")]) == [Piece("")]
+    shown = [event for event in given[2:] for event in answer.shown([event])]
+    assert len(shown) == len(given[2:]) - 2  # All that "7" and "2" say is held back.
+    assert shown[-1] == usage
+    pieces = [event for event in shown if isinstance(event, Piece)]
+    texts = [
+        "".join(piece.text or "" for piece in pieces if piece.choice_index == n) for n in (0, 1)
+    ]
     assert texts == ["a [2] c [1", "b. [3] ["]
-    assert [c["finish_reason"] for d in shown[-3:-1] if d for c in d["choices"]] == [
-        "length",
-        "stop",
-    ]
+    assert [piece.finish_reason for piece in pieces[-2:]] == ["length", "stop"]
     assert answer.cited == [2, 3]
-    assert answer.rest() is None
+    assert answer.rest() == []
 
 
-def test_a_chunk_that_carries_more_than_text_is_never_skipped() -> None:
+def test_a_piece_that_carries_more_than_text_is_never_skipped() -> None:
     answer = CitedAnswer(KNOWN)
-    call = {"function": {"arguments": "[7]"}}
-    for more in ({"tool_calls": [call]}, {"reasoning": "[7]"}):
-        assert answer.chunk(chunk("[", **more)) is not None
-    data = chunk("[")
-    data["choices"][0]["logprobs"] = {"content": []}
-    assert answer.chunk(data) is not None
-    assert answer.chunk(chunk(None, tool_calls=[call])) == chunk(None, tool_calls=[call])
-    left = answer.rest()
-    assert left is not None
-    assert left["choices"][0]["delta"] == {"content": "[["}
+    call = {"tool_calls": [{"function": {"arguments": "[7]"}}]}
+    for piece in (
+        Piece("[", delta=call),
+        Piece("[", delta={"reasoning": "[7]"}),
+        Piece("[", choice={"logprobs": {"content": []}}),
+        Piece("[", chunk={"usage": {}}),
+    ):
+        assert answer.shown([piece]) != []
+    assert answer.shown([Piece(None, delta=call)]) == [Piece(None, delta=call)]
+    assert answer.rest() == [Piece("[[")]
 
 
 def test_a_whole_completion_and_its_sources() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from deployments.answer_events import AnswerEvent, Opening, Piece
 from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
 from deployments.llm.openai_engine import OpenAIEngine
 from deployments.llm.usage import EngineUsage
@@ -106,6 +107,10 @@ def event(text: str, usage: dict[str, int] | None = None) -> bytes:
     return f"data: {json.dumps(chunk)}\n\n".encode()
 
 
+def texts(events: Sequence[AnswerEvent]) -> list[str | None]:
+    return [event.text for event in events if isinstance(event, Piece)]
+
+
 async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
     endpoint = Endpoint()
     async with endpoint.engine() as engine:
@@ -122,7 +127,7 @@ async def test_tokens_that_the_endpoint_tells_of_are_counted() -> None:
     async with endpoint.engine() as engine:
         assert engine.usage() == EngineUsage(running=None, waiting=None)  # the endpoint's matter
         await engine.chat(BODY)
-        _ = [event async for event in engine.stream_chat(BODY)]
+        _ = [event async for events in engine.chat_events(BODY) for event in events]
         assert engine.usage() == EngineUsage(prompt_tokens=14, completion_tokens=4)
         endpoint.usage = None
         await engine.chat(BODY)
@@ -133,17 +138,17 @@ async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
     endpoint = Endpoint(usage={"prompt_tokens": 3, "total_tokens": 5})
     async with endpoint.engine() as engine:
         await engine.chat(BODY)
-        events = [event async for event in engine.stream_chat(BODY)]
-        assert events[-1] == "data: [DONE]\n\n"
+        events = [event async for events in engine.chat_events(BODY) for event in events]
+        assert texts(events) == ["hel", "lo"]
         assert engine.usage() == EngineUsage(prompt_tokens=6)
 
 
 async def test_events_stream_through() -> None:
     async with Endpoint().engine() as engine:
-        events = [event async for event in engine.stream_chat(BODY)]
-    assert events.pop() == "data: [DONE]\n\n"
-    texts = [json.loads(e.removeprefix("data: "))["choices"][0]["delta"]["content"] for e in events]
-    assert texts == ["hel", "lo"]
+        opening, *events = [event async for events in engine.chat_events(BODY) for event in events]
+    fields = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    assert opening == Opening(fields)
+    assert events == [Piece("hel"), Piece("lo")]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -151,7 +156,9 @@ async def test_it_backs_off_on_429_and_5xx_before_the_first_token(*, stream: boo
     endpoint = Endpoint([429, 503, 500])
     async with endpoint.engine() as engine:
         if stream:
-            assert len([event async for event in engine.stream_chat(BODY)]) == 3
+            assert (
+                len([event async for events in engine.chat_events(BODY) for event in events]) == 3
+            )
         else:
             await engine.chat(BODY)
     assert len(endpoint.bodies) == 4
@@ -185,7 +192,7 @@ async def test_a_wrong_key_is_the_services_trouble_not_the_callers() -> None:
 async def test_a_stream_that_ends_before_its_first_chunk_is_unavailable(body: bytes) -> None:
     async with Endpoint(ends_at_once=body).engine() as engine:
         with pytest.raises(Unavailable, match="before it began"):
-            await anext(engine.stream_chat(BODY))
+            await anext(engine.chat_events(BODY))
 
 
 async def test_an_answer_without_choices_is_unavailable() -> None:
@@ -197,8 +204,8 @@ async def test_an_answer_without_choices_is_unavailable() -> None:
 async def test_after_the_first_token_nothing_is_repeated() -> None:
     endpoint = Endpoint(break_after_first=True)
     async with endpoint.engine() as engine:
-        events = engine.stream_chat(BODY)
-        assert "hel" in await anext(events)
+        events = engine.chat_events(BODY)
+        assert texts(await anext(events)) == ["hel"]
         with pytest.raises(ServiceError):
             await anext(events)
     assert len(endpoint.bodies) == 1
@@ -207,7 +214,7 @@ async def test_after_the_first_token_nothing_is_repeated() -> None:
 async def test_closing_the_stream_closes_the_connection() -> None:
     endpoint = Endpoint(hang_after_first=True)
     async with endpoint.engine() as engine:
-        events = engine.stream_chat(BODY)
+        events = engine.chat_events(BODY)
         await anext(events)
         await events.aclose()
         async with asyncio.timeout(5):

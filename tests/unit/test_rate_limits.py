@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.answer_events import Piece
 from deployments.errors import InvalidRequest, Overloaded
 from serve_app.testing import MODEL, Fakes
 from tests.support.api_keys import ALICE, BOB, KEYS, bearer
@@ -82,9 +83,9 @@ async def test_a_stream_left_early_is_paid_too() -> None:
     account = fakes.app(limits={"tokens_per_minute": 100}).state.accounts["alice"]
     stream = account.services.llm.stream_chat(body)
     received = 0
-    async for event in stream:
-        received += len(event)
-        if received > 20_000:
+    async for events in stream:
+        received += len(events)
+        if received > 200:
             break
     await stream.aclose()
     with pytest.raises(Exception, match="100 tokens a minute"):
@@ -141,3 +142,16 @@ async def test_embeddings_are_paid() -> None:
         second = await http.post("/v1/embeddings", json=body, headers=bearer(ALICE))
     assert (first.status_code, second.status_code) == (200, 429)
     assert first.json()["usage"] == {"prompt_tokens": 5, "total_tokens": 5}
+
+
+async def test_tokens_that_a_piece_reports_are_paid() -> None:
+    fakes = Fakes(api_keys=KEYS)
+
+    async def reported(body: Any) -> Any:
+        yield [Piece("snow", chunk={"usage": {"total_tokens": 100}})]
+
+    fakes.llm.stream_chat = reported  # type: ignore[method-assign]
+    llm = fakes.app(limits={"tokens_per_minute": 100}).state.accounts["alice"].services.llm
+    _ = [events async for events in llm.stream_chat(CHAT)]
+    with pytest.raises(Overloaded, match="100 tokens a minute"):
+        await llm.chat(CHAT)

@@ -13,6 +13,7 @@ import pytest
 from jinja2 import TemplateError
 from pydantic import TypeAdapter, ValidationError
 
+from deployments.answer_events import Opening, Piece
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.llm.grammars.bounds import Constraint
 from deployments.llm.grammars.judge import GrammarJudge
@@ -58,14 +59,17 @@ def engine(*blocks: str, tokenizer: object = None) -> VllmEngine:
 async def test_a_stream_that_ends_before_its_first_chunk_is_unavailable(
     blocks: tuple[str, ...], imported: None
 ) -> None:
-    for stream in (engine(*blocks).stream_chat({}), engine(*blocks).stream_complete({})):
+    for stream in (engine(*blocks).chat_events({}), engine(*blocks).completion_events({})):
         with pytest.raises(Unavailable, match="before it began"):
             await anext(stream)
 
 
-async def test_events_pass_through_untouched(imported: None) -> None:
-    blocks = ['data: {"choices": []}\n\n', "data: [DONE]\n\n"]
-    assert [event async for event in engine(*blocks).stream_chat({})] == blocks
+async def test_blocks_of_vllm_become_events(imported: None) -> None:
+    chunk = {"id": "a", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choice = {"index": 0, "delta": {"content": "x"}, "logprobs": None, "finish_reason": None}
+    blocks = [f"data: {json.dumps(chunk | {'choices': [choice]})}\n\n", "data: [DONE]\n\n"]
+    events = [event async for some in engine(*blocks).chat_events({}) for event in some]
+    assert events == [Opening(chunk), Piece("x")]
 
 
 class CountingTokenizer:
@@ -91,7 +95,7 @@ async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: 
         {"prompt": ["short", "x" * 1_000_000]},
     ):
         with pytest.raises(InvalidRequest, match="more than 128 tokens") as caught:
-            await anext(loaded.stream_chat(body))
+            await anext(loaded.chat_events(body))
         assert caught.value.param in body
     assert tokenizer.chars < 50_000
 
@@ -136,7 +140,7 @@ async def test_what_vllm_would_compile_for_tools_is_judged(
 
 async def test_a_schema_is_refused_before_vllm_sees_it(imported: None) -> None:
     with pytest.raises(InvalidRequest, match="repetitions"):
-        await anext(engine().stream_chat({"response_format": response_format(ATTACK)}))
+        await anext(engine().chat_events({"response_format": response_format(ATTACK)}))
 
 
 @pytest.mark.parametrize(
