@@ -21,8 +21,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-cluster bench-gpu bench-images
-.PHONY: bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting bench-schemas bench-search bench-uploads eval check soak
-.PHONY: requirements clean
+.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting
+.PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -90,6 +90,15 @@ eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline
 
 bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 25 minutes)
 	@$(BIN)/python -m tests.bench.serving
+
+bench-tokens: $(TESTED) ## What the graph costs a token, beside bare vLLM, with a fast engine (45 minutes)
+	@$(BIN)/python -m tests.bench.fast_engine
+
+bench-first-token: $(TESTED) ## What a grounded answer waits for before its first token (3 minutes)
+	@$(BIN)/python -m tests.bench.first_token
+
+bench-streams: $(TESTED) ## The memory of 1,000 open streams (4 minutes)
+	@$(BIN)/python -m tests.bench.idle_streams
 
 bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 minutes)
 	@$(BIN)/python -m tests.bench.service memory

@@ -97,7 +97,7 @@ def _figures(system: System, levels: Sequence[Level], number: int, folder: Path)
         say(f"    ready after {time.monotonic() - began:.0f} s")
         prompts, measured = questions(), []
         for level in levels:
-            figures = asyncio.run(_at_level(system, process, level, prompts, number))
+            figures = asyncio.run(at_level(system, process, level, prompts, number))
             say(f"    {figures}")
             if figures.errors:
                 say(f"    errors; the end of its log:\n{tail(log)}")
@@ -105,7 +105,7 @@ def _figures(system: System, levels: Sequence[Level], number: int, folder: Path)
     return measured
 
 
-async def _at_level(
+async def at_level(
     system: System, process: psutil.Process, level: Level, prompts: Iterator[str], number: int
 ) -> Figures:
     warm_up = list(itertools.islice(prompts, max(level.clients, _MIN_WARM_UP)))

@@ -17,7 +17,8 @@ _KEPT_CPU_MS = 0.5
 class Figures:
     """One system at one number of clients in one round.
 
-    `gap` is the time between two events with text, each of which may hold several tokens.
+    `events` are those with text, a request; `gap` is the time between two of them, each of which
+    may hold several tokens.
     CPU is user and system time: of all processes of the server, and of the measuring client.
     """
 
@@ -29,6 +30,7 @@ class Figures:
     seconds: float
     requests_per_s: float
     tokens_per_s: float
+    events: float
     first_p50_ms: float
     first_p99_ms: float
     gap_p50_ms: float | None
@@ -38,6 +40,7 @@ class Figures:
     cpu_ms: float
     cpu_ms_by_process: dict[str, float]
     client_cpu_ms: float
+    memory_mib: float | None = None
 
     @classmethod
     def of(
@@ -71,6 +74,7 @@ class Figures:
             seconds=run.seconds,
             requests_per_s=len(good) / run.seconds,
             tokens_per_s=sum(answer.tokens for answer in good) / run.seconds,
+            events=sum(len(answer.token_times_s) for answer in good) / len(good),
             first_p50_ms=percentile(firsts, 50),
             first_p99_ms=percentile(firsts, 99),
             gap_p50_ms=percentile(gaps, 50) if gaps else None,
@@ -105,12 +109,14 @@ def paired(
     other: str,
     clients: int,
     compare: Callable[[Figures, Figures], float],
+    *,
+    ours: str = OURS,
 ) -> Spread | None:
     """Compare ours with another system within each round that has both of them."""
     found = {(one.round, one.system): one for one in measured if one.clients == clients}
     values = [
         compare(one, found[number, other])
         for (number, system), one in found.items()
-        if system == OURS and (number, other) in found
+        if system == ours and (number, other) in found
     ]
     return Spread.of(values) if values else None

@@ -1,0 +1,137 @@
+"""`python -m tests.bench.idle_streams`: the memory of 1,000 streams that wait for their next token.
+
+The engine of the fast bench begins all answers and is suspended; then the memory of all processes
+is compared with that before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from tests.bench import command
+from tests.bench.fast_engine import configuration, make_model
+from tests.bench.report import Check, Section, checks_table, say, table
+from tests.support.load import Target, closed_loop, connections, questions
+from tests.support.processes import started
+from tests.support.systems import CPU, Configuration, ours
+
+_STREAMS, _QUICK_STREAMS = 1000, 50
+_WARM_UP, _WARM_UP_CLIENTS = 128, 64
+_TOKENS = 3000  # none ends meanwhile
+_BEGUN_WITHIN_S = 300.0
+_SETTLE_S = 5.0
+_AT_WORK_S, _AT_REST_S = 0.2, 1.0
+_MAX_KB = 100.0
+_KB, _MIB = 1000, 1024**2
+
+
+def main() -> int:
+    """Run the bench; return its exit status."""
+    return command.run(command.parser("tests.bench.idle_streams", __doc__), measure)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Section]:
+    """Open the streams, suspend the engine, and compare."""
+    streams = _QUICK_STREAMS if options.quick else _STREAMS
+    default = Configuration.read(CPU)
+    with tempfile.TemporaryDirectory(prefix="genserve-bench-") as text:
+        folder = Path(text)
+        make_model(folder / "model", default.model)
+        system = ours(configuration(default, folder / "model", streams), folder / "ours")
+        say("==> starting the service")
+        with started(system.command, folder / "log") as process:
+            before, after = asyncio.run(_opened(process, system.target, streams))
+    yield _section(before, after, streams)
+
+
+async def _opened(
+    process: psutil.Process, target: Target, streams: int
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Return the memory of each process before and with the streams."""
+    async with connections(_WARM_UP_CLIENTS) as session:
+        asked = [prompt for prompt, _ in zip(questions(), range(_WARM_UP), strict=False)]
+        await closed_loop(session, target, asked, _WARM_UP_CLIENTS)
+    await asyncio.sleep(_SETTLE_S)
+    before = _memory(process)
+    (engine,) = [one for one in process.children(recursive=True) if "EngineCor" in one.name()]
+    body = Target(target.url, target.model, tokens=_TOKENS).body("Tell a long story.")
+    begun = asyncio.Semaphore(0)
+
+    async def read(session: aiohttp.ClientSession) -> None:
+        async with session.post(target.url, json=body) as response:
+            response.raise_for_status()
+            await response.content.readany()
+            begun.release()
+            async for _ in response.content.iter_any():
+                pass
+
+    async with connections(streams) as session:
+        reading = [asyncio.create_task(read(session)) for _ in range(streams)]
+        slowing = asyncio.create_task(_slow_down(engine))
+        try:
+            async with asyncio.timeout(_BEGUN_WITHIN_S):
+                for _ in reading:
+                    await begun.acquire()
+            slowing.cancel()
+            engine.suspend()
+            say(f"    {streams} streams have begun")
+            await asyncio.sleep(_SETTLE_S)
+            return before, _memory(process)
+        finally:
+            for one in (slowing, *reading):
+                one.cancel()
+            await asyncio.gather(slowing, *reading, return_exceptions=True)
+            engine.resume()
+
+
+async def _slow_down(engine: psutil.Process) -> None:
+    """Leave the cores to the streams that are yet to begin."""
+    while True:
+        engine.resume()
+        await asyncio.sleep(_AT_WORK_S)
+        engine.suspend()
+        await asyncio.sleep(_AT_REST_S)
+
+
+def _memory(process: psutil.Process) -> Mapping[str, int]:
+    """Return the bytes that are each process's own, by name."""
+    found: dict[str, int] = {}
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            name = one.name().partition(".")[0]
+            found[name] = found.get(name, 0) + one.memory_full_info().uss
+    return found
+
+
+def _section(before: Mapping[str, int], after: Mapping[str, int], streams: int) -> Section:
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    kb = sum(grown.values()) / streams / _KB
+    check = Check.at_most("memory of a stream, all processes", kb, _MAX_KB, "{:.0f} kB")
+    rows = [
+        (name, f"{before.get(name, 0) / _MIB:.0f}", f"{after[name] / _MIB:.0f}")
+        for name in sorted(grown, key=lambda name: -grown[name])
+        if abs(grown[name]) > _MIB
+    ]
+    body = f"""\
+## Streams that wait
+
+`make bench-streams`: {streams:,} streams of one client have begun and wait for their next token,
+since the engine is suspended. Memory is what each process shares with no other.
+
+{checks_table([check])}
+
+{table(("process", "before, MiB", "with the streams, MiB"), rows)}"""
+    return Section("idle_streams", body, [check], {"before": before, "after": after})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
