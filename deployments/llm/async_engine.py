@@ -31,8 +31,12 @@ class AsyncEngine(AsyncLLM):  # type: ignore[misc]  # vLLM has no types here
         self._progress = Progress(self.output_processor)
 
     def stalled_s(self) -> float:
-        """Return `Progress.stalled_s`; to be called regularly."""
-        return self._progress.stalled_s(busy=self.output_processor.has_unfinished_requests())
+        """Return `Progress.stalled_s`; to be called regularly.
+
+        Without statistics the engine says nothing of the steps of a long prompt: then it is 0.
+        """
+        busy = self.log_stats and self.output_processor.has_unfinished_requests()
+        return self._progress.stalled_s(busy=busy)
 
     async def add_request(
         self,

@@ -26,7 +26,7 @@ _OTHER_TOKENIZER = {
 def load_tokenizer(settings: LLMSettings, data_dir: Path) -> OutsideText | None:
     """Load the tokenizer from this machine's disk.
 
-    Returns None if it is not there, or if the model runs elsewhere: the engine counts the same.
+    Returns None without a file, or if the model runs elsewhere: the engine counts the same.
     """
     if settings.engine != "vllm" or _OTHER_TOKENIZER & settings.engine_args.keys():
         return None

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _MIN_SPACING_S = 0.008  # nobody sees it, and a fast engine makes several tokens in that time
-_SPACING_PER_STREAM_S = 0.003  # a replica then sends at most some 330 messages a second
+_SPACING_PER_STREAM_S = 0.003  # up to 31 streams, a replica sends 330 messages a second
 _MAX_SPACING_S = 0.1  # ten times a second still looks like writing
-_LATE_WEIGHT, _SMOOTHING = 8.0, 0.05
+_LATE_WEIGHT = 8.0
+_LATE_OVER_S = 1.0  # over which lateness is averaged
 _MAX_LATE_SPACING_S = 0.4
 
 
@@ -30,10 +32,13 @@ class Spacing:
     def __init__(self) -> None:
         self._begun = 0
         self._late_s = 0.0  # a moving average
+        self._noted_at = 0.0
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[None]:
         """Count a stream, from its first message to its end."""
+        if not self._begun:
+            self._late_s = 0.0
         self._begun += 1
         try:
             yield
@@ -46,9 +51,11 @@ class Spacing:
         spacing = min(_MIN_SPACING_S + (self._begun - 1) * _SPACING_PER_STREAM_S, _MAX_SPACING_S)
         return min(spacing + _LATE_WEIGHT * self._late_s, _MAX_LATE_SPACING_S)
 
-    def note(self, late_s: float) -> None:
-        """Note how late the event loop was."""
-        self._late_s += (late_s - self._late_s) * _SMOOTHING
+    def note(self, late_s: float, now: float) -> None:
+        """Note how late the event loop was, and the time."""
+        share = 1 - math.exp((self._noted_at - now) / _LATE_OVER_S)
+        self._noted_at = now
+        self._late_s += (min(late_s, _MAX_LATE_SPACING_S / _LATE_WEIGHT) - self._late_s) * share
 
 
 class OutputHold:
@@ -73,7 +80,8 @@ class OutputHold:
         loop.call_at(due, self._end_late, spacing, due)
 
     def _end_late(self, spacing: Spacing, due: float) -> None:
-        spacing.note(asyncio.get_running_loop().time() - due)
+        now = asyncio.get_running_loop().time()
+        spacing.note(now - due, now)
         self._end()
 
     def _put(self, output: Any) -> None:  # noqa: ANN401 - vLLM's

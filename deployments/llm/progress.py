@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 
 class Progress:
@@ -15,16 +12,20 @@ class Progress:
     def __init__(self, output_processor: Any) -> None:  # noqa: ANN401 - vLLM's
         self._stalled_s = 0.0
         self._looked_at = time.monotonic()
-        # The second one is called for each step, also for one that makes no token.
-        for name in ("process_outputs", "update_scheduler_stats"):
-            setattr(output_processor, name, self._noting(getattr(output_processor, name)))
+        process, update = output_processor.process_outputs, output_processor.update_scheduler_stats
 
-    def _noting(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def noting(*outputs: Any, **options: Any) -> Any:  # noqa: ANN401 - vLLM's
+        def processing(*outputs: Any, **options: Any) -> Any:  # noqa: ANN401 - vLLM's
             self._stalled_s = 0.0
-            return method(*outputs, **options)
+            return process(*outputs, **options)
 
-        return noting
+        def updating(stats: Any) -> Any:  # noqa: ANN401 - vLLM's
+            # Of each step: of one that makes no token as well, and of one that computes nothing.
+            if stats is not None and stats.num_running_reqs:
+                self._stalled_s = 0.0
+            return update(stats)
+
+        output_processor.process_outputs = processing
+        output_processor.update_scheduler_stats = updating
 
     def stalled_s(self, *, busy: bool) -> float:
         """Return for how long there have been requests since the engine's last step.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _ERROR = 'data: {"error"'
 _STALL_TIMEOUT_S = 120.0
+_PARALLEL = ("tensor_parallel", "pipeline_parallel", "data_parallel", "prefill_context_parallel")
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
     "vllm:num_requests_running",
@@ -136,7 +137,7 @@ class VllmEngine:
             args.worker_extension_cls = extension
         vars(args).update(engine_args)
         if current_platform.is_cpu() and args.distributed_executor_backend is None:
-            alone = args.tensor_parallel_size == args.pipeline_parallel_size == 1
+            alone = all(getattr(args, f"{kind}_size") == 1 for kind in _PARALLEL)
             args.distributed_executor_backend = CpuExecutor if alone else None
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
         with openmp_environment(config):
@@ -228,10 +229,10 @@ class VllmEngine:
     async def _stream(
         self, surface: _Surface, body: Mapping[str, Any]
     ) -> AsyncGenerator[Sequence[AnswerEvent], None]:
+        parts = await self._answer(surface, {**body, "stream": True})
         prefill = LongSpan("prefill")  # with the queue before it
         with contextlib.ExitStack() as ending:
             ending.callback(prefill.end)
-            parts = await self._answer(surface, {**body, "stream": True})
             admission = ADMISSION.get() or Admission()
             reader = ChunkReader()
             async with contextlib.aclosing(parts):

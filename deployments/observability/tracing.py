@@ -35,6 +35,6 @@ class LongSpan:
         return trace.use_span(self._span)
 
     def end(self) -> None:
-        """Say that it is over, if nobody has."""
+        """End it; may be called again."""
         if self._span.is_recording():
             self._span.end()

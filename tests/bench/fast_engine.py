@@ -1,7 +1,7 @@
 """`python -m tests.bench.fast_engine`: what the graph costs a token, beside bare vLLM.
 
 The model is one random layer, so that the engine is about as fast as on a GPU and the way of the
-tokens is most of the work. Each round starts both systems once, one at a time.
+tokens is most of the work. Each round starts every system once, one at a time.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def make_model(folder: Path, tokenizer: str) -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Section]:
-    """Measure round by round; yield the section anew after each."""
+    """Measure round by round; yield the section after each."""
     levels = _QUICK_LEVELS if options.quick else _LEVELS
     if options.clients:
         levels = [level for level in _LEVELS if level.clients in options.clients]
@@ -187,7 +187,7 @@ def _section(measured: list[Figures]) -> Section:
 ## A fast engine: what the graph costs a token
 
 `make bench-tokens`: a model of one random layer, {_TOKENS} tokens a request,
-`stream_interval` 1. Both systems are started once a round, one at a time, in changing order, on the
+`stream_interval` 1. All systems are started once a round, one at a time, in changing order, on the
 same cores as the clients. {_ONCE_CLIENTS} clients ask in the first round only. With direct
 ingress, clients connect to the ingress replica instead of Serve's proxy.
 

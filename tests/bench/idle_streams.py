@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -78,9 +78,7 @@ async def _opened(
         reading = [asyncio.create_task(read(session)) for _ in range(streams)]
         slowing = asyncio.create_task(_slow_down(engine))
         try:
-            async with asyncio.timeout(_BEGUN_WITHIN_S):
-                for _ in reading:
-                    await begun.acquire()
+            await _wait_for(begun, reading)
             slowing.cancel()
             engine.suspend()
             say(f"    {streams} streams have begun")
@@ -91,6 +89,26 @@ async def _opened(
                 one.cancel()
             await asyncio.gather(slowing, *reading, return_exceptions=True)
             engine.resume()
+
+
+async def _wait_for(begun: asyncio.Semaphore, reading: Sequence[asyncio.Task[None]]) -> None:
+    """Return once all streams have begun; raise what ends one, or TimeoutError."""
+
+    async def count() -> None:
+        for _ in reading:
+            await begun.acquire()
+
+    counting = asyncio.create_task(count())
+    await asyncio.wait(
+        [counting, *reading], timeout=_BEGUN_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
+    )
+    for one in reading:
+        if one.done():
+            one.result()
+    if not counting.done():
+        counting.cancel()
+        msg = f"not all streams have begun after {_BEGUN_WITHIN_S:.0f} s"
+        raise TimeoutError(msg)
 
 
 async def _slow_down(engine: psutil.Process) -> None:

@@ -221,14 +221,16 @@ async def test_an_engine_that_ends_at_once_has_no_events() -> None:
 def test_a_stall_is_the_time_with_requests_and_without_a_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = iter((0.0, 10.0, 20.0, 70.0, 80.0, 90.0, 100.0, 110.0))
+    clock = iter((0.0, 10.0, 20.0, 70.0, 80.0, 90.0, 100.0, 110.0, 120.0))
     monkeypatch.setattr("deployments.llm.progress.time.monotonic", lambda: next(clock))
-    processor = SimpleNamespace(process_outputs=len, update_scheduler_stats=len)
+    processor = SimpleNamespace(process_outputs=len, update_scheduler_stats=str)
     progress = Progress(processor)
     seen = [progress.stalled_s(busy=busy) for busy in (False, True, False, True)]
     # A request that gave up counts, an idle time does not.
     assert seen == [0.0, 10.0, 10.0, 20.0]
     assert processor.process_outputs([1, 2]) == 2
     assert progress.stalled_s(busy=True) == 10.0
-    processor.update_scheduler_stats([])  # a step that made no token: of a long prompt
+    processor.update_scheduler_stats(SimpleNamespace(num_running_reqs=0))
+    assert progress.stalled_s(busy=False) == 10.0
+    processor.update_scheduler_stats(SimpleNamespace(num_running_reqs=1))  # of a long prompt
     assert progress.stalled_s(busy=False) == 0.0

@@ -109,12 +109,21 @@ def test_messages_are_farther_apart_while_the_event_loop_is_late() -> None:
     spacing = Spacing()
     with spacing.stream():
         alone = spacing.seconds
-        for _ in range(100):
-            spacing.note(0.02)
-        assert spacing.seconds > 10 * alone
-        for _ in range(100):
-            spacing.note(10)
-        assert spacing.seconds < 1
-        for _ in range(500):
-            spacing.note(0)
-        assert spacing.seconds == pytest.approx(alone)
+        for tenths in range(50):
+            spacing.note(0.02, 1000 + tenths / 10)
+        assert spacing.seconds == pytest.approx(alone + 8 * 0.02, rel=0.05)
+        spacing.note(10, 1005.1)  # once
+        assert spacing.seconds < 0.4
+        for tenths in range(50):
+            spacing.note(0, 1005.2 + tenths / 10)
+        assert spacing.seconds == pytest.approx(alone, rel=0.2)
+
+
+def test_a_pause_ends_the_lateness() -> None:
+    spacing = Spacing()
+    with spacing.stream():
+        alone = spacing.seconds
+        spacing.note(0.05, 1000)
+        assert spacing.seconds > 2 * alone
+    with spacing.stream():
+        assert spacing.seconds == alone
