@@ -91,7 +91,7 @@ eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline
 bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 25 minutes)
 	@$(BIN)/python -m tests.bench.serving
 
-bench-tokens: $(TESTED) ## What the graph costs a token, beside bare vLLM, with a fast engine (45 minutes)
+bench-tokens: $(TESTED) ## The cost of the graph per token, beside bare vLLM, with a fast engine (45 minutes)
 	@$(BIN)/python -m tests.bench.fast_engine
 
 bench-first-token: $(TESTED) ## What a grounded answer waits for before its first token (3 minutes)

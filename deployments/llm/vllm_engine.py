@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _ERROR = 'data: {"error"'
 _STALL_TIMEOUT_S = 120.0
-_PARALLEL = ("tensor_parallel", "pipeline_parallel", "data_parallel", "prefill_context_parallel")
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
     "vllm:num_requests_running",
@@ -84,7 +83,6 @@ class VllmEngine:
         served_name: str,
         *,
         judge: GrammarJudge,
-        stall_timeout_s: float = _STALL_TIMEOUT_S,
     ) -> None:
         self._engine = engine
         self._chat = chat
@@ -95,7 +93,6 @@ class VllmEngine:
         self._served_name = served_name
         self._judge = judge
         self._spacing = Spacing()
-        self._stall_timeout_s = stall_timeout_s
         self._window: int = engine.model_config.max_model_len
 
     @classmethod
@@ -104,45 +101,29 @@ class VllmEngine:
         model: str,
         served_name: str,
         engine_args: Mapping[str, Any],
-        *,
-        stall_timeout_s: float = _STALL_TIMEOUT_S,
     ) -> Self:
         """Load the model; takes from seconds to minutes. `engine_args` are vLLM's, by name."""
         from starlette.datastructures import State
         from vllm import envs
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-        from vllm.entrypoints.launchers.cli_args import make_arg_parser
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-        from vllm.platforms import current_platform
         from vllm.renderers.chat_utils import load_chat_template
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
         from vllm.v1.structured_output.backend_xgrammar import (
             has_xgrammar_unsupported_json_features,
         )
 
         from deployments.llm.async_engine import AsyncEngine
-        from deployments.llm.cpu_executor import CpuExecutor, openmp_environment
+        from deployments.llm.cpu_executor import openmp_environment
+        from deployments.llm.engine_arguments import CPU_WORKER, parsed_arguments
 
         quote_no_requests()
-        args = make_arg_parser(FlexibleArgumentParser()).parse_args([])
-        args.model, args.served_model_name = model, [served_name]
-        unknown = [name for name in engine_args if not hasattr(args, name)]
-        if unknown:
-            msg = f"vLLM has no engine argument {', '.join(sorted(unknown))}"
-            raise InvalidRequest(msg)
-        extension = f"{CpuWorker.__module__}.{CpuWorker.__qualname__}"
-        if current_platform.is_cpu():
-            args.worker_extension_cls = extension
-        vars(args).update(engine_args)
-        if current_platform.is_cpu() and args.distributed_executor_backend is None:
-            alone = all(getattr(args, f"{kind}_size") == 1 for kind in _PARALLEL)
-            args.distributed_executor_backend = CpuExecutor if alone else None
+        args = parsed_arguments(model, served_name, engine_args)
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
         with openmp_environment(config):
             engine = AsyncEngine.from_vllm_config(config, disable_log_stats=args.disable_log_stats)
-        if args.worker_extension_cls == extension:  # `engine_args` may name another
+        if args.worker_extension_cls == CPU_WORKER:  # `engine_args` may name another
             await engine.collective_rpc(CpuWorker.return_memory.__name__)
         state = State()
         await init_app_state(engine, state, args, await engine.get_supported_tasks())
@@ -173,7 +154,6 @@ class VllmEngine:
             outside,
             served_name,
             judge=GrammarJudge(JudgeProcess(vocabulary), has_xgrammar_unsupported_json_features),
-            stall_timeout_s=stall_timeout_s,
         )
         if config.structured_outputs_config.backend == "auto":
             await self._choose_xgrammar()
@@ -335,7 +315,7 @@ class VllmEngine:
         except EngineDeadError:
             # Not as it is: the ingress, which would unpickle it, has no business importing vLLM.
             raise Unavailable(DEAD) from None
-        if (stalled_s := self._engine.stalled_s()) > self._stall_timeout_s:
+        if (stalled_s := self._engine.stalled_s()) > _STALL_TIMEOUT_S:
             msg = f"{STALLED} for {stalled_s:.0f} s"
             raise Unavailable(msg)
 

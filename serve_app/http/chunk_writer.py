@@ -1,4 +1,4 @@
-"""Streamed answers as OpenAI's server-sent events: the only place where they are formatted."""
+"""Streamed answers as OpenAI's server-sent events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.fast_engine`: what the graph costs a token, beside bare vLLM.
+"""`python -m tests.bench.fast_engine`: the cost of the graph per token, beside bare vLLM.
 
 The model is one random layer, so that the engine is about as fast as on a GPU and the way of the
 tokens is most of the work. Each round starts every system once, one at a time.
@@ -96,7 +96,8 @@ def configuration(default: Configuration, model: Path, at_once: int = _AT_ONCE) 
     app["args"].setdefault("limits", {})["requests_per_minute"] = None
     for deployment in app["deployments"]:
         if deployment["name"] == "LLM":
-            deployment["max_ongoing_requests"] = at_once * 9 // 8
+            # An eighth of them is not for answers.
+            deployment["max_ongoing_requests"] = at_once * 8 // 7 + 1
             deployment["max_queued_requests"] = at_once  # until Serve has sent them on
         elif deployment["name"] == "Ingress":
             deployment["max_ongoing_requests"] = 2 * at_once
@@ -142,7 +143,7 @@ def _memory_mib(process: psutil.Process) -> float:
 
 
 def _cpu_us(figures: Figures) -> dict[str, float]:
-    """Return the CPU microseconds of an event with text, by process."""
+    """Return the CPU microseconds per event with text, by process."""
     return {
         name: spent * 1000 / figures.events
         for name, spent in figures.cpu_ms_by_process.items()
@@ -156,7 +157,7 @@ def _path_us(figures: Figures) -> float:
 
 def _cpu_text(figures: Figures) -> str:
     spent = sorted(_cpu_us(figures).items(), key=lambda item: -item[1])
-    return "us an event: " + ", ".join(f"{name} {us:.0f}" for name, us in spent[:6])
+    return "us per event: " + ", ".join(f"{name} {us:.0f}" for name, us in spent[:6])
 
 
 def _section(measured: list[Figures]) -> Section:
@@ -178,22 +179,22 @@ def _section(measured: list[Figures]) -> Section:
         asked = (_CPU_CLIENTS, system)
         path = [_path_us(one) for one in measured if (one.clients, one.system) == asked]
         if path:
-            what = f"CPU an event of LLM, ingress and proxy, {_CPU_CLIENTS} clients, {system}"
+            what = f"CPU per event of LLM, ingress and proxy, {_CPU_CLIENTS} clients, {system}"
             checks.append(Check.at_most(what, Spread.of(path).median, _MAX_CPU_US, "{:.0f} us"))
     errors = sum(one.errors for one in measured)
     checks.append(Check.equal("requests that failed", errors))
     headings = ("clients", "system", "tokens/s", "events/s", "first token p50, ms")
     body = f"""\
-## A fast engine: what the graph costs a token
+## A fast engine: the cost of the graph per token
 
-`make bench-tokens`: a model of one random layer, {_TOKENS} tokens a request,
+`make bench-tokens`: a model of one random layer, {_TOKENS} tokens per request,
 `stream_interval` 1. All systems are started once a round, one at a time, in changing order, on the
 same cores as the clients. {_ONCE_CLIENTS} clients ask in the first round only. With direct
 ingress, clients connect to the ingress replica instead of Serve's proxy.
 
 {checks_table(checks)}
 
-{table((*headings, "p99", "gap p99, ms", "memory, MiB", "CPU an event, us"), rows)}"""
+{table((*headings, "p99", "gap p99, ms", "memory, MiB", "CPU per event, us"), rows)}"""
     raw = {"measured": [one.as_json() for one in measured]}
     return Section("fast_engine", body, checks, raw)
 

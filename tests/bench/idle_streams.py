@@ -29,6 +29,7 @@ _WARM_UP, _WARM_UP_CLIENTS = 128, 64
 _TOKENS = 2000  # none ends meanwhile
 _BEGUN_WITHIN_S, _ENDED_S = 300.0, 900.0
 _SETTLE_S = 5.0
+_SAID_EVERY = 100
 _AT_WORK_S, _AT_REST_S = 0.3, 0.7
 _MAX_KB = 100.0
 _KB, _MIB = 1000, 1024**2
@@ -88,7 +89,6 @@ async def _opened(
             await _wait_for(begun, reading)
             slowing.cancel()
             engine.suspend()
-            say(f"    {streams} streams have begun")
             await asyncio.sleep(_SETTLE_S)
             return before, _memory(process)
         finally:
@@ -102,8 +102,10 @@ async def _wait_for(begun: asyncio.Semaphore, reading: Sequence[asyncio.Task[Non
     """Return once all streams have begun; raise what ends one, or TimeoutError."""
 
     async def count() -> None:
-        for _ in reading:
+        for number in range(1, len(reading) + 1):
             await begun.acquire()
+            if number % _SAID_EVERY == 0:
+                say(f"    {number} streams have begun")
 
     counting = asyncio.create_task(count())
     await asyncio.wait(
