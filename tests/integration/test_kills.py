@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,14 @@ def test_an_engine_that_stands_still_is_replaced(
     (engine,) = named(service, "EngineCore")
     engine.suspend()
     try:
-        with httpx.Client(base_url=service.url, headers=service.headers, timeout=400) as patient:
-            assert patient.post("/v1/chat/completions", json=question).status_code in {503, 504}
-        until(STALL_NOTICED_S, lambda: http.get("/readyz").status_code == 503)
+        with (
+            httpx.Client(base_url=service.url, headers=service.headers, timeout=400) as patient,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            answer = thread.submit(patient.post, "/v1/chat/completions", json=question)
+            # While it waits: once it has failed, the replica may have been replaced.
+            until(STALL_NOTICED_S, lambda: http.get("/readyz").status_code == 503)
+            assert answer.result().status_code in {503, 504}
         until(RECOVERED_S, lambda: http.get("/readyz").status_code == 200)
         assert engine not in named(service, "EngineCore")
     finally:
