@@ -18,7 +18,7 @@ from typing import Any
 
 MAX_VALIDATION_S = 0.05
 MAX_COMPILE_CPU_S = 2.0
-MAX_GUIDANCE_S = 0.25
+MAX_GUIDANCE_S = 0.1
 MAX_STEP_S = 0.05
 
 # Processor time measured on a busy machine is up to a quarter more than on an idle one.
