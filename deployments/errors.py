@@ -18,6 +18,9 @@ and `__dict__`, so `message` alone is positional.
 
 from __future__ import annotations
 
+FOREIGN_COLLECTION = "foreign_collection"
+"""Code of the error for a collection in Qdrant that this service did not create."""
+
 
 class ServiceError(Exception):
     """Base of the tree: `message` says what to do, `code` is for programs.

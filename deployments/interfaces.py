@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from deployments.answer_events import AnswerEvent
     from deployments.types import (
         Chunk,
-        Collection,
         Document,
         DocumentList,
         Embeddings,
@@ -139,7 +138,14 @@ class Retriever(Checked, Protocol):
         ...
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
-        """Make the whole document visible at once; `chunks` are those not yet stored."""
+        """Make a version visible at once, beside the one before; `chunks` are not yet stored.
+
+        It is found once the catalogue says that it is the current one.
+        """
+        ...
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        """Drop some versions of a document, published or not."""
         ...
 
     async def search(
@@ -152,24 +158,8 @@ class Retriever(Checked, Protocol):
         """
         ...
 
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List published documents."""
-        ...
-
-    async def document(self, collection: str, document_id: str) -> Document:
-        """Find one published document; raises NotFound."""
-        ...
-
     async def delete(self, collection: str, document_id: str) -> bool:
         """Delete a document, published or not, and return whether it existed."""
-        ...
-
-    async def collections(self) -> list[str]:
-        """Name all collections, of every owner, in a fixed order."""
-        ...
-
-    async def collection(self, collection: str) -> Collection:
-        """Return what a collection holds; raises NotFound."""
         ...
 
     async def create(self, collection: str) -> None:
@@ -178,6 +168,22 @@ class Retriever(Checked, Protocol):
 
     async def drop(self, collection: str) -> bool:
         """Delete a collection with everything in it and return whether it existed."""
+        ...
+
+
+class StoredDocuments(Protocol):
+    """Documents as the vector store has them; the catalogue is the truth about which exist."""
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """List published documents."""
+        ...
+
+    async def document(self, collection: str, document_id: str) -> Document:
+        """Find one published document; raises NotFound."""
+        ...
+
+    async def collections(self) -> list[str]:
+        """Name all collections, of every owner, in a fixed order."""
         ...
 
 
@@ -215,10 +221,6 @@ class Jobs(Checked, Protocol):
 
     async def jobs(self, query: JobQuery) -> JobList:
         """List jobs, newest first; raises NotFound if `after` is not there."""
-        ...
-
-    async def find(self, job_ids: Sequence[str]) -> list[Job]:
-        """Look up several jobs at once, in no order; those not there are left out."""
         ...
 
     async def cancel(self, job_id: str) -> Job:

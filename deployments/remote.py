@@ -248,13 +248,12 @@ class RemoteRetriever(_Remote):
         "add",
         "publish",
         "publish_many",
+        "discard",
         "search",
         "documents",
         "document",
-        "document_many",
         "delete",
         "collections",
-        "collection",
         "create",
         "drop",
     )
@@ -263,9 +262,6 @@ class RemoteRetriever(_Remote):
         super().__init__(handle, name)
         self._short = MicroBatches(
             self._publish_many, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
-        )
-        self._found = MicroBatches(
-            self._document_many, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
         )
 
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
@@ -276,6 +272,9 @@ class RemoteRetriever(_Remote):
             await self._repeatable("publish", document)
         elif error := await self._short.result((document, chunks)):
             raise error
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        await self._repeatable("discard", collection, document_id, versions)
 
     async def _publish_many(
         self, documents: Sequence[tuple[types.Document, Sequence[types.Chunk]]]
@@ -310,30 +309,7 @@ class RemoteRetriever(_Remote):
         return listed
 
     async def document(self, collection: str, document_id: str) -> types.Document:
-        found = await self._found.result((collection, document_id))
-        if isinstance(found, ServiceError):
-            raise found
-        return found
-
-    async def _document_many(
-        self, wanted: Sequence[tuple[str, str]]
-    ) -> Sequence[types.Document | ServiceError]:
-        try:
-            found: list[types.Document | ServiceError] = await self._repeatable(
-                "document_many", wanted
-            )
-        except MissingMethod:
-            return [await self._document_alone(*one) for one in wanted]
-        return found
-
-    async def _document_alone(
-        self, collection: str, document_id: str
-    ) -> types.Document | ServiceError:
-        """Have a retriever of version 0.1, which may still run, find a document."""
-        try:
-            found: types.Document = await self._repeatable("document", collection, document_id)
-        except ServiceError as error:
-            return error
+        found: types.Document = await self._repeatable("document", collection, document_id)
         return found
 
     async def delete(self, collection: str, document_id: str) -> bool:
@@ -343,10 +319,6 @@ class RemoteRetriever(_Remote):
     async def collections(self) -> list[str]:
         names: list[str] = await self._repeatable("collections")
         return names
-
-    async def collection(self, collection: str) -> types.Collection:
-        found: types.Collection = await self._repeatable("collection", collection)
-        return found
 
     async def create(self, collection: str) -> None:
         await self._repeatable("create", collection)
@@ -374,7 +346,7 @@ class RemoteImageGenerator(_Remote):
 class RemoteJobs(_Remote):
     """The Jobs deployment."""
 
-    _methods = ("submit_ingest", "submit_images", "job", "jobs", "find", "cancel")
+    _methods = ("submit_ingest", "submit_images", "job", "jobs", "cancel")
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -398,10 +370,6 @@ class RemoteJobs(_Remote):
     async def jobs(self, query: types.JobQuery) -> types.JobList:
         listed: types.JobList = await self._repeatable("jobs", query)
         return listed
-
-    async def find(self, job_ids: Sequence[str]) -> list[types.Job]:
-        found: list[types.Job] = await self._repeatable("find", job_ids)
-        return found
 
     async def cancel(self, job_id: str) -> types.Job:
         job: types.Job = await self._repeatable("cancel", job_id)

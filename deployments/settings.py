@@ -263,10 +263,17 @@ class Secrets(BaseSettings):
     jobs_database_url: SecretStr | None = Field(
         default=None,
         validation_alias="GENSERVE_JOBS_DATABASE_URL",
-        description="PostgreSQL with its password; replaces `jobs.database_url`.",
+        description="PostgreSQL of the jobs and the catalogue, with its password; replaces "
+        "`jobs.database_url`. Ingress, Retriever and Jobs use it.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
         validation_alias="GENSERVE_REDIS_URL",
         description="Where all ingress replicas count together what a key has used.",
     )
+
+
+def database_url(jobs: JobsSettings, secrets: Secrets) -> str:
+    """Return the URL of the database: the environment overrides the setting."""
+    secret = secrets.jobs_database_url
+    return (secret.get_secret_value() if secret else jobs.database_url) or ""

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+OnConflict = Literal["replace", "keep", "reject"]
+"""What to do if a document has the name of an upload: add a version to it, give the upload another
+name, or refuse it."""
 TextKind = Literal["query", "passage"]
 
 VECTOR_STORE_PREFIX = "vs_"
@@ -111,9 +114,9 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The catalogue entry of an uploaded file; `created_at` is in seconds since the epoch.
+    """A version of a document; `created_at` is in seconds since the epoch.
 
-    `job_id` names the job that made it searchable.
+    `job_id` names the job that made it searchable, `version` counts from 1.
     """
 
     id: str
@@ -126,6 +129,7 @@ class Document:
     chunks: int
     created_at: float
     job_id: str | None = None
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +138,6 @@ class DocumentList:
 
     documents: tuple[Document, ...]
     next_after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What a collection holds: published documents, and the bytes of their files.
-
-    `created_at` is when the oldest of them came, in seconds since the epoch; None if empty.
-    """
-
-    name: str
-    documents: int = 0
-    size_bytes: int = 0
-    created_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +224,21 @@ class IngestSpec:
     """An upload to make searchable; its bytes lie in the file store at `upload_path`.
 
     The path is of this one upload, and so no part of what makes two of these the same. `owner`
-    is the name of the API key it came with, empty where there are no keys.
+    is the name of the API key it came with, empty where there are no keys. `digest` is the SHA-256
+    of the file in hexadecimal, empty in a job of version 0.1.
+
+    `document_id` is empty in a submission that names its document by `filename`: `on_conflict`
+    says what becomes of a document that has the name already.
     """
 
-    document_id: str
+    document_id: str = field(compare=False)
     collection: str
     filename: str
     size_bytes: int
     upload_path: str = field(compare=False)
     owner: str = ""
+    digest: str = ""
+    on_conflict: OnConflict = field(default="replace", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +314,11 @@ class JobList:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The job that does what was asked, and whether it is a new one."""
+    """The job that does what was asked, and whether it is a new one.
+
+    `version` is that of the document, for an upload.
+    """
 
     job: Job
     created: bool
+    version: int = 1

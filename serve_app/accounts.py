@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from deployments.catalogue.owned import OwnedCatalogue
 from serve_app.access.fair_services import (
     FairEmbedder,
     FairTextGenerator,
@@ -17,7 +18,9 @@ from serve_app.access.metering import MeteredTextGenerator
 from serve_app.access.ownership import OwnedJobs, OwnedRetriever, OwnedScraper, OwnedTextGenerator
 from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
-from serve_app.documents.files import KeptFiles
+from serve_app.documents.attachments import Attachments
+from serve_app.documents.documents import Documents
+from serve_app.documents.files import NO_OWNER, KeptFiles
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -25,6 +28,7 @@ from serve_app.images import Imaging
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.interfaces import TextGenerator
     from serve_app.access.admission import RequestShares
@@ -43,26 +47,31 @@ class Account:
     services: Services
     allowance: Allowance
     answering: Answering
+    documents: Documents
     uploads: Uploads
     imaging: Imaging
     kept_files: KeptFiles
+    attachments: Attachments
     vector_stores: VectorStores
 
 
 class Common:
-    """What the owners share: capabilities, files, and the bounds of this ingress replica."""
+    """What the owners share: capabilities, stored state, and the bounds of this ingress replica."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it joins
         self,
         services: Services,
         settings: AppSettings,
         files: FileStore,
+        catalogue: Catalogue,
+        *,
         places: RequestShares,
         weights: Mapping[str, float],
     ) -> None:
         self.services = services
         self.settings = settings
         self.files = files
+        self.catalogue = catalogue
         self.places = places
         self.answers: FairQueue = answer_queue(weights)
         self.embeddings = embedding_queue(weights, settings.embedder.max_batch_tokens)
@@ -72,7 +81,7 @@ class Common:
 def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
     """Make the account of an owner over what all owners share."""
     services, settings, files = common.services, common.settings, common.files
-    retriever = OwnedRetriever(services.retriever, owner)
+    retriever = OwnedRetriever(services.retriever, common.catalogue, owner)
     jobs = OwnedJobs(services.jobs, owner)
     llm: TextGenerator = FairTextGenerator(services.llm, common.answers, owner)
     if owner != NOBODY:
@@ -88,15 +97,31 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         scraper=OwnedScraper(services.scraper, owner),
     )
     uploads = Uploads(jobs, files, settings.limits, partial(common.places.uploads.take, owner))
-    kept = KeptFiles(files, owner, settings.limits)
+    catalogue = OwnedCatalogue(common.catalogue, owner)
+    kept = KeptFiles(catalogue.files, files, owner, settings.limits)
+    documents = Documents(owned, catalogue)
+    notes = f"vector_stores/{owner or NO_OWNER}"
+    attachments = Attachments(
+        catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes
+    )
     return Account(
         services=owned,
         allowance=allowance,
         answering=Answering(owned, settings),
+        documents=documents,
         uploads=uploads,
         imaging=Imaging(
             jobs, settings.answer.total_timeout_s, partial(common.pictures.take, owner)
         ),
         kept_files=kept,
-        vector_stores=VectorStores(owned, kept, uploads, files, owner),
+        attachments=attachments,
+        vector_stores=VectorStores(
+            owned,
+            catalogue,
+            documents=documents,
+            attachments=attachments,
+            kept=kept,
+            files=files,
+            notes=notes,
+        ),
     )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.routing import BaseRoute
 
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.settings import Secrets
     from serve_app.access.fair_queue import FairQueue
@@ -109,23 +110,27 @@ def _routes() -> Sequence[BaseRoute]:
     return tuple(router.routes)
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what it joins
     services: Services,
     settings: AppSettings,
     secrets: Secrets,
     store: FileStore,
+    catalogue: Catalogue,
+    *,
     serving: Serving = _WITHOUT_SERVE,
 ) -> FastAPI:
     """Join the routes, the error form, the guard, the shares of the keys and the body limit.
 
-    `store` is the one the jobs share. Raises ValueError for secrets that cannot be read.
+    `store` and `catalogue` are those that the jobs use, too. Raises ValueError for secrets that
+    cannot be read.
     """
     keys, limits = Keys.read(secrets.api_keys), settings.limits
     counters = Counters(secrets.redis_url)
     weights = {owner: limits.shares.get(owner, 1.0) for owner in keys.owners()}
     if unknown := sorted(set(limits.shares) - set(weights)):
         logger.warning("limits.shares names {}, but there is no such API key", ", ".join(unknown))
-    common = Common(services, settings, store, RequestShares(serving.requests, weights), weights)
+    places = RequestShares(serving.requests, weights)
+    common = Common(services, settings, store, catalogue, places=places, weights=weights)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

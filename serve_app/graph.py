@@ -31,7 +31,7 @@ def build_app(args: AppSettings) -> Application:
         shares=shares,
     )
     images = Images.bind(args.images, args.data_dir, shares=shares)
-    retriever = Retriever.bind(args.retriever, args.data_dir, CHUNKER_VERSION, embedder)
+    retriever = Retriever.bind(args.retriever, args.data_dir, CHUNKER_VERSION, args.jobs, embedder)
     return Ingress.bind(
         args,
         llm=LLM.bind(args.llm, args.data_dir),
@@ -49,6 +49,7 @@ def build_app(args: AppSettings) -> Application:
             images_at_once=args.images.max_batch,
             batch_chunks=_batch_chunks(args),
             shares=shares,
+            quotas=args.limits.quotas,
         ),
     )
 

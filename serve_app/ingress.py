@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from loguru import logger
 from ray import serve
 from ray.serve.context import _get_global_client
 
+from deployments.catalogue.import_0_1 import SOURCE
+from deployments.catalogue.opening import open_catalogue
 from deployments.file_store import FileStore
 from deployments.llm.local_tokenizer import load_tokenizer
 from deployments.observability.logs import log_to_serve
@@ -26,7 +29,7 @@ from deployments.serving.capacity import answers_at_once, max_ongoing_requests
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
 from deployments.serving.scale_to_zero import ScaleToZero
-from deployments.settings import Secrets
+from deployments.settings import Secrets, database_url
 from serve_app.access.keys import KEYS_NEEDED, Keys
 from serve_app.app import Serving, create_app
 from serve_app.http.urls import is_loopback
@@ -78,10 +81,15 @@ class Ingress:
             jobs=RemoteJobs(jobs, "job runner"),
         )
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    async def __serve_build_asgi_app__(self) -> FastAPI:
         files = FileStore(self._settings.files)
         serving = Serving(ScaleToZero().states, max_ongoing_requests(), answers_at_once)
-        app = create_app(self._services, self._settings, self._secrets, files, serving)
+        url = database_url(self._settings.jobs, self._secrets)
+        catalogue = await asyncio.to_thread(open_catalogue, url, self._settings.limits.quotas)
+        await catalogue.wait_for_import(SOURCE)
+        app = create_app(
+            self._services, self._settings, self._secrets, files, catalogue, serving=serving
+        )
         keep_loaded()
         trim_regularly()
         return app

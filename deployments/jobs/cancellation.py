@@ -85,11 +85,11 @@ class JobCanceller:
         self,
         cancellations: Cancellations,
         watchers: JobWatchers,
-        remove_upload: Callable[[str, IngestSpec], Awaitable[None]],
+        withdraw: Callable[[str, IngestSpec], Awaitable[None]],
     ) -> None:
         self._cancellations = cancellations
         self._watchers = watchers
-        self._remove_upload = remove_upload
+        self._withdraw = withdraw
         # A lock is dropped with the last caller that holds it or waits for it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -102,7 +102,7 @@ class JobCanceller:
                 job = await self._request(job_id)
         if not job.ended:
             if job.status is JobStatus.QUEUED and isinstance(job.spec, IngestSpec):
-                await self._remove_upload(job_id, job.spec)
+                await self._withdraw(job_id, job.spec)
             job = await self._watchers.wait_until_ended(job_id, _CANCEL_WAIT_S)
         if job.ended:
             self._cancellations.forget(job_id)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.catalogue.catalogue import NO_QUOTAS
+from deployments.catalogue.import_0_1 import ImportOf01
+from deployments.catalogue.opening import open_catalogue
 from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
@@ -15,7 +20,8 @@ from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
 from deployments.jobs.queries import list_jobs
-from deployments.jobs.records import fetch_job, fetch_jobs
+from deployments.jobs.reconciliation import reconcile
+from deployments.jobs.records import fetch_job
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -28,14 +34,15 @@ from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriev
 from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 from deployments.serving.request_context import under_id
-from deployments.settings import Secrets
+from deployments.settings import Secrets, database_url
 from deployments.types import JobKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping
 
     from ray.serve.handle import DeploymentHandle
 
+    from deployments.catalogue.entries import Quotas
     from deployments.settings import JobsSettings
     from deployments.types import (
         ImagesSpec,
@@ -66,6 +73,7 @@ class Jobs:
         images_at_once: int,
         batch_chunks: int,
         shares: Mapping[str, float],
+        quotas: Quotas,
     ) -> None:
         """Start the engine.
 
@@ -78,14 +86,16 @@ class Jobs:
             images_at_once: pictures of one job that are requested together, to share a pass.
             batch_chunks: chunks that one step embeds and stores.
             shares: weights of API keys, by their names; 1 for those that are not named.
+            quotas: the most that one API key keeps.
         """
         log_to_serve()
         keep_files_private()
         export_metrics()
-        secret = Secrets().jobs_database_url
-        url = (secret.get_secret_value() if secret else settings.database_url) or ""
+        url = database_url(settings, Secrets())
         store = FileStore(files)
         search = RemoteRetriever(retriever, "document search")
+        catalogue = await asyncio.to_thread(open_catalogue, url, quotas)
+        await ImportOf01(catalogue.with_quotas(NO_QUOTAS), store, search).run_if_needed()
         cancellations = Cancellations()
         backends = BackendCaller(cancellations)
         ingest = IngestSteps(
@@ -93,6 +103,7 @@ class Jobs:
             search,
             store,
             backends,
+            catalogue,
             batch_chunks,
         )
         generator = RemoteImageGenerator(images, "image generator")
@@ -114,9 +125,17 @@ class Jobs:
             with_request_id=under_id,
         )
         self._watchers = JobWatchers()
-        self._canceller = JobCanceller(cancellations, self._watchers, ingest.remove_upload)
-        self._submissions = Submissions(self._watchers, search, dispatcher)
-        self._engine = Engine(url, lease, workflows, dispatcher, settings)
+        self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
+        self._submissions = Submissions(self._watchers, catalogue, dispatcher)
+        self._catalogue = catalogue
+        self._engine = Engine(
+            url,
+            lease,
+            workflows,
+            dispatcher,
+            settings,
+            reconcile=partial(reconcile, catalogue, search),
+        )
         await self._engine.start(store)
         keep_loaded()
 
@@ -131,9 +150,6 @@ class Jobs:
 
     async def jobs(self, query: JobQuery) -> JobList:
         return await list_jobs(query)
-
-    async def find(self, job_ids: Sequence[str]) -> list[Job]:
-        return await fetch_jobs(job_ids)
 
     async def cancel(self, job_id: str) -> Job:
         return await self._canceller.cancel(job_id)
@@ -153,4 +169,7 @@ class Jobs:
 
     async def __del__(self) -> None:
         if hasattr(self, "_engine"):
-            await self._engine.close()
+            try:
+                await self._engine.close()
+            finally:
+                await asyncio.to_thread(self._catalogue.close)

@@ -37,6 +37,7 @@ _LEASE_GRACE_S = 5.0
 _TAKE_OVER_PERIOD_S = 1.0
 _IDLE_LOOKS = 10
 _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
+_RECONCILE_PERIOD_S = 60.0
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
 _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
@@ -45,15 +46,21 @@ _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a cr
 class Engine:
     """Runs jobs while this process holds its lease; at most one per process, as of DBOS."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the jobs
         self,
         database_url: str,
         lease: Lease,
         workflows: Workflows,
         dispatcher: Dispatcher,
         settings: JobsSettings,
+        *,
+        reconcile: Callable[[], Awaitable[None]],
     ) -> None:
-        """Keep the parts; `database_url` is of SQLite or PostgreSQL."""
+        """Keep the parts; `database_url` is of SQLite or PostgreSQL.
+
+        `reconcile` is called periodically.
+        """
+        self._reconcile = reconcile
         self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
@@ -87,6 +94,7 @@ class Engine:
             asyncio.create_task(self._dispatcher.run()),
             asyncio.create_task(_repeat(_TAKE_OVER_PERIOD_S, self._take_over)),
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
+            asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
         ]
 

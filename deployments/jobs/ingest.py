@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from deployments.catalogue.entries import VersionStatus
+from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
-from deployments.errors import NotFound
+from deployments.errors import NotFound, ServiceError
 from deployments.file_store import CHUNKS
+from deployments.jobs.cancellation import JobCancelled
+from deployments.jobs.records import CATALOGUED, fetch_row
 from deployments.jobs.retrying import remove_if_possible
 from deployments.records import from_record
 from deployments.types import Document, ParseSpec
@@ -17,6 +21,7 @@ from deployments.types import Document, ParseSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.interfaces import Checked, Parser, Retriever
     from deployments.jobs.retrying import BackendCaller
@@ -41,10 +46,33 @@ class IngestSteps:
     retriever: Retriever
     files: FileStore
     backends: BackendCaller
+    catalogue: Catalogue
     batch_chunks: int
 
-    async def parse(self, job_id: str, spec: IngestSpec, *, short: bool) -> Parsed:
-        """Have the upload parsed.
+    async def version(self, job_id: str, spec: IngestSpec) -> int:
+        """Return the version that a job ingests; raise NotFound if the document was removed.
+
+        A job that version 0.1 submitted is added to the catalogue now.
+        """
+        documents = self.catalogue.documents
+        with contextlib.suppress(NotFound):
+            return await self.backends.call(
+                job_id,
+                self.catalogue,
+                lambda: documents.version_of_job(spec.collection, spec.document_id, job_id),
+            )
+        row = await fetch_row(job_id)
+        version: int | None = (row.attributes or {}).get(CATALOGUED)
+        if version is None:
+            upload = replace(upload_of(spec, job_id), named=True)
+            return (await documents.begin(upload)).document.version
+        # The submission is about to give this job a version whose own job was lost.
+        document = new_document(spec, job_id, version)
+        await documents.assign(document, job_id)
+        return await documents.version_of_job(spec.collection, spec.document_id, job_id)
+
+    async def parse(self, job_id: str, spec: IngestSpec, version: int, *, short: bool) -> Parsed:
+        """Have the upload parsed, as a version of its document.
 
         Raises Unprocessable with SHORT_PARSE_EXCEEDED if it is not as `short` as was estimated.
         """
@@ -71,10 +99,11 @@ class IngestSteps:
             chunks=parsed.chunks,
             created_at=time.time(),
             job_id=job_id,
+            version=version,
         )
         # A parser of version 0.1, which may still run, knows neither of the two.
         return Parsed(
-            asdict(document),
+            asdict(document) | {CATALOGUED: True},
             parsed.batches,
             getattr(parsed, "cpu_s", 0.0),
             getattr(parsed, "inline", ()),
@@ -94,20 +123,68 @@ class IngestSteps:
     async def publish(
         self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk] = ()
     ) -> None:
-        """Make the document searchable, whole; `chunks` are all of a short one."""
+        """Make the version searchable, whole; `chunks` are all of a short document.
+
+        First it is published beside the one before, then the catalogue makes it the current one,
+        and then the one before is discarded: a search finds one of them at any moment.
+        """
         document = from_record(Document, record)
         await self.backends.call(
             job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
         )
+        ended = await self.backends.call(
+            job_id, self.catalogue, lambda: self._complete(document, record)
+        )
+        if ended:
+            await self.backends.call(
+                job_id,
+                self.retriever,
+                lambda: self.retriever.discard(document.collection, document.id, ended),
+            )
 
-    async def discard(self, job_id: str, spec: IngestSpec) -> None:
-        """Delete what this job has stored, published or not."""
-        with contextlib.suppress(NotFound):
-            document = await self.retriever.document(spec.collection, spec.document_id)
-            if document.job_id != job_id:
+    async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
+        if CATALOGUED in record:
+            return await self.catalogue.documents.complete(document)
+        # Version 0.1 has parsed it.
+        await self.catalogue.documents.import_completed([document])
+        return ()
+
+    async def discard(self, job_id: str, spec: IngestSpec, failure: Exception) -> None:
+        """Delete what this job has stored, and record why."""
+        documents = self.catalogue.documents
+        try:
+            version = await documents.version_of_job(spec.collection, spec.document_id, job_id)
+        except NotFound:  # the document was removed
+            with contextlib.suppress(NotFound):
+                await documents.get(spec.collection, spec.document_id)
                 return
+            with contextlib.suppress(NotFound):
+                await self.retriever.delete(spec.collection, spec.document_id)
+            return
+        document = new_document(spec, job_id, version)
+        useless: Sequence[int] = [version]
+        if await self._settle(document, failure) is VersionStatus.COMPLETED:
+            useless = await documents.superseded(document)
+        if useless:
+            with contextlib.suppress(NotFound):
+                await self.retriever.discard(document.collection, document.id, useless)
+
+    async def _settle(self, document: Document, failure: Exception) -> VersionStatus | None:
+        """Record how the job of a version failed, or that it was cancelled."""
+        if isinstance(failure, ServiceError):
+            return await self.catalogue.documents.settle(
+                document, VersionStatus.FAILED, failure.code, failure.message
+            )
+        return await self.catalogue.documents.settle(document, VersionStatus.CANCELLED)
+
+    async def withdraw(self, job_id: str, spec: IngestSpec) -> None:
+        """Clean up after a job that was cancelled before it began."""
         with contextlib.suppress(NotFound):
-            await self.retriever.delete(spec.collection, spec.document_id)
+            version = await self.catalogue.documents.version_of_job(
+                spec.collection, spec.document_id, job_id
+            )
+            await self._settle(new_document(spec, job_id, version), JobCancelled())
+        await self.remove_upload(job_id, spec)
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and its batches of chunks, if that is possible now."""

@@ -14,22 +14,15 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 import stamina
 from loguru import logger
 
+from deployments.databases import CONNECT_TIMEOUT_S, create_engine, is_sqlite
+
 _LONGEST_S = 3600.0
 _WAIT_POLL_S = 0.1
-_CONNECT_TIMEOUT_S = 3
-_POSTGRES_OPTIONS = {  # a server that cannot be reached any more is noticed within some 10 s
-    "connect_timeout": _CONNECT_TIMEOUT_S,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 9000,  # ms
-}
 
 _TABLE = sa.Table(
     "genserve_executor_leases",
@@ -75,19 +68,14 @@ class Lease:
 
     def __init__(self, database_url: str, times: LeaseTimes = LEASE_TIMES) -> None:
         """Choose the database, SQLite or PostgreSQL, and the times."""
-        sqlite = self._sqlite = database_url.startswith("sqlite")
+        self._sqlite = is_sqlite(database_url)
         self._times = times
-        url = sa.make_url(database_url)
-        if sqlite:
-            Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        if self._sqlite:
             self._clock = (sa.func.julianday("now") - 2440587.5) * 86400.0
-            options = {"timeout": _CONNECT_TIMEOUT_S}
         else:
-            url = url.set(drivername="postgresql+psycopg")
             self._clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
-            options = _POSTGRES_OPTIONS
-        self._engine = sa.create_engine(
-            url, pool_size=2, max_overflow=0, pool_pre_ping=True, connect_args=options
+        self._engine = create_engine(
+            database_url, connections=2, sqlite_timeout_s=CONNECT_TIMEOUT_S
         )
         self._expired = sa.or_(
             _TABLE.c.expires_at <= self._clock,
@@ -162,7 +150,7 @@ class Lease:
         """Delete the row, for another replica to take over at once; the work must have stopped."""
         self._released.set()
         if self._heartbeat.is_alive():
-            self._heartbeat.join(_CONNECT_TIMEOUT_S)
+            self._heartbeat.join(CONNECT_TIMEOUT_S)
         if not self.lost:
             try:
                 with self._engine.begin() as connection:

@@ -26,6 +26,14 @@ DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submissi
 
 A short document has no progress: its workflow returns how many chunks it has.
 """
+CATALOGUED = "catalogued"
+"""Attribute of a workflow: the version that it ingests; key of a parsed document: the catalogue has
+its entry. Version 0.1 knew no catalogue."""
+DIGEST = "digest"
+"""Attribute of a workflow: the digest of its file. The arguments have no place for it, as version
+0.1 refuses what it does not know."""
+REQUESTED_NAME = "requested_name"
+"""Attribute of a workflow: the file name in the request, which may not be that of the document."""
 COST, LONG = "cost_s", "long"
 """Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 
@@ -101,13 +109,14 @@ def job_of(row: WorkflowStatus) -> Job:
     attributes = row.attributes or {}
     status = status_of(row)
     fields = row.input["args"][0] if row.input else {}
+    digest = {DIGEST: attributes[DIGEST]} if DIGEST in attributes else {}
     code = message = None
     if status is JobStatus.FAILED:
         code, message = _failure(row.error)
     made = row.output if status is JobStatus.SUCCEEDED else None
     return Job(
         id=row.workflow_id,
-        spec=spec_of(row.name, fields),
+        spec=spec_of(row.name, fields | digest),
         status=status,
         created_at=(row.created_at or 0) / 1000,
         updated_at=(row.updated_at or 0) / 1000,
@@ -122,10 +131,12 @@ def job_of(row: WorkflowStatus) -> Job:
 def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     """Make the argument of a workflow.
 
-    An empty owner is left out: the first release, whose replicas may run beside this one in a
-    rolling update, refuses the field.
+    What the first release does not know is left out: its replicas, which may run beside this one in
+    a rolling update, refuse it.
     """
     fields = asdict(spec)
+    for name in (DIGEST, "on_conflict"):
+        fields.pop(name, None)
     if not fields["owner"]:
         del fields["owner"]
     return fields

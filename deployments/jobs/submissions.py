@@ -6,15 +6,21 @@ import contextlib
 import hashlib
 import time
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS
 from loguru import logger
 
-from deployments.errors import Conflict, DeadlineExceeded, NotFound, Overloaded, Unavailable
+from deployments.catalogue.entries import VersionStatus
+from deployments.catalogue.uploads import upload_of
+from deployments.errors import Conflict, NotFound, Overloaded
 from deployments.jobs.costs import estimate_s
 from deployments.jobs.records import (
+    CATALOGUED,
     COST,
+    DIGEST,
+    REQUESTED_NAME,
     SUBMISSION,
     fetch_job,
     fetch_row,
@@ -33,9 +39,11 @@ from deployments.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dbos import EnqueueOptions
 
-    from deployments.interfaces import Retriever
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.watching import JobWatchers
 
@@ -45,26 +53,24 @@ _CANCEL_WAIT_S = 30.0
 class Submissions:
     """Submits jobs; each is in the database before its method returns."""
 
-    def __init__(self, watchers: JobWatchers, retriever: Retriever, dispatcher: Dispatcher) -> None:
+    def __init__(self, watchers: JobWatchers, catalogue: Catalogue, dispatcher: Dispatcher) -> None:
         self._watchers = watchers
-        self._retriever = retriever
+        self._catalogue = catalogue
         self._dispatcher = dispatcher
 
     async def ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
-        """Submit a job, unless the document is searchable or being ingested already."""
+        """Submit a job, unless the same file is searchable or being ingested already."""
         if key is not None and (known := await self._by_key(spec, key)):
-            if known.job.status is not JobStatus.SUCCEEDED or await self._searchable(spec):
+            if known.job.status is not JobStatus.SUCCEEDED or await self._is_found(known.job):
                 return known
             key = None  # its document has been deleted since
-        with contextlib.suppress(NotFound, Unavailable, DeadlineExceeded):  # the job will report it
-            document = await self._retriever.document(spec.collection, spec.document_id)
-            return Submitted(await self._job_of_document(document, spec.owner), created=False)
-        unique = f"{spec.collection}/{spec.document_id}"
-        submitted = await self._submit(spec, key, unique)
+        if entry := await self._catalogue.documents.find_same(upload_of(spec, "")):
+            return await self._submitted_before(entry.document, spec.owner)
+        submitted = await self._submit(spec, key)
         if submitted.job.cancel_requested:
             # It is about to delete what it has stored: this one begins after it.
             await self._watchers.wait_until_ended(submitted.job.id, _CANCEL_WAIT_S)
-            submitted = await self._submit(spec, key, unique)
+            submitted = await self._submit(spec, key)
         if submitted.job.cancel_requested and not submitted.created:
             msg = "an earlier job of this document is being cancelled; try again shortly"
             raise Overloaded(msg)
@@ -78,48 +84,79 @@ class Submissions:
 
     async def _by_key(self, spec: IngestSpec | ImagesSpec, key: str) -> Submitted | None:
         try:
-            job = await fetch_job(_id_for_key(spec, key))
+            row = await fetch_row(_id_for_key(spec, key))
         except NotFound:
             return None
-        _check_same(job, spec)
-        return Submitted(job, created=False)
+        job, attributes = job_of(row), row.attributes or {}
+        if isinstance(job.spec, IngestSpec):
+            requested = attributes.get(REQUESTED_NAME, job.spec.filename)
+            _check_same(replace(job, spec=replace(job.spec, filename=requested)), spec)
+        else:
+            _check_same(job, spec)
+        return Submitted(job, created=False, version=attributes.get(CATALOGUED, 1))
 
-    async def _searchable(self, spec: IngestSpec) -> bool:
-        try:
-            await self._retriever.document(spec.collection, spec.document_id)
-        except NotFound:
+    async def _is_found(self, job: Job) -> bool:
+        """Return whether the document that a job has made is searchable."""
+        if not isinstance(job.spec, IngestSpec):
             return False
-        except Unavailable:
-            return True  # the last thing known
-        return True
+        current = await self._catalogue.documents.current(
+            job.spec.collection, [job.spec.document_id]
+        )
+        return bool(current)
 
-    async def _submit(
-        self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None = None
-    ) -> Submitted:
+    async def _submit(self, spec: IngestSpec | ImagesSpec, key: str | None) -> Submitted:
         with self._dispatcher.submission(spec):
-            return await self._enqueue(spec, key, unique)
+            job_id = f"job_{uuid.uuid4().hex}" if key is None else _id_for_key(spec, key)
+            if isinstance(spec, IngestSpec):
+                return await self._submit_version(spec, key, job_id)
+            return await self._enqueue(spec, key, job_id)
+
+    async def _submit_version(self, spec: IngestSpec, key: str | None, job_id: str) -> Submitted:
+        """Add a version to the catalogue, and submit the job that ingests it."""
+        entry = await self._catalogue.documents.begin(upload_of(spec, job_id))
+        document = entry.document
+        if entry.status is VersionStatus.COMPLETED:
+            return await self._submitted_before(document, spec.owner)
+        named = replace(spec, document_id=document.id, filename=document.filename)
+        attributes = {
+            CATALOGUED: document.version,
+            DIGEST: spec.digest,
+            REQUESTED_NAME: spec.filename,
+        }
+        submitted = await self._enqueue(named, key, job_id, attributes)
+        if submitted.job.id != document.job_id:
+            await self._catalogue.documents.assign(document, submitted.job.id)
+        return replace(submitted, version=document.version)
 
     async def _enqueue(
-        self, spec: IngestSpec | ImagesSpec, key: str | None, unique: str | None
+        self,
+        spec: IngestSpec | ImagesSpec,
+        key: str | None,
+        new_id: str,
+        attributes: Mapping[str, Any] | None = None,
     ) -> Submitted:
         kind, submission = kind_of(spec), uuid.uuid4().hex
-        new_id = f"job_{submission}"
         options: EnqueueOptions = {
             "queue_name": kind.value,
             "workflow_name": kind.value,
-            "workflow_id": _id_for_key(spec, key) if key is not None else new_id,
-            "attributes": {SUBMISSION: submission, COST: estimate_s(spec)},
+            "workflow_id": new_id,
+            "attributes": {
+                SUBMISSION: submission,
+                COST: estimate_s(spec),
+                **(attributes or {}),
+            },
         }
         if spec.owner:
             options["authenticated_user"] = spec.owner
-        if unique is not None:
+        if isinstance(spec, IngestSpec) and attributes:
+            unique = f"{spec.collection}/{spec.document_id}/{attributes[CATALOGUED]}"
             options["deduplication_id"] = unique
             options["duplication_policy"] = "return-existing"
         handle = await with_timeout(
             DBOS.enqueue_workflow_with_options_async(options, fields_of(spec))
         )
         job_id = handle.get_workflow_id()
-        if job_id == new_id:
+        if job_id == new_id and key is None:
             job, created = _queued(job_id, spec), True
         else:
             row = await fetch_row(job_id)
@@ -128,26 +165,30 @@ class Submissions:
             self._dispatcher.submitted(job.id, spec)
             # The one log line with the ids of both the request and the job.
             logger.info("job {} was submitted", job.id)
-        elif unique is None:
+        elif attributes is None:
             _check_same(job, spec)  # another request with this key came first
         return Submitted(job, created)
 
-    async def _job_of_document(self, document: Document, owner: str) -> Job:
-        """Fetch the job that made a document; if it was deleted, reconstruct it."""
+    async def _submitted_before(self, document: Document, owner: str) -> Submitted:
+        """Return the job that made a document; if it was deleted, reconstruct it."""
+        job: Job | None = None
         with contextlib.suppress(NotFound):
             if document.job_id is not None:
-                return await fetch_job(document.job_id)
-        return Job(
-            id=document.job_id or f"job_{document.id.removeprefix('doc_')}",
-            spec=IngestSpec(
+                job = await fetch_job(document.job_id)
+        if job is None:
+            spec = IngestSpec(
                 document.id, document.collection, document.filename, document.size_bytes, "", owner
-            ),
-            status=JobStatus.SUCCEEDED,
-            created_at=document.created_at,
-            updated_at=document.created_at,
-            done=document.chunks,
-            total=document.chunks,
-        )
+            )
+            job = Job(
+                id=document.job_id or f"job_{document.id.removeprefix('doc_')}",
+                spec=spec,
+                status=JobStatus.SUCCEEDED,
+                created_at=document.created_at,
+                updated_at=document.created_at,
+                done=document.chunks,
+                total=document.chunks,
+            )
+        return Submitted(job, created=False, version=document.version)
 
 
 def _queued(job_id: str, spec: IngestSpec | ImagesSpec) -> Job:
@@ -158,7 +199,10 @@ def _queued(job_id: str, spec: IngestSpec | ImagesSpec) -> Job:
 
 
 def _check_same(job: Job, spec: IngestSpec | ImagesSpec) -> None:
-    if job.spec != spec:
+    known = job.spec
+    if isinstance(known, IngestSpec) and isinstance(spec, IngestSpec) and not known.digest:
+        spec = replace(spec, digest="")  # version 0.1 has submitted the job
+    if known != spec:
         msg = "this Idempotency-Key was used for another request: choose a new one"
         raise Conflict(msg, code="idempotency_key_reused", param="Idempotency-Key")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS
@@ -93,7 +94,7 @@ class Workflows:
                 return await self._run(
                     JobKind.INGEST,
                     lambda: self._ingest(job_id, spec),
-                    discard=lambda: self._ingest_steps.discard(job_id, spec),
+                    discard=lambda failure: self._ingest_steps.discard(job_id, spec, failure),
                     remove_upload=lambda: self._ingest_steps.remove_upload(job_id, spec),
                 )
 
@@ -108,7 +109,7 @@ class Workflows:
                 return await self._run(
                     JobKind.IMAGES,
                     lambda: self._images(job_id, spec),
-                    discard=lambda: self._image_steps.discard(job_id),
+                    discard=lambda _: self._image_steps.discard(job_id),
                 )
 
         return images
@@ -118,7 +119,7 @@ class Workflows:
         kind: JobKind,
         work: Callable[[], Awaitable[int]],
         *,
-        discard: Callable[[], Awaitable[None]],
+        discard: Callable[[Exception], Awaitable[None]],
         remove_upload: Callable[[], Awaitable[None]] | None = None,
     ) -> int:
         """Run a job to its end; return how many chunks or pictures it made.
@@ -148,7 +149,7 @@ class Workflows:
                 logger.opt(exception=error).error("job {} broke", job_id)
                 failure = ServiceError("something went wrong inside the service")
             if failure is not None:
-                await self._runner.run_clean_up("discard", discard)
+                await self._runner.run_clean_up("discard", partial(discard, failure))
             if remove_upload is not None:  # no step, as it fails never and may be repeated
                 await remove_upload()
             self._cancellations.forget(job_id)
@@ -201,8 +202,9 @@ class Workflows:
         short = self._dispatcher.is_short(JobKind.INGEST, job_id)
 
         async def parse() -> tuple[dict[str, Any], int]:
+            version = await steps.version(job_id, spec)
             with self._charged_if_in_vain(job_id, spec):
-                parsed = await steps.parse(job_id, spec, short=short)
+                parsed = await steps.parse(job_id, spec, version, short=short)
             self._dispatcher.charge(JobKind.INGEST, job_id, parsed.cpu_s)
             chunks = parsed.document["chunks"]
             if parsed.inline:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
+from deployments.catalogue.opening import open_catalogue
 from deployments.errors import ServiceError
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
@@ -15,7 +16,7 @@ from deployments.remote import RemoteEmbedder
 from deployments.retriever.search import DocumentRetriever
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
-from deployments.settings import Secrets
+from deployments.settings import Secrets, database_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
     from deployments.retriever.vector_store import VectorStore
-    from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Collection, Document, DocumentList, Passage
+    from deployments.settings import JobsSettings, RetrieverSettings
+    from deployments.types import Chunk, Document, DocumentList, Passage
 
 
 @serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
@@ -36,15 +37,18 @@ class Retriever:
         settings: RetrieverSettings,
         data_dir: str,
         chunker_version: int,
+        jobs: JobsSettings,
         embedder: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
         keep_files_private(data_dir)
         export_metrics()
+        self._catalogue = open_catalogue(database_url(jobs, Secrets()))
         self._retriever = DocumentRetriever(
             _store(settings, data_dir, chunker_version),
             RemoteEmbedder(embedder, "embedder"),
             settings,
+            versions=self._catalogue.documents.current,
         )
         keep_loaded()
         trim_regularly()
@@ -57,6 +61,9 @@ class Retriever:
         await self._retriever.publish(document, chunks)
         CHUNKS.add(len(chunks))
         DOCUMENTS.add(event="published")
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        await self._retriever.discard(collection, document_id, versions)
 
     async def publish_many(
         self, documents: Sequence[tuple[Document, Sequence[Chunk]]]
@@ -83,19 +90,6 @@ class Retriever:
     async def document(self, collection: str, document_id: str) -> Document:
         return await self._retriever.document(collection, document_id)
 
-    async def document_many(
-        self, wanted: Sequence[tuple[str, str]]
-    ) -> list[Document | ServiceError]:
-        """Return each document, by its collection and id, or the error of finding it."""
-
-        async def found(collection: str, document_id: str) -> Document | ServiceError:
-            try:
-                return await self.document(collection, document_id)
-            except ServiceError as error:
-                return error
-
-        return await asyncio.gather(*(found(*one) for one in wanted))
-
     async def delete(self, collection: str, document_id: str) -> bool:
         removed = await self._retriever.delete(collection, document_id)
         if removed:
@@ -104,9 +98,6 @@ class Retriever:
 
     async def collections(self) -> list[str]:
         return await self._retriever.collections()
-
-    async def collection(self, collection: str) -> Collection:
-        return await self._retriever.collection(collection)
 
     async def create(self, collection: str) -> None:
         await self._retriever.create(collection)
@@ -120,6 +111,7 @@ class Retriever:
     async def __del__(self) -> None:
         if hasattr(self, "_retriever"):
             await self._retriever.close()
+            await asyncio.to_thread(self._catalogue.close)
 
 
 def _store(settings: RetrieverSettings, data_dir: str, chunker_version: int) -> VectorStore:

@@ -1,29 +1,28 @@
 """How documents lie in a collection: the ids, payloads and names that every store shares.
 
-A collection holds two kinds of point. A chunk has both vectors; the document's record, which
-is its catalogue entry, has none. All points of a document carry its id, so that they can be
-published or deleted in one operation. `state` is a keyword and not a boolean because
-qdrant-edge 0.9 turns a boolean to be matched into a number, which then matches nothing.
+A collection holds two kinds of point. A chunk has both vectors; the record of the document, which
+describes the version that was published last, has none. All points of a document carry its id, so
+that they can be published or deleted in one operation. `state` is a keyword and not a boolean
+because qdrant-edge 0.9 turns a boolean to be matched into a number, which then matches nothing.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from deployments.errors import InvalidRequest, NotFound, Unavailable
+from deployments.collection_names import short_name
+from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, Unavailable
 from deployments.records import from_record
 from deployments.retriever.vector_store import Candidate, StoredChunk
-from deployments.types import VECTOR_STORE_PREFIX, Chunk, Collection, Document, DocumentList
+from deployments.types import Chunk, Document, DocumentList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEFAULT_COLLECTION = "default"
 DENSE = "dense"
 SPARSE = "bm25"
 
@@ -35,53 +34,24 @@ CHUNK = "chunk"
 RECORD = "document"
 DOCUMENT_ID = "document_id"
 EDITION = "edition"
+VERSION = "version"
+FIRST_VERSION = 1
 INDEXED_FIELDS = (DOCUMENT_ID, STATE, KIND)
 
 RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
 
-_NAME = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}\.)?[a-z0-9][a-z0-9_-]{0,62}")
 _NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 
 
-def check_collection_name(name: str) -> None:
-    """Raise InvalidRequest unless the name is safe as part of a path or a URL.
-
-    It may be `OWNER.NAME`: owners share a store, and nothing else.
-    """
-    if not _NAME.fullmatch(name):
-        message = (
-            "A collection name has 1 to 63 characters: lower-case letters, digits, "
-            "'-' and '_', beginning with a letter or digit."
-        )
-        raise InvalidRequest(message, param="collection")
-
-
-def owner_of(collection: str) -> str:
-    """Name whose collection it is; empty for nobody's in particular."""
-    return collection.rpartition(".")[0]
-
-
-def is_default(collection: str) -> bool:
-    """Return whether a collection always exists, as each owner's `default` does."""
-    return _shown(collection) == DEFAULT_COLLECTION
-
-
-def is_made_on_purpose(collection: str) -> bool:
-    """Return whether a collection is a vector store, which its first chunk does not create.
-
-    Otherwise a deleted one would be recreated by a chunk that was still on its way.
-    """
-    return _shown(collection).startswith(VECTOR_STORE_PREFIX)
-
-
 def edition_of(document: Document, chunker_version: int) -> str:
-    """Name one way of cutting the document.
+    """Name one way of cutting one version of a document.
 
     The count of chunks is part of it so that a document cut anew with another chunk length
     never mixes with what an earlier upload left behind.
     """
-    return f"{chunker_version}.{document.chunks}"
+    edition = f"{chunker_version}.{document.chunks}"
+    return edition if document.version == 1 else f"{edition}.{document.version}"
 
 
 def record_id(document_id: str) -> str:
@@ -94,9 +64,15 @@ def chunk_id(document_id: str, edition: str, number: int) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{document_id}\n{edition}\n{number}"))
 
 
-def chunk_payload(document_id: str, edition: str, chunk: Chunk) -> dict[str, Any]:
+def chunk_payload(document: Document, edition: str, chunk: Chunk) -> dict[str, Any]:
     """Make the payload of a chunk that cannot be found yet."""
-    mine = {KIND: CHUNK, DOCUMENT_ID: document_id, EDITION: edition, STATE: HIDDEN}
+    mine = {
+        KIND: CHUNK,
+        DOCUMENT_ID: document.id,
+        VERSION: str(document.version),
+        EDITION: edition,
+        STATE: HIDDEN,
+    }
     return mine | asdict(chunk)
 
 
@@ -108,14 +84,14 @@ def record_payload(document: Document) -> dict[str, Any]:
 def published_payload(document: Document) -> dict[str, Any]:
     """Make what publishing sets on every point of a document.
 
-    The catalogue entry goes to the chunks as well, so that a passage names its document
-    without a second lookup and never differently from the catalogue.
+    The description of the document goes to the chunks as well, so that a passage has it without a
+    second look-up.
     """
     return {STATE: PUBLISHED, "document": asdict(document)}
 
 
 def document_from(payload: Mapping[str, Any]) -> Document:
-    """Read the catalogue entry out of a published point."""
+    """Read the description of the document out of a published point."""
     return from_record(Document, payload["document"])
 
 
@@ -143,22 +119,6 @@ def page_of(payloads: Sequence[Mapping[str, Any]], limit: int, after: str | None
     return DocumentList(page, page[-1].id if len(documents) > limit else None)
 
 
-def summary_of(collection: str, payloads: Sequence[Mapping[str, Any]]) -> Collection:
-    """Sum up a collection from all of its published records."""
-    documents = [document_from(payload) for payload in payloads]
-    return Collection(
-        collection,
-        documents=len(documents),
-        size_bytes=sum(document.size_bytes for document in documents),
-        created_at=min((document.created_at for document in documents), default=None),
-    )
-
-
-def unknown_collection(name: str) -> NotFound:
-    """Say that there is no such collection."""
-    return NotFound(f"There is no collection {_shown(name)!r}.", param="collection")
-
-
 def unknown_document(document_id: str) -> NotFound:
     """Say that there is no such document."""
     return NotFound(f"There is no document {document_id!r} in this collection.")
@@ -174,7 +134,7 @@ def check_dimensions(collection: str, *, stored: int, given: int) -> None:
     """Raise Unavailable if the collection was made with another embedder."""
     if stored != given:
         message = (
-            f"Collection {_shown(collection)!r} holds vectors of {stored} dimensions and the "
+            f"Collection {short_name(collection)!r} holds vectors of {stored} dimensions and the "
             f"embedder makes {given}: upload its documents again into a new collection, "
             "or set the embedding model it was made with."
         )
@@ -194,10 +154,7 @@ def check_whole(document: Document, stored_chunks: int) -> None:
 def foreign_collection(name: str) -> Unavailable:
     """Say that the collection was not made by this service."""
     message = (
-        f"Collection {_shown(name)!r} was not made by this service: remove or rename it in Qdrant."
+        f"Collection {short_name(name)!r} was not made by this service: "
+        "remove or rename it in Qdrant."
     )
-    return Unavailable(message)
-
-
-def _shown(collection: str) -> str:
-    return collection.rpartition(".")[2]
+    return Unavailable(message, code=FOREIGN_COLLECTION)

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from loguru import logger
 
+from deployments.collection_names import check_collection_name
 from deployments.errors import ServiceError
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
-from deployments.retriever.points import check_collection_name
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from deployments.catalogue.entries import CurrentVersion
     from deployments.interfaces import Embedder
     from deployments.retriever.vector_store import Candidate, VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Collection, Document, DocumentList, Passage
+    from deployments.types import Chunk, Document, DocumentList, Passage
+
+    CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
 
 _MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
 _BATCH_CHUNKS = 64
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
+_VERSION_ATTEMPTS = 8
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
 class DocumentRetriever:
     """Implements `deployments.interfaces.Retriever` on any store and embedder.
+
+    `versions` returns the current versions of documents: chunks of others are not found. Without,
+    all are.
 
     At most `batch_chunks` texts go to the embedder and the store in one call. The
     size of the vectors is the embedder's: a new collection takes it from its first chunk.
@@ -47,8 +55,10 @@ class DocumentRetriever:
         embedder: Embedder,
         settings: RetrieverSettings,
         *,
+        versions: CurrentVersions | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
     ) -> None:
+        self._versions = versions
         self._batch_chunks = batch_chunks
         self._store = store
         self._embedder = embedder
@@ -97,6 +107,11 @@ class DocumentRetriever:
             await self._add_all(document, chunks)
             await self._store.publish(document)
 
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        """Drop some versions of a document."""
+        async with self._document_lock(collection, document_id):
+            await self._store.discard(collection, document_id, versions)
+
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
     ) -> list[Passage]:
@@ -109,16 +124,51 @@ class DocumentRetriever:
         sparse = [self._lexical.query(query) for query in queries]
         wide = max(self._settings.candidates, limit)
         with span("query"):
-            found = await self._store.candidates(collection, HybridQuery(dense, sparse, wide))
+            found = await self._current(collection, HybridQuery(dense, sparse, wide))
         found = await self._relevant(found, dense[0])
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
         around = await self._store.chunks(
             collection, ranking.neighbourhood(best[:limit], known=found)
         )
+        names = {one.stored.document.id: one.stored.document for one in found}
+        around = [replace(one, document=names[one.document.id]) for one in around]
         return ranking.passages(
             best, found, around, query=dense[0], limit=limit, max_chars=max_chars
         )
+
+    async def _current(self, collection: str, query: HybridQuery) -> list[Candidate]:
+        """Find chunks of current versions only, under the names that their documents have.
+
+        The catalogue may switch to another version between the two look-ups. It does so once that
+        one is stored, so a second search finds it. That search leaves out what is not current now,
+        which would take up places.
+        """
+        current: list[Candidate] = []
+        seen: dict[tuple[str, str], int] = {}  # versions, by document and edition
+        for _ in range(_VERSION_ATTEMPTS):
+            found = await self._store.candidates(collection, query)
+            if self._versions is None or not (found or seen):
+                return found
+            seen |= {
+                (one.stored.document.id, one.stored.edition): one.stored.document.version
+                for one in found
+            }
+            versions = await self._versions(collection, sorted({id_ for id_, _ in seen}))
+            current = [
+                named
+                for one in found
+                if (named := _named(one, versions.get(one.stored.document.id)))
+            ]
+            stale = {
+                (document_id, edition)
+                for (document_id, edition), number in seen.items()
+                if document_id not in versions or versions[document_id].number != number
+            }
+            if len(current) == len(found) and stale >= query.excluded:
+                break
+            query = replace(query, excluded=frozenset(stale))
+        return current
 
     async def _relevant(
         self, found: list[Candidate], query: NDArray[np.float32]
@@ -164,10 +214,6 @@ class DocumentRetriever:
         """Name all collections in alphabetical order."""
         return await self._store.collections()
 
-    async def collection(self, collection: str) -> Collection:
-        """Tell what a collection holds; raises NotFound."""
-        return await self._store.collection(collection)
-
     async def create(self, collection: str) -> None:
         """Create a collection for vectors of the embedder's size unless it exists."""
         check_collection_name(collection)
@@ -190,3 +236,14 @@ def read_as(title: str, section: str, text: str) -> str:
     """
     headings = (title[:_MAX_HEADING_CHARS], section[:_MAX_HEADING_CHARS])
     return "\n".join(filter(None, (*headings, text)))
+
+
+def _named(one: Candidate, version: CurrentVersion | None) -> Candidate | None:
+    """Return a candidate under the present name of its document; None if it is not current."""
+    document = one.stored.document
+    if version is None or version.number != document.version:
+        return None
+    if document.filename == version.filename:
+        return one
+    renamed = replace(document, filename=version.filename)
+    return replace(one, stored=replace(one.stored, document=renamed))

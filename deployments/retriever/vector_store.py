@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.retriever.bm25 import SparseVector
-    from deployments.types import Chunk, Collection, Document, DocumentList
+    from deployments.types import Chunk, Document, DocumentList
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,13 @@ class HybridQuery:
     """A question and its further phrasings, as vectors and as words.
 
     `dense` is float32 of shape (queries, dimensions); for each row of it, and for each sparse
-    vector, the `limit` nearest chunks are looked up.
+    vector, the `limit` nearest chunks are looked up. `excluded` are documents, by id and edition.
     """
 
     dense: NDArray[np.float32]
     sparse: Sequence[SparseVector]
     limit: int
+    excluded: frozenset[tuple[str, str]] = frozenset()
 
 
 class VectorStore(Protocol):
@@ -75,10 +76,15 @@ class VectorStore(Protocol):
         ...
 
     async def publish(self, document: Document) -> None:
-        """Show the document at once and drop what other editions of it left behind.
+        """Show a version of a document at once, beside the one that is shown already.
 
-        Raises InvalidRequest if not all of its chunks are stored.
+        What other editions of it left behind is dropped. Raises InvalidRequest if not all of its
+        chunks are stored.
         """
+        ...
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        """Drop the chunks of some versions of a document."""
         ...
 
     async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
@@ -108,10 +114,6 @@ class VectorStore(Protocol):
 
     async def collections(self) -> list[str]:
         """Name all collections in alphabetical order."""
-        ...
-
-    async def collection(self, collection: str) -> Collection:
-        """Return what a collection holds."""
         ...
 
     async def create(self, collection: str, dimensions: int) -> None:

@@ -11,24 +11,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
-from deployments.types import IngestSpec, JobList, Submitted
+from deployments.types import IngestSpec, JobList
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from deployments.answer_events import AnswerEvent
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.interfaces import Jobs, Retriever, Scraper, TextGenerator
     from deployments.types import (
         Chunk,
-        Collection,
         Document,
-        DocumentList,
         ImagesSpec,
         Job,
         JobQuery,
         ModelCard,
         Page,
         Passage,
+        Submitted,
     )
 
 
@@ -81,10 +81,14 @@ class OwnedScraper:
 
 
 class OwnedRetriever:
-    """A Retriever over the collections of one owner."""
+    """A Retriever over the collections of one owner.
 
-    def __init__(self, retriever: Retriever, owner: str) -> None:
+    A collection that the catalogue has, and of which nothing has been stored yet, is empty.
+    """
+
+    def __init__(self, retriever: Retriever, catalogue: Catalogue, owner: str) -> None:
         self._retriever = retriever
+        self._catalogue = catalogue
         self._prefix = _prefix(owner)
 
     async def check_health(self) -> None:
@@ -96,29 +100,21 @@ class OwnedRetriever:
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self._retriever.publish(self._kept(document), chunks)
 
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        await self._retriever.discard(self._prefix + collection, document_id, versions)
+
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
     ) -> list[Passage]:
-        return await self._retriever.search(queries, self._prefix + collection, limit, max_chars)
-
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        listed = await self._retriever.documents(self._prefix + collection, limit, after)
-        return replace(listed, documents=tuple(map(self._shown, listed.documents)))
-
-    async def document(self, collection: str, document_id: str) -> Document:
-        return self._shown(await self._retriever.document(self._prefix + collection, document_id))
+        name = self._prefix + collection
+        try:
+            return await self._retriever.search(queries, name, limit, max_chars)
+        except NotFound:
+            await self._catalogue.collections.get(name)
+            return []
 
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(self._prefix + collection, document_id)
-
-    async def collections(self) -> list[str]:
-        names = await self._retriever.collections()
-        owned = (name for name in names if _prefix(name.rpartition(".")[0]) == self._prefix)
-        return [name.removeprefix(self._prefix) for name in owned]
-
-    async def collection(self, collection: str) -> Collection:
-        found = await self._retriever.collection(self._prefix + collection)
-        return replace(found, name=collection)
 
     async def create(self, collection: str) -> None:
         await self._retriever.create(self._prefix + collection)
@@ -128,9 +124,6 @@ class OwnedRetriever:
 
     def _kept(self, document: Document) -> Document:
         return replace(document, collection=self._prefix + document.collection)
-
-    def _shown(self, document: Document) -> Document:
-        return replace(document, collection=document.collection.removeprefix(self._prefix))
 
 
 class OwnedJobs:
@@ -161,10 +154,6 @@ class OwnedJobs:
             await self.job(query.after)
         listed = await self._jobs.jobs(replace(query, owner=self._owner))
         return replace(listed, jobs=tuple(map(self._shown, listed.jobs)))
-
-    async def find(self, job_ids: Sequence[str]) -> list[Job]:
-        found = await self._jobs.find(job_ids)
-        return [self._shown(job) for job in found if job.spec.owner == self._owner]
 
     async def cancel(self, job_id: str) -> Job:
         await self.job(job_id)

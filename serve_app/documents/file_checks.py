@@ -66,6 +66,11 @@ def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:
     return FileInspection(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
 
 
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def size_of(file: BinaryIO, max_bytes: int) -> int:
     """Measure a file and leave it at its beginning; raises TooLarge."""
     size = file.seek(0, os.SEEK_END)

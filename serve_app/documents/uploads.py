@@ -1,4 +1,4 @@
-"""Uploads on their way in: bounded, looked over, stored by content, and handed to a job."""
+"""Uploads: check their size and format, store them, and submit their jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from deployments.errors import (
 from deployments.file_store import UPLOADS
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
-from serve_app.documents.file_checks import HEAD_BYTES, check_format, inspect_file, shown_name
+from serve_app.documents.file_checks import (
+    HEAD_BYTES,
+    check_format,
+    digest_of,
+    inspect_file,
+    shown_name,
+)
+from serve_app.documents.files import document_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +33,10 @@ if TYPE_CHECKING:
 
     from fastapi import UploadFile
 
+    from deployments.catalogue.entries import FileEntry
     from deployments.file_store import FileStore
     from deployments.interfaces import Jobs
-    from deployments.types import Submitted
-    from serve_app.documents.files import KeptFile
+    from deployments.types import OnConflict, Submitted
     from serve_app.settings import LimitSettings
 
     Place = Callable[[], AbstractContextManager[None]]
@@ -49,7 +56,9 @@ class Uploads:
         self._limits = limits
         self.place = place
 
-    async def accept(self, upload: UploadFile, collection: str, key: str | None) -> Submitted:
+    async def accept(
+        self, upload: UploadFile, collection: str, key: str | None, on_conflict: OnConflict
+    ) -> Submitted:
         """Return the job that makes the file searchable, or did so before.
 
         What the first bytes and the size show is refused at once: TooLarge, UnsupportedMedia, or
@@ -61,8 +70,15 @@ class Uploads:
         if seen.blank and seen.size_bytes:
             raise _blank()
         await asyncio.to_thread(check_format, seen.head, seen.size_bytes, filename)
-        document_id, path = f"doc_{seen.digest[:32]}", f"{UPLOADS}/{uuid.uuid4().hex}"
-        spec = IngestSpec(document_id, collection, filename, seen.size_bytes, path)
+        spec = IngestSpec(
+            "",
+            collection,
+            filename,
+            seen.size_bytes,
+            f"{UPLOADS}/{uuid.uuid4().hex}",
+            digest=seen.digest,
+            on_conflict=on_conflict,
+        )
         handing_over = detached(self._hand_over(spec, upload.file, key))
         try:
             submitted = await asyncio.shield(handing_over)
@@ -74,7 +90,7 @@ class Uploads:
             raise
         return await self._opened(submitted) if seen.encrypted else submitted
 
-    async def accept_kept(self, file: KeptFile, content: bytes, collection: str) -> Submitted:
+    async def accept_kept(self, file: FileEntry, content: bytes, collection: str) -> Submitted:
         """Return the job that makes a kept file searchable, as a document of its own.
 
         Raises UnsupportedMedia, or Unprocessable if there is nothing in it.
@@ -83,8 +99,14 @@ class Uploads:
             raise _blank()
         head = content[:HEAD_BYTES]
         await asyncio.to_thread(check_format, head, len(content), file.filename)
-        document_id, path = f"doc_{file.id.removeprefix('file-')}", f"{UPLOADS}/{uuid.uuid4().hex}"
-        spec = IngestSpec(document_id, collection, file.filename, file.size_bytes, path)
+        spec = IngestSpec(
+            document_id_of(file.id),
+            collection,
+            file.filename,
+            file.size_bytes,
+            f"{UPLOADS}/{uuid.uuid4().hex}",
+            digest=await asyncio.to_thread(digest_of, content),
+        )
         return await self._hand_over(spec, BytesIO(content), None)
 
     async def _opened(self, submitted: Submitted) -> Submitted:

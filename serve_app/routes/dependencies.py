@@ -17,6 +17,8 @@ from deployments.file_store import FileStore
 from serve_app.access.rate_limits import Allowance
 from serve_app.accounts import Account  # noqa: TC001 - FastAPI reads annotations
 from serve_app.answering.answer import Answering
+from serve_app.documents.attachments import Attachments
+from serve_app.documents.documents import Documents
 from serve_app.documents.files import KeptFiles, is_file_id
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
@@ -104,6 +106,8 @@ FilesDep = Annotated[FileStore, _of_application("files")]
 ServicesDep = Annotated[Services, _of_account("services")]
 AllowanceDep = Annotated[Allowance, _of_account("allowance")]
 AnsweringDep = Annotated[Answering, _of_account("answering")]
+AttachmentsDep = Annotated[Attachments, _of_account("attachments")]
+DocumentsDep = Annotated[Documents, _of_account("documents")]
 UploadsDep = Annotated[Uploads, _of_account("uploads")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]
 KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]

@@ -8,27 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from deployments.errors import NotFound
+from deployments.catalogue.entries import PageQuery
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    DocumentsDep,
     IdempotencyKey,
-    ServicesDep,
     UploadsDep,
-    VectorStoresDep,
 )
 from serve_app.routes.shapes import job_url
 from serve_app.schemas.documents import (
+    DocumentChanges,
     DocumentListResponse,
     DocumentResponse,
     UploadForm,
     UploadResponse,
+    VersionListResponse,
+    VersionResponse,
 )
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId
+from serve_app.schemas.jobs import JobError
 
 if TYPE_CHECKING:
+    from deployments.catalogue.entries import VersionEntry
     from deployments.types import Document
 
 
@@ -54,19 +58,20 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
     form: Annotated[UploadForm, Form(media_type="multipart/form-data")],
     *,
     uploads: UploadsDep,
-    services: ServicesDep,
+    documents: DocumentsDep,
     http: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> UploadResponse:
     """Take a PDF, text, Markdown or HTML file and make it searchable in the background.
 
-    The document can be searched once the job has succeeded. The same file again is the same
-    document, and 200 says that it is searchable already.
+    The document can be searched once the job has succeeded. Another file of the same name becomes a
+    new version of it, unless `on_conflict` says otherwise. The same file again changes nothing, and
+    200 says that it is searchable already.
     """
     if form.collection.startswith(VECTOR_STORE_PREFIX):
-        await services.retriever.collection(form.collection)  # an upload does not make it
-    submitted = await uploads.accept(form.file, form.collection, idempotency_key)
+        await documents.check_collection(form.collection)  # an upload does not create it
+    submitted = await uploads.accept(form.file, form.collection, idempotency_key, form.on_conflict)
     job = submitted.job
     assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
     if not submitted.created and job.status is JobStatus.SUCCEEDED:
@@ -76,30 +81,58 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
         job_id=job.id,
         document_id=job.spec.document_id,
         filename=job.spec.filename,
+        version=submitted.version,
         status=job.status,
     )
 
 
 @router.get("/v1/documents", responses=refusals(404))
 async def list_documents(
-    services: ServicesDep,
+    documents: DocumentsDep,
     collection: CollectionName = DEFAULT_COLLECTION,
     limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 20,
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    after: DocumentId | None = None,
 ) -> DocumentListResponse:
     """List searchable documents, a page at a time."""
-    listed = await services.retriever.documents(collection, limit, after)
-    return DocumentListResponse.of(list(map(_shaped, listed.documents)), listed.next_after)
+    page = await documents.searchable(collection, PageQuery(limit, after))
+    found = [entry.document for entry in page.entries]
+    return DocumentListResponse.of(list(map(_shaped, found)), found[-1].id if page.more else None)
 
 
 @router.get("/v1/documents/{document_id}", responses=refusals(404))
 async def get_document(
     document_id: DocumentId,
-    services: ServicesDep,
+    documents: DocumentsDep,
     collection: CollectionName = DEFAULT_COLLECTION,
 ) -> DocumentResponse:
     """Show one document."""
-    return _shaped(await services.retriever.document(collection, document_id))
+    return _shaped(await documents.get(collection, document_id))
+
+
+@router.post("/v1/documents/{document_id}", responses=refusals(400, 404, 409))
+async def change_document(
+    document_id: DocumentId,
+    request: DocumentChanges,
+    documents: DocumentsDep,
+    collection: CollectionName = DEFAULT_COLLECTION,
+) -> DocumentResponse:
+    """Give a document another name."""
+    return _shaped(await documents.rename(collection, document_id, request.filename))
+
+
+@router.get("/v1/documents/{document_id}/versions", responses=refusals(404))
+async def list_versions(
+    document_id: DocumentId,
+    documents: DocumentsDep,
+    collection: CollectionName = DEFAULT_COLLECTION,
+    limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 20,
+    after: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$")] = None,
+) -> VersionListResponse:
+    """List the versions of a document, newest first, a page at a time."""
+    query = PageQuery(limit, after, newest_first=True)
+    page = await documents.versions(collection, document_id, query)
+    found = list(map(_version_shaped, page.entries))
+    return VersionListResponse.of(found, found[-1].id if page.more else None)
 
 
 @router.delete(
@@ -107,17 +140,30 @@ async def get_document(
 )
 async def delete_document(
     document_id: DocumentId,
-    services: ServicesDep,
-    vector_stores: VectorStoresDep,
+    documents: DocumentsDep,
     collection: CollectionName = DEFAULT_COLLECTION,
 ) -> None:
-    """Forget a document and everything made of it."""
-    if not await services.retriever.delete(collection, document_id):
-        msg = "there is no such document"
-        raise NotFound(msg, param="document_id")
-    await vector_stores.forget(collection, document_id)
+    """Delete a document and everything made of it."""
+    await documents.remove(collection, document_id)
 
 
 def _shaped(document: Document) -> DocumentResponse:
     fields = asdict(document) | {"created_at": int(document.created_at)}
     return DocumentResponse.model_validate(fields)
+
+
+def _version_shaped(entry: VersionEntry) -> VersionResponse:
+    document, error = entry.document, None
+    if entry.error_code is not None:
+        error = JobError(code=entry.error_code, message=entry.error_message or "")
+    return VersionResponse(
+        id=str(document.version),
+        status=entry.status.value,
+        filename=document.filename,
+        size_bytes=document.size_bytes,
+        sha256=entry.digest or None,
+        author=entry.author or None,
+        created_at=int(document.created_at),
+        job_id=document.job_id,
+        error=error,
+    )

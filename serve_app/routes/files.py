@@ -8,12 +8,13 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import StreamingResponse
 
+from deployments.catalogue.entries import PageQuery
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    AttachmentsDep,
     KeptFilesDep,
     KnownFileId,
-    VectorStoresDep,
 )
 from serve_app.routes.shapes import download
 from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
@@ -21,7 +22,7 @@ from serve_app.schemas.files import FileDeleted, FileForm, FileList, FilePurpose
 from serve_app.schemas.paging import Order  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
-    from serve_app.documents.files import KeptFile
+    from deployments.catalogue.entries import FileEntry
 
 router = APIRouter(tags=["files"], route_class=BodyRoute)
 _files = APIRouter(prefix="/v1/files", route_class=BodyRoute)
@@ -44,10 +45,8 @@ async def list_files(
     order: Order = "desc",
 ) -> FileList:
     """List files, a page at a time."""
-    files, more = await kept.files(
-        purpose=purpose, limit=limit, after=after, newest_first=order == "desc"
-    )
-    return FileList.of([_shaped(file) for file in files], more=more)
+    page = await kept.files(PageQuery(limit, after, newest_first=order == "desc"), purpose)
+    return FileList.of([_shaped(file) for file in page.entries], more=page.more)
 
 
 @_files.get("/{file_id}", responses=refusals(404))
@@ -78,11 +77,11 @@ async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response
 
 @_files.delete("/{file_id}", responses=refusals(404))
 async def delete_file(
-    file_id: KnownFileId, kept: KeptFilesDep, vector_stores: VectorStoresDep
+    file_id: KnownFileId, kept: KeptFilesDep, attachments: AttachmentsDep
 ) -> FileDeleted:
     """Delete a file, and take it out of all vector stores."""
     await kept.file(file_id)
-    await vector_stores.detach_everywhere(file_id)
+    await attachments.remove_everywhere(file_id)
     await kept.remove(file_id)
     return FileDeleted(id=file_id)
 
@@ -90,7 +89,7 @@ async def delete_file(
 router.include_router(_files)
 
 
-def _shaped(file: KeptFile) -> FileResponse:
+def _shaped(file: FileEntry) -> FileResponse:
     return FileResponse(
         id=file.id,
         bytes=file.size_bytes,

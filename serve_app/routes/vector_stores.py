@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter
 
+from deployments.catalogue.entries import LOST, DocumentStatus, PageQuery
 from deployments.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -13,10 +14,11 @@ from deployments.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from serve_app.documents.attachments import AttachmentStatus  # noqa: TC001 - as below
+from serve_app.documents.files import document_id_of, file_id_of
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    AttachmentsDep,
     KnownFileId,
     StoreId,
     VectorStoresDep,
@@ -40,11 +42,11 @@ from serve_app.schemas.vector_stores import (
 )
 
 if TYPE_CHECKING:
-    from serve_app.documents.attachments import Attachment
-    from serve_app.documents.vector_stores import VectorStore
+    from deployments.catalogue.entries import CollectionEntry, DocumentEntry
 
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=BodyRoute)
 _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
+    LOST: "server_error",
     UnsupportedMedia.code: "unsupported_file",
     ServiceError.code: "server_error",
     Unavailable.code: "server_error",
@@ -70,10 +72,8 @@ async def list_vector_stores(
     order: Order = "desc",
 ) -> VectorStoreList:
     """List vector stores and all other collections, a page at a time."""
-    stores, more = await vector_stores.stores(
-        limit=limit, after=after, newest_first=order == "desc"
-    )
-    return VectorStoreList.of([_store_shaped(store) for store in stores], more=more)
+    page = await vector_stores.stores(PageQuery(limit, after, newest_first=order == "desc"))
+    return VectorStoreList.of(list(map(_store_shaped, page.entries)), more=page.more)
 
 
 @router.get("/{vector_store_id}", responses=refusals(404))
@@ -103,66 +103,65 @@ async def delete_vector_store(
     return VectorStoreDeleted(id=vector_store_id)
 
 
-@router.post("/{vector_store_id}/files", responses=refusals(400, 404, 413))
+@router.post("/{vector_store_id}/files", responses=refusals(400, 404, 409, 413))
 async def attach_file(
-    vector_store_id: StoreId, request: AttachRequest, vector_stores: VectorStoresDep
+    vector_store_id: StoreId,
+    request: AttachRequest,
+    vector_stores: VectorStoresDep,
+    attachments: AttachmentsDep,
 ) -> VectorStoreFile:
     """Have a kept file made searchable in a vector store; ask for it to see when it is."""
-    return _file_shaped(
-        vector_store_id, await vector_stores.attach(vector_store_id, request.file_id)
-    )
+    await vector_stores.get(vector_store_id)
+    return _file_shaped(await attachments.add(vector_store_id, request.file_id))
 
 
 @router.get("/{vector_store_id}/files", responses=refusals(404))
 async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     vector_store_id: StoreId,
-    vector_stores: VectorStoresDep,
+    attachments: AttachmentsDep,
     *,
-    filter: AttachmentStatus | None = None,  # noqa: A002 - OpenAI's name
+    filter: DocumentStatus | None = None,  # noqa: A002 - OpenAI's name
     limit: PageSize = 20,
     after: FileId | None = None,
     order: Order = "desc",
 ) -> VectorStoreFileList:
     """List the files that were attached, a page at a time."""
-    attachments, more = await vector_stores.attachments(
-        vector_store_id, status=filter, limit=limit, after=after, newest_first=order == "desc"
-    )
-    return VectorStoreFileList.of(
-        [_file_shaped(vector_store_id, attachment) for attachment in attachments], more=more
-    )
+    after_document = None if after is None else document_id_of(after)
+    query = PageQuery(limit, after_document, newest_first=order == "desc")
+    page = await attachments.page(vector_store_id, query, filter)
+    return VectorStoreFileList.of(list(map(_file_shaped, page.entries)), more=page.more)
 
 
 @router.get("/{vector_store_id}/files/{file_id}", responses=refusals(404))
 async def get_attached_file(
-    vector_store_id: StoreId, file_id: KnownFileId, vector_stores: VectorStoresDep
+    vector_store_id: StoreId, file_id: KnownFileId, attachments: AttachmentsDep
 ) -> VectorStoreFile:
     """Show how a file stands in a vector store."""
-    return _file_shaped(vector_store_id, await vector_stores.attachment(vector_store_id, file_id))
+    return _file_shaped(await attachments.one(vector_store_id, file_id))
 
 
 @router.delete("/{vector_store_id}/files/{file_id}", responses=refusals(404))
 async def detach_file(
-    vector_store_id: StoreId, file_id: KnownFileId, vector_stores: VectorStoresDep
+    vector_store_id: StoreId, file_id: KnownFileId, attachments: AttachmentsDep
 ) -> VectorStoreFileDeleted:
     """Take a file out of a vector store; the file itself stays."""
-    await vector_stores.detach(vector_store_id, file_id)
+    await attachments.remove(vector_store_id, file_id)
     return VectorStoreFileDeleted(id=file_id)
 
 
-def _store_shaped(store: VectorStore) -> VectorStoreResponse:
-    statuses = [attachment.status for attachment in store.unfinished]
+def _store_shaped(store: CollectionEntry) -> VectorStoreResponse:
     counts = FileCounts(
-        completed=store.holds.documents,
-        in_progress=statuses.count("in_progress"),
-        failed=statuses.count("failed"),
-        cancelled=statuses.count("cancelled"),
-        total=store.holds.documents + len(statuses),
+        completed=store.completed,
+        in_progress=store.in_progress,
+        failed=store.failed,
+        cancelled=store.cancelled,
+        total=store.completed + store.in_progress + store.failed + store.cancelled,
     )
     return VectorStoreResponse(
         id=store.id,
         created_at=store.created_at,
         name=store.name,
-        usage_bytes=store.holds.size_bytes,
+        usage_bytes=store.size_bytes,
         file_counts=counts,
         status="in_progress" if counts.in_progress else "completed",
         last_active_at=store.created_at or None,
@@ -170,18 +169,18 @@ def _store_shaped(store: VectorStore) -> VectorStoreResponse:
     )
 
 
-def _file_shaped(store_id: str, attachment: Attachment) -> VectorStoreFile:
-    error = None
-    if attachment.status == "failed":
+def _file_shaped(entry: DocumentEntry) -> VectorStoreFile:
+    document, error = entry.document, None
+    if entry.status is DocumentStatus.FAILED:
         error = FileError(
-            code=_ERROR_CODES.get(attachment.error_code or "", "invalid_file"),
-            message=attachment.error_message or "the file could not be read",
+            code=_ERROR_CODES.get(entry.error_code or "", "invalid_file"),
+            message=entry.error_message or "the file could not be read",
         )
     return VectorStoreFile(
-        id=attachment.file_id,
-        created_at=attachment.created_at,
-        vector_store_id=store_id,
-        status=attachment.status,
+        id=file_id_of(document.id),
+        created_at=int(document.created_at),
+        vector_store_id=document.collection,
+        status=entry.status.value,
         last_error=error,
-        usage_bytes=attachment.size_bytes if attachment.status == "completed" else 0,
+        usage_bytes=document.size_bytes if entry.status is DocumentStatus.COMPLETED else 0,
     )

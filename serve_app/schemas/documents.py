@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from deployments.types import JobStatus  # noqa: TC001 - pydantic reads annotations
+from deployments.types import JobStatus, OnConflict  # noqa: TC001 - pydantic reads annotations
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
     DOCUMENT_ID_EXAMPLE,
     JOB_ID_EXAMPLE,
     TIME_EXAMPLE,
     CollectionName,
+    DocumentName,
     Request,
     example,
 )
+from serve_app.schemas.jobs import JobError  # noqa: TC001 - pydantic reads annotations
 from serve_app.schemas.paging import Listing, listing_example
 
 
@@ -27,6 +29,14 @@ class UploadForm(Request):
 
     file: UploadFile
     collection: CollectionName = DEFAULT_COLLECTION
+    on_conflict: Annotated[
+        OnConflict,
+        Field(
+            description="What to do if a document of the collection has the name of the file: "
+            "`replace` it by a new version, which is found once it is whole, `keep` it and give "
+            "this one another name, or `reject` this one. The same file again changes nothing."
+        ),
+    ] = "replace"
 
 
 class UploadResponse(BaseModel):
@@ -37,6 +47,7 @@ class UploadResponse(BaseModel):
             "job_id": JOB_ID_EXAMPLE,
             "document_id": DOCUMENT_ID_EXAMPLE,
             "filename": "report.pdf",
+            "version": 1,
             "status": "queued",
         }
     )
@@ -44,6 +55,7 @@ class UploadResponse(BaseModel):
     job_id: str
     document_id: str
     filename: str
+    version: int
     status: JobStatus
 
 
@@ -58,11 +70,12 @@ _EXAMPLE = {
     "pages": 12,
     "chunks": 96,
     "created_at": TIME_EXAMPLE,
+    "version": 1,
 }
 
 
 class DocumentResponse(BaseModel):
-    """A searchable document."""
+    """A searchable document, in its current version."""
 
     model_config = example(_EXAMPLE)
 
@@ -76,6 +89,56 @@ class DocumentResponse(BaseModel):
     pages: int | None
     chunks: int
     created_at: int
+    version: int
+
+
+class DocumentChanges(Request):
+    """Another name for a document."""
+
+    model_config = example({"filename": "report-2026.pdf"})
+
+    filename: DocumentName
+
+
+_VERSION_EXAMPLE = {
+    "id": "1",
+    "object": "document.version",
+    "status": "completed",
+    "filename": "report.pdf",
+    "size_bytes": 48_213,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "author": "alice",
+    "created_at": TIME_EXAMPLE,
+    "job_id": JOB_ID_EXAMPLE,
+    "error": None,
+}
+
+
+class VersionResponse(BaseModel):
+    """A version of a document; searches find the completed one.
+
+    `author` is the name of the API key that uploaded it, `sha256` is unknown for what version 0.1
+    has stored.
+    """
+
+    model_config = example(_VERSION_EXAMPLE)
+
+    id: str
+    object: Literal["document.version"] = "document.version"
+    status: Literal["in_progress", "completed", "superseded", "failed", "cancelled"]
+    filename: str
+    size_bytes: int
+    sha256: str | None
+    author: str | None
+    created_at: int
+    job_id: str | None
+    error: JobError | None = None
+
+
+class VersionListResponse(Listing[VersionResponse]):
+    """One page of versions; pass `next_after` as `after` for the following one."""
+
+    model_config = example(listing_example(_VERSION_EXAMPLE))
 
 
 class DocumentListResponse(Listing[DocumentResponse]):

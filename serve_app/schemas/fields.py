@@ -30,6 +30,11 @@ TIME_EXAMPLE = 1_795_546_410
 DocumentId = Annotated[
     str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$"), Field(examples=[DOCUMENT_ID_EXAMPLE])
 ]
+DocumentName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f\x7f]+$"),
+    Field(examples=["report.pdf"]),
+]
 FileId = Annotated[
     str, StringConstraints(pattern=r"^file-[0-9a-f]{32}$"), Field(examples=[FILE_ID_EXAMPLE])
 ]

@@ -20,6 +20,7 @@ _REPLACED = {
     "jobs.add_batch_chunks": "it follows `embedder.max_batch_tokens`",
     "answer.understanding_timeout_s": "it is a share of `answer.context_timeout_s`",
     "limits.images_timeout_s": "it is `answer.total_timeout_s`",
+    "limits.max_files": "it is `limits.max_documents`",
     "limits.max_body_bytes": "it follows `limits.max_prompt_chars`",
 }
 _CONSTANTS = {

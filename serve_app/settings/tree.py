@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from deployments.catalogue.entries import Quotas
 from deployments.settings import (
     EmbedderSettings,
     ImagesSettings,
@@ -113,7 +115,13 @@ class LimitSettings(Settings):
     """Bounds on the requests of one API key."""
 
     max_upload_bytes: PositiveInt = Field(default=32 * 1024**2, description="Of one file.")
-    max_files: PositiveInt = Field(default=1000, description="Kept at /v1/files, of one API key.")
+    max_documents: PositiveInt = Field(
+        default=1_000_000, description="Of one API key, and as many files at /v1/files."
+    )
+    max_stored_bytes: PositiveInt = Field(
+        default=100 * 1024**3,
+        description="Of one API key: its files and documents as they were uploaded.",
+    )
     requests_per_minute: PositiveInt | None = Field(
         default=600,
         description="Of one API key, of any kind; null: any. Counted by each ingress replica, or "
@@ -134,6 +142,11 @@ class LimitSettings(Settings):
     max_output_tokens: PositiveInt = Field(
         default=4096, description="The most `max_tokens` that a request may ask for."
     )
+
+    @property
+    def quotas(self) -> Quotas:
+        """What one API key may keep; the retriever bounds its collections."""
+        return Quotas(sys.maxsize, self.max_documents, self.max_documents, self.max_stored_bytes)
 
 
 class SettingsTree(Settings):

@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deployments.chunk_batches import write_batches
+from deployments.collection_names import is_default, is_vector_store, unknown_collection
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.reading.formats import Format, detect
-from deployments.retriever.points import (
-    is_default,
-    is_made_on_purpose,
-    unknown_collection,
-    unknown_document,
-)
+from deployments.retriever.points import unknown_document
 from deployments.types import (
     Chunk,
-    Collection,
     Document,
     DocumentList,
     Embeddings,
@@ -128,7 +123,7 @@ class FakeParser:
 
 @dataclass
 class FakeRetriever:
-    """Keeps the documents of each collection, hidden until published.
+    """Keeps the versions of documents, hidden until published; the newest of those is found.
 
     A search returns `passages` if there are any, whatever the collection holds. Otherwise it
     returns the chunks of the collection that share a word with a query, the most alike first.
@@ -136,8 +131,8 @@ class FakeRetriever:
 
     passages: list[Passage] = field(default_factory=list)
     made: set[str] = field(default_factory=set)
-    # By collection and document id; the chunks then by their number.
-    stored: dict[tuple[str, str], dict[int, Chunk]] = field(default_factory=dict)
+    # By collection, document id and version; the chunks then by their number.
+    versions: dict[tuple[str, str, int], dict[int, Chunk]] = field(default_factory=dict)
     published: dict[tuple[str, str], Document] = field(default_factory=dict)
     search_error: Exception | None = None
     publish_error: Exception | None = None
@@ -150,8 +145,8 @@ class FakeRetriever:
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await asyncio.sleep(0)
         self._create_for(document)
-        stored = self.stored.setdefault((document.collection, document.id), {})
-        stored.update({chunk.number: chunk for chunk in chunks})
+        key = document.collection, document.id, document.version
+        self.versions.setdefault(key, {}).update({chunk.number: chunk for chunk in chunks})
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         if chunks:
@@ -159,13 +154,22 @@ class FakeRetriever:
         if self.publish_error:
             raise self.publish_error
         self._create_for(document)
-        self.published[document.collection, document.id] = document
+        key = document.collection, document.id
+        if key not in self.published or self.published[key].version <= document.version:
+            self.published[key] = document
 
     def _create_for(self, document: Document) -> None:
         """Create the document's collection; raise NotFound if it is a vector store that is gone."""
-        if is_made_on_purpose(document.collection):
+        if is_vector_store(document.collection):
             self._check_exists(document.collection)
         self.made.add(document.collection)
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        for version in versions:
+            self.versions.pop((collection, document_id, version), None)
+        shown = self.published.get((collection, document_id))
+        if shown is not None and shown.version in versions:
+            del self.published[collection, document_id]
 
     async def search(
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
@@ -197,10 +201,14 @@ class FakeRetriever:
                 score=len(words & _words(chunk.text)) / len(words),
             )
             for document in self._published_in(collection)
-            for chunk in self.stored.get((collection, document.id), {}).values()
+            for chunk in self._chunks_of(document).values()
             if words & _words(chunk.text)
         ]
         return sorted(found, key=lambda passage: passage.score, reverse=True)
+
+    def _chunks_of(self, document: Document) -> dict[int, Chunk]:
+        key = document.collection, document.id, document.version
+        return self.versions.get(key, {})
 
     def _published_in(self, collection: str) -> list[Document]:
         """Return the published documents of a collection in the order of their ids."""
@@ -214,23 +222,16 @@ class FakeRetriever:
     async def collections(self) -> list[str]:
         return sorted(self.made)
 
-    async def collection(self, collection: str) -> Collection:
-        documents = self._published_in(collection)
-        return Collection(
-            collection,
-            len(documents),
-            sum(document.size_bytes for document in documents),
-            min((document.created_at for document in documents), default=None),
-        )
-
     async def create(self, collection: str) -> None:
         self.made.add(collection)
 
     async def drop(self, collection: str) -> bool:
         existed = collection in self.made
         self.made.discard(collection)
-        for key in [key for key in self.stored | self.published if key[0] == collection]:
-            self._remove(key)
+        keys = {key[:2] for key in self.versions} | set(self.published)
+        for key in keys:
+            if key[0] == collection:
+                self._remove(key)
         return existed
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
@@ -254,8 +255,10 @@ class FakeRetriever:
 
     def _remove(self, key: tuple[str, str]) -> bool:
         """Remove a document by its collection and id; return whether it existed."""
-        chunks, document = self.stored.pop(key, None), self.published.pop(key, None)
-        return chunks is not None or document is not None
+        versions = [each for each in self.versions if each[:2] == key]
+        chunks = [self.versions.pop(each) for each in versions]
+        document = self.published.pop(key, None)
+        return bool(chunks) or document is not None
 
 
 def _paragraphs(text: str) -> list[str]:

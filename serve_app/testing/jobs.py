@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from deployments.catalogue.entries import VersionStatus
+from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.file_store import image_path
 from deployments.types import (
-    Document,
     ImageProgress,
     IngestSpec,
     Job,
@@ -23,8 +24,9 @@ from deployments.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator
 
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.interfaces import ImageGenerator, Parser, Retriever
     from deployments.types import ImageRequest, ImagesSpec, JobQuery
@@ -59,6 +61,7 @@ class FakeJobs:
     parser: Parser
     retriever: Retriever
     images: ImageGenerator
+    catalogue: Catalogue
     runs: bool = False
     known: dict[str, Job] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -67,22 +70,28 @@ class FakeJobs:
     lost_watches: int = 0
     watched: asyncio.Event = field(default_factory=asyncio.Event)
     unwatched: asyncio.Event = field(default_factory=asyncio.Event)
+    _numbers: Iterator[int] = field(default_factory=count)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def check_health(self) -> None: ...
 
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
-        same = (
-            job
-            for job in self.known.values()
-            if isinstance(job.spec, IngestSpec)
-            and (job.spec.collection, job.spec.document_id) == (spec.collection, spec.document_id)
-            and job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}
-        )
-        return await self._submitted(spec, key, next(same, None))
+        if self.submit_error:
+            raise self.submit_error
+        if key in self.keys:
+            return await self._submitted(spec, key, None, "")
+        job_id = self._new_id()
+        entry = await self.catalogue.documents.begin(upload_of(spec, job_id))
+        document = entry.document
+        named = replace(spec, document_id=document.id, filename=document.filename)
+        same = self.known.get(document.job_id or "")
+        if same is None and entry.status is VersionStatus.COMPLETED:  # its job was deleted
+            same = Job(f"job_{0:032x}", named, JobStatus.SUCCEEDED, 1e9, 1e9)
+        submitted = await self._submitted(named, key, same, job_id)
+        return replace(submitted, version=document.version)
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
-        return await self._submitted(spec, key, None)
+        return await self._submitted(spec, key, None, self._new_id())
 
     async def run(self, job_id: str) -> None:
         """Do the job's work and end it."""
@@ -102,13 +111,22 @@ class FakeJobs:
         folder = f"chunks/{job_id}"
         parsed = await self.parser.parse(ParseSpec(spec.upload_path, spec.filename, folder))
         count = parsed.chunks
-        document = Document(
-            *(spec.document_id, spec.collection, spec.filename, parsed.title, parsed.media_type),
-            *(spec.size_bytes, parsed.pages, count, time.time(), job_id),
+        version = await self.catalogue.documents.version_of_job(
+            spec.collection, spec.document_id, job_id
+        )
+        document = replace(
+            new_document(spec, job_id, version),
+            title=parsed.title,
+            media_type=parsed.media_type,
+            pages=parsed.pages,
+            chunks=count,
         )
         for number in range(parsed.batches):
             await self.retriever.add(document, await read_batch(self.files, folder, number))
         await self.retriever.publish(document)
+        ended = await self.catalogue.documents.complete(document)
+        if ended:
+            await self.retriever.discard(document.collection, document.id, ended)
         return count
 
     async def _draw(self, spec: ImagesSpec, job_id: str) -> int:
@@ -119,7 +137,7 @@ class FakeJobs:
         return spec.count
 
     async def _submitted(
-        self, spec: IngestSpec | ImagesSpec, key: str | None, same: Job | None
+        self, spec: IngestSpec | ImagesSpec, key: str | None, same: Job | None, job_id: str
     ) -> Submitted:
         if self.submit_gate:
             await self.submit_gate.wait()
@@ -134,7 +152,7 @@ class FakeJobs:
             return Submitted(same, created=False)
         total = spec.count if not isinstance(spec, IngestSpec) else None
         number = len(self.known)
-        job = Job(f"job_{number:032x}", spec, JobStatus.QUEUED, 1e9 + number, 1e9, total=total)
+        job = Job(job_id, spec, JobStatus.QUEUED, 1e9 + number, 1e9, total=total)
         self.known[job.id] = job
         if key is not None:
             self.keys[key] = job.id
@@ -142,11 +160,31 @@ class FakeJobs:
             await self.run(job.id)
         return Submitted(job, created=True)
 
+    def _new_id(self) -> str:
+        return f"job_{next(self._numbers):032x}"
+
     async def change(self, job_id: str, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
-        """Replace fields of a job and tell its watchers."""
-        self.known[job_id] = replace(self.known[job_id], **changes)
+        """Replace fields of a job and tell its watchers and the catalogue."""
+        self.known[job_id] = job = replace(self.known[job_id], **changes)
+        if job.ended and isinstance(job.spec, IngestSpec):
+            await self._end_document(job, job.spec)
         async with self._changed:
             self._changed.notify_all()
+
+    async def _end_document(self, job: Job, spec: IngestSpec) -> None:
+        documents = self.catalogue.documents
+        try:
+            version = await documents.version_of_job(spec.collection, spec.document_id, job.id)
+        except NotFound:
+            return
+        document = new_document(spec, job.id, version)
+        if job.status is JobStatus.FAILED:
+            error = job.error_code, job.error_message
+            await documents.settle(document, VersionStatus.FAILED, *error)
+        elif job.status is JobStatus.CANCELLED:
+            await documents.settle(document, VersionStatus.CANCELLED)
+        elif document.id not in await documents.current(spec.collection, [document.id]):
+            await documents.complete(document)
 
     async def job(self, job_id: str) -> Job:
         if job_id not in self.known:
@@ -167,9 +205,6 @@ class FakeJobs:
             tuple(found[: query.limit]),
             found[query.limit - 1].id if len(found) > query.limit else None,
         )
-
-    async def find(self, job_ids: Sequence[str]) -> list[Job]:
-        return [self.known[job_id] for job_id in job_ids if job_id in self.known]
 
     async def cancel(self, job_id: str) -> Job:
         job = await self.job(job_id)

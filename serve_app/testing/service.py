@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import SecretStr
 
+from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.database import Database
+from deployments.catalogue.tables import METADATA
 from deployments.file_store import FileStore
 from deployments.settings import Secrets
 from serve_app.app import create_app
@@ -24,6 +27,13 @@ if TYPE_CHECKING:
 
 def _new_files() -> FileStore:
     return FileStore(f"memory://{uuid.uuid4().hex}")
+
+
+def new_catalogue() -> Catalogue:
+    """Return an empty catalogue in memory."""
+    database = Database("sqlite://")
+    database.write_now(METADATA.create_all)
+    return Catalogue(database)
 
 
 @dataclass
@@ -44,12 +54,13 @@ class Fakes:
     retriever: FakeRetriever = field(default_factory=FakeRetriever)
     images: FakeImages = field(default_factory=FakeImages)
     files: FileStore = field(default_factory=_new_files)
+    catalogue: Catalogue = field(default_factory=new_catalogue)
     api_keys: str = ""
     jobs: FakeJobs = field(init=False)
 
     def __post_init__(self) -> None:
         self.parser = FakeParser(self.files)
-        self.jobs = FakeJobs(self.files, self.parser, self.retriever, self.images)
+        self.jobs = FakeJobs(self.files, self.parser, self.retriever, self.images, self.catalogue)
 
     def services(self) -> Services:
         """Return the capabilities as the application takes them."""
@@ -58,7 +69,9 @@ class Fakes:
     def app(self, **changes: object) -> FastAPI:
         """Return the application; `changes` are fields of `AppSettings`."""
         secrets = Secrets(api_keys=SecretStr(self.api_keys) if self.api_keys else None)
-        return create_app(self.services(), fake_settings(**changes), secrets, self.files)
+        settings = fake_settings(**changes)
+        catalogue = self.catalogue.with_quotas(settings.limits.quotas)
+        return create_app(self.services(), settings, secrets, self.files, catalogue)
 
     def client(self, **changes: object) -> httpx.AsyncClient:
         """Return an HTTP client of a new application; needs the package `httpx`."""

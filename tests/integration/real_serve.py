@@ -24,10 +24,12 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 
+from deployments.catalogue.import_0_1 import SOURCE
+from deployments.catalogue.opening import open_catalogue
 from deployments.images.deployment import Images
 from deployments.jobs.deployment import Jobs
 from serve_app.ingress import Ingress
-from serve_app.settings import APPLICATION_NAME
+from serve_app.settings import APPLICATION_NAME, AppSettings
 from serve_app.testing import fake_settings
 from tests.support.processes import free_port
 
@@ -58,20 +60,34 @@ def public_ingress(*, keys: bool) -> str:
     ingress: Any = Ingress
     if keys:
         ingress = ingress.options(ray_actor_options={"runtime_env": {"env_vars": KEYS}})
+    with tempfile.TemporaryDirectory() as folder:
+        return _deployed(ingress, fake_settings(data_dir=folder))
+
+
+def _deployed(ingress: Any, settings: AppSettings) -> str:
+    note_import(settings)
     rest: Any = Rest
     parts = dict.fromkeys(
         ("llm", "embedder", "scraper", "parser", "retriever", "images", "jobs"), rest.bind()
     )
     try:
-        serve.run(ingress.bind(fake_settings(), **parts))
+        serve.run(ingress.bind(settings, **parts))
     except RuntimeError:
         (failed,) = serve.status().applications.values()
         return failed.deployments["Ingress"].message
     return "deployed"
 
 
+def note_import(settings: AppSettings) -> None:
+    """Have there be nothing to import from version 0.1: `Rest` is no retriever."""
+    catalogue = open_catalogue(settings.jobs.database_url or "")
+    asyncio.run(catalogue.set_imported(SOURCE))
+    catalogue.close()
+
+
 def application(folder: Path) -> serve.Application:
     settings = fake_settings(data_dir=str(folder), images={"steps": 2})
+    note_import(settings)
     scaled: Any = Images.options(autoscaling_config=SCALING, ray_actor_options={"num_cpus": 0.1})
     rest: Any = Rest.bind()
     images = scaled.bind(settings.images, settings.data_dir, shares={})
@@ -86,6 +102,7 @@ def application(folder: Path) -> serve.Application:
             images_at_once=1,
             batch_chunks=8,
             shares={},
+            quotas=settings.limits.quotas,
         ),
     )
 

@@ -127,7 +127,7 @@ def test_a_document_is_found_listed_and_forgotten(http: httpx.Client) -> None:
     document_id, job_id = first.json()["document_id"], first.json()["job_id"]
     job = job_ended(http, job_id)
     assert (job["status"], job["progress"]) == ("succeeded", {"done": 1, "total": 1})
-    again = http.post("/upload", files={"file": ("other-name.md", text.encode())})
+    again = http.post("/upload", files=files)
     assert again.status_code == 200
     assert (again.json()["document_id"], again.json()["job_id"]) == (document_id, job_id)
     ask = {"prompt": "What does the zephyr engine run on?", "max_tokens": 20}

@@ -103,7 +103,7 @@ async def test_poison_fails_with_its_reason_and_leaves_nothing(
         assert (job.status, job.error_code) == (JobStatus.FAILED, "no_text")
         assert job.error_message == "There is no text in this file."
         assert parts.parser.calls == 1  # it would be as bad another time
-        assert parts.retriever.stored == {}
+        assert parts.retriever.versions == {}
         assert await parts.files.names("uploads") == []
         # The next try is a job of its own.
         better = await parts.submissions.ingest(await parts.uploaded(b"good"), None)
@@ -184,15 +184,14 @@ async def test_a_job_cancelled_when_it_was_just_published_leaves_nothing_visible
         submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
         job = await ended(parts, submitted.job.id)
         assert job.status is JobStatus.FAILED
-        assert (parts.retriever.stored, parts.retriever.published) == ({}, {})
+        assert (parts.retriever.versions, parts.retriever.published) == ({}, {})
 
 
 async def test_a_clean_up_waits_for_what_is_away(job_database: str, tmp_path: Path) -> None:
     async with running(job_database, tmp_path, backend_wait_s=1) as parts:
         parts.retriever.away = True
         submitted = await parts.submissions.ingest(await parts.uploaded(b"x"), None)
-        before = parts.retriever.looked_up
-        await until(lambda: parts.retriever.looked_up > before)  # by the clean-up
+        await until(lambda: parts.retriever.deletions > 0)  # by the clean-up
         assert (await fetch_job(submitted.job.id)).status is JobStatus.RUNNING
         parts.retriever.away = False
         job = await ended(parts, submitted.job.id)

@@ -149,7 +149,7 @@ async def test_a_key_says_nothing_of_a_document_deleted_since(
         await ended(parts, first.job.id)
         again = await parts.submissions.ingest(await parts.uploaded(b"x"), "key")
         assert (again.created, again.job.id) == (False, first.job.id)
-        await parts.retriever.delete("default", "doc_a")
+        await parts.remove()
         anew = await parts.submissions.ingest(await parts.uploaded(b"x"), "key")
         assert anew.created
         assert (await ended(parts, anew.job.id)).status is JobStatus.SUCCEEDED

@@ -47,7 +47,7 @@ async def test_a_running_job_is_cancelled_and_cleaned_up_after(
         parts.retriever.open.set()
         job = await cancelling
         assert job.status is JobStatus.CANCELLED
-        assert (parts.retriever.stored, parts.retriever.published) == ({}, {})
+        assert (parts.retriever.versions, parts.retriever.published) == ({}, {})
         assert await parts.files.names("uploads") == []
         again = await parts.canceller.cancel(job.id)  # twice is fine
         assert again.status is JobStatus.CANCELLED

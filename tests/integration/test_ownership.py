@@ -62,7 +62,8 @@ class Person:
                 data={"collection": collection},
             ).json()
             self.own("job", uploaded["job_id"])
-            self.own("document", uploaded["document_id"])
+            kind = "document" if collection == "default" else "shared"
+            self.own(kind, uploaded["document_id"])
         images = self.http.post(
             "/generate/image/background", json={"prompt": f"a red circle {self.secret}"}
         ).json()
@@ -94,6 +95,7 @@ NOBODYS: dict[str, str] = {
     "job": "job_" + "0" * 32,
     "picture": "job_" + "0" * 32,
     "document": "doc_" + "0" * 32,
+    "shared": "doc_" + "0" * 32,
     "file": "file-" + "0" * 32,
     "store": "vs_" + "0" * 24,
 }
@@ -108,9 +110,11 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("job", lambda i: ("GET", "/v1/jobs", {"params": {"after": i}})),
     ("picture", lambda i: ("GET", f"/v1/images/{i}/0.png", {})),
     ("document", lambda i: ("GET", f"/v1/documents/{i}", {})),
-    ("document", lambda i: ("GET", f"/v1/documents/{i}?collection=shared-name", {})),
     ("document", lambda i: ("DELETE", f"/v1/documents/{i}", {})),
-    ("document", lambda i: ("DELETE", f"/v1/documents/{i}?collection=shared-name", {})),
+    ("document", lambda i: ("POST", f"/v1/documents/{i}", {"json": {"filename": "mine now"}})),
+    ("document", lambda i: ("GET", f"/v1/documents/{i}/versions", {})),
+    ("shared", lambda i: ("GET", f"/v1/documents/{i}?collection=shared-name", {})),
+    ("shared", lambda i: ("DELETE", f"/v1/documents/{i}?collection=shared-name", {})),
     ("file", lambda i: ("GET", f"/v1/files/{i}", {})),
     ("file", lambda i: ("GET", f"/v1/files/{i}/content", {})),
     ("file", lambda i: ("DELETE", f"/v1/files/{i}", {})),
@@ -218,6 +222,7 @@ def test_no_operation_of_one_key_leaks_anything_of_another(people: list[Person])
             ("job", "/v1/jobs/{}"),
             ("picture", "/v1/images/{}/0.png"),
             ("document", "/v1/documents/{}"),
+            ("shared", "/v1/documents/{}?collection=shared-name"),
             ("file", "/v1/files/{}/content"),
             ("store", "/v1/vector_stores/{}"),
         ):

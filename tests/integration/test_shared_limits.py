@@ -49,7 +49,8 @@ async def replicas(url: str, **limits: float) -> AsyncIterator[list[httpx.AsyncC
         one.llm.usage = {"prompt_tokens": 60, "completion_tokens": 50, "total_tokens": 110}
     secrets = Secrets(api_keys=SecretStr(f"alice:{KEY}"), redis_url=SecretStr(url))
     apps = [
-        create_app(one.services(), settings(limits=limits), secrets, one.files) for one in fakes
+        create_app(one.services(), settings(limits=limits), secrets, one.files, one.catalogue)
+        for one in fakes
     ]
     async with contextlib.AsyncExitStack() as stack:
         for app in apps:

@@ -63,7 +63,7 @@ async def ingresses(
     clients = [
         httpx.AsyncClient(
             transport=httpx.ASGITransport(
-                create_app(fakes.services(), settings(), Secrets(), store)
+                create_app(fakes.services(), settings(), Secrets(), store, fakes.catalogue)
             ),
             base_url="http://127.0.0.1",
         )

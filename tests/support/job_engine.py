@@ -7,9 +7,14 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from deployments.errors import Unavailable, Unprocessable
+from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.database import Database
+from deployments.catalogue.migrate import migrate
+from deployments.catalogue.removals import Removal
+from deployments.errors import NotFound, Unavailable, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations, JobCanceller
@@ -18,6 +23,7 @@ from deployments.jobs.engine import Engine
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
+from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -91,7 +97,7 @@ class Retriever(FakeRetriever):
         self.reached = asyncio.Event()
         self.away = False
         self.loses_replies = False
-        self.looked_up = 0  # documents, found or not
+        self.deletions = 0  # asked for, in vain or not
 
     async def check_health(self) -> None:
         if self.away:
@@ -106,18 +112,19 @@ class Retriever(FakeRetriever):
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self.check_health()
         await super().publish(document, chunks)
-        assert len(self.stored[document.collection, document.id]) == document.chunks
+        assert len(self._chunks_of(document)) == document.chunks
         if self.loses_replies:
             raise Unavailable("the document search stopped")
 
-    async def document(self, collection: str, document_id: str) -> Document:
-        self.looked_up += 1
-        await self.check_health()
-        return await super().document(collection, document_id)
-
     async def delete(self, collection: str, document_id: str) -> bool:
+        self.deletions += 1
         await self.check_health()
         return await super().delete(collection, document_id)
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        self.deletions += 1
+        await self.check_health()
+        await super().discard(collection, document_id, versions)
 
 
 class Images(FakeImages):
@@ -160,12 +167,20 @@ class Parts:
     parser: Parser
     retriever: Retriever
     images: Images
+    catalogue: Catalogue
 
     async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
         spec = IngestSpec(f"doc_{name}", "default", f"{name}.txt", len(data), path, owner)
         await self.files.put(spec.upload_path, data)
         return spec
+
+    async def remove(self, name: str = "a") -> None:
+        """Delete a document, as the ingress does."""
+        await self.catalogue.documents.remove("default", f"doc_{name}")
+        with contextlib.suppress(NotFound):
+            await self.retriever.delete("default", f"doc_{name}")
+        await self.catalogue.removals.done(Removal("default", f"doc_{name}"))
 
 
 @contextlib.asynccontextmanager
@@ -186,7 +201,10 @@ async def running(
     parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
     cancellations = Cancellations()
     backends = BackendCaller(cancellations, backend_wait_s)
-    ingest = IngestSteps(parser, retriever, files, backends, batch_chunks=4)
+    database = Database(url)
+    migrate(database)
+    catalogue = Catalogue(database)
+    ingest = IngestSteps(parser, retriever, files, backends, catalogue, batch_chunks=4)
     image_steps = ImageSteps(images, files, backends, cancellations)
     lease = Lease(url, lease_times)
     steps = StepRunner(lease, cancellations)
@@ -196,15 +214,33 @@ async def running(
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
     workflows = Workflows(ingest, image_steps, steps, cancellations, dispatcher, images_at_once=1)
-    engine = Engine(url, lease, workflows, dispatcher, chosen)
+    engine = Engine(
+        url,
+        lease,
+        workflows,
+        dispatcher,
+        chosen,
+        reconcile=partial(reconcile, catalogue, retriever),
+    )
     await engine.start(files)
     watchers = JobWatchers(max_watchers)
-    canceller = JobCanceller(cancellations, watchers, ingest.remove_upload)
-    submissions = Submissions(watchers, retriever, dispatcher)
+    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
+    submissions = Submissions(watchers, catalogue, dispatcher)
     try:
-        yield Parts(engine, watchers, canceller, submissions, files, parser, retriever, images)
+        yield Parts(
+            engine,
+            watchers,
+            canceller,
+            submissions,
+            files,
+            parser,
+            retriever,
+            images,
+            catalogue,
+        )
     finally:
         await engine.close()
+        catalogue.close()
 
 
 async def ended(parts: Parts, job_id: str) -> Job:

@@ -118,7 +118,7 @@ def test_the_environment_may_name_the_database(monkeypatch: pytest.MonkeyPatch) 
     setting = "        database_url: postgresql://genserve@postgres.internal:5432/genserve"
     text = edited(shipped(CLUSTER), setting, "       ")
     said = "\n".join(map(str, check(text, CLUSTER).problems))
-    assert "SQLite keeps jobs on one node" in said
+    assert "SQLite keeps jobs and the catalogue on one node" in said
     monkeypatch.setenv("GENSERVE_JOBS_DATABASE_URL", "postgresql://me:secret@db.internal/jobs")
     assert check(text, CLUSTER).problems == []
 

@@ -79,12 +79,12 @@ async def test_what_cannot_be_kept_is_refused(
 
 
 async def test_there_are_at_most_so_many_files(fakes: Fakes) -> None:
-    async with fakes.client(limits={"max_files": 1}) as http:
+    async with fakes.client(limits={"max_documents": 1}) as http:
         file = await keep(http, "a.txt", b"x")
         full = await http.post(
             "/v1/files", files={"file": ("b.txt", b"y")}, data={"purpose": "user_data"}
         )
-        assert (full.status_code, full.json()["error"]["code"]) == (400, "too_many_files")
+        assert (full.status_code, full.json()["error"]["code"]) == (400, "quota_exceeded")
         await http.delete(f"/v1/files/{file['id']}")
         await keep(http, "b.txt", b"y")
 

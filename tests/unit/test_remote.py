@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import (
     InvalidRequest,
-    NotFound,
     Overloaded,
     ServiceError,
     TooLarge,
@@ -211,55 +209,3 @@ async def test_a_query_and_a_long_document_go_alone() -> None:
     queries = [remote.embed([text], "query") for text in "qr"]
     await asyncio.gather(*queries, *(remote.embed(long, "passage") for _ in "ab"))
     assert handle.texts == [["q"], ["r"], long, long]
-
-
-class Documents(Handle):
-    """Knows `known` alone, by each of the two methods; one of version 0.1 has only the first."""
-
-    def __init__(self, *, old: bool = False) -> None:
-        super().__init__(RuntimeError())
-        self.old = old
-        self.called: list[str] = []
-        self.method = ""
-
-    def options(self, *, method_name: str = "", **_: Any) -> Documents:
-        made = copy(self)
-        made.method = method_name
-        return made
-
-    def remote(self, *args: Any) -> Any:
-        self.called.append(self.method)
-        return self._found(*args)
-
-    async def _found(self, *args: Any) -> Any:
-        await asyncio.sleep(0)
-        if self.method == "document":
-            if args[1] != KNOWN.id:
-                raise wrapped(NotFound("no such document"))
-            return KNOWN
-        if self.old:
-            # As in ReplicaBase's `get_user_method_info`.
-            msg = f"Tried to call a method '{self.method}' that does not exist. "
-            raise RayServeException(msg + "Available methods: [].")
-        return [KNOWN if id_ == KNOWN.id else NotFound("no such document") for _, id_ in args[0]]
-
-
-@pytest.mark.parametrize("old", [False, True], ids=["now", "version 0.1"])
-async def test_documents_are_found_each_by_itself_though_their_calls_are_shared(
-    *, old: bool
-) -> None:
-    handle = Documents(old=old)
-    remote = RemoteRetriever(handle, "search")  # type: ignore[arg-type]
-    wanted = [KNOWN.id, "doc_b", "doc_c", KNOWN.id]
-    found = await asyncio.gather(
-        *(remote.document("default", document_id) for document_id in wanted),
-        return_exceptions=True,
-    )
-    assert [one if one is KNOWN else type(one) for one in found] == [
-        KNOWN,
-        NotFound,
-        NotFound,
-        KNOWN,
-    ]
-    assert handle.called.count("document_many") == 3
-    assert handle.called.count("document") == (4 if old else 0)

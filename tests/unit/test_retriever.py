@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from deployments.catalogue.entries import CurrentVersion
 from deployments.errors import InvalidRequest, Unavailable
 from deployments.retriever import search
 from deployments.retriever.qdrant.store import ServerStore
@@ -19,7 +20,7 @@ from deployments.types import Chunk, Document
 from serve_app.testing import FakeEmbedder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -289,3 +290,42 @@ async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
     with pytest.raises(InvalidRequest, match="collection name"):
         await retriever.add(make_document("No Such"), CHUNKS)
     assert embedder.calls == []
+
+
+async def test_only_the_current_version_is_found_whenever_it_changes(
+    retriever: DocumentRetriever,
+) -> None:
+    first = replace(make_document(), chunks=1)
+    second = replace(first, version=2)
+    await retriever.publish(first, [Chunk(0, "The violin has four strings.", 9)])
+    current = {"facts": CurrentVersion(1, "facts.pdf")}
+    looked_up = 0
+
+    async def versions(
+        collection: str, document_ids: Sequence[str]
+    ) -> Mapping[str, CurrentVersion]:
+        nonlocal looked_up
+        looked_up += 1
+        assert (collection, document_ids) == ("default", ["facts"])
+        if current["facts"].number == 2 and looked_up == 1:
+            # Between the search and this look-up the version was published and became current.
+            await retriever.publish(second, [Chunk(0, "The violin has six strings.", 9)])
+        return current if looked_up < 9 else {}
+
+    async def found() -> list[tuple[str, str]]:
+        passages = await retriever.search(["violin strings"], "default", 9, 10_000)
+        return [(passage.filename, passage.text) for passage in passages]
+
+    retriever._versions = versions
+    assert await found() == [("facts.pdf", "The violin has four strings.")]
+    current = {"facts": CurrentVersion(1, "renamed.pdf")}
+    assert await found() == [("renamed.pdf", "The violin has four strings.")]
+    looked_up, current = 0, {"facts": CurrentVersion(2, "facts.pdf")}
+    assert await found() == [("facts.pdf", "The violin has six strings.")]
+    current = {"facts": CurrentVersion(1, "facts.pdf")}  # both are published
+    assert await found() == [("facts.pdf", "The violin has four strings.")]
+    await retriever.discard("default", "facts", [1])
+    looked_up, current = 2, {"facts": CurrentVersion(2, "facts.pdf")}
+    assert await found() == [("facts.pdf", "The violin has six strings.")]
+    looked_up = 9  # deleted
+    assert await found() == []

@@ -16,7 +16,7 @@ from deployments.errors import InvalidRequest, NotFound, Unavailable
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
-from deployments.types import Chunk, Collection, Document
+from deployments.types import Chunk, Document
 
 pytestmark = pytest.mark.anyio
 DIMENSIONS = 4
@@ -75,7 +75,6 @@ async def found(store: ServerStore, collection: str, dimensions: int = DIMENSION
 
 READS: list[tuple[Callable[[ServerStore, str], Awaitable[Any]], Any]] = [
     (found, 0),
-    (lambda store, name: store.collection(name), Collection("default")),
     (lambda store, name: store.delete(name, "doc_a"), False),
 ]
 

@@ -7,9 +7,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.errors import Overloaded, ServiceError, Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.types import IngestSpec, JobStatus
 from serve_app.testing import Fakes
@@ -35,7 +36,7 @@ async def test_an_upload_is_stored_whole_before_its_job_is_named(fakes: Fakes) -
         job = (await http.get(answer.headers["location"])).json()
     digest = hashlib.sha256(PDF).hexdigest()
     assert (answer.status_code, body["status"], body["filename"]) == (202, "queued", "a.pdf")
-    assert body["document_id"] == f"doc_{digest[:32]}"
+    assert body["version"] == 1
     assert answer.headers["location"] == f"/v1/jobs/{body['job_id']}"
     assert job["input"] == {
         "document_id": body["document_id"],
@@ -45,6 +46,7 @@ async def test_an_upload_is_stored_whole_before_its_job_is_named(fakes: Fakes) -
     }
     spec = fakes.jobs.known[body["job_id"]].spec
     assert isinstance(spec, IngestSpec)
+    assert spec.digest == digest
     assert await fakes.files.get(spec.upload_path) == PDF
 
 
@@ -59,16 +61,14 @@ async def test_a_vector_store_takes_uploads_and_is_not_made_by_one(fakes: Fakes)
     assert len(fakes.jobs.known) == 1
 
 
-async def test_the_same_file_is_the_same_document_whatever_its_name(
-    fakes: Fakes, tmp_path: Path
-) -> None:
+async def test_the_same_file_again_changes_nothing(fakes: Fakes, tmp_path: Path) -> None:
     async with fakes.client() as http:
         both = await asyncio.gather(*(http.post("/upload", files={"file": NAME}) for _ in "12"))
         first = both[0].json()
         # What its job does in the end.
         await fakes.files.delete("uploads")
         await fakes.jobs.change(first["job_id"], status=JobStatus.SUCCEEDED)
-        again = await http.post("/upload", files={"file": ("b.pdf", PDF)})
+        again = await http.post("/upload", files={"file": NAME})
         elsewhere = await http.post("/upload", files={"file": NAME}, data={"collection": "other"})
     assert [answer.status_code for answer in both] == [202, 202]
     assert both[1].json() == first
@@ -78,6 +78,68 @@ async def test_the_same_file_is_the_same_document_whatever_its_name(
     assert elsewhere.json()["job_id"] != first["job_id"]
     # Of the second time nothing is kept.
     assert stored(tmp_path) == [PDF]
+
+
+async def test_another_file_of_the_same_name_is_a_new_version(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+
+        async def send(text: str, name: str = "a.txt", **form: str) -> httpx.Response:
+            file = {"file": (name, text.encode())}
+            return await http.post("/upload", files=file, data=form)
+
+        async def found(question: str) -> list[str]:
+            body = {"query": question}
+            answer = await http.post("/v1/vector_stores/default/search", json=body)
+            return [each["content"][0]["text"] for each in answer.json()["data"]]
+
+        first = (await send("Snow is white.")).json()
+        second = (await send("Snow is cold.")).json()
+        assert (first["version"], second["version"]) == (1, 2)
+        url = f"/v1/documents/{first['document_id']}"
+        assert second["document_id"] == first["document_id"]
+        assert await found("snow") == ["Snow is cold."]
+        shown = (await http.get(url)).json()
+        assert (shown["version"], shown["size_bytes"]) == (2, 13)
+        history = (await http.get(f"{url}/versions")).json()
+        assert [(each["id"], each["status"]) for each in history["data"]] == [
+            ("2", "completed"),
+            ("1", "superseded"),
+        ]
+        assert history["data"][0]["sha256"] == hashlib.sha256(b"Snow is cold.").hexdigest()
+        refused = await send("Snow is soft.", on_conflict="reject")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "name_taken")
+        kept = (await send("Snow is soft.", on_conflict="keep")).json()
+        assert (kept["filename"], kept["version"]) == ("a (2).txt", 1)
+        same = await send("Snow is cold.", on_conflict="reject")
+        assert (same.status_code, same.json()["document_id"]) == (200, first["document_id"])
+        # The same content under another name is another document.
+        copy = (await send("Snow is cold.", "b.txt")).json()
+        assert copy["document_id"] != first["document_id"]
+        assert len((await http.get("/v1/documents")).json()["data"]) == 3
+
+        renamed = await http.post(url, json={"filename": "winter.txt"})
+        assert renamed.json()["filename"] == "winter.txt"
+        taken = await http.post(url, json={"filename": "b.txt"})
+        assert (taken.status_code, taken.json()["error"]["code"]) == (409, "name_taken")
+        anew = (await send("Snow is deep.")).json()
+        assert (anew["version"], anew["document_id"] != first["document_id"]) == (1, True)
+        assert (await http.delete(url)).status_code == 204
+        for path in ("", "/versions"):
+            assert (await http.get(url + path)).status_code == 404
+
+
+async def test_a_version_that_cannot_be_read_leaves_the_one_before(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        first = (await http.post("/upload", files={"file": ("a.txt", b"Snow.")})).json()
+        fakes.parser.error = Unprocessable("There is no text in this file.", code="no_text")
+        await http.post("/upload", files={"file": ("a.txt", b"Ice.")})
+        url = f"/v1/documents/{first['document_id']}"
+        assert (await http.get(url)).json()["version"] == 1
+        newest = (await http.get(f"{url}/versions")).json()["data"][0]
+    assert (newest["id"], newest["status"]) == ("2", "failed")
+    assert newest["error"] == {"code": "no_text", "message": "There is no text in this file."}
 
 
 async def test_a_key_gives_the_first_job_and_refuses_another_file(

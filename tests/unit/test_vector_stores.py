@@ -221,30 +221,27 @@ async def test_what_is_noted_of_a_file_does_not_outlive_it(fakes: Fakes) -> None
         assert (await http.get(f"{STORES}/{store['id']}/files")).json()["data"] == []
 
 
-async def test_a_document_without_a_note_goes_with_its_file(fakes: Fakes) -> None:
+async def test_files_are_counted_without_asking_for_their_jobs(fakes: Fakes) -> None:
     async with fakes.client() as http:
-        file = await keep(http, "a.txt", b"Snow is white.")
-        store = await make(http, file_ids=[file["id"]])
-        await finish(fakes, JobStatus.SUCCEEDED)
-        await fakes.files.delete(f"vector_stores/_/{store['id']}/files")
-        await http.delete(f"/v1/files/{file['id']}")
-    assert fakes.retriever.published == {}
-
-
-async def test_standing_of_many_files_is_asked_for_at_once(fakes: Fakes) -> None:
-    asked: list[int] = []
-    find = fakes.jobs.find
-
-    async def counted(job_ids: Any) -> Any:
-        asked.append(len(job_ids))
-        return await find(job_ids)
-
-    fakes.jobs.find = counted  # type: ignore[method-assign]
-    async with fakes.client() as http:
-        files = [await keep(http, f"{n}.txt", b"Snow %d." % n) for n in range(40)]
+        files = [await keep(http, f"{n}.txt", b"Snow %d." % n) for n in range(4)]
         store = await make(http)
         for file in files:
             await http.post(f"{STORES}/{store['id']}/files", json={"file_id": file["id"]})
-        assert asked == []
+        await finish(fakes, JobStatus.CANCELLED)
+        fakes.jobs.known.clear()
         counts = (await http.get(f"{STORES}/{store['id']}")).json()["file_counts"]
-    assert (counts["in_progress"], asked) == (40, [40])
+    assert counts == {"in_progress": 3, "completed": 0, "failed": 0, "cancelled": 1, "total": 4}
+
+
+async def test_uploads_are_listed_with_what_was_attached(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        answer = await http.post("/upload", files={"file": ("a.txt", b"Snow is white.")})
+        document_id = answer.json()["document_id"]
+        (listed,) = (await http.get(f"{STORES}/default/files")).json()["data"]
+        assert (listed["status"], listed["usage_bytes"]) == ("completed", 14)
+        assert listed["id"] == "file-" + document_id.removeprefix("doc_")
+        gone = await http.delete(f"{STORES}/default/files/{listed['id']}")
+        assert gone.json()["deleted"] is True
+        assert (await http.get(f"/v1/documents/{document_id}")).status_code == 404
+    assert fakes.retriever.published == {}

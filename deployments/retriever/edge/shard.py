@@ -20,6 +20,7 @@ from qdrant_edge import (
     FieldCondition,
     Filter,
     Fusion,
+    IsEmptyCondition,
     MatchValue,
     Modifier,
     PayloadSchemaType,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 _NEVER_KB = 1_000_000_000
 _DELETED_SHARE = 0.5
-_SCROLLED = 256
 
 
 def _config(dimensions: int) -> EdgeConfig:
@@ -94,26 +94,26 @@ class Shard:
         edge.close()
         unfinished.rename(folder)
 
-    def add(self, document_id: str, edition: str, chunks: Sequence[EmbeddedChunk]) -> None:
+    def add(self, document: Document, edition: str, chunks: Sequence[EmbeddedChunk]) -> None:
         """Insert chunks; replace those there only while they are hidden."""
         self._upsert(
             [
                 Point(
-                    points.chunk_id(document_id, edition, embedded.chunk.number),
+                    points.chunk_id(document.id, edition, embedded.chunk.number),
                     {
                         points.DENSE: embedded.dense.tolist(),
                         points.SPARSE: SparseVector(
                             list(embedded.sparse.indices), list(embedded.sparse.values)
                         ),
                     },
-                    points.chunk_payload(document_id, edition, embedded.chunk),
+                    points.chunk_payload(document, edition, embedded.chunk),
                 )
                 for embedded in chunks
             ]
         )
 
     def publish(self, document: Document, edition: str) -> None:
-        """Show one edition of the document and drop the others; durable on return."""
+        """Show one edition of a version and drop its others; durable on return."""
         of_edition = Filter(
             must=[
                 _is(points.DOCUMENT_ID, document.id),
@@ -128,15 +128,29 @@ class Shard:
             must=[_is(points.DOCUMENT_ID, document.id)],
             should=[_is(points.EDITION, edition), _is(points.KIND, points.RECORD)],
         )
-        stale = Filter(
-            must=[_is(points.DOCUMENT_ID, document.id), _is(points.KIND, points.CHUNK)],
+        others = Filter(
+            must=[
+                _is(points.DOCUMENT_ID, document.id),
+                _is(points.VERSION, str(document.version)),
+            ],
             must_not=[_is(points.EDITION, edition)],
         )
         self._edge.update(
             UpdateOperation.set_payload_by_filter(shown, points.published_payload(document))
         )
-        self._edge.update(UpdateOperation.delete_points_by_filter(stale))
+        self._edge.update(UpdateOperation.delete_points_by_filter(others))
         self._settle()
+
+    def discard(self, document_id: str, versions: Sequence[int]) -> None:
+        """Remove the chunks of some versions."""
+        any_of: list[Any] = [_is(points.VERSION, str(version)) for version in versions]
+        if points.FIRST_VERSION in versions:  # which release 0.1 did not write down
+            any_of.append(IsEmptyCondition(points.VERSION))
+        chunks = Filter(
+            must=[_is(points.DOCUMENT_ID, document_id), _is(points.KIND, points.CHUNK)],
+            should=any_of,
+        )
+        self._remove(chunks)
 
     def candidates(self, query: HybridQuery) -> list[ScoredPoint]:
         """Find the published chunks nearest by either vector, by fused rank."""
@@ -147,12 +161,17 @@ class Shard:
             for words in query.sparse
             if words.indices
         ]
+        found = _IS_PUBLISHED
+        if query.excluded:
+            editions: list[Any] = [
+                Filter(must=[_is(points.DOCUMENT_ID, document_id), _is(points.EDITION, edition)])
+                for document_id, edition in query.excluded
+            ]
+            found = Filter(must=[_is(points.STATE, points.PUBLISHED)], must_not=editions)
         return self._edge.query(
             QueryRequest(
                 limit=len(lookups) * query.limit,
-                prefetches=[
-                    Prefetch(query.limit, lookup, filter=_IS_PUBLISHED) for lookup in lookups
-                ],
+                prefetches=[Prefetch(query.limit, lookup, filter=found) for lookup in lookups],
                 query=Fusion.Rrf(k=points.RRF_K),  # type: ignore[arg-type]  # the stub is off
                 with_payload=True,
                 with_vector=[points.DENSE],
@@ -173,18 +192,6 @@ class Shard:
         )
         return [point.payload or {} for point in found]
 
-    def all_records(self) -> list[dict[str, Any]]:
-        """List payloads of all published records."""
-        found: list[dict[str, Any]] = []
-        start = None
-        while True:
-            page, start = self._edge.scroll(
-                ScrollRequest(offset=start, limit=_SCROLLED, filter=_IS_LISTED, with_payload=True)
-            )
-            found += [point.payload or {} for point in page]
-            if start is None:
-                return found
-
     def record(self, document_id: str) -> dict[str, Any] | None:
         """Find the payload of a published record."""
         found = self._edge.retrieve(
@@ -195,9 +202,13 @@ class Shard:
 
     def delete(self, document_id: str) -> bool:
         """Remove every point of the document; durable on return."""
-        there = self._edge.count(CountRequest(filter=_of(document_id))) > 0
+        return self._remove(_of(document_id))
+
+    def _remove(self, points_of: Filter) -> bool:
+        """Remove points and return whether there were any; durable on return."""
+        there = self._edge.count(CountRequest(filter=points_of)) > 0
         if there:
-            self._edge.update(UpdateOperation.delete_points_by_filter(_of(document_id)))
+            self._edge.update(UpdateOperation.delete_points_by_filter(points_of))
             self._settle()
         return there
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
+from deployments import collection_names
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
 from deployments.retriever.edge.shard import Shard
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         HybridQuery,
         StoredChunk,
     )
-    from deployments.types import Collection, Document, DocumentList
+    from deployments.types import Document, DocumentList
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,6 +74,10 @@ class EdgeStore:
         """See VectorStore."""
         await self._run(self._publish, document)
 
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        """See VectorStore."""
+        await self._run(self._discard, collection, document_id, versions)
+
     async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         """See VectorStore."""
         return await self._run(self._candidates, collection, query)
@@ -98,10 +103,6 @@ class EdgeStore:
     async def collections(self) -> list[str]:
         """See VectorStore."""
         return await self._run(lambda: sorted(self._dimensions))
-
-    async def collection(self, collection: str) -> Collection:
-        """See VectorStore."""
-        return await self._run(self._summary, collection)
 
     async def create(self, collection: str, dimensions: int) -> None:
         """See VectorStore."""
@@ -134,11 +135,11 @@ class EdgeStore:
 
     def _find(self, collection: str) -> Shard | None:
         """Open a collection; None for the default one while it is empty."""
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         if collection not in self._dimensions:
-            if points.is_default(collection):
+            if collection_names.is_default(collection):
                 return None
-            raise points.unknown_collection(collection)
+            raise collection_names.unknown_collection(collection)
         return self._open(collection)
 
     def _open(self, collection: str) -> Shard:
@@ -150,30 +151,30 @@ class EdgeStore:
 
     def _add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
         collection = document.collection
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         if not chunks:
             return
         given = len(chunks[0].dense)
-        if collection not in self._dimensions and points.is_made_on_purpose(collection):
-            raise points.unknown_collection(collection)
+        if collection not in self._dimensions and collection_names.is_vector_store(collection):
+            raise collection_names.unknown_collection(collection)
         self._create(collection, given)
         points.check_dimensions(collection, stored=self._dimensions[collection], given=given)
         edition = points.edition_of(document, self._chunker_version)
-        self._open(collection).add(document.id, edition, chunks)
+        self._open(collection).add(document, edition, chunks)
 
     def _create(self, collection: str, dimensions: int) -> None:
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         if collection in self._dimensions:
             return
-        owner = points.owner_of(collection)
-        owned = sum(points.owner_of(name) == owner for name in self._dimensions)
+        owner = collection_names.owner_of(collection)
+        owned = sum(collection_names.owner_of(name) == owner for name in self._dimensions)
         if owned >= self._max_collections:
             raise points.too_many_collections(self._max_collections)
         Shard.create(_folder(self._root, collection, dimensions), dimensions)
         self._dimensions[collection] = dimensions
 
     def _drop(self, collection: str) -> bool:
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         if collection not in self._dimensions:
             return False
         if shard := self._shards.pop(collection, None):
@@ -185,16 +186,16 @@ class EdgeStore:
         shutil.rmtree(doomed)
         return True
 
-    def _summary(self, collection: str) -> Collection:
-        shard = self._find(collection)
-        return points.summary_of(collection, [] if shard is None else shard.all_records())
-
     def _publish(self, document: Document) -> None:
         shard = self._find(document.collection)
         if shard is None:
             points.check_whole(document, stored_chunks=0)
         else:
             shard.publish(document, points.edition_of(document, self._chunker_version))
+
+    def _discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        if shard := self._find(collection):
+            shard.discard(document_id, versions)
 
     def _candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         shard = self._find(collection)

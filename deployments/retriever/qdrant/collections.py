@@ -10,6 +10,7 @@ from qdrant_client import models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from deployments import collection_names
 from deployments.errors import NotFound
 from deployments.retriever import points
 from deployments.retriever.qdrant.errors import connection_lost, service_error
@@ -92,15 +93,15 @@ class ServerCollections:
 
         If those remembered are not as `expected`, another replica may have recreated it.
         """
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         if expected is not None and self._dimensions.get(collection) != expected:
             self._dimensions.pop(collection, None)
         if collection not in self._dimensions:
             name = qdrant_name(collection)
             if not await self.call(collection, self._client.collection_exists, name):
-                if points.is_default(collection):
+                if collection_names.is_default(collection):
                     return None
-                raise points.unknown_collection(collection)
+                raise collection_names.unknown_collection(collection)
             about = await self.call(collection, self._client.get_collection, name)
             vectors = about.config.params.vectors
             if not isinstance(vectors, dict) or points.DENSE not in vectors:
@@ -137,8 +138,8 @@ class ServerCollections:
         return there
 
     async def _create(self, collection: str, dimensions: int) -> None:
-        owner = points.owner_of(collection)
-        owned = [name for name in await self.names() if points.owner_of(name) == owner]
+        owner = collection_names.owner_of(collection)
+        owned = [name for name in await self.names() if collection_names.owner_of(name) == owner]
         if len(owned) >= self._max_collections:
             raise points.too_many_collections(self._max_collections)
         vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)

@@ -6,8 +6,8 @@ import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from deployments.collection_names import unknown_collection
 from deployments.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
-from deployments.retriever.points import unknown_collection
 
 _UNAUTHORISED = (401, 403)
 _NOT_FOUND = 404

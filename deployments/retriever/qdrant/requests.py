@@ -11,11 +11,7 @@ from deployments.retriever import points
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from deployments.retriever.bm25 import SparseVector
-    from deployments.retriever.vector_store import EmbeddedChunk
+    from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
     from deployments.types import Document
 
 
@@ -25,7 +21,6 @@ def has(field: str, value: str) -> models.FieldCondition:
 
 
 IS_HIDDEN = models.Filter(must=[has(points.STATE, points.HIDDEN)])
-IS_PUBLISHED = models.Filter(must=[has(points.STATE, points.PUBLISHED)])
 IS_LISTED = models.Filter(
     must=[has(points.STATE, points.PUBLISHED), has(points.KIND, points.RECORD)]
 )
@@ -36,42 +31,49 @@ def of_document(document_id: str) -> models.Filter:
     return models.Filter(must=[has(points.DOCUMENT_ID, document_id)])
 
 
-def by_meaning(dense: NDArray[np.float32], limit: int) -> list[models.Prefetch]:
-    """Look up each dense vector among what is published."""
-    return [
-        models.Prefetch(query=row.tolist(), using=points.DENSE, filter=IS_PUBLISHED, limit=limit)
-        for row in dense
+def found_by(query: HybridQuery) -> models.Filter:
+    """Match what a query may find."""
+    editions = [
+        models.Filter(must=[has(points.DOCUMENT_ID, document_id), has(points.EDITION, edition)])
+        for document_id, edition in query.excluded
     ]
+    return models.Filter(must=[has(points.STATE, points.PUBLISHED)], must_not=editions or None)
 
 
-def by_words(sparse: Sequence[SparseVector], limit: int) -> list[models.Prefetch]:
-    """Look up each sparse vector that has words."""
-    return [
+def lookups(query: HybridQuery) -> list[models.Prefetch]:
+    """Look up each dense vector, and each sparse vector that has words."""
+    found = found_by(query)
+    by_meaning = [
+        models.Prefetch(query=row.tolist(), using=points.DENSE, filter=found, limit=query.limit)
+        for row in query.dense
+    ]
+    by_words = [
         models.Prefetch(
             query=models.SparseVector(indices=list(words.indices), values=list(words.values)),
             using=points.SPARSE,
-            filter=IS_PUBLISHED,
-            limit=limit,
+            filter=found,
+            limit=query.limit,
         )
-        for words in sparse
+        for words in query.sparse
         if words.indices
     ]
+    return [*by_meaning, *by_words]
 
 
-def chunk_point(document_id: str, edition: str, embedded: EmbeddedChunk) -> models.PointStruct:
+def chunk_point(document: Document, edition: str, embedded: EmbeddedChunk) -> models.PointStruct:
     """Make the point of a chunk, hidden."""
     sparse = models.SparseVector(
         indices=list(embedded.sparse.indices), values=list(embedded.sparse.values)
     )
     return models.PointStruct(
-        id=points.chunk_id(document_id, edition, embedded.chunk.number),
+        id=points.chunk_id(document.id, edition, embedded.chunk.number),
         vector={points.DENSE: embedded.dense.tolist(), points.SPARSE: sparse},
-        payload=points.chunk_payload(document_id, edition, embedded.chunk),
+        payload=points.chunk_payload(document, edition, embedded.chunk),
     )
 
 
 def publication(document: Document, edition: str) -> list[models.UpdateOperation]:
-    """List what shows one edition and drops the others, in this order."""
+    """List what shows one edition of a version and drops its others, in this order."""
     record = models.PointStruct(
         id=points.record_id(document.id), vector={}, payload=points.record_payload(document)
     )
@@ -79,8 +81,11 @@ def publication(document: Document, edition: str) -> list[models.UpdateOperation
         must=[has(points.DOCUMENT_ID, document.id)],
         should=[has(points.EDITION, edition), has(points.KIND, points.RECORD)],
     )
-    stale = models.Filter(
-        must=[has(points.DOCUMENT_ID, document.id), has(points.KIND, points.CHUNK)],
+    others = models.Filter(
+        must=[
+            has(points.DOCUMENT_ID, document.id),
+            has(points.VERSION, str(document.version)),
+        ],
         must_not=[has(points.EDITION, edition)],
     )
     return [
@@ -88,5 +93,16 @@ def publication(document: Document, edition: str) -> list[models.UpdateOperation
         models.SetPayloadOperation(
             set_payload=models.SetPayload(payload=points.published_payload(document), filter=shown)
         ),
-        models.DeleteOperation(delete=models.FilterSelector(filter=stale)),
+        models.DeleteOperation(delete=models.FilterSelector(filter=others)),
     ]
+
+
+def of_versions(document_id: str, versions: Sequence[int]) -> models.Filter:
+    """Match the chunks of some versions."""
+    any_of: list[models.Condition] = [has(points.VERSION, str(version)) for version in versions]
+    if points.FIRST_VERSION in versions:  # which release 0.1 did not write down
+        any_of.append(models.IsEmptyCondition(is_empty=models.PayloadField(key=points.VERSION)))
+    return models.Filter(
+        must=[has(points.DOCUMENT_ID, document_id), has(points.KIND, points.CHUNK)],
+        should=any_of,
+    )

@@ -6,21 +6,22 @@ Older servers do not know conditional upserts and would hide a document that is 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qdrant_client import AsyncQdrantClient, models
 
+from deployments import collection_names
 from deployments.errors import InvalidRequest, NotFound
 from deployments.retriever import points
 from deployments.retriever.qdrant.collections import ServerCollections, qdrant_name
 from deployments.retriever.qdrant.requests import (
     IS_HIDDEN,
     IS_LISTED,
-    by_meaning,
-    by_words,
     chunk_point,
     has,
+    lookups,
     of_document,
+    of_versions,
     publication,
 )
 
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
         HybridQuery,
         StoredChunk,
     )
-    from deployments.types import Collection, Document, DocumentList
+    from deployments.types import Document, DocumentList
 
 _IN_MEMORY = ":memory:"
-_SCROLLED = 256
 _TIMEOUT_S = 10.0
 
 
@@ -76,12 +76,12 @@ class ServerStore:
     async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
         """See VectorStore."""
         collection = document.collection
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         if not chunks:
             return
         given = len(chunks[0].dense)
         edition = points.edition_of(document, self._chunker_version)
-        new = [chunk_point(document.id, edition, embedded) for embedded in chunks]
+        new = [chunk_point(document, edition, embedded) for embedded in chunks]
         try:
             await self._upsert(collection, given, new)
         except NotFound:
@@ -91,7 +91,7 @@ class ServerStore:
     async def _upsert(
         self, collection: str, dimensions: int, new: list[models.PointStruct]
     ) -> None:
-        if points.is_made_on_purpose(collection):
+        if collection_names.is_vector_store(collection):
             stored = await self._collections.find(collection, dimensions) or dimensions
         else:
             stored = await self._collections.prepare(collection, dimensions)
@@ -123,6 +123,15 @@ class ServerStore:
             )
             raise
 
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        """See VectorStore."""
+        await self._collections.read(
+            collection,
+            self._client.delete,
+            qdrant_name(collection),
+            models.FilterSelector(filter=of_versions(document_id, versions)),
+        )
+
     async def _check_whole(self, document: Document, edition: str) -> None:
         """Raise InvalidRequest unless every chunk of this edition is stored."""
         of_edition = models.Filter(
@@ -141,14 +150,14 @@ class ServerStore:
         if stored is None:
             return []
         points.check_dimensions(collection, stored=stored, given=given)
-        lookups = [*by_meaning(query.dense, query.limit), *by_words(query.sparse, query.limit)]
+        prefetch = lookups(query)
         found = await self._collections.read(
             collection,
             self._client.query_points,
             qdrant_name(collection),
-            prefetch=lookups,
+            prefetch=prefetch,
             query=models.RrfQuery(rrf=models.Rrf(k=points.RRF_K)),
-            limit=len(lookups) * query.limit,
+            limit=len(prefetch) * query.limit,
             with_payload=True,
             with_vectors=[points.DENSE],
         )
@@ -224,33 +233,14 @@ class ServerStore:
         """See VectorStore."""
         return await self._collections.names()
 
-    async def collection(self, collection: str) -> Collection:
-        """See VectorStore."""
-        found: list[dict[str, Any]] = []
-        start = None
-        while True:
-            scrolled = await self._collections.read(
-                collection,
-                self._client.scroll,
-                qdrant_name(collection),
-                scroll_filter=IS_LISTED,
-                offset=start,
-                limit=_SCROLLED,
-                with_payload=True,
-            )
-            page, start = scrolled or ([], None)
-            found += [record.payload or {} for record in page]
-            if start is None:
-                return points.summary_of(collection, found)
-
     async def create(self, collection: str, dimensions: int) -> None:
         """See VectorStore."""
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         await self._collections.prepare(collection, dimensions)
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        points.check_collection_name(collection)
+        collection_names.check_collection_name(collection)
         return await self._collections.drop(collection)
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from deployments.settings import Secrets
+from deployments.settings import Secrets, database_url
 from serve_app.check.file.deployment import number
 from serve_app.check.placement.plan import hosts
 from serve_app.http.urls import is_loopback
@@ -47,11 +47,11 @@ def state_problems(subject: Subject) -> Iterator[Problem]:
         yield from _single_replica(
             subject, "Jobs", "SQLite", "set `jobs.database_url` to a PostgreSQL for more"
         )
-        if where := _places(subject, "Jobs"):
+        if where := _places(subject, "Jobs", "Ingress", "Retriever"):
             yield subject.setting(
                 "jobs.database_url",
-                f"SQLite keeps jobs on one node, and Jobs may start on {where}: write "
-                "postgresql://USER@HOST:5432/DATABASE",
+                f"SQLite keeps jobs and the catalogue on one node, and Jobs, Ingress and Retriever "
+                f"may start on {where}: write postgresql://USER@HOST:5432/DATABASE",
             )
     yield from _files(subject)
     yield from _addresses(subject)
@@ -79,6 +79,8 @@ def _addresses(subject: Subject) -> Iterator[Problem]:
     for name, path, url in (
         ("Retriever", "retriever.url", settings.retriever.url),
         ("Jobs", "jobs.database_url", _database(settings)),
+        ("Ingress", "jobs.database_url", _database(settings)),
+        ("Retriever", "jobs.database_url", _database(settings)),
         ("LLM", "llm.base_url", settings.llm.base_url),
     ):
         host = urlsplit(url or "").hostname
@@ -91,9 +93,7 @@ def _addresses(subject: Subject) -> Iterator[Problem]:
 
 
 def _database(settings: AppSettings) -> str:
-    """Return the database URL: the environment overrides the setting, as in the service."""
-    secret = Secrets().jobs_database_url
-    return secret.get_secret_value() if secret else settings.jobs.database_url or ""
+    return database_url(settings.jobs, Secrets())
 
 
 def _single_replica(subject: Subject, name: str, store: str, instead: str) -> Iterator[Problem]:

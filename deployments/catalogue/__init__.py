@@ -1,0 +1,1 @@
+"""The catalogue: which collections, documents and files exist, in SQL."""

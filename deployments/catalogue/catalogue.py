@@ -1,0 +1,79 @@
+"""The catalogue over a database: a library in the processes that use it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from loguru import logger
+
+from deployments.catalogue.collections import Collections
+from deployments.catalogue.documents import Documents
+from deployments.catalogue.entries import Quotas
+from deployments.catalogue.files import Files
+from deployments.catalogue.removals import Removals
+from deployments.catalogue.statements import insert_missing
+from deployments.catalogue.tables import IMPORTS
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from deployments.catalogue.database import Database
+
+_POLL_S = 0.5
+_REPORTED_S = 30.0
+NO_QUOTAS = Quotas(*[sys.maxsize] * len(fields(Quotas)))
+
+
+class Catalogue:
+    """Collections, documents and files of all owners; the schema must be migrated."""
+
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
+        self._database = database
+        self.collections = Collections(database, quotas)
+        self.documents = Documents(database, quotas)
+        self.files = Files(database, quotas)
+        self.removals = Removals(database)
+
+    def with_quotas(self, quotas: Quotas) -> Catalogue:
+        """Return a catalogue over the same database with other quotas."""
+        return Catalogue(self._database, quotas)
+
+    def exclusively(self) -> AbstractAsyncContextManager[None]:
+        """Hold the lock of the catalogue that one process at a time can hold."""
+        return self._database.exclusively()
+
+    async def check_health(self) -> None:
+        """Raise Unavailable if the database does not answer."""
+        await self._database.read(lambda connection: connection.execute(sa.select(1)).one())
+
+    async def imported_ms(self, source: str) -> int | None:
+        """Return when an import was finished for the first time; None if never."""
+        select = sa.select(IMPORTS.c.finished_ms).where(IMPORTS.c.source == source)
+        return await self._database.read(lambda connection: connection.scalar(select))
+
+    async def wait_for_import(self, source: str) -> None:
+        """Wait until an import is finished, which Jobs runs at its start."""
+        began = time.monotonic()
+        while await self.imported_ms(source) is None:
+            if time.monotonic() - began > _REPORTED_S:
+                began = time.monotonic()
+                logger.info("waiting until Jobs has imported the data of version {}", source)
+            await asyncio.sleep(_POLL_S)
+
+    async def set_imported(self, source: str) -> None:
+        """Note that an import is finished."""
+        now_ms = time.time_ns() // 1_000_000
+        await self._database.write(
+            lambda connection: insert_missing(
+                connection, IMPORTS, source=source, finished_ms=now_ms
+            )
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()

@@ -1,0 +1,123 @@
+"""Transactions of the catalogue, in threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+import stamina
+from loguru import logger
+
+from deployments.databases import create_engine, is_sqlite
+from deployments.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+T = TypeVar("T")
+
+_CONNECTIONS = 4
+_SQLITE_TIMEOUT_S = 5.0
+_RETRIES_S = 15.0  # a restart of PostgreSQL
+_OUTAGES = (sa.exc.OperationalError, sa.exc.InterfaceError)
+_MAX_WAIT_S = 1.0
+_EXCLUSIVE_LOCK = 1785684597  # any number that nothing else in the database uses
+_WRITES = "genserve_writes"  # an execution option
+
+
+class Database:
+    """Runs transactions; each is repeated after a lost connection, and so must be repeatable.
+
+    Methods raise Unavailable if the database does not answer.
+    """
+
+    def __init__(self, url: str, *, retries_s: float = _RETRIES_S) -> None:
+        """Open a database; `url` as of `deployments.databases`."""
+        in_memory = url == "sqlite://"
+        threads = 1 if in_memory else _CONNECTIONS
+        self._engine = create_engine(url, connections=threads, sqlite_timeout_s=_SQLITE_TIMEOUT_S)
+        self._retries_s = retries_s
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="catalogue")
+        if is_sqlite(url):
+            sa.event.listen(self._engine, "connect", _configure_sqlite)
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
+
+    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+        """Run a transaction that changes nothing."""
+        return await self._in_thread(query, writes=False)
+
+    async def write(self, change: Callable[[sa.Connection], T]) -> T:
+        """Run a transaction; what it changed is durable on return."""
+        return await self._in_thread(change, writes=True)
+
+    def write_now(self, change: Callable[[sa.Connection], T]) -> T:
+        """Run a transaction in this thread."""
+        try:
+            for attempt in stamina.retry_context(
+                on=_OUTAGES, attempts=None, timeout=self._retries_s, wait_max=_MAX_WAIT_S
+            ):
+                with attempt:
+                    return self._run(change, writes=True)
+        except _OUTAGES as error:
+            raise _unavailable(error) from error
+        raise AssertionError  # the last attempt raises
+
+    @contextlib.asynccontextmanager
+    async def exclusively(self) -> AsyncIterator[None]:
+        """Hold a lock that one process at a time can hold; SQLite has one writer anyway."""
+        if self._engine.dialect.name != "postgresql":
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        connection = await loop.run_in_executor(None, self._engine.connect)
+        try:
+            lock = sa.select(sa.func.pg_advisory_lock(_EXCLUSIVE_LOCK))
+            await loop.run_in_executor(None, connection.execute, lock)
+            yield
+        finally:
+            # The lock ends with the session, so the connection must not return to the pool.
+            await loop.run_in_executor(None, connection.invalidate)
+            connection.close()
+
+    def close(self) -> None:
+        """Close the connections; transactions that have begun end first, others never begin."""
+        self._threads.shutdown(cancel_futures=True)
+        self._engine.dispose()
+
+    async def _in_thread(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async for attempt in stamina.retry_context(
+                on=_OUTAGES, attempts=None, timeout=self._retries_s, wait_max=_MAX_WAIT_S
+            ):
+                with attempt:
+                    return await loop.run_in_executor(
+                        self._threads, lambda: self._run(work, writes=writes)
+                    )
+        except _OUTAGES as error:
+            raise _unavailable(error) from error
+        raise AssertionError  # the last attempt raises
+
+    def _run(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
+        with self._engine.execution_options(**{_WRITES: writes}).begin() as connection:
+            return work(connection)
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    logger.warning("the database failed: {}", error)
+    return Unavailable("the database does not answer")
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - of any driver
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first could not write any more once another one has written.
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,147 @@
+"""Entries of the catalogue, as it returns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deployments.types import Document, OnConflict
+
+T = TypeVar("T")
+
+
+LOST = "lost"
+"""Code of the error of a version whose submission was interrupted."""
+
+
+class DocumentStatus(StrEnum):
+    """The status of a document; only a completed one can be found."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class VersionStatus(StrEnum):
+    """The status of a version; that of the current one is completed."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A version of a document that a job is about to ingest.
+
+    The document has `document_id`, or the name `filename` if that is None; `on_conflict` says what
+    becomes of one that has the name already. A document with `document_id` gets the name too if it
+    is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal.
+    """
+
+    collection: str
+    filename: str
+    size_bytes: int
+    digest: str
+    job_id: str | None
+    document_id: str | None = None
+    on_conflict: OnConflict = "replace"
+    author: str = ""
+    created_at: float | None = None  # now
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEntry:
+    """A document of a collection, in its current version, or the newest if none is completed.
+
+    Its title, pages and chunks are known once it is completed.
+    """
+
+    document: Document
+    status: DocumentStatus
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentVersion:
+    """The current version of a completed document, and the name that the document has."""
+
+    number: int
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionEntry:
+    """A version of a document; `author` is the name of the API key that uploaded it."""
+
+    document: Document
+    status: VersionStatus
+    digest: str
+    author: str
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionEntry:
+    """A collection, with the number of its documents of each status.
+
+    `size_bytes` is that of the completed documents, `created_at` in seconds since the epoch.
+    """
+
+    id: str
+    name: str
+    created_at: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file that is kept; `created_at` in seconds since the epoch."""
+
+    id: str
+    filename: str
+    purpose: str
+    size_bytes: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage(Generic[T]):
+    """A page of a list; `more` says whether another one follows."""
+
+    entries: tuple[T, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """At most `limit` entries that follow the id `after`, in the order of their ids."""
+
+    limit: int
+    after: str | None = None
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """The most that one owner keeps."""
+
+    collections: int
+    documents: int
+    files: int
+    size_bytes: int

@@ -1,0 +1,152 @@
+"""The catalogue of one owner, by the names of collections that the owner knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deployments.catalogue.entries import EntryPage
+from deployments.catalogue.removals import Removal
+from deployments.collection_names import full_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deployments.catalogue.catalogue import Catalogue
+    from deployments.catalogue.collections import Collections
+    from deployments.catalogue.documents import Documents
+    from deployments.catalogue.entries import (
+        CollectionEntry,
+        DocumentEntry,
+        DocumentStatus,
+        FileEntry,
+        PageQuery,
+        Upload,
+        VersionEntry,
+    )
+    from deployments.catalogue.files import Files
+    from deployments.types import Document
+
+
+class OwnedCatalogue:
+    """The catalogue of one owner."""
+
+    def __init__(self, catalogue: Catalogue, owner: str) -> None:
+        self.collections = OwnedCollections(catalogue.collections, owner)
+        self.documents = OwnedDocuments(catalogue.documents, owner)
+        self.files = OwnedFiles(catalogue.files, owner)
+        self._removals = catalogue.removals
+        self._prefix = full_name(owner, "")
+
+    async def removed(self, collection: str, document_id: str | None = None) -> None:
+        """Forget a removal: the vectors of the document, or of the collection, are deleted."""
+        await self._removals.done(Removal(self._prefix + collection, document_id))
+
+
+class OwnedCollections:
+    """The collections of one owner, by the names that the owner knows."""
+
+    def __init__(self, collections: Collections, owner: str) -> None:
+        self._collections = collections
+        self._owner = owner
+        self._prefix = full_name(owner, "")
+
+    async def add(self, entry: CollectionEntry) -> None:
+        await self._collections.add(replace(entry, id=self._prefix + entry.id))
+
+    async def get(self, collection: str) -> CollectionEntry:
+        return self._shown(await self._collections.get(self._prefix + collection))
+
+    async def page(self, query: PageQuery) -> EntryPage[CollectionEntry]:
+        after = None if query.after is None else self._prefix + query.after
+        page = await self._collections.page(self._owner, replace(query, after=after))
+        return EntryPage(tuple(map(self._shown, page.entries)), page.more)
+
+    async def change(
+        self, collection: str, name: str | None, metadata: Mapping[str, str] | None
+    ) -> CollectionEntry:
+        entry = await self._collections.change(self._prefix + collection, name, metadata)
+        return self._shown(entry)
+
+    async def remove(self, collection: str) -> bool:
+        return await self._collections.remove(self._prefix + collection)
+
+    def _shown(self, entry: CollectionEntry) -> CollectionEntry:
+        return replace(entry, id=entry.id.removeprefix(self._prefix))
+
+
+class OwnedDocuments:
+    """The documents of one owner."""
+
+    def __init__(self, documents: Documents, owner: str) -> None:
+        self._documents = documents
+        self._owner = owner
+        self._prefix = full_name(owner, "")
+
+    async def add_failed(self, upload: Upload, error_code: str, error_message: str) -> None:
+        owned = replace(upload, collection=self._prefix + upload.collection, author=self._owner)
+        await self._documents.add_failed(owned, error_code, error_message)
+
+    async def get(self, collection: str, document_id: str) -> DocumentEntry:
+        return self._shown(await self._documents.get(self._prefix + collection, document_id))
+
+    async def page(
+        self, collection: str, query: PageQuery, status: DocumentStatus | None = None
+    ) -> EntryPage[DocumentEntry]:
+        page = await self._documents.page(self._prefix + collection, query, status)
+        return EntryPage(tuple(map(self._shown, page.entries)), page.more)
+
+    async def versions(
+        self, collection: str, document_id: str, query: PageQuery
+    ) -> EntryPage[VersionEntry]:
+        page = await self._documents.versions(self._prefix + collection, document_id, query)
+        return EntryPage(tuple(map(self._version_shown, page.entries)), page.more)
+
+    async def in_progress(
+        self, collection: str, document_id: str | None = None
+    ) -> list[VersionEntry]:
+        found = await self._documents.in_progress(self._prefix + collection, document_id)
+        return list(map(self._version_shown, found))
+
+    async def rename(self, collection: str, document_id: str, name: str) -> DocumentEntry:
+        entry = await self._documents.rename(self._prefix + collection, document_id, name)
+        return self._shown(entry)
+
+    async def collections_of(self, document_id: str) -> list[str]:
+        names = await self._documents.collections_of(self._owner, document_id)
+        return [name.removeprefix(self._prefix) for name in names]
+
+    async def remove(self, collection: str, document_id: str) -> bool:
+        return await self._documents.remove(self._prefix + collection, document_id)
+
+    def _shown(self, entry: DocumentEntry) -> DocumentEntry:
+        return replace(entry, document=self._document_shown(entry.document))
+
+    def _version_shown(self, entry: VersionEntry) -> VersionEntry:
+        return replace(entry, document=self._document_shown(entry.document))
+
+    def _document_shown(self, document: Document) -> Document:
+        return replace(document, collection=document.collection.removeprefix(self._prefix))
+
+
+class OwnedFiles:
+    """The files of one owner."""
+
+    def __init__(self, files: Files, owner: str) -> None:
+        self._files = files
+        self._owner = owner
+
+    async def add(self, file: FileEntry) -> None:
+        await self._files.add(self._owner, file)
+
+    async def check_quota(self, size_bytes: int) -> None:
+        await self._files.check_quota(self._owner, size_bytes)
+
+    async def get(self, file_id: str) -> FileEntry:
+        return await self._files.get(self._owner, file_id)
+
+    async def page(self, query: PageQuery, purpose: str | None = None) -> EntryPage[FileEntry]:
+        return await self._files.page(self._owner, query, purpose)
+
+    async def remove(self, file_id: str) -> bool:
+        return await self._files.remove(self._owner, file_id)

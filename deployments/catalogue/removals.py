@@ -1,0 +1,98 @@
+"""Outbox of vector deletions for removed collections and documents.
+
+A removal is added in the transaction that removes the rows, so an interruption cannot lose it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from deployments.catalogue.statements import insert_missing
+from deployments.catalogue.tables import REMOVALS
+from deployments.errors import Conflict
+
+if TYPE_CHECKING:
+    from deployments.catalogue.database import Database
+
+_WHOLE_COLLECTION = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A document whose vectors must be deleted, or a whole collection if `document_id` is None."""
+
+    collection: str
+    document_id: str | None = None
+
+
+class Removals:
+    """The removals of all owners."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, age_s: float, limit: int) -> list[Removal]:
+        """Take on removals that were added, or last claimed, at least this long ago.
+
+        Of several callers at once, one claims each.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        pending = (
+            sa.select(REMOVALS)
+            .where(REMOVALS.c.created_ms <= now_ms - int(age_s * 1000))
+            .order_by(REMOVALS.c.created_ms)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+
+        def claim(connection: sa.Connection) -> list[Removal]:
+            found = [
+                Removal(row.collection, row.document_id or None)
+                for row in connection.execute(pending).all()
+            ]
+            for removal in found:
+                update = REMOVALS.update().where(_is(removal)).values(created_ms=now_ms)
+                connection.execute(update)
+            return found
+
+        return await self._database.write(claim)
+
+    async def done(self, removal: Removal) -> None:
+        """Forget a removal: the vectors are deleted."""
+        delete = REMOVALS.delete().where(_is(removal))
+        await self._database.write(lambda connection: connection.execute(delete))
+
+
+def add_removal(connection: sa.Connection, removal: Removal) -> None:
+    """Add a removal to a transaction."""
+    insert_missing(
+        connection,
+        REMOVALS,
+        collection=removal.collection,
+        document_id=removal.document_id or _WHOLE_COLLECTION,
+        created_ms=time.time_ns() // 1_000_000,
+    )
+
+
+def check_not_being_removed(
+    connection: sa.Connection, collection: str, document_id: str | None
+) -> None:
+    """Raise Conflict while vectors are being deleted that would be those of a new document."""
+    ids = [_WHOLE_COLLECTION, document_id or _WHOLE_COLLECTION]
+    select = sa.select(REMOVALS.c.collection).where(
+        REMOVALS.c.collection == collection, REMOVALS.c.document_id.in_(ids)
+    )
+    if connection.execute(select).first() is not None:
+        msg = "it is still being deleted: try again in a minute"
+        raise Conflict(msg, code="being_deleted")
+
+
+def _is(removal: Removal) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        REMOVALS.c.collection == removal.collection,
+        REMOVALS.c.document_id == (removal.document_id or _WHOLE_COLLECTION),
+    )

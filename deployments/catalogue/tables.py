@@ -1,0 +1,143 @@
+"""The tables of the catalogue; `migrations/` creates and changes them.
+
+Times are in milliseconds since the epoch. Counts are kept by the transactions that change what
+they count.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+
+class Text(sa.TypeDecorator[str]):
+    """Text from outside: without what PostgreSQL cannot store, NUL and unpaired surrogates."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Clean a value on its way into the database."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+_ID_CHARS = 100
+_COLLECTION_CHARS = 96  # OWNER.NAME, of at most 32 and 63 characters
+_OWNER_CHARS = 32
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+COLLECTIONS = sa.Table(
+    "genserve_collections",
+    METADATA,
+    sa.Column("id", sa.String(_COLLECTION_CHARS), primary_key=True),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    # In lists, vector stores come after the collections that an upload created.
+    sa.Column("vector_store", sa.Boolean, nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    _count("in_progress"),
+    _count("completed"),
+    _count("failed"),
+    _count("cancelled"),
+    _count("size_bytes"),  # of the completed documents
+    sa.Index("genserve_collections_by_owner", "owner", "vector_store", "id"),
+)
+
+DOCUMENTS = sa.Table(
+    "genserve_documents",
+    METADATA,
+    sa.Column(
+        "collection",
+        sa.String(_COLLECTION_CHARS),
+        sa.ForeignKey("genserve_collections.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    # Of a document that is named by its file name; an attached file is named by its id.
+    sa.Column("name", Text),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),  # the current one, else the newest
+    sa.Index("genserve_documents_by_status", "collection", "status", "id"),
+    sa.Index("genserve_documents_by_id", "id"),
+    sa.Index("genserve_documents_by_name", "collection", "name", unique=True),
+)
+
+VERSIONS = sa.Table(
+    "genserve_versions",
+    METADATA,
+    sa.Column("collection", sa.String(_COLLECTION_CHARS), primary_key=True),
+    sa.Column("document_id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),  # empty if version 0.1 has stored it
+    sa.Column("author", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("filename", Text, nullable=False),
+    sa.Column("title", Text, nullable=False),
+    sa.Column("media_type", Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("pages", sa.Integer),
+    sa.Column("chunks", sa.Integer, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("job_id", sa.String(_ID_CHARS)),
+    sa.Column("error_code", sa.String(_ID_CHARS)),
+    sa.Column("error_message", Text),
+    sa.ForeignKeyConstraint(
+        ["collection", "document_id"],
+        ["genserve_documents.collection", "genserve_documents.id"],
+        ondelete="CASCADE",
+    ),
+    sa.Index("genserve_versions_by_status", "status", "created_ms"),
+)
+
+CURRENT = sa.and_(
+    VERSIONS.c.collection == DOCUMENTS.c.collection,
+    VERSIONS.c.document_id == DOCUMENTS.c.id,
+    VERSIONS.c.number == DOCUMENTS.c.version,
+)
+"""Joins a document and the version in which it is shown."""
+
+FILES = sa.Table(
+    "genserve_files",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("filename", Text, nullable=False),
+    sa.Column("purpose", sa.String(40), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Index("genserve_files_by_owner", "owner", "id"),
+)
+
+USAGE = sa.Table(
+    "genserve_usage",
+    METADATA,
+    sa.Column("owner", sa.String(_OWNER_CHARS), primary_key=True),
+    _count("collections"),
+    _count("documents"),
+    _count("files"),
+    _count("size_bytes"),  # of the files and the documents
+)
+
+REMOVALS = sa.Table(
+    "genserve_removals",
+    METADATA,
+    sa.Column("collection", sa.String(_COLLECTION_CHARS), primary_key=True),
+    sa.Column("document_id", sa.String(_ID_CHARS), primary_key=True),  # empty: the collection
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
+IMPORTS = sa.Table(
+    "genserve_imports",
+    METADATA,
+    sa.Column("source", sa.String(40), primary_key=True),
+    sa.Column("finished_ms", sa.BigInteger, nullable=False),
+)

@@ -1,0 +1,54 @@
+"""Usage counters of each owner, changed by the transactions that add and remove."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deployments.catalogue.statements import insert_missing
+from deployments.catalogue.tables import USAGE
+from deployments.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import sqlalchemy as sa
+
+    from deployments.catalogue.entries import Quotas
+
+_COUNTED = ("collections", "documents", "files", "size_bytes")
+
+
+def add_usage(connection: sa.Connection, owner: str, quotas: Quotas, **added: int) -> None:
+    """Count what is being added; raise InvalidRequest if it is over a quota.
+
+    The row stays locked until the transaction ends.
+    """
+    _check(change_usage(connection, owner, **added), quotas, added)
+
+
+def check_usage(connection: sa.Connection, owner: str, quotas: Quotas, **added: int) -> None:
+    """Raise InvalidRequest if this would be over a quota."""
+    row = connection.execute(USAGE.select().where(USAGE.c.owner == owner)).first()
+    used = {name: getattr(row, name, 0) + number for name, number in added.items()}
+    _check(used, quotas, added)
+
+
+def change_usage(connection: sa.Connection, owner: str, **added: int) -> dict[str, int]:
+    """Count what is added, or removed where a number is negative; return the new counts."""
+    insert_missing(connection, USAGE, owner=owner)
+    row = connection.execute(
+        USAGE.update()
+        .where(USAGE.c.owner == owner)
+        .values({name: USAGE.c[name] + number for name, number in added.items()})
+        .returning(*(USAGE.c[name] for name in _COUNTED))
+    ).one()
+    return dict(zip(_COUNTED, row, strict=True))
+
+
+def _check(used: Mapping[str, int], quotas: Quotas, names: Iterable[str]) -> None:
+    for name in names:
+        quota: int = getattr(quotas, name)
+        if used[name] > quota:
+            what = name.replace("size_", "")
+            msg = f"the quota of this API key is {quota:,} {what}: delete something first"
+            raise InvalidRequest(msg, code="quota_exceeded", param="file")

@@ -1,0 +1,82 @@
+"""Reconciliation of the catalogue with jobs that ended without updating it.
+
+Replicas of version 0.1 do not know the catalogue. A submission that was interrupted has left a
+version without a job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+from loguru import logger
+
+from deployments.catalogue.entries import LOST, VersionStatus
+from deployments.errors import NotFound
+from deployments.jobs.records import fetch_jobs
+from deployments.types import JobStatus
+
+if TYPE_CHECKING:
+    from deployments.catalogue.catalogue import Catalogue
+    from deployments.interfaces import Retriever, StoredDocuments
+    from deployments.types import Document, Job
+
+    class Backend(Retriever, StoredDocuments, Protocol):
+        """The retriever, with what it has stored."""
+
+
+_AGE_S = 60.0
+_BATCH = 100
+_INTERRUPTED = LOST, "the upload was interrupted: send the file again"
+
+
+async def reconcile(catalogue: Catalogue, retriever: Backend) -> None:
+    """End the versions in progress whose jobs have ended, or were never submitted."""
+    after: Document | None = None
+    while documents := await catalogue.documents.unfinished(_AGE_S, _BATCH, after):
+        after = documents[-1]
+        job_ids = [document.job_id for document in documents if document.job_id is not None]
+        jobs = {job.id: job for job in await fetch_jobs(job_ids)}
+        for document in documents:
+            job = jobs.get(document.job_id or "")
+            if job is None or job.ended:
+                logger.info("document {} is reconciled with its job", document.id)
+                with contextlib.suppress(NotFound):  # removed meanwhile
+                    await _reconcile(document, job, catalogue, retriever)
+    await _remove_left(catalogue, retriever)
+
+
+async def _remove_left(catalogue: Catalogue, retriever: Backend) -> None:
+    """Delete the vectors of removed documents whose deletion was interrupted."""
+    for removal in await catalogue.removals.claim(_AGE_S, _BATCH):
+        with contextlib.suppress(NotFound):
+            if removal.document_id is None:
+                await retriever.drop(removal.collection)
+            else:
+                await retriever.delete(removal.collection, removal.document_id)
+        await catalogue.removals.done(removal)
+
+
+async def _reconcile(
+    document: Document, job: Job | None, catalogue: Catalogue, retriever: Backend
+) -> None:
+    documents = catalogue.documents
+    if job is None or job.status is JobStatus.SUCCEEDED:
+        try:
+            stored = await retriever.document(document.collection, document.id)
+        except NotFound:
+            stored = None
+        if stored is not None and stored.version == document.version:
+            useless = await documents.complete(stored)
+        else:
+            await documents.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
+            useless = [document.version]
+    else:
+        if job.status is JobStatus.FAILED:
+            error = job.error_code, job.error_message
+            await documents.settle(document, VersionStatus.FAILED, *error)
+        else:
+            await documents.settle(document, VersionStatus.CANCELLED)
+        useless = [document.version]
+    if useless:
+        await retriever.discard(document.collection, document.id, useless)

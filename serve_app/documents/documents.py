@@ -1,0 +1,87 @@
+"""Documents of one owner: listed from the catalogue, deleted everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from deployments.catalogue.entries import DocumentStatus
+from deployments.errors import Conflict, NotFound
+from deployments.serving.request_context import detached
+
+if TYPE_CHECKING:
+    from deployments.catalogue.entries import DocumentEntry, EntryPage, PageQuery, VersionEntry
+    from deployments.catalogue.owned import OwnedCatalogue
+    from deployments.types import Document
+    from serve_app.services import Services
+
+
+_CANCELLED_AT_ONCE = 8
+
+
+class Documents:
+    """The documents in the collections of one owner."""
+
+    def __init__(self, services: Services, catalogue: OwnedCatalogue) -> None:
+        self._retriever = services.retriever
+        self._jobs = services.jobs
+        self._catalogue = catalogue
+
+    async def check_collection(self, collection: str) -> None:
+        """Raise NotFound for a collection that does not exist."""
+        await self._catalogue.collections.get(collection)
+
+    async def searchable(self, collection: str, query: PageQuery) -> EntryPage[DocumentEntry]:
+        """List the documents that can be found; raises NotFound for the collection."""
+        await self.check_collection(collection)
+        return await self._catalogue.documents.page(collection, query, DocumentStatus.COMPLETED)
+
+    async def get(self, collection: str, document_id: str) -> Document:
+        """Find a searchable document; raises NotFound for it or its collection."""
+        await self.check_collection(collection)
+        entry = await self._catalogue.documents.get(collection, document_id)
+        if entry.status is not DocumentStatus.COMPLETED:
+            msg = f"this document cannot be searched: {entry.status.replace('_', ' ')}"
+            raise NotFound(msg, param="document_id")
+        return entry.document
+
+    async def versions(
+        self, collection: str, document_id: str, query: PageQuery
+    ) -> EntryPage[VersionEntry]:
+        """List the versions of a document; raises NotFound for it or its collection."""
+        await self.check_collection(collection)
+        return await self._catalogue.documents.versions(collection, document_id, query)
+
+    async def rename(self, collection: str, document_id: str, name: str) -> Document:
+        """Give a document another name; raises NotFound, or Conflict if another one has it."""
+        await self.get(collection, document_id)
+        return (await self._catalogue.documents.rename(collection, document_id, name)).document
+
+    async def remove(self, collection: str, document_id: str) -> None:
+        """Delete a document with all its versions, and stop its jobs; raises NotFound.
+
+        It is seen through to the end if the client leaves.
+        """
+        await self.check_collection(collection)
+        await self._catalogue.documents.get(collection, document_id)
+        await asyncio.shield(detached(self._remove(collection, document_id)))
+
+    async def _remove(self, collection: str, document_id: str) -> None:
+        await self.cancel(collection, document_id)
+        await self._catalogue.documents.remove(collection, document_id)
+        with contextlib.suppress(NotFound):  # nothing of the collection has been stored yet
+            await self._retriever.delete(collection, document_id)
+        await self._catalogue.removed(collection, document_id)
+
+    async def cancel(self, collection: str, document_id: str | None = None) -> None:
+        """Stop the jobs of a document, or of all documents in a collection."""
+        entries = await self._catalogue.documents.in_progress(collection, document_id)
+        job_ids = [each.document.job_id for each in entries if each.document.job_id is not None]
+        for start in range(0, len(job_ids), _CANCELLED_AT_ONCE):
+            some = job_ids[start : start + _CANCELLED_AT_ONCE]
+            await asyncio.gather(*map(self._cancel, some))
+
+    async def _cancel(self, job_id: str) -> None:
+        with contextlib.suppress(Conflict, NotFound):
+            await self._jobs.cancel(job_id)

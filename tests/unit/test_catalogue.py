@@ -1,0 +1,456 @@
+"""The catalogue: what exists, counted and listed, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.database import Database
+from deployments.catalogue.entries import (
+    CollectionEntry,
+    CurrentVersion,
+    DocumentStatus,
+    FileEntry,
+    PageQuery,
+    Quotas,
+    Upload,
+    VersionStatus,
+)
+from deployments.catalogue.migrate import VERSION_TABLE, config, migrate, revision_of
+from deployments.catalogue.removals import Removal
+from deployments.catalogue.tables import COLLECTIONS, METADATA
+from deployments.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from deployments.types import Document
+from tests.support.postgres import serve_postgres
+
+pytestmark = pytest.mark.anyio
+
+QUOTAS = Quotas(collections=4, documents=10, files=3, size_bytes=1000)
+REPORT = Upload("alice.papers", "report.pdf", 100, "a" * 64, "job_1")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with serve_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
+    address: str = request.getfixturevalue("postgres")
+    engine = sa.create_engine(sa.make_url(address).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        METADATA.drop_all(connection)
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
+    engine.dispose()
+    return address
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    opened = Database(url, retries_s=1)
+    migrate(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def catalogue(database: Database) -> Catalogue:
+    return Catalogue(database, QUOTAS)
+
+
+async def test_the_migrations_make_the_tables_and_are_run_once(url: str) -> None:
+    first, second = Database(url), Database(url)
+    await asyncio.gather(asyncio.to_thread(migrate, first), asyncio.to_thread(migrate, second))
+
+    def differences(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        found = compare_metadata(context, METADATA)
+        return [each for each in found if "genserve_executor" not in str(each)]
+
+    assert await first.read(differences) == []
+    await Catalogue(first).documents.begin(REPORT)
+
+    def undone(connection: sa.Connection) -> str | None:
+        alembic = config()
+        alembic.attributes["connection"] = connection
+        command.downgrade(alembic, "base")
+        return revision_of(connection)
+
+    assert await second.write(undone) is None
+    migrate(second)
+    assert not (await Catalogue(second).documents.page("alice.papers", PageQuery(9))).entries
+    first.close()
+    second.close()
+
+
+async def test_a_newer_schema_is_left_as_it_is(database: Database) -> None:
+    def advance(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE genserve_collections ADD COLUMN newer TEXT")
+        connection.exec_driver_sql("UPDATE genserve_schema SET version_num = '9999'")
+
+    await database.write(advance)
+    migrate(database)
+    assert await database.read(revision_of) == "9999"
+    catalogue = Catalogue(database)
+    await catalogue.documents.begin(REPORT)
+    assert (await catalogue.collections.get("alice.papers")).in_progress == 1
+
+
+async def test_a_document_from_its_job_to_its_removal(catalogue: Catalogue) -> None:
+    documents, collections = catalogue.documents, catalogue.collections
+    begun = await documents.begin(REPORT)
+    assert (begun.status, begun.document.version) == (VersionStatus.IN_PROGRESS, 1)
+    assert begun.document.id.startswith("doc_")
+    # A repeated request changes nothing.
+    assert await documents.begin(replace(REPORT, job_id="job_2")) == begun
+    assert await documents.find_same(REPORT) is None
+    await documents.assign(begun.document, "job_3")
+    document_id = begun.document.id
+    entry = await documents.get("alice.papers", document_id)
+    assert (entry.status, entry.document.job_id) == (DocumentStatus.IN_PROGRESS, "job_3")
+    assert await documents.version_of_job("alice.papers", document_id, "job_3") == 1
+    (waiting,) = await documents.in_progress("alice.papers")
+    assert waiting.document == entry.document
+    papers = await collections.get("alice.papers")
+    assert (papers.name, papers.in_progress, papers.completed) == ("papers", 1, 0)
+    assert papers.size_bytes == 0
+    assert await documents.current("alice.papers", [document_id]) == {}
+
+    read = as_read(entry.document)
+    for _ in range(2):  # a step may be repeated
+        assert await documents.complete(read) == []
+    entry = await documents.get("alice.papers", document_id)
+    assert (entry.document, entry.status) == (read, DocumentStatus.COMPLETED)
+    assert await documents.current("alice.papers", [document_id, "doc_9"]) == {
+        document_id: CurrentVersion(1, "report.pdf")
+    }
+    await documents.assign(read, "job_4")  # too late
+    found = await documents.begin(replace(REPORT, job_id="job_5"))
+    assert (found.document, found.status) == (read, VersionStatus.COMPLETED)
+    assert await documents.find_same(REPORT) == found
+    papers = await collections.get("alice.papers")
+    assert (papers.in_progress, papers.completed, papers.size_bytes) == (0, 1, 100)
+
+    assert await documents.remove("alice.papers", document_id)
+    assert not await documents.remove("alice.papers", document_id)
+    papers = await collections.get("alice.papers")
+    assert (papers.completed, papers.size_bytes) == (0, 0)
+    for missing in (
+        documents.get("alice.papers", document_id),
+        documents.complete(read),  # removed while its job was at work
+        documents.versions("alice.papers", document_id, PageQuery(9)),
+        documents.version_of_job("alice.papers", document_id, "job_3"),
+    ):
+        with pytest.raises(NotFound):
+            await missing
+    assert await documents.settle(read, VersionStatus.FAILED) is None
+
+
+def as_read(document: Document) -> Document:
+    return replace(document, title="Report", media_type="application/pdf", pages=2, chunks=7)
+
+
+async def test_a_new_version_replaces_the_old_one_once_it_is_whole(catalogue: Catalogue) -> None:
+    documents = catalogue.documents
+    first = as_read((await documents.begin(REPORT)).document)
+    await documents.complete(first)
+    changed = replace(REPORT, digest="b" * 64, size_bytes=150, job_id="job_2", author="alice")
+    begun = await documents.begin(changed)
+    assert (begun.document.id, begun.document.version) == (first.id, 2)
+    assert await documents.current("alice.papers", [first.id]) == {
+        first.id: CurrentVersion(1, "report.pdf")
+    }
+    assert (await documents.get("alice.papers", first.id)).document == first
+    second = as_read(begun.document)
+    for _ in range(2):
+        assert await documents.complete(second) == [1]
+    assert await documents.superseded(second) == [1]
+    assert await documents.current("alice.papers", [first.id]) == {
+        first.id: CurrentVersion(2, "report.pdf")
+    }
+    papers = await catalogue.collections.get("alice.papers")
+    assert (papers.completed, papers.size_bytes) == (1, 150)
+    history = await documents.versions("alice.papers", first.id, PageQuery(1, newest_first=True))
+    assert [(each.document, each.status) for each in history.entries] == [
+        (second, VersionStatus.COMPLETED)
+    ]
+    assert (history.entries[0].author, history.entries[0].digest) == ("alice", "b" * 64)
+    older = await documents.versions("alice.papers", first.id, PageQuery(9, "2", newest_first=True))
+    assert [each.status for each in older.entries] == [VersionStatus.SUPERSEDED]
+
+    # The newest content is what counts: the first file again is a third version.
+    third = await documents.begin(replace(REPORT, job_id="job_3"))
+    assert third.document.version == 3
+    other = replace(third.document, job_id="job_9")
+    assert await documents.settle(other, VersionStatus.FAILED) is VersionStatus.IN_PROGRESS
+    failed = await documents.settle(third.document, VersionStatus.FAILED, "no_text", "No text.")
+    assert failed is VersionStatus.FAILED
+    assert await documents.settle(second, VersionStatus.CANCELLED) is VersionStatus.COMPLETED
+    with pytest.raises(NotFound):
+        await documents.complete(third.document)  # too late
+    assert (await documents.get("alice.papers", first.id)).document == second
+    assert (await catalogue.collections.get("alice.papers")).failed == 0
+
+
+async def test_versions_that_end_in_another_order(catalogue: Catalogue) -> None:
+    documents = catalogue.documents
+    uploads = [replace(REPORT, digest=letter * 64, job_id=f"job_{letter}") for letter in "abc"]
+    first, second, third = [as_read((await documents.begin(each)).document) for each in uploads]
+    assert await documents.complete(second) == []
+    assert await documents.complete(first) == [1]
+    assert await documents.current("alice.papers", [first.id]) == {
+        first.id: CurrentVersion(2, "report.pdf")
+    }
+    assert await documents.settle(third, VersionStatus.CANCELLED) is VersionStatus.CANCELLED
+    history = await documents.versions("alice.papers", first.id, PageQuery(9))
+    assert [each.status for each in history.entries] == [
+        VersionStatus.SUPERSEDED,
+        VersionStatus.COMPLETED,
+        VersionStatus.CANCELLED,
+    ]
+
+
+async def test_a_name_that_is_taken(catalogue: Catalogue) -> None:
+    documents = catalogue.documents
+    first = (await documents.begin(REPORT)).document
+    other = replace(REPORT, digest="b" * 64, job_id="job_2")
+    with pytest.raises(Conflict, match=r"report.pdf") as refused:
+        await documents.begin(replace(other, on_conflict="reject"))
+    assert refused.value.code == "name_taken"
+    kept = (await documents.begin(replace(other, on_conflict="keep"))).document
+    assert (kept.filename, kept.version) == ("report (2).pdf", 1)
+    assert (await documents.begin(replace(other, on_conflict="keep"))).document == kept
+    third = replace(REPORT, digest="c" * 64, job_id="job_3", on_conflict="keep")
+    kept = (await documents.begin(third)).document
+    assert kept.filename == "report (3).pdf"
+    with pytest.raises(Conflict):
+        await documents.rename("alice.papers", kept.id, "report.pdf")
+    renamed = await documents.rename("alice.papers", first.id, "annual.pdf")
+    assert renamed.document.filename == "annual.pdf"
+    await documents.complete(as_read(first))  # which had begun under the old name
+    assert (await documents.get("alice.papers", first.id)).document.filename == "annual.pdf"
+    assert await documents.current("alice.papers", [first.id]) == {
+        first.id: CurrentVersion(1, "annual.pdf")
+    }
+    assert (await documents.begin(REPORT)).document.id != first.id
+    with pytest.raises(NotFound):
+        await documents.rename("alice.papers", "doc_9", "a.pdf")
+    # A file that is attached is named by its id.
+    attached = replace(REPORT, document_id="doc_7")
+    assert (await documents.begin(attached)).document.id == "doc_7"
+    assert (await documents.begin(replace(attached, document_id="doc_8"))).document.version == 1
+
+
+async def test_a_document_that_failed_is_tried_again(catalogue: Catalogue) -> None:
+    documents = catalogue.documents
+    document = (await documents.begin(REPORT)).document
+    await documents.settle(document, VersionStatus.FAILED, "no_text", "There is no text.")
+    entry = await documents.get("alice.papers", document.id)
+    assert (entry.status, entry.error_code) == (DocumentStatus.FAILED, "no_text")
+    assert entry.error_message == "There is no text."
+    # A name that nobody can find is not taken.
+    again = await documents.begin(replace(REPORT, job_id="job_2", on_conflict="reject"))
+    assert (again.document.id, again.document.version) == (document.id, 2)
+    entry = await documents.get("alice.papers", document.id)
+    assert (entry.status, entry.error_code) == (DocumentStatus.IN_PROGRESS, None)
+    assert entry.document.job_id == "job_2"
+    refused = replace(REPORT, document_id="doc_2", job_id=None)
+    await documents.add_failed(refused, "unsupported_media_type", "Not a format that is read.")
+    papers = await catalogue.collections.get("alice.papers")
+    assert (papers.in_progress, papers.failed) == (1, 1)
+    failed = await documents.page("alice.papers", PageQuery(9), DocumentStatus.FAILED)
+    assert [entry.document.id for entry in failed.entries] == ["doc_2"]
+    assert [each.job_id for each in await documents.unfinished(0, 9)] == ["job_2"]
+    assert await documents.unfinished(60, 9) == []
+
+
+async def test_documents_are_listed_by_key(catalogue: Catalogue) -> None:
+    for number in range(5):
+        await catalogue.documents.begin(replace(REPORT, document_id=f"doc_{number}"))
+
+    async def page(**query: object) -> tuple[list[str], bool]:
+        found = await catalogue.documents.page("alice.papers", PageQuery(2, **query))  # type: ignore[arg-type]
+        return [entry.document.id for entry in found.entries], found.more
+
+    assert await page() == (["doc_0", "doc_1"], True)
+    assert await page(after="doc_2") == (["doc_3", "doc_4"], False)
+    assert await page(newest_first=True) == (["doc_4", "doc_3"], True)
+    await catalogue.documents.remove("alice.papers", "doc_3")
+    assert await page(newest_first=True, after="doc_3") == (["doc_2", "doc_1"], True)
+    assert await catalogue.documents.collections_of("alice", "doc_1") == ["alice.papers"]
+    assert await catalogue.documents.collections_of("bob", "doc_1") == []
+
+
+async def test_collections_of_one_owner(catalogue: Catalogue) -> None:
+    collections = catalogue.collections
+    for name in ("alice.vs_2", "alice.vs_1", "bob.vs_1"):
+        await collections.add(CollectionEntry(name, "Papers", 7, {"a": "b"}))
+    await catalogue.documents.begin(REPORT)
+
+    async def page(**query: object) -> list[str]:
+        found = await collections.page("alice", PageQuery(9, **query))  # type: ignore[arg-type]
+        return [entry.id for entry in found.entries]
+
+    everything = ["alice.default", "alice.papers", "alice.vs_1", "alice.vs_2"]
+    assert await page() == everything
+    assert await page(newest_first=True) == everything[::-1]
+    assert await page(after="alice.papers") == ["alice.vs_1", "alice.vs_2"]
+    assert await page(after="alice.vs_1", newest_first=True) == ["alice.papers", "alice.default"]
+    changed = await collections.change("alice.vs_1", "Letters", None)
+    assert (changed.name, changed.metadata, changed.created_at) == ("Letters", {"a": "b"}, 7)
+    assert (await collections.change("alice.vs_1", None, {})).metadata == {}
+    with pytest.raises(NotFound):
+        await collections.change("alice.vs_9", "Letters", None)
+    with pytest.raises(NotFound):  # its first document does not create it
+        await catalogue.documents.begin(replace(REPORT, collection="alice.vs_9"))
+    assert (await collections.get("carol.default")).completed == 0
+    assert await collections.remove("alice.papers")
+    assert not await collections.remove("alice.papers")
+    assert await page() == ["alice.default", "alice.vs_1", "alice.vs_2"]
+    assert not (await catalogue.documents.page("alice.papers", PageQuery(9))).entries
+
+
+async def test_quotas_of_an_owner(catalogue: Catalogue) -> None:
+    file = FileEntry("file-1", "a.txt", "assistants", 400, 5)
+    await catalogue.files.add("alice", file)
+    await catalogue.files.add("alice", file)  # repeated
+    await catalogue.files.check_quota("alice", 600)
+    with pytest.raises(InvalidRequest, match="1,000 bytes") as refused:
+        await catalogue.files.check_quota("alice", 601)
+    assert refused.value.code == "quota_exceeded"
+    await catalogue.documents.begin(replace(REPORT, size_bytes=600))
+    with pytest.raises(InvalidRequest, match="1,000 bytes"):
+        await catalogue.files.add("alice", replace(file, id="file-2", size_bytes=1))
+    assert await catalogue.files.missing(["file-1", "file-2"]) == {"file-2"}
+    await catalogue.files.check_quota("bob", 1000)
+    assert await catalogue.collections.remove("alice.papers")
+    await catalogue.removals.done(Removal("alice.papers"))
+    for number in range(10):
+        await catalogue.documents.begin(replace(REPORT, document_id=f"doc_{number}", size_bytes=1))
+    with pytest.raises(InvalidRequest, match="10 documents"):
+        await catalogue.documents.begin(replace(REPORT, document_id="doc_10", size_bytes=1))
+    with pytest.raises(InvalidRequest, match="10 documents"):  # nothing of it is left
+        await catalogue.documents.begin(replace(REPORT, document_id="x", collection="alice.y"))
+    with pytest.raises(NotFound):
+        await catalogue.collections.get("alice.y")
+    for number in range(3):
+        await catalogue.collections.add(CollectionEntry(f"alice.vs_{number}", "", 1))
+    with pytest.raises(InvalidRequest, match="4 collections"):
+        await catalogue.collections.add(CollectionEntry("alice.vs_3", "", 1))
+
+
+async def test_files_of_an_owner(catalogue: Catalogue) -> None:
+    files = [FileEntry(f"file-{n}", "a.txt", purpose, 1, 5) for n, purpose in enumerate("aba")]
+    for file in files:
+        await catalogue.files.add("alice", file)
+    assert await catalogue.files.get("alice", "file-1") == files[1]
+    for owner, file_id in (("bob", "file-1"), ("alice", "file-9")):
+        with pytest.raises(NotFound):
+            await catalogue.files.get(owner, file_id)
+    page = await catalogue.files.page("alice", PageQuery(1, newest_first=True), "a")
+    assert (page.entries, page.more) == ((files[2],), True)
+    page = await catalogue.files.page("alice", PageQuery(1, "file-2", newest_first=True), "a")
+    assert (page.entries, page.more) == ((files[0],), False)
+    assert not await catalogue.files.remove("bob", "file-1")
+    assert await catalogue.files.remove("alice", "file-1")
+    assert not await catalogue.files.remove("alice", "file-1")
+
+
+async def test_many_at_once_are_counted_exactly(database: Database, catalogue: Catalogue) -> None:
+    other = Catalogue(database, QUOTAS)
+    uploads = [replace(REPORT, document_id=f"doc_{number}", size_bytes=1) for number in range(10)]
+    begun = await asyncio.gather(
+        *(each.documents.begin(upload) for upload in uploads for each in (catalogue, other))
+    )
+    named = {each.document.id: each.document for each in begun}
+    await asyncio.gather(*(catalogue.documents.complete(each) for each in named.values()))
+    await asyncio.gather(
+        *(other.documents.remove("alice.papers", f"doc_{number}") for number in range(4)),
+        catalogue.collections.add(CollectionEntry("alice.vs_1", "", 1)),
+    )
+    papers = await catalogue.collections.get("alice.papers")
+    assert (papers.in_progress, papers.completed, papers.size_bytes) == (0, 6, 6)
+    await catalogue.documents.begin(replace(uploads[0], document_id="doc_10"))
+
+
+async def test_an_import_is_noted_once(catalogue: Catalogue) -> None:
+    assert await catalogue.imported_ms("0.1") is None
+    await catalogue.set_imported("0.1")
+    finished = await catalogue.imported_ms("0.1")
+    await catalogue.set_imported("0.1")
+    assert finished is not None
+    assert await catalogue.imported_ms("0.1") == finished
+
+
+async def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:
+    database = Database(f"postgresql://nobody@127.0.0.1:1/{tmp_path.name}", retries_s=0.2)
+    with pytest.raises(Unavailable):
+        await Catalogue(database).collections.get("default")
+    database.close()
+
+
+async def test_a_broken_query_is_no_outage(database: Database) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        await database.write(
+            lambda connection: connection.execute(COLLECTIONS.insert().values(id="a"))
+        )
+
+
+async def test_a_removal_is_known_until_the_vectors_are_deleted(catalogue: Catalogue) -> None:
+    documents, removals = catalogue.documents, catalogue.removals
+    attached = replace(REPORT, document_id="doc_1")
+    await documents.begin(attached)
+    await documents.begin(replace(attached, document_id="doc_2"))
+    await documents.remove("alice.papers", "doc_1")
+    removal = Removal("alice.papers", "doc_1")
+    assert await removals.claim(60, 9) == []
+    await asyncio.sleep(1.1)
+    claims = await asyncio.gather(*(removals.claim(1, 9) for _ in range(4)))
+    assert sorted(claims, key=len) == [[], [], [], [removal]]  # one caller has it
+    with pytest.raises(Conflict, match="deleted"):  # its vectors would be deleted, too
+        await documents.begin(attached)
+    await removals.done(removal)
+    await documents.begin(attached)
+    await catalogue.collections.remove("alice.papers")
+    assert await removals.claim(0, 9) == [Removal("alice.papers")]
+    with pytest.raises(Conflict, match="deleted"):
+        await documents.begin(REPORT)
+    await removals.done(Removal("alice.papers"))
+    await documents.begin(REPORT)
+
+
+async def test_text_that_postgresql_cannot_store_is_cleaned(catalogue: Catalogue) -> None:
+    odd = replace(REPORT, filename="a\0b\ud800.txt")
+    begun = await catalogue.documents.begin(odd)
+    assert begun.document.filename == "ab?.txt"
+    assert (await catalogue.documents.begin(odd)).document.id == begun.document.id
+    await catalogue.collections.add(CollectionEntry("alice.vs_1", "a\0", 1, {"k": "\0v"}))
+    assert (await catalogue.collections.get("alice.vs_1")).name == "a"
+
+
+async def test_an_exclusive_lock_is_held_by_one(postgres: str) -> None:
+    first, second = Database(postgres), Database(postgres)
+    held: list[str] = []
+
+    async def hold(database: Database, name: str) -> None:
+        async with database.exclusively():
+            held.append(name)
+            await asyncio.sleep(0.2)
+            held.append(name)
+
+    await asyncio.gather(hold(first, "first"), hold(second, "second"))
+    assert held in (["first"] * 2 + ["second"] * 2, ["second"] * 2 + ["first"] * 2)
+    first.close()
+    second.close()
