@@ -1,8 +1,8 @@
 """What is killed comes back, and nothing that was promised is lost.
 
 The engine of the first service is killed at the beginning and must be back at the end. Meanwhile
-Jobs and then the whole node of the second service are killed, and the service is redeployed. Other
-processes are killed in the long tests; `make bench-kill` kills 60 times.
+Jobs and then the whole node of the second service are killed. The long tests kill other processes,
+and redeploy the service under a job; `make bench-kill` kills 60 times.
 """
 
 from __future__ import annotations
@@ -85,7 +85,6 @@ def test_what_was_acknowledged_is_kept_whatever_is_killed(second_service: Second
     node, ledger = second_service.node, Ledger()
     kills = kill_under_load(node, ledger, KILLED, LOAD, lambda done: print(done[-1]))  # noqa: T201
     assert [kill.victim for kill in kills] == KILLED
-    redeploy_under_a_job(second_service)
     assert_kept(audit(node, second_service.data, ledger))
 
 
@@ -140,8 +139,10 @@ def until(limit_s: float, holds: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
-def redeploy_under_a_job(service: SecondService) -> None:
+@pytest.mark.long
+def test_a_job_goes_on_while_the_service_is_redeployed(second_service: SecondService) -> None:
     """Also the two calls that `serve deploy` makes are those of its users."""
+    service = second_service
     with httpx.Client(base_url=service.url, timeout=30) as http:
         pictures = {"prompt": "a red circle", "count": PICTURES, "steps": 50, "size": "256x256"}
         job_id = http.post("/generate/image/background", json=pictures).json()["job_id"]
