@@ -24,6 +24,7 @@ _SQLITE_TIMEOUT_S = 5.0
 _RETRIES_S = 15.0  # a restart of PostgreSQL
 _OUTAGES = (sa.exc.OperationalError, sa.exc.InterfaceError)
 _MAX_WAIT_S = 1.0
+_LOCK_POLL_S = 0.5
 _EXCLUSIVE_LOCK = 1785684597  # any number that nothing else in the database uses
 _WRITES = "genserve_writes"  # an execution option
 
@@ -72,14 +73,20 @@ class Database:
             yield
             return
         loop = asyncio.get_running_loop()
-        connection = await loop.run_in_executor(None, self._engine.connect)
+        engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        lock = sa.select(sa.func.pg_try_advisory_lock(_EXCLUSIVE_LOCK))
         try:
-            lock = sa.select(sa.func.pg_advisory_lock(_EXCLUSIVE_LOCK))
-            await loop.run_in_executor(None, connection.execute, lock)
+            connection = await loop.run_in_executor(self._threads, engine.connect)
+        except _OUTAGES as error:
+            raise _unavailable(error) from error
+        try:
+            # Another process has it.
+            while not await loop.run_in_executor(self._threads, connection.scalar, lock):  # noqa: ASYNC110
+                await asyncio.sleep(_LOCK_POLL_S)
             yield
         finally:
             # The lock ends with the session, so the connection must not return to the pool.
-            await loop.run_in_executor(None, connection.invalidate)
+            connection.invalidate()
             connection.close()
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from deployments.catalogue.entries import (
     VersionEntry,
     VersionStatus,
 )
-from deployments.catalogue.names import free_name, numbered
+from deployments.catalogue.names import free_name, is_numbered, numbered
 from deployments.catalogue.removals import Removal, add_removal, check_not_being_removed
 from deployments.catalogue.statements import page_of
 from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
@@ -136,10 +136,6 @@ class Documents:
             return None if version is None else VersionStatus(version.status)
 
         return await self._database.write(settle)
-
-    async def superseded(self, document: Document) -> Sequence[int]:
-        """Return the numbers of the versions that this one has superseded."""
-        return await self._database.read(lambda connection: _superseded(connection, document))
 
     async def add_failed(self, upload: Upload, error_code: str, error_message: str) -> None:
         """Add a version that was refused before a job could begin."""
@@ -486,6 +482,11 @@ def _find_named(connection: sa.Connection, upload: Upload) -> Any:  # noqa: ANN4
     """Return the row of the document that an upload names, or None."""
     if upload.document_id is not None:
         return _find(connection, DOCUMENTS.c.id == upload.document_id, upload.collection)
+    # Version 0.1 may have kept several documents of one name.
+    of_0_1 = _is(upload.collection, f"doc_{upload.digest[:32]}")
+    row = connection.execute(_ENTRIES.where(of_0_1)).first()
+    if row is not None and (row.document_name or row.filename) == upload.filename:
+        return _find(connection, DOCUMENTS.c.id == row.id, upload.collection)
     return _find(connection, DOCUMENTS.c.name == upload.filename, upload.collection)
 
 
@@ -510,16 +511,16 @@ def _names_like(connection: sa.Connection, upload: Upload) -> set[str]:
 def _kept_before(connection: sa.Connection, upload: Upload) -> Any:  # noqa: ANN401 - a row
     """Return the version that the same upload, with `keep`, has become before."""
     select = (
-        sa.select(*VERSIONS.c)
+        sa.select(*VERSIONS.c, DOCUMENTS.c.name)
         .join(DOCUMENTS, CURRENT)
         .where(
             VERSIONS.c.collection == upload.collection,
             VERSIONS.c.digest == upload.digest,
             VERSIONS.c.status.in_(_ACTIVE),
-            DOCUMENTS.c.name.startswith(numbered(upload.filename, ""), autoescape=True),
         )
     )
-    return connection.execute(select.limit(1)).first()
+    rows = connection.execute(select).all()
+    return next((row for row in rows if is_numbered(row.name or "", upload.filename)), None)
 
 
 def _version(connection: sa.Connection, document: Document) -> Any:  # noqa: ANN401 - a row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ def free_name(filename: str, taken: Container[str]) -> str:
 def numbered(filename: str, number: str) -> str:
     """Return the beginning of the names that `free_name` makes: `report (` and the number."""
     return f"{_parts(filename)[0]} ({number}"
+
+
+def is_numbered(name: str, filename: str) -> bool:
+    """Return whether a name is one that `free_name` makes of a file name."""
+    stem, ending = map(re.escape, _parts(filename))
+    return re.fullmatch(rf"{stem} \(\d+\){ending}", name) is not None
 
 
 def _parts(filename: str) -> tuple[str, str]:

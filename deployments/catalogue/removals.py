@@ -35,29 +35,28 @@ class Removals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, age_s: float, limit: int) -> list[Removal]:
-        """Take on removals that were added, or last claimed, at least this long ago.
+    async def claim(self, age_s: float) -> Removal | None:
+        """Take on a removal that was added, or last claimed, at least this long ago.
 
-        Of several callers at once, one claims each.
+        Of several callers at once, one gets it.
         """
         now_ms = time.time_ns() // 1_000_000
         pending = (
             sa.select(REMOVALS)
             .where(REMOVALS.c.created_ms <= now_ms - int(age_s * 1000))
             .order_by(REMOVALS.c.created_ms)
-            .limit(limit)
+            .limit(1)
             .with_for_update(skip_locked=True)
         )
 
-        def claim(connection: sa.Connection) -> list[Removal]:
-            found = [
-                Removal(row.collection, row.document_id or None)
-                for row in connection.execute(pending).all()
-            ]
-            for removal in found:
-                update = REMOVALS.update().where(_is(removal)).values(created_ms=now_ms)
-                connection.execute(update)
-            return found
+        def claim(connection: sa.Connection) -> Removal | None:
+            row = connection.execute(pending).first()
+            if row is None:
+                return None
+            removal = Removal(row.collection, row.document_id or None)
+            update = REMOVALS.update().where(_is(removal)).values(created_ms=now_ms)
+            connection.execute(update)
+            return removal
 
         return await self._database.write(claim)
 

@@ -96,6 +96,7 @@ VERSIONS = sa.Table(
         ondelete="CASCADE",
     ),
     sa.Index("genserve_versions_by_status", "status", "created_ms"),
+    sa.Index("genserve_versions_by_digest", "collection", "digest"),
 )
 
 CURRENT = sa.and_(

@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from loguru import logger
+
 from deployments.catalogue.entries import VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
@@ -67,9 +69,11 @@ class IngestSteps:
             upload = replace(upload_of(spec, job_id), named=True)
             return (await documents.begin(upload)).document.version
         # The submission is about to give this job a version whose own job was lost.
-        document = new_document(spec, job_id, version)
-        await documents.assign(document, job_id)
-        return await documents.version_of_job(spec.collection, spec.document_id, job_id)
+        await documents.assign(new_document(spec, job_id, version), job_id)
+        with contextlib.suppress(NotFound):
+            return await documents.version_of_job(spec.collection, spec.document_id, job_id)
+        msg = "the document was removed meanwhile, or another job has ingested the same file"
+        raise NotFound(msg)
 
     async def parse(self, job_id: str, spec: IngestSpec, version: int, *, short: bool) -> Parsed:
         """Have the upload parsed, as a version of its document.
@@ -136,11 +140,11 @@ class IngestSteps:
             job_id, self.catalogue, lambda: self._complete(document, record)
         )
         if ended:
-            await self.backends.call(
-                job_id,
-                self.retriever,
-                lambda: self.retriever.discard(document.collection, document.id, ended),
-            )
+            # The job has done its work. What stays is not found, and goes with the next version.
+            try:
+                await self.retriever.discard(document.collection, document.id, ended)
+            except ServiceError as error:
+                logger.warning("versions {} of {} stay for now: {}", ended, document.id, error)
 
     async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
         if CATALOGUED in record:
@@ -162,12 +166,9 @@ class IngestSteps:
                 await self.retriever.delete(spec.collection, spec.document_id)
             return
         document = new_document(spec, job_id, version)
-        useless: Sequence[int] = [version]
-        if await self._settle(document, failure) is VersionStatus.COMPLETED:
-            useless = await documents.superseded(document)
-        if useless:
+        if await self._settle(document, failure) in {VersionStatus.FAILED, VersionStatus.CANCELLED}:
             with contextlib.suppress(NotFound):
-                await self.retriever.discard(document.collection, document.id, useless)
+                await self.retriever.discard(document.collection, document.id, [version])
 
     async def _settle(self, document: Document, failure: Exception) -> VersionStatus | None:
         """Record how the job of a version failed, or that it was cancelled."""

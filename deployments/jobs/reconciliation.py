@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from loguru import logger
 
 from deployments.catalogue.entries import LOST, VersionStatus
-from deployments.errors import NotFound
+from deployments.errors import NotFound, ServiceError
 from deployments.jobs.records import fetch_jobs
 from deployments.types import JobStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from deployments.catalogue.catalogue import Catalogue
     from deployments.interfaces import Retriever, StoredDocuments
     from deployments.types import Document, Job
@@ -41,20 +43,35 @@ async def reconcile(catalogue: Catalogue, retriever: Backend) -> None:
             job = jobs.get(document.job_id or "")
             if job is None or job.ended:
                 logger.info("document {} is reconciled with its job", document.id)
-                with contextlib.suppress(NotFound):  # removed meanwhile
+                with _logged(document.id):
                     await _reconcile(document, job, catalogue, retriever)
     await _remove_left(catalogue, retriever)
 
 
 async def _remove_left(catalogue: Catalogue, retriever: Backend) -> None:
     """Delete the vectors of removed documents whose deletion was interrupted."""
-    for removal in await catalogue.removals.claim(_AGE_S, _BATCH):
-        with contextlib.suppress(NotFound):
-            if removal.document_id is None:
-                await retriever.drop(removal.collection)
-            else:
-                await retriever.delete(removal.collection, removal.document_id)
-        await catalogue.removals.done(removal)
+    for _ in range(_BATCH):
+        removal = await catalogue.removals.claim(_AGE_S)
+        if removal is None:
+            return
+        with _logged(removal.document_id or removal.collection):
+            with contextlib.suppress(NotFound):
+                if removal.document_id is None:
+                    await retriever.drop(removal.collection)
+                else:
+                    await retriever.delete(removal.collection, removal.document_id)
+            await catalogue.removals.done(removal)
+
+
+@contextlib.contextmanager
+def _logged(name: str) -> Iterator[None]:
+    """Log an error and go on with the next one; this one is tried again."""
+    try:
+        yield
+    except NotFound:
+        pass  # removed meanwhile
+    except ServiceError as error:
+        logger.warning("{} could not be reconciled: {}", name, error)
 
 
 async def _reconcile(
@@ -67,16 +84,14 @@ async def _reconcile(
         except NotFound:
             stored = None
         if stored is not None and stored.version == document.version:
-            useless = await documents.complete(stored)
-        else:
-            await documents.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
-            useless = [document.version]
+            if useless := await documents.complete(stored):
+                await retriever.discard(document.collection, document.id, useless)
+            return
+        status = await documents.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
+    elif job.status is JobStatus.FAILED:
+        error = job.error_code, job.error_message
+        status = await documents.settle(document, VersionStatus.FAILED, *error)
     else:
-        if job.status is JobStatus.FAILED:
-            error = job.error_code, job.error_message
-            await documents.settle(document, VersionStatus.FAILED, *error)
-        else:
-            await documents.settle(document, VersionStatus.CANCELLED)
-        useless = [document.version]
-    if useless:
-        await retriever.discard(document.collection, document.id, useless)
+        status = await documents.settle(document, VersionStatus.CANCELLED)
+    if status in {VersionStatus.FAILED, VersionStatus.CANCELLED}:
+        await retriever.discard(document.collection, document.id, [document.version])

@@ -126,6 +126,12 @@ class Submissions:
         submitted = await self._enqueue(named, key, job_id, attributes)
         if submitted.job.id != document.job_id:
             await self._catalogue.documents.assign(document, submitted.job.id)
+        if key is not None and not submitted.created:
+            try:
+                await self._by_key(spec, key)
+            except Conflict:  # another upload with this key came first
+                await self._catalogue.documents.settle(document, VersionStatus.CANCELLED)
+                raise
         return replace(submitted, version=document.version)
 
     async def _enqueue(
@@ -175,7 +181,7 @@ class Submissions:
         with contextlib.suppress(NotFound):
             if document.job_id is not None:
                 job = await fetch_job(document.job_id)
-        if job is None:
+        if job is None or job.status is not JobStatus.SUCCEEDED:
             spec = IngestSpec(
                 document.id, document.collection, document.filename, document.size_bytes, "", owner
             )

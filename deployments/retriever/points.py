@@ -48,10 +48,13 @@ def edition_of(document: Document, chunker_version: int) -> str:
     """Name one way of cutting one version of a document.
 
     The count of chunks is part of it so that a document cut anew with another chunk length
-    never mixes with what an earlier upload left behind.
+    never mixes with what an earlier upload left behind. The job is, so that a version never mixes
+    with one of the same number that a restored database does not know.
     """
     edition = f"{chunker_version}.{document.chunks}"
-    return edition if document.version == 1 else f"{edition}.{document.version}"
+    if document.version == FIRST_VERSION:
+        return edition  # as release 0.1 has it
+    return f"{edition}.{document.version}.{document.job_id}"
 
 
 def record_id(document_id: str) -> str:

@@ -245,5 +245,6 @@ def _named(one: Candidate, version: CurrentVersion | None) -> Candidate | None:
         return None
     if document.filename == version.filename:
         return one
-    renamed = replace(document, filename=version.filename)
+    title = version.filename if document.title == document.filename else document.title
+    renamed = replace(document, filename=version.filename, title=title)
     return replace(one, stored=replace(one.stored, document=renamed))

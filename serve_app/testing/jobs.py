@@ -65,6 +65,7 @@ class FakeJobs:
     runs: bool = False
     known: dict[str, Job] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    requests: dict[str, tuple[IngestSpec, int]] = field(default_factory=dict)
     submit_error: Exception | None = None
     submit_gate: asyncio.Event | None = None
     lost_watches: int = 0
@@ -78,8 +79,12 @@ class FakeJobs:
     async def submit_ingest(self, spec: IngestSpec, key: str | None) -> Submitted:
         if self.submit_error:
             raise self.submit_error
-        if key in self.keys:
-            return await self._submitted(spec, key, None, "")
+        if key is not None and key in self.requests:
+            requested, version = self.requests[key]
+            if requested != spec:
+                msg = "this idempotency key was used for something else"
+                raise Conflict(msg)
+            return Submitted(self.known[self.keys[key]], created=False, version=version)
         job_id = self._new_id()
         entry = await self.catalogue.documents.begin(upload_of(spec, job_id))
         document = entry.document
@@ -88,6 +93,9 @@ class FakeJobs:
         if same is None and entry.status is VersionStatus.COMPLETED:  # its job was deleted
             same = Job(f"job_{0:032x}", named, JobStatus.SUCCEEDED, 1e9, 1e9)
         submitted = await self._submitted(named, key, same, job_id)
+        if key is not None:
+            self.requests[key] = spec, document.version
+            self.keys[key] = submitted.job.id
         return replace(submitted, version=document.version)
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:

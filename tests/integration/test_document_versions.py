@@ -107,11 +107,12 @@ async def test_a_version_is_kept_though_the_one_before_cannot_be_discarded(
 
         monkeypatch.setattr(parts.retriever, "discard", fails_once)
         second = await parts.submissions.ingest(await named(parts, b"two"), None)
-        assert (await ended(parts, second.job.id)).status is JobStatus.FAILED
-        # The clean-up discards the old one, not the new.
-        assert discarded == [[1], [1]]
+        assert (await ended(parts, second.job.id)).status is JobStatus.SUCCEEDED
         assert (await statuses(parts, document_id))[1] is VersionStatus.COMPLETED
         assert parts.retriever.published["default", document_id].version == 2
+        third = await parts.submissions.ingest(await named(parts, b"three"), None)
+        await ended(parts, third.job.id)
+        assert discarded == [[1], [2, 1]]  # with the next version
 
 
 async def test_two_replacements_at_once_end_with_the_newer_one(
@@ -129,3 +130,18 @@ async def test_two_replacements_at_once_end_with_the_newer_one(
         entry = await parts.catalogue.documents.get("default", spec.document_id)
         assert entry.document.version == 3
         assert (await parts.catalogue.collections.get("default")).completed == 1
+
+
+async def test_two_files_at_once_with_one_key_are_a_conflict(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        specs = [await named(parts, b"one", name="a.txt"), await named(parts, b"two", name="b.txt")]
+        results = await asyncio.gather(
+            *(parts.submissions.ingest(spec, "key") for spec in specs), return_exceptions=True
+        )
+        (submitted,) = [each for each in results if not isinstance(each, BaseException)]
+        assert [type(each) for each in results if isinstance(each, BaseException)] == [Conflict]
+        assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        default = await parts.catalogue.collections.get("default")
+        assert (default.completed, default.in_progress) == (1, 0)

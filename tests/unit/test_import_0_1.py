@@ -124,15 +124,15 @@ async def test_it_is_imported_once(fakes: Fakes) -> None:
 
 async def test_what_cannot_be_read_does_not_stop_the_import(fakes: Fakes) -> None:
     await write_as_0_1(fakes)
-    for path in (
-        f"kept/alice/file-{'0' * 32}",
-        f"vector_stores/alice/{STORE}/files/file-{'0' * 32}",
-        "vector_stores/alice/vs_broken/about",
-        "vector_stores/alice/Not a name/about",
-    ):
-        for content in (b"{", b"[]", b"{}", b'{"file_id": 1, "metadata": 5}'):
+    for number, content in enumerate((b"{", b"[]", b"{}", b'{"file_id": 1, "metadata": 5}')):
+        for path in (
+            f"kept/alice/file-{number:032}",
+            f"vector_stores/alice/{STORE}/files/file-{number:032}",
+            f"vector_stores/alice/vs_broken{number}/about",
+            f"vector_stores/alice/Not a name {number}/about",
+        ):
             await fakes.files.put(path, content)
-            await ImportOf01(fakes.catalogue, fakes.files, fakes.retriever).run()
+    await ImportOf01(fakes.catalogue, fakes.files, fakes.retriever).run()
     assert (await fakes.catalogue.collections.get(f"alice.{STORE}")).completed == 1
 
 

@@ -72,6 +72,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("genserve_versions_by_status", "genserve_versions", ["status", "created_ms"])
+    op.create_index("genserve_versions_by_digest", "genserve_versions", ["collection", "digest"])
     op.create_table(
         "genserve_files",
         sa.Column("id", sa.String(100), primary_key=True),
