@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import random
+import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -138,6 +142,56 @@ def test_a_document_is_found_listed_and_forgotten(http: httpx.Client) -> None:
     assert http.delete(f"/v1/documents/{document_id}").status_code == 204
     assert http.get(f"/v1/documents/{document_id}").status_code == 404
     assert http.post("/generate/text", json=ask).json()["sources"] == []
+
+
+@pytest.mark.parametrize(
+    "replacements", [8, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1200)])]
+)
+def test_one_version_is_found_whole_while_it_is_replaced(
+    http: httpx.Client, service: Service, replacements: int
+) -> None:
+    """Some twenty questions a second are asked meanwhile."""
+    form, parts = {"collection": "replaced"}, 12
+    seen: list[set[tuple[str, str]]] = []
+    over = threading.Event()
+
+    def send(edition: int) -> dict[str, Any]:
+        sections = [
+            f"## Part {part}\n\nThe tide table of edition {edition}, part {part}. " + "Waves. " * 30
+            for part in range(parts)
+        ]
+        file = {"file": ("tides.md", "\n\n".join(sections).encode())}
+        answer: dict[str, Any] = http.post("/upload", files=file, data=form).json()
+        assert job_ended(http, answer["job_id"])["status"] == "succeeded"
+        return answer
+
+    def ask() -> None:
+        query = {"query": "tide table", "max_num_results": 50, "max_characters": 100_000}
+        with httpx.Client(base_url=service.url, headers=service.headers, timeout=60) as client:
+            while not over.wait(0.1):
+                answer = client.post("/v1/vector_stores/replaced/search", json=query)
+                text = json.dumps(answer.raise_for_status().json())
+                seen.append(set(re.findall(r"edition (\d+), part (\d+)", text)))
+
+    first = send(1)
+    with ThreadPoolExecutor(2) as threads:
+        asking = [threads.submit(ask) for _ in range(2)]
+        try:
+            for edition in range(2, replacements + 2):
+                answer = send(edition)
+                assert (answer["document_id"], answer["version"]) == (first["document_id"], edition)
+        finally:
+            over.set()
+        for each in asking:
+            each.result()
+    whole = {str(part) for part in range(parts)}
+    assert [found for found in seen if {part for _, part in found} != whole] == []
+    assert [found for found in seen if len({edition for edition, _ in found}) != 1] == []
+    assert len({edition for found in seen for edition, _ in found}) > replacements / 2
+    url = f"/v1/documents/{first['document_id']}"
+    history = http.get(f"{url}/versions", params=form | {"limit": 2}).json()["data"]
+    assert [each["status"] for each in history] == ["completed", "superseded"]
+    assert http.delete(url, params=form).status_code == 204
 
 
 def test_a_large_file_becomes_searchable(http: httpx.Client) -> None:
