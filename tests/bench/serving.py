@@ -50,6 +50,9 @@ def main() -> int:
     options.add_argument("--config", type=Path, default=CPU)
     options.add_argument("--rounds", type=int, default=_ROUNDS)
     options.add_argument("--naive-rounds", type=int, default=1, help="the first ones; 0 for none")
+    options.add_argument(
+        "--apart", type=float, default=0.0, help="send each request up to so many seconds later"
+    )
     return command.run(options, measure, errors=(ValueError,))
 
 
@@ -68,7 +71,7 @@ def measure(options: argparse.Namespace) -> Iterator[Section]:
                 busy.append(_busy_percent())
                 say(f"==> round {number} of {rounds}: starting {system.name}")
                 asked = naive_levels if system.name == NAIVE else levels
-                measured += _figures(system, asked, number, Path(folder))
+                measured += _figures(system, asked, number, Path(folder), options.apart)
             raw = {
                 "model": configuration.llm["served_name"],
                 "engine_args": engine_args,
@@ -89,7 +92,9 @@ def _systems(
     return [*systems, naive(configuration)] if number <= naive_rounds else systems
 
 
-def _figures(system: System, levels: Sequence[Level], number: int, folder: Path) -> list[Figures]:
+def _figures(
+    system: System, levels: Sequence[Level], number: int, folder: Path, apart_s: float
+) -> list[Figures]:
     """Start a system, measure it at each level, and stop it."""
     log = folder / f"{system.name.replace(' ', '-')}-{number}.log"
     began = time.monotonic()
@@ -97,7 +102,9 @@ def _figures(system: System, levels: Sequence[Level], number: int, folder: Path)
         say(f"    ready after {time.monotonic() - began:.0f} s")
         prompts, measured = questions(), []
         for level in levels:
-            figures = asyncio.run(at_level(system, process, level, prompts, number))
+            figures = asyncio.run(
+                at_level(system, process, level, prompts, number, apart_s=apart_s)
+            )
             say(f"    {figures}")
             if figures.errors:
                 say(f"    errors; the end of its log:\n{tail(log)}")
@@ -106,14 +113,20 @@ def _figures(system: System, levels: Sequence[Level], number: int, folder: Path)
 
 
 async def at_level(
-    system: System, process: psutil.Process, level: Level, prompts: Iterator[str], number: int
+    system: System,
+    process: psutil.Process,
+    level: Level,
+    prompts: Iterator[str],
+    number: int,
+    *,
+    apart_s: float = 0.0,
 ) -> Figures:
     warm_up = list(itertools.islice(prompts, max(level.clients, _MIN_WARM_UP)))
     asked = list(itertools.islice(prompts, level.requests))
     async with connections(level.clients) as session:
         await closed_loop(session, system.target, warm_up, level.clients)
         server_before, client_before = cpu_times(process), time.process_time()
-        run = await closed_loop(session, system.target, asked, level.clients)
+        run = await closed_loop(session, system.target, asked, level.clients, apart_s)
         client_cpu_s = time.process_time() - client_before
         cpu_s = cpu_times(process).since(server_before)
     return Figures.of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import re
 import time
 from dataclasses import dataclass, field
@@ -160,17 +161,24 @@ def connections(clients: int, headers: Mapping[str, str] | None = None) -> aioht
 
 
 async def closed_loop(
-    session: aiohttp.ClientSession, target: Target, prompts: Iterable[str], clients: int
+    session: aiohttp.ClientSession,
+    target: Target,
+    prompts: Iterable[str],
+    clients: int,
+    apart_s: float = 0.0,
 ) -> Run:
     """Ask every prompt once; each client asks its next one when its answer is whole.
 
-    Raises TimeoutError if that takes over a quarter of an hour.
+    It waits for a random time of up to `apart_s` seconds before each. Raises TimeoutError if all
+    of it takes over a quarter of an hour.
     """
     waiting = iter(list(prompts))
     answers: list[Answer] = []
 
     async def client() -> None:
         for prompt in waiting:  # shared by all clients: each takes the next
+            if apart_s:
+                await asyncio.sleep(random.uniform(0, apart_s))  # noqa: S311 - not for secrets
             answers.append(await ask(session, target, prompt))
 
     began = time.perf_counter()
