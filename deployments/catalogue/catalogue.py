@@ -18,6 +18,7 @@ from deployments.catalogue.files import Files
 from deployments.catalogue.removals import Removals
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import IMPORTS
+from deployments.catalogue.versions import Versions
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -35,7 +36,8 @@ class Catalogue:
     def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
         self._database = database
         self.collections = Collections(database, quotas)
-        self.documents = Documents(database, quotas)
+        self.documents = Documents(database)
+        self.versions = Versions(database, quotas)
         self.files = Files(database, quotas)
         self.removals = Removals(database)
 

@@ -68,7 +68,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
-        """Hold a lock that one process at a time can hold; SQLite has one writer anyway."""
+        """Hold a lock that one process at a time can hold; nothing to do on SQLite."""
         if self._engine.dialect.name != "postgresql":
             yield
             return

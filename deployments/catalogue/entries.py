@@ -37,6 +37,9 @@ class VersionStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+ACTIVE = (VersionStatus.IN_PROGRESS.value, VersionStatus.COMPLETED.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A version of a document that a job is about to ingest.

@@ -116,9 +116,9 @@ class ImportOf01:
         )
         if note.get("status") == "failed":
             error = note.get("error_code") or "", note.get("error_message") or ""
-            await self._catalogue.documents.add_failed(upload, *error)
+            await self._catalogue.versions.add_failed(upload, *error)
         else:
-            await self._catalogue.documents.begin(upload)
+            await self._catalogue.versions.begin(upload)
 
     async def _filename(self, collection: str, file_id: str) -> str:
         try:
@@ -144,7 +144,7 @@ class ImportOf01:
             if not imported:
                 created_at = int(min(document.created_at for document in documents))
                 await self._add_collection(collection, created_at)
-            await self._catalogue.documents.import_completed(documents)
+            await self._catalogue.versions.import_completed(documents)
             imported += len(documents)
         if not imported:
             await self._add_collection(collection, created_at)

@@ -1,4 +1,4 @@
-"""Names of documents that are free in a collection."""
+"""Numbered names: `report (2).pdf` is free where `report.pdf` is taken."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ if TYPE_CHECKING:
 
 
 def free_name(filename: str, taken: Container[str]) -> str:
-    """Return the name with the first number, from 2, that makes it free: `report (2).pdf`."""
-    stem, ending = _parts(filename)
-    return next(
-        name
-        for number in count(2)
-        if (name := f"{numbered(stem + ending, str(number))}){ending}") not in taken
-    )
+    """Return the file name with the first number, from 2, that is not taken."""
+    ending = _parts(filename)[1]
+    names = (f"{start_of_numbered(filename)}{number}){ending}" for number in count(2))
+    return next(name for name in names if name not in taken)
 
 
-def numbered(filename: str, number: str) -> str:
-    """Return the beginning of the names that `free_name` makes: `report (` and the number."""
-    return f"{_parts(filename)[0]} ({number}"
+def start_of_numbered(filename: str) -> str:
+    """Return what a file name with a number begins with, such as `report (`."""
+    return f"{_parts(filename)[0]} ("
 
 
 def is_numbered(name: str, filename: str) -> bool:
-    """Return whether a name is one that `free_name` makes of a file name."""
+    """Return whether a name is a file name with a number."""
     stem, ending = map(re.escape, _parts(filename))
     return re.fullmatch(rf"{stem} \(\d+\){ending}", name) is not None
 

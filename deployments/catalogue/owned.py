@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         VersionEntry,
     )
     from deployments.catalogue.files import Files
+    from deployments.catalogue.versions import Versions
     from deployments.types import Document
 
 
@@ -34,6 +35,7 @@ class OwnedCatalogue:
     def __init__(self, catalogue: Catalogue, owner: str) -> None:
         self.collections = OwnedCollections(catalogue.collections, owner)
         self.documents = OwnedDocuments(catalogue.documents, owner)
+        self.versions = OwnedVersions(catalogue.versions, owner)
         self.files = OwnedFiles(catalogue.files, owner)
         self._removals = catalogue.removals
         self._prefix = full_name(owner, "")
@@ -83,10 +85,6 @@ class OwnedDocuments:
         self._owner = owner
         self._prefix = full_name(owner, "")
 
-    async def add_failed(self, upload: Upload, error_code: str, error_message: str) -> None:
-        owned = replace(upload, collection=self._prefix + upload.collection, author=self._owner)
-        await self._documents.add_failed(owned, error_code, error_message)
-
     async def get(self, collection: str, document_id: str) -> DocumentEntry:
         return self._shown(await self._documents.get(self._prefix + collection, document_id))
 
@@ -95,18 +93,6 @@ class OwnedDocuments:
     ) -> EntryPage[DocumentEntry]:
         page = await self._documents.page(self._prefix + collection, query, status)
         return EntryPage(tuple(map(self._shown, page.entries)), page.more)
-
-    async def versions(
-        self, collection: str, document_id: str, query: PageQuery
-    ) -> EntryPage[VersionEntry]:
-        page = await self._documents.versions(self._prefix + collection, document_id, query)
-        return EntryPage(tuple(map(self._version_shown, page.entries)), page.more)
-
-    async def in_progress(
-        self, collection: str, document_id: str | None = None
-    ) -> list[VersionEntry]:
-        found = await self._documents.in_progress(self._prefix + collection, document_id)
-        return list(map(self._version_shown, found))
 
     async def rename(self, collection: str, document_id: str, name: str) -> DocumentEntry:
         entry = await self._documents.rename(self._prefix + collection, document_id, name)
@@ -120,13 +106,35 @@ class OwnedDocuments:
         return await self._documents.remove(self._prefix + collection, document_id)
 
     def _shown(self, entry: DocumentEntry) -> DocumentEntry:
-        return replace(entry, document=self._document_shown(entry.document))
+        return replace(entry, document=_shown(entry.document, self._prefix))
 
-    def _version_shown(self, entry: VersionEntry) -> VersionEntry:
-        return replace(entry, document=self._document_shown(entry.document))
 
-    def _document_shown(self, document: Document) -> Document:
-        return replace(document, collection=document.collection.removeprefix(self._prefix))
+class OwnedVersions:
+    """The versions of documents of one owner."""
+
+    def __init__(self, versions: Versions, owner: str) -> None:
+        self._versions = versions
+        self._owner = owner
+        self._prefix = full_name(owner, "")
+
+    async def add_failed(self, upload: Upload, error_code: str, error_message: str) -> None:
+        owned = replace(upload, collection=self._prefix + upload.collection, author=self._owner)
+        await self._versions.add_failed(owned, error_code, error_message)
+
+    async def page(
+        self, collection: str, document_id: str, query: PageQuery
+    ) -> EntryPage[VersionEntry]:
+        page = await self._versions.page(self._prefix + collection, document_id, query)
+        return EntryPage(tuple(map(self._shown, page.entries)), page.more)
+
+    async def in_progress(
+        self, collection: str, document_id: str | None = None
+    ) -> list[VersionEntry]:
+        found = await self._versions.in_progress(self._prefix + collection, document_id)
+        return list(map(self._shown, found))
+
+    def _shown(self, entry: VersionEntry) -> VersionEntry:
+        return replace(entry, document=_shown(entry.document, self._prefix))
 
 
 class OwnedFiles:
@@ -150,3 +158,7 @@ class OwnedFiles:
 
     async def remove(self, file_id: str) -> bool:
         return await self._files.remove(self._owner, file_id)
+
+
+def _shown(document: Document, prefix: str) -> Document:
+    return replace(document, collection=document.collection.removeprefix(prefix))

@@ -56,22 +56,22 @@ class IngestSteps:
 
         A job that version 0.1 submitted is added to the catalogue now.
         """
-        documents = self.catalogue.documents
+        versions = self.catalogue.versions
         with contextlib.suppress(NotFound):
             return await self.backends.call(
                 job_id,
                 self.catalogue,
-                lambda: documents.version_of_job(spec.collection, spec.document_id, job_id),
+                lambda: versions.of_job(spec.collection, spec.document_id, job_id),
             )
         row = await fetch_row(job_id)
         version: int | None = (row.attributes or {}).get(CATALOGUED)
         if version is None:
             upload = replace(upload_of(spec, job_id), named=True)
-            return (await documents.begin(upload)).document.version
+            return (await versions.begin(upload)).document.version
         # The submission is about to give this job a version whose own job was lost.
-        await documents.assign(new_document(spec, job_id, version), job_id)
+        await versions.assign(new_document(spec, job_id, version), job_id)
         with contextlib.suppress(NotFound):
-            return await documents.version_of_job(spec.collection, spec.document_id, job_id)
+            return await versions.of_job(spec.collection, spec.document_id, job_id)
         msg = "the document was removed meanwhile, or another job has ingested the same file"
         raise NotFound(msg)
 
@@ -148,19 +148,19 @@ class IngestSteps:
 
     async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
         if CATALOGUED in record:
-            return await self.catalogue.documents.complete(document)
+            return await self.catalogue.versions.complete(document)
         # Version 0.1 has parsed it.
-        await self.catalogue.documents.import_completed([document])
+        await self.catalogue.versions.import_completed([document])
         return ()
 
     async def discard(self, job_id: str, spec: IngestSpec, failure: Exception) -> None:
         """Delete what this job has stored, and record why."""
-        documents = self.catalogue.documents
+        versions = self.catalogue.versions
         try:
-            version = await documents.version_of_job(spec.collection, spec.document_id, job_id)
+            version = await versions.of_job(spec.collection, spec.document_id, job_id)
         except NotFound:  # the document was removed
             with contextlib.suppress(NotFound):
-                await documents.get(spec.collection, spec.document_id)
+                await self.catalogue.documents.get(spec.collection, spec.document_id)
                 return
             with contextlib.suppress(NotFound):
                 await self.retriever.delete(spec.collection, spec.document_id)
@@ -173,15 +173,15 @@ class IngestSteps:
     async def _settle(self, document: Document, failure: Exception) -> VersionStatus | None:
         """Record how the job of a version failed, or that it was cancelled."""
         if isinstance(failure, ServiceError):
-            return await self.catalogue.documents.settle(
+            return await self.catalogue.versions.settle(
                 document, VersionStatus.FAILED, failure.code, failure.message
             )
-        return await self.catalogue.documents.settle(document, VersionStatus.CANCELLED)
+        return await self.catalogue.versions.settle(document, VersionStatus.CANCELLED)
 
     async def withdraw(self, job_id: str, spec: IngestSpec) -> None:
         """Clean up after a job that was cancelled before it began."""
         with contextlib.suppress(NotFound):
-            version = await self.catalogue.documents.version_of_job(
+            version = await self.catalogue.versions.of_job(
                 spec.collection, spec.document_id, job_id
             )
             await self._settle(new_document(spec, job_id, version), JobCancelled())

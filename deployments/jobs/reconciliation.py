@@ -35,7 +35,7 @@ _INTERRUPTED = LOST, "the upload was interrupted: send the file again"
 async def reconcile(catalogue: Catalogue, retriever: Backend) -> None:
     """End the versions in progress whose jobs have ended, or were never submitted."""
     after: Document | None = None
-    while documents := await catalogue.documents.unfinished(_AGE_S, _BATCH, after):
+    while documents := await catalogue.versions.unfinished(_AGE_S, _BATCH, after):
         after = documents[-1]
         job_ids = [document.job_id for document in documents if document.job_id is not None]
         jobs = {job.id: job for job in await fetch_jobs(job_ids)}
@@ -77,21 +77,21 @@ def _logged(name: str) -> Iterator[None]:
 async def _reconcile(
     document: Document, job: Job | None, catalogue: Catalogue, retriever: Backend
 ) -> None:
-    documents = catalogue.documents
+    versions = catalogue.versions
     if job is None or job.status is JobStatus.SUCCEEDED:
         try:
             stored = await retriever.document(document.collection, document.id)
         except NotFound:
             stored = None
         if stored is not None and stored.version == document.version:
-            if useless := await documents.complete(stored):
+            if useless := await versions.complete(stored):
                 await retriever.discard(document.collection, document.id, useless)
             return
-        status = await documents.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
+        status = await versions.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
     elif job.status is JobStatus.FAILED:
         error = job.error_code, job.error_message
-        status = await documents.settle(document, VersionStatus.FAILED, *error)
+        status = await versions.settle(document, VersionStatus.FAILED, *error)
     else:
-        status = await documents.settle(document, VersionStatus.CANCELLED)
+        status = await versions.settle(document, VersionStatus.CANCELLED)
     if status in {VersionStatus.FAILED, VersionStatus.CANCELLED}:
         await retriever.discard(document.collection, document.id, [document.version])

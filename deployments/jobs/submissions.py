@@ -64,7 +64,7 @@ class Submissions:
             if known.job.status is not JobStatus.SUCCEEDED or await self._is_found(known.job):
                 return known
             key = None  # its document has been deleted since
-        if entry := await self._catalogue.documents.find_same(upload_of(spec, "")):
+        if entry := await self._catalogue.versions.find_same(upload_of(spec, "")):
             return await self._submitted_before(entry.document, spec.owner)
         submitted = await self._submit(spec, key)
         if submitted.job.cancel_requested:
@@ -113,7 +113,7 @@ class Submissions:
 
     async def _submit_version(self, spec: IngestSpec, key: str | None, job_id: str) -> Submitted:
         """Add a version to the catalogue, and submit the job that ingests it."""
-        entry = await self._catalogue.documents.begin(upload_of(spec, job_id))
+        entry = await self._catalogue.versions.begin(upload_of(spec, job_id))
         document = entry.document
         if entry.status is VersionStatus.COMPLETED:
             return await self._submitted_before(document, spec.owner)
@@ -125,12 +125,12 @@ class Submissions:
         }
         submitted = await self._enqueue(named, key, job_id, attributes)
         if submitted.job.id != document.job_id:
-            await self._catalogue.documents.assign(document, submitted.job.id)
+            await self._catalogue.versions.assign(document, submitted.job.id)
         if key is not None and not submitted.created:
             try:
                 await self._by_key(spec, key)
             except Conflict:  # another upload with this key came first
-                await self._catalogue.documents.settle(document, VersionStatus.CANCELLED)
+                await self._catalogue.versions.settle(document, VersionStatus.CANCELLED)
                 raise
         return replace(submitted, version=document.version)
 

@@ -69,7 +69,7 @@ class Attachments:
                 job_id=None,
                 document_id=document_id_of(file_id),
             )
-            await self._catalogue.documents.add_failed(upload, error.code, error.message)
+            await self._catalogue.versions.add_failed(upload, error.code, error.message)
         return await self.one(store_id, file_id)
 
     async def one(self, store_id: str, file_id: str) -> DocumentEntry:

@@ -39,8 +39,7 @@ class Documents:
 
     async def get(self, collection: str, document_id: str) -> Document:
         """Find a searchable document; raises NotFound for it or its collection."""
-        await self.check_collection(collection)
-        entry = await self._catalogue.documents.get(collection, document_id)
+        entry = await self._entry(collection, document_id)
         if entry.status is not DocumentStatus.COMPLETED:
             msg = f"this document cannot be searched: {entry.status.replace('_', ' ')}"
             raise NotFound(msg, param="document_id")
@@ -51,7 +50,7 @@ class Documents:
     ) -> EntryPage[VersionEntry]:
         """List the versions of a document; raises NotFound for it or its collection."""
         await self.check_collection(collection)
-        return await self._catalogue.documents.versions(collection, document_id, query)
+        return await self._catalogue.versions.page(collection, document_id, query)
 
     async def rename(self, collection: str, document_id: str, name: str) -> Document:
         """Give a document another name; raises NotFound, or Conflict if another one has it."""
@@ -63,9 +62,15 @@ class Documents:
 
         It is seen through to the end if the client leaves.
         """
-        await self.check_collection(collection)
-        await self._catalogue.documents.get(collection, document_id)
+        await self._entry(collection, document_id)
         await asyncio.shield(detached(self._remove(collection, document_id)))
+
+    async def _entry(self, collection: str, document_id: str) -> DocumentEntry:
+        try:
+            return await self._catalogue.documents.get(collection, document_id)
+        except NotFound:
+            await self.check_collection(collection)
+            raise
 
     async def _remove(self, collection: str, document_id: str) -> None:
         await self.cancel(collection, document_id)
@@ -76,7 +81,7 @@ class Documents:
 
     async def cancel(self, collection: str, document_id: str | None = None) -> None:
         """Stop the jobs of a document, or of all documents in a collection."""
-        entries = await self._catalogue.documents.in_progress(collection, document_id)
+        entries = await self._catalogue.versions.in_progress(collection, document_id)
         job_ids = [each.document.job_id for each in entries if each.document.job_id is not None]
         for start in range(0, len(job_ids), _CANCELLED_AT_ONCE):
             some = job_ids[start : start + _CANCELLED_AT_ONCE]

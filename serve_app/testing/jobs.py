@@ -86,7 +86,7 @@ class FakeJobs:
                 raise Conflict(msg)
             return Submitted(self.known[self.keys[key]], created=False, version=version)
         job_id = self._new_id()
-        entry = await self.catalogue.documents.begin(upload_of(spec, job_id))
+        entry = await self.catalogue.versions.begin(upload_of(spec, job_id))
         document = entry.document
         named = replace(spec, document_id=document.id, filename=document.filename)
         same = self.known.get(document.job_id or "")
@@ -119,9 +119,7 @@ class FakeJobs:
         folder = f"chunks/{job_id}"
         parsed = await self.parser.parse(ParseSpec(spec.upload_path, spec.filename, folder))
         count = parsed.chunks
-        version = await self.catalogue.documents.version_of_job(
-            spec.collection, spec.document_id, job_id
-        )
+        version = await self.catalogue.versions.of_job(spec.collection, spec.document_id, job_id)
         document = replace(
             new_document(spec, job_id, version),
             title=parsed.title,
@@ -132,7 +130,7 @@ class FakeJobs:
         for number in range(parsed.batches):
             await self.retriever.add(document, await read_batch(self.files, folder, number))
         await self.retriever.publish(document)
-        ended = await self.catalogue.documents.complete(document)
+        ended = await self.catalogue.versions.complete(document)
         if ended:
             await self.retriever.discard(document.collection, document.id, ended)
         return count
@@ -180,19 +178,19 @@ class FakeJobs:
             self._changed.notify_all()
 
     async def _end_document(self, job: Job, spec: IngestSpec) -> None:
-        documents = self.catalogue.documents
+        documents, versions = self.catalogue.documents, self.catalogue.versions
         try:
-            version = await documents.version_of_job(spec.collection, spec.document_id, job.id)
+            version = await versions.of_job(spec.collection, spec.document_id, job.id)
         except NotFound:
             return
         document = new_document(spec, job.id, version)
         if job.status is JobStatus.FAILED:
             error = job.error_code, job.error_message
-            await documents.settle(document, VersionStatus.FAILED, *error)
+            await versions.settle(document, VersionStatus.FAILED, *error)
         elif job.status is JobStatus.CANCELLED:
-            await documents.settle(document, VersionStatus.CANCELLED)
+            await versions.settle(document, VersionStatus.CANCELLED)
         elif document.id not in await documents.current(spec.collection, [document.id]):
-            await documents.complete(document)
+            await versions.complete(document)
 
     async def job(self, job_id: str) -> Job:
         if job_id not in self.known:

@@ -128,10 +128,10 @@ def _one_collection(documents: int) -> tuple[Callable[[Catalogue], Awaitable[Non
     async def upload(catalogue: Catalogue, _: int) -> None:
         number = next(fresh)
         name = f"new-{number}.txt"
-        begun = await catalogue.documents.begin(
+        begun = await catalogue.versions.begin(
             Upload(collection, name, 1000, f"{number:064x}", f"job_{number}")
         )
-        await catalogue.documents.complete(replace(begun.document, chunks=10))
+        await catalogue.versions.complete(replace(begun.document, chunks=10))
 
     async def delete(catalogue: Catalogue, number: int) -> None:
         document_id = f"doc_{number:032x}"

@@ -30,7 +30,7 @@ async def named(
 
 
 async def statuses(parts: Parts, document_id: str) -> list[VersionStatus]:
-    page = await parts.catalogue.documents.versions("default", document_id, PageQuery(9))
+    page = await parts.catalogue.versions.page("default", document_id, PageQuery(9))
     return [entry.status for entry in page.entries]
 
 

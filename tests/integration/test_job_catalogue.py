@@ -90,7 +90,7 @@ async def test_documents_whose_jobs_ended_without_the_catalogue_are_reconciled(
     job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(job_database, tmp_path) as parts:
-        documents = parts.catalogue.documents
+        versions = parts.catalogue.versions
         for name, content in (("good", b"some text"), ("bad", b"bad")):
             spec = await parts.uploaded(content, name)
             submitted = await parts.submissions.ingest(spec, None)
@@ -99,11 +99,11 @@ async def test_documents_whose_jobs_ended_without_the_catalogue_are_reconciled(
             stored = dict(parts.retriever.versions), dict(parts.retriever.published)
             await parts.remove(name)
             parts.retriever.versions, parts.retriever.published = stored
-            await documents.begin(upload_of(spec, submitted.job.id))
+            await versions.begin(upload_of(spec, submitted.job.id))
         lost = replace(upload_of(spec, f"job_{0:032}"), document_id="doc_lost")
-        await documents.begin(lost)
+        await versions.begin(lost)
         monkeypatch.setattr(reconciliation, "_AGE_S", 0)
-        await parts.catalogue.documents.begin(replace(lost, document_id="doc_gone"))
+        await parts.catalogue.versions.begin(replace(lost, document_id="doc_gone"))
         await parts.retriever.publish(replace(ANY, id="doc_gone"), [Chunk(0, "x", 1)])
         await parts.catalogue.documents.remove("default", "doc_gone")  # and then interrupted
         await reconcile(parts.catalogue, parts.retriever)

@@ -290,7 +290,7 @@ async def test_a_document_is_listed_and_forgotten() -> None:
     document = Document("doc_" + "0" * 32, "default", "a.pdf", "A", "application/pdf", 4, 1, 3, 1.5)
     await fakes.retriever.add(document, [])
     await fakes.retriever.publish(document)
-    await fakes.catalogue.documents.import_completed([document])
+    await fakes.catalogue.versions.import_completed([document])
     async with fakes.client() as http:
         listed = (await http.get("/v1/documents")).json()
         gone = await http.delete(f"/v1/documents/{document.id}")

@@ -80,7 +80,7 @@ async def test_the_migrations_make_the_tables_and_are_run_once(url: str) -> None
         return [each for each in found if "genserve_executor" not in str(each)]
 
     assert await first.read(differences) == []
-    await Catalogue(first).documents.begin(REPORT)
+    await Catalogue(first).versions.begin(REPORT)
 
     def undone(connection: sa.Connection) -> str | None:
         alembic = config()
@@ -104,24 +104,25 @@ async def test_a_newer_schema_is_left_as_it_is(database: Database) -> None:
     migrate(database)
     assert await database.read(revision_of) == "9999"
     catalogue = Catalogue(database)
-    await catalogue.documents.begin(REPORT)
+    await catalogue.versions.begin(REPORT)
     assert (await catalogue.collections.get("alice.papers")).in_progress == 1
 
 
 async def test_a_document_from_its_job_to_its_removal(catalogue: Catalogue) -> None:
     documents, collections = catalogue.documents, catalogue.collections
-    begun = await documents.begin(REPORT)
+    versions = catalogue.versions
+    begun = await versions.begin(REPORT)
     assert (begun.status, begun.document.version) == (VersionStatus.IN_PROGRESS, 1)
     assert begun.document.id.startswith("doc_")
     # A repeated request changes nothing.
-    assert await documents.begin(replace(REPORT, job_id="job_2")) == begun
-    assert await documents.find_same(REPORT) is None
-    await documents.assign(begun.document, "job_3")
+    assert await versions.begin(replace(REPORT, job_id="job_2")) == begun
+    assert await versions.find_same(REPORT) is None
+    await versions.assign(begun.document, "job_3")
     document_id = begun.document.id
     entry = await documents.get("alice.papers", document_id)
     assert (entry.status, entry.document.job_id) == (DocumentStatus.IN_PROGRESS, "job_3")
-    assert await documents.version_of_job("alice.papers", document_id, "job_3") == 1
-    (waiting,) = await documents.in_progress("alice.papers")
+    assert await versions.of_job("alice.papers", document_id, "job_3") == 1
+    (waiting,) = await versions.in_progress("alice.papers")
     assert waiting.document == entry.document
     papers = await collections.get("alice.papers")
     assert (papers.name, papers.in_progress, papers.completed) == ("papers", 1, 0)
@@ -130,16 +131,16 @@ async def test_a_document_from_its_job_to_its_removal(catalogue: Catalogue) -> N
 
     read = as_read(entry.document)
     for _ in range(2):  # a step may be repeated
-        assert await documents.complete(read) == []
+        assert await versions.complete(read) == []
     entry = await documents.get("alice.papers", document_id)
     assert (entry.document, entry.status) == (read, DocumentStatus.COMPLETED)
     assert await documents.current("alice.papers", [document_id, "doc_9"]) == {
         document_id: CurrentVersion(1, "report.pdf")
     }
-    await documents.assign(read, "job_4")  # too late
-    found = await documents.begin(replace(REPORT, job_id="job_5"))
+    await versions.assign(read, "job_4")  # too late
+    found = await versions.begin(replace(REPORT, job_id="job_5"))
     assert (found.document, found.status) == (read, VersionStatus.COMPLETED)
-    assert await documents.find_same(REPORT) == found
+    assert await versions.find_same(REPORT) == found
     papers = await collections.get("alice.papers")
     assert (papers.in_progress, papers.completed, papers.size_bytes) == (0, 1, 100)
 
@@ -149,13 +150,13 @@ async def test_a_document_from_its_job_to_its_removal(catalogue: Catalogue) -> N
     assert (papers.completed, papers.size_bytes) == (0, 0)
     for missing in (
         documents.get("alice.papers", document_id),
-        documents.complete(read),  # removed while its job was at work
-        documents.versions("alice.papers", document_id, PageQuery(9)),
-        documents.version_of_job("alice.papers", document_id, "job_3"),
+        versions.complete(read),  # removed while its job was at work
+        versions.page("alice.papers", document_id, PageQuery(9)),
+        versions.of_job("alice.papers", document_id, "job_3"),
     ):
         with pytest.raises(NotFound):
             await missing
-    assert await documents.settle(read, VersionStatus.FAILED) is None
+    assert await versions.settle(read, VersionStatus.FAILED) is None
 
 
 def as_read(document: Document) -> Document:
@@ -163,11 +164,11 @@ def as_read(document: Document) -> Document:
 
 
 async def test_a_new_version_replaces_the_old_one_once_it_is_whole(catalogue: Catalogue) -> None:
-    documents = catalogue.documents
-    first = as_read((await documents.begin(REPORT)).document)
-    await documents.complete(first)
+    documents, versions = catalogue.documents, catalogue.versions
+    first = as_read((await versions.begin(REPORT)).document)
+    await versions.complete(first)
     changed = replace(REPORT, digest="b" * 64, size_bytes=150, job_id="job_2", author="alice")
-    begun = await documents.begin(changed)
+    begun = await versions.begin(changed)
     assert (begun.document.id, begun.document.version) == (first.id, 2)
     assert await documents.current("alice.papers", [first.id]) == {
         first.id: CurrentVersion(1, "report.pdf")
@@ -175,45 +176,45 @@ async def test_a_new_version_replaces_the_old_one_once_it_is_whole(catalogue: Ca
     assert (await documents.get("alice.papers", first.id)).document == first
     second = as_read(begun.document)
     for _ in range(2):
-        assert await documents.complete(second) == [1]
+        assert await versions.complete(second) == [1]
     assert await documents.current("alice.papers", [first.id]) == {
         first.id: CurrentVersion(2, "report.pdf")
     }
     papers = await catalogue.collections.get("alice.papers")
     assert (papers.completed, papers.size_bytes) == (1, 150)
-    history = await documents.versions("alice.papers", first.id, PageQuery(1, newest_first=True))
+    history = await versions.page("alice.papers", first.id, PageQuery(1, newest_first=True))
     assert [(each.document, each.status) for each in history.entries] == [
         (second, VersionStatus.COMPLETED)
     ]
     assert (history.entries[0].author, history.entries[0].digest) == ("alice", "b" * 64)
-    older = await documents.versions("alice.papers", first.id, PageQuery(9, "2", newest_first=True))
+    older = await versions.page("alice.papers", first.id, PageQuery(9, "2", newest_first=True))
     assert [each.status for each in older.entries] == [VersionStatus.SUPERSEDED]
 
     # The newest content is what counts: the first file again is a third version.
-    third = await documents.begin(replace(REPORT, job_id="job_3"))
+    third = await versions.begin(replace(REPORT, job_id="job_3"))
     assert third.document.version == 3
     other = replace(third.document, job_id="job_9")
-    assert await documents.settle(other, VersionStatus.FAILED) is VersionStatus.IN_PROGRESS
-    failed = await documents.settle(third.document, VersionStatus.FAILED, "no_text", "No text.")
+    assert await versions.settle(other, VersionStatus.FAILED) is VersionStatus.IN_PROGRESS
+    failed = await versions.settle(third.document, VersionStatus.FAILED, "no_text", "No text.")
     assert failed is VersionStatus.FAILED
-    assert await documents.settle(second, VersionStatus.CANCELLED) is VersionStatus.COMPLETED
+    assert await versions.settle(second, VersionStatus.CANCELLED) is VersionStatus.COMPLETED
     with pytest.raises(NotFound):
-        await documents.complete(third.document)  # too late
+        await versions.complete(third.document)  # too late
     assert (await documents.get("alice.papers", first.id)).document == second
     assert (await catalogue.collections.get("alice.papers")).failed == 0
 
 
 async def test_versions_that_end_in_another_order(catalogue: Catalogue) -> None:
-    documents = catalogue.documents
+    documents, versions = catalogue.documents, catalogue.versions
     uploads = [replace(REPORT, digest=letter * 64, job_id=f"job_{letter}") for letter in "abc"]
-    first, second, third = [as_read((await documents.begin(each)).document) for each in uploads]
-    assert await documents.complete(second) == []
-    assert await documents.complete(first) == [1]
+    first, second, third = [as_read((await versions.begin(each)).document) for each in uploads]
+    assert await versions.complete(second) == []
+    assert await versions.complete(first) == [1]
     assert await documents.current("alice.papers", [first.id]) == {
         first.id: CurrentVersion(2, "report.pdf")
     }
-    assert await documents.settle(third, VersionStatus.CANCELLED) is VersionStatus.CANCELLED
-    history = await documents.versions("alice.papers", first.id, PageQuery(9))
+    assert await versions.settle(third, VersionStatus.CANCELLED) is VersionStatus.CANCELLED
+    history = await versions.page("alice.papers", first.id, PageQuery(9))
     assert [each.status for each in history.entries] == [
         VersionStatus.SUPERSEDED,
         VersionStatus.COMPLETED,
@@ -222,64 +223,64 @@ async def test_versions_that_end_in_another_order(catalogue: Catalogue) -> None:
 
 
 async def test_a_name_that_is_taken(catalogue: Catalogue) -> None:
-    documents = catalogue.documents
-    first = (await documents.begin(REPORT)).document
+    documents, versions = catalogue.documents, catalogue.versions
+    first = (await versions.begin(REPORT)).document
     other = replace(REPORT, digest="b" * 64, job_id="job_2")
     with pytest.raises(Conflict, match=r"report.pdf") as refused:
-        await documents.begin(replace(other, on_conflict="reject"))
+        await versions.begin(replace(other, on_conflict="reject"))
     assert refused.value.code == "name_taken"
-    kept = (await documents.begin(replace(other, on_conflict="keep"))).document
+    kept = (await versions.begin(replace(other, on_conflict="keep"))).document
     assert (kept.filename, kept.version) == ("report (2).pdf", 1)
-    assert (await documents.begin(replace(other, on_conflict="keep"))).document == kept
+    assert (await versions.begin(replace(other, on_conflict="keep"))).document == kept
     own = replace(REPORT, filename="report (final).pdf", digest="c" * 64, job_id="job_7")
-    await documents.begin(own)
+    await versions.begin(own)
     third = replace(REPORT, digest="c" * 64, job_id="job_3", on_conflict="keep")
-    kept = (await documents.begin(third)).document
+    kept = (await versions.begin(third)).document
     assert kept.filename == "report (3).pdf"
     with pytest.raises(Conflict):
         await documents.rename("alice.papers", kept.id, "report.pdf")
     renamed = await documents.rename("alice.papers", first.id, "annual.pdf")
     assert renamed.document.filename == "annual.pdf"
-    await documents.complete(as_read(first))  # which had begun under the old name
+    await versions.complete(as_read(first))  # which had begun under the old name
     assert (await documents.get("alice.papers", first.id)).document.filename == "annual.pdf"
     assert await documents.current("alice.papers", [first.id]) == {
         first.id: CurrentVersion(1, "annual.pdf")
     }
-    assert (await documents.begin(REPORT)).document.id != first.id
+    assert (await versions.begin(REPORT)).document.id != first.id
     with pytest.raises(NotFound):
         await documents.rename("alice.papers", "doc_9", "a.pdf")
     # A file that is attached is named by its id.
     attached = replace(REPORT, document_id="doc_7")
-    assert (await documents.begin(attached)).document.id == "doc_7"
-    assert (await documents.begin(replace(attached, document_id="doc_8"))).document.version == 1
+    assert (await versions.begin(attached)).document.id == "doc_7"
+    assert (await versions.begin(replace(attached, document_id="doc_8"))).document.version == 1
 
 
 async def test_a_document_that_failed_is_tried_again(catalogue: Catalogue) -> None:
-    documents = catalogue.documents
-    document = (await documents.begin(REPORT)).document
-    await documents.settle(document, VersionStatus.FAILED, "no_text", "There is no text.")
+    documents, versions = catalogue.documents, catalogue.versions
+    document = (await versions.begin(REPORT)).document
+    await versions.settle(document, VersionStatus.FAILED, "no_text", "There is no text.")
     entry = await documents.get("alice.papers", document.id)
     assert (entry.status, entry.error_code) == (DocumentStatus.FAILED, "no_text")
     assert entry.error_message == "There is no text."
     # A name that nobody can find is not taken.
-    again = await documents.begin(replace(REPORT, job_id="job_2", on_conflict="reject"))
+    again = await versions.begin(replace(REPORT, job_id="job_2", on_conflict="reject"))
     assert (again.document.id, again.document.version) == (document.id, 2)
     entry = await documents.get("alice.papers", document.id)
     assert (entry.status, entry.error_code) == (DocumentStatus.IN_PROGRESS, None)
     assert entry.document.job_id == "job_2"
     refused = replace(REPORT, document_id="doc_2", job_id=None)
-    await documents.add_failed(refused, "unsupported_media_type", "Not a format that is read.")
+    await versions.add_failed(refused, "unsupported_media_type", "Not a format that is read.")
     papers = await catalogue.collections.get("alice.papers")
     assert (papers.in_progress, papers.failed) == (1, 1)
     failed = await documents.page("alice.papers", PageQuery(9), DocumentStatus.FAILED)
     assert [entry.document.id for entry in failed.entries] == ["doc_2"]
-    assert [each.job_id for each in await documents.unfinished(0, 9)] == ["job_2"]
-    assert await documents.unfinished(60, 9) == []
+    assert [each.job_id for each in await versions.unfinished(0, 9)] == ["job_2"]
+    assert await versions.unfinished(60, 9) == []
 
 
 async def test_documents_are_listed_by_key(catalogue: Catalogue) -> None:
     for number in range(5):
-        await catalogue.documents.begin(replace(REPORT, document_id=f"doc_{number}"))
+        await catalogue.versions.begin(replace(REPORT, document_id=f"doc_{number}"))
 
     async def page(**query: object) -> tuple[list[str], bool]:
         found = await catalogue.documents.page("alice.papers", PageQuery(2, **query))  # type: ignore[arg-type]
@@ -298,7 +299,7 @@ async def test_collections_of_one_owner(catalogue: Catalogue) -> None:
     collections = catalogue.collections
     for name in ("alice.vs_2", "alice.vs_1", "bob.vs_1"):
         await collections.add(CollectionEntry(name, "Papers", 7, {"a": "b"}))
-    await catalogue.documents.begin(REPORT)
+    await catalogue.versions.begin(REPORT)
 
     async def page(**query: object) -> list[str]:
         found = await collections.page("alice", PageQuery(9, **query))  # type: ignore[arg-type]
@@ -315,7 +316,7 @@ async def test_collections_of_one_owner(catalogue: Catalogue) -> None:
     with pytest.raises(NotFound):
         await collections.change("alice.vs_9", "Letters", None)
     with pytest.raises(NotFound):  # its first document does not create it
-        await catalogue.documents.begin(replace(REPORT, collection="alice.vs_9"))
+        await catalogue.versions.begin(replace(REPORT, collection="alice.vs_9"))
     assert (await collections.get("carol.default")).completed == 0
     assert await collections.remove("alice.papers")
     assert not await collections.remove("alice.papers")
@@ -331,7 +332,7 @@ async def test_quotas_of_an_owner(catalogue: Catalogue) -> None:
     with pytest.raises(InvalidRequest, match="1,000 bytes") as refused:
         await catalogue.files.check_quota("alice", 601)
     assert refused.value.code == "quota_exceeded"
-    await catalogue.documents.begin(replace(REPORT, size_bytes=600))
+    await catalogue.versions.begin(replace(REPORT, size_bytes=600))
     with pytest.raises(InvalidRequest, match="1,000 bytes"):
         await catalogue.files.add("alice", replace(file, id="file-2", size_bytes=1))
     assert await catalogue.files.missing(["file-1", "file-2"]) == {"file-2"}
@@ -339,11 +340,11 @@ async def test_quotas_of_an_owner(catalogue: Catalogue) -> None:
     assert await catalogue.collections.remove("alice.papers")
     await catalogue.removals.done(Removal("alice.papers"))
     for number in range(10):
-        await catalogue.documents.begin(replace(REPORT, document_id=f"doc_{number}", size_bytes=1))
+        await catalogue.versions.begin(replace(REPORT, document_id=f"doc_{number}", size_bytes=1))
     with pytest.raises(InvalidRequest, match="10 documents"):
-        await catalogue.documents.begin(replace(REPORT, document_id="doc_10", size_bytes=1))
+        await catalogue.versions.begin(replace(REPORT, document_id="doc_10", size_bytes=1))
     with pytest.raises(InvalidRequest, match="10 documents"):  # nothing of it is left
-        await catalogue.documents.begin(replace(REPORT, document_id="x", collection="alice.y"))
+        await catalogue.versions.begin(replace(REPORT, document_id="x", collection="alice.y"))
     with pytest.raises(NotFound):
         await catalogue.collections.get("alice.y")
     for number in range(3):
@@ -373,17 +374,17 @@ async def test_many_at_once_are_counted_exactly(database: Database, catalogue: C
     other = Catalogue(database, QUOTAS)
     uploads = [replace(REPORT, document_id=f"doc_{number}", size_bytes=1) for number in range(10)]
     begun = await asyncio.gather(
-        *(each.documents.begin(upload) for upload in uploads for each in (catalogue, other))
+        *(each.versions.begin(upload) for upload in uploads for each in (catalogue, other))
     )
     named = {each.document.id: each.document for each in begun}
-    await asyncio.gather(*(catalogue.documents.complete(each) for each in named.values()))
+    await asyncio.gather(*(catalogue.versions.complete(each) for each in named.values()))
     await asyncio.gather(
         *(other.documents.remove("alice.papers", f"doc_{number}") for number in range(4)),
         catalogue.collections.add(CollectionEntry("alice.vs_1", "", 1)),
     )
     papers = await catalogue.collections.get("alice.papers")
     assert (papers.in_progress, papers.completed, papers.size_bytes) == (0, 6, 6)
-    await catalogue.documents.begin(replace(uploads[0], document_id="doc_10"))
+    await catalogue.versions.begin(replace(uploads[0], document_id="doc_10"))
 
 
 async def test_an_import_is_noted_once(catalogue: Catalogue) -> None:
@@ -411,9 +412,10 @@ async def test_a_broken_query_is_no_outage(database: Database) -> None:
 
 async def test_a_removal_is_known_until_the_vectors_are_deleted(catalogue: Catalogue) -> None:
     documents, removals = catalogue.documents, catalogue.removals
+    versions = catalogue.versions
     attached = replace(REPORT, document_id="doc_1")
-    await documents.begin(attached)
-    await documents.begin(replace(attached, document_id="doc_2"))
+    await versions.begin(attached)
+    await versions.begin(replace(attached, document_id="doc_2"))
     await documents.remove("alice.papers", "doc_1")
     removal = Removal("alice.papers", "doc_1")
     assert await removals.claim(60) is None
@@ -421,22 +423,22 @@ async def test_a_removal_is_known_until_the_vectors_are_deleted(catalogue: Catal
     claims = await asyncio.gather(*(removals.claim(1) for _ in range(4)))
     assert [each for each in claims if each] == [removal]  # one caller has it
     with pytest.raises(Conflict, match="deleted"):  # its vectors would be deleted, too
-        await documents.begin(attached)
+        await versions.begin(attached)
     await removals.done(removal)
-    await documents.begin(attached)
+    await versions.begin(attached)
     await catalogue.collections.remove("alice.papers")
     assert await removals.claim(0) == Removal("alice.papers")
     with pytest.raises(Conflict, match="deleted"):
-        await documents.begin(REPORT)
+        await versions.begin(REPORT)
     await removals.done(Removal("alice.papers"))
-    await documents.begin(REPORT)
+    await versions.begin(REPORT)
 
 
 async def test_text_that_postgresql_cannot_store_is_cleaned(catalogue: Catalogue) -> None:
     odd = replace(REPORT, filename="a\0b\ud800.txt")
-    begun = await catalogue.documents.begin(odd)
+    begun = await catalogue.versions.begin(odd)
     assert begun.document.filename == "ab?.txt"
-    assert (await catalogue.documents.begin(odd)).document.id == begun.document.id
+    assert (await catalogue.versions.begin(odd)).document.id == begun.document.id
     await catalogue.collections.add(CollectionEntry("alice.vs_1", "a\0", 1, {"k": "\0v"}))
     assert (await catalogue.collections.get("alice.vs_1")).name == "a"
 

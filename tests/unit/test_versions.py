@@ -51,7 +51,7 @@ class Ingestion:
     """Ingests versions of one document as a job does."""
 
     def __init__(self, retriever: Searching, catalogue: Catalogue, files: FileStore) -> None:
-        self._documents = catalogue.documents
+        self._versions = catalogue.versions
         backends = BackendCaller(Cancellations())
         self._steps = IngestSteps(
             FakeParser(files), retriever, files, backends, catalogue, batch_chunks=4
@@ -59,7 +59,7 @@ class Ingestion:
 
     async def begin(self, number: int) -> Document:
         upload = Upload("default", "report.txt", 1, f"{number:064}", f"job_{number}")
-        document = (await self._documents.begin(upload)).document
+        document = (await self._versions.begin(upload)).document
         assert document.version == number
         return document
 

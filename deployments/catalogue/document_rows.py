@@ -1,0 +1,148 @@
+"""Rows of documents and versions: look-ups, entries made of them, and the counts they change.
+
+What changes them must hold the lock of the collection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from deployments.catalogue.entries import (
+    DocumentEntry,
+    DocumentStatus,
+    VersionEntry,
+    VersionStatus,
+)
+from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
+from deployments.catalogue.usage import change_usage
+from deployments.collection_names import owner_of
+from deployments.errors import Conflict, NotFound
+from deployments.types import Document
+
+# A document, and the version in which it is shown.
+ENTRIES = sa.select(
+    DOCUMENTS.c.id,
+    DOCUMENTS.c.status.label("document_status"),
+    DOCUMENTS.c.name.label("document_name"),
+    *VERSIONS.c,
+).join(VERSIONS, CURRENT)
+
+
+def find_document(connection: sa.Connection, which: sa.ColumnElement[bool], collection: str) -> Any:  # noqa: ANN401
+    """Return the row of a document, or None."""
+    select = DOCUMENTS.select().where(DOCUMENTS.c.collection == collection, which)
+    return connection.execute(select).first()
+
+
+def find_version(connection: sa.Connection, document: Document) -> Any:  # noqa: ANN401 - a row
+    """Return the row of a version, or None."""
+    return connection.execute(VERSIONS.select().where(is_version(document))).first()
+
+
+def newest_version(connection: sa.Connection, collection: str, document_id: str) -> Any:  # noqa: ANN401
+    """Return the row of the version with the highest number, or None."""
+    select = (
+        VERSIONS.select()
+        .where(VERSIONS.c.collection == collection, VERSIONS.c.document_id == document_id)
+        .order_by(VERSIONS.c.number.desc())
+        .limit(1)
+    )
+    return connection.execute(select).first()
+
+
+def is_document(collection: str, document_id: str) -> sa.ColumnElement[bool]:
+    """Match the row of a document."""
+    return sa.and_(DOCUMENTS.c.collection == collection, DOCUMENTS.c.id == document_id)
+
+
+def is_version(document: Document, number: int | None = None) -> sa.ColumnElement[bool]:
+    """Match the row of a version, or of another one of the same document."""
+    return sa.and_(
+        VERSIONS.c.collection == document.collection,
+        VERSIONS.c.document_id == document.id,
+        VERSIONS.c.number == (number or document.version),
+    )
+
+
+def show_version(
+    connection: sa.Connection,
+    before: Any,  # noqa: ANN401 - a row of a document
+    version: int,
+    status: DocumentStatus,
+) -> None:
+    """Set the shown version of a document in a locked collection and update the counts."""
+    where = is_document(before.collection, before.id)
+    old = connection.execute(ENTRIES.where(where)).one()
+    connection.execute(DOCUMENTS.update().where(where).values(version=version, status=status.value))
+    new = connection.execute(ENTRIES.where(where)).one()
+    moved = {old.document_status: 0, new.document_status: 0}
+    moved[old.document_status] -= 1
+    moved[new.document_status] += 1
+    change_counts(connection, before.collection, moved, completed_bytes(new) - completed_bytes(old))
+    if grown := new.size_bytes - old.size_bytes:
+        change_usage(connection, owner_of(before.collection), size_bytes=grown)
+
+
+def change_counts(
+    connection: sa.Connection, collection: str, moved: dict[str, int], size_bytes: int
+) -> None:
+    """Add to the counts of a collection: documents by status, and completed bytes."""
+    changes = {status: number for status, number in moved.items() if number}
+    if size_bytes:
+        changes["size_bytes"] = size_bytes
+    if changes:
+        connection.execute(
+            COLLECTIONS.update()
+            .where(COLLECTIONS.c.id == collection)
+            .values({name: COLLECTIONS.c[name] + number for name, number in changes.items()})
+        )
+
+
+def completed_bytes(row: Any) -> int:  # noqa: ANN401 - of ENTRIES
+    """Return the bytes that a row of ENTRIES adds to its collection."""
+    return row.size_bytes if row.document_status == DocumentStatus.COMPLETED.value else 0
+
+
+def document_of(row: Any) -> Document:  # noqa: ANN401 - of the versions
+    """Return the version of a row as a Document."""
+    return Document(
+        row.document_id,
+        row.collection,
+        row.filename,
+        row.title,
+        row.media_type,
+        row.size_bytes,
+        row.pages,
+        row.chunks,
+        row.created_ms / 1000,
+        row.job_id,
+        row.number,
+    )
+
+
+def entry_of(row: Any) -> DocumentEntry:  # noqa: ANN401 - of ENTRIES
+    """Return the entry of a row of ENTRIES."""
+    document = replace(document_of(row), filename=row.document_name or row.filename)
+    status = DocumentStatus(row.document_status)
+    return DocumentEntry(document, status, row.error_code, row.error_message)
+
+
+def version_entry_of(row: Any) -> VersionEntry:  # noqa: ANN401 - of the versions
+    """Return the entry of a row of a version."""
+    error = row.error_code, row.error_message
+    return VersionEntry(document_of(row), VersionStatus(row.status), row.digest, row.author, *error)
+
+
+def unknown_document() -> NotFound:
+    """Return the error for a document that does not exist."""
+    msg = "there is no such document"
+    return NotFound(msg, param="document_id")
+
+
+def name_taken(name: str) -> Conflict:
+    """Return the error for a name that another document has."""
+    msg = f"there is a document with the name {name!r} in this collection"
+    return Conflict(msg, code="name_taken")
