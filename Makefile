@@ -88,7 +88,7 @@ check: $(INSTALLED) ## Check CONFIG without starting anything
 eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline (8 minutes)
 	@$(BIN)/python -m tests.bench.retrieval
 
-bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 25 minutes)
+bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 40 minutes)
 	@$(BIN)/python -m tests.bench.serving
 
 bench-tokens: $(TESTED) ## The cost of the graph per token, beside bare vLLM, with a fast engine (45 minutes)
