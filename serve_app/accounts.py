@@ -58,7 +58,7 @@ class Account:
 class Common:
     """What the owners share: capabilities, stored state, and the bounds of this ingress replica."""
 
-    def __init__(  # noqa: PLR0913 - what it joins
+    def __init__(  # noqa: PLR0913 - one parameter per collaborator
         self,
         services: Services,
         settings: AppSettings,

@@ -110,7 +110,7 @@ def _routes() -> Sequence[BaseRoute]:
     return tuple(router.routes)
 
 
-def create_app(  # noqa: PLR0913 - what it joins
+def create_app(  # noqa: PLR0913 - one parameter per collaborator
     services: Services,
     settings: AppSettings,
     secrets: Secrets,

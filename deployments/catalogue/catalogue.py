@@ -68,7 +68,7 @@ class Catalogue:
             await asyncio.sleep(_POLL_S)
 
     async def set_imported(self, source: str) -> None:
-        """Note that an import is finished."""
+        """Record that an import is finished."""
         now_ms = time.time_ns() // 1_000_000
         await self._database.write(
             lambda connection: insert_missing(

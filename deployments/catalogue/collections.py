@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Collections:
-    """A collection has its own name as its id, and another one to show.
+    """The id of a collection is its full name; `name` is the one to display.
 
     Every owner's `default` exists.
     """
@@ -77,7 +77,7 @@ class Collections:
     async def change(
         self, collection: str, name: str | None, metadata: Mapping[str, str] | None
     ) -> CollectionEntry:
-        """Give a collection another name to show or other metadata; raise NotFound."""
+        """Change the display name or the metadata of a collection; raise NotFound."""
         values: dict[str, Any] = {}
         if name is not None:
             values["name"] = name

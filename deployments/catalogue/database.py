@@ -1,4 +1,4 @@
-"""Transactions of the catalogue, in threads of their own."""
+"""Transactions of the catalogue, run in a thread pool."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Database:
             sa.event.listen(self._engine, "begin", _begin_sqlite)
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
-        """Run a transaction that changes nothing."""
+        """Run a read-only transaction."""
         return await self._in_thread(query, writes=False)
 
     async def write(self, change: Callable[[sa.Connection], T]) -> T:

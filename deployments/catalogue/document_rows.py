@@ -59,7 +59,7 @@ def is_document(collection: str, document_id: str) -> sa.ColumnElement[bool]:
 
 
 def is_version(document: Document, number: int | None = None) -> sa.ColumnElement[bool]:
-    """Match the row of a version, or of another one of the same document."""
+    """Match the row of a version; `number` selects another version of the document."""
     return sa.and_(
         VERSIONS.c.collection == document.collection,
         VERSIONS.c.document_id == document.id,

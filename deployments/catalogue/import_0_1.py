@@ -132,7 +132,7 @@ class ImportOf01:
             try:
                 imported += await self._import_collection(collection)
             except ServiceError as error:
-                # Not of this service, or not by its name; an outage is another matter.
+                # A collection of another program is skipped; an outage is not.
                 if not isinstance(error, InvalidRequest) and error.code != FOREIGN_COLLECTION:
                     raise
                 logger.warning("collection {} is left out: {}", collection, error)

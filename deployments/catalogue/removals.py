@@ -36,7 +36,7 @@ class Removals:
         self._database = database
 
     async def claim(self, age_s: float) -> Removal | None:
-        """Take on a removal that was added, or last claimed, at least this long ago.
+        """Claim a removal that was added, or last claimed, at least this long ago.
 
         Of several callers at once, one gets it.
         """

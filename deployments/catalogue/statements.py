@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:  # noqa: ANN401 - of columns
-    """Insert a row unless its primary key exists; return whether it did not."""
+    """Insert a row unless its primary key exists; return whether it was inserted."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
     # Not every driver reports the number of inserted rows.

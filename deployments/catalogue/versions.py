@@ -1,4 +1,4 @@
-"""Versions of documents, from the submission of a job on."""
+"""Versions of documents, from the submission of their job to their end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import PageQuery, Quotas
     from deployments.types import Document
 
-_SUPERSEDED = 100  # more were discarded long ago
+_MAX_SUPERSEDED = 100  # older ones were discarded long ago
 _FAILED = (VersionStatus.FAILED.value, VersionStatus.CANCELLED.value)
 
 
@@ -221,7 +221,7 @@ class Versions:
 def _complete(
     connection: sa.Connection, document: Document, *, even_if_failed: bool = False
 ) -> Sequence[int]:
-    """Complete a version; see `Documents.complete`."""
+    """Complete a version; see `Versions.complete`."""
     if not lock_collection(connection, document.collection):
         raise unknown_collection(document.collection)
     found = find_document(connection, DOCUMENTS.c.id == document.id, document.collection)
@@ -270,7 +270,7 @@ def _superseded(connection: sa.Connection, document: Document) -> list[int]:
             VERSIONS.c.status == VersionStatus.SUPERSEDED.value,
         )
         .order_by(VERSIONS.c.number.desc())
-        .limit(_SUPERSEDED)
+        .limit(_MAX_SUPERSEDED)
     )
     return list(connection.scalars(select).all())
 

@@ -68,7 +68,7 @@ class IngestSteps:
         if version is None:
             upload = replace(upload_of(spec, job_id), named=True)
             return (await versions.begin(upload)).document.version
-        # The submission is about to give this job a version whose own job was lost.
+        # The job of this version was lost: the submission assigns the version to this job.
         await versions.assign(new_document(spec, job_id, version), job_id)
         with contextlib.suppress(NotFound):
             return await versions.of_job(spec.collection, spec.document_id, job_id)
@@ -140,7 +140,7 @@ class IngestSteps:
             job_id, self.catalogue, lambda: self._complete(document, record)
         )
         if ended:
-            # The job has done its work. What stays is not found, and goes with the next version.
+            # The job is done: searches skip these chunks, and the next version discards them.
             try:
                 await self.retriever.discard(document.collection, document.id, ended)
             except ServiceError as error:

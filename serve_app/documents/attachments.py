@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Attachments:
     """The attachments of one owner; `notes` is the folder in which version 0.1 noted them."""
 
-    def __init__(  # noqa: PLR0913 - what it joins
+    def __init__(  # noqa: PLR0913 - one parameter per collaborator
         self,
         catalogue: OwnedCatalogue,
         documents: Documents,
@@ -49,7 +49,7 @@ class Attachments:
         try:
             return await asyncio.shield(adding)
         except asyncio.CancelledError:
-            # The client left: its upload is completed, or bytes would stay that no job knows.
+            # The client has disconnected. Without a job, its upload would never be removed.
             with contextlib.suppress(Exception):
                 await adding
             raise

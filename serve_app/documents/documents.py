@@ -60,7 +60,7 @@ class Documents:
     async def remove(self, collection: str, document_id: str) -> None:
         """Delete a document with all its versions, and stop its jobs; raises NotFound.
 
-        It is seen through to the end if the client leaves.
+        It is completed even if the client disconnects.
         """
         await self._entry(collection, document_id)
         await asyncio.shield(detached(self._remove(collection, document_id)))

@@ -66,7 +66,7 @@ class KeptFiles:
         try:
             await asyncio.shield(storing)
         except asyncio.CancelledError:
-            # The client left: the content must not stay without its entry, nor be closed.
+            # The client has disconnected. Without an entry, the content would never be removed.
             with contextlib.suppress(Exception):
                 await storing
             raise

@@ -32,7 +32,7 @@ class VectorStores:
     Ids begin with the time, so their order is that of creation.
     """
 
-    def __init__(  # noqa: PLR0913 - what it joins
+    def __init__(  # noqa: PLR0913 - one parameter per collaborator
         self,
         services: Services,
         catalogue: OwnedCatalogue,
