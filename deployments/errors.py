@@ -18,6 +18,9 @@ and `__dict__`, so `message` alone is positional.
 
 from __future__ import annotations
 
+MODEL_CHANGED = "model_changed"
+"""Code of the Conflict that an embedder raises if it has another model than the caller expects."""
+
 FOREIGN_COLLECTION = "foreign_collection"
 """Code of the error for a collection in Qdrant that this service did not create."""
 

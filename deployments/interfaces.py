@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Chunk,
         Document,
         DocumentList,
+        EmbeddingModel,
         Embeddings,
         ImageProgress,
         ImageRequest,
@@ -85,8 +86,17 @@ class TextGenerator(Checked, Protocol):
 class Embedder(Checked, Protocol):
     """Texts to vectors."""
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
-        """Return float32 of shape (len(texts), dimensions), each row of unit length."""
+    async def model(self) -> EmbeddingModel:
+        """Return the model that makes the vectors."""
+        ...
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        """Return float32 of shape (len(texts), dimensions), each row of unit length.
+
+        Raises Conflict, with the code MODEL_CHANGED, if the model has another `fingerprint`.
+        """
         ...
 
     async def embeddings(
@@ -162,10 +172,6 @@ class Retriever(Checked, Protocol):
         """Delete a document, published or not, and return whether it existed."""
         ...
 
-    async def create(self, collection: str) -> None:
-        """Create an empty collection unless it exists."""
-        ...
-
     async def drop(self, collection: str) -> bool:
         """Delete a collection with everything in it and return whether it existed."""
         ...
@@ -174,16 +180,23 @@ class Retriever(Checked, Protocol):
 class StoredDocuments(Protocol):
     """Documents as the vector store has them; the catalogue is the truth about which exist."""
 
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List published documents."""
-        ...
-
-    async def document(self, collection: str, document_id: str) -> Document:
-        """Find one published document; raises NotFound."""
+    async def document(self, collection: str, document_id: str, version: int) -> Document:
+        """Return the description with which a version was published; raises NotFound."""
         ...
 
     async def collections(self) -> list[str]:
-        """Name all collections, of every owner, in a fixed order."""
+        """Name the collections of release 0.1 that are not moved, of every owner, in order."""
+        ...
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """List the documents of a collection of release 0.1."""
+        ...
+
+    async def move_collections(self) -> int:
+        """Move the collections of release 0.1 into the index of the embedding model.
+
+        Returns how many were moved. Those with vectors of another length stay.
+        """
         ...
 
 

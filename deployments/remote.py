@@ -169,7 +169,7 @@ class RemoteTextGenerator(_Remote):
 class RemoteEmbedder(_Remote):
     """The Embedder deployment."""
 
-    _methods = ("embed", "embeddings", "rerank")
+    _methods = ("model", "embed", "embeddings", "rerank")
     _abandonable = frozenset({*_methods, "embed_many"})
     _large = frozenset({"embeddings"})
 
@@ -182,17 +182,31 @@ class RemoteEmbedder(_Remote):
             most=_FEW_TEXTS // _SHORT_TEXTS,
         )
 
-    async def embed(self, texts: Sequence[str], kind: types.TextKind) -> NDArray[np.float32]:
+    async def model(self) -> types.EmbeddingModel:
+        model: types.EmbeddingModel = await self._repeatable("model")
+        return model
+
+    async def embed(
+        self, texts: Sequence[str], kind: types.TextKind, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
         if kind == "passage" and len(texts) <= _SHORT_TEXTS:
-            return await self._short.result(texts)
+            return await self._short.result((texts, fingerprint))
         method = "embed" if len(texts) <= _FEW_TEXTS else "embed_many"
-        vectors: NDArray[np.float32] = await self._repeatable(method, texts, kind)
+        vectors: NDArray[np.float32] = await self._repeatable(method, texts, kind, fingerprint)
         return vectors
 
-    async def _embed_together(self, calls: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
-        texts = list(itertools.chain.from_iterable(calls))
-        vectors: NDArray[np.float32] = await self._repeatable("embed", texts, "passage")
-        ends = list(itertools.accumulate(map(len, calls)))
+    async def _embed_together(
+        self, calls: Sequence[tuple[Sequence[str], str]]
+    ) -> list[NDArray[np.float32]]:
+        texts = list(itertools.chain.from_iterable(texts for texts, _ in calls))
+        expected = {fingerprint for _, fingerprint in calls}
+        if len(expected) > 1:  # the model was replaced a moment ago
+            return [
+                await self._repeatable("embed", texts, "passage", fingerprint)
+                for texts, fingerprint in calls
+            ]
+        vectors: NDArray[np.float32] = await self._repeatable("embed", texts, "passage", *expected)
+        ends = list(itertools.accumulate(len(texts) for texts, _ in calls))
         return [vectors[start:end] for start, end in itertools.pairwise([0, *ends])]
 
     async def embeddings(
@@ -254,8 +268,8 @@ class RemoteRetriever(_Remote):
         "document",
         "delete",
         "collections",
-        "create",
         "drop",
+        "move_collections",
     )
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -308,9 +322,13 @@ class RemoteRetriever(_Remote):
         listed: types.DocumentList = await self._repeatable("documents", collection, limit, after)
         return listed
 
-    async def document(self, collection: str, document_id: str) -> types.Document:
-        found: types.Document = await self._repeatable("document", collection, document_id)
+    async def document(self, collection: str, document_id: str, version: int) -> types.Document:
+        found: types.Document = await self._repeatable("document", collection, document_id, version)
         return found
+
+    async def move_collections(self) -> int:
+        moved: int = await self._repeatable("move_collections")
+        return moved
 
     async def delete(self, collection: str, document_id: str) -> bool:
         removed: bool = await self._repeatable("delete", collection, document_id)
@@ -319,9 +337,6 @@ class RemoteRetriever(_Remote):
     async def collections(self) -> list[str]:
         names: list[str] = await self._repeatable("collections")
         return names
-
-    async def create(self, collection: str) -> None:
-        await self._repeatable("create", collection)
 
     async def drop(self, collection: str) -> bool:
         removed: bool = await self._repeatable("drop", collection)

@@ -133,6 +133,18 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """The model that makes vectors; those of models with another fingerprint do not compare.
+
+    `fingerprint` is a hash of its weights, its prefixes and the length of its vectors.
+    """
+
+    name: str
+    fingerprint: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentList:
     """One page of a catalogue; `next_after` goes into the next call, None at the end."""
 

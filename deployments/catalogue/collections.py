@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from deployments.catalogue.entries import CollectionEntry, EntryPage
+from deployments.catalogue.entries import CollectionEntry, CollectionIndex, EntryPage
 from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing, page_of
 from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
@@ -54,6 +54,43 @@ class Collections:
         if is_default(collection):
             return CollectionEntry(collection, short_name(collection), 0)
         raise unknown_collection(collection)
+
+    async def index(self, collection: str) -> CollectionIndex:
+        """Return the vector index of a collection; raise NotFound."""
+        if found := await self._database.read(lambda connection: _index(connection, collection)):
+            return found
+        if is_default(collection):
+            return CollectionIndex(None, "", 0)
+        raise unknown_collection(collection)
+
+    async def claim_index(
+        self, collection: str, name: str, model: str, *, moved: bool = False
+    ) -> CollectionIndex:
+        """Record the index of a collection, and return it; raise NotFound.
+
+        An index that has completed documents stays. So does the unknown index of documents of
+        release 0.1, unless they were `moved`.
+        """
+
+        def claim(connection: sa.Connection) -> CollectionIndex | None:
+            if not lock_collection(connection, collection):
+                return None
+            found = _index(connection, collection)
+            if found is None or not (not found.completed or (moved and found.name is None)):
+                return found
+            connection.execute(
+                COLLECTIONS.update()
+                .where(COLLECTIONS.c.id == collection)
+                .values(index_name=name, embedding_model=model)
+            )
+            return CollectionIndex(name, model, found.completed)
+
+        found = await self._database.read(lambda connection: _index(connection, collection))
+        if found is not None and found.name != name:
+            found = await self._database.write(claim)
+        if found is None:
+            raise unknown_collection(collection)
+        return found
 
     async def page(self, owner: str, query: PageQuery) -> EntryPage[CollectionEntry]:
         """List the collections of an owner: vector stores follow all others."""
@@ -154,6 +191,12 @@ def lock_collection(connection: sa.Connection, collection: str) -> bool:
 def _exists(connection: sa.Connection, collection: str) -> bool:
     select = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.id == collection)
     return connection.execute(select).first() is not None
+
+
+def _index(connection: sa.Connection, collection: str) -> CollectionIndex | None:
+    columns = COLLECTIONS.c.index_name, COLLECTIONS.c.embedding_model, COLLECTIONS.c.completed
+    row = connection.execute(sa.select(*columns).where(COLLECTIONS.c.id == collection)).first()
+    return row and CollectionIndex(row[0], row[1] or "", row[2])
 
 
 def _entry(row: Any) -> CollectionEntry:  # noqa: ANN401 - a row of the table

@@ -113,6 +113,19 @@ class CollectionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionIndex:
+    """The vector index of a collection, with the name of its embedding model.
+
+    The name of the index is None as long as no document is completed. It is also None with
+    completed documents, if release 0.1 has stored these and they are not moved yet.
+    """
+
+    name: str | None
+    model: str
+    completed: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """A file that is kept; `created_at` in seconds since the epoch."""
 

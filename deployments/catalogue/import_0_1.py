@@ -1,7 +1,7 @@
 """Import of the data of version 0.1, which had no catalogue.
 
-It noted files and vector stores in the file store, and documents with their vectors. Its records
-are left unchanged, so that version 0.1 still reads them after a rollback.
+It noted files and vector stores in the file store, and documents with their vectors. The records
+in the file store are left unchanged; the vectors are moved into the index.
 """
 
 from __future__ import annotations
@@ -45,17 +45,19 @@ class ImportOf01:
         self._stored = stored
 
     async def run_if_needed(self) -> None:
-        """Import if that has never been finished."""
-        if await self._catalogue.imported_ms(SOURCE) is None:
-            async with self._catalogue.exclusively():
-                if await self._catalogue.imported_ms(SOURCE) is None:
-                    await self.run()
+        """Import if that has never been finished, and move the vectors that could not be moved."""
+        async with self._catalogue.exclusively():
+            if await self._catalogue.imported_ms(SOURCE) is None:
+                await self.run()
+            else:
+                await self._stored.move_collections()
 
     async def run(self) -> None:
         """Import everything that the catalogue does not have."""
         files = await self._import_files()
         stores = await self._import_vector_stores()
         documents = await self._import_documents()
+        await self._stored.move_collections()
         await self._catalogue.set_imported(SOURCE)
         if files or stores or documents:
             logger.info(

@@ -49,6 +49,9 @@ COLLECTIONS = sa.Table(
     _count("failed"),
     _count("cancelled"),
     _count("size_bytes"),  # of the completed documents
+    # The vector index of the completed documents, and the name of its embedding model.
+    sa.Column("index_name", sa.String(64)),
+    sa.Column("embedding_model", Text),
     sa.Index("genserve_collections_by_owner", "owner", "vector_store", "id"),
 )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,14 @@ from deployments.bounds import MAX_TEXTS_PER_CALL
 from deployments.embedder.encoder import Encoder
 from deployments.embedder.passes import Passes
 from deployments.embedder.reranker import Reranker
-from deployments.errors import InvalidRequest, TooLarge
+from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, TooLarge
+from deployments.model_fingerprint import fingerprint_of
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.serving.capacity import reserved_cores
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
-from deployments.types import Embeddings
+from deployments.types import EmbeddingModel, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +47,7 @@ class Embedder:
         self._settings = settings
         cores = reserved_cores()
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings, threads=cores)
+        self._model = _model_of(settings, Path(data_dir), self._encoder.dimensions)
         self._encoding = Passes(self._encoder.encode, self._encoder.max_pass_tokens)
         self._reranker: Reranker | None = None
         self._scoring: Passes[Pair] | None = None
@@ -58,7 +62,15 @@ class Embedder:
         keep_loaded()
         trim_regularly()
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+    async def model(self) -> EmbeddingModel:
+        return self._model
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        if fingerprint not in {"", self._model.fingerprint}:
+            msg = f"the embedding model is {self._model.name!r} now"
+            raise Conflict(msg, code=MODEL_CHANGED)
         if len(texts) > MAX_TEXTS_PER_CALL:
             msg = f"at most {MAX_TEXTS_PER_CALL} texts a call"
             raise TooLarge(msg, param="input")
@@ -104,3 +116,10 @@ class Embedder:
 
     async def check_health(self) -> None:
         """Well once loaded: the models have no life of their own."""
+
+
+def _model_of(settings: EmbedderSettings, data_dir: Path, dimensions: int) -> EmbeddingModel:
+    weights = fingerprint_of(settings.model, data_dir)
+    parts = [weights, settings.query_prefix, settings.passage_prefix, dimensions]
+    fingerprint = sha256(json.dumps(parts).encode()).hexdigest()
+    return EmbeddingModel(settings.name, fingerprint, dimensions)

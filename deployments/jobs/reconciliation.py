@@ -80,10 +80,10 @@ async def _reconcile(
     versions = catalogue.versions
     if job is None or job.status is JobStatus.SUCCEEDED:
         try:
-            stored = await retriever.document(document.collection, document.id)
+            stored = await retriever.document(document.collection, document.id, document.version)
         except NotFound:
             stored = None
-        if stored is not None and stored.version == document.version:
+        if stored is not None:
             if useless := await versions.complete(stored):
                 await retriever.discard(document.collection, document.id, useless)
             return

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from qdrant_edge import Bm25, Bm25Config
 
 _AVERAGE_WORDS = 90.0
+TOKENIZER = "bm25 en 90"
+"""Names how words are cut, hashed and weighed; another one needs other vectors."""
 
 
 @dataclass(frozen=True, slots=True)

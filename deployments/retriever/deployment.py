@@ -49,6 +49,7 @@ class Retriever:
             RemoteEmbedder(embedder, "embedder"),
             settings,
             versions=self._catalogue.documents.current,
+            collections=self._catalogue.collections,
         )
         keep_loaded()
         trim_regularly()
@@ -87,8 +88,8 @@ class Retriever:
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)
 
-    async def document(self, collection: str, document_id: str) -> Document:
-        return await self._retriever.document(collection, document_id)
+    async def document(self, collection: str, document_id: str, version: int) -> Document:
+        return await self._retriever.document(collection, document_id, version)
 
     async def delete(self, collection: str, document_id: str) -> bool:
         removed = await self._retriever.delete(collection, document_id)
@@ -99,8 +100,8 @@ class Retriever:
     async def collections(self) -> list[str]:
         return await self._retriever.collections()
 
-    async def create(self, collection: str) -> None:
-        await self._retriever.create(collection)
+    async def move_collections(self) -> int:
+        return await self._retriever.move_collections()
 
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(collection)
@@ -119,17 +120,12 @@ def _store(settings: RetrieverSettings, data_dir: str, chunker_version: int) -> 
     if settings.store == "edge":
         from deployments.retriever.edge.store import EdgeStore
 
-        return EdgeStore(
-            Path(data_dir) / "vectors",
-            chunker_version=chunker_version,
-            max_collections=settings.max_collections,
-        )
+        return EdgeStore(Path(data_dir) / "vectors", chunker_version=chunker_version)
     from deployments.retriever.qdrant.store import ServerStore
 
     key = Secrets().qdrant_api_key
     return ServerStore(
         settings.url or "",
         chunker_version=chunker_version,
-        max_collections=settings.max_collections,
         api_key=key.get_secret_value() if key else None,
     )

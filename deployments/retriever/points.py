@@ -1,9 +1,8 @@
-"""How documents lie in a collection: the ids, payloads and names that every store shares.
+"""Points: the ids and payloads of chunks, the same in every store.
 
-A collection holds two kinds of point. A chunk has both vectors; the record of the document, which
-describes the version that was published last, has none. All points of a document carry its id, so
-that they can be published or deleted in one operation. `state` is a keyword and not a boolean
-because qdrant-edge 0.9 turns a boolean to be matched into a number, which then matches nothing.
+An index holds the chunks of many collections, each a tenant: `collection` is in the payload of
+every point, and in the id. `found_in` repeats it once the chunk is published. So one condition
+limits a search to what it may find; a second one would double the time of a scan.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from deployments.collection_names import short_name
 from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, Unavailable
 from deployments.records import from_record
 from deployments.retriever.vector_store import Candidate, StoredChunk
-from deployments.types import Chunk, Document, DocumentList
+from deployments.types import Chunk, Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,22 +24,19 @@ if TYPE_CHECKING:
 DENSE = "dense"
 SPARSE = "bm25"
 
-STATE = "state"
-HIDDEN = "hidden"
-PUBLISHED = "published"
-KIND = "kind"
-CHUNK = "chunk"
-RECORD = "document"
+COLLECTION = "collection"
+FOUND_IN = "found_in"
 DOCUMENT_ID = "document_id"
 EDITION = "edition"
 VERSION = "version"
 FIRST_VERSION = 1
-INDEXED_FIELDS = (DOCUMENT_ID, STATE, KIND)
+TENANT_FIELDS = (COLLECTION, FOUND_IN)
+INDEXED_FIELDS = (*TENANT_FIELDS, DOCUMENT_ID)
 
 RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
 
-_NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
+NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 
 
 def edition_of(document: Document, chunker_version: int) -> str:
@@ -57,40 +52,38 @@ def edition_of(document: Document, chunker_version: int) -> str:
     return f"{edition}.{document.version}.{document.job_id}"
 
 
-def record_id(document_id: str) -> str:
-    """Give the id of a document's record."""
-    return str(uuid.uuid5(_NAMESPACE, document_id))
+def chunk_id(document: Document, edition: str, number: int) -> str:
+    """Return the id of a chunk: the same chunk stored twice is one point."""
+    return chunk_id_of(document.collection, document.id, edition, number)
 
 
-def chunk_id(document_id: str, edition: str, number: int) -> str:
-    """Give the id of a chunk: the same chunk stored twice is one point."""
-    return str(uuid.uuid5(_NAMESPACE, f"{document_id}\n{edition}\n{number}"))
+def chunk_id_of(collection: str, document_id: str, edition: str, number: int) -> str:
+    """Return the id of a chunk of a document."""
+    return str(uuid.uuid5(NAMESPACE, f"{collection}\n{document_id}\n{edition}\n{number}"))
 
 
 def chunk_payload(document: Document, edition: str, chunk: Chunk) -> dict[str, Any]:
-    """Make the payload of a chunk that cannot be found yet."""
+    """Return the payload of a chunk that cannot be found yet."""
     mine = {
-        KIND: CHUNK,
+        COLLECTION: document.collection,
         DOCUMENT_ID: document.id,
         VERSION: str(document.version),
         EDITION: edition,
-        STATE: HIDDEN,
     }
     return mine | asdict(chunk)
 
 
-def record_payload(document: Document) -> dict[str, Any]:
-    """Make the payload of a record that is not listed yet."""
-    return {KIND: RECORD, DOCUMENT_ID: document.id, STATE: HIDDEN}
-
-
 def published_payload(document: Document) -> dict[str, Any]:
-    """Make what publishing sets on every point of a document.
+    """Return what publishing adds to the payload of every chunk.
 
-    The description of the document goes to the chunks as well, so that a passage has it without a
-    second look-up.
+    It has the description of the document, so that a passage needs no second look-up.
     """
-    return {STATE: PUBLISHED, "document": asdict(document)}
+    return {FOUND_IN: document.collection, "document": asdict(document)}
+
+
+def is_published(payload: Mapping[str, Any], collection: str) -> bool:
+    """Return whether a chunk can be found in a collection."""
+    return bool(payload.get(FOUND_IN) == collection)
 
 
 def document_from(payload: Mapping[str, Any]) -> Document:
@@ -111,37 +104,12 @@ def candidate_from(payload: Mapping[str, Any], vectors: object, score: float) ->
 
 def chunk_ids(wanted: Sequence[tuple[StoredChunk, int]]) -> list[str]:
     """Give the ids of chunks named by another of the same document and their numbers."""
-    return [chunk_id(near.document.id, near.edition, number) for near, number in wanted]
-
-
-def page_of(payloads: Sequence[Mapping[str, Any]], limit: int, after: str | None) -> DocumentList:
-    """Cut a page out of at least `limit` + 2 records, where there are as many, from `after` on."""
-    documents = [document_from(payload) for payload in payloads]
-    documents = [document for document in documents if document.id != after]
-    page = tuple(documents[:limit])
-    return DocumentList(page, page[-1].id if len(documents) > limit else None)
+    return [chunk_id(near.document, near.edition, number) for near, number in wanted]
 
 
 def unknown_document(document_id: str) -> NotFound:
-    """Say that there is no such document."""
+    """Return the error for a document or version that is not published."""
     return NotFound(f"There is no document {document_id!r} in this collection.")
-
-
-def too_many_collections(most: int) -> InvalidRequest:
-    """Say that no collection can be added."""
-    message = f"There are {most} collections already, the most this service keeps."
-    return InvalidRequest(message, param="collection")
-
-
-def check_dimensions(collection: str, *, stored: int, given: int) -> None:
-    """Raise Unavailable if the collection was made with another embedder."""
-    if stored != given:
-        message = (
-            f"Collection {short_name(collection)!r} holds vectors of {stored} dimensions and the "
-            f"embedder makes {given}: upload its documents again into a new collection, "
-            "or set the embedding model it was made with."
-        )
-        raise Unavailable(message)
 
 
 def check_whole(document: Document, stored_chunks: int) -> None:
@@ -155,9 +123,6 @@ def check_whole(document: Document, stored_chunks: int) -> None:
 
 
 def foreign_collection(name: str) -> Unavailable:
-    """Say that the collection was not made by this service."""
-    message = (
-        f"Collection {short_name(name)!r} was not made by this service: "
-        "remove or rename it in Qdrant."
-    )
+    """Return the error for a collection of the server that another program has created."""
+    message = f"Collection {name!r} was not made by this service: remove or rename it in Qdrant."
     return Unavailable(message, code=FOREIGN_COLLECTION)

@@ -41,16 +41,20 @@ class Relevance:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._unrelated: float | None = None
+        self._unrelated: dict[str, float] = {}  # by the fingerprint of the model
 
     async def of(
-        self, query: NDArray[np.float32], texts: NDArray[np.float32]
+        self, query: NDArray[np.float32], texts: NDArray[np.float32], fingerprint: str
     ) -> NDArray[np.float32]:
-        """Rate vectors of shape (n, dimensions) against one of shape (dimensions,)."""
-        if self._unrelated is None:
-            questions = await self._embedder.embed(_QUESTIONS, "query")
-            others = await self._embedder.embed(_TEXTS, "passage")
+        """Rate vectors of shape (n, dimensions) against one of shape (dimensions,).
+
+        `fingerprint` is that of the model that made them.
+        """
+        if fingerprint not in self._unrelated:
+            questions = await self._embedder.embed(_QUESTIONS, "query", fingerprint)
+            others = await self._embedder.embed(_TEXTS, "passage", fingerprint)
             # The likest of them: noise has a spread, and half of it lies above its mean.
-            self._unrelated = float((questions @ others.T).max())
-        rated: NDArray[np.float32] = (texts @ query - self._unrelated) / (1 - self._unrelated)
+            self._unrelated[fingerprint] = float((questions @ others.T).max())
+        unrelated = self._unrelated[fingerprint]
+        rated: NDArray[np.float32] = (texts @ query - unrelated) / (1 - unrelated)
         return rated

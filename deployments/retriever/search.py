@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from dataclasses import replace
 from itertools import islice
@@ -12,10 +13,13 @@ import numpy as np
 from loguru import logger
 
 from deployments.collection_names import check_collection_name
-from deployments.errors import ServiceError
+from deployments.errors import NotFound, ServiceError
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.claims import check_index
+from deployments.retriever.embedding import IndexEmbedder, index_of
+from deployments.retriever.points import unknown_document
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 
@@ -24,11 +28,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from deployments.catalogue.entries import CurrentVersion
+    from deployments.catalogue.entries import CollectionIndex, CurrentVersion
     from deployments.interfaces import Embedder
-    from deployments.retriever.vector_store import Candidate, VectorStore
+    from deployments.retriever.claims import IndexedCollections
+    from deployments.retriever.vector_store import Candidate, VectorIndex, VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
 
@@ -43,25 +48,26 @@ class DocumentRetriever:
     """Implements `deployments.interfaces.Retriever` on any store and embedder.
 
     `versions` returns the current versions of documents: chunks of others are not found. Without,
-    all are.
-
-    At most `batch_chunks` texts go to the embedder and the store in one call. The
-    size of the vectors is the embedder's: a new collection takes it from its first chunk.
+    all are. `collections` says which collections exist, and records the index of each: without,
+    all do. At most `batch_chunks` texts go to the embedder and the store in one call.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per collaborator
         self,
         store: VectorStore,
         embedder: Embedder,
         settings: RetrieverSettings,
         *,
         versions: CurrentVersions | None = None,
+        collections: IndexedCollections | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
     ) -> None:
         self._versions = versions
+        self._collections = collections
         self._batch_chunks = batch_chunks
         self._store = store
         self._embedder = embedder
+        self._indexing = IndexEmbedder(embedder)
         self._settings = settings
         self._lexical = LexicalEncoder()
         self._relevance = Relevance(embedder)
@@ -80,14 +86,29 @@ class DocumentRetriever:
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
-        dense = await self._embedder.embed(texts, "passage")
+        model, dense = await self._indexing.embed(texts, "passage")
+        await self._claim(document.collection, model)
         await self._store.add(
+            index_of(model),
             document,
             [
                 EmbeddedChunk(chunk, row, self._lexical.passage(text))
                 for chunk, row, text in zip(chunks, dense, texts, strict=True)
             ],
         )
+
+    async def _claim(self, collection: str, model: EmbeddingModel, *, moved: bool = False) -> None:
+        """Record the index of a collection; raise NotFound, and Unavailable if it has another."""
+        if self._collections is not None:
+            index = index_of(model)
+            claimed = await self._collections.claim_index(
+                collection, index.name, model.name, moved=moved
+            )
+            check_index(collection, claimed, index, model)
+
+    async def _claimed(self, collection: str) -> CollectionIndex | None:
+        """Return the index of a collection; raise NotFound. None without a catalogue."""
+        return None if self._collections is None else await self._collections.index(collection)
 
     def _document_lock(self, collection: str, document_id: str) -> asyncio.Lock:
         """Return the lock that adding, publishing and deleting a document take.
@@ -105,7 +126,13 @@ class DocumentRetriever:
         """
         async with self._document_lock(document.collection, document.id):
             await self._add_all(document, chunks)
-            await self._store.publish(document)
+            model = await self._indexing.model()
+            try:
+                await self._claim(document.collection, model)
+            except NotFound:  # it was dropped, maybe before the last chunk was stored
+                await self._store.delete(document.collection, document.id)
+                raise
+            await self._store.publish(index_of(model), document)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop some versions of a document."""
@@ -117,19 +144,23 @@ class DocumentRetriever:
     ) -> list[Passage]:
         """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
         check_collection_name(collection)
-        if not (await self._store.documents(collection, 1, None)).documents:
+        claimed = await self._claimed(collection)
+        if claimed is not None and not claimed.completed:
             return []  # without asking the embedder, which may be busy or away
         with span("embed"):
-            dense = await self._embedder.embed(queries, "query")
+            model, dense = await self._indexing.embed(queries, "query")
+        index = index_of(model)
+        if claimed is not None:
+            check_index(collection, claimed, index, model)
         sparse = [self._lexical.query(query) for query in queries]
         wide = max(self._settings.candidates, limit)
         with span("query"):
-            found = await self._current(collection, HybridQuery(dense, sparse, wide))
-        found = await self._relevant(found, dense[0])
+            found = await self._current(index, collection, HybridQuery(dense, sparse, wide))
+        found = await self._relevant(found, dense[0], model)
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
         around = await self._store.chunks(
-            collection, ranking.neighbourhood(best[:limit], known=found)
+            index, collection, ranking.neighbourhood(best[:limit], known=found)
         )
         names = {one.stored.document.id: one.stored.document for one in found}
         around = [replace(one, document=names[one.document.id]) for one in around]
@@ -137,7 +168,9 @@ class DocumentRetriever:
             best, found, around, query=dense[0], limit=limit, max_chars=max_chars
         )
 
-    async def _current(self, collection: str, query: HybridQuery) -> list[Candidate]:
+    async def _current(
+        self, index: VectorIndex, collection: str, query: HybridQuery
+    ) -> list[Candidate]:
         """Find chunks of current versions only, under the names that their documents have.
 
         The catalogue may switch to another version between the two look-ups. It does so once that
@@ -147,7 +180,7 @@ class DocumentRetriever:
         current: list[Candidate] = []
         seen: dict[tuple[str, str], int] = {}  # versions, by document and edition
         for _ in range(_VERSION_ATTEMPTS):
-            found = await self._store.candidates(collection, query)
+            found = await self._store.candidates(index, collection, query)
             if self._versions is None or not (found or seen):
                 return found
             seen |= {
@@ -171,13 +204,14 @@ class DocumentRetriever:
         return current
 
     async def _relevant(
-        self, found: list[Candidate], query: NDArray[np.float32]
+        self, found: list[Candidate], query: NDArray[np.float32], model: EmbeddingModel
     ) -> list[Candidate]:
         """Leave out what is no more like the question than the operator wants."""
         least = self._settings.min_relevance
         if least is None or not found:
             return found
-        ratings = await self._relevance.of(query, np.stack([one.dense for one in found]))
+        vectors = np.stack([one.dense for one in found])
+        ratings = await self._relevance.of(query, vectors, model.fingerprint)
         return [one for one, rating in zip(found, ratings, strict=True) if rating >= least]
 
     async def _reranked(self, found: list[Candidate], query: str) -> list[Candidate]:
@@ -197,13 +231,12 @@ class DocumentRetriever:
             return found
         return ranking.in_order_of(scores, found)
 
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List published documents in a fixed order, from behind the document id `after`."""
-        return await self._store.documents(collection, limit, after)
-
-    async def document(self, collection: str, document_id: str) -> Document:
-        """Find one published document; raises NotFound."""
-        return await self._store.document(collection, document_id)
+    async def document(self, collection: str, document_id: str, version: int) -> Document:
+        """Return the description with which a version was published; raises NotFound."""
+        found = await self._store.published(collection, document_id, version)
+        if found is None:
+            raise unknown_document(document_id)
+        return found
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """Remove a document whole, published or not; whether anything was there."""
@@ -211,14 +244,35 @@ class DocumentRetriever:
             return await self._store.delete(collection, document_id)
 
     async def collections(self) -> list[str]:
-        """Name all collections in alphabetical order."""
-        return await self._store.collections()
+        """Name the collections of release 0.1 that are not moved."""
+        return sorted(await self._store.collections_of_0_1.dimensions())
 
-    async def create(self, collection: str) -> None:
-        """Create a collection for vectors of the embedder's size unless it exists."""
-        check_collection_name(collection)
-        probe = await self._embedder.embed(["size"], "passage")
-        await self._store.create(collection, probe.shape[1])
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """List documents of a collection of release 0.1, from behind the document id `after`."""
+        return await self._store.collections_of_0_1.documents(collection, limit, after)
+
+    async def move_collections(self) -> int:
+        """Move the collections of release 0.1 into the index; see StoredDocuments."""
+        old, moved = self._store.collections_of_0_1, 0
+        if not (dimensions := await old.dimensions()):
+            return 0
+        model = await self._indexing.model()
+        for collection, length in dimensions.items():
+            if length != model.dimensions:
+                logger.warning(
+                    "collection {} of release 0.1 stays as it is: its vectors have {} numbers, "
+                    "those of {} have {}",
+                    *(collection, length, model.name, model.dimensions),
+                )
+                continue
+            with contextlib.suppress(NotFound):  # deleted since, or another program's
+                await self._claimed(collection)
+                logger.info("collection {} of release 0.1 is moved into the index", collection)
+                chunks = await old.move(collection, index_of(model))
+                await self._claim(collection, model, moved=True)
+                logger.info("collection {} is moved: {} chunks", collection, chunks)
+                moved += 1
+        return moved
 
     async def drop(self, collection: str) -> bool:
         """Remove a collection whole; whether it was there."""

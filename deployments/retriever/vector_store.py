@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """The index of one embedding model: `name` is the fingerprint of the model."""
+
+    name: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedChunk:
     """A chunk with its two vectors; `dense` is float32 of shape (dimensions,)."""
 
@@ -60,22 +68,28 @@ class HybridQuery:
 
 
 class VectorStore(Protocol):
-    """Collections of documents, each searchable whole or not at all.
+    """Chunks of documents, in one index for each embedding model; a document is found whole.
 
-    A collection is created explicitly, or by its first chunk, which sets its dimensions;
-    `default` and every owner's `OWNER.default` always exist. All methods may raise InvalidRequest
-    for a bad collection name, Unavailable and DeadlineExceeded; those that only read raise
-    NotFound for an unknown collection. Every method may be called again after a failure.
+    A collection is a tenant of an index. The catalogue says which collections exist: one without
+    chunks is the same here as an unknown one. What names no index is done in all of them. All
+    methods may raise Unavailable and DeadlineExceeded, and may be called again after a failure.
     """
 
-    async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
-        """Store chunks hidden; chunks already there and published stay as they are.
+    @property
+    def collections_of_0_1(self) -> CollectionsOf01:
+        """Collections as release 0.1 stored them, until they are moved."""
+        ...
+
+    async def add(
+        self, index: VectorIndex, document: Document, chunks: Sequence[EmbeddedChunk]
+    ) -> None:
+        """Store chunks hidden; those that are published already stay as they are.
 
         `document.chunks` must be the final count.
         """
         ...
 
-    async def publish(self, document: Document) -> None:
+    async def publish(self, index: VectorIndex, document: Document) -> None:
         """Show a version of a document at once, beside the one that is shown already.
 
         What other editions of it left behind is dropped. Raises InvalidRequest if not all of its
@@ -83,16 +97,22 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def published(self, collection: str, document_id: str, version: int) -> Document | None:
+        """Return the description with which a version was published; None if it is not."""
+        ...
+
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop the chunks of some versions of a document."""
         ...
 
-    async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
+    async def candidates(
+        self, index: VectorIndex, collection: str, query: HybridQuery
+    ) -> list[Candidate]:
         """Find published chunks by meaning and by words; their ranks are fused, best first."""
         ...
 
     async def chunks(
-        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
     ) -> list[StoredChunk]:
         """Fetch published chunks by their numbers, each with a chunk of the same document.
 
@@ -100,30 +120,37 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List published documents in a fixed order, from behind the document id `after`."""
-        ...
-
-    async def document(self, collection: str, document_id: str) -> Document:
-        """Find one published document; raises NotFound."""
-        ...
-
     async def delete(self, collection: str, document_id: str) -> bool:
-        """Delete every point of a document and return whether there were any."""
-        ...
-
-    async def collections(self) -> list[str]:
-        """Name all collections in alphabetical order."""
-        ...
-
-    async def create(self, collection: str, dimensions: int) -> None:
-        """Create an empty collection unless it exists."""
+        """Delete every chunk of a document and return whether there were any."""
         ...
 
     async def drop(self, collection: str) -> bool:
-        """Delete a collection and return whether it existed."""
+        """Delete every chunk of a collection and return whether there were any."""
+        ...
+
+    async def compact(self) -> None:
+        """Remove what was deleted from the files of the store, where they are its own."""
         ...
 
     async def close(self) -> None:
         """Close files and connections; idempotent."""
+        ...
+
+
+class CollectionsOf01(Protocol):
+    """Collections as release 0.1 stored them: one store each, with the records of documents."""
+
+    async def dimensions(self) -> dict[str, int]:
+        """Return the dimensions of the vectors of each collection that is not moved yet."""
+        ...
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """List published documents in a fixed order, from behind the document id `after`."""
+        ...
+
+    async def move(self, collection: str, index: VectorIndex) -> int:
+        """Move a collection into an index and return the number of its chunks.
+
+        It may be interrupted, and is then moved again.
+        """
         ...

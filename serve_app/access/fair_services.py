@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deployments.answer_events import AnswerEvent
     from deployments.interfaces import Embedder, TextGenerator
-    from deployments.types import Embeddings, ModelCard, TextKind
+    from deployments.types import EmbeddingModel, Embeddings, ModelCard, TextKind
 
 _ANSWERS = 32  # until the size of the deployment is known
 _ANSWERS_WAITING_PER_PLACE = 3
@@ -100,8 +100,13 @@ class FairEmbedder:
         self._part_chars = pass_tokens * _CHARS_PER_TOKEN // _PARTS_PER_PASS
         self._least_chars = max(1, pass_tokens * _CHARS_PER_TOKEN // _MIN_SHARE_OF_PASS)
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
-        return await self._embedder.embed(texts, kind)
+    async def model(self) -> EmbeddingModel:
+        return await self._embedder.model()
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        return await self._embedder.embed(texts, kind, fingerprint)
 
     async def embeddings(
         self, texts: Sequence[str], dimensions: int | None = None, first: int = 0

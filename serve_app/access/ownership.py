@@ -116,9 +116,6 @@ class OwnedRetriever:
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(self._prefix + collection, document_id)
 
-    async def create(self, collection: str) -> None:
-        await self._retriever.create(self._prefix + collection)
-
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(self._prefix + collection)
 

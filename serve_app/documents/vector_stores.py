@@ -65,7 +65,6 @@ class VectorStores:
             await self._catalogue.collections.add(
                 CollectionEntry(store_id, name, now_ms // 1000, metadata)
             )
-            await self._retriever.create(store_id)
             for file_id in dict.fromkeys(file_ids):
                 await self._attachments.add(store_id, file_id)
             return await self.get(store_id)

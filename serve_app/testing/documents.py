@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deployments.chunk_batches import write_batches
-from deployments.collection_names import is_default, is_vector_store, unknown_collection
+from deployments.collection_names import is_default, unknown_collection
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.reading.formats import Format, detect
 from deployments.retriever.points import unknown_document
@@ -19,6 +19,7 @@ from deployments.types import (
     Chunk,
     Document,
     DocumentList,
+    EmbeddingModel,
     Embeddings,
     Page,
     ParsedDocument,
@@ -46,8 +47,13 @@ class FakeEmbedder:
 
     async def check_health(self) -> None: ...
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
-        del kind
+    async def model(self) -> EmbeddingModel:
+        return EmbeddingModel("fake-embedder", "fake", 1)
+
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        del kind, fingerprint
         self.embedded += texts
         return np.ones((len(texts), 1), dtype=np.float32)
 
@@ -144,7 +150,7 @@ class FakeRetriever:
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await asyncio.sleep(0)
-        self._create_for(document)
+        self.made.add(document.collection)
         key = document.collection, document.id, document.version
         self.versions.setdefault(key, {}).update({chunk.number: chunk for chunk in chunks})
 
@@ -153,16 +159,10 @@ class FakeRetriever:
             await self.add(document, chunks)
         if self.publish_error:
             raise self.publish_error
-        self._create_for(document)
+        self.made.add(document.collection)
         key = document.collection, document.id
         if key not in self.published or self.published[key].version <= document.version:
             self.published[key] = document
-
-    def _create_for(self, document: Document) -> None:
-        """Create the document's collection; raise NotFound if it is a vector store that is gone."""
-        if is_vector_store(document.collection):
-            self._check_exists(document.collection)
-        self.made.add(document.collection)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         for version in versions:
@@ -243,14 +243,16 @@ class FakeRetriever:
         page = tuple(found[:limit])
         return DocumentList(page, page[-1].id if len(found) > limit else None)
 
-    async def document(self, collection: str, document_id: str) -> Document:
-        self._check_exists(collection)
-        if (collection, document_id) not in self.published:
+    async def document(self, collection: str, document_id: str, version: int) -> Document:
+        found = self.published.get((collection, document_id))
+        if found is None or found.version != version:
             raise unknown_document(document_id)
-        return self.published[collection, document_id]
+        return found
+
+    async def move_collections(self) -> int:
+        return 0
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        self._check_exists(collection)
         return self._remove((collection, document_id))
 
     def _remove(self, key: tuple[str, str]) -> bool:

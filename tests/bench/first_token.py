@@ -101,7 +101,7 @@ def _traced(system: System, spans: Path) -> tuple[Path, Path]:
 
 
 async def _store(folder: Path, words: Words, chunks: int) -> None:
-    store = EdgeStore(folder, chunker_version=CHUNKER_VERSION, max_collections=8)
+    store = EdgeStore(folder, chunker_version=CHUNKER_VERSION)
     embedder = cast("Embedder", RandomVectors())
     try:
         await fill(DocumentRetriever(store, embedder, RetrieverSettings()), words, chunks)

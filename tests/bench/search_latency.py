@@ -74,7 +74,7 @@ async def _searches(
 ) -> tuple[list[float], dict[str, list[float]]]:
     """Return the milliseconds of each search, and of each part of it; embedding is in neither."""
     words = Words()
-    store = EdgeStore(folder / "vectors", chunker_version=1, max_collections=1)
+    store = EdgeStore(folder / "vectors", chunker_version=1)
     timed_store, timed_embedder = _Timed(store), _Timed(RandomVectors())
     retriever = DocumentRetriever(
         cast("VectorStore", timed_store), cast("Embedder", timed_embedder), RetrieverSettings()

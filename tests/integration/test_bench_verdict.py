@@ -12,7 +12,7 @@ from qdrant_edge import UpdateOperation
 from deployments.retriever import points
 from deployments.retriever.bm25 import SparseVector
 from deployments.retriever.edge.store import EdgeStore
-from deployments.retriever.vector_store import EmbeddedChunk
+from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
 from deployments.types import Chunk, Document
 from tests.support import job_audit as found
 from tests.support.job_audit import Verdict, in_files
@@ -20,6 +20,7 @@ from tests.support.job_clients import IMAGES, INGEST, Acknowledged, Ledger
 
 pytestmark = pytest.mark.anyio
 CHUNKS = 3
+INDEX = VectorIndex("test", 16)
 
 
 def document(name: str) -> Document:
@@ -46,17 +47,17 @@ def seen(data: Path, written: Ledger, listed: dict[str, int]) -> dict[str, int]:
 
 
 async def test_only_whole_documents_of_jobs_that_succeeded_pass(tmp_path: Path) -> None:
-    store = EdgeStore(tmp_path / "vectors", chunker_version=1, max_collections=9)
+    store = EdgeStore(tmp_path / "vectors", chunker_version=1)
     for name in ("good", "cut", "twice", "unlisted"):
-        await store.add(document(name), chunks())
-        await store.publish(document(name))
-    await store.add(document("half"), chunks(last=1))  # never published
-    await store.add(document("left"), chunks(last=2))  # of a job that failed
+        await store.add(INDEX, document(name), chunks())
+        await store.publish(INDEX, document(name))
+    await store.add(INDEX, document("half"), chunks(last=1))  # never published
+    await store.add(INDEX, document("left"), chunks(last=2))  # of a job that failed
     # Damage that the store itself would not do.
-    edge = store._shards["default"]._edge
+    edge = store._indexes[INDEX.name].shard._edge
     other_cut = replace(document("twice"), chunks=9)
-    await store.add(other_cut, chunks(last=2))
-    first = points.chunk_id("cut", "1.3", 0)
+    await store.add(INDEX, other_cut, chunks(last=2))
+    first = points.chunk_id(document("cut"), "1.3", 0)
     edge.update(UpdateOperation.delete_points([first]))
     await store.close()
     (tmp_path / "files" / "uploads" / "default").mkdir(parents=True)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from deployments.retriever import points
-from deployments.retriever.edge.shard import Shard
+from deployments.retriever.edge.index import Index
 from tests.support.job_clients import ENDED, IMAGES, INGEST, PATIENCE_S, Acknowledged, Ledger, ask
 
 LOST = "acknowledged jobs lost"
@@ -93,11 +93,9 @@ def over_http(url: str, ledger: Ledger, verdict: Verdict) -> dict[str, int]:
 def in_files(data: Path, ledger: Ledger, listed: Mapping[str, int], verdict: Verdict) -> None:
     """Read every point of the embedded store, and look for files; the service must have ended."""
     stored: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for folder in sorted((data / "vectors").iterdir()):
-        name, _, dimensions = folder.name.rpartition(".")
-        if name and dimensions.isdecimal():
-            for payload in _payloads(folder, int(dimensions)):
-                stored[payload[points.DOCUMENT_ID]].append(payload)
+    for folder in sorted((data / "vectors" / "indexes").iterdir()):
+        for payload in _payloads(folder):
+            stored[payload[points.DOCUMENT_ID]].append(payload)
     succeeded = _succeeded(ledger)
     for document_id, payloads in stored.items():
         verdict.looked_at["points"] += len(payloads)
@@ -156,14 +154,12 @@ def _look_at_points(
     document_id: str, payloads: list[dict[str, Any]], listed: int | None, verdict: Verdict
 ) -> None:
     """Hold the points of one document against each other and against the catalogue."""
-    chunks = Counter(one["number"] for one in payloads if one[points.KIND] == points.CHUNK)
-    records = [one for one in payloads if one[points.KIND] == points.RECORD]
-    twice = sum(count - 1 for count in chunks.values()) + max(0, len(records) - 1)
-    if twice:
+    chunks = Counter(one["number"] for one in payloads)
+    if twice := sum(count - 1 for count in chunks.values()):
         verdict.wrong[TWICE].append(f"{document_id}: {twice} points")
-    hidden = sum(one[points.STATE] != points.PUBLISHED for one in payloads)
+    hidden = sum(not points.is_published(one, one[points.COLLECTION]) for one in payloads)
     told = {one["document"]["chunks"] for one in payloads if "document" in one}
-    if hidden or not records or told != {listed} or set(chunks) != set(range(listed or 0)):
+    if hidden or told != {listed} or set(chunks) != set(range(listed or 0)):
         verdict.wrong[HALF].append(
             f"{document_id}: {hidden} points hidden, {len(chunks)} chunks of {listed}, told {told}"
         )
@@ -188,22 +184,18 @@ def _documents(get: Get) -> Iterator[dict[str, Any]]:
         after = f"&after={page['next_after']}"
 
 
-def _payloads(folder: Path, dimensions: int) -> Iterator[dict[str, Any]]:
+def _payloads(folder: Path) -> Iterator[dict[str, Any]]:
     """Read what is really there, hidden or not."""
-    from qdrant_edge import ScrollRequest
-
-    shard = Shard(folder, dimensions)
+    index = Index(folder)
     try:
-        offset = None
-        while True:
-            found, offset = shard._edge.scroll(
-                ScrollRequest(offset=offset, limit=_SCROLL, with_payload=True)
-            )
-            yield from (point.payload or {} for point in found)
-            if offset is None:
+        after: str | None = None
+        while found := index.shard.read(_SCROLL + 1, after):
+            yield from (point.payload or {} for point in found[:_SCROLL])
+            if len(found) <= _SCROLL:
                 return
+            after = str(found[_SCROLL].id)
     finally:
-        shard.close()
+        index.close()
 
 
 def _files(data: Path, name: str) -> Iterable[Path]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.retriever.search import DocumentRetriever
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, Document, EmbeddingModel
 
 COLLECTION = "default"
 DIMENSIONS = 384
@@ -79,8 +79,13 @@ class RandomVectors:
     def __init__(self) -> None:
         self._draw = np.random.default_rng(_SEED)
 
-    async def embed(self, texts: Sequence[str], kind: str) -> NDArray[np.float32]:
-        del kind
+    async def model(self) -> EmbeddingModel:
+        return EmbeddingModel("random", "random", DIMENSIONS)
+
+    async def embed(
+        self, texts: Sequence[str], kind: str, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        del kind, fingerprint
         rows = self._draw.standard_normal((len(texts), DIMENSIONS), dtype=np.float32)
         unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit

@@ -144,7 +144,9 @@ async def test_long_answers_of_one_key_leave_a_place_for_the_other() -> None:
 
 async def test_a_large_embedding_is_cut_and_other_keys_come_in_between() -> None:
     class SlowEmbedder(FakeEmbedder):
-        async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+        async def embed(
+            self, texts: Sequence[str], kind: TextKind, _fingerprint: str = ""
+        ) -> NDArray[np.float32]:
             await asyncio.sleep(0.01)
             return await super().embed(texts, kind)
 

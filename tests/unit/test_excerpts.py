@@ -28,7 +28,9 @@ class WordEmbedder(FakeEmbedder):
 
     seen: list[tuple[str, list[str]]] = field(default_factory=list)
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, _fingerprint: str = ""
+    ) -> NDArray[np.float32]:
         self.seen.append((kind, list(texts)))
         vectors = np.full((len(texts), 512), 1e-6, dtype=np.float32)
         for vector, text in zip(vectors, texts, strict=True):

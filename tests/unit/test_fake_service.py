@@ -83,10 +83,7 @@ async def test_a_dropped_collection_leaves_nothing_behind() -> None:
     assert await retriever.drop("reports")
     assert not await retriever.drop("reports")
     with pytest.raises(NotFound):
-        await retriever.documents("reports", 9, None)
-    await retriever.create("reports")
-    assert (await retriever.documents("reports", 9, None)).documents == ()
-    assert await retriever.search(["snow"], "reports", 9, 99) == []
+        await retriever.search(["snow"], "reports", 9, 99)
     (passage,) = await retriever.search(["snow"], "papers", 9, 4)
     assert passage.text == "Snow"
 
@@ -100,17 +97,6 @@ async def test_documents_are_listed_page_by_page() -> None:
     rest = await retriever.documents("reports", 2, first.next_after)
     assert [one.id for one in first.documents + rest.documents] == ["doc_a", "doc_b", "doc_c"]
     assert rest.next_after is None
-
-
-@pytest.mark.anyio
-async def test_a_vector_store_is_not_recreated_by_a_late_chunk() -> None:
-    retriever = FakeRetriever()
-    late = replace(DOCUMENT, collection="alice.vs_1")
-    with pytest.raises(NotFound):
-        await retriever.add(late, [CHUNK])
-    assert await retriever.collections() == []
-    await retriever.create("alice.vs_1")
-    await retriever.add(late, [CHUNK])
 
 
 @pytest.mark.anyio

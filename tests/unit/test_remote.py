@@ -183,7 +183,7 @@ class Embedding(Handle):
         super().__init__(RuntimeError(), times=0)
         self.texts: list[list[str]] = []
 
-    def remote(self, texts: list[str], _: str) -> Any:
+    def remote(self, texts: list[str], *_: str) -> Any:
         self.texts.append(texts)
 
         async def rows() -> Any:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from deployments.catalogue.entries import CurrentVersion
-from deployments.errors import InvalidRequest, Unavailable
+from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.entries import CollectionEntry, CurrentVersion, Upload
+from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unavailable
 from deployments.retriever import search
 from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, Document, EmbeddingModel
 from serve_app.testing import FakeEmbedder
+from serve_app.testing.service import new_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -49,6 +51,10 @@ class WordEmbedder(FakeEmbedder):
         self.calls: list[tuple[int, TextKind]] = []
         self.broken = False
         self.reranked = 0
+        self.present = EmbeddingModel("words", "words", 64)
+
+    async def model(self) -> EmbeddingModel:
+        return self.present
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Prefer the short."""
@@ -56,7 +62,11 @@ class WordEmbedder(FakeEmbedder):
         self.reranked = len(texts)
         return np.array([-len(text) for text in texts], dtype=np.float32)
 
-    async def embed(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+    async def embed(
+        self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        if fingerprint not in {"", self.present.fingerprint}:
+            raise Conflict("another model", code=MODEL_CHANGED)
         if self.broken:
             message = "no embedder"
             raise Unavailable(message)
@@ -76,7 +86,7 @@ def embedder() -> WordEmbedder:
 
 @pytest.fixture
 async def retriever(embedder: WordEmbedder) -> AsyncIterator[DocumentRetriever]:
-    store = ServerStore(":memory:", chunker_version=1, max_collections=8, timeout_s=10)
+    store = ServerStore(":memory:", chunker_version=1, timeout_s=10)
     retriever = DocumentRetriever(store, embedder, SETTINGS, batch_chunks=4)
     yield retriever
     await retriever.close()
@@ -203,13 +213,13 @@ async def test_texts_are_embedded_in_batches_and_by_their_kind(
     assert embedder.calls == [(4, "passage"), (4, "passage"), (1, "passage"), (1, "query")]
 
 
-async def test_the_catalogue_follows_publishing_and_deleting(retriever: DocumentRetriever) -> None:
+async def test_a_version_is_known_once_it_is_published(retriever: DocumentRetriever) -> None:
     document = make_document("library")
     await retriever.add(document, CHUNKS)
-    assert (await retriever.documents("library", 10, None)).documents == ()
+    with pytest.raises(NotFound):
+        await retriever.document("library", "facts", 1)
     await retriever.publish(document)
-    assert (await retriever.documents("library", 10, None)).documents == (document,)
-    assert await retriever.document("library", "facts") == document
+    assert await retriever.document("library", "facts", 1) == document
     assert await retriever.delete("library", "facts")
     assert not await retriever.delete("library", "facts")
     assert await retriever.search(["whale"], "library", 1, 10_000) == []
@@ -238,10 +248,10 @@ async def test_a_batch_still_on_its_way_does_not_outlive_its_document(
     at_work, go_on = asyncio.Event(), asyncio.Event()
     embed = embedder.embed
 
-    async def slow(texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+    async def slow(texts: Sequence[str], kind: TextKind, fingerprint: str) -> NDArray[np.float32]:
         at_work.set()
         await go_on.wait()
-        return await embed(texts, kind)
+        return await embed(texts, kind, fingerprint)
 
     monkeypatch.setattr(embedder, "embed", slow)
     late = asyncio.ensure_future(retriever.add(make_document(), CHUNKS))
@@ -252,34 +262,6 @@ async def test_a_batch_still_on_its_way_does_not_outlive_its_document(
     await asyncio.gather(late, removed)
     with pytest.raises(InvalidRequest, match="0 of its 9 chunks"):
         await retriever.publish(make_document())
-
-
-async def test_a_document_deleted_while_it_is_published_leaves_nothing_behind(
-    embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = ServerStore(":memory:", chunker_version=1, max_collections=9, timeout_s=10)
-    retriever = DocumentRetriever(store, embedder, RetrieverSettings())
-    counted, go_on = asyncio.Event(), asyncio.Event()
-    count = store._count
-
-    async def slow(*args: Any) -> int:
-        chunks = await count(*args)
-        if not counted.is_set():  # the count that publishing begins with
-            counted.set()
-            await go_on.wait()
-        return chunks
-
-    monkeypatch.setattr(store, "_count", slow)
-    await retriever.add(make_document(), CHUNKS)
-    published = asyncio.ensure_future(retriever.publish(make_document()))
-    await counted.wait()
-    removed = asyncio.ensure_future(retriever.delete("default", "facts"))
-    await asyncio.wait({removed}, timeout=0.2)
-    go_on.set()
-    await asyncio.gather(published, removed)
-    assert not (await retriever.documents("default", 9, None)).documents
-    assert not await retriever.search(["whale"], "default", 9, 10_000)
-    await retriever.close()
 
 
 async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
@@ -329,3 +311,65 @@ async def test_only_the_current_version_is_found_whenever_it_changes(
     assert await found() == [("facts.pdf", "The violin has six strings.")]
     looked_up = 9  # deleted
     assert await found() == []
+
+
+async def catalogued(
+    embedder: WordEmbedder, collection: str
+) -> tuple[DocumentRetriever, Catalogue, Document]:
+    """Ingest a document as a job does."""
+    catalogue = new_catalogue()
+    await catalogue.collections.add(CollectionEntry(collection, "", 0))
+    retriever = DocumentRetriever(
+        ServerStore(":memory:", chunker_version=1, timeout_s=10),
+        embedder,
+        SETTINGS,
+        versions=catalogue.documents.current,
+        collections=catalogue.collections,
+    )
+    upload = Upload(collection, "facts.pdf", 1234, "0" * 64, "job_1")
+    begun = (await catalogue.versions.begin(upload)).document
+    document = replace(begun, title="Facts", chunks=len(CHUNKS))
+    await retriever.publish(document, CHUNKS)
+    await catalogue.versions.complete(document)
+    return retriever, catalogue, document
+
+
+async def test_another_embedding_model_is_refused_and_says_what_to_do(
+    embedder: WordEmbedder,
+) -> None:
+    """Its vectors have the same length."""
+    retriever, catalogue, document = await catalogued(embedder, "library")
+    assert await retriever.search(["whale"], "library", 1, 100)
+    embedder.present = EmbeddingModel("other words", "other", 64)
+    with pytest.raises(Unavailable, match=r"embedded with 'words'.*'other words'") as refused:
+        await retriever.search(["whale"], "library", 1, 100)
+    assert refused.value.code == "embedding_model_changed"
+    new = replace(document, version=2, job_id="job_2")
+    with pytest.raises(Unavailable, match="embedded with 'words'"):
+        await retriever.publish(new, CHUNKS)
+    embedder.present = EmbeddingModel("words", "words", 64)
+    (found,) = await retriever.search(["whale"], "library", 1, 100)
+    assert "whale" in found.text
+
+    await catalogue.documents.remove("library", document.id)
+    await retriever.delete("library", document.id)
+    embedder.present = EmbeddingModel("other words", "other", 64)
+    upload = Upload("library", "facts.pdf", 1234, "1" * 64, "job_3")
+    again = (await catalogue.versions.begin(upload)).document
+    await retriever.publish(replace(again, title="Facts", chunks=len(CHUNKS)), CHUNKS)
+    await retriever.close()
+
+
+async def test_a_dropped_collection_does_not_come_back_with_a_late_chunk(
+    embedder: WordEmbedder,
+) -> None:
+    retriever, catalogue, document = await catalogued(embedder, "vs_1")
+    await catalogue.collections.remove("vs_1")
+    assert await retriever.drop("vs_1")
+    with pytest.raises(NotFound, match="vs_1"):
+        await retriever.publish(document, CHUNKS)
+    assert not await retriever.drop("vs_1")
+    with pytest.raises(NotFound, match="vs_1"):
+        await retriever.search(["whale"], "vs_1", 1, 100)
+    assert await retriever.search(["whale"], "default", 1, 100) == []
+    await retriever.close()

@@ -36,9 +36,9 @@ _PART = re.compile(r"part (\d+) of version (\d+)")
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
     opened: VectorStore
     if request.param == "edge":
-        opened = EdgeStore(tmp_path, chunker_version=1, max_collections=8)
+        opened = EdgeStore(tmp_path, chunker_version=1)
     else:
-        opened = ServerStore(":memory:", chunker_version=1, max_collections=8)
+        opened = ServerStore(":memory:", chunker_version=1)
     yield opened
     await opened.close()
 

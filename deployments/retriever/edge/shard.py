@@ -1,7 +1,8 @@
-"""One collection on local disk: the blocking calls to its Qdrant Edge shard.
+"""One index on local disk: the blocking calls to its Qdrant Edge shard.
 
-Nothing here optimises for approximate search: a scan of 20 000 vectors of 384 dimensions takes
-2 ms and is exact, while building an HNSW graph over them holds the interpreter lock for seconds.
+Nothing here builds an HNSW graph, which holds the interpreter lock for seconds. A search scans the
+vectors of its collection, quantised to 4 bits, and scores the best again with the stored ones:
+3 ms for 100,000 vectors of 384 dimensions, 15 ms without quantisation.
 """
 
 from __future__ import annotations
@@ -20,43 +21,53 @@ from qdrant_edge import (
     FieldCondition,
     Filter,
     Fusion,
+    IdfParams,
     IsEmptyCondition,
+    KeywordIndexParams,
+    MatchAny,
     MatchValue,
     Modifier,
     PayloadSchemaType,
     Point,
     Prefetch,
+    QuantizationSearchParams,
     Query,
     QueryRequest,
     ScrollRequest,
+    SearchParams,
     SparseVector,
+    TurboQuantBitSize,
+    TurboQuantQuantizationConfig,
     UpdateOperation,
 )
 
 from deployments.retriever import points
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from qdrant_edge import ScoredPoint
+    from qdrant_edge import Payload, PointId, Record, ScoredPoint, Vector
 
     from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
     from deployments.types import Document
 
+    RawPoint = tuple[PointId, Vector, Payload]
+
 _NEVER_KB = 1_000_000_000
-_DELETED_SHARE = 0.5
+_OVERSAMPLING = 4.0  # times the limit: vectors that are scored again without quantisation
 
 
 def _config(dimensions: int) -> EdgeConfig:
+    dense = EdgeVectorParams(
+        dimensions,
+        Distance.Cosine,
+        quantization_config=TurboQuantQuantizationConfig(bits=TurboQuantBitSize.Bits4),
+    )
     return EdgeConfig(
-        vectors={points.DENSE: EdgeVectorParams(dimensions, Distance.Cosine)},
+        vectors={points.DENSE: dense},
         sparse_vectors={points.SPARSE: EdgeSparseVectorParams(modifier=Modifier.Idf)},
-        optimizers=EdgeOptimizersConfig(
-            indexing_threshold=_NEVER_KB,
-            deleted_threshold=_DELETED_SHARE,
-            default_segment_number=1,
-        ),
+        optimizers=EdgeOptimizersConfig(indexing_threshold=_NEVER_KB, default_segment_number=1),
         max_search_threads=1,
     )
 
@@ -65,162 +76,176 @@ def _is(field: str, value: str) -> FieldCondition:
     return FieldCondition(field, MatchValue(value))
 
 
-_IS_HIDDEN = Filter(must=[_is(points.STATE, points.HIDDEN)])
-_IS_PUBLISHED = Filter(must=[_is(points.STATE, points.PUBLISHED)])
-_IS_LISTED = Filter(must=[_is(points.STATE, points.PUBLISHED), _is(points.KIND, points.RECORD)])
+_IS_HIDDEN = Filter(must=[IsEmptyCondition(points.FOUND_IN)])
+_RESCORED = SearchParams(
+    quantization=QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)
+)
 
 
-def _of(document_id: str) -> Filter:
-    return Filter(must=[_is(points.DOCUMENT_ID, document_id)])
+def _in(collection: str) -> Filter:
+    return Filter(must=[_is(points.COLLECTION, collection)])
+
+
+def _of(collection: str, document_id: str, *others: Any) -> Filter:  # noqa: ANN401 - conditions
+    document = _is(points.DOCUMENT_ID, document_id)
+    return Filter(must=[document, _is(points.COLLECTION, collection), *others])
+
+
+def _of_versions(collection: str, document_id: str, versions: Sequence[int]) -> Filter:
+    numbers = MatchAny([str(version) for version in versions])
+    return _of(collection, document_id, FieldCondition(points.VERSION, numbers))
 
 
 class Shard:
-    """An open shard; one thread at a time. Qdrant Edge raises plain `Exception`."""
+    """An open shard; one thread at a time. Qdrant Edge raises plain `Exception`.
+
+    What a method has changed is durable on return, except for `add` and `copy`, which leave that
+    to the next one that is.
+    """
 
     def __init__(self, folder: Path, dimensions: int) -> None:
-        self.dimensions = dimensions
         self._edge = EdgeShard.load(str(folder), _config(dimensions))
 
     @staticmethod
-    def create(folder: Path, dimensions: int) -> None:
-        """Make an empty shard, which appears at `folder` whole or not at all."""
-        unfinished = folder.with_name(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        edge = EdgeShard.create(str(unfinished), _config(dimensions))
+    def create(folder: Path, dimensions: int) -> Shard:
+        """Create an empty shard in a folder, and delete what a killed process left there."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        edge = EdgeShard.create(str(folder), _config(dimensions))
         for field in points.INDEXED_FIELDS:
-            edge.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Keyword))
+            schema: Any = PayloadSchemaType.Keyword
+            if field in points.TENANT_FIELDS:
+                schema = KeywordIndexParams(is_tenant=True)
+            edge.update(UpdateOperation.create_field_index(field, schema))
         edge.flush()
         edge.close()
-        unfinished.rename(folder)
+        return Shard(folder, dimensions)
+
+    def count(self) -> int:
+        """Count all points."""
+        return self._edge.info().points_count
 
     def add(self, document: Document, edition: str, chunks: Sequence[EmbeddedChunk]) -> None:
-        """Insert chunks; replace those there only while they are hidden."""
-        self._upsert(
-            [
-                Point(
-                    points.chunk_id(document.id, edition, embedded.chunk.number),
-                    {
-                        points.DENSE: embedded.dense.tolist(),
-                        points.SPARSE: SparseVector(
-                            list(embedded.sparse.indices), list(embedded.sparse.values)
-                        ),
-                    },
-                    points.chunk_payload(document, edition, embedded.chunk),
-                )
-                for embedded in chunks
-            ]
-        )
+        """Insert chunks; replace those that exist only while they are hidden."""
+        new = [
+            Point(
+                points.chunk_id(document, edition, embedded.chunk.number),
+                {
+                    points.DENSE: embedded.dense.tolist(),
+                    points.SPARSE: SparseVector(
+                        list(embedded.sparse.indices), list(embedded.sparse.values)
+                    ),
+                },
+                points.chunk_payload(document, edition, embedded.chunk),
+            )
+            for embedded in chunks
+        ]
+        self._edge.update(UpdateOperation.upsert_points(new, condition=_IS_HIDDEN))
 
-    def publish(self, document: Document, edition: str) -> None:
-        """Show one edition of a version and drop its others; durable on return."""
-        of_edition = Filter(
-            must=[
-                _is(points.DOCUMENT_ID, document.id),
-                _is(points.KIND, points.CHUNK),
-                _is(points.EDITION, edition),
-            ]
-        )
-        points.check_whole(document, self._edge.count(CountRequest(filter=of_edition)))
-        record = Point(points.record_id(document.id), {}, points.record_payload(document))
-        self._upsert([record])
-        shown = Filter(
-            must=[_is(points.DOCUMENT_ID, document.id)],
-            should=[_is(points.EDITION, edition), _is(points.KIND, points.RECORD)],
-        )
-        others = Filter(
-            must=[
-                _is(points.DOCUMENT_ID, document.id),
-                _is(points.VERSION, str(document.version)),
-            ],
-            must_not=[_is(points.EDITION, edition)],
-        )
-        self._edge.update(
-            UpdateOperation.set_payload_by_filter(shown, points.published_payload(document))
-        )
-        self._edge.update(UpdateOperation.delete_points_by_filter(others))
-        self._settle()
+    def whole(self, document: Document, edition: str) -> None:
+        """Raise InvalidRequest unless every chunk of an edition is stored."""
+        points.check_whole(document, self._count(self._edition(document, edition)))
 
-    def discard(self, document_id: str, versions: Sequence[int]) -> None:
-        """Remove the chunks of some versions."""
-        any_of: list[Any] = [_is(points.VERSION, str(version)) for version in versions]
-        if points.FIRST_VERSION in versions:  # which release 0.1 did not write down
-            any_of.append(IsEmptyCondition(points.VERSION))
-        chunks = Filter(
-            must=[_is(points.DOCUMENT_ID, document_id), _is(points.KIND, points.CHUNK)],
-            should=any_of,
-        )
-        self._remove(chunks)
+    def publish(self, document: Document, edition: str) -> int:
+        """Show an edition of a version, drop its others and return the number of their chunks."""
+        shown = self._edition(document, edition)
+        payload = points.published_payload(document)
+        self._edge.update(UpdateOperation.set_payload_by_filter(shown, payload))
+        of_version = _is(points.VERSION, str(document.version))
+        others = _of(document.collection, document.id, of_version)
+        others = Filter(must=others.must, must_not=[_is(points.EDITION, edition)])
+        return self._remove(others)
 
-    def candidates(self, query: HybridQuery) -> list[ScoredPoint]:
+    def published(self, collection: str, document_id: str, version: int) -> dict[str, Any] | None:
+        """Return the payload of a published chunk of a version."""
+        of_version = _is(points.VERSION, str(version))
+        found = _of(collection, document_id, of_version, _is(points.FOUND_IN, collection))
+        chunks, _ = self._edge.scroll(ScrollRequest(limit=1, filter=found, with_payload=True))
+        return chunks[0].payload if chunks else None
+
+    def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> int:
+        """Remove the chunks of some versions and return their number."""
+        return self._remove(_of_versions(collection, document_id, versions))
+
+    def delete(self, collection: str, document_id: str) -> int:
+        """Remove every chunk of a document and return their number."""
+        return self._remove(_of(collection, document_id))
+
+    def drop(self, collection: str) -> int:
+        """Remove every chunk of a collection and return their number."""
+        return self._remove(_in(collection))
+
+    def candidates(self, collection: str, query: HybridQuery) -> list[ScoredPoint]:
         """Find the published chunks nearest by either vector, by fused rank."""
-        # Records have no vectors, so they are never found: `state` alone is enough, and a
-        # second condition would triple the time of the scan.
-        lookups = [Query.Nearest(row.tolist(), using=points.DENSE) for row in query.dense] + [
-            Query.Nearest(SparseVector(list(words.indices), list(words.values)), points.SPARSE)
+        found = Filter(must=[_is(points.FOUND_IN, collection)])
+        # How rare a word is, is counted in the collection alone.
+        in_collection = SearchParams(idf=IdfParams(corpus=found))
+        if query.excluded:
+            editions = [
+                _of(collection, document_id, _is(points.EDITION, edition))
+                for document_id, edition in query.excluded
+            ]
+            found = Filter(must=found.must, must_not=list(editions))
+        lookups = [
+            Prefetch(
+                query.limit,
+                Query.Nearest(row.tolist(), using=points.DENSE),
+                params=_RESCORED,
+                filter=found,
+            )
+            for row in query.dense
+        ] + [
+            Prefetch(
+                query.limit,
+                Query.Nearest(SparseVector(list(words.indices), list(words.values)), points.SPARSE),
+                params=in_collection,
+                filter=found,
+            )
             for words in query.sparse
             if words.indices
         ]
-        found = _IS_PUBLISHED
-        if query.excluded:
-            editions: list[Any] = [
-                Filter(must=[_is(points.DOCUMENT_ID, document_id), _is(points.EDITION, edition)])
-                for document_id, edition in query.excluded
-            ]
-            found = Filter(must=[_is(points.STATE, points.PUBLISHED)], must_not=editions)
         return self._edge.query(
             QueryRequest(
                 limit=len(lookups) * query.limit,
-                prefetches=[Prefetch(query.limit, lookup, filter=found) for lookup in lookups],
+                prefetches=lookups,
                 query=Fusion.Rrf(k=points.RRF_K),  # type: ignore[arg-type]  # the stub is off
                 with_payload=True,
                 with_vector=[points.DENSE],
             )
         )
 
-    def chunks(self, ids: list[str]) -> list[dict[str, Any]]:
-        """Find the payloads of published chunks by point id."""
+    def chunks(self, collection: str, ids: list[str]) -> list[dict[str, Any]]:
+        """Return the payloads of published chunks by point id."""
         found = self._edge.retrieve(list(ids), with_payload=True, with_vector=False)
         payloads = [point.payload or {} for point in found]
-        return [one for one in payloads if one[points.STATE] == points.PUBLISHED]
+        return [one for one in payloads if points.is_published(one, collection)]
 
-    def records(self, limit: int, after: str | None) -> list[dict[str, Any]]:
-        """List payloads of published records by point id, beginning with `after` itself."""
-        start = None if after is None else points.record_id(after)
-        found, _ = self._edge.scroll(
-            ScrollRequest(offset=start, limit=limit, filter=_IS_LISTED, with_payload=True)
-        )
-        return [point.payload or {} for point in found]
+    def read(self, limit: int, after: str | None) -> list[Record]:
+        """Return points whole, in the order of their ids, beginning with `after` itself."""
+        request = ScrollRequest(offset=after, limit=limit, with_payload=True, with_vector=True)
+        return self._edge.scroll(request)[0]
 
-    def record(self, document_id: str) -> dict[str, Any] | None:
-        """Find the payload of a published record."""
-        found = self._edge.retrieve(
-            [points.record_id(document_id)], with_payload=True, with_vector=False
-        )
-        payload = found[0].payload if found else None
-        return payload if payload and payload[points.STATE] == points.PUBLISHED else None
+    def copy(self, raw: Iterable[RawPoint]) -> None:
+        """Store points as another shard has them."""
+        self._edge.update(UpdateOperation.upsert_points([Point(*point) for point in raw]))
 
-    def delete(self, document_id: str) -> bool:
-        """Remove every point of the document; durable on return."""
-        return self._remove(_of(document_id))
-
-    def _remove(self, points_of: Filter) -> bool:
-        """Remove points and return whether there were any; durable on return."""
-        there = self._edge.count(CountRequest(filter=points_of)) > 0
-        if there:
-            self._edge.update(UpdateOperation.delete_points_by_filter(points_of))
-            self._settle()
-        return there
+    def flush(self) -> None:
+        """Write everything out."""
+        self._edge.flush()
 
     def close(self) -> None:
         """Write everything out and close."""
         self._edge.flush()
         self._edge.close()
 
-    def _upsert(self, new: list[Point]) -> None:
-        self._edge.update(UpdateOperation.upsert_points(new, condition=_IS_HIDDEN))
+    def _edition(self, document: Document, edition: str) -> Filter:
+        return _of(document.collection, document.id, _is(points.EDITION, edition))
 
-    def _settle(self) -> None:
-        """Bound what must be replayed on opening; reclaim deleted points once they are many."""
+    def _count(self, which: Filter) -> int:
+        return self._edge.count(CountRequest(filter=which))
+
+    def _remove(self, which: Filter) -> int:
+        if removed := self._count(which):
+            self._edge.update(UpdateOperation.delete_points_by_filter(which))
         self._edge.flush()
-        self._edge.optimize()
+        return removed

@@ -1,20 +1,19 @@
-"""The embedded vector store: Qdrant Edge shards in a folder that one process owns."""
+"""The embedded vector store: Qdrant Edge indexes in a folder that one process owns."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import uuid
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
-from deployments import collection_names
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
-from deployments.retriever.edge.shard import Shard
+from deployments.retriever.edge.collections_0_1 import EdgeCollectionsOf01
+from deployments.retriever.edge.index import Index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,100 +26,115 @@ if TYPE_CHECKING:
         EmbeddedChunk,
         HybridQuery,
         StoredChunk,
+        VectorIndex,
     )
-    from deployments.types import Document, DocumentList
+    from deployments.types import Document
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_DOOMED = ".dropped-"  # no collection is called so
+_PAUSE_S = 0.02  # between two slices of a compaction, as long as one takes
 
 
 class EdgeStore:
-    """Keeps each collection in a folder `NAME.DIMENSIONS` under `root`, opened on first use.
+    """Keeps each index in a folder `indexes/NAME` under `root`, opened on first use.
 
-    One thread does all the work, so a search sees a document whole or not at all. One thread
-    for all collections is enough: qdrant-edge holds the interpreter lock while it works.
-    What `add` and `publish` have acknowledged survives the death of the process.
+    One thread does all the work, so a search sees a document whole or not at all. One thread for
+    all indexes is enough: qdrant-edge holds the interpreter lock while it works. What `add` and
+    `publish` have acknowledged survives the death of the process. An index of which most points
+    are deleted is compacted in the background.
 
     Raises Unavailable if another process still owns `root` after `lock_timeout_s` seconds.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        chunker_version: int,
-        max_collections: int,
-        lock_timeout_s: float = 10.0,
-    ) -> None:
+    def __init__(self, root: Path, *, chunker_version: int, lock_timeout_s: float = 10.0) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(root / "lock", lock_timeout_s)
-        self._root = root
+        self._root = root / "indexes"
+        self._root.mkdir(exist_ok=True)
         self._chunker_version = chunker_version
-        self._max_collections = max_collections
-        for doomed in root.glob(f"{_DOOMED}*"):  # by a process that was killed meanwhile
-            shutil.rmtree(doomed)
-        self._dimensions = dict(_collections(root))
-        self._shards: dict[str, Shard] = {}
+        self._indexes: dict[str, Index] = {}
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
+        self._compacting = asyncio.Lock()
+        self._compaction: asyncio.Task[None] | None = None
+        self.collections_of_0_1 = EdgeCollectionsOf01(root, self._run, self._open)
 
-    async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+    async def add(
+        self, index: VectorIndex, document: Document, chunks: Sequence[EmbeddedChunk]
+    ) -> None:
         """See VectorStore."""
-        await self._run(self._add, document, chunks)
+        await self._run(self._add, index, document, chunks)
 
-    async def publish(self, document: Document) -> None:
+    async def publish(self, index: VectorIndex, document: Document) -> None:
         """See VectorStore."""
-        await self._run(self._publish, document)
+        edition = points.edition_of(document, self._chunker_version)
+        await self._run(lambda: self._open(index).publish(document, edition))
+
+    async def published(self, collection: str, document_id: str, version: int) -> Document | None:
+        """See VectorStore."""
+        return await self._run(self._published, collection, document_id, version)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""
-        await self._run(self._discard, collection, document_id, versions)
+        await self._remove(lambda index: index.discard(collection, document_id, versions))
 
-    async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
+    async def candidates(
+        self, index: VectorIndex, collection: str, query: HybridQuery
+    ) -> list[Candidate]:
         """See VectorStore."""
-        return await self._run(self._candidates, collection, query)
+        return await self._run(self._candidates, index, collection, query)
 
     async def chunks(
-        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
     ) -> list[StoredChunk]:
         """See VectorStore."""
-        return await self._run(self._chunks, collection, wanted)
-
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """See VectorStore."""
-        return await self._run(self._documents, collection, limit, after)
-
-    async def document(self, collection: str, document_id: str) -> Document:
-        """See VectorStore."""
-        return await self._run(self._document, collection, document_id)
+        return await self._run(self._chunks, index, collection, wanted)
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        return await self._run(self._delete, collection, document_id)
-
-    async def collections(self) -> list[str]:
-        """See VectorStore."""
-        return await self._run(lambda: sorted(self._dimensions))
-
-    async def create(self, collection: str, dimensions: int) -> None:
-        """See VectorStore."""
-        await self._run(self._create, collection, dimensions)
+        return await self._remove(lambda index: index.delete(collection, document_id))
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        return await self._run(self._drop, collection)
+        return await self._remove(lambda index: index.drop(collection))
+
+    async def compact(self) -> None:
+        """See VectorStore."""
+        await self._compact(lambda index: index.deleted > 0)
 
     async def close(self) -> None:
-        """Write everything out and give the folder free."""
-        if not self._closed:
-            self._closed = True
-            try:
-                await self._in_thread(self._close_shards)
-            finally:
-                self._thread.shutdown()
-                self._lock.release()
+        """Write everything out and release the folder."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._compaction is not None:
+            self._compaction.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._compaction
+        try:
+            await self._in_thread(self._close_indexes)
+        finally:
+            self._thread.shutdown()
+            self._lock.release()
+
+    async def _remove(self, remove: Callable[[Index], int]) -> bool:
+        """Remove points from every index, and begin a compaction if most are removed."""
+        removed = await self._run(lambda: sum(map(remove, self._all())))
+        if removed and (self._compaction is None or self._compaction.done()):
+            self._compaction = asyncio.create_task(
+                self._compact(lambda index: index.worth_compacting)
+            )
+        return removed > 0
+
+    async def _compact(self, wanted: Callable[[Index], bool]) -> None:
+        """Compact indexes, while other calls come between the slices."""
+        async with self._compacting:
+            for index in await self._run(lambda: list(filter(wanted, self._all()))):
+                while True:
+                    if await self._run(index.compact):
+                        break
+                    await asyncio.sleep(_PAUSE_S)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:
@@ -133,107 +147,60 @@ class EdgeStore:
 
     # What follows runs in the store's thread.
 
-    def _find(self, collection: str) -> Shard | None:
-        """Open a collection; None for the default one while it is empty."""
-        collection_names.check_collection_name(collection)
-        if collection not in self._dimensions:
-            if collection_names.is_default(collection):
-                return None
-            raise collection_names.unknown_collection(collection)
-        return self._open(collection)
+    def _open(self, index: VectorIndex) -> Index:
+        """Open an index, or create it."""
+        folder = self._root / index.name
+        if not Index.exists(folder):
+            Index.create(folder, index)
+        return self._opened(index.name)
 
-    def _open(self, collection: str) -> Shard:
-        if collection not in self._shards:
-            dimensions = self._dimensions[collection]
-            folder = _folder(self._root, collection, dimensions)
-            self._shards[collection] = Shard(folder, dimensions)
-        return self._shards[collection]
+    def _opened(self, name: str) -> Index:
+        if name not in self._indexes:
+            self._indexes[name] = Index(self._root / name)
+        return self._indexes[name]
 
-    def _add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
-        collection = document.collection
-        collection_names.check_collection_name(collection)
-        if not chunks:
-            return
-        given = len(chunks[0].dense)
-        if collection not in self._dimensions and collection_names.is_vector_store(collection):
-            raise collection_names.unknown_collection(collection)
-        self._create(collection, given)
-        points.check_dimensions(collection, stored=self._dimensions[collection], given=given)
-        edition = points.edition_of(document, self._chunker_version)
-        self._open(collection).add(document, edition, chunks)
+    def _all(self) -> list[Index]:
+        return [self._opened(folder.name) for folder in self._folders()]
 
-    def _create(self, collection: str, dimensions: int) -> None:
-        collection_names.check_collection_name(collection)
-        if collection in self._dimensions:
-            return
-        owner = collection_names.owner_of(collection)
-        owned = sum(collection_names.owner_of(name) == owner for name in self._dimensions)
-        if owned >= self._max_collections:
-            raise points.too_many_collections(self._max_collections)
-        Shard.create(_folder(self._root, collection, dimensions), dimensions)
-        self._dimensions[collection] = dimensions
+    def _folders(self) -> list[Path]:
+        return sorted(filter(Index.exists, self._root.iterdir()))
 
-    def _drop(self, collection: str) -> bool:
-        collection_names.check_collection_name(collection)
-        if collection not in self._dimensions:
-            return False
-        if shard := self._shards.pop(collection, None):
-            shard.close()
-        folder = _folder(self._root, collection, self._dimensions.pop(collection))
-        # Gone in one step, so that a crash leaves no half of it behind.
-        doomed = self._root / f"{_DOOMED}{uuid.uuid4().hex}"
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
-        return True
+    def _find(self, index: VectorIndex) -> Index | None:
+        """Open an index if it exists."""
+        return self._opened(index.name) if Index.exists(self._root / index.name) else None
 
-    def _publish(self, document: Document) -> None:
-        shard = self._find(document.collection)
-        if shard is None:
-            points.check_whole(document, stored_chunks=0)
-        else:
-            shard.publish(document, points.edition_of(document, self._chunker_version))
+    def _add(self, index: VectorIndex, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+        if chunks:
+            edition = points.edition_of(document, self._chunker_version)
+            self._open(index).add(document, edition, chunks)
 
-    def _discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
-        if shard := self._find(collection):
-            shard.discard(document_id, versions)
+    def _published(self, collection: str, document_id: str, version: int) -> Document | None:
+        for index in self._all():
+            if payload := index.shard.published(collection, document_id, version):
+                return points.document_from(payload)
+        return None
 
-    def _candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
-        shard = self._find(collection)
-        if shard is None:
-            return []
-        points.check_dimensions(collection, stored=shard.dimensions, given=query.dense.shape[1])
+    def _candidates(
+        self, index: VectorIndex, collection: str, query: HybridQuery
+    ) -> list[Candidate]:
+        found = self._find(index)
         return [
             points.candidate_from(point.payload or {}, point.vector, point.score)
-            for point in shard.candidates(query)
+            for point in (found.shard.candidates(collection, query) if found else ())
         ]
 
     def _chunks(
-        self, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
     ) -> list[StoredChunk]:
-        shard = self._find(collection)
-        found = [] if shard is None else shard.chunks(points.chunk_ids(wanted))
-        return [points.stored_from(payload) for payload in found]
+        found = self._find(index)
+        ids = points.chunk_ids(wanted)
+        payloads = found.shard.chunks(collection, ids) if found and ids else ()
+        return [points.stored_from(payload) for payload in payloads]
 
-    def _documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        shard = self._find(collection)
-        records = [] if shard is None else shard.records(limit + 2, after)
-        return points.page_of(records, limit, after)
-
-    def _document(self, collection: str, document_id: str) -> Document:
-        shard = self._find(collection)
-        record = None if shard is None else shard.record(document_id)
-        if record is None:
-            raise points.unknown_document(document_id)
-        return points.document_from(record)
-
-    def _delete(self, collection: str, document_id: str) -> bool:
-        shard = self._find(collection)
-        return shard is not None and shard.delete(document_id)
-
-    def _close_shards(self) -> None:
-        while self._shards:
-            _, shard = self._shards.popitem()
-            shard.close()
+    def _close_indexes(self) -> None:
+        while self._indexes:
+            _, index = self._indexes.popitem()
+            index.close()
 
 
 def _guarded(work: Callable[[], T]) -> T:
@@ -245,16 +212,6 @@ def _guarded(work: Callable[[], T]) -> T:
     except BaseException as error:
         message = "The document store failed."
         raise Unavailable(message) from error
-
-
-def _folder(root: Path, collection: str, dimensions: int) -> Path:
-    return root / f"{collection}.{dimensions}"
-
-
-def _collections(root: Path) -> list[tuple[str, int]]:
-    """Read names and dimensions of the collections from their folders' names."""
-    parts = [folder.name.rpartition(".") for folder in root.iterdir() if folder.is_dir()]
-    return [(name, int(size)) for name, _, size in parts if name and size.isdecimal()]
 
 
 def _locked(path: Path, timeout_s: float) -> BaseFileLock:

@@ -1,4 +1,4 @@
-"""What is asked of a Qdrant server: filters, lookups and points, in its client's words."""
+"""Requests to a Qdrant server: filters, lookups and points, in its client's types."""
 
 from __future__ import annotations
 
@@ -20,29 +20,48 @@ def has(field: str, value: str) -> models.FieldCondition:
     return models.FieldCondition(key=field, match=models.MatchValue(value=value))
 
 
-IS_HIDDEN = models.Filter(must=[has(points.STATE, points.HIDDEN)])
-IS_LISTED = models.Filter(
-    must=[has(points.STATE, points.PUBLISHED), has(points.KIND, points.RECORD)]
+IS_HIDDEN = models.Filter(
+    must=[models.IsEmptyCondition(is_empty=models.PayloadField(key=points.FOUND_IN))]
 )
 
 
-def of_document(document_id: str) -> models.Filter:
-    """Match every point of a document."""
-    return models.Filter(must=[has(points.DOCUMENT_ID, document_id)])
+def in_collection(collection: str) -> models.Filter:
+    """Match every chunk of a collection."""
+    return models.Filter(must=[has(points.COLLECTION, collection)])
 
 
-def found_by(query: HybridQuery) -> models.Filter:
-    """Match what a query may find."""
+def of_document(collection: str, document_id: str, *others: models.FieldCondition) -> models.Filter:
+    """Match the chunks of a document for which other conditions hold too."""
+    document = has(points.DOCUMENT_ID, document_id)
+    return models.Filter(must=[has(points.COLLECTION, collection), document, *others])
+
+
+def of_edition(document: Document, edition: str) -> models.Filter:
+    """Match the chunks of an edition."""
+    return of_document(document.collection, document.id, has(points.EDITION, edition))
+
+
+def of_versions(collection: str, document_id: str, versions: Sequence[int]) -> models.Filter:
+    """Match the chunks of some versions."""
+    numbers = models.MatchAny(any=[str(version) for version in versions])
+    condition = models.FieldCondition(key=points.VERSION, match=numbers)
+    return of_document(collection, document_id, condition)
+
+
+def published_version(collection: str, document_id: str, version: int) -> models.Filter:
+    """Match the published chunks of a version."""
+    conditions = has(points.VERSION, str(version)), has(points.FOUND_IN, collection)
+    return of_document(collection, document_id, *conditions)
+
+
+def lookups(collection: str, query: HybridQuery) -> list[models.Prefetch]:
+    """Look up each dense vector, and each sparse vector that has words."""
+    published = models.Filter(must=[has(points.FOUND_IN, collection)])
     editions = [
-        models.Filter(must=[has(points.DOCUMENT_ID, document_id), has(points.EDITION, edition)])
+        of_document(collection, document_id, has(points.EDITION, edition))
         for document_id, edition in query.excluded
     ]
-    return models.Filter(must=[has(points.STATE, points.PUBLISHED)], must_not=editions or None)
-
-
-def lookups(query: HybridQuery) -> list[models.Prefetch]:
-    """Look up each dense vector, and each sparse vector that has words."""
-    found = found_by(query)
+    found = models.Filter(must=published.must, must_not=[*editions] or None)
     by_meaning = [
         models.Prefetch(query=row.tolist(), using=points.DENSE, filter=found, limit=query.limit)
         for row in query.dense
@@ -53,6 +72,8 @@ def lookups(query: HybridQuery) -> list[models.Prefetch]:
             using=points.SPARSE,
             filter=found,
             limit=query.limit,
+            # How rare a word is, is counted in the collection alone.
+            params=models.SearchParams(idf=models.IdfCorpusParams(corpus=published)),
         )
         for words in query.sparse
         if words.indices
@@ -66,7 +87,7 @@ def chunk_point(document: Document, edition: str, embedded: EmbeddedChunk) -> mo
         indices=list(embedded.sparse.indices), values=list(embedded.sparse.values)
     )
     return models.PointStruct(
-        id=points.chunk_id(document.id, edition, embedded.chunk.number),
+        id=points.chunk_id(document, edition, embedded.chunk.number),
         vector={points.DENSE: embedded.dense.tolist(), points.SPARSE: sparse},
         payload=points.chunk_payload(document, edition, embedded.chunk),
     )
@@ -74,35 +95,11 @@ def chunk_point(document: Document, edition: str, embedded: EmbeddedChunk) -> mo
 
 def publication(document: Document, edition: str) -> list[models.UpdateOperation]:
     """List what shows one edition of a version and drops its others, in this order."""
-    record = models.PointStruct(
-        id=points.record_id(document.id), vector={}, payload=points.record_payload(document)
-    )
-    shown = models.Filter(
-        must=[has(points.DOCUMENT_ID, document.id)],
-        should=[has(points.EDITION, edition), has(points.KIND, points.RECORD)],
-    )
-    others = models.Filter(
-        must=[
-            has(points.DOCUMENT_ID, document.id),
-            has(points.VERSION, str(document.version)),
-        ],
-        must_not=[has(points.EDITION, edition)],
-    )
+    shown = of_edition(document, edition)
+    of_version = of_versions(document.collection, document.id, [document.version])
+    others = models.Filter(must=of_version.must, must_not=[has(points.EDITION, edition)])
+    payload = points.published_payload(document)
     return [
-        models.UpsertOperation(upsert=models.PointsList(points=[record], update_filter=IS_HIDDEN)),
-        models.SetPayloadOperation(
-            set_payload=models.SetPayload(payload=points.published_payload(document), filter=shown)
-        ),
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload, filter=shown)),
         models.DeleteOperation(delete=models.FilterSelector(filter=others)),
     ]
-
-
-def of_versions(document_id: str, versions: Sequence[int]) -> models.Filter:
-    """Match the chunks of some versions."""
-    any_of: list[models.Condition] = [has(points.VERSION, str(version)) for version in versions]
-    if points.FIRST_VERSION in versions:  # which release 0.1 did not write down
-        any_of.append(models.IsEmptyCondition(is_empty=models.PayloadField(key=points.VERSION)))
-    return models.Filter(
-        must=[has(points.DOCUMENT_ID, document_id), has(points.KIND, points.CHUNK)],
-        should=any_of,
-    )

@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("metadata", sa.JSON, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         *map(_count, ("in_progress", "completed", "failed", "cancelled", "size_bytes")),
+        sa.Column("index_name", sa.String(64)),
+        sa.Column("embedding_model", sa.Text),
     )
     op.create_index(
         "genserve_collections_by_owner", "genserve_collections", ["owner", "vector_store", "id"]

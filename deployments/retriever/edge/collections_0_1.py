@@ -1,0 +1,122 @@
+"""Collections that release 0.1 stored, each as a Qdrant Edge shard in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from qdrant_edge import (
+    EdgeShard,
+    FieldCondition,
+    Filter,
+    MatchValue,
+    ScrollRequest,
+)
+
+from deployments.collection_names import unknown_collection
+from deployments.retriever import points_0_1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from deployments.retriever.edge.index import Index
+    from deployments.retriever.vector_store import VectorIndex
+    from deployments.types import DocumentList
+
+T = TypeVar("T")
+
+_SLICE_POINTS = 128
+
+
+class _Run(Protocol):
+    async def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+_IS_LISTED = Filter(
+    must=[FieldCondition(field, MatchValue(value)) for field, value in points_0_1.IS_LISTED.items()]
+)
+
+
+class EdgeCollectionsOf01:
+    """Folders `NAME.DIMENSIONS` under `root`; `run` runs blocking work in the store's thread."""
+
+    def __init__(self, root: Path, run: _Run, open_index: Callable[[VectorIndex], Index]) -> None:
+        self._root = root
+        self._run = run
+        self._open_index = open_index
+        self._shards: dict[str, EdgeShard] = {}
+
+    async def dimensions(self) -> dict[str, int]:
+        """See CollectionsOf01."""
+        return await self._run(lambda: {name: size for name, (_, size) in self._folders().items()})
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """See CollectionsOf01."""
+
+        def page() -> DocumentList:
+            start = None if after is None else points_0_1.record_id(after)
+            request = ScrollRequest(
+                offset=start, limit=limit + 2, filter=_IS_LISTED, with_payload=True
+            )
+            records, _ = self._shard(collection).scroll(request)
+            return points_0_1.page_of([one.payload or {} for one in records], limit, after)
+
+        return await self._run(page)
+
+    async def move(self, collection: str, index: VectorIndex) -> int:
+        """See CollectionsOf01."""
+        moved, after = 0, None
+        while True:
+            copied, after = await self._run(lambda: self._copy(collection, index, after))  # noqa: B023
+            moved += copied
+            if after is None:
+                break
+        await self._run(lambda: self._remove(collection, index))
+        return moved
+
+    # What follows runs in the store's thread.
+
+    def _copy(
+        self, collection: str, index: VectorIndex, after: str | None
+    ) -> tuple[int, str | None]:
+        """Copy a slice; return its size, and the id that the next one begins with."""
+        request = ScrollRequest(
+            offset=after, limit=_SLICE_POINTS + 1, with_payload=True, with_vector=True
+        )
+        records, _ = self._shard(collection).scroll(request)
+        new = [
+            (moved[0], record.vector or {}, moved[1])
+            for record in records[:_SLICE_POINTS]
+            if (moved := points_0_1.moved(collection, record.payload or {}))
+        ]
+        if new:
+            self._open_index(index).copy(new)
+        follows = str(records[_SLICE_POINTS].id) if len(records) > _SLICE_POINTS else None
+        return len(new), follows
+
+    def _remove(self, collection: str, index: VectorIndex) -> None:
+        self._open_index(index).flush()
+        self._shards.pop(collection).close()
+        shutil.rmtree(self._folders()[collection][0])
+
+    def _shard(self, collection: str) -> EdgeShard:
+        if collection not in self._shards:
+            folders = self._folders()
+            if collection not in folders:
+                raise unknown_collection(collection)
+            self._shards[collection] = EdgeShard.load(str(folders[collection][0]))
+        return self._shards[collection]
+
+    def _folders(self) -> dict[str, tuple[Path, int]]:
+        """Return folder and dimensions of each collection, from the names of the folders."""
+        parts = [
+            (folder, *folder.name.rpartition(".")[::2])
+            for folder in sorted(self._root.iterdir())
+            if folder.is_dir()
+        ]
+        return {
+            name: (folder, int(size))
+            for folder, name, size in parts
+            if name and not name.startswith(".") and size.isdecimal()
+        }

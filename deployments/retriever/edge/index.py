@@ -1,0 +1,176 @@
+"""One index on local disk: its current shard, and the copy that compaction makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from deployments.retriever.edge.shard import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from deployments.retriever.edge.shard import RawPoint
+    from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
+    from deployments.types import Document
+
+_MANIFEST = "index.json"
+_MIN_DELETED = 20_000  # points: fewer are not worth a compaction
+_SLICE_POINTS = 128  # copied at once: some 20 ms
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index is; `generation` names the folder of its current shard.
+
+    `deleted` are the points that still take up space in it.
+    """
+
+    dimensions: int
+    generation: int = 1
+    deleted: int = 0
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the manifest of an index; fields of newer releases are ignored."""
+        fields = json.loads((folder / _MANIFEST).read_bytes())
+        return cls(int(fields["dimensions"]), int(fields["generation"]), int(fields["deleted"]))
+
+    def write(self, folder: Path) -> None:
+        """Replace the manifest of an index at once."""
+        fields = {
+            "dimensions": self.dimensions,
+            "generation": self.generation,
+            "deleted": self.deleted,
+        }
+        unfinished = folder / f".{_MANIFEST}"
+        unfinished.write_text(json.dumps(fields))
+        unfinished.replace(folder / _MANIFEST)
+
+
+class Index:
+    """An open index; one thread at a time.
+
+    Deleted points take up space until a compaction, which copies the others, a slice at a time,
+    into a new shard. Changes go to both until that is whole and takes the place of the old one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._manifest = Manifest.read(folder)
+        for left in folder.iterdir():  # by a process that was killed
+            if left.is_dir() and left.name != str(self._manifest.generation):
+                shutil.rmtree(left)
+        self.shard = Shard(self._shard_folder(0), self._manifest.dimensions)
+        self._copy: Shard | None = None
+        self._copied: str | None = None  # the next point
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Return whether a folder holds an index."""
+        return (folder / _MANIFEST).is_file()
+
+    @staticmethod
+    def create(folder: Path, index: VectorIndex) -> None:
+        """Create an empty index, which exists once its manifest does."""
+        manifest = Manifest(index.dimensions)
+        Shard.create(folder / str(manifest.generation), index.dimensions).close()
+        manifest.write(folder)
+
+    @property
+    def dimensions(self) -> int:
+        """The length of its vectors."""
+        return self._manifest.dimensions
+
+    @property
+    def deleted(self) -> int:
+        """Deleted points that take up space."""
+        return self._manifest.deleted
+
+    @property
+    def worth_compacting(self) -> bool:
+        """Whether most of its points are deleted."""
+        return self.deleted >= max(_MIN_DELETED, self.shard.count())
+
+    def add(self, document: Document, edition: str, chunks: Sequence[EmbeddedChunk]) -> None:
+        """See Shard."""
+        self.shard.add(document, edition, chunks)
+        if self._copy is not None:
+            self._copy.add(document, edition, chunks)
+
+    def publish(self, document: Document, edition: str) -> None:
+        """Show an edition of a version; InvalidRequest if chunks are missing. Durable on return."""
+        self.shard.whole(document, edition)
+        self._change(lambda shard: shard.publish(document, edition))
+
+    def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> int:
+        """See Shard."""
+        return self._change(lambda shard: shard.discard(collection, document_id, versions))
+
+    def delete(self, collection: str, document_id: str) -> int:
+        """See Shard."""
+        return self._change(lambda shard: shard.delete(collection, document_id))
+
+    def drop(self, collection: str) -> int:
+        """See Shard."""
+        return self._change(lambda shard: shard.drop(collection))
+
+    def copy(self, raw: Sequence[RawPoint]) -> None:
+        """See Shard."""
+        self.shard.copy(raw)
+        if self._copy is not None:
+            self._copy.copy(raw)
+
+    def flush(self) -> None:
+        """See Shard."""
+        self.shard.flush()
+
+    def compact(self) -> bool:
+        """Copy the next slice; return whether that was the last one.
+
+        The first one creates the copy, the last one replaces the shard.
+        """
+        if self._copy is None:
+            self._copy = Shard.create(self._shard_folder(1), self.dimensions)
+            self._copied = None
+        records = self.shard.read(_SLICE_POINTS + 1, self._copied)
+        self._copy.copy(
+            (record.id, record.vector or {}, record.payload or {})
+            for record in records[:_SLICE_POINTS]
+        )
+        if len(records) > _SLICE_POINTS:
+            self._copied = str(records[_SLICE_POINTS].id)
+            return False
+        self._copy.flush()
+        old, self.shard, self._copy = self.shard, self._copy, None
+        old_folder = self._shard_folder(0)
+        self._manifest = Manifest(self.dimensions, self._manifest.generation + 1)
+        self._manifest.write(self._folder)
+        old.close()
+        shutil.rmtree(old_folder)
+        return True
+
+    def close(self) -> None:
+        """Write everything out and close; an unfinished compaction begins again another time."""
+        self.shard.close()
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+    def _change(self, change: Callable[[Shard], int]) -> int:
+        removed = change(self.shard)
+        if self._copy is not None:
+            change(self._copy)
+        if removed:
+            manifest = self._manifest
+            self._manifest = Manifest(
+                manifest.dimensions, manifest.generation, manifest.deleted + removed
+            )
+            self._manifest.write(self._folder)
+        return removed
+
+    def _shard_folder(self, further: int) -> Path:
+        return self._folder / str(self._manifest.generation + further)

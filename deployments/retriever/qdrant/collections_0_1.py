@@ -1,0 +1,87 @@
+"""Collections that release 0.1 stored, each as a Qdrant collection `genserve_NAME`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qdrant_client import models
+
+from deployments.retriever import points, points_0_1
+from deployments.retriever.qdrant.requests import has
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient
+
+    from deployments.retriever.qdrant.calls import Caller
+    from deployments.retriever.qdrant.indexes import ServerIndexes
+    from deployments.retriever.vector_store import VectorIndex
+    from deployments.types import DocumentList
+
+_PREFIX = "genserve_"
+_SLICE_POINTS = 256
+_IS_LISTED = models.Filter(
+    must=[has(field, value) for field, value in points_0_1.IS_LISTED.items()]
+)
+
+
+class ServerCollectionsOf01:
+    """Collections of a server that has others' too."""
+
+    def __init__(self, client: AsyncQdrantClient, call: Caller, indexes: ServerIndexes) -> None:
+        self._client = client
+        self._call = call
+        self._indexes = indexes
+
+    async def dimensions(self) -> dict[str, int]:
+        """See CollectionsOf01."""
+        found = await self._call(self._client.get_collections)
+        names = [one.name for one in found.collections if one.name.startswith(_PREFIX)]
+        sizes = {}
+        for name in sorted(names):
+            about = await self._call(self._client.get_collection, name)
+            vectors = about.config.params.vectors
+            if isinstance(vectors, dict) and points.DENSE in vectors:  # else another program's
+                sizes[name.removeprefix(_PREFIX)] = vectors[points.DENSE].size
+        return sizes
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """See CollectionsOf01."""
+        records, _ = await self._call(
+            self._client.scroll,
+            _PREFIX + collection,
+            scroll_filter=_IS_LISTED,
+            offset=None if after is None else points_0_1.record_id(after),
+            limit=limit + 2,
+            with_payload=True,
+        )
+        return points_0_1.page_of([record.payload or {} for record in records], limit, after)
+
+    async def move(self, collection: str, index: VectorIndex) -> int:
+        """See CollectionsOf01."""
+        target = await self._indexes.prepare(index)
+        moved, after = 0, None
+        while True:
+            records, after = await self._call(
+                self._client.scroll,
+                _PREFIX + collection,
+                limit=_SLICE_POINTS,
+                offset=after,
+                with_payload=True,
+                with_vectors=True,
+            )
+            new = [_moved(collection, record) for record in records]
+            if chunks := [point for point in new if point is not None]:
+                await self._call(self._client.upsert, target, chunks)
+            moved += len(chunks)
+            if after is None:
+                break
+        await self._call(self._client.delete_collection, _PREFIX + collection)
+        return moved
+
+
+def _moved(collection: str, record: models.Record) -> models.PointStruct | None:
+    moved = points_0_1.moved(collection, record.payload or {})
+    if moved is None:
+        return None
+    vectors: Any = record.vector
+    return models.PointStruct(id=moved[0], vector=vectors, payload=moved[1])
