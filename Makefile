@@ -20,7 +20,7 @@ UNIT := -n 2 --dist worksteal tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-catalogue bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting
 .PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
 
@@ -94,8 +94,8 @@ bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 40 min
 bench-tokens: $(TESTED) ## The cost of the graph per token, beside bare vLLM, with a fast engine (45 minutes)
 	@$(BIN)/python -m tests.bench.fast_engine
 
-bench-catalogue: $(TESTED) ## Look-ups, lists and uploads in catalogues of up to 100,000 documents (5 minutes)
-	@$(BIN)/python -m tests.bench.catalogue
+bench-collections: $(TESTED) ## Collections of up to 100,000 documents: search, lists, uploads, compaction (12 minutes)
+	@$(BIN)/python -m tests.bench.collections
 
 bench-first-token: $(TESTED) ## What a grounded answer waits for before its first token (3 minutes)
 	@$(BIN)/python -m tests.bench.first_token

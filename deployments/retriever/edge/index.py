@@ -141,10 +141,11 @@ class Index:
             (record.id, record.vector or {}, record.payload or {})
             for record in records[:_SLICE_POINTS]
         )
+        # Not once at the end: the interpreter lock is held as long as there is to write.
+        self._copy.flush()
         if len(records) > _SLICE_POINTS:
             self._copied = str(records[_SLICE_POINTS].id)
             return False
-        self._copy.flush()
         old, self.shard, self._copy = self.shard, self._copy, None
         old_folder = self._shard_folder(0)
         self._manifest = Manifest(self.dimensions, self._manifest.generation + 1)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
+from loguru import logger
 
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
@@ -59,6 +60,7 @@ class EdgeStore:
         self._compacting = asyncio.Lock()
         self._compaction: asyncio.Task[None] | None = None
         self.collections_of_0_1 = EdgeCollectionsOf01(root, self._run, self._open)
+        self._open_existing()
 
     async def add(
         self, index: VectorIndex, document: Document, chunks: Sequence[EmbeddedChunk]
@@ -153,6 +155,14 @@ class EdgeStore:
         if not Index.exists(folder):
             Index.create(folder, index)
         return self._opened(index.name)
+
+    def _open_existing(self) -> None:
+        """Open every index: that holds the interpreter lock, for seconds if the index is large."""
+        for folder in self._folders():
+            try:
+                _guarded(lambda: self._opened(folder.name))  # noqa: B023 - called at once
+            except Unavailable as error:  # its use fails, and others are used
+                logger.error("the index {} cannot be opened: {!r}", folder.name, error.__cause__)
 
     def _opened(self, name: str) -> Index:
         if name not in self._indexes:
