@@ -17,6 +17,7 @@ import numpy as np
 from deployments.collection_names import short_name
 from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, Unavailable
 from deployments.records import from_record
+from deployments.retriever.attributes import ATTRIBUTES, VALUES, attributes_payload
 from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import Chunk, Document, DocumentList
 
@@ -36,7 +37,7 @@ DOCUMENT_ID = "document_id"
 EDITION = "edition"
 VERSION = "version"
 FIRST_VERSION = 1
-INDEXED_FIELDS = (DOCUMENT_ID, STATE, KIND)
+INDEXED_FIELDS = (DOCUMENT_ID, STATE, KIND, VALUES)
 
 RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
@@ -90,7 +91,9 @@ def published_payload(document: Document) -> dict[str, Any]:
     The description of the document goes to the chunks as well, so that a passage has it without a
     second look-up.
     """
-    return {STATE: PUBLISHED, "document": asdict(document)}
+    described = asdict(document)
+    del described[ATTRIBUTES]  # the catalogue has them
+    return {STATE: PUBLISHED, "document": described, **attributes_payload(document.attributes)}
 
 
 def document_from(payload: Mapping[str, Any]) -> Document:

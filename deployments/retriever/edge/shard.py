@@ -34,6 +34,8 @@ from qdrant_edge import (
 )
 
 from deployments.retriever import points
+from deployments.retriever.attributes import NUMBER_FIELDS, attributes_payload
+from deployments.retriever.edge.filters import condition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from qdrant_edge import ScoredPoint
 
+    from deployments.filters import Attributes
     from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
     from deployments.types import Document
 
@@ -90,6 +93,8 @@ class Shard:
         edge = EdgeShard.create(str(unfinished), _config(dimensions))
         for field in points.INDEXED_FIELDS:
             edge.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Keyword))
+        for field in NUMBER_FIELDS:
+            edge.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Integer))
         edge.flush()
         edge.close()
         unfinished.rename(folder)
@@ -141,6 +146,12 @@ class Shard:
         self._edge.update(UpdateOperation.delete_points_by_filter(others))
         self._settle()
 
+    def set_attributes(self, document_id: str, attributes: Attributes) -> None:
+        """Replace the attributes of all points of the document; durable on return."""
+        payload = attributes_payload(attributes)
+        self._edge.update(UpdateOperation.set_payload_by_filter(_of(document_id), payload))
+        self._settle()
+
     def discard(self, document_id: str, versions: Sequence[int]) -> None:
         """Remove the chunks of some versions."""
         any_of: list[Any] = [_is(points.VERSION, str(version)) for version in versions]
@@ -168,6 +179,8 @@ class Shard:
                 for document_id, edition in query.excluded
             ]
             found = Filter(must=[_is(points.STATE, points.PUBLISHED)], must_not=editions)
+        if query.filters is not None:
+            found = Filter(must=[found, condition(query.filters)])
         return self._edge.query(
             QueryRequest(
                 limit=len(lookups) * query.limit,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
 
+    from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
         Candidate,
         EmbeddedChunk,
@@ -73,6 +74,12 @@ class EdgeStore:
     async def publish(self, document: Document) -> None:
         """See VectorStore."""
         await self._run(self._publish, document)
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> None:
+        """See VectorStore."""
+        await self._run(self._set_attributes, collection, document_id, attributes)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""
@@ -192,6 +199,10 @@ class EdgeStore:
             points.check_whole(document, stored_chunks=0)
         else:
             shard.publish(document, points.edition_of(document, self._chunker_version))
+
+    def _set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
+        if shard := self._find(collection):
+            shard.set_attributes(document_id, attributes)
 
     def _discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         if shard := self._find(collection):

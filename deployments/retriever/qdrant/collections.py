@@ -13,6 +13,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from deployments import collection_names
 from deployments.errors import NotFound
 from deployments.retriever import points
+from deployments.retriever.attributes import NUMBER_FIELDS
 from deployments.retriever.qdrant.errors import connection_lost, service_error
 
 if TYPE_CHECKING:
@@ -158,11 +159,13 @@ class ServerCollections:
 
     async def _index(self, collection: str) -> None:
         """Index the fields of the filters; does nothing where they are."""
-        for field in points.INDEXED_FIELDS:
+        kinds = dict.fromkeys(points.INDEXED_FIELDS, models.PayloadSchemaType.KEYWORD)
+        kinds |= dict.fromkeys(NUMBER_FIELDS, models.PayloadSchemaType.INTEGER)
+        for field, kind in kinds.items():
             await self.call(
                 collection,
                 self._client.create_payload_index,
                 qdrant_name(collection),
                 field,
-                models.PayloadSchemaType.KEYWORD,
+                kind,
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qdrant_client import models
 
 from deployments.retriever import points
+from deployments.retriever.qdrant.filters import condition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,10 @@ def found_by(query: HybridQuery) -> models.Filter:
         models.Filter(must=[has(points.DOCUMENT_ID, document_id), has(points.EDITION, edition)])
         for document_id, edition in query.excluded
     ]
-    return models.Filter(must=[has(points.STATE, points.PUBLISHED)], must_not=editions or None)
+    must: list[models.Condition] = [has(points.STATE, points.PUBLISHED)]
+    if query.filters is not None:
+        must.append(condition(query.filters))
+    return models.Filter(must=must, must_not=editions or None)
 
 
 def lookups(query: HybridQuery) -> list[models.Prefetch]:

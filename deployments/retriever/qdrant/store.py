@@ -13,6 +13,7 @@ from qdrant_client import AsyncQdrantClient, models
 from deployments import collection_names
 from deployments.errors import InvalidRequest, NotFound
 from deployments.retriever import points
+from deployments.retriever.attributes import attributes_payload
 from deployments.retriever.qdrant.collections import ServerCollections, qdrant_name
 from deployments.retriever.qdrant.requests import (
     IS_HIDDEN,
@@ -28,6 +29,7 @@ from deployments.retriever.qdrant.requests import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
         Candidate,
         EmbeddedChunk,
@@ -122,6 +124,18 @@ class ServerStore:
                 models.PointIdsList(points=[points.record_id(document.id)]),
             )
             raise
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> None:
+        """See VectorStore."""
+        await self._collections.read(
+            collection,
+            self._client.set_payload,
+            qdrant_name(collection),
+            attributes_payload(attributes),
+            points=of_document(document_id),
+        )
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""
