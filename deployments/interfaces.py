@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.answer_events import AnswerEvent
+    from deployments.filters import Filter
     from deployments.types import (
         Chunk,
         Document,
@@ -158,13 +159,23 @@ class Retriever(Checked, Protocol):
         """Drop some versions of a document, published or not."""
         ...
 
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        """Make a document found by its attributes as the catalogue has them."""
+        ...
+
     async def search(
-        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
     ) -> list[Passage]:
         """Find at most `limit` passages, best first, of at most `max_chars` together.
 
         The first query is the one that is asked; others are further phrasings of it, whose
-        ranks are fused with its own. NotFound for an unknown collection.
+        ranks are fused with its own. The passages of several collections are ranked together.
+        `filters` selects documents by their attributes. NotFound for an unknown collection.
         """
         ...
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from deployments import types
     from deployments.answer_events import AnswerEvent
+    from deployments.filters import Filter
 
     Handle = DeploymentHandle[Any]
     Counts = Callable[[Sequence[str]], list[int]]
@@ -263,6 +264,7 @@ class RemoteRetriever(_Remote):
         "publish",
         "publish_many",
         "discard",
+        "apply_attributes",
         "search",
         "documents",
         "document",
@@ -310,11 +312,21 @@ class RemoteRetriever(_Remote):
             return error
         return None
 
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        await self._repeatable("apply_attributes", collection, document_id)
+
     async def search(
-        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
     ) -> list[types.Passage]:
+        # Version 0.1, which may still run, knows no filters.
+        filtered = [] if filters is None else [filters]
         passages: list[types.Passage] = await self._repeatable(
-            "search", queries, collection, limit, max_chars
+            "search", queries, collections, limit, max_chars, *filtered
         )
         return passages
 

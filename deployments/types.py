@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from deployments.filters import Attributes
+
 OnConflict = Literal["replace", "keep", "reject"]
 """What to do if a document has the name of an upload: add a version to it, give the upload another
 name, or refuse it."""
@@ -116,7 +118,8 @@ class ParsedDocument:
 class Document:
     """A version of a document; `created_at` is in seconds since the epoch.
 
-    `job_id` names the job that made it searchable, `version` counts from 1.
+    `job_id` names the job that made it searchable, `version` counts from 1. `attributes` are those
+    of all its versions.
     """
 
     id: str
@@ -130,6 +133,7 @@ class Document:
     created_at: float
     job_id: str | None = None
     version: int = 1
+    attributes: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ class Passage:
 
     `first` and `last` are the numbers of its chunks, `section` that of the first. `score` is the
     cosine similarity of the query and the nearest of them; passages are not ordered by it.
+    `attributes` are those of the document.
     """
 
     document_id: str
@@ -170,6 +175,8 @@ class Passage:
     page_start: int | None
     page_end: int | None
     score: float
+    collection: str = ""
+    attributes: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +247,8 @@ class IngestSpec:
     of the file in hexadecimal, empty in a job of version 0.1.
 
     `document_id` is empty in a submission that names its document by `filename`: `on_conflict`
-    says what becomes of a document that has the name already.
+    says what becomes of a document that has the name already. With `attributes`, the document gets
+    these; else it keeps its own.
     """
 
     document_id: str = field(compare=False)
@@ -251,6 +259,7 @@ class IngestSpec:
     owner: str = ""
     digest: str = ""
     on_conflict: OnConflict = field(default="replace", compare=False)
+    attributes: Attributes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ ENTRIES = sa.select(
     DOCUMENTS.c.id,
     DOCUMENTS.c.status.label("document_status"),
     DOCUMENTS.c.name.label("document_name"),
+    DOCUMENTS.c.attributes,
     *VERSIONS.c,
 ).join(VERSIONS, CURRENT)
 
@@ -125,7 +126,8 @@ def document_of(row: Any) -> Document:  # noqa: ANN401 - of the versions
 
 def entry_of(row: Any) -> DocumentEntry:  # noqa: ANN401 - of ENTRIES
     """Return the entry of a row of ENTRIES."""
-    document = replace(document_of(row), filename=row.document_name or row.filename)
+    filename = row.document_name or row.filename
+    document = replace(document_of(row), filename=filename, attributes=row.attributes)
     status = DocumentStatus(row.document_status)
     return DocumentEntry(document, status, row.error_code, row.error_message)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from deployments.catalogue.attribute_changes import set_attributes
 from deployments.catalogue.collections import lock_collection
 from deployments.catalogue.document_rows import (
     ENTRIES,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import PageQuery
+    from deployments.filters import Attributes
 
 
 class Documents:
@@ -72,8 +74,14 @@ class Documents:
         )
         rows = await self._database.read(lambda connection: connection.execute(select).all())
         return {
-            row.id: CurrentVersion(row.number, row.document_name or row.filename) for row in rows
+            row.id: CurrentVersion(row.number, row.document_name or row.filename, row.attributes)
+            for row in rows
         }
+
+    async def attributes(self, collection: str, document_id: str) -> Attributes | None:
+        """Return the attributes of a document of any status; None if it does not exist."""
+        select = sa.select(DOCUMENTS.c.attributes).where(is_document(collection, document_id))
+        return await self._database.read(lambda connection: connection.scalar(select))
 
     async def collections_of(self, owner: str, document_id: str) -> list[str]:
         """Name the collections of an owner that have a document with this id."""
@@ -101,6 +109,24 @@ class Documents:
             return entry_of(row)
 
         return await self._database.write(rename)
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> DocumentEntry:
+        """Replace the attributes of a document; raise NotFound.
+
+        `Catalogue.attribute_changes` has the change until its vectors have it.
+        """
+
+        def change(connection: sa.Connection) -> DocumentEntry:
+            lock_collection(connection, collection)
+            set_attributes(connection, collection, document_id, attributes)
+            row = connection.execute(ENTRIES.where(is_document(collection, document_id))).first()
+            if row is None:
+                raise unknown_document()
+            return entry_of(row)
+
+        return await self._database.write(change)
 
     async def remove(self, collection: str, document_id: str) -> bool:
         """Remove a document with all its versions and return whether it existed.

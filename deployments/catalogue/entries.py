@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deployments.filters import Attributes
     from deployments.types import Document, OnConflict
 
 T = TypeVar("T")
@@ -46,7 +47,8 @@ class Upload:
 
     The document has `document_id`, or the name `filename` if that is None; `on_conflict` says what
     becomes of one that has the name already. A document with `document_id` gets the name too if it
-    is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal.
+    is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal. With
+    `attributes`, the document gets these; else it keeps its own.
     """
 
     collection: str
@@ -59,6 +61,7 @@ class Upload:
     author: str = ""
     created_at: float | None = None  # now
     named: bool = False
+    attributes: Attributes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,11 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class CurrentVersion:
-    """The current version of a completed document, and the name that the document has."""
+    """The current version of a completed document, and the document's name and attributes."""
 
     number: int
     filename: str
+    attributes: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

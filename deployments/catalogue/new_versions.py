@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from deployments.catalogue.attribute_changes import set_attributes
 from deployments.catalogue.collections import ensure_collection, lock_collection
 from deployments.catalogue.document_rows import (
     ENTRIES,
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 
 def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> VersionEntry:
     """Add a version of a document, which may be new; see `Versions.begin`."""
+    entry = _begin(connection, upload, quotas)
+    if upload.attributes is not None:
+        set_attributes(connection, upload.collection, entry.document.id, upload.attributes)
+    return entry
+
+
+def _begin(connection: sa.Connection, upload: Upload, quotas: Quotas) -> VersionEntry:
     collection = upload.collection
     if not is_vector_store(collection):
         entry = CollectionEntry(collection, short_name(collection), 0)
@@ -71,6 +79,7 @@ def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> 
                 name=_name_for(connection, upload, filename),
                 status=DocumentStatus.IN_PROGRESS.value,
                 version=1,
+                attributes=dict(upload.attributes or {}),
             )
         )
         added = {"documents": 1, "size_bytes": upload.size_bytes}

@@ -10,8 +10,9 @@ from deployments.catalogue.removals import Removal
 from deployments.collection_names import full_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from deployments.catalogue.attribute_changes import AttributeChange, AttributeChanges
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.collections import Collections
     from deployments.catalogue.documents import Documents
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from deployments.catalogue.files import Files
     from deployments.catalogue.versions import Versions
+    from deployments.filters import Attributes
     from deployments.types import Document
 
 
@@ -38,6 +40,7 @@ class OwnedCatalogue:
         self.versions = OwnedVersions(catalogue.versions, owner)
         self.files = OwnedFiles(catalogue.files, owner)
         self._removals = catalogue.removals
+        self.attribute_changes = OwnedAttributeChanges(catalogue.attribute_changes, owner)
         self._prefix = full_name(owner, "")
 
     async def removed(self, collection: str, document_id: str | None = None) -> None:
@@ -98,6 +101,12 @@ class OwnedDocuments:
         entry = await self._documents.rename(self._prefix + collection, document_id, name)
         return self._shown(entry)
 
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> DocumentEntry:
+        name = self._prefix + collection
+        return self._shown(await self._documents.set_attributes(name, document_id, attributes))
+
     async def collections_of(self, document_id: str) -> list[str]:
         names = await self._documents.collections_of(self._owner, document_id)
         return [name.removeprefix(self._prefix) for name in names]
@@ -135,6 +144,20 @@ class OwnedVersions:
 
     def _shown(self, entry: VersionEntry) -> VersionEntry:
         return replace(entry, document=_shown(entry.document, self._prefix))
+
+
+class OwnedAttributeChanges:
+    """The changes of attributes of one owner."""
+
+    def __init__(self, changes: AttributeChanges, owner: str) -> None:
+        self._changes = changes
+        self._prefix = full_name(owner, "")
+
+    async def of_document(self, collection: str, document_id: str) -> list[AttributeChange]:
+        return await self._changes.of_document(self._prefix + collection, document_id)
+
+    async def done(self, changes: Sequence[AttributeChange]) -> None:
+        await self._changes.done(changes)
 
 
 class OwnedFiles:

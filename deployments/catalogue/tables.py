@@ -69,6 +69,7 @@ DOCUMENTS = sa.Table(
     sa.Column("name", Text),
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),  # the current one, else the newest
+    sa.Column("attributes", sa.JSON, nullable=False, server_default="{}"),
     sa.Index("genserve_documents_by_status", "collection", "status", "id"),
     sa.Index("genserve_documents_by_id", "id"),
     sa.Index("genserve_documents_by_name", "collection", "name", unique=True),
@@ -137,6 +138,17 @@ REMOVALS = sa.Table(
     sa.Column("collection", sa.String(_COLLECTION_CHARS), primary_key=True),
     sa.Column("document_id", sa.String(_ID_CHARS), primary_key=True),  # empty: the collection
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
+ATTRIBUTE_CHANGES = sa.Table(
+    "genserve_attribute_changes",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("collection", sa.String(_COLLECTION_CHARS), nullable=False),
+    sa.Column("document_id", sa.String(_ID_CHARS), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Index("genserve_attribute_changes_by_document", "collection", "document_id"),
+    sa.Index("genserve_attribute_changes_by_time", "created_ms"),
 )
 
 IMPORTS = sa.Table(

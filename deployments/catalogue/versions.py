@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -32,6 +32,7 @@ from deployments.collection_names import (
     owner_of,
     unknown_collection,
 )
+from deployments.filters import same_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +71,16 @@ class Versions:
         )
 
     async def find_same(self, upload: Upload) -> VersionEntry | None:
-        """Return the newest version of the document if it is of the same file and completed."""
+        """Return the newest version of the document if it is of the same file and completed.
+
+        Return None if the upload changes the attributes of the document.
+        """
 
         def find(connection: sa.Connection) -> VersionEntry | None:
             found = document_named_by(connection, upload)
-            newest = (
-                None if found is None else newest_version(connection, upload.collection, found.id)
-            )
+            if found is None or _changes_attributes(upload, found):
+                return None
+            newest = newest_version(connection, upload.collection, found.id)
             if newest is None or newest.status != VersionStatus.COMPLETED.value:
                 return None
             return version_entry_of(newest) if is_same(newest, upload) else None
@@ -216,6 +220,11 @@ class Versions:
             select = select.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, last)))
         rows = await self._database.read(lambda connection: connection.execute(select).all())
         return [document_of(row) for row in rows]
+
+
+def _changes_attributes(upload: Upload, found: Any) -> bool:  # noqa: ANN401 - a row
+    given = upload.attributes
+    return given is not None and not same_attributes(found.attributes, given)
 
 
 def _complete(

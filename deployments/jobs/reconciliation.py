@@ -46,6 +46,7 @@ async def reconcile(catalogue: Catalogue, retriever: Backend) -> None:
                 with _logged(document.id):
                     await _reconcile(document, job, catalogue, retriever)
     await _remove_left(catalogue, retriever)
+    await _apply_left(catalogue, retriever)
 
 
 async def _remove_left(catalogue: Catalogue, retriever: Backend) -> None:
@@ -61,6 +62,17 @@ async def _remove_left(catalogue: Catalogue, retriever: Backend) -> None:
                 else:
                     await retriever.delete(removal.collection, removal.document_id)
             await catalogue.removals.done(removal)
+
+
+async def _apply_left(catalogue: Catalogue, retriever: Backend) -> None:
+    """Write changed attributes to vectors where that was interrupted."""
+    for _ in range(_BATCH):
+        change = await catalogue.attribute_changes.claim(_AGE_S)
+        if change is None:
+            return
+        with _logged(change.document_id):
+            await retriever.apply_attributes(change.collection, change.document_id)
+            await catalogue.attribute_changes.done([change])
 
 
 @contextlib.contextmanager

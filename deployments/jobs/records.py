@@ -135,7 +135,7 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     a rolling update, refuse it.
     """
     fields = asdict(spec)
-    for name in (DIGEST, "on_conflict"):
+    for name in (DIGEST, "on_conflict", "attributes"):
         fields.pop(name, None)
     if not fields["owner"]:
         del fields["owner"]

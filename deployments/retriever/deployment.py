@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ray.serve.handle import DeploymentHandle
 
+    from deployments.filters import Filter
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import JobsSettings, RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, Passage
@@ -50,6 +51,7 @@ class Retriever:
             settings,
             versions=self._catalogue.documents.current,
             collections=self._catalogue.collections,
+            attributes=self._catalogue.documents.attributes,
         )
         keep_loaded()
         trim_regularly()
@@ -66,6 +68,9 @@ class Retriever:
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         await self._retriever.discard(collection, document_id, versions)
 
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        await self._retriever.apply_attributes(collection, document_id)
+
     async def publish_many(
         self, documents: Sequence[tuple[Document, Sequence[Chunk]]]
     ) -> list[ServiceError | None]:
@@ -81,9 +86,14 @@ class Retriever:
         return await asyncio.gather(*(error_of(*one) for one in documents))
 
     async def search(
-        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
     ) -> list[Passage]:
-        return await self._retriever.search(queries, collection, limit, max_chars)
+        return await self._retriever.search(queries, collections, limit, max_chars, filters)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)

@@ -15,6 +15,7 @@ import numpy as np
 
 from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, Unavailable
 from deployments.records import from_record
+from deployments.retriever.attributes import ATTRIBUTES, VALUES, attributes_payload
 from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import Chunk, Document
 
@@ -31,7 +32,7 @@ EDITION = "edition"
 VERSION = "version"
 FIRST_VERSION = 1
 TENANT_FIELDS = (COLLECTION, FOUND_IN)
-INDEXED_FIELDS = (*TENANT_FIELDS, DOCUMENT_ID)
+INDEXED_FIELDS = (*TENANT_FIELDS, DOCUMENT_ID, VALUES)
 
 RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
@@ -78,7 +79,10 @@ def published_payload(document: Document) -> dict[str, Any]:
 
     It has the description of the document, so that a passage needs no second look-up.
     """
-    return {FOUND_IN: document.collection, "document": asdict(document)}
+    described = asdict(document)
+    del described[ATTRIBUTES]  # the catalogue has them
+    attributes = attributes_payload(document.attributes)
+    return {FOUND_IN: document.collection, "document": described, **attributes}
 
 
 def is_published(payload: Mapping[str, Any], collection: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.retriever.vector_store import Candidate, StoredChunk
+
+DocumentKey: TypeAlias = tuple[str, str]  # collection and id
+Place: TypeAlias = tuple[DocumentKey, int]  # of a chunk in its document
 
 _NEIGHBOUR_WEIGHT = 0.1
 _DOCUMENT_WEIGHT, _DOCUMENT_BEST = 0.1, 5
@@ -38,16 +41,16 @@ def raised_by_company(candidates: Sequence[Candidate]) -> list[Candidate]:
     document, of which only a few are counted, so that long ones have no advantage.
     """
     scores = {_place(one.stored): one.score for one in candidates}
-    documents = defaultdict[str, list[float]](list)
+    documents = defaultdict[DocumentKey, list[float]](list)
     for one in candidates:
-        documents[one.stored.document.id].append(one.score)
+        documents[document_key(one.stored)].append(one.score)
     best = {name: sum(nlargest(_DOCUMENT_BEST, some)) for name, some in documents.items()}
     raised = [
         replace(
             one,
             score=one.score
             + _NEIGHBOUR_WEIGHT * sum(_beside(one.stored, scores))
-            + _DOCUMENT_WEIGHT * best[one.stored.document.id],
+            + _DOCUMENT_WEIGHT * best[document_key(one.stored)],
         )
         for one in candidates
     ]
@@ -103,11 +106,11 @@ def neighbourhood(
 ) -> list[tuple[StoredChunk, int]]:
     """Name the chunks around the best ones that are not known yet."""
     had = {_place(one.stored) for one in known}
-    wanted: dict[tuple[str, int], tuple[StoredChunk, int]] = {}
+    wanted: dict[Place, tuple[StoredChunk, int]] = {}
     for one in best:
         number, count = one.stored.chunk.number, one.stored.document.chunks
         for near in range(max(0, number - _REACH), min(count, number + _REACH + 1)):
-            place = (one.stored.document.id, near)
+            place = (document_key(one.stored), near)
             if place not in had:
                 wanted[place] = (one.stored, near)
     return list(wanted.values())
@@ -169,10 +172,10 @@ class _Stretch:
     def chars(self) -> int:
         return sum(_chars(one) for one in self.chunks)
 
-    def places(self) -> list[tuple[str, int]]:
+    def places(self) -> list[Place]:
         return [_place(one) for one in self.chunks]
 
-    def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
+    def ends(self) -> tuple[Place, Place]:
         """Where a chunk would touch: before and after."""
         document, first = _place(self.chunks[0])
         return (document, first - 1), (document, first + len(self.chunks))
@@ -189,9 +192,9 @@ class _Stretch:
 
     def grow(
         self,
-        chunks: dict[tuple[str, int], StoredChunk],
-        scores: dict[tuple[str, int], float],
-        taken: set[tuple[str, int]],
+        chunks: dict[Place, StoredChunk],
+        scores: dict[Place, float],
+        taken: set[Place],
         room: int,
     ) -> None:
         """Take the better neighbour again and again; what follows, if neither was found."""
@@ -206,7 +209,7 @@ class _Stretch:
                 return
             self.take(max(fitting, key=lambda one: scores.get(_place(one), 0.0)))
 
-    def passage(self, likeness: dict[tuple[str, int], float]) -> Passage:
+    def passage(self, likeness: dict[Place, float]) -> Passage:
         first, last = self.chunks[0].chunk, self.chunks[-1].chunk
         document = self.chunks[0].document
         rest = (one.chunk.separator + one.chunk.text for one in self.chunks[1:])
@@ -221,6 +224,8 @@ class _Stretch:
             page_start=first.page_start,
             page_end=last.page_end,
             score=max(likeness[place] for place in self.places() if place in likeness),
+            collection=document.collection,
+            attributes=document.attributes,
         )
 
 
@@ -230,15 +235,20 @@ def _cut(one: StoredChunk, max_chars: int) -> StoredChunk:
     return replace(one, chunk=replace(one.chunk, text=text.rpartition(" ")[0] or text[:max_chars]))
 
 
-def _place(one: StoredChunk) -> tuple[str, int]:
-    return one.document.id, one.chunk.number
+def document_key(one: StoredChunk) -> DocumentKey:
+    """Return what tells the document of a chunk from others, also of other collections."""
+    return one.document.collection, one.document.id
+
+
+def _place(one: StoredChunk) -> Place:
+    return document_key(one), one.chunk.number
 
 
 def _chars(one: StoredChunk) -> int:
     return len(one.chunk.separator) + len(one.chunk.text)
 
 
-def _beside(one: StoredChunk, scores: dict[tuple[str, int], float]) -> Iterator[float]:
+def _beside(one: StoredChunk, scores: dict[Place, float]) -> Iterator[float]:
     document, number = _place(one)
     for near in (number - 1, number + 1):
         yield scores.get((document, near), 0.0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import weakref
+from collections import defaultdict
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,13 @@ from loguru import logger
 
 from deployments.collection_names import check_collection_name
 from deployments.errors import NotFound, ServiceError
+from deployments.filters import matches, same_attributes
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.claims import check_index
 from deployments.retriever.embedding import IndexEmbedder, index_of
+from deployments.retriever.merging import ranked_together
 from deployments.retriever.points import unknown_document
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
@@ -29,18 +32,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deployments.catalogue.entries import CollectionIndex, CurrentVersion
+    from deployments.filters import Attributes, Filter
     from deployments.interfaces import Embedder
     from deployments.retriever.claims import IndexedCollections
-    from deployments.retriever.vector_store import Candidate, VectorIndex, VectorStore
+    from deployments.retriever.vector_store import (
+        Candidate,
+        StoredChunk,
+        VectorIndex,
+        VectorStore,
+    )
     from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
+    AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
 
 _MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
 _BATCH_CHUNKS = 64
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
+_ATTRIBUTE_ATTEMPTS = 8
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
@@ -48,8 +59,9 @@ class DocumentRetriever:
     """Implements `deployments.interfaces.Retriever` on any store and embedder.
 
     `versions` returns the current versions of documents: chunks of others are not found. Without,
-    all are. `collections` says which collections exist, and records the index of each: without,
-    all do. At most `batch_chunks` texts go to the embedder and the store in one call.
+    all are. `attributes` returns those of a document that is published, None if it was removed.
+    `collections` says which collections exist, and records the index of each: without, all do. At
+    most `batch_chunks` texts go to the embedder and the store in one call.
     """
 
     def __init__(  # noqa: PLR0913 - one parameter per collaborator
@@ -59,10 +71,12 @@ class DocumentRetriever:
         settings: RetrieverSettings,
         *,
         versions: CurrentVersions | None = None,
+        attributes: AttributesOf | None = None,
         collections: IndexedCollections | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
     ) -> None:
         self._versions = versions
+        self._attributes = attributes
         self._collections = collections
         self._batch_chunks = batch_chunks
         self._store = store
@@ -81,7 +95,7 @@ class DocumentRetriever:
     async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
         check_collection_name(document.collection)
         remaining = iter(chunks)
-        while batch := list(islice(remaining, self._batch_chunks)):
+        while batch := list(itertools.islice(remaining, self._batch_chunks)):
             await self._add(document, batch)
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
@@ -132,7 +146,33 @@ class DocumentRetriever:
             except NotFound:  # it was dropped, maybe before the last chunk was stored
                 await self._store.delete(document.collection, document.id)
                 raise
-            await self._store.publish(index_of(model), document)
+            known = await self._attributes_of(document.collection, document.id)
+            await self._store.publish(index_of(model), replace(document, attributes=known or {}))
+            await self._write_attributes(document.collection, document.id, known)
+
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        """Write the attributes of a document to its chunks, as the catalogue has them."""
+        async with self._document_lock(collection, document_id):
+            await self._write_attributes(collection, document_id, None)
+
+    async def _write_attributes(
+        self, collection: str, document_id: str, written: Attributes | None
+    ) -> None:
+        """Write the attributes of a document to its chunks until they are the newest.
+
+        Another replica may write newer ones before this one has written those that it read.
+        """
+        for _ in range(_ATTRIBUTE_ATTEMPTS):
+            newest = await self._attributes_of(collection, document_id)
+            if newest is None or (written is not None and same_attributes(newest, written)):
+                return
+            await self._store.set_attributes(collection, document_id, newest)
+            written = newest
+
+    async def _attributes_of(self, collection: str, document_id: str) -> Attributes | None:
+        if self._attributes is None:
+            return None
+        return await self._attributes(collection, document_id)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop some versions of a document."""
@@ -140,33 +180,89 @@ class DocumentRetriever:
             await self._store.discard(collection, document_id, versions)
 
     async def search(
-        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
     ) -> list[Passage]:
         """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
-        check_collection_name(collection)
-        claimed = await self._claimed(collection)
-        if claimed is not None and not claimed.completed:
+        names = [collections] if isinstance(collections, str) else list(dict.fromkeys(collections))
+        populated = await self._populated(names)
+        if not populated:
             return []  # without asking the embedder, which may be busy or away
         with span("embed"):
             model, dense = await self._indexing.embed(queries, "query")
         index = index_of(model)
-        if claimed is not None:
-            check_index(collection, claimed, index, model)
+        for collection, claimed in populated.items():
+            if claimed is not None:
+                check_index(collection, claimed, index, model)
         sparse = [self._lexical.query(query) for query in queries]
-        wide = max(self._settings.candidates, limit)
+        query = HybridQuery(dense, sparse, max(self._settings.candidates, limit), filters=filters)
         with span("query"):
-            found = await self._current(index, collection, HybridQuery(dense, sparse, wide))
+            each = await asyncio.gather(
+                *(self._current(index, collection, query) for collection in populated)
+            )
+        found = each[0] if len(each) == 1 else await self._together(each, query)
         found = await self._relevant(found, dense[0], model)
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
-        around = await self._store.chunks(
-            index, collection, ranking.neighbourhood(best[:limit], known=found)
-        )
-        names = {one.stored.document.id: one.stored.document for one in found}
-        around = [replace(one, document=names[one.document.id]) for one in around]
+        around = await self._around(index, best[:limit], found)
         return ranking.passages(
             best, found, around, query=dense[0], limit=limit, max_chars=max_chars
         )
+
+    async def _populated(self, collections: Sequence[str]) -> dict[str, CollectionIndex | None]:
+        """Return the collections that have documents, with their indexes.
+
+        Raises NotFound for an unknown one. Of several, the caller has checked that they exist.
+        """
+
+        async def populated(collection: str) -> tuple[bool, CollectionIndex | None]:
+            check_collection_name(collection)
+            try:
+                claimed = await self._claimed(collection)
+            except NotFound:
+                if len(collections) == 1:
+                    raise
+                return False, None
+            return claimed is None or claimed.completed > 0, claimed
+
+        found = await asyncio.gather(*map(populated, collections))
+        return {
+            name: claimed
+            for name, (has_any, claimed) in zip(collections, found, strict=True)
+            if has_any
+        }
+
+    async def _together(
+        self, each: Sequence[Sequence[Candidate]], query: HybridQuery
+    ) -> list[Candidate]:
+        """Rank the candidates of several collections together."""
+        found = list(itertools.chain.from_iterable(each))
+
+        def ranked() -> list[Candidate]:
+            words = [self._lexical.passage(_text_of(one)) for one in found]
+            return ranked_together(found, words, query)
+
+        return await asyncio.to_thread(ranked)
+
+    async def _around(
+        self, index: VectorIndex, best: Sequence[Candidate], found: Sequence[Candidate]
+    ) -> list[StoredChunk]:
+        """Fetch the chunks around the best ones, with their documents as the catalogue has them."""
+        wanted: defaultdict[str, list[tuple[StoredChunk, int]]] = defaultdict(list)
+        for near, number in ranking.neighbourhood(best, known=found):
+            wanted[near.document.collection].append((near, number))
+        fetched = await asyncio.gather(
+            *(self._store.chunks(index, collection, some) for collection, some in wanted.items())
+        )
+        documents = {ranking.document_key(one.stored): one.stored.document for one in found}
+        return [
+            replace(one, document=documents[ranking.document_key(one)])
+            for one in itertools.chain.from_iterable(fetched)
+        ]
 
     async def _current(
         self, index: VectorIndex, collection: str, query: HybridQuery
@@ -191,12 +287,12 @@ class DocumentRetriever:
             current = [
                 named
                 for one in found
-                if (named := _named(one, versions.get(one.stored.document.id)))
+                if (named := _named(one, versions.get(one.stored.document.id), query.filters))
             ]
             stale = {
                 (document_id, edition)
                 for (document_id, edition), number in seen.items()
-                if document_id not in versions or versions[document_id].number != number
+                if not _is_found(versions.get(document_id), number, query.filters)
             }
             if len(current) == len(found) and stale >= query.excluded:
                 break
@@ -219,10 +315,7 @@ class DocumentRetriever:
         first = found[: self._settings.rerank]
         if not first:
             return found
-        texts = [
-            read_as(one.stored.document.title, one.stored.chunk.section, one.stored.chunk.text)
-            for one in first
-        ]
+        texts = list(map(_text_of, first))
         try:
             async with asyncio.timeout(_RERANK_TIMEOUT_S):
                 scores = await self._embedder.rerank(query, texts)
@@ -292,13 +385,32 @@ def read_as(title: str, section: str, text: str) -> str:
     return "\n".join(filter(None, (*headings, text)))
 
 
-def _named(one: Candidate, version: CurrentVersion | None) -> Candidate | None:
-    """Return a candidate under the present name of its document; None if it is not current."""
+def _text_of(one: Candidate) -> str:
+    chunk = one.stored.chunk
+    return read_as(one.stored.document.title, chunk.section, chunk.text)
+
+
+def _is_found(version: CurrentVersion | None, number: int, filters: Filter | None) -> bool:
+    """Return whether the catalogue lets a version of a document be found.
+
+    Its attributes decide, even if the store has not got the newest yet.
+    """
+    if version is None or version.number != number:
+        return False
+    return filters is None or matches(filters, version.attributes)
+
+
+def _named(
+    one: Candidate, version: CurrentVersion | None, filters: Filter | None
+) -> Candidate | None:
+    """Return a candidate with its document's present name and attributes; None if not found."""
     document = one.stored.document
-    if version is None or version.number != document.version:
+    if version is None or not _is_found(version, document.version, filters):
         return None
-    if document.filename == version.filename:
-        return one
-    title = version.filename if document.title == document.filename else document.title
-    renamed = replace(document, filename=version.filename, title=title)
-    return replace(one, stored=replace(one.stored, document=renamed))
+    title = document.title
+    if document.filename != version.filename and title == document.filename:
+        title = version.filename
+    present = replace(
+        document, filename=version.filename, title=title, attributes=version.attributes
+    )
+    return replace(one, stored=replace(one.stored, document=present))

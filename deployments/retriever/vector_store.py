@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from deployments.filters import Attributes, Filter
     from deployments.retriever.bm25 import SparseVector
     from deployments.types import Chunk, Document, DocumentList
 
@@ -58,13 +59,15 @@ class HybridQuery:
     """A question and its further phrasings, as vectors and as words.
 
     `dense` is float32 of shape (queries, dimensions); for each row of it, and for each sparse
-    vector, the `limit` nearest chunks are looked up. `excluded` are documents, by id and edition.
+    vector, the `limit` nearest chunks are looked up. `excluded` are documents, by id and edition;
+    `filters` leaves out those whose attributes it does not match.
     """
 
     dense: NDArray[np.float32]
     sparse: Sequence[SparseVector]
     limit: int
     excluded: frozenset[tuple[str, str]] = frozenset()
+    filters: Filter | None = None
 
 
 class VectorStore(Protocol):
@@ -92,9 +95,15 @@ class VectorStore(Protocol):
     async def publish(self, index: VectorIndex, document: Document) -> None:
         """Show a version of a document at once, beside the one that is shown already.
 
-        What other editions of it left behind is dropped. Raises InvalidRequest if not all of its
-        chunks are stored.
+        What other editions of it left behind is dropped. Its chunks get `document.attributes`,
+        which are not read back. Raises InvalidRequest if not all of its chunks are stored.
         """
+        ...
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> None:
+        """Replace the attributes of all chunks of a document, of which there may be none."""
         ...
 
     async def published(self, collection: str, document_id: str, version: int) -> Document | None:

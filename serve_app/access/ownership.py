@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from deployments.answer_events import AnswerEvent
     from deployments.catalogue.catalogue import Catalogue
+    from deployments.filters import Filter
     from deployments.interfaces import Jobs, Retriever, Scraper, TextGenerator
     from deployments.types import (
         Chunk,
@@ -103,15 +104,32 @@ class OwnedRetriever:
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         await self._retriever.discard(self._prefix + collection, document_id, versions)
 
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        await self._retriever.apply_attributes(self._prefix + collection, document_id)
+
     async def search(
-        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
     ) -> list[Passage]:
-        name = self._prefix + collection
+        names = [collections] if isinstance(collections, str) else collections
+        owned = [self._prefix + name for name in names]
+        if len(owned) > 1:
+            for name in owned:
+                await self._catalogue.collections.get(name)
+        searched = owned[0] if len(owned) == 1 else owned
         try:
-            return await self._retriever.search(queries, name, limit, max_chars)
+            found = await self._retriever.search(queries, searched, limit, max_chars, filters)
         except NotFound:
-            await self._catalogue.collections.get(name)
+            for name in owned:
+                await self._catalogue.collections.get(name)
             return []
+        return [
+            replace(each, collection=each.collection.removeprefix(self._prefix)) for each in found
+        ]
 
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(self._prefix + collection, document_id)

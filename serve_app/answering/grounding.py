@@ -17,6 +17,7 @@ from serve_app.schemas.fields import DEFAULT_COLLECTION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from deployments.filters import Filter
     from deployments.types import Page, Passage
     from serve_app.answering.stopwatch import Stopwatch
     from serve_app.services import Services
@@ -36,10 +37,11 @@ class Question:
     """
 
     messages: Sequence[Mapping[str, Any]]
-    collection: str
+    collections: Sequence[str]
     top_k: int
     web: bool = True
     documents: bool = True
+    filters: Filter | None = None
     max_tokens: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -131,7 +133,11 @@ class Grounding:
             async with asyncio.timeout_at(deadline):
                 queries, into.warnings = await self._understanding.queries(question.messages, query)
                 passages = await self._services.retriever.search(
-                    queries, question.collection, question.top_k, self._max_chars
+                    queries,
+                    question.collections,
+                    question.top_k,
+                    self._max_chars,
+                    question.filters,
                 )
         except InvalidRequest:
             raise
@@ -139,7 +145,7 @@ class Grounding:
             message = "the documents could not be searched; the answer does without them"
             into.warnings.append(Warning_(code="search_unavailable", message=message))
             return
-        into.sources += [_passage_source(passage, question.collection) for passage in passages]
+        into.sources += map(_passage_source, passages)
 
 
 def numbered(reports: Sequence[PageReport], sources: Sequence[Source]) -> list[PageReport]:
@@ -181,7 +187,8 @@ def _page_warning(page: Page) -> Warning_:
     )
 
 
-def _passage_source(passage: Passage, collection: str) -> Source:
+def _passage_source(passage: Passage) -> Source:
+    collection = passage.collection or DEFAULT_COLLECTION
     where = "" if collection == DEFAULT_COLLECTION else f"?collection={collection}"
     return Source(
         id=0,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import DocumentEntry, DocumentStatus, EntryPage, PageQuery
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.file_store import FileStore
+    from deployments.filters import Attributes
     from serve_app.documents.documents import Documents
     from serve_app.documents.files import KeptFiles
     from serve_app.documents.uploads import Uploads
@@ -40,12 +41,15 @@ class Attachments:
         self._files = files
         self._notes = notes
 
-    async def add(self, store_id: str, file_id: str) -> DocumentEntry:
+    async def add(
+        self, store_id: str, file_id: str, attributes: Attributes | None = None
+    ) -> DocumentEntry:
         """Have a kept file made searchable; raises NotFound for the file.
 
-        A file that cannot be read is attached all the same, as one that failed.
+        A file that cannot be read is attached all the same, as one that failed. Without
+        `attributes`, one that is attached already keeps its own.
         """
-        adding = detached(self._add(store_id, file_id))
+        adding = detached(self._add(store_id, file_id, attributes))
         try:
             return await asyncio.shield(adding)
         except asyncio.CancelledError:
@@ -54,12 +58,14 @@ class Attachments:
                 await adding
             raise
 
-    async def _add(self, store_id: str, file_id: str) -> DocumentEntry:
+    async def _add(
+        self, store_id: str, file_id: str, attributes: Attributes | None
+    ) -> DocumentEntry:
         file = await self._kept.file(file_id)
         try:
             with self._uploads.place():  # it is in memory whole for a moment
                 content = b"".join([block async for block in self._kept.content(file_id)])
-                await self._uploads.accept_kept(file, content, store_id)
+                await self._uploads.accept_kept(file, content, store_id, attributes)
         except (UnsupportedMedia, Unprocessable, TooLarge) as error:
             upload = Upload(
                 store_id,
@@ -68,8 +74,11 @@ class Attachments:
                 digest="",
                 job_id=None,
                 document_id=document_id_of(file_id),
+                attributes=attributes,
             )
             await self._catalogue.versions.add_failed(upload, error.code, error.message)
+        if attributes is not None:
+            await self._documents.apply_attributes(store_id, document_id_of(file_id))
         return await self.one(store_id, file_id)
 
     async def one(self, store_id: str, file_id: str) -> DocumentEntry:
@@ -80,6 +89,14 @@ class Attachments:
         except NotFound:
             msg = "there is no such file in this vector store"
             raise NotFound(msg, param="file_id") from None
+
+    async def set_attributes(
+        self, store_id: str, file_id: str, attributes: Attributes
+    ) -> DocumentEntry:
+        """Replace the attributes of an attachment; raises NotFound."""
+        await self.one(store_id, file_id)
+        document_id = document_id_of(file_id)
+        return await self._documents.set_attributes(store_id, document_id, attributes)
 
     async def page(
         self, store_id: str, query: PageQuery, status: DocumentStatus | None

@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from deployments.catalogue.entries import DocumentStatus
-from deployments.errors import Conflict, NotFound
+from deployments.errors import Conflict, NotFound, ServiceError
 from deployments.serving.request_context import detached
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import DocumentEntry, EntryPage, PageQuery, VersionEntry
     from deployments.catalogue.owned import OwnedCatalogue
+    from deployments.filters import Attributes
     from deployments.types import Document
     from serve_app.services import Services
 
@@ -56,6 +59,30 @@ class Documents:
         """Give a document another name; raises NotFound, or Conflict if another one has it."""
         await self.get(collection, document_id)
         return (await self._catalogue.documents.rename(collection, document_id, name)).document
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> DocumentEntry:
+        """Replace the attributes of a document of any status; raises NotFound."""
+        await self._entry(collection, document_id)
+        entry = await self._catalogue.documents.set_attributes(collection, document_id, attributes)
+        await self.apply_attributes(collection, document_id)
+        return entry
+
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        """Make a document found by its attributes, if they have changed.
+
+        The catalogue has the change. If the vectors cannot be changed now, Jobs repeats it.
+        """
+        changes = await self._catalogue.attribute_changes.of_document(collection, document_id)
+        if not changes:
+            return
+        try:
+            await self._retriever.apply_attributes(collection, document_id)
+        except ServiceError as error:
+            logger.warning("attributes of {} are not written yet: {}", document_id, error)
+            return
+        await self._catalogue.attribute_changes.done(changes)
 
     async def remove(self, collection: str, document_id: str) -> None:
         """Delete a document with all its versions, and stop its jobs; raises NotFound.

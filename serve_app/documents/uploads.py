@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.entries import FileEntry
     from deployments.file_store import FileStore
+    from deployments.filters import Attributes
     from deployments.interfaces import Jobs
     from deployments.types import OnConflict, Submitted
     from serve_app.settings import LimitSettings
@@ -57,7 +58,12 @@ class Uploads:
         self.place = place
 
     async def accept(
-        self, upload: UploadFile, collection: str, key: str | None, on_conflict: OnConflict
+        self,
+        upload: UploadFile,
+        collection: str,
+        key: str | None,
+        on_conflict: OnConflict,
+        attributes: Attributes | None = None,
     ) -> Submitted:
         """Return the job that makes the file searchable, or did so before.
 
@@ -78,6 +84,7 @@ class Uploads:
             f"{UPLOADS}/{uuid.uuid4().hex}",
             digest=seen.digest,
             on_conflict=on_conflict,
+            attributes=attributes,
         )
         handing_over = detached(self._hand_over(spec, upload.file, key))
         try:
@@ -90,7 +97,9 @@ class Uploads:
             raise
         return await self._opened(submitted) if seen.encrypted else submitted
 
-    async def accept_kept(self, file: FileEntry, content: bytes, collection: str) -> Submitted:
+    async def accept_kept(
+        self, file: FileEntry, content: bytes, collection: str, attributes: Attributes | None
+    ) -> Submitted:
         """Return the job that makes a kept file searchable, as a document of its own.
 
         Raises UnsupportedMedia, or Unprocessable if there is nothing in it.
@@ -106,6 +115,7 @@ class Uploads:
             file.size_bytes,
             f"{UPLOADS}/{uuid.uuid4().hex}",
             digest=await asyncio.to_thread(digest_of, content),
+            attributes=attributes,
         )
         return await self._hand_over(spec, BytesIO(content), None)
 

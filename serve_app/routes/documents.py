@@ -71,9 +71,13 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
     """
     if form.collection.startswith(VECTOR_STORE_PREFIX):
         await documents.check_collection(form.collection)  # an upload does not create it
-    submitted = await uploads.accept(form.file, form.collection, idempotency_key, form.on_conflict)
+    submitted = await uploads.accept(
+        form.file, form.collection, idempotency_key, form.on_conflict, form.attributes
+    )
     job = submitted.job
     assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
+    if form.attributes is not None:
+        await documents.apply_attributes(form.collection, job.spec.document_id)
     if not submitted.created and job.status is JobStatus.SUCCEEDED:
         response.status_code = HTTPStatus.OK
     response.headers["Location"] = local_url(http.scope, job_url(job.id))
@@ -116,8 +120,12 @@ async def change_document(
     documents: DocumentsDep,
     collection: CollectionName = DEFAULT_COLLECTION,
 ) -> DocumentResponse:
-    """Give a document another name."""
-    return _shaped(await documents.rename(collection, document_id, request.filename))
+    """Give a document another name or other attributes."""
+    if request.filename is not None:
+        await documents.rename(collection, document_id, request.filename)
+    if request.attributes is not None:
+        await documents.set_attributes(collection, document_id, request.attributes)
+    return _shaped(await documents.get(collection, document_id))
 
 
 @router.get("/v1/documents/{document_id}/versions", responses=refusals(404))

@@ -74,7 +74,7 @@ def _question(request: GenerateRequest, settings: AppSettings) -> Question:
         sampling["stream_options"] = {"include_usage": True}
     return Question(
         messages=[{"role": "user", "content": request.prompt}],
-        collection=request.collection,
+        collections=[request.collection],
         top_k=request.top_k or settings.answer.top_k,
         max_tokens=request.max_tokens,
         sampling=sampling,

@@ -46,7 +46,11 @@ async def search_vector_store(
     try:
         async with asyncio.timeout(settings.answer.context_timeout_s):
             passages = await services.retriever.search(
-                queries, vector_store_id, request.max_num_results, request.max_characters
+                queries,
+                vector_store_id,
+                request.max_num_results,
+                request.max_characters,
+                request.filters.parsed() if request.filters else None,
             )
     except TimeoutError:
         msg = "the search took longer than the time allowed for it"
@@ -77,6 +81,9 @@ def _result_shaped(passage: Passage) -> SearchResult:
         file_id=file_id_of(passage.document_id),
         filename=passage.filename,
         score=min(max(passage.score, 0.0), 1.0),  # OpenAI's scores are from 0 to 1
-        attributes={name: value for name, value in known.items() if value},
+        attributes={
+            **{name: value for name, value in known.items() if value},
+            **passage.attributes,
+        },
         content=[SearchContent(text=passage.text)],
     )

@@ -26,6 +26,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
 from serve_app.schemas.fields import CollectionName, FileId  # noqa: TC001 - as above
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_store_files import (
+    AttachmentChanges,
     AttachRequest,
     FileError,
     VectorStoreFile,
@@ -112,7 +113,8 @@ async def attach_file(
 ) -> VectorStoreFile:
     """Have a kept file made searchable in a vector store; ask for it to see when it is."""
     await vector_stores.get(vector_store_id)
-    return _file_shaped(await attachments.add(vector_store_id, request.file_id))
+    added = await attachments.add(vector_store_id, request.file_id, request.attributes)
+    return _file_shaped(added)
 
 
 @router.get("/{vector_store_id}/files", responses=refusals(404))
@@ -138,6 +140,18 @@ async def get_attached_file(
 ) -> VectorStoreFile:
     """Show how a file stands in a vector store."""
     return _file_shaped(await attachments.one(vector_store_id, file_id))
+
+
+@router.post("/{vector_store_id}/files/{file_id}", responses=refusals(400, 404, 413))
+async def change_attached_file(
+    vector_store_id: StoreId,
+    file_id: KnownFileId,
+    request: AttachmentChanges,
+    attachments: AttachmentsDep,
+) -> VectorStoreFile:
+    """Replace the attributes of a file in a vector store; nothing is embedded again."""
+    attributes = request.attributes or {}
+    return _file_shaped(await attachments.set_attributes(vector_store_id, file_id, attributes))
 
 
 @router.delete("/{vector_store_id}/files/{file_id}", responses=refusals(404))
@@ -183,4 +197,5 @@ def _file_shaped(entry: DocumentEntry) -> VectorStoreFile:
         status=entry.status.value,
         last_error=error,
         usage_bytes=document.size_bytes if entry.status is DocumentStatus.COMPLETED else 0,
+        attributes=dict(document.attributes),
     )

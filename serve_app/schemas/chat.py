@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.answers import GROUNDING_EXAMPLE, TIMINGS_EXAMPLE, USAGE_EXAMPLE
@@ -18,11 +18,13 @@ from serve_app.schemas.fields import (
     TopK,
     example,
 )
+from serve_app.schemas.filters import FILTER_EXAMPLE, Filters
 from serve_app.schemas.generation import GenerationRequest
 
 MAX_MESSAGES = 1000
 MAX_PARTS = 1000
 """Of all messages of a request together."""
+MAX_COLLECTIONS = 8
 MAX_NAME_CHARS = 256
 """Of the name of who wrote a message, and of the id of a tool call."""
 
@@ -100,12 +102,30 @@ class ContextOptions(Request):
     """GenServe's own field of a chat request: what the answer may draw on.
 
     `web` and `documents` can be switched off here; what the operator switched off stays off.
+    `collections` are searched together, in place of `collection`.
     """
 
     web: bool = True
     documents: bool = True
-    collection: CollectionName = DEFAULT_COLLECTION
+    collection: CollectionName | None = None
+    collections: (
+        Annotated[list[CollectionName], Field(min_length=1, max_length=MAX_COLLECTIONS)] | None
+    ) = None
+    filters: Filters | None = None
     top_k: TopK | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.collection is not None and self.collections is not None:
+            raise PydanticCustomError(
+                "exclusive",  # noqa: EM101 - a type, not a message
+                "`collection` and `collections` exclude each other",
+            )
+        return self
+
+    def searched(self) -> list[str]:
+        """Return the names of the collections that are searched."""
+        return self.collections or [self.collection or DEFAULT_COLLECTION]
 
 
 class ChatRequest(GenerationRequest):
@@ -118,7 +138,13 @@ class ChatRequest(GenerationRequest):
             "model": "genserve",
             "messages": [{"role": "user", "content": "What does the report say about costs?"}],
             "max_tokens": 64,
-            "context": {"web": True, "documents": True, "collection": "default", "top_k": 4},
+            "context": {
+                "web": True,
+                "documents": True,
+                "collection": "default",
+                "filters": FILTER_EXAMPLE,
+                "top_k": 4,
+            },
         }
     )
 

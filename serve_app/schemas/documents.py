@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from deployments.types import JobStatus, OnConflict  # noqa: TC001 - pydantic reads annotations
 from serve_app.schemas.fields import (
@@ -17,6 +18,12 @@ from serve_app.schemas.fields import (
     DocumentName,
     Request,
     example,
+)
+from serve_app.schemas.filters import (
+    ATTRIBUTES_EXAMPLE,
+    Attributes,
+    FormAttributes,
+    ShownAttributes,
 )
 from serve_app.schemas.jobs import JobError  # noqa: TC001 - pydantic reads annotations
 from serve_app.schemas.paging import Listing, listing_example
@@ -37,6 +44,13 @@ class UploadForm(Request):
             "this one another name, or `reject` this one. The same file again changes nothing."
         ),
     ] = "replace"
+    attributes: Annotated[
+        FormAttributes | None,
+        Field(
+            description="The attributes of the document, as a JSON object. Without, a document "
+            "that exists keeps its own."
+        ),
+    ] = None
 
 
 class UploadResponse(BaseModel):
@@ -71,6 +85,7 @@ _EXAMPLE = {
     "chunks": 96,
     "created_at": TIME_EXAMPLE,
     "version": 1,
+    "attributes": ATTRIBUTES_EXAMPLE,
 }
 
 
@@ -90,14 +105,25 @@ class DocumentResponse(BaseModel):
     chunks: int
     created_at: int
     version: int
+    attributes: ShownAttributes
 
 
 class DocumentChanges(Request):
-    """Another name for a document."""
+    """Another name for a document, or other attributes in place of all it has."""
 
-    model_config = example({"filename": "report-2026.pdf"})
+    model_config = example({"filename": "report-2026.pdf", "attributes": ATTRIBUTES_EXAMPLE})
 
-    filename: DocumentName
+    filename: DocumentName | None = None
+    attributes: Attributes | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.filename is None and self.attributes is None:
+            raise PydanticCustomError(
+                "nothing_to_change",  # noqa: EM101 - a type, not a message
+                "name what is to change: `filename` or `attributes`",
+            )
+        return self
 
 
 _VERSION_EXAMPLE = {

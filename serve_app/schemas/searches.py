@@ -14,6 +14,12 @@ from serve_app.schemas.fields import (
     Request,
     example,
 )
+from serve_app.schemas.filters import (
+    ATTRIBUTES_EXAMPLE,
+    FILTER_EXAMPLE,
+    Filters,
+    ShownAttributes,
+)
 
 MAX_QUERIES = 8
 MAX_QUERY_CHARS = 4000
@@ -43,7 +49,13 @@ class RankingOptions(Request):
 class SearchRequest(Request):
     """OpenAI's vector store search request; `max_characters` is GenServe's own."""
 
-    model_config = example({"query": "What does the report say about costs?", "max_num_results": 3})
+    model_config = example(
+        {
+            "query": "What does the report say about costs?",
+            "max_num_results": 3,
+            "filters": FILTER_EXAMPLE,
+        }
+    )
 
     query: Annotated[
         Annotated[SearchQuery, Tag("text")] | Annotated[SearchQueries, Tag("list")],
@@ -58,17 +70,8 @@ class SearchRequest(Request):
         int, Field(ge=1, le=MAX_CHARACTERS, description="Of all results together.")
     ] = _DEFAULT_CHARACTERS
     ranking_options: RankingOptions | None = None
-    filters: Annotated[None, Field(description="Not supported.")] = None
+    filters: Filters | None = None
     rewrite_query: Annotated[bool, Field(description="True is not supported.")] = False
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _no_filters(cls, value: object) -> None:
-        if value is not None:
-            raise PydanticCustomError(
-                "not_supported",  # noqa: EM101 - a type, not a message
-                "not supported: keep in a collection of its own what is to be searched alone",
-            )
 
     @field_validator("rewrite_query")
     @classmethod
@@ -93,16 +96,17 @@ class SearchContent(BaseModel):
 
 
 class SearchResult(BaseModel):
-    """A passage: `attributes` say where in the document it stands, as far as that is known.
+    """A passage, with the attributes of its document.
 
-    They are `title`, `section`, `page` and `page_end`. Results are ordered by all that speaks
-    for them, words too; `score` is the similarity of meaning alone.
+    Unless it has attributes of these names, `document_id` is added, and as far as they are known
+    `title`, `section`, `page` and `page_end`, where in the document the passage stands. Results are
+    ordered by all that speaks for them, words too; `score` is the similarity of meaning alone.
     """
 
     file_id: str
     filename: str
     score: float
-    attributes: dict[str, str | int]
+    attributes: ShownAttributes
     content: list[SearchContent]
 
 
@@ -122,6 +126,7 @@ class SearchPage(BaseModel):
                         "document_id": DOCUMENT_ID_EXAMPLE,
                         "title": "Annual report",
                         "page": 3,
+                        **ATTRIBUTES_EXAMPLE,
                     },
                     "content": [{"type": "text", "text": "Costs fell by 4 % to 1.2 million."}],
                 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +14,7 @@ from serve_app.schemas.fields import (
     Request,
     example,
 )
+from serve_app.schemas.filters import ATTRIBUTES_EXAMPLE, Attributes, ShownAttributes
 from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 
 
@@ -26,14 +27,19 @@ class AutoChunking(Request):
 class AttachRequest(Request):
     """OpenAI's request to put a file into a vector store."""
 
-    model_config = example({"file_id": FILE_ID_EXAMPLE})
+    model_config = example({"file_id": FILE_ID_EXAMPLE, "attributes": ATTRIBUTES_EXAMPLE})
 
     file_id: FileId
-    attributes: Annotated[
-        dict[str, str | float | bool] | None,
-        Field(max_length=0, description="Not supported: nothing can be filtered by them."),
-    ] = None
+    attributes: Attributes | None = None
     chunking_strategy: AutoChunking | None = None
+
+
+class AttachmentChanges(Request):
+    """OpenAI's request to replace the attributes of a file in a vector store."""
+
+    model_config = example({"attributes": ATTRIBUTES_EXAMPLE})
+
+    attributes: Attributes | None
 
 
 class FileError(BaseModel):
@@ -51,7 +57,7 @@ _EXAMPLE: dict[str, Any] = {
     "status": "failed",
     "last_error": {"code": "unsupported_file", "message": "The file's format is not read."},
     "usage_bytes": 0,
-    "attributes": {},
+    "attributes": ATTRIBUTES_EXAMPLE,
     "chunking_strategy": {"type": "other"},
 }
 
@@ -67,7 +73,7 @@ class VectorStoreFile(Listed):
     status: Literal["in_progress", "completed", "failed", "cancelled"]
     last_error: FileError | None
     usage_bytes: int
-    attributes: dict[str, str] = Field(default_factory=dict)
+    attributes: ShownAttributes
     chunking_strategy: dict[str, str] = Field(default_factory=lambda: {"type": "other"})
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from deployments.chunk_batches import write_batches
 from deployments.collection_names import is_default, unknown_collection
 from deployments.errors import InvalidRequest, Unprocessable
+from deployments.filters import matches
 from deployments.parser.reading.formats import Format, detect
 from deployments.retriever.points import unknown_document
 from deployments.types import (
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
+    from deployments.filters import Attributes, Filter
     from deployments.types import TextKind
 
 _WORD = re.compile(r"\w+")
@@ -132,7 +135,8 @@ class FakeRetriever:
     """Keeps the versions of documents, hidden until published; the newest of those is found.
 
     A search returns `passages` if there are any, whatever the collection holds. Otherwise it
-    returns the chunks of the collection that share a word with a query, the most alike first.
+    returns the chunks of the collections that share a word with a query, the most alike first.
+    Attributes are those of the `catalogue`, if there is one.
     """
 
     passages: list[Passage] = field(default_factory=list)
@@ -145,6 +149,8 @@ class FakeRetriever:
     never_answers: bool = False
     queries: list[str] = field(default_factory=list)
     bounds: list[tuple[int, int]] = field(default_factory=list)  # passages and characters
+    applied: list[tuple[str, str]] = field(default_factory=list)  # documents with new attributes
+    catalogue: Catalogue | None = None
 
     async def check_health(self) -> None: ...
 
@@ -171,10 +177,22 @@ class FakeRetriever:
         if shown is not None and shown.version in versions:
             del self.published[collection, document_id]
 
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        self.applied.append((collection, document_id))
+        if self.publish_error:
+            raise self.publish_error
+
     async def search(
-        self, queries: Sequence[str], collection: str, limit: int, max_chars: int
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
     ) -> list[Passage]:
-        self._check_exists(collection)
+        names = [collections] if isinstance(collections, str) else list(collections)
+        if len(names) == 1:
+            self._check_exists(names[0])
         self.queries += queries
         self.bounds.append((limit, max_chars))
         if self.never_answers:
@@ -183,11 +201,17 @@ class FakeRetriever:
             raise self.search_error
         if self.passages:
             return self.passages[:limit]
-        return _cut(self._matches(_words(*queries), collection)[:limit], max_chars)
+        words = _words(*queries)
+        found = [each for name in names for each in await self._matches(words, name, filters)]
+        found.sort(key=lambda passage: passage.score, reverse=True)
+        return _cut(found[:limit], max_chars)
 
-    def _matches(self, words: set[str], collection: str) -> list[Passage]:
-        """Return the published chunks that contain some of the words, those with the most first."""
-        found = [
+    async def _matches(
+        self, words: set[str], collection: str, filters: Filter | None
+    ) -> list[Passage]:
+        """Return the published chunks that contain some of the words."""
+        attributes = await self._attributes_in(collection)
+        return [
             Passage(
                 document.id,
                 document.filename,
@@ -199,12 +223,21 @@ class FakeRetriever:
                 chunk.page_start,
                 chunk.page_end,
                 score=len(words & _words(chunk.text)) / len(words),
+                collection=collection,
+                attributes=attributes.get(document.id, {}),
             )
             for document in self._published_in(collection)
+            if filters is None or matches(filters, attributes.get(document.id, {}))
             for chunk in self._chunks_of(document).values()
             if words & _words(chunk.text)
         ]
-        return sorted(found, key=lambda passage: passage.score, reverse=True)
+
+    async def _attributes_in(self, collection: str) -> dict[str, Attributes]:
+        if self.catalogue is None:
+            return {}
+        ids = [document.id for document in self._published_in(collection)]
+        current = await self.catalogue.documents.current(collection, ids)
+        return {document_id: version.attributes for document_id, version in current.items()}
 
     def _chunks_of(self, document: Document) -> dict[int, Chunk]:
         key = document.collection, document.id, document.version
@@ -212,7 +245,6 @@ class FakeRetriever:
 
     def _published_in(self, collection: str) -> list[Document]:
         """Return the published documents of a collection in the order of their ids."""
-        self._check_exists(collection)
         return [self.published[key] for key in sorted(self.published) if key[0] == collection]
 
     def _check_exists(self, collection: str) -> None:
@@ -235,6 +267,7 @@ class FakeRetriever:
         return existed
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        self._check_exists(collection)
         found = [
             document
             for document in self._published_in(collection)

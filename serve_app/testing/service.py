@@ -60,6 +60,7 @@ class Fakes:
 
     def __post_init__(self) -> None:
         self.parser = FakeParser(self.files)
+        self.retriever.catalogue = self.catalogue
         self.jobs = FakeJobs(self.files, self.parser, self.retriever, self.images, self.catalogue)
 
     def services(self) -> Services:

@@ -130,7 +130,11 @@ def store(service: Service) -> Iterator[Store]:
         for name, text in DOCUMENTS.items():
             file = client.files.create(file=(name, text.encode()), purpose="assistants")
             attached = client.vector_stores.files.create_and_poll(
-                file.id, vector_store_id=created.id, poll_interval_ms=100, max_wait_seconds=120
+                file.id,
+                vector_store_id=created.id,
+                attributes={"name": name, "words": len(text.split())},
+                poll_interval_ms=100,
+                max_wait_seconds=120,
             )
             assert (attached.status, attached.last_error) == ("completed", None)
             files[name] = file.id
@@ -159,6 +163,37 @@ def test_a_vector_store_finds_the_right_file(client: openai.OpenAI, store: Store
         assert (best.filename, best.file_id) == (name, store.files[name])
         assert word in best.content[0].text
         assert 0 < best.score <= 1
+
+
+def test_files_are_found_by_their_attributes(client: openai.OpenAI, store: Store) -> None:
+    question = "What does the lighthouse burn?"
+
+    def found(filters: Any) -> set[str]:
+        page = client.vector_stores.search(store.id, query=question, filters=filters)
+        return {each.filename for each in page}
+
+    is_bakery: Any = {"type": "eq", "key": "name", "value": "bakery.txt"}
+    is_odd: Any = {"type": "eq", "key": "odd", "value": True}
+    assert found(is_bakery) == {"bakery.txt"}
+    assert found(is_bakery | {"type": "ne"}) == {"lighthouse.md"}
+    assert found({"type": "and", "filters": [is_bakery, is_odd]}) == set()
+    assert found({"type": "gt", "key": "words", "value": 0}) == set(store.files)
+    file_id = store.files["bakery.txt"]
+    shown = client.vector_stores.files.retrieve(file_id, vector_store_id=store.id)
+    assert shown.attributes is not None
+    client.vector_stores.files.update(
+        file_id, vector_store_id=store.id, attributes=shown.attributes | {"odd": True}
+    )
+    assert found({"type": "and", "filters": [is_bakery, is_odd]}) == {"bakery.txt"}
+    context = {"web": False, "collections": ["default", store.id], "filters": is_odd}
+    answer = client.chat.completions.create(
+        model="genserve",
+        messages=[{"role": "user", "content": question}],
+        max_tokens=8,
+        extra_body={"context": context},
+    )
+    assert answer.model_extra is not None
+    assert {each["title"] for each in answer.model_extra["sources"]} == {"bakery"}
 
 
 def test_a_file_that_cannot_be_read_says_why(client: openai.OpenAI, store: Store) -> None:

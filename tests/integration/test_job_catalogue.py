@@ -47,6 +47,11 @@ async def test_documents_in_progress_become_completed_failed_or_cancelled(
         assert (found.status, found.error_code) == (DocumentStatus.FAILED, "no_text")
         counts = await parts.catalogue.collections.get("default")
         assert (counts.completed, counts.failed, counts.cancelled) == (1, 1, 1)
+        # The same file with other attributes changes those of the document, without a job.
+        spec = replace(await parts.uploaded(b"some text"), attributes={"year": 2026})
+        same = await parts.submissions.ingest(spec, None)
+        assert (same.created, same.job.id) == (False, good.job.id)
+        assert (await entry(parts)).document.attributes == {"year": 2026}
         # What failed or was cancelled may be sent again.
         again = await parts.submissions.ingest(await parts.uploaded(b"x", "waiting"), None)
         assert again.created
@@ -106,7 +111,11 @@ async def test_documents_whose_jobs_ended_without_the_catalogue_are_reconciled(
         await parts.catalogue.versions.begin(replace(lost, document_id="doc_gone"))
         await parts.retriever.publish(replace(ANY, id="doc_gone"), [Chunk(0, "x", 1)])
         await parts.catalogue.documents.remove("default", "doc_gone")  # and then interrupted
+        documents = parts.catalogue.documents
+        await documents.set_attributes("default", "doc_good", {"year": 1})  # interrupted, too
         await reconcile(parts.catalogue, parts.retriever)
+        assert parts.retriever.applied == [("default", "doc_good")]
+        assert await parts.catalogue.attribute_changes.claim(0) is None
         assert ("default", "doc_gone") not in parts.retriever.published
         assert await parts.catalogue.removals.claim(0) is None
         good = await entry(parts, "good")

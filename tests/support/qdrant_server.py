@@ -84,6 +84,13 @@ async def batch(
     return _answer([_done() for _ in operations])
 
 
+@app.post("/collections/{name}/points/payload")
+async def set_payload(name: str, wanted: models.SetPayload) -> Any:
+    assert wanted.filter is not None
+    store.set_payload(_known(name), wanted.payload, points=wanted.filter)
+    return _answer(_done())
+
+
 @app.post("/collections/{name}/points/delete")
 async def delete(name: str, which: models.PointsSelector) -> Any:
     store.delete(_known(name), which)

@@ -110,3 +110,53 @@ async def test_a_request_may_do_without_either(
     async with given.client() as http:
         await ask(http, CHAT, OPENAI | {"context": context}, stream=False)
     assert (bool(given.scraper.asked), bool(given.retriever.queries)) == (read, searched)
+
+
+async def test_an_answer_draws_on_several_collections_and_on_what_a_filter_selects() -> None:
+    given = Fakes()
+    given.jobs.runs = True
+    async with given.client() as http:
+        for collection, year in (
+            ("papers", 2024),
+            ("papers", 2026),
+            ("notes", 2026),
+            ("old", 2026),
+        ):
+            upload: dict[str, Any] = {
+                "files": {"file": (f"{year}.txt", f"snow of {year} in {collection}".encode())},
+                "data": {"collection": collection, "attributes": f'{{"year": {year}}}'},
+            }
+            assert (await http.post("/upload", **upload)).status_code == 202
+        body = OPENAI | {"messages": [{"role": "user", "content": "snow?"}]}
+
+        async def sources(**context: Any) -> set[tuple[str, str]]:
+            answer = await ask(http, CHAT, body | {"context": context}, stream=False)
+            assert answer.status_code == 200, answer.text
+            found = answer.json()["sources"]
+            return {(each["text"], each["uri"].partition("?")[2]) for each in found}
+
+        recent = {"type": "gte", "key": "year", "value": 2025}
+        both = ["papers", "notes"]
+        papers, notes = "snow of 2026 in papers", "snow of 2026 in notes"
+        assert await sources(collections=both, filters=recent) == {
+            (papers, "collection=papers"),
+            (notes, "collection=notes"),
+        }
+        assert await sources(collection="papers", filters=recent) == {(papers, "collection=papers")}
+        assert len(await sources(collections=both)) == 3
+        assert await sources(filters=recent) == set()  # of the default collection
+        refused: list[dict[str, Any]] = [
+            {"collections": both, "collection": "papers"},
+            {"collections": []},
+            {"collections": [f"c{n}" for n in range(9)]},
+            {"collections": ["../x"]},
+            {"collections": "papers"},
+            {"filters": recent | {"value": "2025"}},
+        ]
+        for wrong in refused:
+            answer = await ask(http, CHAT, body | {"context": wrong}, stream=False)
+            assert answer.status_code == 422, wrong
+        unknown = await ask(
+            http, CHAT, body | {"context": {"collections": ["papers", "nowhere"]}}, stream=False
+        )
+        assert (unknown.status_code, unknown.json()["error"]["param"]) == (404, "collection")

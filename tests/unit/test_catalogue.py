@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from deployments.catalogue.migrate import VERSION_TABLE, config, migrate, revisi
 from deployments.catalogue.removals import Removal
 from deployments.catalogue.tables import COLLECTIONS, METADATA
 from deployments.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from deployments.filters import AttributeValue
 from deployments.types import Document
 from tests.support.postgres import serve_postgres
 
@@ -432,6 +434,59 @@ async def test_a_removal_is_known_until_the_vectors_are_deleted(catalogue: Catal
         await versions.begin(REPORT)
     await removals.done(Removal("alice.papers"))
     await versions.begin(REPORT)
+
+
+async def test_attributes_are_those_of_the_document_and_changes_wait_for_the_vectors(
+    catalogue: Catalogue,
+) -> None:
+    documents, versions, changes = (
+        catalogue.documents,
+        catalogue.versions,
+        catalogue.attribute_changes,
+    )
+    hostile: dict[str, AttributeValue] = {
+        '"\0é': "\0",
+        "whole": 1,
+        "real": 1.0,
+        "flag": True,
+        "big": 2**60,
+        "small": 5e-324,
+    }
+    first = (await versions.begin(replace(REPORT, attributes=hostile))).document
+    assert await changes.claim(0) is None  # the job publishes them
+    stored = await documents.attributes(first.collection, first.id)
+    assert stored is not None
+    assert json.dumps(stored, sort_keys=True) == json.dumps(hostile, sort_keys=True)
+    await versions.complete(first)
+    assert await documents.current(first.collection, [first.id]) == {
+        first.id: CurrentVersion(1, "report.pdf", hostile)
+    }
+    # A new version keeps them. The same file with others changes them, True into 1, too.
+    second = replace(REPORT, digest="b" * 64, job_id="job_2")
+    await versions.complete((await versions.begin(second)).document)
+    assert await versions.find_same(replace(second, attributes=hostile)) is not None
+    changed = replace(second, attributes=hostile | {"flag": 1})
+    assert await versions.find_same(changed) is None
+    assert (await versions.begin(changed)).document.version == 2
+    entry = await documents.get(first.collection, first.id)
+    assert entry.document.attributes["flag"] is not True
+    (change,) = await changes.of_document(first.collection, first.id)
+    # Another one that comes while it is written is not forgotten with it.
+    entry = await documents.set_attributes(first.collection, first.id, {"year": 1})
+    assert entry.document.attributes == {"year": 1}
+    await documents.set_attributes(first.collection, first.id, {"year": 1})  # no change
+    await changes.done([change])
+    claims = await asyncio.gather(*(changes.claim(1) for _ in range(3)))
+    assert claims == [None, None, None]
+    await asyncio.sleep(1.1)
+    claims = await asyncio.gather(*(changes.claim(1) for _ in range(3)))
+    (left,) = [each for each in claims if each]
+    assert (left.collection, left.document_id) == (first.collection, first.id)
+    assert left != change
+    await documents.remove(first.collection, first.id)
+    assert await documents.attributes(first.collection, first.id) is None
+    with pytest.raises(NotFound):
+        await documents.set_attributes(first.collection, first.id, {})
 
 
 async def test_text_that_postgresql_cannot_store_is_cleaned(catalogue: Catalogue) -> None:

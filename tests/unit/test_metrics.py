@@ -29,7 +29,11 @@ from tests.support.paths import ROOT
 from tests.support.serve_handle import Handle
 
 QUESTION = Question(
-    [{"role": "user", "content": "snow?"}], web=True, documents=True, collection="default", top_k=4
+    [{"role": "user", "content": "snow?"}],
+    web=True,
+    documents=True,
+    collections=["default"],
+    top_k=4,
 )
 
 

@@ -98,9 +98,11 @@ async def test_a_search_and_an_answer_stay_in_ones_own_collections(fakes: Fakes)
     asked: list[str] = []
     search = fakes.retriever.search
 
-    async def noted(queries: Any, collection: str, limit: int, max_chars: int) -> Any:
-        asked.append(collection)
-        return await search(queries, collection, limit, max_chars)
+    async def noted(
+        queries: Any, collections: Any, limit: int, max_chars: int, filters: Any = None
+    ) -> Any:
+        asked.append(collections)
+        return await search(queries, collections, limit, max_chars, filters)
 
     fakes.retriever.search = noted  # type: ignore[method-assign]
     async with fakes.client() as http:
@@ -110,8 +112,20 @@ async def test_a_search_and_an_answer_stay_in_ones_own_collections(fakes: Fakes)
         chat = {"model": "genserve", "messages": [{"role": "user", "content": "x"}]}
         await http.post("/v1/chat/completions", json=chat, headers=ALICE)
         other = await http.post("/v1/vector_stores/bob.default/search", json=body, headers=ALICE)
-    assert asked == ["alice.default", "bob.default", "alice.default"]
+        several = chat | {"context": {"collections": ["default", "papers"]}}
+        nowhere = await http.post("/v1/chat/completions", json=several, headers=ALICE)
+        for owner in (ALICE, BOB):
+            upload = {"files": {"file": ("a.txt", b"snow")}, "data": {"collection": "papers"}}
+            await http.post("/upload", **upload, headers=owner)  # type: ignore[arg-type]
+        await http.post("/v1/chat/completions", json=several, headers=ALICE)
+    assert asked == [
+        "alice.default",
+        "bob.default",
+        "alice.default",
+        ["alice.default", "alice.papers"],
+    ]
     assert other.status_code == 404
+    assert (nowhere.status_code, nowhere.json()["error"]["param"]) == (404, "collection")
 
 
 async def test_the_same_key_for_repeating_is_each_owners_own() -> None:

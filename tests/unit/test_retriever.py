@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.entries import CollectionEntry, CurrentVersion, Upload
 from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unavailable
+from deployments.filters import OneOf, Ordered
 from deployments.retriever import search
 from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.search import DocumentRetriever
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deployments.filters import Filter
     from deployments.types import TextKind
 
 pytestmark = pytest.mark.anyio
@@ -373,3 +375,68 @@ async def test_a_dropped_collection_does_not_come_back_with_a_late_chunk(
         await retriever.search(["whale"], "vs_1", 1, 100)
     assert await retriever.search(["whale"], "default", 1, 100) == []
     await retriever.close()
+
+
+async def test_the_newest_attributes_decide_what_is_found(retriever: DocumentRetriever) -> None:
+    """Whatever the order in which they reach the store."""
+    attributes: dict[str, Any] = {"year": 2025}
+    meanwhile: list[dict[str, Any]] = []
+
+    async def attributes_of(collection: str, document_id: str) -> Mapping[str, Any] | None:
+        assert (collection, document_id) == ("default", "facts")
+        read = dict(attributes)
+        if meanwhile:  # another replica changes them after this one has read them
+            attributes.clear()
+            attributes.update(meanwhile.pop())
+            await retriever._store.set_attributes("default", "facts", attributes)
+        return read
+
+    async def versions(_: str, __: Sequence[str]) -> Mapping[str, CurrentVersion]:
+        return {"facts": CurrentVersion(1, "facts.pdf", dict(attributes))}
+
+    async def found(filters: Filter) -> list[Mapping[str, Any]]:
+        passages = await retriever.search(["violin"], "default", 1, 60, filters)
+        return [passage.attributes for passage in passages]
+
+    retriever._attributes, retriever._versions = attributes_of, versions
+    meanwhile = [{"year": 2026}]
+    await retriever.publish(make_document(), CHUNKS)
+    assert await found(OneOf("year", (2025,))) == []
+    assert await found(OneOf("year", (2026,))) == [{"year": 2026}]
+    meanwhile = [{"year": 2028}, {"year": 2027}]
+    await retriever.apply_attributes("default", "facts")
+    assert await found(Ordered("year", "gt", 2027)) == [{"year": 2028}]
+    # The catalogue has a change that the store has not: nothing is found that does not match.
+    attributes.clear()
+    assert await found(Ordered("year", "gt", 2027)) == []
+    await retriever.apply_attributes("default", "facts")
+    assert await found(Ordered("year", "gt", 2027)) == []
+    assert await found(OneOf("year", (2028,), negated=True)) == [{}]
+
+
+async def test_collections_are_searched_as_one(retriever: DocumentRetriever) -> None:
+    """The best of a collection about something else does not stand beside the best of all."""
+    about_animals = [
+        "The blue whale is the largest animal.",
+        "The fin whale is the second largest animal.",
+        "The sperm whale is the largest animal with teeth.",
+    ]
+    collections = {"animals": about_animals, "towns": SENTENCES[1:2], "stars": SENTENCES[6:7]}
+    for collection, texts in collections.items():
+        for number, text in enumerate(texts):
+            document = replace(make_document(collection), id=f"doc{number}", chunks=1)
+            await retriever.publish(document, [Chunk(0, text, 9)])
+    names = [*collections, "animals", "default"]
+    found = await retriever.search(["Which whale is the largest animal?"], names, 9, 10_000)
+    assert {passage.text for passage in found[:3]} == set(about_animals)
+    assert {passage.collection for passage in found[:3]} == {"animals"}
+    assert {passage.collection for passage in found[3:]} == {"towns", "stars"}
+    # The same id in two collections is two documents, and each brings its own neighbours.
+    for collection in ("animals", "towns"):
+        pair = [Chunk(n, f"{collection} xylophone {n}", 3) for n in range(2)]
+        document = replace(make_document(collection), id="pair", chunks=2)
+        await retriever.publish(document, pair)
+    found = await retriever.search(["xylophone 0"], ["animals", "towns"], 2, 10_000)
+    assert {(passage.collection, passage.text) for passage in found} == {
+        (name, f"{name} xylophone 0\n\n{name} xylophone 1") for name in ("animals", "towns")
+    }

@@ -129,6 +129,54 @@ async def test_another_file_of_the_same_name_is_a_new_version(fakes: Fakes) -> N
             assert (await http.get(url + path)).status_code == 404
 
 
+async def test_uploads_have_attributes(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+
+        async def send(text: str, **form: str) -> httpx.Response:
+            return await http.post("/upload", files={"file": ("a.txt", text.encode())}, data=form)
+
+        async def found(value: object) -> int:
+            filters = {"type": "eq", "key": "year", "value": value}
+            body = {"query": "snow", "filters": filters}
+            answer = await http.post("/v1/vector_stores/default/search", json=body)
+            return len(answer.json()["data"])
+
+        first = (await send("snow is white", attributes='{"year": 2025, "draft": true}')).json()
+        url = f"/v1/documents/{first['document_id']}"
+        assert '"attributes":{"year":2025,"draft":true}' in (await http.get(url)).text
+        assert await found(2025) == 1
+        # A new version has the attributes of the document, which the same file can change.
+        assert (await send("snow is cold")).json()["version"] == 2
+        assert await found(2025) == 1
+        same = await send("snow is cold", attributes='{"year": 2026}')
+        assert (same.status_code, same.json()["version"]) == (200, 2)
+        assert (await found(2025), await found(2026)) == (0, 1)
+        assert fakes.retriever.applied == [("default", first["document_id"])]
+        both = {"attributes": {"year": "MMXXVI"}, "filename": "b.txt"}
+        changed = (await http.post(url, json=both)).json()
+        assert (changed["filename"], changed["attributes"]) == ("b.txt", {"year": "MMXXVI"})
+        assert await found("MMXXVI") == 1
+        assert (await http.get("/v1/documents")).json()["data"][0] == changed
+        assert await fakes.catalogue.attribute_changes.claim(0) is None
+        for wrong in (
+            "{",
+            "[]",
+            '{"a": NaN}',
+            '{"a": 1e400}',
+            '{"a": {}}',
+            '{"a": 9007199254740993}',
+            '{"\\ud800": 1}',
+        ):
+            answer = await send("x", attributes=wrong)
+            assert (answer.status_code, answer.json()["error"]["param"][:10]) == (
+                422,
+                "attributes",
+            ), wrong
+        nothing = await http.post(url, json={})
+        assert nothing.status_code == 422
+
+
 async def test_a_version_that_cannot_be_read_leaves_the_one_before(fakes: Fakes) -> None:
     fakes.jobs.runs = True
     async with fakes.client() as http:

@@ -33,6 +33,29 @@ def passage(number: int, text: str, score: float, **changes: Any) -> Passage:
     return Passage(**fields | changes)
 
 
+EQUAL = {"type": "eq", "key": "a", "value": "b"}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    filters: dict[str, Any] = EQUAL
+    for _ in range(depth):
+        filters = {"type": "and", "filters": [filters]}
+    return filters
+
+
+async def test_filters_reach_the_retriever_up_to_their_bounds() -> None:
+    fakes = Fakes()
+    many = {
+        "type": "or",
+        "filters": [EQUAL] * 62 + [{"type": "in", "key": "a", "value": [1] * 100}],
+    }
+    async with fakes.client() as http:
+        for filters in (nested(5), many, None):
+            answer = await http.post(URL, json=ASKED | {"filters": filters})
+            assert answer.status_code == 200, answer.text
+    assert len(fakes.retriever.queries) == 3
+
+
 async def test_passages_come_in_openais_shape_in_the_order_they_were_found() -> None:
     fakes = Fakes()
     fakes.retriever.passages = [
@@ -116,10 +139,6 @@ async def test_openais_client_reads_the_results() -> None:
         results = [result async for result in page]
         with pytest.raises(openai.NotFoundError, match="nowhere"):
             await client.vector_stores.search("nowhere", query="x")
-        with pytest.raises(openai.UnprocessableEntityError, match="filters: not supported"):
-            await client.vector_stores.search(
-                "default", query="x", filters={"type": "eq", "key": "page", "value": 3}
-            )
     (result,) = results
     assert (result.filename, result.score) == ("1.pdf", 0.4)
     assert [content.text for content in result.content] == ["Snow is white."]
@@ -140,7 +159,29 @@ async def test_openais_client_reads_the_results() -> None:
         ({"max_num_results": 51}, "max_num_results"),
         ({"max_characters": 0}, "max_characters"),
         ({"max_characters": 100_001}, "max_characters"),
-        ({"filters": {"type": "eq", "key": "a", "value": "b"}}, "filters"),
+        ({"filters": {"type": "eq", "key": "a"}}, "filters.equality.value"),
+        ({"filters": {"type": "eq", "key": "a", "value": None}}, "filters"),
+        ({"filters": {"type": "eq", "key": "a", "value": ["b"]}}, "filters"),
+        ({"filters": {"type": "eq", "key": "a", "value": 2**53 + 1}}, "filters"),
+        ({"filters": {"type": "eq", "key": "a", "value": 2**300 + 1}}, "filters"),
+        ({"filters": {"type": "eq", "key": "a", "value": "b" * 513}}, "filters"),
+        ({"filters": {"type": "eq", "key": "", "value": "b"}}, "filters"),
+        ({"filters": {"type": "eq", "key": "k" * 65, "value": "b"}}, "filters"),
+        ({"filters": {"type": "like", "key": "a", "value": "b"}}, "filters"),
+        ({"filters": {"type": ["eq"], "key": "a", "value": "b"}}, "filters"),
+        ({"filters": {"type": "eq", "key": "a", "value": "b", "boost": 2}}, "filters"),
+        ({"filters": {"type": "gt", "key": "a", "value": "2026-01-01"}}, "filters"),
+        ({"filters": {"type": "gt", "key": "a", "value": True}}, "filters"),
+        ({"filters": {"type": "in", "key": "a", "value": "b"}}, "filters"),
+        ({"filters": {"type": "in", "key": "a", "value": []}}, "filters"),
+        ({"filters": {"type": "nin", "key": "a", "value": ["b"] * 101}}, "filters"),
+        ({"filters": {"type": "and", "filters": []}}, "filters"),
+        ({"filters": {"type": "and", "filters": "x"}}, "filters"),
+        ({"filters": {"type": "or", "filters": [EQUAL] * 64}}, "filters"),
+        ({"filters": nested(6)}, "filters"),
+        ({"filters": nested(40)}, "filters"),
+        ({"filters": [EQUAL]}, "filters"),
+        ({"filters": "a = 1"}, "filters"),
         ({"rewrite_query": True}, "rewrite_query"),
         ({"ranking_options": {"ranker": "best"}}, "ranking_options.ranker"),
         ({"ranking_options": {"score_threshold": 1.1}}, "ranking_options.score_threshold"),
@@ -157,6 +198,14 @@ async def test_what_is_out_of_bounds_or_not_supported_is_refused_by_name(
     assert answer.status_code == 422
     assert answer.json()["error"]["param"].startswith(param)
     assert fakes.retriever.queries == []
+
+
+async def test_infinity_is_no_number() -> None:
+    filters = '{"type": "lt", "key": "a", "value": 1e400}'
+    async with Fakes().client() as http:
+        body = f'{{"query": "x", "filters": {filters}}}'
+        answer = await http.post(URL, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
 
 
 async def test_a_list_too_long_is_told_so() -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import openai
 import pytest
 
-from deployments.errors import Overloaded
+from deployments.errors import Overloaded, Unavailable
 from deployments.file_store import FileStore
 from deployments.types import Document, IngestSpec, JobStatus
 from serve_app.testing import Fakes
+from tests.support.openai_client import openai_client
 from tests.support.vector_stores import STORES, keep, make
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
+
+
+Values: TypeAlias = dict[str, str | float | bool]
+FILES = "/default/files/file-" + "0" * 32
 
 
 @pytest.fixture
@@ -131,6 +137,76 @@ async def test_a_store_or_file_that_goes_stops_the_jobs_of_it(fakes: Fakes) -> N
         assert {fakes.jobs.known[each].status for each in others} == {JobStatus.CANCELLED}
 
 
+async def test_files_are_found_by_their_attributes(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    hostile: Values = {'"].a[0]\0': "'; --", "année": 2026, "ratio": 0.5, "draft": False}
+    given: dict[str, Values | None] = {"old": {"year": 1}, "new": hostile, "bare": None}
+    async with openai_client(fakes.app()) as (client, _):
+        store = (await client.vector_stores.create(name="a")).id
+        files = {}
+        for name, attributes in given.items():
+            content = f"{name}.txt", f"{name} snow".encode()
+            file = await client.files.create(file=content, purpose="user_data")
+            files[name] = file.id
+            attached = await client.vector_stores.files.create(
+                store, file_id=file.id, attributes=attributes
+            )
+            assert attached.attributes == (attributes or {})
+        shown = await client.vector_stores.files.retrieve(files["new"], vector_store_id=store)
+        assert shown.attributes == hostile
+
+        async def found(kind: str, key: str, value: Any) -> set[str]:
+            filters: Any = {"type": kind, "key": key, "value": value}
+            page = await client.vector_stores.search(store, query="snow", filters=filters)
+            return {each.filename.removesuffix(".txt") for each in page.data}
+
+        assert await found("eq", "année", 2026.0) == {"new"}
+        assert await found("ne", "draft", value=False) == {"old", "bare"}
+        assert await found("lt", "year", 2) == {"old"}
+        changed = await client.vector_stores.files.update(
+            files["old"], vector_store_id=store, attributes={"year": 5, "page": "cover"}
+        )
+        assert changed.attributes == {"year": 5, "page": "cover"}
+        assert await found("lt", "year", 2) == set()
+        assert await found("in", "year", [5, "x"]) == {"old"}
+        assert fakes.retriever.applied == [(store, f"doc_{files['old'].removeprefix('file-')}")]
+        assert fakes.parser.calls == 3  # nothing is ingested again
+        page = await client.vector_stores.search(store, query="old")
+        assert page.data[0].attributes is not None
+        assert page.data[0].attributes.items() >= {"year": 5, "page": "cover"}.items()
+        # To attach a file again changes nothing, unless it comes with other attributes.
+        again: tuple[Values | None, ...] = (None, {}, {"a": 1})
+        for attributes in again:
+            attached = await client.vector_stores.files.create(
+                store, file_id=files["old"], attributes=attributes
+            )
+            expected = {"year": 5, "page": "cover"} if attributes is None else attributes
+            assert (attached.attributes, fakes.parser.calls) == (expected, 3)
+        gone = await client.vector_stores.files.update(
+            files["old"], vector_store_id=store, attributes=None
+        )
+        assert gone.attributes == {}
+        with pytest.raises(openai.NotFoundError):
+            await client.vector_stores.files.update(
+                f"file-{0:032}", vector_store_id=store, attributes={}
+            )
+
+
+async def test_a_change_of_attributes_outlives_the_vector_store_s_absence(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"snow")
+        body = {"file_id": file["id"], "attributes": {"year": 1}}
+        await http.post(f"{STORES}/default/files", json=body)
+        fakes.retriever.publish_error = Unavailable("the document store is away")
+        path = f"{STORES}/default/files/{file['id']}"
+        changed = await http.post(path, json={"attributes": {"year": 2}})
+        assert (changed.status_code, changed.json()["attributes"]) == (200, {"year": 2})
+    change = await fakes.catalogue.attribute_changes.claim(0)
+    assert change is not None
+    assert change.document_id == f"doc_{file['id'].removeprefix('file-')}"
+
+
 async def test_deleting_a_file_takes_it_out_of_every_store(fakes: Fakes) -> None:
     async with fakes.client() as http:
         file = await keep(http, "a.txt", b"Snow is white.")
@@ -165,6 +241,15 @@ async def test_a_document_that_is_deleted_is_no_longer_attached(fakes: Fakes) ->
         ("/nowhere/files", {"file_id": "file-" + "0" * 32}, 404, "vector_store_id"),
         ("/A/files", {"file_id": "file-" + "0" * 32}, 404, "vector_store_id"),
         ("/default/files", {"file_id": "f", "attributes": None}, 422, "file_id"),
+        (FILES, {"attributes": {"k" * 65: 1}}, 422, f"attributes.{'k' * 65}.[key]"),
+        (FILES, {"attributes": {"": 1}}, 422, "attributes..[key]"),
+        (FILES, {"attributes": {"a": "x" * 513}}, 422, "attributes.a"),
+        (FILES, {"attributes": {"a": None}}, 422, "attributes.a"),
+        (FILES, {"attributes": {"a": ["b"]}}, 422, "attributes.a"),
+        (FILES, {"attributes": {"a": 2**53 + 1}}, 422, "attributes.a"),
+        (FILES, {"attributes": {str(n): n for n in range(17)}}, 422, "attributes"),
+        (FILES, {}, 422, "attributes"),
+        (FILES, {"attributes": {}}, 404, "file_id"),
     ],
 )
 async def test_what_cannot_be_done_names_its_field(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from deployments.filters import Attributes
     from deployments.retriever.edge.shard import RawPoint
     from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
     from deployments.types import Document
@@ -105,6 +106,12 @@ class Index:
         """Show an edition of a version; InvalidRequest if chunks are missing. Durable on return."""
         self.shard.whole(document, edition)
         self._change(lambda shard: shard.publish(document, edition))
+
+    def set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
+        """See Shard."""
+        self.shard.set_attributes(collection, document_id, attributes)
+        if self._copy is not None:
+            self._copy.set_attributes(collection, document_id, attributes)
 
     def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> int:
         """See Shard."""

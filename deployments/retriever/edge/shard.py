@@ -42,6 +42,8 @@ from qdrant_edge import (
 )
 
 from deployments.retriever import points
+from deployments.retriever.attributes import NUMBER_FIELDS, attributes_payload
+from deployments.retriever.edge.filters import condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from qdrant_edge import Payload, PointId, Record, ScoredPoint, Vector
 
+    from deployments.filters import Attributes
     from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
     from deployments.types import Document
 
@@ -117,6 +120,8 @@ class Shard:
             if field in points.TENANT_FIELDS:
                 schema = KeywordIndexParams(is_tenant=True)
             edge.update(UpdateOperation.create_field_index(field, schema))
+        for field in NUMBER_FIELDS:
+            edge.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Integer))
         edge.flush()
         edge.close()
         return Shard(folder, dimensions)
@@ -156,6 +161,13 @@ class Shard:
         others = Filter(must=others.must, must_not=[_is(points.EDITION, edition)])
         return self._remove(others)
 
+    def set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
+        """Replace the attributes of all chunks of a document."""
+        payload = attributes_payload(attributes)
+        of_document = _of(collection, document_id)
+        self._edge.update(UpdateOperation.set_payload_by_filter(of_document, payload))
+        self._edge.flush()
+
     def published(self, collection: str, document_id: str, version: int) -> dict[str, Any] | None:
         """Return the payload of a published chunk of a version."""
         of_version = _is(points.VERSION, str(version))
@@ -180,6 +192,8 @@ class Shard:
         found = Filter(must=[_is(points.FOUND_IN, collection)])
         # How rare a word is, is counted in the collection alone.
         in_collection = SearchParams(idf=IdfParams(corpus=found))
+        if query.filters is not None:
+            found = Filter(must=[*(found.must or ()), condition(query.filters)])
         if query.excluded:
             editions = [
                 _of(collection, document_id, _is(points.EDITION, edition))

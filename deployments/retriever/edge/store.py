@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
 
+    from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
         Candidate,
         EmbeddedChunk,
@@ -76,6 +77,12 @@ class EdgeStore:
     async def published(self, collection: str, document_id: str, version: int) -> Document | None:
         """See VectorStore."""
         return await self._run(self._published, collection, document_id, version)
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> None:
+        """See VectorStore."""
+        await self._run(self._set_attributes, collection, document_id, attributes)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""
@@ -189,6 +196,10 @@ class EdgeStore:
             if payload := index.shard.published(collection, document_id, version):
                 return points.document_from(payload)
         return None
+
+    def _set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
+        for index in self._all():
+            index.set_attributes(collection, document_id, attributes)
 
     def _candidates(
         self, index: VectorIndex, collection: str, query: HybridQuery

@@ -14,6 +14,7 @@ from qdrant_client import models
 
 from deployments.errors import Conflict, NotFound
 from deployments.retriever import points
+from deployments.retriever.attributes import NUMBER_FIELDS
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
@@ -94,3 +95,6 @@ class ServerIndexes:
                 is_tenant=True if field in points.TENANT_FIELDS else None,
             )
             await self._call(self._client.create_payload_index, name, field, schema)
+        for field in NUMBER_FIELDS:
+            kind = models.PayloadSchemaType.INTEGER
+            await self._call(self._client.create_payload_index, name, field, kind)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qdrant_client import models
 
 from deployments.retriever import points
+from deployments.retriever.qdrant.filters import condition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,10 @@ def lookups(collection: str, query: HybridQuery) -> list[models.Prefetch]:
         of_document(collection, document_id, has(points.EDITION, edition))
         for document_id, edition in query.excluded
     ]
-    found = models.Filter(must=published.must, must_not=[*editions] or None)
+    must: list[models.Condition] = [has(points.FOUND_IN, collection)]
+    if query.filters is not None:
+        must.append(condition(query.filters))
+    found = models.Filter(must=must, must_not=[*editions] or None)
     by_meaning = [
         models.Prefetch(query=row.tolist(), using=points.DENSE, filter=found, limit=query.limit)
         for row in query.dense

@@ -12,6 +12,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from deployments.errors import NotFound
 from deployments.retriever import points
+from deployments.retriever.attributes import attributes_payload
 from deployments.retriever.qdrant.calls import Caller
 from deployments.retriever.qdrant.collections_0_1 import ServerCollectionsOf01
 from deployments.retriever.qdrant.indexes import ServerIndexes, qdrant_name
@@ -30,6 +31,7 @@ from deployments.retriever.qdrant.requests import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
         Candidate,
         EmbeddedChunk,
@@ -118,6 +120,14 @@ class ServerStore:
             for record in found:
                 return points.document_from(record.payload or {})
         return None
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> None:
+        """See VectorStore."""
+        payload, which = attributes_payload(attributes), of_document(collection, document_id)
+        for name in await self._indexes.names():
+            await self._call(self._client.set_payload, name, payload, points=which)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""

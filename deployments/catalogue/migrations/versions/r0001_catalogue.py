@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("attributes", sa.JSON, nullable=False, server_default="{}"),
     )
     op.create_index(
         "genserve_documents_by_status", "genserve_documents", ["collection", "status", "id"]
@@ -101,11 +102,35 @@ def upgrade() -> None:
         sa.Column("source", sa.String(40), primary_key=True),
         sa.Column("finished_ms", sa.BigInteger, nullable=False),
     )
+    op.create_table(
+        "genserve_attribute_changes",
+        sa.Column("id", sa.String(100), primary_key=True),
+        sa.Column("collection", sa.String(96), nullable=False),
+        sa.Column("document_id", sa.String(100), nullable=False),
+        sa.Column("created_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_index(
+        "genserve_attribute_changes_by_document",
+        "genserve_attribute_changes",
+        ["collection", "document_id"],
+    )
+    op.create_index(
+        "genserve_attribute_changes_by_time", "genserve_attribute_changes", ["created_ms"]
+    )
 
 
 def downgrade() -> None:
     """Drop the tables."""
-    for name in ("imports", "removals", "usage", "files", "versions", "documents", "collections"):
+    for name in (
+        "attribute_changes",
+        "imports",
+        "removals",
+        "usage",
+        "files",
+        "versions",
+        "documents",
+        "collections",
+    ):
         op.drop_table(f"genserve_{name}")
 
 
