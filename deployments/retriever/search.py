@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -16,11 +15,13 @@ from deployments.errors import ServiceError
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from numpy.typing import NDArray
 
@@ -65,11 +66,11 @@ class DocumentRetriever:
         self._settings = settings
         self._lexical = LexicalEncoder()
         self._relevance = Relevance(embedder)
-        self._locks = weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock]()
+        self._locks = DocumentLocks()
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
-        async with self._document_lock(document.collection, document.id):
+        async with self._locks.of(document.collection, document.id).shared():
             await self._add_all(document, chunks)
 
     async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
@@ -80,7 +81,8 @@ class DocumentRetriever:
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
-        dense = await self._embedder.embed(texts, "passage")
+        async with self._locks.of(document.collection, document.id).embedding:
+            dense = await self._embedder.embed(texts, "passage")
         await self._store.add(
             document,
             [
@@ -89,14 +91,16 @@ class DocumentRetriever:
             ],
         )
 
-    def _document_lock(self, collection: str, document_id: str) -> asyncio.Lock:
-        """Return the lock that adding, publishing and deleting a document take.
+    def _document_lock(
+        self, collection: str, document_id: str
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold off whatever else changes a document.
 
         A batch may still be at work here when its caller was killed and the document is deleted:
         stored afterwards, its chunks would stay for ever. A deletion in the middle of publishing
         would leave a published record without chunks.
         """
-        return self._locks.setdefault((collection, document_id), asyncio.Lock())
+        return self._locks.of(collection, document_id).exclusive()
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         """Make the whole document visible at once; InvalidRequest if chunks are missing.
