@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from deployments.errors import Overloaded
-from serve_app.access.guard import is_public
+from serve_app.access.guard import UPLOAD_PATHS, is_public
 from serve_app.access.keys import NOBODY
 from serve_app.access.shares import Shares, divided
 from serve_app.http.errors import response_to
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-UPLOAD_PATHS = ("/upload", "/v1/files")
 _DOWNLOAD = re.compile(r"/v1/files/[^/]+/content|/v1/images/[^/]+/[^/]+\.png")
 _MAX_UPLOADS = 64
 _MAX_DOWNLOADS = 32  # one that is not read costs 9 MB here and 7 MB in Serve's proxy
