@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
+from deployments import sqlite_connections
+
 CONNECT_TIMEOUT_S = 3
 _POSTGRES_OPTIONS = {  # a server that cannot be reached any more is noticed within some 10 s
     "connect_timeout": CONNECT_TIMEOUT_S,
@@ -43,6 +45,7 @@ def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.
         )
     options: dict[str, Any] = {"connect_args": {"timeout": sqlite_timeout_s}}
     if parsed.database:
+        options["connect_args"]["factory"] = sqlite_connections.Connection
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         options |= {"pool_size": connections, "max_overflow": 0}
     else:

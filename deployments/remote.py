@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
 _FEW_TEXTS = 128  # with vectors of 4,096 dimensions, 2 MiB
-_SHORT_TEXTS = 16  # of a short document, which shares a call with others
-_SHORT_DOCUMENTS = 8  # in a call
+_SHORT_TEXTS = 16  # of short documents, in a call: a pass or two of the embedder on a processor
+_SHORT_CALLS = 3  # one is at work; the others fill the next pass
+_SHORT_CHUNKS = 24  # of short documents, in a call: half of those that are ingested at once
 _BLOCKS = {"chat_events": "stream_chat", "completion_events": "stream_complete"}
 """The methods that send events, and those by which version 0.1 sent blocks of text instead."""
 _COUNTING_THREADS = 2  # two long prompts of different keys; others wait
@@ -179,8 +180,9 @@ class RemoteEmbedder(_Remote):
         self._calls["embed_many"] = handle.options(method_name="embed", **_transport(large=True))
         self._short = MicroBatches(
             self._embed_together,
-            calls_at_once=_CALLS_AT_ONCE,
-            most=_FEW_TEXTS // _SHORT_TEXTS,
+            calls_at_once=_SHORT_CALLS,
+            most=_SHORT_TEXTS,
+            size=len,
         )
 
     async def model(self) -> types.EmbeddingModel:
@@ -277,7 +279,10 @@ class RemoteRetriever(_Remote):
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
         self._short = MicroBatches(
-            self._publish_many, calls_at_once=_CALLS_AT_ONCE, most=_SHORT_DOCUMENTS
+            self._publish_many,
+            calls_at_once=_CALLS_AT_ONCE,
+            most=_SHORT_CHUNKS,
+            size=lambda document: len(document[1]),
         )
 
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:

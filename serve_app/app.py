@@ -13,9 +13,9 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from loguru import logger
 
-from serve_app.access.admission import UPLOAD_PATHS, Admission, RequestShares
+from serve_app.access.admission import Admission, RequestShares
 from serve_app.access.counters import Counters
-from serve_app.access.guard import Guard
+from serve_app.access.guard import UPLOAD_PATHS, Guard
 from serve_app.access.keys import Keys
 from serve_app.access.rate_limits import Allowance
 from serve_app.accounts import Common, open_account

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import PageQuery, Quotas
 
+_LOCK = (
+    sa.select(COLLECTIONS.c.id)
+    .where(COLLECTIONS.c.id == sa.bindparam("collection"))
+    .with_for_update()
+)
+
 
 class Collections:
     """The id of a collection is its full name; `name` is the one to display.
@@ -184,8 +190,7 @@ def lock_collection(connection: sa.Connection, collection: str) -> bool:
     All that changes documents does this first: two transactions that locked rows in another order
     would wait for each other.
     """
-    row = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.id == collection).with_for_update()
-    return connection.execute(row).first() is not None
+    return connection.execute(_LOCK, {"collection": collection}).first() is not None
 
 
 def _exists(connection: sa.Connection, collection: str) -> bool:

@@ -6,6 +6,7 @@ What changes them must hold the lock of the collection.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +32,21 @@ ENTRIES = sa.select(
     *VERSIONS.c,
 ).join(VERSIONS, CURRENT)
 
+_OF_DOCUMENT = sa.and_(
+    VERSIONS.c.collection == sa.bindparam("of"), VERSIONS.c.document_id == sa.bindparam("document")
+)
+_VERSION = VERSIONS.select().where(_OF_DOCUMENT, VERSIONS.c.number == sa.bindparam("version"))
+_NEWEST_VERSION = VERSIONS.select().where(_OF_DOCUMENT).order_by(VERSIONS.c.number.desc()).limit(1)
+_IS_DOCUMENT = sa.and_(
+    DOCUMENTS.c.collection == sa.bindparam("of"), DOCUMENTS.c.id == sa.bindparam("document")
+)
+_ENTRY = ENTRIES.where(_IS_DOCUMENT)
+_SHOW_VERSION = (
+    DOCUMENTS.update()
+    .where(_IS_DOCUMENT)
+    .values(version=sa.bindparam("shown"), status=sa.bindparam("new_status"))
+)
+
 
 def find_document(connection: sa.Connection, which: sa.ColumnElement[bool], collection: str) -> Any:  # noqa: ANN401
     """Return the row of a document, or None."""
@@ -40,18 +56,14 @@ def find_document(connection: sa.Connection, which: sa.ColumnElement[bool], coll
 
 def find_version(connection: sa.Connection, document: Document) -> Any:  # noqa: ANN401 - a row
     """Return the row of a version, or None."""
-    return connection.execute(VERSIONS.select().where(is_version(document))).first()
+    of = {"of": document.collection, "document": document.id, "version": document.version}
+    return connection.execute(_VERSION, of).first()
 
 
 def newest_version(connection: sa.Connection, collection: str, document_id: str) -> Any:  # noqa: ANN401
     """Return the row of the version with the highest number, or None."""
-    select = (
-        VERSIONS.select()
-        .where(VERSIONS.c.collection == collection, VERSIONS.c.document_id == document_id)
-        .order_by(VERSIONS.c.number.desc())
-        .limit(1)
-    )
-    return connection.execute(select).first()
+    of = {"of": collection, "document": document_id}
+    return connection.execute(_NEWEST_VERSION, of).first()
 
 
 def is_document(collection: str, document_id: str) -> sa.ColumnElement[bool]:
@@ -75,10 +87,10 @@ def show_version(
     status: DocumentStatus,
 ) -> None:
     """Set the shown version of a document in a locked collection and update the counts."""
-    where = is_document(before.collection, before.id)
-    old = connection.execute(ENTRIES.where(where)).one()
-    connection.execute(DOCUMENTS.update().where(where).values(version=version, status=status.value))
-    new = connection.execute(ENTRIES.where(where)).one()
+    of = {"of": before.collection, "document": before.id}
+    old = connection.execute(_ENTRY, of).one()
+    connection.execute(_SHOW_VERSION, {**of, "shown": version, "new_status": status.value})
+    new = connection.execute(_ENTRY, of).one()
     moved = {old.document_status: 0, new.document_status: 0}
     moved[old.document_status] -= 1
     moved[new.document_status] += 1
@@ -95,11 +107,17 @@ def change_counts(
     if size_bytes:
         changes["size_bytes"] = size_bytes
     if changes:
-        connection.execute(
-            COLLECTIONS.update()
-            .where(COLLECTIONS.c.id == collection)
-            .values({name: COLLECTIONS.c[name] + number for name, number in changes.items()})
-        )
+        more = {f"{name}_more": number for name, number in changes.items()}
+        connection.execute(_change_counts(tuple(changes)), {"of": collection, **more})
+
+
+@cache
+def _change_counts(names: tuple[str, ...]) -> sa.Update:
+    return (
+        COLLECTIONS.update()
+        .where(COLLECTIONS.c.id == sa.bindparam("of"))
+        .values({name: COLLECTIONS.c[name] + sa.bindparam(f"{name}_more") for name in names})
+    )
 
 
 def completed_bytes(row: Any) -> int:  # noqa: ANN401 - of ENTRIES

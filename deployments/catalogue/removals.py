@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _WHOLE_COLLECTION = ""
 
+_REMOVALS_OF = sa.select(REMOVALS.c.collection).where(
+    REMOVALS.c.collection == sa.bindparam("of"),
+    sa.or_(
+        REMOVALS.c.document_id == _WHOLE_COLLECTION,
+        REMOVALS.c.document_id == sa.bindparam("document"),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -81,11 +89,8 @@ def check_not_being_removed(
     connection: sa.Connection, collection: str, document_id: str | None
 ) -> None:
     """Raise Conflict while vectors are being deleted that would be those of a new document."""
-    ids = [_WHOLE_COLLECTION, document_id or _WHOLE_COLLECTION]
-    select = sa.select(REMOVALS.c.collection).where(
-        REMOVALS.c.collection == collection, REMOVALS.c.document_id.in_(ids)
-    )
-    if connection.execute(select).first() is not None:
+    new = {"of": collection, "document": document_id or _WHOLE_COLLECTION}
+    if connection.execute(_REMOVALS_OF, new).first() is not None:
         msg = "it is still being deleted: try again in a minute"
         raise Conflict(msg, code="being_deleted")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
 
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import USAGE
@@ -10,8 +13,6 @@ from deployments.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    import sqlalchemy as sa
 
     from deployments.catalogue.entries import Quotas
 
@@ -36,13 +37,22 @@ def check_usage(connection: sa.Connection, owner: str, quotas: Quotas, **added: 
 def change_usage(connection: sa.Connection, owner: str, **added: int) -> dict[str, int]:
     """Count what is added, or removed where a number is negative; return the new counts."""
     insert_missing(connection, USAGE, owner=owner)
-    row = connection.execute(
-        USAGE.update()
-        .where(USAGE.c.owner == owner)
-        .values({name: USAGE.c[name] + number for name, number in added.items()})
-        .returning(*(USAGE.c[name] for name in _COUNTED))
-    ).one()
+    row = connection.execute(_change(tuple(added)), {"of": owner, **_changes(added)}).one()
     return dict(zip(_COUNTED, row, strict=True))
+
+
+@cache
+def _change(names: tuple[str, ...]) -> sa.Executable:
+    return (
+        USAGE.update()
+        .where(USAGE.c.owner == sa.bindparam("of"))
+        .values({name: USAGE.c[name] + sa.bindparam(f"{name}_more") for name in names})
+        .returning(*(USAGE.c[name] for name in _COUNTED))
+    )
+
+
+def _changes(added: Mapping[str, int]) -> dict[str, int]:
+    return {f"{name}_more": number for name, number in added.items()}
 
 
 def _check(used: Mapping[str, int], quotas: Quotas, names: Iterable[str]) -> None:

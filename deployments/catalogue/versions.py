@@ -44,6 +44,17 @@ if TYPE_CHECKING:
 _MAX_SUPERSEDED = 100  # older ones were discarded long ago
 _FAILED = (VersionStatus.FAILED.value, VersionStatus.CANCELLED.value)
 
+_COMPLETE = VERSIONS.update().where(
+    VERSIONS.c.collection == sa.bindparam("of"),
+    VERSIONS.c.document_id == sa.bindparam("document"),
+    VERSIONS.c.number == sa.bindparam("version"),
+)
+_OF_JOB = sa.select(VERSIONS.c.number).where(
+    VERSIONS.c.collection == sa.bindparam("of"),
+    VERSIONS.c.document_id == sa.bindparam("document"),
+    VERSIONS.c.job_id == sa.bindparam("job"),
+)
+
 
 class Versions:
     """A document is listed once its first version has begun, and found once one is completed.
@@ -180,12 +191,8 @@ class Versions:
 
     async def of_job(self, collection: str, document_id: str, job_id: str) -> int:
         """Return the version that a job ingests; raise NotFound."""
-        select = sa.select(VERSIONS.c.number).where(
-            VERSIONS.c.collection == collection,
-            VERSIONS.c.document_id == document_id,
-            VERSIONS.c.job_id == job_id,
-        )
-        number = await self._database.read(lambda connection: connection.scalar(select))
+        of = {"of": collection, "document": document_id, "job": job_id}
+        number = await self._database.read(lambda connection: connection.scalar(_OF_JOB, of))
         if number is None:
             raise unknown_document()
         return int(number)
@@ -242,21 +249,19 @@ def _complete(
     completed = found.status == DocumentStatus.COMPLETED.value
     late = completed and found.version > document.version
     status = VersionStatus.SUPERSEDED if late else VersionStatus.COMPLETED
-    connection.execute(
-        VERSIONS.update()
-        .where(is_version(document))
-        .values(
-            status=status.value,
-            title=document.title,
-            media_type=document.media_type,
-            size_bytes=document.size_bytes,
-            pages=document.pages,
-            chunks=document.chunks,
-            job_id=document.job_id,
-            error_code=None,
-            error_message=None,
-        )
-    )
+    values = {
+        "status": status.value,
+        "title": document.title,
+        "media_type": document.media_type,
+        "size_bytes": document.size_bytes,
+        "pages": document.pages,
+        "chunks": document.chunks,
+        "job_id": document.job_id,
+        "error_code": None,
+        "error_message": None,
+    }
+    of = {"of": document.collection, "document": document.id, "version": document.version}
+    connection.execute(_COMPLETE, {**of, **values})
     if late:
         return [document.version]
     if completed and found.version != document.version:
@@ -266,7 +271,7 @@ def _complete(
             .values(status=VersionStatus.SUPERSEDED.value)
         )
     show_version(connection, found, document.version, DocumentStatus.COMPLETED)
-    return _superseded(connection, document)
+    return _superseded(connection, document) if document.version > 1 else []
 
 
 def _superseded(connection: sa.Connection, document: Document) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from typing import TYPE_CHECKING, TypeVar
@@ -43,19 +44,30 @@ class Cancellations:
         self._requested.add(job_id)
 
     async def check(self, job_id: str) -> None:
-        """Raise JobCancelled if the job is to stop; for the beginning of a step."""
-        self._checked_at[job_id] = time.monotonic()
-        # The database decides: an idempotency key gives a new job the id of an old one.
-        if await _requested_in_database(job_id, known=job_id in self._requested):
-            self._requested.add(job_id)
-            raise JobCancelled
-        self._requested.discard(job_id)
+        """Raise JobCancelled if the job is to stop; query the database at most once a second.
 
-    async def check_often(self, job_id: str) -> None:
-        """Do the same, but query the database at most once a second."""
-        age_s = time.monotonic() - self._checked_at.get(job_id, 0)
+        One query is for all jobs under way: each of its own would cost as much as a short text.
+        """
+        now = time.monotonic()
+        age_s = now - self._checked_at.get(job_id, 0)
         if job_id in self._requested or age_s > _CHECK_PERIOD_S:
-            await self.check(job_id)
+            self._checked_at[job_id] = now
+            self._checked_at = dict.fromkeys(self._checked_at, now)
+            await self._query_database()
+        if job_id in self._requested:
+            raise JobCancelled
+
+    async def _query_database(self) -> None:
+        """Update the requests; if the database does not answer, leave them as they are."""
+        job_ids, known = list(self._checked_at), self._requested.copy()
+        with contextlib.suppress(Unavailable):  # no reason for a job to fail: checked again
+            rows = await with_timeout(
+                DBOS.list_workflows_async(workflow_ids=job_ids, load_input=False, load_output=False)
+            )
+            found = {row.workflow_id for row in rows if (row.attributes or {}).get(CANCEL)}
+            # The database decides: an idempotency key gives a new job the id of an old one.
+            self._requested -= known.intersection(job_ids)
+            self._requested |= found & self._checked_at.keys()  # others have ended meanwhile
 
     def claimed(self, job_id: str) -> None:
         """Note that the job was just claimed, which a job that is to stop cannot be."""
@@ -66,7 +78,7 @@ class Cancellations:
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=_WAIT_POLL_S))[0]:
-                await self.check_often(job_id)
+                await self.check(job_id)
             return task.result()
         finally:
             task.cancel()
@@ -128,13 +140,3 @@ class JobCanceller:
             if not row.recovery_attempts and (row.attributes or {}).get(CANCEL) == request:
                 JOBS_ENDED.add(kind=job.kind, state=JobStatus.CANCELLED)
         return job
-
-
-async def _requested_in_database(job_id: str, *, known: bool) -> bool:
-    try:
-        rows = await with_timeout(
-            DBOS.list_workflows_async(workflow_ids=[job_id], load_input=False, load_output=False)
-        )
-    except Unavailable:
-        return known  # no reason for the job to fail; the next step checks again
-    return bool(rows and (rows[0].attributes or {}).get(CANCEL))

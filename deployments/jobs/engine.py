@@ -8,12 +8,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dbos import DBOS
 from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
+from deployments import sqlite_connections
+from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
 from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
 from deployments.jobs.claims import return_job
@@ -82,6 +84,7 @@ class Engine:
                 "executor_id": self._lease.executor_id,
                 "application_version": VERSION,
                 "max_executor_threads": _THREADS,
+                "db_engine_kwargs": _engine_arguments(self._database_url),
                 "log_level": "WARNING",
             }
         )
@@ -209,6 +212,13 @@ class Engine:
         for job_id in await files.names(CHUNKS):
             if job_id not in ids:
                 await files.delete_older(f"{CHUNKS}/{job_id}", _ORPHANED_S)
+
+
+def _engine_arguments(database_url: str) -> dict[str, Any]:
+    """Return what DBOS adds to the arguments of its engine."""
+    if not is_sqlite(database_url):
+        return {}
+    return {"connect_args": {"factory": sqlite_connections.Connection}}
 
 
 async def _repeat(period_s: float, work: Callable[[], Awaitable[None]]) -> None:

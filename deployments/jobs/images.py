@@ -45,7 +45,7 @@ class ImageSteps:
             while step := await self.cancellations.interrupt(job_id, anext(progress, None)):
                 if step.png is not None:
                     return step.png
-                await self.cancellations.check_often(job_id)
+                await self.cancellations.check(job_id)
         msg = "the image generator ended without an image"
         raise Unavailable(msg)
 

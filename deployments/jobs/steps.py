@@ -43,7 +43,7 @@ class StepRunner:
         """Run a step of the work, or raise JobCancelled if the job is to stop."""
 
         async def unless_cancelled() -> T:
-            await self._cancellations.check_often(job_id)
+            await self._cancellations.check(job_id)
             return await work(*args)
 
         return await self._run(name, unless_cancelled, WORK_RETRIES)

@@ -64,9 +64,13 @@ class Submissions:
             if known.job.status is not JobStatus.SUCCEEDED or await self._is_found(known.job):
                 return known
             key = None  # its document has been deleted since
-        if entry := await self._catalogue.versions.find_same(upload_of(spec, "")):
-            return await self._submitted_before(entry.document, spec.owner)
-        submitted = await self._submit(spec, key)
+        try:
+            submitted = await self._submit(spec, key)
+        except Overloaded:
+            # A file that is searchable already needs no place in the queue.
+            if entry := await self._catalogue.versions.find_same(upload_of(spec, "")):
+                return await self._submitted_before(entry.document, spec.owner)
+            raise
         if submitted.job.cancel_requested:
             # It is about to delete what it has stored: this one begins after it.
             await self._watchers.wait_until_ended(submitted.job.id, _CANCEL_WAIT_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 VERSION = "1"
 _PUBLISHED = "published"
 _STOP_TIMEOUT_S = 3.0
+_BATCHES_AT_ONCE = 2  # of a document: one is embedded, the other is read, stored and recorded
 
 
 class Workflows:
@@ -139,6 +141,7 @@ class Workflows:
             try:
                 made = await work()
             except ReturnedToQueue:
+                self._cancellations.forget(job_id)
                 await self._dispatcher.return_as_long(job_id)
                 raise
             except JobCancelled:
@@ -216,12 +219,20 @@ class Workflows:
             await _set_progress(job_id, {DONE: 0, TOTAL: chunks})
             return parsed.document, parsed.batches
 
-        async def store(number: int, before: int) -> int:
+        done = 0
+        counting = asyncio.Lock()
+
+        async def store(number: int) -> int:
+            nonlocal done
             stored = await steps.store(job_id, document, number)
             self._dispatcher.charge(JobKind.INGEST, job_id, stored * CHUNK_S)
-            done = before + stored
-            await _set_progress(job_id, {DONE: done})
-            return done
+            last = number == batches - 1
+            until = chunks if last else min((number + 1) * steps.batch_chunks, chunks)
+            async with counting:  # so that progress never goes back
+                if until > done:
+                    await _set_progress(job_id, {DONE: until})
+                    done = until
+            return until
 
         document, batches = await self._runner.run(job_id, "parse", parse)
         if _PUBLISHED in document:
@@ -229,11 +240,28 @@ class Workflows:
             return made
         if short and document["chunks"] > SHORT_JOB_CHUNKS:
             raise ReturnedToQueue
-        done = 0
-        for number in range(batches):
-            done = await self._runner.run(job_id, f"store {number}", store, number, done)
+        chunks: int = document["chunks"]
+        await self._store_batches(job_id, batches, store)
         await self._runner.run(job_id, "publish", steps.publish, job_id, document)
-        return done
+        return chunks
+
+    async def _store_batches(
+        self, job_id: str, batches: int, store: Callable[[int], Awaitable[int]]
+    ) -> None:
+        """Store batches in steps: each begins while the one before is stored and recorded."""
+        running: deque[asyncio.Task[int]] = deque()
+        try:
+            for number in range(batches):
+                step = self._runner.run(job_id, f"store {number}", store, number)
+                running.append(asyncio.create_task(step))
+                if len(running) == _BATCHES_AT_ONCE:
+                    await running.popleft()
+            while running:
+                await running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     @contextlib.contextmanager
     def _charged_if_in_vain(self, job_id: str, spec: IngestSpec) -> Iterator[None]:

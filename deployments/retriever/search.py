@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import weakref
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.claims import check_index
+from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.embedding import IndexEmbedder, index_of
 from deployments.retriever.merging import ranked_together
 from deployments.retriever.points import unknown_document
@@ -28,6 +28,7 @@ from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from numpy.typing import NDArray
 
@@ -85,11 +86,11 @@ class DocumentRetriever:
         self._settings = settings
         self._lexical = LexicalEncoder()
         self._relevance = Relevance(embedder)
-        self._locks = weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock]()
+        self._locks = DocumentLocks()
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
-        async with self._document_lock(document.collection, document.id):
+        async with self._locks.of(document.collection, document.id).shared():
             await self._add_all(document, chunks)
 
     async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
@@ -100,7 +101,8 @@ class DocumentRetriever:
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
-        model, dense = await self._indexing.embed(texts, "passage")
+        async with self._locks.of(document.collection, document.id).embedding:
+            model, dense = await self._indexing.embed(texts, "passage")
         await self._claim(document.collection, model)
         await self._store.add(
             index_of(model),
@@ -124,14 +126,16 @@ class DocumentRetriever:
         """Return the index of a collection; raise NotFound. None without a catalogue."""
         return None if self._collections is None else await self._collections.index(collection)
 
-    def _document_lock(self, collection: str, document_id: str) -> asyncio.Lock:
-        """Return the lock that adding, publishing and deleting a document take.
+    def _document_lock(
+        self, collection: str, document_id: str
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold off whatever else changes a document.
 
         A batch may still be at work here when its caller was killed and the document is deleted:
         stored afterwards, its chunks would stay for ever. A deletion in the middle of publishing
         would leave a published record without chunks.
         """
-        return self._locks.setdefault((collection, document_id), asyncio.Lock())
+        return self._locks.of(collection, document_id).exclusive()
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         """Make the whole document visible at once; InvalidRequest if chunks are missing.

@@ -7,20 +7,21 @@ import re
 from typing import TYPE_CHECKING
 
 from deployments.errors import Overloaded
-from serve_app.access.guard import is_public
+from serve_app.access.fair_queue import FairQueue
+from serve_app.access.guard import UPLOAD_PATHS, is_public
 from serve_app.access.keys import NOBODY
 from serve_app.access.shares import Shares, divided
 from serve_app.http.errors import response_to
 from serve_app.http.urls import route_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-UPLOAD_PATHS = ("/upload", "/v1/files")
 _DOWNLOAD = re.compile(r"/v1/files/[^/]+/content|/v1/images/[^/]+/[^/]+\.png")
 _MAX_UPLOADS = 64
+_UPLOADS_WAITING_PER_PLACE = 3
 _MAX_DOWNLOADS = 32  # one that is not read costs 9 MB here and 7 MB in Serve's proxy
 _NOBODYS = {NOBODY: 1.0}
 
@@ -38,10 +39,25 @@ class RequestShares:
         self._public = Shares("requests of public paths", public, _NOBODYS)
         self._readiness = Shares("readiness checks", health // 2, _NOBODYS)
         self.uploads = Shares("uploads", _MAX_UPLOADS, weights)
-        """Also for files that are attached to a vector store, whose content is in memory."""
+        """For files that are attached to a vector store, whose content is in memory."""
+        self._uploads = FairQueue("uploads", weights, _UPLOADS_WAITING_PER_PLACE)
+        self._uploads.resize(_MAX_UPLOADS)
         self._downloads = Shares("downloads", _MAX_DOWNLOADS, weights)
 
-    def needed(self, method: str, path: str, owner: str) -> Iterator[tuple[Shares, str]]:
+    @contextlib.asynccontextmanager
+    async def taken(self, method: str, path: str, owner: str) -> AsyncIterator[None]:
+        """Hold the places that a request needs; raise Overloaded if there are none.
+
+        An upload waits for its place, with its body unread: a folder of files is no abuse.
+        """
+        async with contextlib.AsyncExitStack() as held:
+            for shares, of in self._needed(method, path, owner):
+                held.enter_context(shares.take(of))
+            if method == "POST" and path in UPLOAD_PATHS:
+                await held.enter_async_context(self._uploads.take(owner))
+            yield
+
+    def _needed(self, method: str, path: str, owner: str) -> Iterator[tuple[Shares, str]]:
         """Yield the shares in which a request needs a place, and the owner it counts for."""
         if path == "/healthz":
             return
@@ -51,9 +67,7 @@ class RequestShares:
             yield self._public, NOBODY
         else:
             yield self._requests, owner
-            if method == "POST" and path in UPLOAD_PATHS:
-                yield self.uploads, owner
-            elif method == "GET" and _DOWNLOAD.fullmatch(path):
+            if method == "GET" and _DOWNLOAD.fullmatch(path):
                 yield self._downloads, owner
 
 
@@ -68,11 +82,10 @@ class Admission:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        needed = self._places.needed(scope["method"], route_path(scope), scope["state"]["owner"])
-        with contextlib.ExitStack() as held:
+        method, path, owner = scope["method"], route_path(scope), scope["state"]["owner"]
+        async with contextlib.AsyncExitStack() as held:
             try:
-                for shares, owner in needed:
-                    held.enter_context(shares.take(owner))
+                await held.enter_async_context(self._places.taken(method, path, owner))
             except Overloaded as error:
                 await response_to(error)(scope, receive, send)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -23,11 +24,22 @@ if TYPE_CHECKING:
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 """Public paths: they expose no user data. The page sends its key with all others."""
+UPLOAD_PATHS = ("/upload", "/v1/files")
+_ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/files")
 
 
 def is_public(path: str) -> bool:
     """Return whether a path needs no key."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)
+
+
+def adds_document(method: str, path: str) -> bool:
+    """Return whether a request uploads a file, or attaches one to a vector store.
+
+    Quotas, the shares of uploads and the queue of jobs bound these, not the requests a minute: a
+    client that sends a thousand files is no abuse.
+    """
+    return method == "POST" and (path in UPLOAD_PATHS or _ATTACHMENT.fullmatch(path) is not None)
 
 
 class Guard:
@@ -67,7 +79,8 @@ class Guard:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         owner = self._keys.owner_of(key.strip()) if scheme.lower() == "bearer" else None
         _set_owner(scope, owner if owner is not None else NOBODY)
-        if is_public(route_path(scope)):
+        path = route_path(scope)
+        if is_public(path):
             return None
         if owner is None:
             message = (
@@ -81,6 +94,8 @@ class Guard:
                 "invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer", "Connection": "close"},
             )
+        if adds_document(scope["method"], path):
+            return None
         try:
             await self._allowances[owner].take_request()
         except Overloaded as error:

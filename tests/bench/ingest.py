@@ -1,5 +1,7 @@
 """How fast documents become searchable, and how soon beside the files of another API key.
 
+The texts are sent twice: to `/upload`, and by OpenAI's client into a vector store.
+
 The service runs without its language model. Embedding alone is the same texts at `/v1/embeddings`.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
 
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table
@@ -34,6 +37,7 @@ _HOSTILE, _QUICK_HOSTILE = 250, 20
 _LONG_PAGES, _LONG_FILES, _SHORT_FILES = 130, 3, 12
 _SENTENCES = 12  # about 200 words, three or four chunks
 _UPLOADERS, _HOSTILE_UPLOADERS = 16, 4
+_OPENAI_UPLOADERS = 64
 _EMBED_BATCH, _EMBED_CALLERS = 32, 4
 _MIN_PER_S, _MIN_SHARE, _MAX_BEHIND_HOSTILE_S, _MAX_BEHIND_LONG_S = 10.0, 0.6, 20.0, 30.0
 _KEYS = {"honest": "honest-key-of-the-bench-0001", "hostile": "hostile-key-of-the-bench-0002"}
@@ -49,12 +53,11 @@ def measure(options: argparse.Namespace) -> Iterator[Section]:
 
 @contextlib.contextmanager
 def _service() -> Iterator[str]:
-    """Run `configs/cpu.yaml` with two API keys, no rate limit and no language model."""
+    """Run `configs/cpu.yaml` with two API keys and no language model."""
     with tempfile.TemporaryDirectory(prefix="genserve-bench-") as folder:
         system = ours(Configuration.read(CPU), Path(folder))
         with edited_args(system) as args:
             args["llm"] = dict(NO_MODEL)
-            args["limits"]["requests_per_minute"] = None
         keys = ",".join(f"{name}:{key}" for name, key in _KEYS.items())
         run = replace(
             system.command,
@@ -76,6 +79,7 @@ async def _measure(url: str, *, quick: bool) -> Section:
         files = [(f"{number}.txt", text.encode()) for number, text in enumerate(texts)]
         ingested_s = await _ingest(honest, files)
         embedded_s = await _embed(honest, texts)
+        refused, completed, sent_s, stored_s = await _send_by_openai(url, texts)
         for number in range(1, _LONG_FILES + 1):
             await _upload(honest, f"long {number}.pdf", long_pdf(1000 * number, _LONG_PAGES))
         short = [(f"short {n}.pdf", long_pdf(9000 + n, 1)) for n in range(_SHORT_FILES)]
@@ -98,6 +102,8 @@ async def _measure(url: str, *, quick: bool) -> Section:
     checks = [
         Check.at_least("short texts a second", rate, _MIN_PER_S, "{:.1f}"),
         Check.at_least("of embedding alone", embedded_s / ingested_s, _MIN_SHARE, "{:.2f}"),
+        Check.equal("refused to OpenAI's client", refused, 0),
+        Check.equal("of its texts completed", completed, len(texts)),
         Check.at_most(behind_long, behind_long_s, _MAX_BEHIND_LONG_S, "{:.1f} s"),
         Check.at_least("long files not finished then", long_waited, 1),
         Check.at_most(behind_hostile, behind_hostile_s, _MAX_BEHIND_HOSTILE_S, "{:.1f} s"),
@@ -109,13 +115,16 @@ async def _measure(url: str, *, quick: bool) -> Section:
 
 `make bench-ingest`: `configs/cpu.yaml` without its language model. {len(texts)} short texts of one
 API key are uploaded by {_UPLOADERS} callers, and the same texts are then embedded at
-`/v1/embeddings`. {_SHORT_FILES} PDFs of one page are uploaded behind {_LONG_FILES} of {_LONG_PAGES}
-pages of the same key, and a text of 30 bytes behind {hostile} hostile files of 1 to 2 MB of another
-key, which {_HOSTILE_UPLOADERS} callers upload: Markdown, HTML, damaged PDFs and PDFs of 130 pages.
+`/v1/embeddings`. OpenAI's client, with its retries, uploads them once more, {_OPENAI_UPLOADERS} at
+a time, and attaches each to a vector store. {_SHORT_FILES} PDFs of one page are uploaded behind
+{_LONG_FILES} of {_LONG_PAGES} pages of the same key, and a text of 30 bytes behind {hostile}
+hostile files of 1 to 2 MB of another key, which {_HOSTILE_UPLOADERS} callers upload: Markdown,
+HTML, damaged PDFs and PDFs of 130 pages.
 
 {checks_table(checks)}
 
-All texts were searchable after {ingested_s:.0f} s; embedding alone took {embedded_s:.0f} s."""
+All texts were searchable after {ingested_s:.0f} s; embedding alone took {embedded_s:.0f} s. Those
+of OpenAI's client were sent after {sent_s:.0f} s, and searchable after {stored_s:.0f} s."""
     return Section("ingest", body, checks)
 
 
@@ -126,6 +135,36 @@ def _session(url: str, name: str) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
         connector=aiohttp.TCPConnector(limit=0),
     )
+
+
+async def _send_by_openai(url: str, texts: Sequence[str]) -> tuple[int, int, float, float]:
+    """Upload texts and attach them to a vector store as fast as OpenAI's client can.
+
+    Return how many were refused and completed, and the seconds to send and to ingest them.
+    """
+    refused = 0
+    async with openai.AsyncOpenAI(api_key=_KEYS["honest"], base_url=f"{url}/v1") as client:
+        store = await client.vector_stores.create(name="bench")
+
+        async def send(number: int) -> None:
+            nonlocal refused
+            name = f"by OpenAI {number}.txt"
+            try:
+                file = await client.files.create(
+                    file=(name, texts[number].encode()), purpose="assistants"
+                )
+                await client.vector_stores.files.create(store.id, file_id=file.id)
+            except openai.APIError:
+                refused += 1
+
+        began = time.monotonic()
+        await each(send, range(len(texts)), _OPENAI_UPLOADERS)
+        sent_s = time.monotonic() - began
+        async with asyncio.timeout(_TIMEOUT_S):
+            while (await client.vector_stores.retrieve(store.id)).file_counts.in_progress:
+                await asyncio.sleep(_PAUSE_S)
+        counts = (await client.vector_stores.retrieve(store.id)).file_counts
+        return refused, counts.completed, sent_s, time.monotonic() - began
 
 
 async def _ingest(http: aiohttp.ClientSession, files: Sequence[tuple[str, bytes]]) -> float:

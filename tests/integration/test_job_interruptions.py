@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbos import DBOS
 from fsspec.implementations.local import LocalFileSystem
 
-from deployments.errors import Unavailable
+from deployments.errors import Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.jobs.engine import _LEASE_CHECK_S, _LEASE_GRACE_S
 from deployments.jobs.leases import LEASE_TIMES, LeaseTimes
 from deployments.jobs.records import fetch_job
 from deployments.jobs.workflows import _STOP_TIMEOUT_S
-from deployments.types import JobStatus
-from tests.support.job_engine import PICTURES, ended, running
+from deployments.types import Chunk, Document, JobStatus
+from tests.support.job_engine import CHUNKS, PICTURES, Parts, ended, running
 from tests.support.job_replica import GATED, LONG_LEASE, SHORT_LEASE, logged, replica, until
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +122,71 @@ async def test_what_breaks_its_backend_is_tried_three_times(
         job = await ended(parts, submitted.job.id)
         assert (job.status, job.error_message) == (JobStatus.FAILED, "the document parser stopped")
         assert parts.parser.calls == 3
+
+
+async def test_a_batch_begins_while_the_one_before_is_stored_and_is_stored_once(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[int] = []  # first chunks of batches that were stored
+    second, go_on = asyncio.Event(), asyncio.Event()
+
+    def gated(parts: Parts) -> None:
+        add = parts.retriever.add
+
+        async def at_gate(document: Document, chunks: Sequence[Chunk]) -> None:
+            number = chunks[0].number
+            if number == 0:
+                await second.wait()
+            elif number == 4:
+                second.set()
+            else:
+                await go_on.wait()
+            await add(document, chunks)
+            added.append(number)
+
+        monkeypatch.setattr(parts.retriever, "add", at_gate)
+
+    async with running(job_database, tmp_path) as parts:
+        gated(parts)
+        job_id = (await parts.submissions.ingest(await parts.uploaded(b"text"), None)).job.id
+        async with asyncio.timeout(30):
+            # The parse step, and two batches.
+            while len(await DBOS.list_workflow_steps_async(job_id)) < 3:
+                await asyncio.sleep(0.05)
+        assert (await fetch_job(job_id)).done == 8
+        kept = parts.retriever.versions
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.versions = kept
+        gated(parts)
+        go_on.set()
+        job = await ended(parts, job_id)
+        assert (job.status, job.done) == (JobStatus.SUCCEEDED, CHUNKS)
+        assert sorted(added) == [0, 4, 8]
+
+
+async def test_a_batch_that_fails_stops_the_one_beside_it(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        add, second = parts.retriever.add, asyncio.Event()
+
+        async def fail(document: Document, chunks: Sequence[Chunk]) -> None:
+            if chunks[0].number:
+                second.set()
+                await asyncio.Event().wait()
+            await second.wait()
+            message = "it does not fit"
+            raise Unprocessable(message)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(parts.retriever, "add", fail)
+            submitted = await parts.submissions.ingest(await parts.uploaded(b"text"), None)
+            job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_message) == (JobStatus.FAILED, "it does not fit")
+        assert parts.retriever.versions == {}
+        monkeypatch.setattr(parts.retriever, "add", add)
+        better = await parts.submissions.ingest(await parts.uploaded(b"text"), None)
+        assert (await ended(parts, better.job.id)).status is JobStatus.SUCCEEDED
 
 
 def at_gate(folder: Path) -> bool:

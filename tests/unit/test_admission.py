@@ -87,11 +87,24 @@ async def test_a_key_with_more_weight_has_a_larger_share() -> None:
         pass
 
 
-async def test_uploads_have_fewer_places() -> None:
+async def test_uploads_that_do_not_end_leave_the_other_key_alone() -> None:
     client = Fakes(api_keys=KEYS).client(limits={"requests_per_minute": None})
-    async with client as http, flooded(http, "/upload", refused=300 - 32):
+    async with client as http, flooded(http, "/upload"):
         files = {"file": ("a.txt", b"snow is white")}
         assert (await http.post("/upload", files=files, headers=bearer(BOB))).status_code == 202
+
+
+async def test_uploads_of_a_key_wait_for_each_other() -> None:
+    async with Fakes(api_keys=KEYS).client() as http:
+        slow = posts(http, ALICE, 32, "/upload")  # all places
+        files = [{"file": (f"{number}.txt", f"text {number}".encode())} for number in range(60)]
+        headers = bearer(ALICE)
+        uploads = [
+            asyncio.create_task(http.post("/upload", files=file, headers=headers)) for file in files
+        ]
+        assert await answered(uploads, 0) == {}
+        await stop(slow)
+        assert await answered(uploads, 60) == Counter({202: 60})
 
 
 async def test_pages_without_a_key_have_places_of_their_own() -> None:

@@ -38,6 +38,33 @@ async def test_one_request_too_many_is_refused_and_only_of_that_key() -> None:
     assert (others.status_code, public.status_code) == (200, 200)
 
 
+async def test_uploads_are_bounded_by_quotas_and_not_by_the_minute() -> None:
+    fakes = Fakes(api_keys=KEYS)
+    async with client(fakes, requests_per_minute=2, max_documents=3) as http:
+        http.headers.update(bearer(ALICE))
+        uploads = [
+            await http.post("/upload", files={"file": (f"{n}.txt", f"text {n}".encode())})
+            for n in range(4)
+        ]
+        kept = [
+            await http.post(
+                "/v1/files",
+                files={"file": (f"{n}.txt", f"text {n}".encode())},
+                data={"purpose": "assistants"},
+            )
+            for n in range(4)
+        ]
+        store = (await http.post("/v1/vector_stores", json={"name": "of the minute"})).json()["id"]
+        attach = f"/v1/vector_stores/{store}/files"
+        attached = await http.post(attach, json={"file_id": kept[0].json()["id"]})
+        listed = [await http.get(attach) for _ in range(2)]
+    assert [answer.status_code for answer in uploads] == [202] * 4
+    assert [answer.status_code for answer in kept] == [200, 200, 200, 400]
+    assert kept[3].json()["error"]["code"] == "quota_exceeded"
+    assert attached.status_code == 200
+    assert [answer.status_code for answer in listed] == [200, 429]
+
+
 @pytest.mark.parametrize("model", [MODEL, "genserve"])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_tokens_are_paid_afterwards_and_refused_when_used_up(

@@ -199,7 +199,7 @@ async def test_short_passages_share_calls_and_get_their_own_vectors() -> None:
     calls = [["a"], ["bb"], ["ccc", "dddd"], [], ["eeeee"]]
     rows = await asyncio.gather(*(remote.embed(texts, "passage") for texts in calls))
     assert [part[:, 0].tolist() for part in rows] == [[1], [2], [3, 4], [], [5]]
-    assert handle.texts == [["a"], ["bb"], ["ccc", "dddd", "eeeee"]]
+    assert handle.texts == [["a", "bb", "ccc", "dddd", "eeeee"]]
 
 
 async def test_a_query_and_a_long_document_go_alone() -> None:

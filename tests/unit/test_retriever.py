@@ -266,6 +266,49 @@ async def test_a_batch_still_on_its_way_does_not_outlive_its_document(
         await retriever.publish(make_document())
 
 
+async def test_a_batch_is_embedded_while_the_one_before_is_stored(
+    embedder: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ServerStore(":memory:", chunker_version=1, timeout_s=10)
+    retriever = DocumentRetriever(store, embedder, RetrieverSettings())
+    stored, embedded, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    add, embed = store.add, embedder.embed
+    embedding = 0
+
+    async def slow_add(*args: Any) -> None:
+        stored.set()
+        await go_on.wait()
+        await add(*args)
+
+    async def watched_embed(
+        texts: Sequence[str], kind: TextKind, fingerprint: str
+    ) -> NDArray[np.float32]:
+        nonlocal embedding
+        embedding += 1
+        assert embedding == 1, "one batch of a document at a time"
+        await asyncio.sleep(0.01)
+        embedding -= 1
+        if stored.is_set():
+            embedded.set()
+        return await embed(texts, kind, fingerprint)
+
+    monkeypatch.setattr(store, "add", slow_add)
+    monkeypatch.setattr(embedder, "embed", watched_embed)
+    batches = [
+        asyncio.ensure_future(retriever.add(make_document(), part))
+        for part in (CHUNKS[:3], CHUNKS[3:6], CHUNKS[6:])
+    ]
+    async with asyncio.timeout(10):
+        await embedded.wait()  # while the first is stored
+        published = asyncio.ensure_future(retriever.publish(make_document()))
+        await asyncio.sleep(0.05)
+        assert not published.done()
+        go_on.set()
+        await asyncio.gather(*batches, published)
+    assert (await retriever.document("default", "facts", 1)).chunks == len(CHUNKS)
+    await retriever.close()
+
+
 async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
     retriever: DocumentRetriever, embedder: WordEmbedder
 ) -> None:
