@@ -88,15 +88,17 @@ class FileStore:
             file.close()
 
     @contextlib.asynccontextmanager
-    async def opened(self, path: str, max_bytes: int) -> AsyncGenerator[BinaryIO, None]:
+    async def opened(
+        self, path: str, max_bytes: int, start: int = 0
+    ) -> AsyncGenerator[BinaryIO, None]:
         """Open a file that has a descriptor, as a child process needs for its standard input.
 
-        A local file is opened in place. An object is first streamed into a temporary file
-        without a name, which the system removes even after a crash.
+        Its position is byte `start`. A local file is opened in place. An object is first streamed
+        into a temporary file without a name, which the system removes even after a crash.
 
         Raises:
             NotFound: it does not exist.
-            TooLarge: it has more than `max_bytes` bytes.
+            TooLarge: it has more than `max_bytes` bytes from `start` on.
         """
         with contextlib.ExitStack() as resources:
             if self._local:
@@ -105,11 +107,12 @@ class FileStore:
                 except _NO_FILE:
                     raise _no_such_file() from None
                 resources.enter_context(file)
-                _check_size(os.fstat(file.fileno()).st_size, max_bytes)
+                _check_size(os.fstat(file.fileno()).st_size - start, max_bytes)
+                file.seek(start)
             else:
                 file = resources.enter_context(tempfile.TemporaryFile())
                 size = 0
-                async with contextlib.aclosing(self.blocks(path)) as blocks:
+                async with contextlib.aclosing(self.blocks(path, start)) as blocks:
                     async for block in blocks:
                         size += len(block)
                         _check_size(size, max_bytes)

@@ -82,6 +82,7 @@ class ParseSpec:
 
     A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
     owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
+    The content of the file begins at `start_byte`.
     """
 
     path: str
@@ -92,6 +93,7 @@ class ParseSpec:
     short: bool = False
     owner: str = ""
     inline: bool = False
+    start_byte: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,9 @@ class IngestSpec:
 
     `document_id` is empty in a submission that names its document by `filename`: `on_conflict`
     says what becomes of a document that has the name already.
+
+    The content begins at `start_byte`. The job does not delete a `borrowed` file, such as a kept
+    one.
     """
 
     document_id: str = field(compare=False)
@@ -239,6 +244,8 @@ class IngestSpec:
     owner: str = ""
     digest: str = ""
     on_conflict: OnConflict = field(default="replace", compare=False)
+    start_byte: int = field(default=0, compare=False)
+    borrowed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 LOST = "lost"
 """Code of the error of a version whose submission was interrupted."""
+FILE_DELETED = "file_deleted"
+"""Code of the error of a version whose file was deleted before it was read."""
 
 
 class DocumentStatus(StrEnum):
@@ -114,13 +116,17 @@ class CollectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file that is kept; `created_at` in seconds since the epoch."""
+    """A file that is kept; `created_at` in seconds since the epoch.
+
+    `digest` is its SHA-256 in hexadecimal, empty if version 0.1 has stored it.
+    """
 
     id: str
     filename: str
     purpose: str
     size_bytes: int
     created_at: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

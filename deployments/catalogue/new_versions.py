@@ -118,9 +118,9 @@ def document_named_by(connection: sa.Connection, upload: Upload) -> Any:  # noqa
 
 def is_same(newest: Any, upload: Upload) -> bool:  # noqa: ANN401 - of the versions
     """Return whether an upload is of the same file as a version."""
-    if newest.digest:
+    if newest.digest and upload.digest:
         return bool(newest.digest == upload.digest)
-    # Version 0.1 kept the digest in the id of an upload, and never changed an attached file.
+    # Version 0.1 kept the digest in the id of an upload, and an attached file never changes.
     of_upload = f"doc_{upload.digest[:32]}"
     return newest.document_id in {of_upload, upload.document_id}
 

@@ -115,6 +115,7 @@ FILES = sa.Table(
     sa.Column("purpose", sa.String(40), nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),  # empty if version 0.1 has stored it
     sa.Index("genserve_files_by_owner", "owner", "id"),
 )
 

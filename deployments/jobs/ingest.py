@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from deployments.catalogue.entries import VersionStatus
+from deployments.catalogue.entries import FILE_DELETED, VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.errors import NotFound, ServiceError
@@ -88,10 +88,17 @@ class IngestSteps:
             short=short,
             owner=spec.owner,
             inline=short,
+            start_byte=spec.start_byte,
         )
-        parsed = await self.backends.call(
-            job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
-        )
+        try:
+            parsed = await self.backends.call(
+                job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
+            )
+        except NotFound:
+            if not spec.borrowed:
+                raise
+            msg = "the file was deleted before it was read"
+            raise NotFound(msg, code=FILE_DELETED) from None
         document = Document(
             id=spec.document_id,
             collection=spec.collection,
@@ -189,7 +196,8 @@ class IngestSteps:
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and its batches of chunks, if that is possible now."""
-        await remove_if_possible(self.files, spec.upload_path, _chunks_folder(job_id))
+        own = [] if spec.borrowed else [spec.upload_path]
+        await remove_if_possible(self.files, *own, _chunks_folder(job_id))
 
 
 class _AllHealthy:

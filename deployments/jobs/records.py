@@ -137,8 +137,9 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     fields = asdict(spec)
     for name in (DIGEST, "on_conflict"):
         fields.pop(name, None)
-    if not fields["owner"]:
-        del fields["owner"]
+    for name in ("owner", "start_byte", "borrowed"):
+        if not fields.get(name):
+            fields.pop(name, None)
     return fields
 
 

@@ -29,7 +29,7 @@ class FileParser:
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         """See `deployments.interfaces.Parser`."""
-        source = self._files.opened(spec.path, self._max_file_bytes)
+        source = self._files.opened(spec.path, self._max_file_bytes, spec.start_byte)
         parsed = await self._sandbox.parse(
             source, spec.filename, short=spec.short, owner=spec.owner
         )

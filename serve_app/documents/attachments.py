@@ -57,15 +57,13 @@ class Attachments:
     async def _add(self, store_id: str, file_id: str) -> DocumentEntry:
         file = await self._kept.file(file_id)
         try:
-            with self._uploads.place():  # it is in memory whole for a moment
-                content = b"".join([block async for block in self._kept.content(file_id)])
-                await self._uploads.accept_kept(file, content, store_id)
+            await self._uploads.accept_kept(file, self._kept, store_id)
         except (UnsupportedMedia, Unprocessable, TooLarge) as error:
             upload = Upload(
                 store_id,
                 file.filename,
                 file.size_bytes,
-                digest="",
+                digest=file.digest,
                 job_id=None,
                 document_id=document_id_of(file_id),
             )

@@ -102,7 +102,7 @@ class FakeParser:
         self.calls += 1
         if self.error:
             raise self.error
-        data = await self.files.get(spec.path)
+        data = (await self.files.get(spec.path))[spec.start_byte :]
         media_type = detect(data, spec.filename)
         page = 1 if media_type is Format.PDF else None
         texts = _paragraphs(data.decode("utf-8-sig", errors="replace"))

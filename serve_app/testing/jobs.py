@@ -117,7 +117,9 @@ class FakeJobs:
 
     async def _ingest(self, spec: IngestSpec, job_id: str) -> int:
         folder = f"chunks/{job_id}"
-        parsed = await self.parser.parse(ParseSpec(spec.upload_path, spec.filename, folder))
+        parsed = await self.parser.parse(
+            ParseSpec(spec.upload_path, spec.filename, folder, start_byte=spec.start_byte)
+        )
         count = parsed.chunks
         version = await self.catalogue.versions.of_job(spec.collection, spec.document_id, job_id)
         document = replace(

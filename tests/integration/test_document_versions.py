@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deployments.catalogue.entries import CurrentVersion, PageQuery, VersionStatus
+from deployments.catalogue.entries import (
+    FILE_DELETED,
+    CurrentVersion,
+    DocumentStatus,
+    PageQuery,
+    VersionStatus,
+)
 from deployments.errors import Conflict, Unprocessable
+from deployments.kept_files import CARD_BYTES, kept_path
 from deployments.types import IngestSpec, JobStatus, OnConflict
 from tests.support.job_engine import Parts, ended, running
 
@@ -145,3 +152,47 @@ async def test_two_files_at_once_with_one_key_are_a_conflict(
         assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
         default = await parts.catalogue.collections.get("default")
         assert (default.completed, default.in_progress) == (1, 0)
+
+
+async def kept(parts: Parts, number: int, content: bytes) -> IngestSpec:
+    """Keep a file, and specify the job that reads it in place."""
+    file_id = f"file-{number:032x}"
+    path = kept_path("", file_id)
+    await parts.files.put(path, content, head=b"a card".ljust(CARD_BYTES))
+    return IngestSpec(
+        f"doc_{number:032x}",
+        "default",
+        f"{number}.txt",
+        len(content),
+        path,
+        digest=hashlib.sha256(content).hexdigest(),
+        start_byte=CARD_BYTES,
+        borrowed=True,
+    )
+
+
+async def test_a_kept_file_is_read_in_place_and_stays(job_database: str, tmp_path: Path) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await kept(parts, 1, b"Snow is white.")
+        submitted = await parts.submissions.ingest(first, None)
+        await parts.retriever.reached.wait()
+        second = await kept(parts, 2, b"Snow is cold.")
+        late = await parts.submissions.ingest(second, None)
+        await parts.files.delete(second.upload_path)
+        parts.retriever.open.set()
+        assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        chunks = parts.retriever.versions["default", first.document_id, 1].values()
+        assert {chunk.text for chunk in chunks} == {"Snow is white."}
+        assert (await parts.files.get(first.upload_path)).endswith(b"Snow is white.")
+        job = await ended(parts, late.job.id)
+        assert (job.status, job.error_code) == (JobStatus.FAILED, FILE_DELETED)
+        entry = await parts.catalogue.documents.get("default", second.document_id)
+        assert (entry.status, entry.error_code) == (DocumentStatus.FAILED, FILE_DELETED)
+        # A job that is cancelled leaves the kept file as well.
+        parts.retriever.open.clear()
+        again = await parts.submissions.ingest(await kept(parts, 2, b"Snow is deep."), None)
+        await parts.canceller.cancel(again.job.id)
+        parts.retriever.open.set()
+        assert (await ended(parts, again.job.id)).status is JobStatus.CANCELLED
+        assert (await parts.files.get(second.upload_path)).endswith(b"Snow is deep.")

@@ -79,7 +79,9 @@ async def test_a_file_is_attached_by_a_job_and_stands_as_it_does(fakes: Fakes) -
         spec = next(iter(fakes.jobs.known.values())).spec
         assert isinstance(spec, IngestSpec)
         assert spec.document_id == "doc_" + file["id"].removeprefix("file-")
-        assert await fakes.files.get(spec.upload_path) == b"Snow is white."
+        # It is read where it is kept, and not copied.
+        assert (await fakes.files.get(spec.upload_path))[spec.start_byte :] == b"Snow is white."
+        assert await fakes.files.names("uploads") == []
         await finish(fakes, JobStatus.SUCCEEDED)
         stands = (await http.get(path)).json()
         assert (stands["status"], stands["usage_bytes"]) == ("completed", 14)

@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("purpose", sa.String(40), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
     )
     op.create_index("genserve_files_by_owner", "genserve_files", ["owner", "id"])
     op.create_table(
