@@ -215,6 +215,10 @@ class Jobs(Checked, Protocol):
         """Have pictures made; `key` as above."""
         ...
 
+    async def begin_batches(self) -> None:
+        """Begin at once with the files of batches that wait in the catalogue."""
+        ...
+
     async def job(self, job_id: str) -> Job:
         """Find one job; raises NotFound."""
         ...

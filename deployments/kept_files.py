@@ -11,3 +11,13 @@ CARD_BYTES = 4096
 def kept_path(owner: str, file_id: str) -> str:
     """Return the path of a kept file."""
     return f"kept/{owner or NO_OWNER}/{file_id}"
+
+
+def document_id_of(file_id: str) -> str:
+    """Return the id of the document that a file becomes in a vector store."""
+    return f"doc_{file_id.removeprefix('file-')}"
+
+
+def file_id_of(document_id: str) -> str:
+    """Return the id of a document as a file, as OpenAI's clients see it."""
+    return f"file-{document_id.removeprefix('doc_')}"

@@ -346,7 +346,7 @@ class RemoteImageGenerator(_Remote):
 class RemoteJobs(_Remote):
     """The Jobs deployment."""
 
-    _methods = ("submit_ingest", "submit_images", "job", "jobs", "cancel")
+    _methods = ("submit_ingest", "submit_images", "begin_batches", "job", "jobs", "cancel")
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -362,6 +362,9 @@ class RemoteJobs(_Remote):
         call = self._call if key is None else self._repeatable
         submitted: types.Submitted = await call("submit_images", spec, key)
         return submitted
+
+    async def begin_batches(self) -> None:
+        await self._repeatable("begin_batches")
 
     async def job(self, job_id: str) -> types.Job:
         job: types.Job = await self._repeatable("job", job_id)

@@ -21,6 +21,7 @@ from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
+from serve_app.documents.file_batches import FileBatches
 from serve_app.documents.files import KeptFiles
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
@@ -54,6 +55,7 @@ class Account:
     kept_files: KeptFiles
     attachments: Attachments
     vector_stores: VectorStores
+    file_batches: FileBatches
 
 
 class Common:
@@ -125,4 +127,5 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
             files=files,
             notes=notes,
         ),
+        file_batches=FileBatches(catalogue, documents, jobs),
     )

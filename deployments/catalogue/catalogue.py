@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from loguru import logger
 
+from deployments.catalogue.batches import Batches
 from deployments.catalogue.collections import Collections
 from deployments.catalogue.documents import Documents
 from deployments.catalogue.entries import Quotas
@@ -40,6 +41,7 @@ class Catalogue:
         self.versions = Versions(database, quotas)
         self.files = Files(database, quotas)
         self.removals = Removals(database)
+        self.batches = Batches(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from deployments.catalogue.entries import CollectionEntry, EntryPage
 from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing, page_of
-from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
+from deployments.catalogue.tables import BATCH_FILES, COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
 from deployments.catalogue.usage import add_usage, change_usage
 from deployments.collection_names import (
     DEFAULT_COLLECTION,
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import PageQuery, Quotas
+
+
+# A collection, and how many files of batches wait to become documents.
+_ENTRIES = sa.select(
+    *COLLECTIONS.c,
+    sa.select(sa.func.count())
+    .where(BATCH_FILES.c.collection == COLLECTIONS.c.id, BATCH_FILES.c.status == "waiting")
+    .scalar_subquery()
+    .label("waiting"),
+)
 
 
 class Collections:
@@ -47,7 +57,7 @@ class Collections:
 
     async def get(self, collection: str) -> CollectionEntry:
         """Find a collection; raise NotFound."""
-        select = COLLECTIONS.select().where(COLLECTIONS.c.id == collection)
+        select = _ENTRIES.where(COLLECTIONS.c.id == collection)
         row = await self._database.read(lambda connection: connection.execute(select).first())
         if row is not None:
             return _entry(row)
@@ -57,7 +67,7 @@ class Collections:
 
     async def page(self, owner: str, query: PageQuery) -> EntryPage[CollectionEntry]:
         """List the collections of an owner: vector stores follow all others."""
-        select = COLLECTIONS.select().where(COLLECTIONS.c.owner == owner)
+        select = _ENTRIES.where(COLLECTIONS.c.owner == owner)
         key = (COLLECTIONS.c.vector_store, COLLECTIONS.c.id)
         after = None if query.after is None else (is_vector_store(query.after), query.after)
         default = full_name(owner, DEFAULT_COLLECTION)
@@ -162,7 +172,7 @@ def _entry(row: Any) -> CollectionEntry:  # noqa: ANN401 - a row of the table
         row.name,
         row.created_ms // 1000,
         row.metadata,
-        in_progress=row.in_progress,
+        in_progress=row.in_progress + row.waiting,
         completed=row.completed,
         failed=row.failed,
         cancelled=row.cancelled,

@@ -130,6 +130,30 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchFile:
+    """A file of a batch, by the document that it becomes in the collection."""
+
+    document_id: str
+    collection: str = ""
+    batch_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """A file batch, with the number of its files of each status.
+
+    A file that was removed from the collection counts as cancelled. `created_at` is in seconds
+    since the epoch.
+    """
+
+    id: str
+    collection: str
+    created_at: int
+    cancelled: bool
+    files: Mapping[DocumentStatus, int]
+
+
+@dataclass(frozen=True, slots=True)
 class EntryPage(Generic[T]):
     """A page of a list; `more` says whether another one follows."""
 

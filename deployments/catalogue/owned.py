@@ -12,10 +12,12 @@ from deployments.collection_names import full_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deployments.catalogue.batches import Batches, NewBatch
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.collections import Collections
     from deployments.catalogue.documents import Documents
     from deployments.catalogue.entries import (
+        BatchEntry,
         CollectionEntry,
         DocumentEntry,
         DocumentStatus,
@@ -37,6 +39,7 @@ class OwnedCatalogue:
         self.documents = OwnedDocuments(catalogue.documents, owner)
         self.versions = OwnedVersions(catalogue.versions, owner)
         self.files = OwnedFiles(catalogue.files, owner)
+        self.batches = OwnedBatches(catalogue.batches, owner)
         self._removals = catalogue.removals
         self._prefix = full_name(owner, "")
 
@@ -158,6 +161,33 @@ class OwnedFiles:
 
     async def remove(self, file_id: str) -> bool:
         return await self._files.remove(self._owner, file_id)
+
+
+class OwnedBatches:
+    """The file batches of one owner."""
+
+    def __init__(self, batches: Batches, owner: str) -> None:
+        self._batches = batches
+        self._prefix = full_name(owner, "")
+
+    async def add(self, batch: NewBatch) -> None:
+        await self._batches.add(replace(batch, collection=self._prefix + batch.collection))
+
+    async def get(self, collection: str, batch_id: str) -> BatchEntry:
+        entry = await self._batches.get(self._prefix + collection, batch_id)
+        return replace(entry, collection=collection)
+
+    async def files(
+        self, collection: str, batch_id: str, query: PageQuery, status: DocumentStatus | None
+    ) -> EntryPage[DocumentEntry]:
+        page = await self._batches.files(self._prefix + collection, batch_id, query, status)
+        entries = (
+            replace(entry, document=_shown(entry.document, self._prefix)) for entry in page.entries
+        )
+        return EntryPage(tuple(entries), page.more)
+
+    async def cancel(self, collection: str, batch_id: str) -> list[str]:
+        return await self._batches.cancel(self._prefix + collection, batch_id)
 
 
 def _shown(document: Document, prefix: str) -> Document:

@@ -137,6 +137,41 @@ REMOVALS = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
 )
 
+BATCHES = sa.Table(
+    "genserve_batches",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column(
+        "collection",
+        sa.String(_COLLECTION_CHARS),
+        sa.ForeignKey("genserve_collections.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False),
+    sa.Index("genserve_batches_by_collection", "collection", "id"),
+)
+
+BATCH_FILES = sa.Table(
+    "genserve_batch_files",
+    METADATA,
+    sa.Column(
+        "batch_id",
+        sa.String(_ID_CHARS),
+        sa.ForeignKey("genserve_batches.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("document_id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("collection", sa.String(_COLLECTION_CHARS), nullable=False),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("version", sa.Integer),  # once its job is submitted
+    sa.Column("error_code", sa.String(_ID_CHARS)),
+    sa.Column("error_message", Text),
+    sa.Index("genserve_batch_files_by_owner", "status", "owner", "batch_id", "document_id"),
+    sa.Index("genserve_batch_files_by_collection", "collection", "status"),
+)
+
 IMPORTS = sa.Table(
     "genserve_imports",
     METADATA,

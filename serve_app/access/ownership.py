@@ -146,6 +146,9 @@ class OwnedJobs:
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._jobs.submit_images(replace(spec, owner=self._owner), key)
 
+    async def begin_batches(self) -> None:
+        await self._jobs.begin_batches()
+
     async def job(self, job_id: str) -> Job:
         return self._shown(await self._jobs.job(job_id))
 

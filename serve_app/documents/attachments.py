@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from deployments.catalogue.entries import Upload
 from deployments.errors import NotFound, TooLarge, Unprocessable, UnsupportedMedia
+from deployments.kept_files import document_id_of
 from deployments.serving.request_context import detached
-from serve_app.documents.files import document_id_of
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import DocumentEntry, DocumentStatus, EntryPage, PageQuery

@@ -11,6 +11,8 @@ from deployments.errors import Conflict, NotFound
 from deployments.serving.request_context import detached
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deployments.catalogue.entries import DocumentEntry, EntryPage, PageQuery, VersionEntry
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.types import Document
@@ -82,7 +84,12 @@ class Documents:
     async def cancel(self, collection: str, document_id: str | None = None) -> None:
         """Stop the jobs of a document, or of all documents in a collection."""
         entries = await self._catalogue.versions.in_progress(collection, document_id)
-        job_ids = [each.document.job_id for each in entries if each.document.job_id is not None]
+        await self.cancel_jobs(
+            [each.document.job_id for each in entries if each.document.job_id is not None]
+        )
+
+    async def cancel_jobs(self, job_ids: Sequence[str]) -> None:
+        """Stop jobs, as far as they have not ended."""
         for start in range(0, len(job_ids), _CANCELLED_AT_ONCE):
             some = job_ids[start : start + _CANCELLED_AT_ONCE]
             await asyncio.gather(*map(self._cancel, some))

@@ -113,13 +113,3 @@ class KeptFiles:
 def is_file_id(text: str) -> bool:
     """Say whether a file could have this id, which then is safe as part of a path."""
     return _ID.fullmatch(text) is not None
-
-
-def document_id_of(file_id: str) -> str:
-    """Return the id of the document that a file becomes in a vector store."""
-    return f"doc_{file_id.removeprefix('file-')}"
-
-
-def file_id_of(document_id: str) -> str:
-    """Return the id of a document as a file, as OpenAI's clients see it."""
-    return f"file-{document_id.removeprefix('doc_')}"

@@ -14,7 +14,7 @@ from deployments.errors import (
     Unprocessable,
 )
 from deployments.file_store import UPLOADS
-from deployments.kept_files import CARD_BYTES
+from deployments.kept_files import CARD_BYTES, document_id_of
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
 from serve_app.documents.file_checks import (
@@ -23,7 +23,6 @@ from serve_app.documents.file_checks import (
     inspect_file,
     shown_name,
 )
-from serve_app.documents.files import document_id_of
 
 if TYPE_CHECKING:
     from fastapi import UploadFile

@@ -23,17 +23,21 @@ class AutoChunking(Request):
     type: Literal["auto"]
 
 
+Strategy = AutoChunking
+NoAttributes = Annotated[
+    dict[str, str | float | bool] | None,
+    Field(max_length=0, description="Not supported: nothing can be filtered by them."),
+]
+
+
 class AttachRequest(Request):
     """OpenAI's request to put a file into a vector store."""
 
     model_config = example({"file_id": FILE_ID_EXAMPLE})
 
     file_id: FileId
-    attributes: Annotated[
-        dict[str, str | float | bool] | None,
-        Field(max_length=0, description="Not supported: nothing can be filtered by them."),
-    ] = None
-    chunking_strategy: AutoChunking | None = None
+    attributes: NoAttributes = None
+    chunking_strategy: Strategy | None = None
 
 
 class FileError(BaseModel):

@@ -13,6 +13,7 @@ from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.file_store import image_path
+from deployments.jobs.batches import BatchFeeder
 from deployments.types import (
     ImageProgress,
     IngestSpec,
@@ -100,6 +101,9 @@ class FakeJobs:
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._submitted(spec, key, None, self._new_id())
+
+    async def begin_batches(self) -> None:
+        await BatchFeeder(self.catalogue, self.submit_ingest, self.cancel).feed()
 
     async def run(self, job_id: str) -> None:
         """Do the job's work and end it."""

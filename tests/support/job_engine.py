@@ -17,6 +17,7 @@ from deployments.catalogue.removals import Removal
 from deployments.errors import NotFound, Unavailable, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.file_store import FileStore
+from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
@@ -214,6 +215,12 @@ async def running(
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
     workflows = Workflows(ingest, image_steps, steps, cancellations, dispatcher, images_at_once=1)
+    watchers = JobWatchers(max_watchers)
+    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
+    submissions = Submissions(watchers, catalogue, dispatcher)
+    feeder = BatchFeeder(
+        catalogue, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
+    )
     engine = Engine(
         url,
         lease,
@@ -221,11 +228,9 @@ async def running(
         dispatcher,
         chosen,
         reconcile=partial(reconcile, catalogue, retriever),
+        feed_batches=feeder.run,
     )
     await engine.start(files)
-    watchers = JobWatchers(max_watchers)
-    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
-    submissions = Submissions(watchers, catalogue, dispatcher)
     try:
         yield Parts(
             engine,

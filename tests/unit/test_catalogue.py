@@ -13,9 +13,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from deployments.catalogue.batches import NewBatch
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import (
+    BatchFile,
     CollectionEntry,
     CurrentVersion,
     DocumentStatus,
@@ -28,7 +30,7 @@ from deployments.catalogue.entries import (
 from deployments.catalogue.migrate import VERSION_TABLE, config, migrate, revision_of
 from deployments.catalogue.removals import Removal
 from deployments.catalogue.tables import COLLECTIONS, METADATA
-from deployments.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
 from deployments.types import Document
 from tests.support.postgres import serve_postgres
 
@@ -457,3 +459,68 @@ async def test_an_exclusive_lock_is_held_by_one(postgres: str) -> None:
     assert held in (["first"] * 2 + ["second"] * 2, ["second"] * 2 + ["first"] * 2)
     first.close()
     second.close()
+
+
+async def test_a_batch_of_files_from_its_creation_to_its_end(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, store = catalogue.batches, "alice.vs_1"
+    documents = [f"doc_{number:032x}" for number in range(3)]
+    await catalogue.collections.add(CollectionEntry(store, "a store", 1))
+    for document_id in documents:
+        entry = FileEntry(document_id.replace("doc_", "file-"), "a.txt", "user_data", 10, 1)
+        await catalogue.files.add("alice", entry)
+
+    def batch(number: int) -> NewBatch:
+        return NewBatch(f"vsfb_{number}", store, list(map(BatchFile, documents)), 1_700_000_000)
+
+    await batches.add(batch(1))
+    assert await batches.waiting_owners() == ["alice"]
+    assert (await catalogue.collections.get(store)).in_progress == 3
+    waiting = await batches.waiting("alice", 2)
+    assert [file.document_id for file in waiting] == documents[:2]
+    upload = Upload(store, "a.txt", 10, "a" * 64, "job_a", document_id=documents[0])
+    version = (await catalogue.versions.begin(upload)).document
+    assert await batches.begun(waiting[0], version.version)
+    await batches.failed(waiting[1], "bad", "for a reason")
+    assert (await catalogue.collections.get(store)).in_progress == 2
+    shown = await batches.get(store, "vsfb_1")
+    assert (shown.created_at, shown.cancelled) == (1_700_000_000, False)
+    assert shown.files == {DocumentStatus.IN_PROGRESS: 2, DocumentStatus.FAILED: 1}
+    await catalogue.versions.complete(replace(version, chunks=1))
+    failed = await batches.files(store, "vsfb_1", PageQuery(9), DocumentStatus.FAILED)
+    assert [(entry.document.id, entry.error_message) for entry in failed.entries] == [
+        (documents[1], "for a reason")
+    ]
+    page = await batches.files(store, "vsfb_1", PageQuery(2, documents[0]), None)
+    assert [entry.status for entry in page.entries] == [
+        DocumentStatus.FAILED,
+        DocumentStatus.IN_PROGRESS,
+    ]
+    last = (await batches.waiting("alice", 9))[-1]
+    assert await batches.cancel(store, "vsfb_1") == []
+    # Its job was just submitted; it must be cancelled now.
+    assert not await batches.begun(last, 1)
+    cancelled = await batches.get(store, "vsfb_1")
+    assert cancelled.cancelled
+    assert cancelled.files == dict.fromkeys(
+        (DocumentStatus.COMPLETED, DocumentStatus.FAILED, DocumentStatus.CANCELLED), 1
+    )
+    with pytest.raises(NotFound):
+        await batches.get("alice.vs_2", "vsfb_1")
+    with pytest.raises(NotFound, match="there is no file"):
+        await batches.add(replace(batch(2), files=[BatchFile("doc_" + "f" * 32)]))
+
+    monkeypatch.setattr("deployments.catalogue.batches.MAX_BATCHES", 2)
+    monkeypatch.setattr("deployments.catalogue.batches.MAX_WAITING_FILES", 6)
+    await batches.add(batch(2))
+    await batches.add(batch(3))  # in place of the first
+    with pytest.raises(NotFound):
+        await batches.get(store, "vsfb_1")
+    with pytest.raises(Overloaded, match="6 files of batches are waiting"):
+        await batches.add(batch(4))
+    monkeypatch.setattr("deployments.catalogue.batches.MAX_WAITING_FILES", 99)
+    with pytest.raises(Overloaded, match="files of 2 batches are waiting"):
+        await batches.add(batch(4))
+    await catalogue.collections.remove(store)
+    assert await batches.waiting_owners() == []

@@ -96,6 +96,43 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger, nullable=False),
     )
     op.create_table(
+        "genserve_batches",
+        sa.Column("id", sa.String(100), primary_key=True),
+        sa.Column(
+            "collection",
+            sa.String(96),
+            sa.ForeignKey("genserve_collections.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
+        sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("cancelled", sa.Boolean, nullable=False),
+    )
+    op.create_index("genserve_batches_by_collection", "genserve_batches", ["collection", "id"])
+    op.create_table(
+        "genserve_batch_files",
+        sa.Column(
+            "batch_id",
+            sa.String(100),
+            sa.ForeignKey("genserve_batches.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("document_id", sa.String(100), primary_key=True),
+        sa.Column("collection", sa.String(96), nullable=False),
+        sa.Column("owner", sa.String(32), nullable=False),
+        sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("version", sa.Integer),
+        sa.Column("error_code", sa.String(100)),
+        sa.Column("error_message", sa.Text),
+    )
+    op.create_index(
+        "genserve_batch_files_by_owner",
+        "genserve_batch_files",
+        ["status", "owner", "batch_id", "document_id"],
+    )
+    op.create_index(
+        "genserve_batch_files_by_collection", "genserve_batch_files", ["collection", "status"]
+    )
+    op.create_table(
         "genserve_imports",
         sa.Column("source", sa.String(40), primary_key=True),
         sa.Column("finished_ms", sa.BigInteger, nullable=False),
@@ -104,7 +141,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
-    for name in ("imports", "removals", "usage", "files", "versions", "documents", "collections"):
+    tables = "imports", "batch_files", "batches", "removals", "usage", "files", "versions"
+    for name in (*tables, "documents", "collections"):
         op.drop_table(f"genserve_{name}")
 
 
