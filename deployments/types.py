@@ -56,6 +56,7 @@ class Chunk:
     `number` counts from 0 within the document, `tokens` is by the embedder's tokenizer,
     pages count from 1 and are None for formats without pages. `section` names the headings
     above it, outermost first; `separator` is the white space between it and the chunk before.
+    Its first `overlap_chars` characters repeat the end of that one, and the white space.
     """
 
     number: int
@@ -65,6 +66,15 @@ class Chunk:
     page_end: int | None = None
     section: str = ""
     separator: str = "\n\n"
+    overlap_chars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """The most tokens of a chunk, and how many of them may repeat the end of the one before."""
+
+    max_tokens: int
+    overlap_tokens: int
 
 
 SHORT_PARSE_CPU_S = 2
@@ -82,7 +92,8 @@ class ParseSpec:
 
     A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
     owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
-    The content of the file begins at `start_byte`.
+    The content of the file begins at `start_byte`. Without `chunking`, chunks are as long as the
+    parser's settings say.
     """
 
     path: str
@@ -94,6 +105,7 @@ class ParseSpec:
     owner: str = ""
     inline: bool = False
     start_byte: int = 0
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,7 @@ class ParsedDocument:
 
     `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
     those that were written. `cpu_s` is the processor time that reading it took, `inline` the chunks
-    themselves if none were written.
+    themselves if none were written. `chunker` names the version and the strategy that cut it.
     """
 
     title: str
@@ -112,13 +124,15 @@ class ParsedDocument:
     batches: int
     cpu_s: float = 0.0
     inline: tuple[Chunk, ...] = ()
+    chunker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """A version of a document; `created_at` is in seconds since the epoch.
 
-    `job_id` names the job that made it searchable, `version` counts from 1.
+    `job_id` names the job that made it searchable, `version` counts from 1. `chunker` names the
+    version and the strategy of the chunker that cut it, empty if version 0.1 has stored it.
     """
 
     id: str
@@ -132,6 +146,7 @@ class Document:
     created_at: float
     job_id: str | None = None
     version: int = 1
+    chunker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +261,7 @@ class IngestSpec:
     on_conflict: OnConflict = field(default="replace", compare=False)
     start_byte: int = field(default=0, compare=False)
     borrowed: bool = field(default=False, compare=False)
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from deployments.catalogue.collections import lock_collection
+from deployments.catalogue.document_rows import chunking_of, chunking_values
 from deployments.catalogue.entries import (
     BatchEntry,
     BatchFile,
@@ -184,7 +185,10 @@ class Batches:
             .limit(limit)
         )
         rows = await self._database.read(lambda connection: connection.execute(select).all())
-        return [BatchFile(row.document_id, row.collection, row.batch_id) for row in rows]
+        return [
+            BatchFile(row.document_id, row.collection, row.batch_id, chunking_of(row))
+            for row in rows
+        ]
 
     async def begun(self, file: BatchFile, version: int) -> bool:
         """Record the version of a file whose job is submitted.
@@ -248,6 +252,7 @@ def _add(connection: sa.Connection, batch: NewBatch) -> None:
                 "collection": batch.collection,
                 "owner": owner,
                 "status": _Status.WAITING.value,
+                **chunking_values(file.chunking),
             }
             for file in batch.files
         ],
@@ -306,4 +311,5 @@ def _entry(row: Any, batch_ms: int) -> DocumentEntry:  # noqa: ANN401 - a row
         DocumentStatus(row.file_status),
         row.error_code or row.version_error_code,
         row.error_message or row.version_error_message,
+        chunking_of(row),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deployments.types import Document, OnConflict
+    from deployments.types import Chunking, Document, OnConflict
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ class Upload:
 
     The document has `document_id`, or the name `filename` if that is None; `on_conflict` says what
     becomes of one that has the name already. A document with `document_id` gets the name too if it
-    is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal.
+    is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal. Without
+    `chunking`, it is cut as the parser's settings say.
     """
 
     collection: str
@@ -61,6 +62,7 @@ class Upload:
     author: str = ""
     created_at: float | None = None  # now
     named: bool = False
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class DocumentEntry:
     status: DocumentStatus
     error_code: str | None = None
     error_message: str | None = None
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ class BatchFile:
     document_id: str
     collection: str = ""
     batch_id: str = ""
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)

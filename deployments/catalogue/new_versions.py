@@ -12,6 +12,8 @@ from deployments.catalogue.collections import ensure_collection, lock_collection
 from deployments.catalogue.document_rows import (
     ENTRIES,
     change_counts,
+    chunking_of,
+    chunking_values,
     find_document,
     is_document,
     name_taken,
@@ -97,6 +99,7 @@ def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> 
             chunks=0,
             created_ms=int((upload.created_at or time.time()) * 1000),
             job_id=upload.job_id,
+            **chunking_values(upload.chunking),
         )
     )
     if found is not None and found.status != DocumentStatus.COMPLETED.value:
@@ -117,7 +120,9 @@ def document_named_by(connection: sa.Connection, upload: Upload) -> Any:  # noqa
 
 
 def is_same(newest: Any, upload: Upload) -> bool:  # noqa: ANN401 - of the versions
-    """Return whether an upload is of the same file as a version."""
+    """Return whether an upload is of the same file as a version, and cut in the same way."""
+    if chunking_of(newest) != upload.chunking:
+        return False
     if newest.digest and upload.digest:
         return bool(newest.digest == upload.digest)
     # Version 0.1 kept the digest in the id of an upload, and an attached file never changes.

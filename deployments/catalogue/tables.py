@@ -28,10 +28,16 @@ class Text(sa.TypeDecorator[str]):
 _ID_CHARS = 100
 _COLLECTION_CHARS = 96  # OWNER.NAME, of at most 32 and 63 characters
 _OWNER_CHARS = 32
+_CHUNKER_CHARS = 40
 
 
 def _count(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _chunking() -> tuple[sa.Column[int], sa.Column[int]]:
+    """Return the columns of a requested chunking; null: as the parser's settings say."""
+    return sa.Column("chunk_tokens", sa.Integer), sa.Column("overlap_tokens", sa.Integer)
 
 
 COLLECTIONS = sa.Table(
@@ -90,6 +96,8 @@ VERSIONS = sa.Table(
     sa.Column("job_id", sa.String(_ID_CHARS)),
     sa.Column("error_code", sa.String(_ID_CHARS)),
     sa.Column("error_message", Text),
+    *_chunking(),
+    sa.Column("chunker", sa.String(_CHUNKER_CHARS)),  # that cut it, if it was read by 0.2 or later
     sa.ForeignKeyConstraint(
         ["collection", "document_id"],
         ["genserve_documents.collection", "genserve_documents.id"],
@@ -168,6 +176,7 @@ BATCH_FILES = sa.Table(
     sa.Column("version", sa.Integer),  # once its job is submitted
     sa.Column("error_code", sa.String(_ID_CHARS)),
     sa.Column("error_message", Text),
+    *_chunking(),
     sa.Index("genserve_batch_files_by_owner", "status", "owner", "batch_id", "document_id"),
     sa.Index("genserve_batch_files_by_collection", "collection", "status"),
 )

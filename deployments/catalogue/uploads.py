@@ -23,6 +23,7 @@ def upload_of(spec: IngestSpec, job_id: str) -> Upload:
         document_id=spec.document_id or None,
         on_conflict=spec.on_conflict,
         author=spec.owner,
+        chunking=spec.chunking,
     )
 
 

@@ -243,6 +243,7 @@ def _complete(
             size_bytes=document.size_bytes,
             pages=document.pages,
             chunks=document.chunks,
+            chunker=document.chunker or None,
             job_id=document.job_id,
             error_code=None,
             error_message=None,

@@ -100,6 +100,7 @@ class BatchFeeder:
             entry.digest,
             start_byte=CARD_BYTES,
             borrowed=True,
+            chunking=file.chunking,
         )
         try:
             submitted = await self._submit(spec, None)

@@ -89,6 +89,7 @@ class IngestSteps:
             owner=spec.owner,
             inline=short,
             start_byte=spec.start_byte,
+            chunking=spec.chunking,
         )
         try:
             parsed = await self.backends.call(
@@ -111,8 +112,9 @@ class IngestSteps:
             created_at=time.time(),
             job_id=job_id,
             version=version,
+            chunker=getattr(parsed, "chunker", ""),
         )
-        # A parser of version 0.1, which may still run, knows neither of the two.
+        # A parser of version 0.1, which may still run, knows none of these.
         return Parsed(
             asdict(document) | {CATALOGUED: True},
             parsed.batches,
@@ -120,8 +122,8 @@ class IngestSteps:
             getattr(parsed, "inline", ()),
         )
 
-    async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
-        """Embed and store one batch, hidden; return how many chunks it had."""
+    async def store(self, job_id: str, record: dict[str, Any], number: int) -> Sequence[Chunk]:
+        """Embed and store one batch, hidden; return its chunks."""
         chunks = await self.backends.call(
             job_id, self.files, lambda: read_batch(self.files, _chunks_folder(job_id), number)
         )
@@ -129,7 +131,7 @@ class IngestSteps:
         await self.backends.call(
             job_id, self.retriever, lambda: self.retriever.add(document, chunks)
         )
-        return len(chunks)
+        return chunks
 
     async def publish(
         self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk] = ()

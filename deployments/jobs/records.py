@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbos import DBOS
@@ -11,7 +11,7 @@ from dbos import error as dbos_errors
 
 from deployments.errors import NotFound, ServiceError, Unavailable
 from deployments.records import from_record
-from deployments.types import ImagesSpec, IngestSpec, Job, JobKind, JobStatus
+from deployments.types import Chunking, ImagesSpec, IngestSpec, Job, JobKind, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -137,7 +137,7 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     fields = asdict(spec)
     for name in (DIGEST, "on_conflict"):
         fields.pop(name, None)
-    for name in ("owner", "start_byte", "borrowed"):
+    for name in ("owner", "start_byte", "borrowed", "chunking"):
         if not fields.get(name):
             fields.pop(name, None)
     return fields
@@ -151,7 +151,10 @@ def kind_of(spec: IngestSpec | ImagesSpec) -> JobKind:
 def spec_of(kind: str, fields: Mapping[str, Any]) -> IngestSpec | ImagesSpec:
     """Read the argument of a workflow; fields of a newer version are ignored."""
     if kind == JobKind.INGEST:
-        return from_record(IngestSpec, fields)
+        spec = from_record(IngestSpec, fields)
+        if chunking := fields.get("chunking"):
+            spec = replace(spec, chunking=from_record(Chunking, chunking))
+        return spec
     return from_record(ImagesSpec, fields)
 
 

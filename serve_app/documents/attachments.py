@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import DocumentEntry, DocumentStatus, EntryPage, PageQuery
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.file_store import FileStore
+    from deployments.types import Chunking
     from serve_app.documents.documents import Documents
     from serve_app.documents.files import KeptFiles
     from serve_app.documents.uploads import Uploads
@@ -40,12 +41,14 @@ class Attachments:
         self._files = files
         self._notes = notes
 
-    async def add(self, store_id: str, file_id: str) -> DocumentEntry:
+    async def add(
+        self, store_id: str, file_id: str, chunking: Chunking | None = None
+    ) -> DocumentEntry:
         """Have a kept file made searchable; raises NotFound for the file.
 
         A file that cannot be read is attached all the same, as one that failed.
         """
-        adding = detached(self._add(store_id, file_id))
+        adding = detached(self._add(store_id, file_id, chunking))
         try:
             return await asyncio.shield(adding)
         except asyncio.CancelledError:
@@ -54,10 +57,10 @@ class Attachments:
                 await adding
             raise
 
-    async def _add(self, store_id: str, file_id: str) -> DocumentEntry:
+    async def _add(self, store_id: str, file_id: str, chunking: Chunking | None) -> DocumentEntry:
         file = await self._kept.file(file_id)
         try:
-            await self._uploads.accept_kept(file, self._kept, store_id)
+            await self._uploads.accept_kept(file, self._kept, store_id, chunking)
         except (UnsupportedMedia, Unprocessable, TooLarge) as error:
             upload = Upload(
                 store_id,
@@ -66,6 +69,7 @@ class Attachments:
                 digest=file.digest,
                 job_id=None,
                 document_id=document_id_of(file_id),
+                chunking=chunking,
             )
             await self._catalogue.versions.add_failed(upload, error.code, error.message)
         return await self.one(store_id, file_id)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import FileEntry
     from deployments.file_store import FileStore
     from deployments.interfaces import Jobs
-    from deployments.types import OnConflict, Submitted
+    from deployments.types import Chunking, OnConflict, Submitted
     from serve_app.documents.files import KeptFiles
     from serve_app.settings import LimitSettings
 
@@ -79,7 +79,9 @@ class Uploads:
             raise
         return await self._opened(submitted) if seen.encrypted else submitted
 
-    async def accept_kept(self, file: FileEntry, kept: KeptFiles, collection: str) -> Submitted:
+    async def accept_kept(
+        self, file: FileEntry, kept: KeptFiles, collection: str, chunking: Chunking | None = None
+    ) -> Submitted:
         """Return the job that makes a kept file searchable, as a document of its own.
 
         The job reads the kept file in place. What the first bytes show is refused at once:
@@ -96,6 +98,7 @@ class Uploads:
             digest=file.digest,
             start_byte=CARD_BYTES,
             borrowed=True,
+            chunking=chunking,
         )
         return await self._jobs.submit_ingest(spec, None)
 

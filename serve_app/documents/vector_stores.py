@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import EntryPage, PageQuery
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.file_store import FileStore
+    from deployments.types import Chunking
     from serve_app.documents.attachments import Attachments
     from serve_app.documents.documents import Documents
     from serve_app.documents.files import KeptFiles
@@ -52,7 +53,11 @@ class VectorStores:
         self._notes = notes
 
     async def create(
-        self, name: str, metadata: Mapping[str, str], file_ids: Sequence[str]
+        self,
+        name: str,
+        metadata: Mapping[str, str],
+        file_ids: Sequence[str],
+        chunking: Chunking | None = None,
     ) -> CollectionEntry:
         """Create a vector store with files; raises NotFound for a file that does not exist.
 
@@ -67,7 +72,7 @@ class VectorStores:
             )
             await self._retriever.create(store_id)
             for file_id in dict.fromkeys(file_ids):
-                await self._attachments.add(store_id, file_id)
+                await self._attachments.add(store_id, file_id, chunking)
             return await self.get(store_id)
         except BaseException:
             with contextlib.suppress(Exception):

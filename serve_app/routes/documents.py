@@ -165,5 +165,6 @@ def _version_shaped(entry: VersionEntry) -> VersionResponse:
         author=entry.author or None,
         created_at=int(document.created_at),
         job_id=document.job_id,
+        chunker=document.chunker or None,
         error=error,
     )

@@ -16,7 +16,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     FileBatchesDep,
     StoreId,
 )
-from serve_app.routes.vector_store_shapes import counts_shaped, file_shaped
+from serve_app.routes.vector_store_shapes import chunking_of, counts_shaped, file_shaped
 from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.file_batches import FileBatchRequest, FileBatchResponse
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
@@ -76,11 +76,14 @@ def _files_of(request: FileBatchRequest) -> list[BatchFile]:
     if (request.file_ids is None) == (request.files is None):
         msg = "name the files either in `file_ids` or in `files`"
         raise InvalidRequest(msg, param="file_ids")
-    if request.files is None:
-        named = {file_id: BatchFile(document_id_of(file_id)) for file_id in request.file_ids or ()}
+    if request.files is not None:
+        named = {file.file_id: file.chunking_strategy for file in request.files}
     else:
-        named = {file.file_id: BatchFile(document_id_of(file.file_id)) for file in request.files}
-    return list(named.values())
+        named = dict.fromkeys(request.file_ids or (), request.chunking_strategy)
+    return [
+        BatchFile(document_id_of(file_id), chunking=chunking_of(strategy))
+        for file_id, strategy in named.items()
+    ]
 
 
 def _shaped(batch: BatchEntry) -> FileBatchResponse:

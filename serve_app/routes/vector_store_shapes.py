@@ -13,13 +13,21 @@ from deployments.errors import (
     UnsupportedMedia,
 )
 from deployments.kept_files import file_id_of
-from serve_app.schemas.vector_store_files import FileError, VectorStoreFile
+from deployments.types import Chunking
+from serve_app.schemas.vector_store_files import (
+    ChunkSizes,
+    FileError,
+    OtherChunking,
+    StaticChunking,
+    VectorStoreFile,
+)
 from serve_app.schemas.vector_stores import FileCounts, VectorStoreResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.catalogue.entries import CollectionEntry, DocumentEntry
+    from serve_app.schemas.vector_store_files import Strategy
 
 _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
     LOST: "server_error",
@@ -29,6 +37,14 @@ _ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
     Overloaded.code: "server_error",
     DeadlineExceeded.code: "server_error",
 }
+
+
+def chunking_of(strategy: Strategy | None) -> Chunking | None:
+    """Return the chunking that a request asks for; None for the service's own."""
+    if not isinstance(strategy, StaticChunking):
+        return None
+    sizes = strategy.static
+    return Chunking(sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens)
 
 
 def counts_shaped(files: Mapping[str, int]) -> FileCounts:
@@ -68,5 +84,15 @@ def file_shaped(entry: DocumentEntry, store_id: str) -> VectorStoreFile:
         vector_store_id=store_id,
         status=entry.status.value,
         last_error=error,
+        chunking_strategy=_strategy_shaped(entry.chunking),
         usage_bytes=document.size_bytes if entry.status is DocumentStatus.COMPLETED else 0,
     )
+
+
+def _strategy_shaped(chunking: Chunking | None) -> StaticChunking | OtherChunking:
+    if chunking is None:
+        return OtherChunking()
+    sizes = ChunkSizes(
+        max_chunk_size_tokens=chunking.max_tokens, chunk_overlap_tokens=chunking.overlap_tokens
+    )
+    return StaticChunking(type="static", static=sizes)

@@ -14,7 +14,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     StoreId,
     VectorStoresDep,
 )
-from serve_app.routes.vector_store_shapes import file_shaped, store_shaped
+from serve_app.routes.vector_store_shapes import chunking_of, file_shaped, store_shaped
 from serve_app.schemas.fields import CollectionName, FileId  # noqa: TC001 - as above
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_store_files import (
@@ -39,7 +39,12 @@ async def create_vector_store(
     request: VectorStoreRequest, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
     """Make a vector store, with kept files if any are named."""
-    store = await vector_stores.create(request.name or "", request.metadata or {}, request.file_ids)
+    store = await vector_stores.create(
+        request.name or "",
+        request.metadata or {},
+        request.file_ids,
+        chunking_of(request.chunking_strategy),
+    )
     return store_shaped(store)
 
 
@@ -89,7 +94,9 @@ async def attach_file(
 ) -> VectorStoreFile:
     """Have a kept file made searchable in a vector store; ask for it to see when it is."""
     await vector_stores.get(vector_store_id)
-    entry = await attachments.add(vector_store_id, request.file_id)
+    entry = await attachments.add(
+        vector_store_id, request.file_id, chunking_of(request.chunking_strategy)
+    )
     return file_shaped(entry, vector_store_id)
 
 

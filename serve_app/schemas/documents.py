@@ -110,6 +110,7 @@ _VERSION_EXAMPLE = {
     "author": "alice",
     "created_at": TIME_EXAMPLE,
     "job_id": JOB_ID_EXAMPLE,
+    "chunker": "3.90",
     "error": None,
 }
 
@@ -118,7 +119,8 @@ class VersionResponse(BaseModel):
     """A version of a document; searches find the completed one.
 
     `author` is the name of the API key that uploaded it, `sha256` is unknown for what version 0.1
-    has stored.
+    has stored. `chunker` is the version of the chunker that cut it, with the most tokens of a chunk
+    and how many of them overlap.
     """
 
     model_config = example(_VERSION_EXAMPLE)
@@ -132,6 +134,7 @@ class VersionResponse(BaseModel):
     author: str | None
     created_at: int
     job_id: str | None
+    chunker: str | None
     error: JobError | None = None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.fields import (
     FILE_ID_EXAMPLE,
@@ -23,7 +24,39 @@ class AutoChunking(Request):
     type: Literal["auto"]
 
 
-Strategy = AutoChunking
+class ChunkSizes(Request):
+    """OpenAI's sizes and bounds, in tokens of the embedding model."""
+
+    max_chunk_size_tokens: Annotated[int, Field(ge=100, le=4096)]
+    chunk_overlap_tokens: Annotated[
+        int, Field(ge=0, le=2048, description="At most half of `max_chunk_size_tokens`.")
+    ]
+
+    @field_validator("chunk_overlap_tokens")
+    @classmethod
+    def _at_most_half(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("max_chunk_size_tokens", 4096) // 2:
+            raise PydanticCustomError(
+                "too_long",  # noqa: EM101 - a type, not a message
+                "at most half of max_chunk_size_tokens",
+            )
+        return value
+
+
+class StaticChunking(Request):
+    """OpenAI's `static`: chunks of this length, each repeating the end of the one before."""
+
+    type: Literal["static"]
+    static: ChunkSizes
+
+
+class OtherChunking(BaseModel):
+    """OpenAI's for a strategy that has no sizes: the service's own."""
+
+    type: Literal["other"] = "other"
+
+
+Strategy = Annotated[AutoChunking | StaticChunking, Field(discriminator="type")]
 NoAttributes = Annotated[
     dict[str, str | float | bool] | None,
     Field(max_length=0, description="Not supported: nothing can be filtered by them."),
@@ -72,7 +105,7 @@ class VectorStoreFile(Listed):
     last_error: FileError | None
     usage_bytes: int
     attributes: dict[str, str] = Field(default_factory=dict)
-    chunking_strategy: dict[str, str] = Field(default_factory=lambda: {"type": "other"})
+    chunking_strategy: StaticChunking | OtherChunking
 
 
 class VectorStoreFileList(Paged[VectorStoreFile]):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from serve_app.schemas.fields import STORE_ID_EXAMPLE, TIME_EXAMPLE, FileId, Request, example
 from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
-from serve_app.schemas.vector_store_files import AutoChunking  # noqa: TC001 - read by pydantic
+from serve_app.schemas.vector_store_files import Strategy  # noqa: TC001 - read by pydantic
 
 StoreName = Annotated[str, StringConstraints(max_length=256)]
 Metadata = Annotated[
@@ -29,7 +29,7 @@ class VectorStoreRequest(Request):
     file_ids: Annotated[list[FileId], Field(max_length=100, default_factory=list)]
     metadata: Metadata | None = None
     description: Annotated[None, Field(description="Not supported: use `metadata`.")] = None
-    chunking_strategy: AutoChunking | None = None
+    chunking_strategy: Strategy | None = None
     expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
 
 

@@ -487,7 +487,9 @@ async def test_a_batch_of_files_from_its_creation_to_its_end(
     shown = await batches.get(store, "vsfb_1")
     assert (shown.created_at, shown.cancelled) == (1_700_000_000, False)
     assert shown.files == {DocumentStatus.IN_PROGRESS: 2, DocumentStatus.FAILED: 1}
-    await catalogue.versions.complete(replace(version, chunks=1))
+    await catalogue.versions.complete(replace(version, chunks=1, chunker="3.800.400"))
+    (known,) = (await catalogue.versions.page(store, documents[0], PageQuery(9))).entries
+    assert known.document.chunker == "3.800.400"
     failed = await batches.files(store, "vsfb_1", PageQuery(9), DocumentStatus.FAILED)
     assert [(entry.document.id, entry.error_message) for entry in failed.entries] == [
         (documents[1], "for a reason")

@@ -10,7 +10,7 @@ import pytest
 
 from deployments.errors import Overloaded
 from deployments.file_store import FileStore
-from deployments.types import Document, IngestSpec, JobStatus
+from deployments.types import Chunking, Document, IngestSpec, JobStatus
 from serve_app.testing import Fakes
 from tests.support.vector_stores import STORES, keep, make
 
@@ -155,13 +155,82 @@ async def test_a_document_that_is_deleted_is_no_longer_attached(fakes: Fakes) ->
         assert listed["data"] == []
 
 
+F = "file-" + "0" * 32
+SIZES = "chunking_strategy.static.static"
+
+
+def static(size: int, overlap: int) -> dict[str, Any]:
+    sizes = {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}
+    return {"type": "static", "static": sizes}
+
+
+async def test_a_file_is_cut_as_its_request_says(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        one, two = [(await keep(http, f"{n}.txt", b"Snow."))["id"] for n in range(2)]
+        store = await make(http, file_ids=[one], chunking_strategy=static(200, 50))
+        url = f"{STORES}/{store['id']}"
+        shown = (await http.get(f"{url}/files/{one}")).json()
+        assert shown["chunking_strategy"] == static(200, 50)
+        own = {"type": "auto"}
+        plain = await http.post(f"{url}/files", json={"file_id": two, "chunking_strategy": own})
+        assert plain.json()["chunking_strategy"] == {"type": "other"}
+        for job_id in list(fakes.jobs.known):
+            await fakes.jobs.run(job_id)
+        # The same file cut in another way is another version.
+        body = {"file_id": one, "chunking_strategy": static(400, 0)}
+        again = await http.post(f"{url}/files", json=body)
+        assert again.json()["chunking_strategy"] == static(200, 50)  # until the new one is whole
+        await fakes.jobs.run(list(fakes.jobs.known)[-1])
+        assert (await http.get(f"{url}/files/{one}")).json()["chunking_strategy"] == static(400, 0)
+        files = [{"file_id": one, "chunking_strategy": static(100, 50)}, {"file_id": two}]
+        batch = (await http.post(f"{url}/file_batches", json={"files": files})).json()
+        assert batch["file_counts"]["completed"] == 1
+        listed = await http.get(f"{url}/file_batches/{batch['id']}/files", params={"order": "asc"})
+        assert [file["chunking_strategy"] for file in listed.json()["data"]] == [
+            static(100, 50),
+            {"type": "other"},
+        ]
+        specs = [job.spec for job in fakes.jobs.known.values() if isinstance(job.spec, IngestSpec)]
+        assert [spec.chunking for spec in specs] == [
+            Chunking(200, 50),
+            None,
+            Chunking(400, 0),
+            Chunking(100, 50),
+        ]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "param"),
     [
         ("", {"file_ids": ["file-" + "0" * 32]}, 404, "file_id"),
         ("", {"file_ids": ["x"]}, 422, "file_ids.0"),
         ("", {"expires_after": {"anchor": "last_active_at", "days": 1}}, 422, "expires_after"),
-        ("", {"chunking_strategy": {"type": "static"}}, 422, "chunking_strategy.type"),
+        ("", {"chunking_strategy": {"type": "static"}}, 422, "chunking_strategy.static.static"),
+        ("", {"chunking_strategy": {"type": "other"}}, 422, "chunking_strategy"),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(99, 0)},
+            422,
+            f"{SIZES}.max_chunk_size_tokens",
+        ),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(4097, 0)},
+            422,
+            f"{SIZES}.max_chunk_size_tokens",
+        ),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(100, 51)},
+            422,
+            f"{SIZES}.chunk_overlap_tokens",
+        ),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(100, -1)},
+            422,
+            f"{SIZES}.chunk_overlap_tokens",
+        ),
         ("", {"metadata": {"k": "v" * 513}}, 422, "metadata.k"),
         ("/default/files", {"file_id": "file-" + "0" * 32}, 404, "file_id"),
         ("/nowhere/files", {"file_id": "file-" + "0" * 32}, 404, "vector_store_id"),

@@ -65,6 +65,9 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(100)),
         sa.Column("error_code", sa.String(100)),
         sa.Column("error_message", sa.Text),
+        sa.Column("chunk_tokens", sa.Integer),
+        sa.Column("overlap_tokens", sa.Integer),
+        sa.Column("chunker", sa.String(40)),
         sa.ForeignKeyConstraint(
             ["collection", "document_id"],
             ["genserve_documents.collection", "genserve_documents.id"],
@@ -123,6 +126,8 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer),
         sa.Column("error_code", sa.String(100)),
         sa.Column("error_message", sa.Text),
+        sa.Column("chunk_tokens", sa.Integer),
+        sa.Column("overlap_tokens", sa.Integer),
     )
     op.create_index(
         "genserve_batch_files_by_owner",
