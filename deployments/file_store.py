@@ -120,6 +120,20 @@ class FileStore:
                 file.seek(0)
             yield file
 
+    async def move(self, path: str, target: str) -> None:
+        """Move a file, replacing an existing one; raise NotFound if it does not exist."""
+        try:
+            await self._off_loop(self._move, self._at(path), self._at(target))
+        except _NO_FILE:
+            raise _no_such_file() from None
+
+    async def copy(self, path: str, target: str) -> None:
+        """Copy a file, replacing an existing one; raise NotFound if it does not exist."""
+        try:
+            await self._off_loop(self._copy, self._at(path), self._at(target))
+        except _NO_FILE:
+            raise _no_such_file() from None
+
     async def names(self, path: str) -> list[str]:
         """List the names of the files directly below a path; empty if it does not exist."""
         return await self._off_loop(self._names, self._at(path))
@@ -193,6 +207,21 @@ class FileStore:
                     logger.warning("parts of an upload stay in the file store: {}", error)
             raise
         file.close()  # only now does the object appear
+
+    def _move(self, source: str, target: str) -> None:
+        if self._local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            Path(source).replace(target)
+        else:
+            self._files.cp_file(source, target)
+            self._files.rm_file(source)
+
+    def _copy(self, source: str, target: str) -> None:
+        if self._local:
+            with Path(source).open("rb") as file:
+                self._put(target, file, b"")
+        else:
+            self._files.cp_file(source, target)
 
     def _get(self, target: str, end: int | None) -> bytes:
         content: bytes = self._files.cat_file(target, end=end)

@@ -248,7 +248,7 @@ class IngestSpec:
     says what becomes of a document that has the name already.
 
     The content begins at `start_byte`. The job does not delete a `borrowed` file, such as a kept
-    one.
+    one, or the content of the version that it restores.
     """
 
     document_id: str = field(compare=False)
@@ -262,6 +262,7 @@ class IngestSpec:
     start_byte: int = field(default=0, compare=False)
     borrowed: bool = field(default=False, compare=False)
     chunking: Chunking | None = None
+    restored_from: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
     uploads = Uploads(jobs, files, settings.limits)
     catalogue = OwnedCatalogue(common.catalogue, owner)
     kept = KeptFiles(catalogue.files, files, owner, settings.limits)
-    documents = Documents(owned, catalogue)
+    documents = Documents(owned, catalogue, files)
     notes = f"vector_stores/{owner or NO_OWNER}"
     attachments = Attachments(
         catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes

@@ -147,8 +147,16 @@ def entry_of(row: Any) -> DocumentEntry:  # noqa: ANN401 - of ENTRIES
 
 def version_entry_of(row: Any) -> VersionEntry:  # noqa: ANN401 - of the versions
     """Return the entry of a row of a version."""
-    error = row.error_code, row.error_message
-    return VersionEntry(document_of(row), VersionStatus(row.status), row.digest, row.author, *error)
+    return VersionEntry(
+        document_of(row),
+        VersionStatus(row.status),
+        row.digest,
+        row.author,
+        row.error_code,
+        row.error_message,
+        row.restored_from,
+        chunking_of(row),
+    )
 
 
 def unknown_document() -> NotFound:

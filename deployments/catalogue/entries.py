@@ -18,6 +18,8 @@ LOST = "lost"
 """Code of the error of a version whose submission was interrupted."""
 FILE_DELETED = "file_deleted"
 """Code of the error of a version whose file was deleted before it was read."""
+KEPT_EARLIER = 1
+"""Versions before the current one whose contents are kept, so that they can be restored."""
 
 
 class DocumentStatus(StrEnum):
@@ -49,7 +51,8 @@ class Upload:
     The document has `document_id`, or the name `filename` if that is None; `on_conflict` says what
     becomes of one that has the name already. A document with `document_id` gets the name too if it
     is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal. Without
-    `chunking`, it is cut as the parser's settings say.
+    `chunking`, it is cut as the parser's settings say. `restored_from` is the number of the version
+    whose content it has.
     """
 
     collection: str
@@ -63,6 +66,7 @@ class Upload:
     created_at: float | None = None  # now
     named: bool = False
     chunking: Chunking | None = None
+    restored_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,10 @@ class CurrentVersion:
 
 @dataclass(frozen=True, slots=True)
 class VersionEntry:
-    """A version of a document; `author` is the name of the API key that uploaded it."""
+    """A version of a document; `author` is the name of the API key that uploaded it.
+
+    `restored_from` is the number of the version whose content it has again.
+    """
 
     document: Document
     status: VersionStatus
@@ -97,6 +104,8 @@ class VersionEntry:
     author: str
     error_code: str | None = None
     error_message: str | None = None
+    restored_from: int | None = None
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)

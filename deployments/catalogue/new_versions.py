@@ -100,6 +100,7 @@ def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> 
             created_ms=int((upload.created_at or time.time()) * 1000),
             job_id=upload.job_id,
             **chunking_values(upload.chunking),
+            restored_from=upload.restored_from,
         )
     )
     if found is not None and found.status != DocumentStatus.COMPLETED.value:

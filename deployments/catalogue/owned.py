@@ -43,6 +43,10 @@ class OwnedCatalogue:
         self._removals = catalogue.removals
         self._prefix = full_name(owner, "")
 
+    def full_name(self, collection: str) -> str:
+        """Return the full name of a collection."""
+        return self._prefix + collection
+
     async def removed(self, collection: str, document_id: str | None = None) -> None:
         """Forget a removal: the vectors of the document, or of the collection, are deleted."""
         await self._removals.done(Removal(self._prefix + collection, document_id))
@@ -129,6 +133,12 @@ class OwnedVersions:
     ) -> EntryPage[VersionEntry]:
         page = await self._versions.page(self._prefix + collection, document_id, query)
         return EntryPage(tuple(map(self._shown, page.entries)), page.more)
+
+    async def to_restore(
+        self, collection: str, document_id: str, number: int | None
+    ) -> VersionEntry:
+        entry = await self._versions.to_restore(self._prefix + collection, document_id, number)
+        return self._shown(entry)
 
     async def in_progress(
         self, collection: str, document_id: str | None = None

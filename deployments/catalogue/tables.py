@@ -98,6 +98,7 @@ VERSIONS = sa.Table(
     sa.Column("error_message", Text),
     *_chunking(),
     sa.Column("chunker", sa.String(_CHUNKER_CHARS)),  # that cut it, if it was read by 0.2 or later
+    sa.Column("restored_from", sa.Integer),  # the version whose content it has again
     sa.ForeignKeyConstraint(
         ["collection", "document_id"],
         ["genserve_documents.collection", "genserve_documents.id"],

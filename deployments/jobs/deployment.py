@@ -141,7 +141,7 @@ class Jobs:
             workflows,
             dispatcher,
             settings,
-            reconcile=partial(reconcile, catalogue, search),
+            reconcile=partial(reconcile, catalogue, search, store),
             feed_batches=self._batches.run,
         )
         await self._engine.start(store)

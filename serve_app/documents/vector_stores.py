@@ -108,5 +108,6 @@ class VectorStores:
         await self._documents.cancel(store_id)
         await self._catalogue.collections.remove(store_id)
         await self._retriever.drop(store_id)
+        await self._documents.delete_contents(store_id)
         await self._catalogue.removed(store_id)
         await self._files.delete(f"{self._notes}/{store_id}")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from deployments.catalogue.entries import (
     PageQuery,
     VersionStatus,
 )
+from deployments.contents import content_path, contents_folder
 from deployments.errors import Conflict, Unprocessable
+from deployments.jobs import reconciliation
+from deployments.jobs.reconciliation import reconcile
 from deployments.kept_files import CARD_BYTES, kept_path
 from deployments.types import IngestSpec, JobStatus, OnConflict
 from tests.support.job_engine import Parts, ended, running
@@ -41,7 +45,9 @@ async def statuses(parts: Parts, document_id: str) -> list[VersionStatus]:
     return [entry.status for entry in page.entries]
 
 
-async def test_a_replacement_is_found_once_it_is_whole(job_database: str, tmp_path: Path) -> None:
+async def test_a_replacement_is_found_once_it_is_whole(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(job_database, tmp_path) as parts:
         documents = parts.catalogue.documents
         first = await parts.submissions.ingest(await named(parts, b"one"), "key")
@@ -74,6 +80,47 @@ async def test_a_replacement_is_found_once_it_is_whole(job_database: str, tmp_pa
         assert (await statuses(parts, document_id))[1:] == [completed, VersionStatus.FAILED]
         assert (await documents.get("default", document_id)).document.version == 2
         assert parts.retriever.published["default", document_id].version == 2
+        # The contents of this version and the one before are kept, and nothing else.
+        folder = contents_folder("default", document_id)
+        assert await parts.files.names(folder) == ["1", "2"]
+
+        old = await parts.catalogue.versions.to_restore("default", document_id, None)
+        spec = replace(
+            await named(parts, b"one"),
+            document_id=document_id,
+            upload_path=content_path("default", document_id, old.document.version),
+            borrowed=True,
+            restored_from=old.document.version,
+        )
+        restored = await parts.submissions.ingest(spec, None)
+        assert (await ended(parts, restored.job.id)).status is JobStatus.SUCCEEDED
+        assert (await statuses(parts, document_id))[-1] is VersionStatus.COMPLETED
+        chunks = parts.retriever.versions["default", document_id, 4].values()
+        assert {chunk.text for chunk in chunks} == {"one"}
+        assert await parts.files.names(folder) == ["2", "4"]
+        assert await parts.files.get(content_path("default", document_id, 4)) == b"one"
+
+        # A deletion that was interrupted is finished, with the contents.
+        monkeypatch.setattr(reconciliation, "_AGE_S", 0)
+        await documents.remove("default", document_id)
+        await reconcile(parts.catalogue, parts.retriever, parts.files)
+        assert await parts.files.names(folder) == []
+
+
+async def test_content_of_a_document_that_was_removed_meanwhile_is_not_kept(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        submitted = await parts.submissions.ingest(await named(parts, b"one"), None)
+        assert isinstance(submitted.job.spec, IngestSpec)
+        document_id = submitted.job.spec.document_id
+        await parts.retriever.reached.wait()
+        await parts.catalogue.documents.remove("default", document_id)
+        parts.retriever.open.set()
+        assert (await ended(parts, submitted.job.id)).status is JobStatus.FAILED
+        assert await parts.files.names(contents_folder("default", document_id)) == []
+        assert await parts.files.names("uploads") == []
 
 
 async def test_an_upload_that_keeps_both_is_one_document_however_often_it_is_sent(

@@ -106,7 +106,7 @@ async def test_documents_whose_jobs_ended_without_the_catalogue_are_reconciled(
         await parts.catalogue.versions.begin(replace(lost, document_id="doc_gone"))
         await parts.retriever.publish(replace(ANY, id="doc_gone"), [Chunk(0, "x", 1)])
         await parts.catalogue.documents.remove("default", "doc_gone")  # and then interrupted
-        await reconcile(parts.catalogue, parts.retriever)
+        await reconcile(parts.catalogue, parts.retriever, parts.files)
         assert ("default", "doc_gone") not in parts.retriever.published
         assert await parts.catalogue.removals.claim(0) is None
         good = await entry(parts, "good")

@@ -227,7 +227,7 @@ async def running(
         workflows,
         dispatcher,
         chosen,
-        reconcile=partial(reconcile, catalogue, retriever),
+        reconcile=partial(reconcile, catalogue, retriever, files),
         feed_batches=feeder.run,
     )
     await engine.start(files)

@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("chunk_tokens", sa.Integer),
         sa.Column("overlap_tokens", sa.Integer),
         sa.Column("chunker", sa.String(40)),
+        sa.Column("restored_from", sa.Integer),
         sa.ForeignKeyConstraint(
             ["collection", "document_id"],
             ["genserve_documents.collection", "genserve_documents.id"],
