@@ -22,6 +22,7 @@ from deployments.catalogue.entries import (
     EntryPage,
     VersionStatus,
 )
+from deployments.catalogue.expiry import record_use
 from deployments.catalogue.statements import page_of
 from deployments.catalogue.tables import BATCH_FILES, BATCHES, FILES, VERSIONS
 from deployments.collection_names import owner_of, unknown_collection
@@ -222,6 +223,7 @@ def _add(connection: sa.Connection, batch: NewBatch) -> None:
     """Add a batch; see `Batches.add`."""
     if not lock_collection(connection, batch.collection):
         raise unknown_collection(batch.collection)
+    record_use(connection, batch.collection)
     owner = owner_of(batch.collection)
     file_ids = [file_id_of(file.document_id) for file in batch.files]
     select = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), FILES.c.owner == owner)

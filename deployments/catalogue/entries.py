@@ -112,7 +112,8 @@ class VersionEntry:
 class CollectionEntry:
     """A collection, with the number of its documents of each status.
 
-    `size_bytes` is that of the completed documents, `created_at` in seconds since the epoch.
+    `size_bytes` is that of the completed documents; times are in seconds since the epoch. It
+    expires `expires_days` after it was last used, if that is set.
     """
 
     id: str
@@ -124,6 +125,17 @@ class CollectionEntry:
     failed: int = 0
     cancelled: int = 0
     size_bytes: int = 0
+    expires_days: int | None = None
+    active_at: int | None = None
+    expires_at: int | None = None
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a collection expires: so many days after it was last used, or never."""
+
+    days: int | None
 
 
 @dataclass(frozen=True, slots=True)

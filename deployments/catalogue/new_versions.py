@@ -27,6 +27,7 @@ from deployments.catalogue.entries import (
     DocumentStatus,
     VersionStatus,
 )
+from deployments.catalogue.expiry import record_use
 from deployments.catalogue.names import free_name, is_numbered, start_of_numbered
 from deployments.catalogue.removals import check_not_being_removed
 from deployments.catalogue.tables import CURRENT, DOCUMENTS, VERSIONS
@@ -50,6 +51,7 @@ def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> 
         ensure_collection(connection, entry, quotas)
     if not lock_collection(connection, collection):
         raise unknown_collection(collection)
+    record_use(connection, collection)
     filename = upload.filename
     found = document_named_by(connection, upload)
     newest = None if found is None else newest_version(connection, collection, found.id)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CollectionEntry,
         DocumentEntry,
         DocumentStatus,
+        Expiry,
         FileEntry,
         PageQuery,
         Upload,
@@ -72,9 +73,13 @@ class OwnedCollections:
         return EntryPage(tuple(map(self._shown, page.entries)), page.more)
 
     async def change(
-        self, collection: str, name: str | None, metadata: Mapping[str, str] | None
+        self,
+        collection: str,
+        name: str | None,
+        metadata: Mapping[str, str] | None,
+        expiry: Expiry | None = None,
     ) -> CollectionEntry:
-        entry = await self._collections.change(self._prefix + collection, name, metadata)
+        entry = await self._collections.change(self._prefix + collection, name, metadata, expiry)
         return self._shown(entry)
 
     async def remove(self, collection: str) -> bool:

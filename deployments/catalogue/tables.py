@@ -55,6 +55,10 @@ COLLECTIONS = sa.Table(
     _count("failed"),
     _count("cancelled"),
     _count("size_bytes"),  # of the completed documents
+    sa.Column("expires_days", sa.Integer),  # after `active_ms`; null: never
+    sa.Column("active_ms", sa.BigInteger),  # of vector stores: when it was last used
+    sa.Column("expires_ms", sa.BigInteger),
+    sa.Index("genserve_collections_by_expiry", "expires_ms"),
     sa.Index("genserve_collections_by_owner", "owner", "vector_store", "id"),
 )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from loguru import logger
 
 from deployments.catalogue.entries import LOST, VersionStatus
+from deployments.catalogue.expiry import EXPIRED_KEPT_S
 from deployments.contents import contents_folder
 from deployments.errors import NotFound, ServiceError
 from deployments.jobs.records import fetch_jobs
@@ -47,6 +48,8 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
                 logger.info("document {} is reconciled with its job", document.id)
                 with _logged(document.id):
                     await _reconcile(document, job, catalogue, retriever)
+    while collection := await catalogue.collections.remove_expired(EXPIRED_KEPT_S):
+        logger.info("collection {} expired and is removed", collection)
     await _remove_left(catalogue, retriever, files)
 
 

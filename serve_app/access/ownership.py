@@ -107,6 +107,7 @@ class OwnedRetriever:
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
     ) -> list[Passage]:
         name = self._prefix + collection
+        await self._catalogue.collections.record_use(name)
         try:
             return await self._retriever.search(queries, name, limit, max_chars)
         except NotFound:

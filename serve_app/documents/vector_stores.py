@@ -17,7 +17,7 @@ from serve_app.documents.attachments import unknown_store
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deployments.catalogue.entries import EntryPage, PageQuery
+    from deployments.catalogue.entries import EntryPage, Expiry, PageQuery
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.file_store import FileStore
     from deployments.types import Chunking
@@ -58,6 +58,7 @@ class VectorStores:
         metadata: Mapping[str, str],
         file_ids: Sequence[str],
         chunking: Chunking | None = None,
+        expires_days: int | None = None,
     ) -> CollectionEntry:
         """Create a vector store with files; raises NotFound for a file that does not exist.
 
@@ -68,7 +69,7 @@ class VectorStores:
         store_id = f"{VECTOR_STORE_PREFIX}{now_ms:012x}{secrets.token_hex(6)}"
         try:
             await self._catalogue.collections.add(
-                CollectionEntry(store_id, name, now_ms // 1000, metadata)
+                CollectionEntry(store_id, name, now_ms // 1000, metadata, expires_days=expires_days)
             )
             await self._retriever.create(store_id)
             for file_id in dict.fromkeys(file_ids):
@@ -80,11 +81,18 @@ class VectorStores:
             raise
 
     async def change(
-        self, store_id: str, name: str | None, metadata: Mapping[str, str] | None
+        self,
+        store_id: str,
+        name: str | None,
+        metadata: Mapping[str, str] | None,
+        expiry: Expiry | None = None,
     ) -> CollectionEntry:
-        """Give a vector store another name or other metadata; raises NotFound."""
+        """Give a vector store another name, other metadata or another expiry.
+
+        Raises NotFound, and InvalidRequest for an expiry of another collection.
+        """
         try:
-            return await self._catalogue.collections.change(store_id, name, metadata)
+            return await self._catalogue.collections.change(store_id, name, metadata, expiry)
         except NotFound:
             raise unknown_store() from None
 

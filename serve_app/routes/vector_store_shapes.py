@@ -21,7 +21,7 @@ from serve_app.schemas.vector_store_files import (
     StaticChunking,
     VectorStoreFile,
 )
-from serve_app.schemas.vector_stores import FileCounts, VectorStoreResponse
+from serve_app.schemas.vector_stores import ExpiresAfter, FileCounts, VectorStoreResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,14 +58,22 @@ def store_shaped(store: CollectionEntry) -> VectorStoreResponse:
     counts = counts_shaped(
         {status.value: getattr(store, status.value) for status in DocumentStatus}
     )
+    status: Literal["in_progress", "completed", "expired"] = "completed"
+    if store.expired:
+        status = "expired"
+    elif counts.in_progress:
+        status = "in_progress"
+    days = store.expires_days
     return VectorStoreResponse(
         id=store.id,
         created_at=store.created_at,
         name=store.name,
         usage_bytes=store.size_bytes,
         file_counts=counts,
-        status="in_progress" if counts.in_progress else "completed",
-        last_active_at=store.created_at or None,
+        status=status,
+        expires_after=None if days is None else ExpiresAfter(anchor="last_active_at", days=days),
+        expires_at=store.expires_at,
+        last_active_at=store.active_at or store.created_at or None,
         metadata=dict(store.metadata),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from deployments.catalogue.entries import DocumentStatus, PageQuery
+from deployments.catalogue.entries import DocumentStatus, Expiry, PageQuery
 from deployments.kept_files import document_id_of
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
@@ -44,6 +44,7 @@ async def create_vector_store(
         request.metadata or {},
         request.file_ids,
         chunking_of(request.chunking_strategy),
+        request.expires_after.days if request.expires_after else None,
     )
     return store_shaped(store)
 
@@ -72,8 +73,12 @@ async def get_vector_store(
 async def change_vector_store(
     vector_store_id: StoreId, request: VectorStoreChanges, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
-    """Give a vector store another name or other metadata."""
-    return store_shaped(await vector_stores.change(vector_store_id, request.name, request.metadata))
+    """Give a vector store another name, other metadata or another expiry; null removes that."""
+    expiry: Expiry | None = None
+    if "expires_after" in request.model_fields_set:
+        expiry = Expiry(request.expires_after.days if request.expires_after else None)
+    store = await vector_stores.change(vector_store_id, request.name, request.metadata, expiry)
+    return store_shaped(store)
 
 
 @router.delete("/{vector_store_id}", responses=refusals(404))

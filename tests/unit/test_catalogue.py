@@ -21,6 +21,7 @@ from deployments.catalogue.entries import (
     CollectionEntry,
     CurrentVersion,
     DocumentStatus,
+    Expiry,
     FileEntry,
     PageQuery,
     Quotas,
@@ -526,3 +527,66 @@ async def test_a_batch_of_files_from_its_creation_to_its_end(
         await batches.add(batch(4))
     await catalogue.collections.remove(store)
     assert await batches.waiting_owners() == []
+
+
+async def test_a_vector_store_expires_after_its_last_use(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collections, store, day_s = catalogue.collections, "alice.vs_1", 86_400
+    clock_s = 1_800_000_000
+
+    def pass_time(seconds: int) -> None:
+        nonlocal clock_s
+        clock_s += seconds
+        for module in ("expiry", "collections"):
+            name = f"deployments.catalogue.{module}.now_ms"
+            monkeypatch.setattr(name, lambda: clock_s * 1000)
+
+    pass_time(0)
+    await collections.add(CollectionEntry(store, "a store", clock_s, expires_days=2))
+    await catalogue.versions.begin(replace(REPORT, collection=store))
+    shown = await collections.get(store)
+    assert (shown.active_at, shown.expires_at, shown.expired) == (
+        clock_s,
+        clock_s + 2 * day_s,
+        False,
+    )
+    pass_time(30)
+    await collections.record_use(store)
+    assert (await collections.get(store)).active_at == clock_s - 30  # it is not written so often
+    pass_time(day_s)
+    await collections.record_use(store)
+    assert (await collections.get(store)).expires_at == clock_s + 2 * day_s
+    pass_time(day_s)
+    await catalogue.versions.begin(replace(REPORT, collection=store, digest="b" * 64))
+    assert (await collections.get(store)).active_at == clock_s
+
+    pass_time(2 * day_s)
+    assert (await collections.get(store)).expired
+    for use in (
+        collections.record_use(store),
+        catalogue.versions.begin(replace(REPORT, collection=store, digest="c" * 64)),
+        catalogue.batches.add(NewBatch("vsfb_1", store, [], clock_s)),
+    ):
+        with pytest.raises(InvalidRequest, match="has expired") as refused:
+            await use
+        assert refused.value.code == "vector_store_expired"
+    assert await collections.remove_expired(day_s) is None
+    renewed = await collections.change(store, None, None, Expiry(1))
+    assert (renewed.expired, renewed.expires_at) == (False, clock_s + day_s)
+    await collections.change(store, "other", None)
+    assert (await collections.get(store)).expires_days == 1
+
+    await collections.add(CollectionEntry("alice.vs_2", "for ever", clock_s))
+    pass_time(3 * day_s)
+    assert await collections.remove_expired(day_s) == store
+    assert await collections.remove_expired(day_s) is None
+    with pytest.raises(NotFound):
+        await collections.get(store)
+    assert await catalogue.removals.claim(0) == Removal(store)
+    forever = await collections.change("alice.vs_2", None, None, Expiry(None))
+    assert (forever.expires_days, forever.expires_at) == (None, None)
+    for other in ("alice.default", "alice.papers"):
+        with pytest.raises(InvalidRequest, match="vector store can expire"):
+            await collections.change(other, None, None, Expiry(1))
+        await collections.record_use(other)

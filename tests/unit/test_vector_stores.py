@@ -155,6 +155,7 @@ async def test_a_document_that_is_deleted_is_no_longer_attached(fakes: Fakes) ->
         assert listed["data"] == []
 
 
+AFTER_A_DAY = {"anchor": "last_active_at", "days": 1}
 F = "file-" + "0" * 32
 SIZES = "chunking_strategy.static.static"
 
@@ -162,6 +163,38 @@ SIZES = "chunking_strategy.static.static"
 def static(size: int, overlap: int) -> dict[str, Any]:
     sizes = {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}
     return {"type": "static", "static": sizes}
+
+
+async def test_an_expired_store_says_so_until_it_is_renewed(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fakes.client() as http:
+        file = (await keep(http, "1.txt", b"Snow."))["id"]
+        store = await make(http, file_ids=[file], expires_after=AFTER_A_DAY)
+        assert store["expires_after"] == AFTER_A_DAY
+        assert store["expires_at"] == store["last_active_at"] + 86_400
+        url = f"{STORES}/{store['id']}"
+        later_ms = (store["expires_at"] + 1) * 1000
+        for module in ("expiry", "collections"):
+            monkeypatch.setattr(f"deployments.catalogue.{module}.now_ms", lambda: later_ms)
+        assert (await http.get(url)).json()["status"] == "expired"
+        assert (await http.get(f"{url}/files/{file}")).status_code == 200
+        for path, body in (
+            ("search", {"query": "snow"}),
+            ("files", {"file_id": file}),
+            ("file_batches", {"file_ids": [file]}),
+        ):
+            refused = await http.post(f"{url}/{path}", json=body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (
+                400,
+                "vector_store_expired",
+            )
+        renewed = (await http.post(url, json={"expires_after": AFTER_A_DAY})).json()
+        assert (renewed["status"], renewed["last_active_at"]) == ("in_progress", later_ms // 1000)
+        assert (await http.post(f"{url}/search", json={"query": "snow"})).status_code == 200
+        for body in ({"name": "kept"}, {"expires_after": None}):
+            changed = (await http.post(url, json=body)).json()
+        assert (changed["expires_after"], changed["expires_at"]) == (None, None)
 
 
 async def test_a_file_is_cut_as_its_request_says(fakes: Fakes) -> None:
@@ -204,7 +237,14 @@ async def test_a_file_is_cut_as_its_request_says(fakes: Fakes) -> None:
     [
         ("", {"file_ids": ["file-" + "0" * 32]}, 404, "file_id"),
         ("", {"file_ids": ["x"]}, 422, "file_ids.0"),
-        ("", {"expires_after": {"anchor": "last_active_at", "days": 1}}, 422, "expires_after"),
+        ("", {"expires_after": {"anchor": "created_at", "days": 1}}, 422, "expires_after.anchor"),
+        (
+            "",
+            {"expires_after": {"anchor": "last_active_at", "days": 366}},
+            422,
+            "expires_after.days",
+        ),
+        ("/default", {"expires_after": AFTER_A_DAY}, 400, "expires_after"),
         ("", {"chunking_strategy": {"type": "static"}}, 422, "chunking_strategy.static.static"),
         ("", {"chunking_strategy": {"type": "other"}}, 422, "chunking_strategy"),
         (

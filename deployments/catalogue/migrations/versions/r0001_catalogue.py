@@ -23,7 +23,11 @@ def upgrade() -> None:
         sa.Column("metadata", sa.JSON, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         *map(_count, ("in_progress", "completed", "failed", "cancelled", "size_bytes")),
+        sa.Column("expires_days", sa.Integer),
+        sa.Column("active_ms", sa.BigInteger),
+        sa.Column("expires_ms", sa.BigInteger),
     )
+    op.create_index("genserve_collections_by_expiry", "genserve_collections", ["expires_ms"])
     op.create_index(
         "genserve_collections_by_owner", "genserve_collections", ["owner", "vector_store", "id"]
     )
