@@ -158,6 +158,13 @@ class Retriever(Checked, Protocol):
         """
         ...
 
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        """Return chunks of the current version of a document, from a number on, in order.
+
+        Raises Unavailable if the version is being replaced.
+        """
+        ...
+
     async def delete(self, collection: str, document_id: str) -> bool:
         """Delete a document, published or not, and return whether it existed."""
         ...

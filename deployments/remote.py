@@ -250,6 +250,7 @@ class RemoteRetriever(_Remote):
         "publish_many",
         "discard",
         "search",
+        "content",
         "documents",
         "document",
         "delete",
@@ -303,6 +304,10 @@ class RemoteRetriever(_Remote):
             "search", queries, collection, limit, max_chars
         )
         return passages
+
+    async def content(self, document: types.Document, first: int, limit: int) -> list[types.Chunk]:
+        chunks: list[types.Chunk] = await self._repeatable("content", document, first, limit)
+        return chunks
 
     async def documents(self, collection: str, limit: int, after: str | None) -> types.DocumentList:
         listed: types.DocumentList = await self._repeatable("documents", collection, limit, after)

@@ -22,6 +22,7 @@ from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
 from serve_app.documents.file_batches import FileBatches
+from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
@@ -56,6 +57,7 @@ class Account:
     attachments: Attachments
     vector_stores: VectorStores
     file_batches: FileBatches
+    file_contents: FileContents
 
 
 class Common:
@@ -128,4 +130,5 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
             notes=notes,
         ),
         file_batches=FileBatches(catalogue, documents, jobs),
+        file_contents=FileContents(retriever),
     )

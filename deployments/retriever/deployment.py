@@ -49,6 +49,7 @@ class Retriever:
             RemoteEmbedder(embedder, "embedder"),
             settings,
             versions=self._catalogue.documents.current,
+            chunker_version=chunker_version,
         )
         keep_loaded()
         trim_regularly()
@@ -83,6 +84,9 @@ class Retriever:
         self, queries: Sequence[str], collection: str, limit: int, max_chars: int
     ) -> list[Passage]:
         return await self._retriever.search(queries, collection, limit, max_chars)
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        return await self._retriever.content(document, first, limit)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)

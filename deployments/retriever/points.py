@@ -51,9 +51,8 @@ def edition_of(document: Document, chunker_version: int) -> str:
     never mixes with what an earlier upload left behind. The job is, so that a version never mixes
     with one of the same number that a restored database does not know.
     """
-    edition = f"{chunker_version}.{document.chunks}"
-    if document.chunker:
-        edition = f"{edition}.{document.chunker}"
+    # The chunker of the document, as a newer version of the service may use another one.
+    edition = f"{document.chunker or chunker_version}.{document.chunks}"
     if document.version == FIRST_VERSION:
         return edition  # as release 0.1 has it
     return f"{edition}.{document.version}.{document.job_id}"

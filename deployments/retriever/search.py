@@ -12,12 +12,14 @@ import numpy as np
 from loguru import logger
 
 from deployments.collection_names import check_collection_name
-from deployments.errors import ServiceError
+from deployments.errors import ServiceError, Unavailable
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.points import edition_of
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
+from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery, StoredChunk
+from deployments.types import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from deployments.interfaces import Embedder
     from deployments.retriever.vector_store import Candidate, VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Document, DocumentList, Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
 
@@ -46,10 +48,11 @@ class DocumentRetriever:
     all are.
 
     At most `batch_chunks` texts go to the embedder and the store in one call. The
-    size of the vectors is the embedder's: a new collection takes it from its first chunk.
+    size of the vectors is the embedder's: a new collection takes it from its first chunk. What
+    version 0.1 stored was cut by `chunker_version`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per collaborator
         self,
         store: VectorStore,
         embedder: Embedder,
@@ -57,7 +60,9 @@ class DocumentRetriever:
         *,
         versions: CurrentVersions | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
+        chunker_version: int = 0,
     ) -> None:
+        self._chunker_version = chunker_version
         self._versions = versions
         self._batch_chunks = batch_chunks
         self._store = store
@@ -136,6 +141,19 @@ class DocumentRetriever:
         return ranking.passages(
             best, found, around, query=dense[0], limit=limit, max_chars=max_chars
         )
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        """Return chunks of a published version, in order; see `deployments.interfaces`."""
+        check_collection_name(document.collection)
+        edition = edition_of(document, self._chunker_version)
+        near = StoredChunk(document, edition, Chunk(first, "", 0))
+        numbers = range(first, min(first + limit, document.chunks))
+        wanted = [(near, number) for number in numbers]
+        found = await self._store.chunks(document.collection, wanted) if wanted else []
+        if len(found) != len(wanted):
+            msg = "the document is being replaced: try again"
+            raise Unavailable(msg)
+        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
 
     async def _current(self, collection: str, query: HybridQuery) -> list[Candidate]:
         """Find chunks of current versions only, under the names that their documents have.

@@ -114,6 +114,9 @@ class OwnedRetriever:
             await self._catalogue.collections.get(name)
             return []
 
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        return await self._retriever.content(self._kept(document), first, limit)
+
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(self._prefix + collection, document_id)
 

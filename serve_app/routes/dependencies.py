@@ -20,6 +20,7 @@ from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
 from serve_app.documents.file_batches import FileBatches
+from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles, is_file_id
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
@@ -118,6 +119,7 @@ AllowanceDep = Annotated[Allowance, _of_account("allowance")]
 AnsweringDep = Annotated[Answering, _of_account("answering")]
 AttachmentsDep = Annotated[Attachments, _of_account("attachments")]
 FileBatchesDep = Annotated[FileBatches, _of_account("file_batches")]
+FileContentsDep = Annotated[FileContents, _of_account("file_contents")]
 DocumentsDep = Annotated[Documents, _of_account("documents")]
 UploadsDep = Annotated[Uploads, _of_account("uploads")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 
 from deployments.catalogue.entries import DocumentStatus, Expiry, PageQuery
 from deployments.kept_files import document_id_of
@@ -10,6 +11,7 @@ from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AttachmentsDep,
+    FileContentsDep,
     KnownFileId,
     StoreId,
     VectorStoresDep,
@@ -19,6 +21,7 @@ from serve_app.schemas.fields import CollectionName, FileId  # noqa: TC001 - as 
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_store_files import (
     AttachRequest,
+    FileContentPage,
     VectorStoreFile,
     VectorStoreFileDeleted,
     VectorStoreFileList,
@@ -129,6 +132,22 @@ async def get_attached_file(
 ) -> VectorStoreFile:
     """Show how a file stands in a vector store."""
     return file_shaped(await attachments.one(vector_store_id, file_id), vector_store_id)
+
+
+@router.get(
+    "/{vector_store_id}/files/{file_id}/content",
+    response_class=Response,
+    responses={200: {"model": FileContentPage}, **refusals(404)},
+)
+async def get_file_text(
+    vector_store_id: StoreId,
+    file_id: KnownFileId,
+    attachments: AttachmentsDep,
+    contents: FileContentsDep,
+) -> Response:
+    """Fetch the text of a file as it was read; the items together are the whole text."""
+    entry = await attachments.one(vector_store_id, file_id)
+    return StreamingResponse(await contents.json(entry), media_type="application/json")
 
 
 @router.delete("/{vector_store_id}/files/{file_id}", responses=refusals(404))

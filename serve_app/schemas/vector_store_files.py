@@ -108,6 +108,31 @@ class VectorStoreFile(Listed):
     chunking_strategy: StaticChunking | OtherChunking
 
 
+class FileContentItem(BaseModel):
+    """A part of the text of a file, with the white space before it."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class FileContentPage(BaseModel):
+    """The text of a file as it was read: OpenAI's. There is one page only."""
+
+    model_config = example(
+        {
+            "object": "vector_store.file_content.page",
+            "data": [{"type": "text", "text": "Costs fell by a tenth in 2026."}],
+            "has_more": False,
+            "next_page": None,
+        }
+    )
+
+    object: Literal["vector_store.file_content.page"] = "vector_store.file_content.page"
+    data: list[FileContentItem]
+    has_more: Literal[False] = False
+    next_page: None = None
+
+
 class VectorStoreFileList(Paged[VectorStoreFile]):
     """One page of files in a vector store; pass `last_id` as `after` for the following one."""
 

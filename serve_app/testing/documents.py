@@ -185,6 +185,10 @@ class FakeRetriever:
             return self.passages[:limit]
         return _cut(self._matches(_words(*queries), collection)[:limit], max_chars)
 
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        chunks = self._chunks_of(document)
+        return [chunks[number] for number in sorted(chunks) if first <= number < first + limit]
+
     def _matches(self, words: set[str], collection: str) -> list[Passage]:
         """Return the published chunks that contain some of the words, those with the most first."""
         found = [

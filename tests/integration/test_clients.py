@@ -193,6 +193,8 @@ def test_a_file_that_cannot_be_read_says_why(client: openai.OpenAI, store: Store
     (found,) = client.vector_stores.search(other.id, query="When does the ferry run?")
     assert found.file_id == done.id
     assert "runs at noon" in found.content[0].text
+    content = client.vector_stores.files.content(done.id, vector_store_id=other.id)
+    assert "".join(item.text or "" for item in content) == text
     assert done.chunking_strategy is not None
     assert done.chunking_strategy.type == "static"
     attached = client.vector_stores.files.retrieve(file.id, vector_store_id=other.id)

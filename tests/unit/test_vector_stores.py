@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from deployments.errors import Overloaded
 from deployments.file_store import FileStore
 from deployments.types import Chunking, Document, IngestSpec, JobStatus
 from serve_app.testing import Fakes
+from tests.support.openai_client import openai_client
 from tests.support.vector_stores import STORES, keep, make
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("below_a_path")]
@@ -195,6 +197,21 @@ async def test_an_expired_store_says_so_until_it_is_renewed(
         for body in ({"name": "kept"}, {"expires_after": None}):
             changed = (await http.post(url, json=body)).json()
         assert (changed["expires_after"], changed["expires_at"]) == (None, None)
+
+
+async def test_the_text_of_a_file_is_fetched_as_it_was_read(fakes: Fakes) -> None:
+    text = "\n\n".join(f"Paragraph {number} is short." for number in range(150))
+    async with openai_client(fakes.app()) as (client, _):
+        file = await client.files.create(file=("1.txt", text.encode()), purpose="assistants")
+        store = await client.vector_stores.create(file_ids=[file.id])
+        with pytest.raises(openai.NotFoundError, match="in progress"):
+            await client.vector_stores.files.content(file.id, vector_store_id=store.id)
+        await fakes.jobs.run(next(iter(fakes.jobs.known)))
+        page = await client.vector_stores.files.content(file.id, vector_store_id=store.id)
+        assert "".join(item.text or "" for item in page.data) == text
+        assert {item.type for item in page.data} == {"text"}
+        with pytest.raises(openai.NotFoundError):
+            await client.vector_stores.files.content(file.id, vector_store_id="default")
 
 
 async def test_a_file_is_cut_as_its_request_says(fakes: Fakes) -> None:
