@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["documents"], route_class=BodyRoute)
 _MAX_LISTED = 100
+_THE_ONE_BEFORE = RestoreRequest()
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
@@ -125,15 +126,14 @@ async def restore_document(  # noqa: PLR0913 - what FastAPI hands in
     http: Request,
     response: Response,
     *,
-    request: RestoreRequest | None = None,
+    request: RestoreRequest = _THE_ONE_BEFORE,
     collection: CollectionName = DEFAULT_COLLECTION,
 ) -> UploadResponse:
     """Make the content of an earlier version a new version, in the background.
 
     The content of the version before the current one is kept; that of older ones is not.
     """
-    number = request.version if request else None
-    submitted = await documents.restore(collection, document_id, number)
+    submitted = await documents.restore(collection, document_id, request.version)
     response.headers["Location"] = local_url(http.scope, job_url(submitted.job.id))
     return _submitted_shaped(submitted)
 

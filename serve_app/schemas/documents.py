@@ -144,7 +144,7 @@ class VersionResponse(BaseModel):
     created_at: int
     job_id: str | None
     chunker: str | None
-    restored_from: int | None
+    restored_from: int | None = None
     error: JobError | None = None
 
 
