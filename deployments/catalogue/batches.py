@@ -6,14 +6,12 @@ version, so that a restart changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from deployments.catalogue.collections import lock_collection
-from deployments.catalogue.document_rows import chunking_of, chunking_values
+from deployments.catalogue.document_rows import chunking_of
 from deployments.catalogue.entries import (
     BatchEntry,
     BatchFile,
@@ -22,44 +20,16 @@ from deployments.catalogue.entries import (
     EntryPage,
     VersionStatus,
 )
-from deployments.catalogue.expiry import record_use
+from deployments.catalogue.new_batches import IS_WAITING, FileStatus, add_batch
 from deployments.catalogue.statements import page_of
-from deployments.catalogue.tables import BATCH_FILES, BATCHES, FILES, VERSIONS
-from deployments.collection_names import owner_of, unknown_collection
-from deployments.errors import NotFound, Overloaded
-from deployments.kept_files import file_id_of
+from deployments.catalogue.tables import BATCH_FILES, BATCHES, VERSIONS
+from deployments.errors import NotFound
 from deployments.types import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import PageQuery
-
-MAX_WAITING_FILES = 20_000
-"""Files of one owner's batches that wait for their jobs."""
-MAX_BATCHES = 100
-"""Batches kept of a collection: a new one replaces the oldest of which no file waits."""
-
-
-class _Status(StrEnum):
-    """The status of a file in a batch until its version has one."""
-
-    WAITING = "waiting"
-    BEGUN = "begun"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class NewBatch:
-    """A batch to add; `created_at` in seconds since the epoch."""
-
-    id: str
-    collection: str
-    files: Sequence[BatchFile]
-    created_at: int
-
+    from deployments.catalogue.new_batches import NewBatch
 
 # The version that a file of a batch became; none while it waits, and once it is removed.
 _WITH_VERSION = sa.outerjoin(
@@ -72,8 +42,8 @@ _WITH_VERSION = sa.outerjoin(
     ),
 )
 _STATUS = sa.case(
-    (BATCH_FILES.c.status == _Status.WAITING.value, DocumentStatus.IN_PROGRESS.value),
-    (BATCH_FILES.c.status != _Status.BEGUN.value, BATCH_FILES.c.status),
+    (BATCH_FILES.c.status == FileStatus.WAITING.value, DocumentStatus.IN_PROGRESS.value),
+    (BATCH_FILES.c.status != FileStatus.BEGUN.value, BATCH_FILES.c.status),
     (VERSIONS.c.status.is_(None), DocumentStatus.CANCELLED.value),  # removed since
     (VERSIONS.c.status == VersionStatus.SUPERSEDED.value, DocumentStatus.COMPLETED.value),
     else_=VERSIONS.c.status,
@@ -93,7 +63,7 @@ class Batches:
             NotFound: there is no such collection, or no such file.
             Overloaded: too many files of the owner wait.
         """
-        await self._database.write(lambda connection: _add(connection, batch))
+        await self._database.write(lambda connection: add_batch(connection, batch))
 
     async def get(self, collection: str, batch_id: str) -> BatchEntry:
         """Find a batch with the number of its files of each status; raise NotFound."""
@@ -150,9 +120,9 @@ class Batches:
                 BATCH_FILES.update()
                 .where(
                     BATCH_FILES.c.batch_id == batch_id,
-                    BATCH_FILES.c.status == _Status.WAITING.value,
+                    BATCH_FILES.c.status == FileStatus.WAITING.value,
                 )
-                .values(status=_Status.CANCELLED.value)
+                .values(status=FileStatus.CANCELLED.value)
                 .returning(BATCH_FILES.c.document_id)
             ).all()
             jobs = connection.scalars(
@@ -174,14 +144,14 @@ class Batches:
 
     async def waiting_owners(self) -> list[str]:
         """Name the owners of files that wait."""
-        select = sa.select(BATCH_FILES.c.owner).where(_IS_WAITING).distinct()
+        select = sa.select(BATCH_FILES.c.owner).where(IS_WAITING).distinct()
         return await self._database.read(lambda connection: list(connection.scalars(select).all()))
 
     async def waiting(self, owner: str, limit: int) -> list[BatchFile]:
         """List files of an owner that wait, those of the oldest batches first."""
         select = (
             BATCH_FILES.select()
-            .where(_IS_WAITING, BATCH_FILES.c.owner == owner)
+            .where(IS_WAITING, BATCH_FILES.c.owner == owner)
             .order_by(BATCH_FILES.c.batch_id, BATCH_FILES.c.document_id)
             .limit(limit)
         )
@@ -198,85 +168,22 @@ class Batches:
         """
 
         def begin(connection: sa.Connection) -> bool:
-            values = {"status": _Status.BEGUN.value, "version": version}
-            connection.execute(BATCH_FILES.update().where(_is(file), _IS_WAITING).values(values))
+            values = {"status": FileStatus.BEGUN.value, "version": version}
+            connection.execute(BATCH_FILES.update().where(_is(file), IS_WAITING).values(values))
             status = connection.scalar(sa.select(BATCH_FILES.c.status).where(_is(file)))
-            return status == _Status.BEGUN.value
+            return status == FileStatus.BEGUN.value
 
         return await self._database.write(begin)
 
     async def failed(self, file: BatchFile, code: str, message: str) -> None:
         """Record why no job was submitted for a file."""
         values = {
-            "status": _Status.FAILED.value,
+            "status": FileStatus.FAILED.value,
             "error_code": code,
             "error_message": message,
         }
-        update = BATCH_FILES.update().where(_is(file), _IS_WAITING).values(values)
+        update = BATCH_FILES.update().where(_is(file), IS_WAITING).values(values)
         await self._database.write(lambda connection: connection.execute(update))
-
-
-_IS_WAITING = BATCH_FILES.c.status == _Status.WAITING.value
-
-
-def _add(connection: sa.Connection, batch: NewBatch) -> None:
-    """Add a batch; see `Batches.add`."""
-    if not lock_collection(connection, batch.collection):
-        raise unknown_collection(batch.collection)
-    record_use(connection, batch.collection)
-    owner = owner_of(batch.collection)
-    file_ids = [file_id_of(file.document_id) for file in batch.files]
-    select = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), FILES.c.owner == owner)
-    if missing := sorted(set(file_ids) - set(connection.scalars(select).all())):
-        msg = f"there is no file {missing[0]}"
-        raise NotFound(msg, param="file_ids")
-    waiting = connection.scalar(
-        sa.select(sa.func.count()).where(_IS_WAITING, BATCH_FILES.c.owner == owner)
-    )
-    if (waiting or 0) + len(file_ids) > MAX_WAITING_FILES:
-        msg = f"{waiting:,} files of batches are waiting already: try again later"
-        raise Overloaded(msg)
-    _make_room(connection, batch.collection)
-    connection.execute(
-        BATCHES.insert().values(
-            id=batch.id,
-            collection=batch.collection,
-            created_ms=batch.created_at * 1000,
-            cancelled=False,
-        )
-    )
-    connection.execute(
-        BATCH_FILES.insert(),
-        [
-            {
-                "batch_id": batch.id,
-                "document_id": file.document_id,
-                "collection": batch.collection,
-                "owner": owner,
-                "status": _Status.WAITING.value,
-                **chunking_values(file.chunking),
-            }
-            for file in batch.files
-        ],
-    )
-
-
-def _make_room(connection: sa.Connection, collection: str) -> None:
-    """Remove the oldest batches over the bound; raise Overloaded if files of all of them wait."""
-    of_collection = sa.select(BATCHES.c.id).where(BATCHES.c.collection == collection)
-    batches = connection.scalars(of_collection.order_by(BATCHES.c.id)).all()
-    surplus = len(batches) - MAX_BATCHES + 1
-    if surplus <= 0:
-        return
-    select = sa.select(BATCH_FILES.c.batch_id).where(
-        _IS_WAITING, BATCH_FILES.c.collection == collection
-    )
-    waiting = set(connection.scalars(select.distinct()).all())
-    removed = [batch_id for batch_id in batches if batch_id not in waiting][:surplus]
-    if len(removed) < surplus:
-        msg = f"files of {len(waiting)} batches are waiting already: try again later"
-        raise Overloaded(msg)
-    connection.execute(BATCHES.delete().where(BATCHES.c.id.in_(removed)))
 
 
 def _find(connection: sa.Connection, collection: str, batch_id: str) -> Any:  # noqa: ANN401 - a row

@@ -12,7 +12,7 @@ from deployments.collection_names import full_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deployments.catalogue.batches import Batches, NewBatch
+    from deployments.catalogue.batches import Batches
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.collections import Collections
     from deployments.catalogue.documents import Documents
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         VersionEntry,
     )
     from deployments.catalogue.files import Files
+    from deployments.catalogue.new_batches import NewBatch
     from deployments.catalogue.versions import Versions
     from deployments.types import Document
 

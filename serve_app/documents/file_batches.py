@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from deployments.catalogue.batches import NewBatch
+from deployments.catalogue.new_batches import NewBatch
 from deployments.errors import NotFound, ServiceError
 from deployments.serving.request_context import detached
 from serve_app.documents.attachments import unknown_store

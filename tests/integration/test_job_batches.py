@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.catalogue.batches import NewBatch
 from deployments.catalogue.entries import BatchFile, CollectionEntry, DocumentStatus, FileEntry
+from deployments.catalogue.new_batches import NewBatch
 from deployments.kept_files import CARD_BYTES, document_id_of, kept_path
 from deployments.types import JobStatus
 from tests.support import job_engine

@@ -13,7 +13,6 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from deployments.catalogue.batches import NewBatch
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import (
@@ -29,6 +28,7 @@ from deployments.catalogue.entries import (
     VersionStatus,
 )
 from deployments.catalogue.migrate import VERSION_TABLE, config, migrate, revision_of
+from deployments.catalogue.new_batches import NewBatch
 from deployments.catalogue.removals import Removal
 from deployments.catalogue.tables import COLLECTIONS, METADATA
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
@@ -514,15 +514,15 @@ async def test_a_batch_of_files_from_its_creation_to_its_end(
     with pytest.raises(NotFound, match="there is no file"):
         await batches.add(replace(batch(2), files=[BatchFile("doc_" + "f" * 32)]))
 
-    monkeypatch.setattr("deployments.catalogue.batches.MAX_BATCHES", 2)
-    monkeypatch.setattr("deployments.catalogue.batches.MAX_WAITING_FILES", 6)
+    monkeypatch.setattr("deployments.catalogue.new_batches.MAX_BATCHES", 2)
+    monkeypatch.setattr("deployments.catalogue.new_batches.MAX_WAITING_FILES", 6)
     await batches.add(batch(2))
     await batches.add(batch(3))  # in place of the first
     with pytest.raises(NotFound):
         await batches.get(store, "vsfb_1")
     with pytest.raises(Overloaded, match="6 files of batches are waiting"):
         await batches.add(batch(4))
-    monkeypatch.setattr("deployments.catalogue.batches.MAX_WAITING_FILES", 99)
+    monkeypatch.setattr("deployments.catalogue.new_batches.MAX_WAITING_FILES", 99)
     with pytest.raises(Overloaded, match="files of 2 batches are waiting"):
         await batches.add(batch(4))
     await catalogue.collections.remove(store)
