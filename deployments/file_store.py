@@ -88,15 +88,17 @@ class FileStore:
             file.close()
 
     @contextlib.asynccontextmanager
-    async def opened(self, path: str, max_bytes: int) -> AsyncGenerator[BinaryIO, None]:
+    async def opened(
+        self, path: str, max_bytes: int, start: int = 0
+    ) -> AsyncGenerator[BinaryIO, None]:
         """Open a file that has a descriptor, as a child process needs for its standard input.
 
-        A local file is opened in place. An object is first streamed into a temporary file
-        without a name, which the system removes even after a crash.
+        Its position is byte `start`. A local file is opened in place. An object is first streamed
+        into a temporary file without a name, which the system removes even after a crash.
 
         Raises:
             NotFound: it does not exist.
-            TooLarge: it has more than `max_bytes` bytes.
+            TooLarge: it has more than `max_bytes` bytes from `start` on.
         """
         with contextlib.ExitStack() as resources:
             if self._local:
@@ -105,17 +107,32 @@ class FileStore:
                 except _NO_FILE:
                     raise _no_such_file() from None
                 resources.enter_context(file)
-                _check_size(os.fstat(file.fileno()).st_size, max_bytes)
+                _check_size(os.fstat(file.fileno()).st_size - start, max_bytes)
+                file.seek(start)
             else:
                 file = resources.enter_context(tempfile.TemporaryFile())
                 size = 0
-                async with contextlib.aclosing(self.blocks(path)) as blocks:
+                async with contextlib.aclosing(self.blocks(path, start)) as blocks:
                     async for block in blocks:
                         size += len(block)
                         _check_size(size, max_bytes)
                         await asyncio.to_thread(file.write, block)
                 file.seek(0)
             yield file
+
+    async def move(self, path: str, target: str) -> None:
+        """Move a file, replacing an existing one; raise NotFound if it does not exist."""
+        try:
+            await self._off_loop(self._move, self._at(path), self._at(target))
+        except _NO_FILE:
+            raise _no_such_file() from None
+
+    async def copy(self, path: str, target: str) -> None:
+        """Copy a file, replacing an existing one; raise NotFound if it does not exist."""
+        try:
+            await self._off_loop(self._copy, self._at(path), self._at(target))
+        except _NO_FILE:
+            raise _no_such_file() from None
 
     async def names(self, path: str) -> list[str]:
         """List the names of the files directly below a path; empty if it does not exist."""
@@ -190,6 +207,21 @@ class FileStore:
                     logger.warning("parts of an upload stay in the file store: {}", error)
             raise
         file.close()  # only now does the object appear
+
+    def _move(self, source: str, target: str) -> None:
+        if self._local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            Path(source).replace(target)
+        else:
+            self._files.cp_file(source, target)
+            self._files.rm_file(source)
+
+    def _copy(self, source: str, target: str) -> None:
+        if self._local:
+            with Path(source).open("rb") as file:
+                self._put(target, file, b"")
+        else:
+            self._files.cp_file(source, target)
 
     def _get(self, target: str, end: int | None) -> bytes:
         content: bytes = self._files.cat_file(target, end=end)

@@ -179,6 +179,13 @@ class Retriever(Checked, Protocol):
         """
         ...
 
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        """Return chunks of the current version of a document, from a number on, in order.
+
+        Raises Unavailable if the version is being replaced.
+        """
+        ...
+
     async def delete(self, collection: str, document_id: str) -> bool:
         """Delete a document, published or not, and return whether it existed."""
         ...
@@ -237,6 +244,10 @@ class Jobs(Checked, Protocol):
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         """Have pictures made; `key` as above."""
+        ...
+
+    async def begin_batches(self) -> None:
+        """Begin at once with the files of batches that wait in the catalogue."""
         ...
 
     async def job(self, job_id: str) -> Job:

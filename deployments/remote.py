@@ -268,6 +268,7 @@ class RemoteRetriever(_Remote):
         "discard",
         "apply_attributes",
         "search",
+        "content",
         "documents",
         "document",
         "delete",
@@ -335,6 +336,10 @@ class RemoteRetriever(_Remote):
         )
         return passages
 
+    async def content(self, document: types.Document, first: int, limit: int) -> list[types.Chunk]:
+        chunks: list[types.Chunk] = await self._repeatable("content", document, first, limit)
+        return chunks
+
     async def documents(self, collection: str, limit: int, after: str | None) -> types.DocumentList:
         listed: types.DocumentList = await self._repeatable("documents", collection, limit, after)
         return listed
@@ -378,7 +383,7 @@ class RemoteImageGenerator(_Remote):
 class RemoteJobs(_Remote):
     """The Jobs deployment."""
 
-    _methods = ("submit_ingest", "submit_images", "job", "jobs", "cancel")
+    _methods = ("submit_ingest", "submit_images", "begin_batches", "job", "jobs", "cancel")
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -394,6 +399,9 @@ class RemoteJobs(_Remote):
         call = self._call if key is None else self._repeatable
         submitted: types.Submitted = await call("submit_images", spec, key)
         return submitted
+
+    async def begin_batches(self) -> None:
+        await self._repeatable("begin_batches")
 
     async def job(self, job_id: str) -> types.Job:
         job: types.Job = await self._repeatable("job", job_id)

@@ -58,6 +58,7 @@ class Chunk:
     `number` counts from 0 within the document, `tokens` is by the embedder's tokenizer,
     pages count from 1 and are None for formats without pages. `section` names the headings
     above it, outermost first; `separator` is the white space between it and the chunk before.
+    Its first `overlap_chars` characters repeat the end of that one, and the white space.
     """
 
     number: int
@@ -67,6 +68,15 @@ class Chunk:
     page_end: int | None = None
     section: str = ""
     separator: str = "\n\n"
+    overlap_chars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """The most tokens of a chunk, and how many of them may repeat the end of the one before."""
+
+    max_tokens: int
+    overlap_tokens: int
 
 
 SHORT_PARSE_CPU_S = 2
@@ -84,6 +94,8 @@ class ParseSpec:
 
     A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
     owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
+    The content of the file begins at `start_byte`. Without `chunking`, chunks are as long as the
+    parser's settings say.
     """
 
     path: str
@@ -94,6 +106,8 @@ class ParseSpec:
     short: bool = False
     owner: str = ""
     inline: bool = False
+    start_byte: int = 0
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +116,7 @@ class ParsedDocument:
 
     `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
     those that were written. `cpu_s` is the processor time that reading it took, `inline` the chunks
-    themselves if none were written.
+    themselves if none were written. `chunker` names the version and the strategy that cut it.
     """
 
     title: str
@@ -112,6 +126,7 @@ class ParsedDocument:
     batches: int
     cpu_s: float = 0.0
     inline: tuple[Chunk, ...] = ()
+    chunker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,8 @@ class Document:
     """A version of a document; `created_at` is in seconds since the epoch.
 
     `job_id` names the job that made it searchable, `version` counts from 1. `attributes` are those
-    of all its versions.
+    of all its versions. `chunker` names the version and the strategy of the chunker that cut it,
+    empty if version 0.1 has stored it.
     """
 
     id: str
@@ -134,6 +150,7 @@ class Document:
     job_id: str | None = None
     version: int = 1
     attributes: Attributes = field(default_factory=dict)
+    chunker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +266,9 @@ class IngestSpec:
     `document_id` is empty in a submission that names its document by `filename`: `on_conflict`
     says what becomes of a document that has the name already. With `attributes`, the document gets
     these; else it keeps its own.
+
+    The content begins at `start_byte`. The job does not delete a `borrowed` file, such as a kept
+    one, or the content of the version that it restores.
     """
 
     document_id: str = field(compare=False)
@@ -260,6 +280,10 @@ class IngestSpec:
     digest: str = ""
     on_conflict: OnConflict = field(default="replace", compare=False)
     attributes: Attributes | None = field(default=None, compare=False)
+    start_byte: int = field(default=0, compare=False)
+    borrowed: bool = field(default=False, compare=False)
+    chunking: Chunking | None = None
+    restored_from: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deployments.catalogue.owned import OwnedCatalogue
+from deployments.kept_files import NO_OWNER
 from serve_app.access.fair_services import (
     FairEmbedder,
     FairTextGenerator,
@@ -20,7 +21,9 @@ from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
-from serve_app.documents.files import NO_OWNER, KeptFiles
+from serve_app.documents.file_batches import FileBatches
+from serve_app.documents.file_content import FileContents
+from serve_app.documents.files import KeptFiles
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -53,6 +56,8 @@ class Account:
     kept_files: KeptFiles
     attachments: Attachments
     vector_stores: VectorStores
+    file_batches: FileBatches
+    file_contents: FileContents
 
 
 class Common:
@@ -96,10 +101,10 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         jobs=jobs,
         scraper=OwnedScraper(services.scraper, owner),
     )
-    uploads = Uploads(jobs, files, settings.limits, partial(common.places.uploads.take, owner))
+    uploads = Uploads(jobs, files, settings.limits)
     catalogue = OwnedCatalogue(common.catalogue, owner)
     kept = KeptFiles(catalogue.files, files, owner, settings.limits)
-    documents = Documents(owned, catalogue)
+    documents = Documents(owned, catalogue, files)
     notes = f"vector_stores/{owner or NO_OWNER}"
     attachments = Attachments(
         catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes
@@ -124,4 +129,6 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
             files=files,
             notes=notes,
         ),
+        file_batches=FileBatches(catalogue, documents, jobs),
+        file_contents=FileContents(retriever),
     )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from loguru import logger
 
 from deployments.catalogue.attribute_changes import AttributeChanges
+from deployments.catalogue.batches import Batches
 from deployments.catalogue.collections import Collections
 from deployments.catalogue.documents import Documents
 from deployments.catalogue.entries import Quotas
@@ -42,6 +43,7 @@ class Catalogue:
         self.files = Files(database, quotas)
         self.removals = Removals(database)
         self.attribute_changes = AttributeChanges(database)
+        self.batches = Batches(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from deployments.catalogue.entries import CollectionEntry, CollectionIndex, EntryPage
+from deployments.catalogue.expiry import (
+    check_can_expire,
+    expiry_values,
+    is_expired,
+    now_ms,
+    record_use,
+    stale_row,
+)
 from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing, page_of
-from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
+from deployments.catalogue.tables import BATCH_FILES, COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
 from deployments.catalogue.usage import add_usage, change_usage
 from deployments.collection_names import (
     DEFAULT_COLLECTION,
@@ -26,7 +33,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.catalogue.database import Database
-    from deployments.catalogue.entries import PageQuery, Quotas
+    from deployments.catalogue.entries import Expiry, PageQuery, Quotas
+
+
+# A collection, and how many files of batches wait to become documents.
+_ENTRIES = sa.select(
+    *COLLECTIONS.c,
+    sa.select(sa.func.count())
+    .where(BATCH_FILES.c.collection == COLLECTIONS.c.id, BATCH_FILES.c.status == "waiting")
+    .scalar_subquery()
+    .label("waiting"),
+)
 
 _LOCK = (
     sa.select(COLLECTIONS.c.id)
@@ -53,7 +70,7 @@ class Collections:
 
     async def get(self, collection: str) -> CollectionEntry:
         """Find a collection; raise NotFound."""
-        select = COLLECTIONS.select().where(COLLECTIONS.c.id == collection)
+        select = _ENTRIES.where(COLLECTIONS.c.id == collection)
         row = await self._database.read(lambda connection: connection.execute(select).first())
         if row is not None:
             return _entry(row)
@@ -100,7 +117,7 @@ class Collections:
 
     async def page(self, owner: str, query: PageQuery) -> EntryPage[CollectionEntry]:
         """List the collections of an owner: vector stores follow all others."""
-        select = COLLECTIONS.select().where(COLLECTIONS.c.owner == owner)
+        select = _ENTRIES.where(COLLECTIONS.c.owner == owner)
         key = (COLLECTIONS.c.vector_store, COLLECTIONS.c.id)
         after = None if query.after is None else (is_vector_store(query.after), query.after)
         default = full_name(owner, DEFAULT_COLLECTION)
@@ -118,10 +135,22 @@ class Collections:
         return EntryPage(tuple(map(_entry, found[0])), found[1])
 
     async def change(
-        self, collection: str, name: str | None, metadata: Mapping[str, str] | None
+        self,
+        collection: str,
+        name: str | None,
+        metadata: Mapping[str, str] | None,
+        expiry: Expiry | None = None,
     ) -> CollectionEntry:
-        """Change the display name or the metadata of a collection; raise NotFound."""
+        """Change the display name, the metadata or the expiry of a collection; raise NotFound.
+
+        An expiry counts as a use, and renews a vector store that has expired. Raises
+        InvalidRequest if it is not of a vector store.
+        """
         values: dict[str, Any] = {}
+        if expiry is not None:
+            if expiry.days is not None:
+                check_can_expire(collection)
+            values |= expiry_values(expiry.days, now_ms())
         if name is not None:
             values["name"] = name
         if metadata is not None:
@@ -139,6 +168,29 @@ class Collections:
         await self._database.write(change)
         return await self.get(collection)
 
+    async def record_use(self, collection: str) -> None:
+        """Record that a collection is used; raise InvalidRequest if it has expired."""
+        if is_vector_store(collection) and await self._database.read(
+            lambda connection: stale_row(connection, collection)
+        ):
+            await self._database.write(lambda connection: record_use(connection, collection))
+
+    async def remove_expired(self, age_s: float) -> str | None:
+        """Remove a collection that expired at least this long ago; return its name, if any.
+
+        `Catalogue.removals` has it until its vectors are deleted.
+        """
+        latest_ms = now_ms() - int(age_s * 1000)
+        expired = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.expires_ms <= latest_ms).limit(1)
+
+        def remove(connection: sa.Connection) -> str | None:
+            collection = connection.scalar(expired.with_for_update(skip_locked=True))
+            if collection is not None:
+                _remove(connection, collection)
+            return collection
+
+        return await self._database.write(remove)
+
     async def remove(self, collection: str) -> bool:
         """Remove a collection with its documents and return whether it existed.
 
@@ -148,21 +200,7 @@ class Collections:
         def remove(connection: sa.Connection) -> bool:
             if not lock_collection(connection, collection):
                 return False
-            documents, size_bytes = connection.execute(
-                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(VERSIONS.c.size_bytes), 0))
-                .select_from(DOCUMENTS)
-                .join(VERSIONS, CURRENT)
-                .where(DOCUMENTS.c.collection == collection)
-            ).one()
-            connection.execute(COLLECTIONS.delete().where(COLLECTIONS.c.id == collection))
-            change_usage(
-                connection,
-                owner_of(collection),
-                collections=-1,
-                documents=-documents,
-                size_bytes=-int(size_bytes),
-            )
-            add_removal(connection, Removal(collection))
+            _remove(connection, collection)
             return True
 
         return await self._database.write(remove)
@@ -171,6 +209,7 @@ class Collections:
 def ensure_collection(connection: sa.Connection, entry: CollectionEntry, quotas: Quotas) -> None:
     """Insert the row of a collection unless it exists."""
     owner = owner_of(entry.id)
+    created_ms = entry.created_at * 1000 or now_ms()
     if insert_missing(
         connection,
         COLLECTIONS,
@@ -179,7 +218,8 @@ def ensure_collection(connection: sa.Connection, entry: CollectionEntry, quotas:
         vector_store=is_vector_store(entry.id),
         name=entry.name,
         metadata=dict(entry.metadata),
-        created_ms=entry.created_at * 1000 or time.time_ns() // 1_000_000,
+        created_ms=created_ms,
+        **expiry_values(entry.expires_days, created_ms),
     ):
         add_usage(connection, owner, quotas, collections=1)
 
@@ -191,6 +231,25 @@ def lock_collection(connection: sa.Connection, collection: str) -> bool:
     would wait for each other.
     """
     return connection.execute(_LOCK, {"collection": collection}).first() is not None
+
+
+def _remove(connection: sa.Connection, collection: str) -> None:
+    """Remove a locked collection with its documents."""
+    documents, size_bytes = connection.execute(
+        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(VERSIONS.c.size_bytes), 0))
+        .select_from(DOCUMENTS)
+        .join(VERSIONS, CURRENT)
+        .where(DOCUMENTS.c.collection == collection)
+    ).one()
+    connection.execute(COLLECTIONS.delete().where(COLLECTIONS.c.id == collection))
+    change_usage(
+        connection,
+        owner_of(collection),
+        collections=-1,
+        documents=-documents,
+        size_bytes=-int(size_bytes),
+    )
+    add_removal(connection, Removal(collection))
 
 
 def _exists(connection: sa.Connection, collection: str) -> bool:
@@ -210,9 +269,13 @@ def _entry(row: Any) -> CollectionEntry:  # noqa: ANN401 - a row of the table
         row.name,
         row.created_ms // 1000,
         row.metadata,
-        in_progress=row.in_progress,
+        in_progress=row.in_progress + row.waiting,
         completed=row.completed,
         failed=row.failed,
         cancelled=row.cancelled,
         size_bytes=row.size_bytes,
+        expires_days=row.expires_days,
+        active_at=None if row.active_ms is None else row.active_ms // 1000,
+        expires_at=None if row.expires_ms is None else row.expires_ms // 1000,
+        expired=is_expired(row.expires_ms),
     )

@@ -21,7 +21,7 @@ from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIO
 from deployments.catalogue.usage import change_usage
 from deployments.collection_names import owner_of
 from deployments.errors import Conflict, NotFound
-from deployments.types import Document
+from deployments.types import Chunking, Document
 
 # A document, and the version in which it is shown.
 ENTRIES = sa.select(
@@ -139,7 +139,22 @@ def document_of(row: Any) -> Document:  # noqa: ANN401 - of the versions
         row.created_ms / 1000,
         row.job_id,
         row.number,
+        chunker=row.chunker or "",
     )
+
+
+def chunking_of(row: Any) -> Chunking | None:  # noqa: ANN401 - of versions or files of batches
+    """Return the chunking that was asked for."""
+    if row.chunk_tokens is None:
+        return None
+    return Chunking(row.chunk_tokens, row.overlap_tokens)
+
+
+def chunking_values(chunking: Chunking | None) -> dict[str, int | None]:
+    """Return the columns of a chunking."""
+    if chunking is None:
+        return {"chunk_tokens": None, "overlap_tokens": None}
+    return {"chunk_tokens": chunking.max_tokens, "overlap_tokens": chunking.overlap_tokens}
 
 
 def entry_of(row: Any) -> DocumentEntry:  # noqa: ANN401 - of ENTRIES
@@ -147,13 +162,21 @@ def entry_of(row: Any) -> DocumentEntry:  # noqa: ANN401 - of ENTRIES
     filename = row.document_name or row.filename
     document = replace(document_of(row), filename=filename, attributes=row.attributes)
     status = DocumentStatus(row.document_status)
-    return DocumentEntry(document, status, row.error_code, row.error_message)
+    return DocumentEntry(document, status, row.error_code, row.error_message, chunking_of(row))
 
 
 def version_entry_of(row: Any) -> VersionEntry:  # noqa: ANN401 - of the versions
     """Return the entry of a row of a version."""
-    error = row.error_code, row.error_message
-    return VersionEntry(document_of(row), VersionStatus(row.status), row.digest, row.author, *error)
+    return VersionEntry(
+        document_of(row),
+        VersionStatus(row.status),
+        row.digest,
+        row.author,
+        row.error_code,
+        row.error_message,
+        row.restored_from,
+        chunking_of(row),
+    )
 
 
 def unknown_document() -> NotFound:

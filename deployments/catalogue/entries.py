@@ -10,13 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.filters import Attributes
-    from deployments.types import Document, OnConflict
+    from deployments.types import Chunking, Document, OnConflict
 
 T = TypeVar("T")
 
 
 LOST = "lost"
 """Code of the error of a version whose submission was interrupted."""
+FILE_DELETED = "file_deleted"
+"""Code of the error of a version whose file was deleted before it was read."""
+KEPT_EARLIER = 1
+"""Versions before the current one whose contents are kept, so that they can be restored."""
 
 
 class DocumentStatus(StrEnum):
@@ -48,7 +52,8 @@ class Upload:
     The document has `document_id`, or the name `filename` if that is None; `on_conflict` says what
     becomes of one that has the name already. A document with `document_id` gets the name too if it
     is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal. With
-    `attributes`, the document gets these; else it keeps its own.
+    `attributes`, the document gets these; else it keeps its own. Without `chunking`, it is cut as
+    the parser's settings say. `restored_from` is the number of the version whose content it has.
     """
 
     collection: str
@@ -62,6 +67,8 @@ class Upload:
     created_at: float | None = None  # now
     named: bool = False
     attributes: Attributes | None = None
+    chunking: Chunking | None = None
+    restored_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ class DocumentEntry:
     status: DocumentStatus
     error_code: str | None = None
     error_message: str | None = None
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,10 @@ class CurrentVersion:
 
 @dataclass(frozen=True, slots=True)
 class VersionEntry:
-    """A version of a document; `author` is the name of the API key that uploaded it."""
+    """A version of a document; `author` is the name of the API key that uploaded it.
+
+    `restored_from` is the number of the version whose content it has again.
+    """
 
     document: Document
     status: VersionStatus
@@ -96,13 +107,16 @@ class VersionEntry:
     author: str
     error_code: str | None = None
     error_message: str | None = None
+    restored_from: int | None = None
+    chunking: Chunking | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionEntry:
     """A collection, with the number of its documents of each status.
 
-    `size_bytes` is that of the completed documents, `created_at` in seconds since the epoch.
+    `size_bytes` is that of the completed documents; times are in seconds since the epoch. It
+    expires `expires_days` after it was last used, if that is set.
     """
 
     id: str
@@ -114,6 +128,17 @@ class CollectionEntry:
     failed: int = 0
     cancelled: int = 0
     size_bytes: int = 0
+    expires_days: int | None = None
+    active_at: int | None = None
+    expires_at: int | None = None
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a collection expires: so many days after it was last used, or never."""
+
+    days: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +156,43 @@ class CollectionIndex:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file that is kept; `created_at` in seconds since the epoch."""
+    """A file that is kept; `created_at` in seconds since the epoch.
+
+    `digest` is its SHA-256 in hexadecimal, empty if version 0.1 has stored it.
+    """
 
     id: str
     filename: str
     purpose: str
     size_bytes: int
     created_at: int
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """A file of a batch, by the document that it becomes in the collection."""
+
+    document_id: str
+    collection: str = ""
+    batch_id: str = ""
+    chunking: Chunking | None = None
+    attributes: Attributes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """A file batch, with the number of its files of each status.
+
+    A file that was removed from the collection counts as cancelled. `created_at` is in seconds
+    since the epoch.
+    """
+
+    id: str
+    collection: str
+    created_at: int
+    cancelled: bool
+    files: Mapping[DocumentStatus, int]
 
 
 @dataclass(frozen=True, slots=True)

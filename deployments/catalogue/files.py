@@ -39,6 +39,7 @@ class Files:
                 purpose=file.purpose,
                 size_bytes=file.size_bytes,
                 created_ms=file.created_at * 1000,
+                digest=file.digest,
             ):
                 add_usage(connection, owner, self._quotas, files=1, size_bytes=file.size_bytes)
 
@@ -98,4 +99,5 @@ class Files:
 
 
 def _entry(row: Any) -> FileEntry:  # noqa: ANN401 - a row of the table
-    return FileEntry(row.id, row.filename, row.purpose, row.size_bytes, row.created_ms // 1000)
+    created_at = row.created_ms // 1000
+    return FileEntry(row.id, row.filename, row.purpose, row.size_bytes, created_at, row.digest)

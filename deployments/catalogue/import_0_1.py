@@ -16,6 +16,7 @@ from loguru import logger
 from deployments.catalogue.entries import CollectionEntry, FileEntry, Upload
 from deployments.collection_names import full_name, owner_of, short_name
 from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, ServiceError
+from deployments.kept_files import CARD_BYTES, NO_OWNER
 from deployments.records import from_record
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from deployments.types import Document
 
 SOURCE = "0.1"
-_NO_OWNER = "_"
-_CARD_BYTES = 4096
 _BATCH = 100
 _AT_ONCE = 32
 
@@ -71,7 +70,7 @@ class ImportOf01:
             for batch in _batches(await self._files.names(f"kept/{folder}")):
                 missing = sorted(await self._catalogue.files.missing(batch))
                 cards = [f"kept/{folder}/{name}" for name in missing]
-                async for path, card in self._read(cards, _CARD_BYTES):
+                async for path, card in self._read(cards, CARD_BYTES):
                     with _left_out_if_broken(path):
                         entry = from_record(FileEntry, card)
                         await self._catalogue.files.add(_owner(folder), entry)
@@ -198,4 +197,4 @@ def _batches(names: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _owner(folder: str) -> str:
-    return "" if folder == _NO_OWNER else folder
+    return "" if folder == NO_OWNER else folder

@@ -13,6 +13,8 @@ from deployments.catalogue.collections import ensure_collection, lock_collection
 from deployments.catalogue.document_rows import (
     ENTRIES,
     change_counts,
+    chunking_of,
+    chunking_values,
     find_document,
     is_document,
     name_taken,
@@ -26,6 +28,7 @@ from deployments.catalogue.entries import (
     DocumentStatus,
     VersionStatus,
 )
+from deployments.catalogue.expiry import record_use
 from deployments.catalogue.names import free_name, is_numbered, start_of_numbered
 from deployments.catalogue.removals import check_not_being_removed
 from deployments.catalogue.tables import CURRENT, DOCUMENTS, VERSIONS
@@ -56,6 +59,7 @@ def _begin(connection: sa.Connection, upload: Upload, quotas: Quotas) -> Version
         ensure_collection(connection, entry, quotas)
     if not lock_collection(connection, collection):
         raise unknown_collection(collection)
+    record_use(connection, collection)
     filename = upload.filename
     found = document_named_by(connection, upload)
     newest = None if found is None else newest_version(connection, collection, found.id)
@@ -106,6 +110,8 @@ def _begin(connection: sa.Connection, upload: Upload, quotas: Quotas) -> Version
             chunks=0,
             created_ms=int((upload.created_at or time.time()) * 1000),
             job_id=upload.job_id,
+            **chunking_values(upload.chunking),
+            restored_from=upload.restored_from,
         )
     )
     if found is not None and found.status != DocumentStatus.COMPLETED.value:
@@ -126,10 +132,12 @@ def document_named_by(connection: sa.Connection, upload: Upload) -> Any:  # noqa
 
 
 def is_same(newest: Any, upload: Upload) -> bool:  # noqa: ANN401 - of the versions
-    """Return whether an upload is of the same file as a version."""
-    if newest.digest:
+    """Return whether an upload is of the same file as a version, and cut in the same way."""
+    if chunking_of(newest) != upload.chunking:
+        return False
+    if newest.digest and upload.digest:
         return bool(newest.digest == upload.digest)
-    # Version 0.1 kept the digest in the id of an upload, and never changed an attached file.
+    # Version 0.1 kept the digest in the id of an upload, and an attached file never changes.
     of_upload = f"doc_{upload.digest[:32]}"
     return newest.document_id in {of_upload, upload.document_id}
 

@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deployments.catalogue.attribute_changes import AttributeChange, AttributeChanges
+    from deployments.catalogue.batches import Batches
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.collections import Collections
     from deployments.catalogue.documents import Documents
     from deployments.catalogue.entries import (
+        BatchEntry,
         CollectionEntry,
         DocumentEntry,
         DocumentStatus,
+        Expiry,
         FileEntry,
         PageQuery,
         Upload,
         VersionEntry,
     )
     from deployments.catalogue.files import Files
+    from deployments.catalogue.new_batches import NewBatch
     from deployments.catalogue.versions import Versions
     from deployments.filters import Attributes
     from deployments.types import Document
@@ -39,9 +43,14 @@ class OwnedCatalogue:
         self.documents = OwnedDocuments(catalogue.documents, owner)
         self.versions = OwnedVersions(catalogue.versions, owner)
         self.files = OwnedFiles(catalogue.files, owner)
+        self.batches = OwnedBatches(catalogue.batches, owner)
         self._removals = catalogue.removals
         self.attribute_changes = OwnedAttributeChanges(catalogue.attribute_changes, owner)
         self._prefix = full_name(owner, "")
+
+    def full_name(self, collection: str) -> str:
+        """Return the full name of a collection."""
+        return self._prefix + collection
 
     async def removed(self, collection: str, document_id: str | None = None) -> None:
         """Forget a removal: the vectors of the document, or of the collection, are deleted."""
@@ -68,9 +77,13 @@ class OwnedCollections:
         return EntryPage(tuple(map(self._shown, page.entries)), page.more)
 
     async def change(
-        self, collection: str, name: str | None, metadata: Mapping[str, str] | None
+        self,
+        collection: str,
+        name: str | None,
+        metadata: Mapping[str, str] | None,
+        expiry: Expiry | None = None,
     ) -> CollectionEntry:
-        entry = await self._collections.change(self._prefix + collection, name, metadata)
+        entry = await self._collections.change(self._prefix + collection, name, metadata, expiry)
         return self._shown(entry)
 
     async def remove(self, collection: str) -> bool:
@@ -136,6 +149,12 @@ class OwnedVersions:
         page = await self._versions.page(self._prefix + collection, document_id, query)
         return EntryPage(tuple(map(self._shown, page.entries)), page.more)
 
+    async def to_restore(
+        self, collection: str, document_id: str, number: int | None
+    ) -> VersionEntry:
+        entry = await self._versions.to_restore(self._prefix + collection, document_id, number)
+        return self._shown(entry)
+
     async def in_progress(
         self, collection: str, document_id: str | None = None
     ) -> list[VersionEntry]:
@@ -181,6 +200,33 @@ class OwnedFiles:
 
     async def remove(self, file_id: str) -> bool:
         return await self._files.remove(self._owner, file_id)
+
+
+class OwnedBatches:
+    """The file batches of one owner."""
+
+    def __init__(self, batches: Batches, owner: str) -> None:
+        self._batches = batches
+        self._prefix = full_name(owner, "")
+
+    async def add(self, batch: NewBatch) -> None:
+        await self._batches.add(replace(batch, collection=self._prefix + batch.collection))
+
+    async def get(self, collection: str, batch_id: str) -> BatchEntry:
+        entry = await self._batches.get(self._prefix + collection, batch_id)
+        return replace(entry, collection=collection)
+
+    async def files(
+        self, collection: str, batch_id: str, query: PageQuery, status: DocumentStatus | None
+    ) -> EntryPage[DocumentEntry]:
+        page = await self._batches.files(self._prefix + collection, batch_id, query, status)
+        entries = (
+            replace(entry, document=_shown(entry.document, self._prefix)) for entry in page.entries
+        )
+        return EntryPage(tuple(entries), page.more)
+
+    async def cancel(self, collection: str, batch_id: str) -> list[str]:
+        return await self._batches.cancel(self._prefix + collection, batch_id)
 
 
 def _shown(document: Document, prefix: str) -> Document:

@@ -28,10 +28,16 @@ class Text(sa.TypeDecorator[str]):
 _ID_CHARS = 100
 _COLLECTION_CHARS = 96  # OWNER.NAME, of at most 32 and 63 characters
 _OWNER_CHARS = 32
+_CHUNKER_CHARS = 40
 
 
 def _count(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _chunking() -> tuple[sa.Column[int], sa.Column[int]]:
+    """Return the columns of a requested chunking; null: as the parser's settings say."""
+    return sa.Column("chunk_tokens", sa.Integer), sa.Column("overlap_tokens", sa.Integer)
 
 
 COLLECTIONS = sa.Table(
@@ -52,6 +58,10 @@ COLLECTIONS = sa.Table(
     # The vector index of the completed documents, and the name of its embedding model.
     sa.Column("index_name", sa.String(64)),
     sa.Column("embedding_model", Text),
+    sa.Column("expires_days", sa.Integer),  # after `active_ms`; null: never
+    sa.Column("active_ms", sa.BigInteger),  # of vector stores: when it was last used
+    sa.Column("expires_ms", sa.BigInteger),
+    sa.Index("genserve_collections_by_expiry", "expires_ms"),
     sa.Index("genserve_collections_by_owner", "owner", "vector_store", "id"),
 )
 
@@ -94,6 +104,9 @@ VERSIONS = sa.Table(
     sa.Column("job_id", sa.String(_ID_CHARS)),
     sa.Column("error_code", sa.String(_ID_CHARS)),
     sa.Column("error_message", Text),
+    *_chunking(),
+    sa.Column("chunker", sa.String(_CHUNKER_CHARS)),  # that cut it, if it was read by 0.2 or later
+    sa.Column("restored_from", sa.Integer),  # the version whose content it has again
     sa.ForeignKeyConstraint(
         ["collection", "document_id"],
         ["genserve_documents.collection", "genserve_documents.id"],
@@ -119,6 +132,7 @@ FILES = sa.Table(
     sa.Column("purpose", sa.String(40), nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),  # empty if version 0.1 has stored it
     sa.Index("genserve_files_by_owner", "owner", "id"),
 )
 
@@ -149,6 +163,43 @@ ATTRIBUTE_CHANGES = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Index("genserve_attribute_changes_by_document", "collection", "document_id"),
     sa.Index("genserve_attribute_changes_by_time", "created_ms"),
+)
+
+BATCHES = sa.Table(
+    "genserve_batches",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column(
+        "collection",
+        sa.String(_COLLECTION_CHARS),
+        sa.ForeignKey("genserve_collections.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False),
+    sa.Index("genserve_batches_by_collection", "collection", "id"),
+)
+
+BATCH_FILES = sa.Table(
+    "genserve_batch_files",
+    METADATA,
+    sa.Column(
+        "batch_id",
+        sa.String(_ID_CHARS),
+        sa.ForeignKey("genserve_batches.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("document_id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("collection", sa.String(_COLLECTION_CHARS), nullable=False),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("version", sa.Integer),  # once its job is submitted
+    sa.Column("error_code", sa.String(_ID_CHARS)),
+    sa.Column("error_message", Text),
+    *_chunking(),
+    sa.Column("attributes", sa.JSON(none_as_null=True)),
+    sa.Index("genserve_batch_files_by_owner", "status", "owner", "batch_id", "document_id"),
+    sa.Index("genserve_batch_files_by_collection", "collection", "status"),
 )
 
 IMPORTS = sa.Table(

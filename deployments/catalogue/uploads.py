@@ -24,6 +24,8 @@ def upload_of(spec: IngestSpec, job_id: str) -> Upload:
         on_conflict=spec.on_conflict,
         author=spec.owner,
         attributes=spec.attributes,
+        chunking=spec.chunking,
+        restored_from=spec.restored_from,
     )
 
 

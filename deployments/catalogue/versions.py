@@ -32,6 +32,7 @@ from deployments.collection_names import (
     owner_of,
     unknown_collection,
 )
+from deployments.errors import NotFound
 from deployments.filters import same_attributes
 
 if TYPE_CHECKING:
@@ -189,6 +190,24 @@ class Versions:
             raise unknown_document()
         return EntryPage(tuple(map(version_entry_of, rows)), more)
 
+    async def to_restore(
+        self, collection: str, document_id: str, number: int | None
+    ) -> VersionEntry:
+        """Return a superseded version, by default the newest one; raise NotFound."""
+        select = VERSIONS.select().where(
+            VERSIONS.c.collection == collection,
+            VERSIONS.c.document_id == document_id,
+            VERSIONS.c.status == VersionStatus.SUPERSEDED.value,
+        )
+        if number is not None:
+            select = select.where(VERSIONS.c.number == number)
+        select = select.order_by(VERSIONS.c.number.desc()).limit(1)
+        row = await self._database.read(lambda connection: connection.execute(select).first())
+        if row is None:
+            msg = "there is no such earlier version"
+            raise NotFound(msg, param="version")
+        return version_entry_of(row)
+
     async def of_job(self, collection: str, document_id: str, job_id: str) -> int:
         """Return the version that a job ingests; raise NotFound."""
         of = {"of": collection, "document": document_id, "job": job_id}
@@ -256,6 +275,7 @@ def _complete(
         "size_bytes": document.size_bytes,
         "pages": document.pages,
         "chunks": document.chunks,
+        "chunker": document.chunker or None,
         "job_id": document.job_id,
         "error_code": None,
         "error_message": None,

@@ -15,6 +15,7 @@ from deployments.bounds import MAX_TEXTS_PER_CALL
 from deployments.embedder.encoder import Encoder
 from deployments.embedder.passes import Passes
 from deployments.embedder.reranker import Reranker
+from deployments.embedder.windows import cut_into_windows, means
 from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, TooLarge
 from deployments.model_fingerprint import fingerprint_of
 from deployments.model_source import resolve, revision_of
@@ -75,13 +76,18 @@ class Embedder:
             msg = f"at most {MAX_TEXTS_PER_CALL} texts a call"
             raise TooLarge(msg, param="input")
         settings = self._settings
-        prefix = settings.query_prefix if kind == "query" else settings.passage_prefix
-        prefixed = [prefix + text for text in texts] if prefix else list(texts)
-        counts = await asyncio.to_thread(self._encoder.count_tokens, prefixed)
-        parts = await self._encoding.rows(prefixed, counts, urgent=kind == "query")
-        if not parts:
+        if not texts:
             return np.empty((0, self._encoder.dimensions), dtype=np.float32)
-        return np.concatenate(parts)
+        if kind == "query":
+            prefixed = [settings.query_prefix + text for text in texts]
+            counts = await asyncio.to_thread(self._encoder.count_tokens, prefixed)
+            return np.concatenate(await self._encoding.rows(prefixed, counts, urgent=True))
+        encoder = self._encoder
+        windows = await asyncio.to_thread(
+            cut_into_windows, texts, encoder.measure, encoder.max_length, settings.passage_prefix
+        )
+        parts = await self._encoding.rows(windows.texts, windows.tokens)
+        return means(np.concatenate(parts), windows, len(texts))
 
     async def embeddings(
         self, texts: Sequence[str], dimensions: int | None = None, first: int = 0

@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING
 from deployments.types import IngestSpec
 
 if TYPE_CHECKING:
-    from deployments.types import ImagesSpec
+    from collections.abc import Sequence
+
+    from deployments.types import Chunk, ImagesSpec
 
 SHORT_JOB_S = 2.0
 """A job that is estimated to take longer is a long one."""
 SHORT_JOB_CHUNKS = 300
 """A document of more chunks is a long one."""
 
-CHUNK_S = 0.008  # to embed and store it, by the small model on one core
+_CHUNK_S = 0.008  # to embed and store it, by the small model on one core
+_CHUNK_TOKENS = 90  # of such a chunk; longer ones cost in proportion
 _FILE_S = 0.03
 # CPU seconds to parse and embed a byte; a wrong guess costs a short file a second start.
 _BYTE_S = {".pdf": 10e-6, ".html": 10e-6, ".htm": 10e-6, ".xhtml": 10e-6}
 _TEXT_BYTE_S = 20e-6
 _MOST_S = 120.0  # estimated: large files are mostly pictures
 _PIXEL_STEP_S = 2e-6  # by the small model of this repository
+
+
+def chunks_s(chunks: Sequence[Chunk]) -> float:
+    """Return what it costs to embed and store chunks."""
+    return sum(max(1.0, chunk.tokens / _CHUNK_TOKENS) for chunk in chunks) * _CHUNK_S
 
 
 def estimate_s(spec: IngestSpec | ImagesSpec) -> float:

@@ -13,6 +13,7 @@ from deployments.catalogue.catalogue import NO_QUOTAS
 from deployments.catalogue.import_0_1 import ImportOf01
 from deployments.catalogue.opening import open_catalogue
 from deployments.file_store import FileStore
+from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
@@ -127,6 +128,12 @@ class Jobs:
         self._watchers = JobWatchers()
         self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
+        self._batches = BatchFeeder(
+            catalogue,
+            self._submissions.ingest,
+            self._canceller.cancel,
+            dispatcher.has_room_for_batch,
+        )
         self._catalogue = catalogue
         self._engine = Engine(
             url,
@@ -134,7 +141,8 @@ class Jobs:
             workflows,
             dispatcher,
             settings,
-            reconcile=partial(reconcile, catalogue, search),
+            reconcile=partial(reconcile, catalogue, search, store),
+            feed_batches=self._batches.run,
         )
         await self._engine.start(store)
         keep_loaded()
@@ -144,6 +152,9 @@ class Jobs:
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._submissions.images(spec, key)
+
+    async def begin_batches(self) -> None:
+        self._batches.wake()
 
     async def job(self, job_id: str) -> Job:
         return await fetch_job(job_id)

@@ -37,6 +37,7 @@ _STOP_TIMEOUT_S = 1.0
 _UNKNOWN_COST_S = 10.0  # of a job that version 0.1 has queued
 _MAX_POLL_S = 5.0
 _OWNERS_SHARE = 2  # one owner may take half of the queue
+_BATCHES_SHARE = 4  # one owner's file batches may take a quarter
 _LEAST_SHARE = 16  # and gets this part of it even if it is full
 
 
@@ -102,6 +103,15 @@ class Dispatcher:
             yield
         finally:
             self._submitting[kind, owner] -= 1
+
+    def has_room_for_batch(self, owner: str) -> bool:
+        """Return whether further files of an owner's batches may be queued.
+
+        They leave room for what the owner uploads otherwise.
+        """
+        kind = JobKind.INGEST
+        waiting = self._turns[kind].waiting_by_owner()[owner] + self._submitting[kind, owner]
+        return waiting < max(1, self._max_queued // _BATCHES_SHARE)
 
     def submitted(self, job_id: str, spec: IngestSpec | ImagesSpec) -> None:
         """Take note of a job that was just queued here."""

@@ -40,6 +40,7 @@ _TAKE_OVER_PERIOD_S = 1.0
 _IDLE_LOOKS = 10
 _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _RECONCILE_PERIOD_S = 60.0
+_BATCHES_PAUSE_S = 1.0  # after an error
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
 _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
@@ -57,11 +58,13 @@ class Engine:
         settings: JobsSettings,
         *,
         reconcile: Callable[[], Awaitable[None]],
+        feed_batches: Callable[[], Awaitable[None]],
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
-        `reconcile` is called periodically.
+        `reconcile` is called periodically, `feed_batches` runs until it is cancelled.
         """
+        self._feed_batches = feed_batches
         self._reconcile = reconcile
         self._dispatcher = dispatcher
         self._database_url = database_url
@@ -95,6 +98,7 @@ class Engine:
         self._lease_guard = asyncio.create_task(self._stop_when_lease_is_lost())
         self._periodic = [
             asyncio.create_task(self._dispatcher.run()),
+            asyncio.create_task(_repeat(_BATCHES_PAUSE_S, self._feed_batches)),
             asyncio.create_task(_repeat(_TAKE_OVER_PERIOD_S, self._take_over)),
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),

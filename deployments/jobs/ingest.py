@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from deployments.catalogue.entries import VersionStatus
+from deployments.catalogue.entries import FILE_DELETED, KEPT_EARLIER, VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
+from deployments.contents import (
+    content_path,
+    contents_folder,
+    delete_earlier,
+    keep_content,
+)
 from deployments.errors import NotFound, ServiceError
 from deployments.file_store import CHUNKS
 from deployments.jobs.cancellation import JobCancelled
-from deployments.jobs.records import CATALOGUED, fetch_row
+from deployments.jobs.records import CATALOGUED, CONTENT, COPIED, fetch_row
 from deployments.jobs.retrying import remove_if_possible
 from deployments.records import from_record
 from deployments.types import Document, ParseSpec
@@ -88,10 +94,18 @@ class IngestSteps:
             short=short,
             owner=spec.owner,
             inline=short,
+            start_byte=spec.start_byte,
+            chunking=spec.chunking,
         )
-        parsed = await self.backends.call(
-            job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
-        )
+        try:
+            parsed = await self.backends.call(
+                job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
+            )
+        except NotFound:
+            if not spec.borrowed:
+                raise
+            msg = "the file was deleted before it was read"
+            raise NotFound(msg, code=FILE_DELETED) from None
         document = Document(
             id=spec.document_id,
             collection=spec.collection,
@@ -104,17 +118,21 @@ class IngestSteps:
             created_at=time.time(),
             job_id=job_id,
             version=version,
+            chunker=getattr(parsed, "chunker", ""),
         )
-        # A parser of version 0.1, which may still run, knows neither of the two.
+        # A parser of version 0.1, which may still run, knows none of these.
+        record = asdict(document) | {CATALOGUED: True}
+        if not spec.borrowed or spec.restored_from is not None:
+            record |= {CONTENT: spec.upload_path, COPIED: spec.borrowed}
         return Parsed(
-            asdict(document) | {CATALOGUED: True},
+            record,
             parsed.batches,
             getattr(parsed, "cpu_s", 0.0),
             getattr(parsed, "inline", ()),
         )
 
-    async def store(self, job_id: str, record: dict[str, Any], number: int) -> int:
-        """Embed and store one batch, hidden; return how many chunks it had."""
+    async def store(self, job_id: str, record: dict[str, Any], number: int) -> Sequence[Chunk]:
+        """Embed and store one batch, hidden; return its chunks."""
         chunks = await self.backends.call(
             job_id, self.files, lambda: read_batch(self.files, _chunks_folder(job_id), number)
         )
@@ -122,7 +140,7 @@ class IngestSteps:
         await self.backends.call(
             job_id, self.retriever, lambda: self.retriever.add(document, chunks)
         )
-        return len(chunks)
+        return chunks
 
     async def publish(
         self, job_id: str, record: dict[str, Any], chunks: Sequence[Chunk] = ()
@@ -136,6 +154,13 @@ class IngestSteps:
         await self.backends.call(
             job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
         )
+        if CONTENT in record:
+            target = content_path(document.collection, document.id, document.version)
+            await self.backends.call(
+                job_id,
+                self.files,
+                lambda: keep_content(self.files, record[CONTENT], target, copied=record[COPIED]),
+            )
         ended = await self.backends.call(
             job_id, self.catalogue, lambda: self._complete(document, record)
         )
@@ -145,6 +170,14 @@ class IngestSteps:
                 await self.retriever.discard(document.collection, document.id, ended)
             except ServiceError as error:
                 logger.warning("versions {} of {} stay for now: {}", ended, document.id, error)
+            await self._delete_earlier_contents(document, ended)
+
+    async def _delete_earlier_contents(self, document: Document, ended: Sequence[int]) -> None:
+        kept = [document.version, *ended[:KEPT_EARLIER]]
+        try:
+            await delete_earlier(self.files, document.collection, document.id, kept)
+        except ServiceError as error:
+            logger.warning("earlier contents of {} stay for now: {}", document.id, error)
 
     async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
         if CATALOGUED in record:
@@ -164,11 +197,13 @@ class IngestSteps:
                 return
             with contextlib.suppress(NotFound):
                 await self.retriever.delete(spec.collection, spec.document_id)
+            await self.files.delete(contents_folder(spec.collection, spec.document_id))
             return
         document = new_document(spec, job_id, version)
         if await self._settle(document, failure) in {VersionStatus.FAILED, VersionStatus.CANCELLED}:
             with contextlib.suppress(NotFound):
                 await self.retriever.discard(document.collection, document.id, [version])
+            await self.files.delete(content_path(document.collection, document.id, version))
 
     async def _settle(self, document: Document, failure: Exception) -> VersionStatus | None:
         """Record how the job of a version failed, or that it was cancelled."""
@@ -189,7 +224,8 @@ class IngestSteps:
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and its batches of chunks, if that is possible now."""
-        await remove_if_possible(self.files, spec.upload_path, _chunks_folder(job_id))
+        own = [] if spec.borrowed else [spec.upload_path]
+        await remove_if_possible(self.files, *own, _chunks_folder(job_id))
 
 
 class _AllHealthy:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from loguru import logger
 
 from deployments.catalogue.entries import LOST, VersionStatus
+from deployments.catalogue.expiry import EXPIRED_KEPT_S
+from deployments.contents import contents_folder
 from deployments.errors import NotFound, ServiceError
 from deployments.jobs.records import fetch_jobs
 from deployments.types import JobStatus
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deployments.catalogue.catalogue import Catalogue
+    from deployments.file_store import FileStore
     from deployments.interfaces import Retriever, StoredDocuments
     from deployments.types import Document, Job
 
@@ -32,7 +35,7 @@ _BATCH = 100
 _INTERRUPTED = LOST, "the upload was interrupted: send the file again"
 
 
-async def reconcile(catalogue: Catalogue, retriever: Backend) -> None:
+async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:
     """End the versions in progress whose jobs have ended, or were never submitted."""
     after: Document | None = None
     while documents := await catalogue.versions.unfinished(_AGE_S, _BATCH, after):
@@ -45,12 +48,14 @@ async def reconcile(catalogue: Catalogue, retriever: Backend) -> None:
                 logger.info("document {} is reconciled with its job", document.id)
                 with _logged(document.id):
                     await _reconcile(document, job, catalogue, retriever)
-    await _remove_left(catalogue, retriever)
+    while collection := await catalogue.collections.remove_expired(EXPIRED_KEPT_S):
+        logger.info("collection {} expired and is removed", collection)
+    await _remove_left(catalogue, retriever, files)
     await _apply_left(catalogue, retriever)
 
 
-async def _remove_left(catalogue: Catalogue, retriever: Backend) -> None:
-    """Delete the vectors of removed documents whose deletion was interrupted."""
+async def _remove_left(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:
+    """Delete the vectors and contents of removed documents whose deletion was interrupted."""
     for _ in range(_BATCH):
         removal = await catalogue.removals.claim(_AGE_S)
         if removal is None:
@@ -61,6 +66,7 @@ async def _remove_left(catalogue: Catalogue, retriever: Backend) -> None:
                     await retriever.drop(removal.collection)
                 else:
                     await retriever.delete(removal.collection, removal.document_id)
+            await files.delete(contents_folder(removal.collection, removal.document_id))
             await catalogue.removals.done(removal)
 
 

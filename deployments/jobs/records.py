@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbos import DBOS
@@ -11,7 +11,7 @@ from dbos import error as dbos_errors
 
 from deployments.errors import NotFound, ServiceError, Unavailable
 from deployments.records import from_record
-from deployments.types import ImagesSpec, IngestSpec, Job, JobKind, JobStatus
+from deployments.types import Chunking, ImagesSpec, IngestSpec, Job, JobKind, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -34,6 +34,9 @@ DIGEST = "digest"
 0.1 refuses what it does not know."""
 REQUESTED_NAME = "requested_name"
 """Attribute of a workflow: the file name in the request, which may not be that of the document."""
+CONTENT, COPIED = "content", "content_copied"
+"""Keys of a parsed document whose content is kept: the path of the upload, and whether to copy it
+or to move it."""
 COST, LONG = "cost_s", "long"
 """Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 
@@ -137,8 +140,9 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     fields = asdict(spec)
     for name in (DIGEST, "on_conflict", "attributes"):
         fields.pop(name, None)
-    if not fields["owner"]:
-        del fields["owner"]
+    for name in ("owner", "start_byte", "borrowed", "chunking", "restored_from"):
+        if not fields.get(name):
+            fields.pop(name, None)
     return fields
 
 
@@ -150,7 +154,10 @@ def kind_of(spec: IngestSpec | ImagesSpec) -> JobKind:
 def spec_of(kind: str, fields: Mapping[str, Any]) -> IngestSpec | ImagesSpec:
     """Read the argument of a workflow; fields of a newer version are ignored."""
     if kind == JobKind.INGEST:
-        return from_record(IngestSpec, fields)
+        spec = from_record(IngestSpec, fields)
+        if chunking := fields.get("chunking"):
+            spec = replace(spec, chunking=from_record(Chunking, chunking))
+        return spec
     return from_record(ImagesSpec, fields)
 
 

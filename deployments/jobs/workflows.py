@@ -19,7 +19,7 @@ from loguru import logger
 
 from deployments.errors import ServiceError
 from deployments.jobs.cancellation import JobCancelled
-from deployments.jobs.costs import CHUNK_S, SHORT_JOB_CHUNKS, estimate_s
+from deployments.jobs.costs import SHORT_JOB_CHUNKS, chunks_s, estimate_s
 from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.records import DONE, TOTAL, spec_of
 from deployments.observability.metrics import JOBS_ENDED
@@ -214,7 +214,7 @@ class Workflows:
                 # One step, as each costs as much as a short text itself. Version 0.1 can go on
                 # from it: there are no batches, and a document may be published again.
                 await steps.publish(job_id, parsed.document, parsed.inline)
-                self._dispatcher.charge(JobKind.INGEST, job_id, chunks * CHUNK_S)
+                self._dispatcher.charge(JobKind.INGEST, job_id, chunks_s(parsed.inline))
                 return parsed.document | {_PUBLISHED: True}, 0
             await _set_progress(job_id, {DONE: 0, TOTAL: chunks})
             return parsed.document, parsed.batches
@@ -225,7 +225,7 @@ class Workflows:
         async def store(number: int) -> int:
             nonlocal done
             stored = await steps.store(job_id, document, number)
-            self._dispatcher.charge(JobKind.INGEST, job_id, stored * CHUNK_S)
+            self._dispatcher.charge(JobKind.INGEST, job_id, chunks_s(stored))
             last = number == batches - 1
             until = chunks if last else min((number + 1) * steps.batch_chunks, chunks)
             async with counting:  # so that progress never goes back

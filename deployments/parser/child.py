@@ -59,14 +59,18 @@ def _reply(data: bytes, task: Task) -> bytes:
 def _parse(data: bytes, task: Task) -> ChunkedDocument:
     read = _reader(detect(data, task.filename), task)
     chunker = Chunker(
-        task.tokenizer_file, chunk_tokens=task.chunk_tokens, max_chunks=task.max_chunks
+        task.tokenizer_file,
+        chunk_tokens=task.chunk_tokens,
+        max_chunks=task.max_chunks,
+        overlap_tokens=task.overlap_tokens,
     )
     # After the imports above, which may store their bytecode; so far only the first bytes of
     # the file have been examined.
     _confine(task)
     content = read(data, task.filename, max_chars=task.max_chars)
     pages = None if content.page_starts is None else len(content.page_starts)
-    return ChunkedDocument(content.title, content.media_type, pages, chunker.chunks(content))
+    chunks = chunker.chunks(content)
+    return ChunkedDocument(content.title, content.media_type, pages, chunks, chunker.name)
 
 
 def _reader(kind: Format, task: Task) -> Callable[..., Content]:

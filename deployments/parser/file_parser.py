@@ -29,9 +29,9 @@ class FileParser:
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         """See `deployments.interfaces.Parser`."""
-        source = self._files.opened(spec.path, self._max_file_bytes)
+        source = self._files.opened(spec.path, self._max_file_bytes, spec.start_byte)
         parsed = await self._sandbox.parse(
-            source, spec.filename, short=spec.short, owner=spec.owner
+            source, spec.filename, short=spec.short, owner=spec.owner, chunking=spec.chunking
         )
         document = parsed.document
         written = document.chunks
@@ -51,6 +51,7 @@ class FileParser:
             batches=batches,
             cpu_s=parsed.cpu_s,
             inline=inline,
+            chunker=document.chunker,
         )
 
     async def check_health(self) -> None:

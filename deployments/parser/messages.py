@@ -29,30 +29,39 @@ class Task:
     cpu_s: int
     wall_s: int
     memory_bytes: int
+    overlap_tokens: int = 0
     nice: int = LOWEST_PRIORITY
 
     @property
     def max_reply_bytes(self) -> int:
         """Return an upper bound for the size of a valid reply."""
+        # Of each chunk, the next one repeats what is its own at most.
+        copies = 2 if self.overlap_tokens else 1
         return (
-            _BYTES_PER_CHAR * self.max_chars + _BYTES_PER_CHUNK * self.max_chunks + _BYTES_OF_FRAME
+            _BYTES_PER_CHAR * self.max_chars * copies
+            + _BYTES_PER_CHUNK * self.max_chunks
+            + _BYTES_OF_FRAME
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkedDocument:
-    """A parsed file with its chunks; `pages` is None for formats without pages."""
+    """A parsed file with its chunks; `pages` is None for formats without pages.
+
+    `chunker` names the version and the strategy that cut it.
+    """
 
     title: str
     media_type: str
     pages: int | None
     chunks: tuple[Chunk, ...]
+    chunker: str = ""
 
 
 def pack_document(document: ChunkedDocument) -> bytes:
     """Serialize a document, its chunks as rows."""
     rows = [
-        (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator)
+        (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator, c.overlap_chars)
         for c in document.chunks
     ]
     reply = {
@@ -60,6 +69,7 @@ def pack_document(document: ChunkedDocument) -> bytes:
         "media_type": document.media_type,
         "pages": document.pages,
         "chunks": rows,
+        "chunker": document.chunker,
     }
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -81,7 +91,11 @@ def unpack(reply: bytes) -> ChunkedDocument:
         kind = _ERRORS.get(fields["error"], Unprocessable)
         raise kind(fields["message"], code=fields["code"])
     chunks = tuple(
-        Chunk(number, text, tokens, first, last, section, separator)
-        for number, (text, tokens, first, last, section, separator) in enumerate(fields["chunks"])
+        Chunk(number, text, tokens, first, last, section, separator, overlap)
+        for number, (text, tokens, first, last, section, separator, overlap) in enumerate(
+            fields["chunks"]
+        )
     )
-    return ChunkedDocument(fields["title"], fields["media_type"], fields["pages"], chunks)
+    return ChunkedDocument(
+        fields["title"], fields["media_type"], fields["pages"], chunks, fields["chunker"]
+    )

@@ -16,7 +16,7 @@ from deployments.errors import InvalidRequest, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.parser.forking import Forks
 from deployments.parser.messages import Task, unpack
-from deployments.types import SHORT_PARSE_CPU_S, SHORT_PARSE_EXCEEDED
+from deployments.types import SHORT_PARSE_CPU_S, SHORT_PARSE_EXCEEDED, Chunking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -105,6 +105,7 @@ class Sandbox:
         *,
         short: bool = False,
         owner: str = "",
+        chunking: Chunking | None = None,
     ) -> Parsed:
         """Parse a file.
 
@@ -114,6 +115,7 @@ class Sandbox:
             filename: the name of the file, for its format and title.
             short: parse it in a place for short files, with `SHORT_PARSE_CPU_S` at most.
             owner: who takes turns with others.
+            chunking: the length of chunks, if not that of the settings.
 
         Raises:
             Overloaded: too many files wait, in all or of this owner.
@@ -122,7 +124,7 @@ class Sandbox:
             Unprocessable: the file is empty, encrypted, damaged or without text, or killed
                 the process that read it; with the code `SHORT_PARSE_EXCEEDED` it is not short.
         """
-        task = self._task(filename)
+        task = self._task(filename, chunking)
         if short:
             cpu_s = min(SHORT_PARSE_CPU_S, task.cpu_s)
             task = replace(task, cpu_s=cpu_s, nice=_SHORT_PRIORITY)
@@ -142,12 +144,14 @@ class Sandbox:
         large = len(run.reply) > _LARGE_REPLY_BYTES
         return await asyncio.to_thread(unpack, run.reply) if large else unpack(run.reply)
 
-    def _task(self, filename: str) -> Task:
+    def _task(self, filename: str, chunking: Chunking | None) -> Task:
         settings = self._settings
+        chunking = chunking or Chunking(settings.chunk_tokens, 0)
         return Task(
             filename=filename[-_MAX_FILENAME_CHARS:],
             tokenizer_file=str(self._tokenizer_file),
-            chunk_tokens=settings.chunk_tokens,
+            chunk_tokens=chunking.max_tokens,
+            overlap_tokens=chunking.overlap_tokens,
             max_pages=settings.max_pages,
             max_chars=settings.max_chars,
             max_chunks=settings.max_chunks,

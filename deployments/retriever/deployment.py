@@ -52,6 +52,7 @@ class Retriever:
             versions=self._catalogue.documents.current,
             collections=self._catalogue.collections,
             attributes=self._catalogue.documents.attributes,
+            chunker_version=chunker_version,
         )
         keep_loaded()
         trim_regularly()
@@ -94,6 +95,9 @@ class Retriever:
         filters: Filter | None = None,
     ) -> list[Passage]:
         return await self._retriever.search(queries, collections, limit, max_chars, filters)
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        return await self._retriever.content(document, first, limit)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)

@@ -43,11 +43,12 @@ NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 def edition_of(document: Document, chunker_version: int) -> str:
     """Name one way of cutting one version of a document.
 
-    The count of chunks is part of it so that a document cut anew with another chunk length
+    The chunker and the count of chunks are part of it so that a document cut anew in another way
     never mixes with what an earlier upload left behind. The job is, so that a version never mixes
     with one of the same number that a restored database does not know.
     """
-    edition = f"{chunker_version}.{document.chunks}"
+    # The chunker of the document, as a newer version of the service may use another one.
+    edition = f"{document.chunker or chunker_version}.{document.chunks}"
     if document.version == FIRST_VERSION:
         return edition  # as release 0.1 has it
     return f"{edition}.{document.version}.{document.job_id}"

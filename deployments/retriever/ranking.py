@@ -212,7 +212,10 @@ class _Stretch:
     def passage(self, likeness: dict[Place, float]) -> Passage:
         first, last = self.chunks[0].chunk, self.chunks[-1].chunk
         document = self.chunks[0].document
-        rest = (one.chunk.separator + one.chunk.text for one in self.chunks[1:])
+        rest = (
+            one.chunk.separator + one.chunk.text[one.chunk.overlap_chars :]
+            for one in self.chunks[1:]
+        )
         return Passage(
             document_id=document.id,
             filename=document.filename,

@@ -13,7 +13,7 @@ import numpy as np
 from loguru import logger
 
 from deployments.collection_names import check_collection_name
-from deployments.errors import NotFound, ServiceError
+from deployments.errors import NotFound, ServiceError, Unavailable
 from deployments.filters import matches, same_attributes
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
@@ -22,9 +22,10 @@ from deployments.retriever.claims import check_index
 from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.embedding import IndexEmbedder, index_of
 from deployments.retriever.merging import ranked_together
-from deployments.retriever.points import unknown_document
+from deployments.retriever.points import edition_of, unknown_document
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
+from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery, StoredChunk
+from deployments.types import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,12 +39,11 @@ if TYPE_CHECKING:
     from deployments.retriever.claims import IndexedCollections
     from deployments.retriever.vector_store import (
         Candidate,
-        StoredChunk,
         VectorIndex,
         VectorStore,
     )
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
+    from deployments.types import Document, DocumentList, EmbeddingModel, Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
     AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
@@ -62,7 +62,8 @@ class DocumentRetriever:
     `versions` returns the current versions of documents: chunks of others are not found. Without,
     all are. `attributes` returns those of a document that is published, None if it was removed.
     `collections` says which collections exist, and records the index of each: without, all do. At
-    most `batch_chunks` texts go to the embedder and the store in one call.
+    most `batch_chunks` texts go to the embedder and the store in one call. What version 0.1 stored
+    was cut by `chunker_version`.
     """
 
     def __init__(  # noqa: PLR0913 - one parameter per collaborator
@@ -75,7 +76,9 @@ class DocumentRetriever:
         attributes: AttributesOf | None = None,
         collections: IndexedCollections | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
+        chunker_version: int = 0,
     ) -> None:
+        self._chunker_version = chunker_version
         self._versions = versions
         self._attributes = attributes
         self._collections = collections
@@ -216,6 +219,20 @@ class DocumentRetriever:
         return ranking.passages(
             best, found, around, query=dense[0], limit=limit, max_chars=max_chars
         )
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        """Return chunks of a published version, in order; see `deployments.interfaces`."""
+        check_collection_name(document.collection)
+        edition = edition_of(document, self._chunker_version)
+        near = StoredChunk(document, edition, Chunk(first, "", 0))
+        numbers = range(first, min(first + limit, document.chunks))
+        wanted = [(near, number) for number in numbers]
+        index = index_of(await self._indexing.model())
+        found = await self._store.chunks(index, document.collection, wanted) if wanted else []
+        if len(found) != len(wanted):
+            msg = "the document is being replaced: try again"
+            raise Unavailable(msg)
+        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
 
     async def _populated(self, collections: Sequence[str]) -> dict[str, CollectionIndex | None]:
         """Return the collections that have documents, with their indexes.

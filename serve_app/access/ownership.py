@@ -117,9 +117,10 @@ class OwnedRetriever:
     ) -> list[Passage]:
         names = [collections] if isinstance(collections, str) else collections
         owned = [self._prefix + name for name in names]
-        if len(owned) > 1:
-            for name in owned:
+        for name in owned:
+            if len(owned) > 1:
                 await self._catalogue.collections.get(name)
+            await self._catalogue.collections.record_use(name)
         searched = owned[0] if len(owned) == 1 else owned
         try:
             found = await self._retriever.search(queries, searched, limit, max_chars, filters)
@@ -130,6 +131,9 @@ class OwnedRetriever:
         return [
             replace(each, collection=each.collection.removeprefix(self._prefix)) for each in found
         ]
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        return await self._retriever.content(self._kept(document), first, limit)
 
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(self._prefix + collection, document_id)
@@ -160,6 +164,9 @@ class OwnedJobs:
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._jobs.submit_images(replace(spec, owner=self._owner), key)
+
+    async def begin_batches(self) -> None:
+        await self._jobs.begin_batches()
 
     async def job(self, job_id: str) -> Job:
         return self._shown(await self._jobs.job(job_id))

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from deployments.catalogue.entries import Upload
 from deployments.errors import NotFound, TooLarge, Unprocessable, UnsupportedMedia
+from deployments.kept_files import document_id_of
 from deployments.serving.request_context import detached
-from serve_app.documents.files import document_id_of
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import DocumentEntry, DocumentStatus, EntryPage, PageQuery
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.file_store import FileStore
     from deployments.filters import Attributes
+    from deployments.types import Chunking
     from serve_app.documents.documents import Documents
     from serve_app.documents.files import KeptFiles
     from serve_app.documents.uploads import Uploads
@@ -42,14 +43,18 @@ class Attachments:
         self._notes = notes
 
     async def add(
-        self, store_id: str, file_id: str, attributes: Attributes | None = None
+        self,
+        store_id: str,
+        file_id: str,
+        attributes: Attributes | None = None,
+        chunking: Chunking | None = None,
     ) -> DocumentEntry:
         """Have a kept file made searchable; raises NotFound for the file.
 
         A file that cannot be read is attached all the same, as one that failed. Without
         `attributes`, one that is attached already keeps its own.
         """
-        adding = detached(self._add(store_id, file_id, attributes))
+        adding = detached(self._add(store_id, file_id, attributes, chunking))
         try:
             return await asyncio.shield(adding)
         except asyncio.CancelledError:
@@ -59,22 +64,27 @@ class Attachments:
             raise
 
     async def _add(
-        self, store_id: str, file_id: str, attributes: Attributes | None
+        self,
+        store_id: str,
+        file_id: str,
+        attributes: Attributes | None,
+        chunking: Chunking | None,
     ) -> DocumentEntry:
         file = await self._kept.file(file_id)
         try:
-            with self._uploads.place():  # it is in memory whole for a moment
-                content = b"".join([block async for block in self._kept.content(file_id)])
-                await self._uploads.accept_kept(file, content, store_id, attributes)
+            await self._uploads.accept_kept(
+                file, self._kept, store_id, attributes=attributes, chunking=chunking
+            )
         except (UnsupportedMedia, Unprocessable, TooLarge) as error:
             upload = Upload(
                 store_id,
                 file.filename,
                 file.size_bytes,
-                digest="",
+                digest=file.digest,
                 job_id=None,
                 document_id=document_id_of(file_id),
                 attributes=attributes,
+                chunking=chunking,
             )
             await self._catalogue.versions.add_failed(upload, error.code, error.message)
         if attributes is not None:

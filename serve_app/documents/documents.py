@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from deployments.catalogue.entries import DocumentStatus
+from deployments.contents import content_path, contents_folder
 from deployments.errors import Conflict, NotFound, ServiceError
 from deployments.serving.request_context import detached
+from deployments.types import IngestSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deployments.catalogue.entries import DocumentEntry, EntryPage, PageQuery, VersionEntry
     from deployments.catalogue.owned import OwnedCatalogue
+    from deployments.file_store import FileStore
     from deployments.filters import Attributes
-    from deployments.types import Document
+    from deployments.types import Document, Submitted
     from serve_app.services import Services
 
 
@@ -26,7 +31,8 @@ _CANCELLED_AT_ONCE = 8
 class Documents:
     """The documents in the collections of one owner."""
 
-    def __init__(self, services: Services, catalogue: OwnedCatalogue) -> None:
+    def __init__(self, services: Services, catalogue: OwnedCatalogue, files: FileStore) -> None:
+        self._files = files
         self._retriever = services.retriever
         self._jobs = services.jobs
         self._catalogue = catalogue
@@ -84,6 +90,35 @@ class Documents:
             return
         await self._catalogue.attribute_changes.done(changes)
 
+    async def restore(self, collection: str, document_id: str, number: int | None) -> Submitted:
+        """Return the job that makes the content of an earlier version the newest version.
+
+        By default it is that of the version before the current one. Raises NotFound, or Conflict
+        if the content is not kept any more.
+        """
+        await self.get(collection, document_id)
+        entry = await self._catalogue.versions.to_restore(collection, document_id, number)
+        document = entry.document
+        full_name = self._catalogue.full_name(collection)
+        path = content_path(full_name, document_id, document.version)
+        try:
+            await self._files.get(path, 1)
+        except NotFound:
+            msg = f"the content of version {document.version} is not kept any more"
+            raise Conflict(msg, code="content_not_kept", param="version") from None
+        spec = IngestSpec(
+            document_id,
+            collection,
+            document.filename,
+            document.size_bytes,
+            path,
+            digest=entry.digest,
+            borrowed=True,
+            chunking=entry.chunking,
+            restored_from=document.version,
+        )
+        return await self._jobs.submit_ingest(spec, None)
+
     async def remove(self, collection: str, document_id: str) -> None:
         """Delete a document with all its versions, and stop its jobs; raises NotFound.
 
@@ -104,12 +139,23 @@ class Documents:
         await self._catalogue.documents.remove(collection, document_id)
         with contextlib.suppress(NotFound):  # nothing of the collection has been stored yet
             await self._retriever.delete(collection, document_id)
+        await self.delete_contents(collection, document_id)
         await self._catalogue.removed(collection, document_id)
+
+    async def delete_contents(self, collection: str, document_id: str | None = None) -> None:
+        """Delete the contents of a document, or of all documents in a collection."""
+        full_name = self._catalogue.full_name(collection)
+        await self._files.delete(contents_folder(full_name, document_id))
 
     async def cancel(self, collection: str, document_id: str | None = None) -> None:
         """Stop the jobs of a document, or of all documents in a collection."""
         entries = await self._catalogue.versions.in_progress(collection, document_id)
-        job_ids = [each.document.job_id for each in entries if each.document.job_id is not None]
+        await self.cancel_jobs(
+            [each.document.job_id for each in entries if each.document.job_id is not None]
+        )
+
+    async def cancel_jobs(self, job_ids: Sequence[str]) -> None:
+        """Stop jobs, as far as they have not ended."""
         for start in range(0, len(job_ids), _CANCELLED_AT_ONCE):
             some = job_ids[start : start + _CANCELLED_AT_ONCE]
             await asyncio.gather(*map(self._cancel, some))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import BinaryIO, NamedTuple
 
 from deployments.errors import TooLarge
@@ -64,20 +63,6 @@ def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:
     ends = head + file.read(_TAIL_BYTES)
     file.seek(0)
     return FileInspection(size, hashed.hexdigest(), head, blank, encrypted=b"/Encrypt" in ends)
-
-
-def digest_of(content: bytes) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def size_of(file: BinaryIO, max_bytes: int) -> int:
-    """Measure a file and leave it at its beginning; raises TooLarge."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if size > max_bytes:
-        raise _too_large(max_bytes)
-    return size
 
 
 def shown_name(filename: str | None) -> str:

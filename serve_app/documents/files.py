@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.catalogue.entries import FileEntry
 from deployments.errors import InvalidRequest, Unprocessable
+from deployments.kept_files import CARD_BYTES, kept_path
 from deployments.serving.request_context import detached
-from serve_app.documents.file_checks import shown_name, size_of
+from serve_app.documents.file_checks import inspect_file, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from serve_app.settings import LimitSettings
 
 _ID = re.compile(r"file-[0-9a-f]{32}")
-_CARD_BYTES = 4096
-NO_OWNER = "_"
-"""Stands in a path for an owner who has no name; no owner is called so."""
 
 
 class KeptFiles:
@@ -44,23 +42,24 @@ class KeptFiles:
     ) -> None:
         self._catalogue = catalogue
         self._files = files
-        self._root = f"kept/{owner or NO_OWNER}"
+        self._owner = owner
         self._limits = limits
 
     async def keep(self, upload: UploadFile, purpose: str) -> FileEntry:
         """Store a file; raises TooLarge, Unprocessable if it is empty, or InvalidRequest."""
-        size = await asyncio.to_thread(size_of, upload.file, self._limits.max_upload_bytes)
-        if size == 0:
+        seen = await asyncio.to_thread(inspect_file, upload.file, self._limits.max_upload_bytes)
+        if seen.size_bytes == 0:
             msg = "the file is empty"
             raise Unprocessable(msg, param="file")
-        await self._catalogue.check_quota(size)
+        await self._catalogue.check_quota(seen.size_bytes)
         now_ms = time.time_ns() // 1_000_000
         file = FileEntry(
             id=f"file-{now_ms:012x}{secrets.token_hex(10)}",
             filename=shown_name(upload.filename),
             purpose=purpose,
-            size_bytes=size,
+            size_bytes=seen.size_bytes,
             created_at=now_ms // 1000,
+            digest=seen.digest,
         )
         storing = detached(self._store(file, upload.file))
         try:
@@ -73,12 +72,14 @@ class KeptFiles:
         return file
 
     async def _store(self, file: FileEntry, content: BinaryIO) -> None:
-        card = json.dumps(asdict(file)).encode().ljust(_CARD_BYTES)
-        await self._files.put(self._path(file.id), content, card)
+        fields = asdict(file)
+        del fields["digest"]  # which version 0.1 does not know
+        card = json.dumps(fields).encode().ljust(CARD_BYTES)
+        await self._files.put(self.path(file.id), content, card)
         try:
             await self._catalogue.add(file)
         except InvalidRequest:
-            await self._files.delete(self._path(file.id))
+            await self._files.delete(self.path(file.id))
             raise
 
     async def file(self, file_id: str) -> FileEntry:
@@ -87,7 +88,11 @@ class KeptFiles:
 
     def content(self, file_id: str) -> AsyncGenerator[bytes, None]:
         """Read what was uploaded, a piece at a time; raises NotFound."""
-        return self._files.blocks(self._path(file_id), _CARD_BYTES)
+        return self._files.blocks(self.path(file_id), CARD_BYTES)
+
+    async def head(self, file_id: str, size_bytes: int) -> bytes:
+        """Read what a file begins with; raises NotFound."""
+        return (await self._files.get(self.path(file_id), CARD_BYTES + size_bytes))[CARD_BYTES:]
 
     async def files(self, query: PageQuery, purpose: str | None) -> EntryPage[FileEntry]:
         """List files."""
@@ -97,23 +102,14 @@ class KeptFiles:
         """Delete a file; raises NotFound."""
         await self.file(file_id)
         # The content first: a deletion that was interrupted can be repeated.
-        await self._files.delete(self._path(file_id))
+        await self._files.delete(self.path(file_id))
         await self._catalogue.remove(file_id)
 
-    def _path(self, file_id: str) -> str:
-        return f"{self._root}/{file_id}"
+    def path(self, file_id: str) -> str:
+        """Return the path of a file in the store; its content begins at `CARD_BYTES`."""
+        return kept_path(self._owner, file_id)
 
 
 def is_file_id(text: str) -> bool:
     """Say whether a file could have this id, which then is safe as part of a path."""
     return _ID.fullmatch(text) is not None
-
-
-def document_id_of(file_id: str) -> str:
-    """Return the id of the document that a file becomes in a vector store."""
-    return f"doc_{file_id.removeprefix('file-')}"
-
-
-def file_id_of(document_id: str) -> str:
-    """Return the id of a document as a file, as OpenAI's clients see it."""
-    return f"file-{document_id.removeprefix('doc_')}"

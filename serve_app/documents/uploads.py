@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from contextlib import nullcontext
-from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.errors import (
@@ -16,31 +14,26 @@ from deployments.errors import (
     Unprocessable,
 )
 from deployments.file_store import UPLOADS
+from deployments.kept_files import CARD_BYTES, document_id_of
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
 from serve_app.documents.file_checks import (
     HEAD_BYTES,
     check_format,
-    digest_of,
     inspect_file,
     shown_name,
 )
-from serve_app.documents.files import document_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from fastapi import UploadFile
 
     from deployments.catalogue.entries import FileEntry
     from deployments.file_store import FileStore
     from deployments.filters import Attributes
     from deployments.interfaces import Jobs
-    from deployments.types import OnConflict, Submitted
+    from deployments.types import Chunking, OnConflict, Submitted
+    from serve_app.documents.files import KeptFiles
     from serve_app.settings import LimitSettings
-
-    Place = Callable[[], AbstractContextManager[None]]
 
 _LOCKED_WAIT_S = 10.0
 
@@ -48,14 +41,10 @@ _LOCKED_WAIT_S = 10.0
 class Uploads:
     """Uploads of one owner at this ingress."""
 
-    def __init__(
-        self, jobs: Jobs, files: FileStore, limits: LimitSettings, place: Place = nullcontext
-    ) -> None:
-        """Hold a `place` while a kept file is in memory; requests have theirs already."""
+    def __init__(self, jobs: Jobs, files: FileStore, limits: LimitSettings) -> None:
         self._jobs = jobs
         self._files = files
         self._limits = limits
-        self.place = place
 
     async def accept(
         self,
@@ -98,26 +87,34 @@ class Uploads:
         return await self._opened(submitted) if seen.encrypted else submitted
 
     async def accept_kept(
-        self, file: FileEntry, content: bytes, collection: str, attributes: Attributes | None
+        self,
+        file: FileEntry,
+        kept: KeptFiles,
+        collection: str,
+        *,
+        attributes: Attributes | None = None,
+        chunking: Chunking | None = None,
     ) -> Submitted:
         """Return the job that makes a kept file searchable, as a document of its own.
 
-        Raises UnsupportedMedia, or Unprocessable if there is nothing in it.
+        The job reads the kept file in place. What the first bytes show is refused at once:
+        UnsupportedMedia, or Unprocessable if there is nothing in it.
         """
-        if content.isspace():
-            raise _blank()
-        head = content[:HEAD_BYTES]
-        await asyncio.to_thread(check_format, head, len(content), file.filename)
+        head = await kept.head(file.id, HEAD_BYTES)
+        await asyncio.to_thread(check_format, head, file.size_bytes, file.filename)
         spec = IngestSpec(
             document_id_of(file.id),
             collection,
             file.filename,
             file.size_bytes,
-            f"{UPLOADS}/{uuid.uuid4().hex}",
-            digest=await asyncio.to_thread(digest_of, content),
+            kept.path(file.id),
+            digest=file.digest,
+            start_byte=CARD_BYTES,
+            borrowed=True,
             attributes=attributes,
+            chunking=chunking,
         )
-        return await self._hand_over(spec, BytesIO(content), None)
+        return await self._jobs.submit_ingest(spec, None)
 
     async def _opened(self, submitted: Submitted) -> Submitted:
         """Wait a moment until the file is read; raises Unprocessable if it cannot be."""

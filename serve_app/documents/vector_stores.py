@@ -17,9 +17,10 @@ from serve_app.documents.attachments import unknown_store
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deployments.catalogue.entries import EntryPage, PageQuery
+    from deployments.catalogue.entries import EntryPage, Expiry, PageQuery
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.file_store import FileStore
+    from deployments.types import Chunking
     from serve_app.documents.attachments import Attachments
     from serve_app.documents.documents import Documents
     from serve_app.documents.files import KeptFiles
@@ -52,7 +53,12 @@ class VectorStores:
         self._notes = notes
 
     async def create(
-        self, name: str, metadata: Mapping[str, str], file_ids: Sequence[str]
+        self,
+        name: str,
+        metadata: Mapping[str, str],
+        file_ids: Sequence[str],
+        chunking: Chunking | None = None,
+        expires_days: int | None = None,
     ) -> CollectionEntry:
         """Create a vector store with files; raises NotFound for a file that does not exist.
 
@@ -63,10 +69,10 @@ class VectorStores:
         store_id = f"{VECTOR_STORE_PREFIX}{now_ms:012x}{secrets.token_hex(6)}"
         try:
             await self._catalogue.collections.add(
-                CollectionEntry(store_id, name, now_ms // 1000, metadata)
+                CollectionEntry(store_id, name, now_ms // 1000, metadata, expires_days=expires_days)
             )
             for file_id in dict.fromkeys(file_ids):
-                await self._attachments.add(store_id, file_id)
+                await self._attachments.add(store_id, file_id, chunking=chunking)
             return await self.get(store_id)
         except BaseException:
             with contextlib.suppress(Exception):
@@ -74,11 +80,18 @@ class VectorStores:
             raise
 
     async def change(
-        self, store_id: str, name: str | None, metadata: Mapping[str, str] | None
+        self,
+        store_id: str,
+        name: str | None,
+        metadata: Mapping[str, str] | None,
+        expiry: Expiry | None = None,
     ) -> CollectionEntry:
-        """Give a vector store another name or other metadata; raises NotFound."""
+        """Give a vector store another name, other metadata or another expiry.
+
+        Raises NotFound, and InvalidRequest for an expiry of another collection.
+        """
         try:
-            return await self._catalogue.collections.change(store_id, name, metadata)
+            return await self._catalogue.collections.change(store_id, name, metadata, expiry)
         except NotFound:
             raise unknown_store() from None
 
@@ -102,5 +115,6 @@ class VectorStores:
         await self._documents.cancel(store_id)
         await self._catalogue.collections.remove(store_id)
         await self._retriever.drop(store_id)
+        await self._documents.delete_contents(store_id)
         await self._catalogue.removed(store_id)
         await self._files.delete(f"{self._notes}/{store_id}")

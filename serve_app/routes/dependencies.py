@@ -19,6 +19,8 @@ from serve_app.accounts import Account  # noqa: TC001 - FastAPI reads annotation
 from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
+from serve_app.documents.file_batches import FileBatches
+from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles, is_file_id
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
@@ -30,11 +32,13 @@ from serve_app.schemas.fields import (
     JOB_ID_EXAMPLE,
     CollectionName,
 )
+from serve_app.schemas.file_batches import BATCH_ID_EXAMPLE
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
 _SHOWN_CHARS = 100
 _STORE_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
+_BATCH_ID = re.compile(r"vsfb_[0-9a-f]{24}")
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 
@@ -98,6 +102,13 @@ async def _store_id(
         raise NotFound(msg, param="vector_store_id") from None
 
 
+async def _batch_id(batch_id: Annotated[str, Path(examples=[BATCH_ID_EXAMPLE])]) -> str:
+    if not _BATCH_ID.fullmatch(batch_id):
+        msg = "there is no such file batch"
+        raise NotFound(msg, param="batch_id")
+    return batch_id
+
+
 SettingsDep = Annotated[AppSettings, _of_application("settings")]
 ProbeDep = Annotated[ReadinessProbe, _of_application("probe")]
 """Shared by all owners: it reveals nothing about any of them."""
@@ -107,6 +118,8 @@ ServicesDep = Annotated[Services, _of_account("services")]
 AllowanceDep = Annotated[Allowance, _of_account("allowance")]
 AnsweringDep = Annotated[Answering, _of_account("answering")]
 AttachmentsDep = Annotated[Attachments, _of_account("attachments")]
+FileBatchesDep = Annotated[FileBatches, _of_account("file_batches")]
+FileContentsDep = Annotated[FileContents, _of_account("file_contents")]
 DocumentsDep = Annotated[Documents, _of_account("documents")]
 UploadsDep = Annotated[Uploads, _of_account("uploads")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]
@@ -114,6 +127,7 @@ KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
 VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]
 JobId = Annotated[str, Depends(_job_id)]
 KnownFileId = Annotated[str, Depends(_file_id)]
+BatchId = Annotated[str, Depends(_batch_id)]
 StoreId = Annotated[str, Depends(_store_id)]
 
 IdempotencyKey = Annotated[

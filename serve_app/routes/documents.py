@@ -23,6 +23,7 @@ from serve_app.schemas.documents import (
     DocumentChanges,
     DocumentListResponse,
     DocumentResponse,
+    RestoreRequest,
     UploadForm,
     UploadResponse,
     VersionListResponse,
@@ -33,11 +34,12 @@ from serve_app.schemas.jobs import JobError
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import VersionEntry
-    from deployments.types import Document
+    from deployments.types import Document, Submitted
 
 
 router = APIRouter(tags=["documents"], route_class=BodyRoute)
 _MAX_LISTED = 100
+_THE_ONE_BEFORE = RestoreRequest()
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
 
@@ -81,13 +83,7 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
     if not submitted.created and job.status is JobStatus.SUCCEEDED:
         response.status_code = HTTPStatus.OK
     response.headers["Location"] = local_url(http.scope, job_url(job.id))
-    return UploadResponse(
-        job_id=job.id,
-        document_id=job.spec.document_id,
-        filename=job.spec.filename,
-        version=submitted.version,
-        status=job.status,
-    )
+    return _submitted_shaped(submitted)
 
 
 @router.get("/v1/documents", responses=refusals(404))
@@ -128,6 +124,29 @@ async def change_document(
     return _shaped(await documents.get(collection, document_id))
 
 
+@router.post(
+    "/v1/documents/{document_id}/restore",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={202: {"headers": _LOCATION}, **refusals(400, 404, 409)},
+)
+async def restore_document(  # noqa: PLR0913 - what FastAPI hands in
+    document_id: DocumentId,
+    documents: DocumentsDep,
+    http: Request,
+    response: Response,
+    *,
+    request: RestoreRequest = _THE_ONE_BEFORE,
+    collection: CollectionName = DEFAULT_COLLECTION,
+) -> UploadResponse:
+    """Make the content of an earlier version a new version, in the background.
+
+    The content of the version before the current one is kept; that of older ones is not.
+    """
+    submitted = await documents.restore(collection, document_id, request.version)
+    response.headers["Location"] = local_url(http.scope, job_url(submitted.job.id))
+    return _submitted_shaped(submitted)
+
+
 @router.get("/v1/documents/{document_id}/versions", responses=refusals(404))
 async def list_versions(
     document_id: DocumentId,
@@ -155,6 +174,18 @@ async def delete_document(
     await documents.remove(collection, document_id)
 
 
+def _submitted_shaped(submitted: Submitted) -> UploadResponse:
+    job = submitted.job
+    assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
+    return UploadResponse(
+        job_id=job.id,
+        document_id=job.spec.document_id,
+        filename=job.spec.filename,
+        version=submitted.version,
+        status=job.status,
+    )
+
+
 def _shaped(document: Document) -> DocumentResponse:
     fields = asdict(document) | {"created_at": int(document.created_at)}
     return DocumentResponse.model_validate(fields)
@@ -173,5 +204,7 @@ def _version_shaped(entry: VersionEntry) -> VersionResponse:
         author=entry.author or None,
         created_at=int(document.created_at),
         job_id=document.job_id,
+        chunker=document.chunker or None,
+        restored_from=entry.restored_from,
         error=error,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
-from serve_app.documents.files import file_id_of
+from deployments.kept_files import file_id_of
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations

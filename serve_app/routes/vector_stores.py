@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 
-from fastapi import APIRouter
-
-from deployments.catalogue.entries import LOST, DocumentStatus, PageQuery
-from deployments.errors import (
-    DeadlineExceeded,
-    Overloaded,
-    ServiceError,
-    Unavailable,
-    UnsupportedMedia,
-)
-from serve_app.documents.files import document_id_of, file_id_of
+from deployments.catalogue.entries import DocumentStatus, Expiry, PageQuery
+from deployments.kept_files import document_id_of
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AttachmentsDep,
+    FileContentsDep,
     KnownFileId,
     StoreId,
     VectorStoresDep,
 )
+from serve_app.routes.vector_store_shapes import chunking_of, file_shaped, store_shaped
 from serve_app.schemas.fields import CollectionName, FileId  # noqa: TC001 - as above
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_store_files import (
     AttachmentChanges,
     AttachRequest,
-    FileError,
+    FileContentPage,
     VectorStoreFile,
     VectorStoreFileDeleted,
     VectorStoreFileList,
 )
 from serve_app.schemas.vector_stores import (
-    FileCounts,
     VectorStoreChanges,
     VectorStoreDeleted,
     VectorStoreList,
@@ -42,18 +35,7 @@ from serve_app.schemas.vector_stores import (
     VectorStoreResponse,
 )
 
-if TYPE_CHECKING:
-    from deployments.catalogue.entries import CollectionEntry, DocumentEntry
-
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=BodyRoute)
-_ERROR_CODES: dict[str, Literal["server_error", "unsupported_file"]] = {
-    LOST: "server_error",
-    UnsupportedMedia.code: "unsupported_file",
-    ServiceError.code: "server_error",
-    Unavailable.code: "server_error",
-    Overloaded.code: "server_error",
-    DeadlineExceeded.code: "server_error",
-}
 
 
 @router.post("", responses=refusals(400, 404, 413))
@@ -61,8 +43,14 @@ async def create_vector_store(
     request: VectorStoreRequest, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
     """Make a vector store, with kept files if any are named."""
-    store = await vector_stores.create(request.name or "", request.metadata or {}, request.file_ids)
-    return _store_shaped(store)
+    store = await vector_stores.create(
+        request.name or "",
+        request.metadata or {},
+        request.file_ids,
+        chunking_of(request.chunking_strategy),
+        request.expires_after.days if request.expires_after else None,
+    )
+    return store_shaped(store)
 
 
 @router.get("")
@@ -74,7 +62,7 @@ async def list_vector_stores(
 ) -> VectorStoreList:
     """List vector stores and all other collections, a page at a time."""
     page = await vector_stores.stores(PageQuery(limit, after, newest_first=order == "desc"))
-    return VectorStoreList.of(list(map(_store_shaped, page.entries)), more=page.more)
+    return VectorStoreList.of(list(map(store_shaped, page.entries)), more=page.more)
 
 
 @router.get("/{vector_store_id}", responses=refusals(404))
@@ -82,17 +70,19 @@ async def get_vector_store(
     vector_store_id: StoreId, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
     """Show a vector store and how many files of it can be searched."""
-    return _store_shaped(await vector_stores.get(vector_store_id))
+    return store_shaped(await vector_stores.get(vector_store_id))
 
 
 @router.post("/{vector_store_id}", responses=refusals(400, 404, 413))
 async def change_vector_store(
     vector_store_id: StoreId, request: VectorStoreChanges, vector_stores: VectorStoresDep
 ) -> VectorStoreResponse:
-    """Give a vector store another name or other metadata."""
-    return _store_shaped(
-        await vector_stores.change(vector_store_id, request.name, request.metadata)
-    )
+    """Give a vector store another name, other metadata or another expiry; null removes that."""
+    expiry: Expiry | None = None
+    if "expires_after" in request.model_fields_set:
+        expiry = Expiry(request.expires_after.days if request.expires_after else None)
+    store = await vector_stores.change(vector_store_id, request.name, request.metadata, expiry)
+    return store_shaped(store)
 
 
 @router.delete("/{vector_store_id}", responses=refusals(404))
@@ -113,8 +103,9 @@ async def attach_file(
 ) -> VectorStoreFile:
     """Have a kept file made searchable in a vector store; ask for it to see when it is."""
     await vector_stores.get(vector_store_id)
-    added = await attachments.add(vector_store_id, request.file_id, request.attributes)
-    return _file_shaped(added)
+    chunking = chunking_of(request.chunking_strategy)
+    entry = await attachments.add(vector_store_id, request.file_id, request.attributes, chunking)
+    return file_shaped(entry, vector_store_id)
 
 
 @router.get("/{vector_store_id}/files", responses=refusals(404))
@@ -131,7 +122,8 @@ async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
     after_document = None if after is None else document_id_of(after)
     query = PageQuery(limit, after_document, newest_first=order == "desc")
     page = await attachments.page(vector_store_id, query, filter)
-    return VectorStoreFileList.of(list(map(_file_shaped, page.entries)), more=page.more)
+    shaped = [file_shaped(entry, vector_store_id) for entry in page.entries]
+    return VectorStoreFileList.of(shaped, more=page.more)
 
 
 @router.get("/{vector_store_id}/files/{file_id}", responses=refusals(404))
@@ -139,7 +131,23 @@ async def get_attached_file(
     vector_store_id: StoreId, file_id: KnownFileId, attachments: AttachmentsDep
 ) -> VectorStoreFile:
     """Show how a file stands in a vector store."""
-    return _file_shaped(await attachments.one(vector_store_id, file_id))
+    return file_shaped(await attachments.one(vector_store_id, file_id), vector_store_id)
+
+
+@router.get(
+    "/{vector_store_id}/files/{file_id}/content",
+    response_class=Response,
+    responses={200: {"model": FileContentPage}, **refusals(404)},
+)
+async def get_file_text(
+    vector_store_id: StoreId,
+    file_id: KnownFileId,
+    attachments: AttachmentsDep,
+    contents: FileContentsDep,
+) -> Response:
+    """Fetch the text of a file as it was read; the items together are the whole text."""
+    entry = await attachments.one(vector_store_id, file_id)
+    return StreamingResponse(await contents.json(entry), media_type="application/json")
 
 
 @router.post("/{vector_store_id}/files/{file_id}", responses=refusals(400, 404, 413))
@@ -151,7 +159,8 @@ async def change_attached_file(
 ) -> VectorStoreFile:
     """Replace the attributes of a file in a vector store; nothing is embedded again."""
     attributes = request.attributes or {}
-    return _file_shaped(await attachments.set_attributes(vector_store_id, file_id, attributes))
+    entry = await attachments.set_attributes(vector_store_id, file_id, attributes)
+    return file_shaped(entry, vector_store_id)
 
 
 @router.delete("/{vector_store_id}/files/{file_id}", responses=refusals(404))
@@ -161,41 +170,3 @@ async def detach_file(
     """Take a file out of a vector store; the file itself stays."""
     await attachments.remove(vector_store_id, file_id)
     return VectorStoreFileDeleted(id=file_id)
-
-
-def _store_shaped(store: CollectionEntry) -> VectorStoreResponse:
-    counts = FileCounts(
-        completed=store.completed,
-        in_progress=store.in_progress,
-        failed=store.failed,
-        cancelled=store.cancelled,
-        total=store.completed + store.in_progress + store.failed + store.cancelled,
-    )
-    return VectorStoreResponse(
-        id=store.id,
-        created_at=store.created_at,
-        name=store.name,
-        usage_bytes=store.size_bytes,
-        file_counts=counts,
-        status="in_progress" if counts.in_progress else "completed",
-        last_active_at=store.created_at or None,
-        metadata=dict(store.metadata),
-    )
-
-
-def _file_shaped(entry: DocumentEntry) -> VectorStoreFile:
-    document, error = entry.document, None
-    if entry.status is DocumentStatus.FAILED:
-        error = FileError(
-            code=_ERROR_CODES.get(entry.error_code or "", "invalid_file"),
-            message=entry.error_message or "the file could not be read",
-        )
-    return VectorStoreFile(
-        id=file_id_of(document.id),
-        created_at=int(document.created_at),
-        vector_store_id=document.collection,
-        status=entry.status.value,
-        last_error=error,
-        usage_bytes=document.size_bytes if entry.status is DocumentStatus.COMPLETED else 0,
-        attributes=dict(document.attributes),
-    )

@@ -126,6 +126,14 @@ class DocumentChanges(Request):
         return self
 
 
+class RestoreRequest(Request):
+    """Which earlier version to restore: by default the one before the current version."""
+
+    model_config = example({"version": 1})
+
+    version: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+
+
 _VERSION_EXAMPLE = {
     "id": "1",
     "object": "document.version",
@@ -136,6 +144,8 @@ _VERSION_EXAMPLE = {
     "author": "alice",
     "created_at": TIME_EXAMPLE,
     "job_id": JOB_ID_EXAMPLE,
+    "chunker": "3.90",
+    "restored_from": None,
     "error": None,
 }
 
@@ -144,7 +154,8 @@ class VersionResponse(BaseModel):
     """A version of a document; searches find the completed one.
 
     `author` is the name of the API key that uploaded it, `sha256` is unknown for what version 0.1
-    has stored.
+    has stored. `chunker` is the version of the chunker that cut it, with the most tokens of a chunk
+    and how many of them overlap. `restored_from` is the version whose content it has again.
     """
 
     model_config = example(_VERSION_EXAMPLE)
@@ -158,6 +169,8 @@ class VersionResponse(BaseModel):
     author: str | None
     created_at: int
     job_id: str | None
+    chunker: str | None
+    restored_from: int | None = None
     error: JobError | None = None
 
 

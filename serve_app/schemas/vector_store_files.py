@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.fields import (
     FILE_ID_EXAMPLE,
@@ -24,6 +25,41 @@ class AutoChunking(Request):
     type: Literal["auto"]
 
 
+class ChunkSizes(Request):
+    """OpenAI's sizes and bounds, in tokens of the embedding model."""
+
+    max_chunk_size_tokens: Annotated[int, Field(ge=100, le=4096)]
+    chunk_overlap_tokens: Annotated[
+        int, Field(ge=0, le=2048, description="At most half of `max_chunk_size_tokens`.")
+    ]
+
+    @field_validator("chunk_overlap_tokens")
+    @classmethod
+    def _at_most_half(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("max_chunk_size_tokens", 4096) // 2:
+            raise PydanticCustomError(
+                "too_long",  # noqa: EM101 - a type, not a message
+                "at most half of max_chunk_size_tokens",
+            )
+        return value
+
+
+class StaticChunking(Request):
+    """OpenAI's `static`: chunks of this length, each repeating the end of the one before."""
+
+    type: Literal["static"]
+    static: ChunkSizes
+
+
+class OtherChunking(BaseModel):
+    """OpenAI's for a strategy that has no sizes: the service's own."""
+
+    type: Literal["other"] = "other"
+
+
+Strategy = Annotated[AutoChunking | StaticChunking, Field(discriminator="type")]
+
+
 class AttachRequest(Request):
     """OpenAI's request to put a file into a vector store."""
 
@@ -31,7 +67,7 @@ class AttachRequest(Request):
 
     file_id: FileId
     attributes: Attributes | None = None
-    chunking_strategy: AutoChunking | None = None
+    chunking_strategy: Strategy | None = None
 
 
 class AttachmentChanges(Request):
@@ -74,7 +110,32 @@ class VectorStoreFile(Listed):
     last_error: FileError | None
     usage_bytes: int
     attributes: ShownAttributes
-    chunking_strategy: dict[str, str] = Field(default_factory=lambda: {"type": "other"})
+    chunking_strategy: StaticChunking | OtherChunking
+
+
+class FileContentItem(BaseModel):
+    """A part of the text of a file, with the white space before it."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class FileContentPage(BaseModel):
+    """The text of a file as it was read: OpenAI's. There is one page only."""
+
+    model_config = example(
+        {
+            "object": "vector_store.file_content.page",
+            "data": [{"type": "text", "text": "Costs fell by a tenth in 2026."}],
+            "has_more": False,
+            "next_page": None,
+        }
+    )
+
+    object: Literal["vector_store.file_content.page"] = "vector_store.file_content.page"
+    data: list[FileContentItem]
+    has_more: Literal[False] = False
+    next_page: None = None
 
 
 class VectorStoreFileList(Paged[VectorStoreFile]):

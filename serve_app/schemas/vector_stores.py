@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from serve_app.schemas.fields import STORE_ID_EXAMPLE, TIME_EXAMPLE, FileId, Request, example
 from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
-from serve_app.schemas.vector_store_files import AutoChunking  # noqa: TC001 - read by pydantic
+from serve_app.schemas.vector_store_files import Strategy  # noqa: TC001 - read by pydantic
 
 StoreName = Annotated[str, StringConstraints(max_length=256)]
 Metadata = Annotated[
@@ -20,6 +20,17 @@ Metadata = Annotated[
 ]
 
 
+class ExpiresAfter(Request):
+    """OpenAI's: how many days after its last use a vector store expires.
+
+    Attaching, uploading and searching are uses. An expired vector store can be renewed for a day,
+    by setting this again; then it is deleted with everything in it.
+    """
+
+    anchor: Literal["last_active_at"]
+    days: Annotated[int, Field(ge=1, le=365)]
+
+
 class VectorStoreRequest(Request):
     """OpenAI's request to make a vector store."""
 
@@ -29,18 +40,18 @@ class VectorStoreRequest(Request):
     file_ids: Annotated[list[FileId], Field(max_length=100, default_factory=list)]
     metadata: Metadata | None = None
     description: Annotated[None, Field(description="Not supported: use `metadata`.")] = None
-    chunking_strategy: AutoChunking | None = None
-    expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
+    chunking_strategy: Strategy | None = None
+    expires_after: ExpiresAfter | None = None
 
 
 class VectorStoreChanges(Request):
-    """OpenAI's request to change one; what is left out stays."""
+    """OpenAI's request to change one; what is left out stays. Null removes `expires_after`."""
 
     model_config = example({"name": "reports of 2026"})
 
     name: StoreName | None = None
     metadata: Metadata | None = None
-    expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
+    expires_after: ExpiresAfter | None = None
 
 
 class FileCounts(BaseModel):
@@ -76,9 +87,9 @@ class VectorStoreResponse(Listed):
     name: str
     usage_bytes: int
     file_counts: FileCounts
-    status: Literal["in_progress", "completed"]
-    expires_after: None = None
-    expires_at: None = None
+    status: Literal["in_progress", "completed", "expired"]
+    expires_after: ExpiresAfter | None = None
+    expires_at: int | None = None
     last_active_at: int | None = None
     metadata: dict[str, str]
 

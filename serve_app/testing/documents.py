@@ -111,7 +111,7 @@ class FakeParser:
         self.calls += 1
         if self.error:
             raise self.error
-        data = await self.files.get(spec.path)
+        data = (await self.files.get(spec.path))[spec.start_byte :]
         media_type = detect(data, spec.filename)
         page = 1 if media_type is Format.PDF else None
         texts = _paragraphs(data.decode("utf-8-sig", errors="replace"))
@@ -205,6 +205,10 @@ class FakeRetriever:
         found = [each for name in names for each in await self._matches(words, name, filters)]
         found.sort(key=lambda passage: passage.score, reverse=True)
         return _cut(found[:limit], max_chars)
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        chunks = self._chunks_of(document)
+        return [chunks[number] for number in sorted(chunks) if first <= number < first + limit]
 
     async def _matches(
         self, words: set[str], collection: str, filters: Filter | None

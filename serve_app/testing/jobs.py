@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from deployments.catalogue.entries import VersionStatus
+from deployments.catalogue.entries import KEPT_EARLIER, VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
+from deployments.contents import content_path, delete_earlier, keep_content
 from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.file_store import image_path
+from deployments.jobs.batches import BatchFeeder
 from deployments.types import (
     ImageProgress,
     IngestSpec,
@@ -101,6 +103,9 @@ class FakeJobs:
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._submitted(spec, key, None, self._new_id())
 
+    async def begin_batches(self) -> None:
+        await BatchFeeder(self.catalogue, self.submit_ingest, self.cancel).feed()
+
     async def run(self, job_id: str) -> None:
         """Do the job's work and end it."""
         spec = self.known[job_id].spec
@@ -117,7 +122,9 @@ class FakeJobs:
 
     async def _ingest(self, spec: IngestSpec, job_id: str) -> int:
         folder = f"chunks/{job_id}"
-        parsed = await self.parser.parse(ParseSpec(spec.upload_path, spec.filename, folder))
+        parsed = await self.parser.parse(
+            ParseSpec(spec.upload_path, spec.filename, folder, start_byte=spec.start_byte)
+        )
         count = parsed.chunks
         version = await self.catalogue.versions.of_job(spec.collection, spec.document_id, job_id)
         document = replace(
@@ -130,9 +137,14 @@ class FakeJobs:
         for number in range(parsed.batches):
             await self.retriever.add(document, await read_batch(self.files, folder, number))
         await self.retriever.publish(document)
+        if not spec.borrowed or spec.restored_from is not None:
+            target = content_path(document.collection, document.id, version)
+            await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
         ended = await self.catalogue.versions.complete(document)
         if ended:
             await self.retriever.discard(document.collection, document.id, ended)
+            kept = [version, *ended[:KEPT_EARLIER]]
+            await delete_earlier(self.files, document.collection, document.id, kept)
         return count
 
     async def _draw(self, spec: ImagesSpec, job_id: str) -> int:

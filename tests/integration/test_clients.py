@@ -202,15 +202,44 @@ def test_a_file_that_cannot_be_read_says_why(client: openai.OpenAI, store: Store
     writer.write(blank)
     file = client.files.create(file=("blank.pdf", blank.getvalue()), purpose="assistants")
     other = client.vector_stores.create()
-    attached = client.vector_stores.files.create_and_poll(
-        file.id, vector_store_id=other.id, poll_interval_ms=100, max_wait_seconds=120
+    # One chunk, of which the embedding model reads a third at once.
+    text = "The harbour was rebuilt. " * 100 + "The ferry of Orrin runs at noon."
+    sound = io.BytesIO(text.encode())
+    sound.name = "ferry.txt"
+    # A file that fails does not fail its batch.
+    batch = client.vector_stores.file_batches.upload_and_poll(
+        other.id,
+        files=[sound],
+        file_ids=[file.id],
+        chunking_strategy={
+            "type": "static",
+            "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400},
+        },
+        poll_interval_ms=100,
     )
+    assert (batch.status, batch.file_counts.completed, batch.file_counts.failed) == (
+        "completed",
+        1,
+        1,
+    )
+    (done,) = client.vector_stores.file_batches.list_files(
+        batch.id, vector_store_id=other.id, filter="completed"
+    )
+    (found,) = client.vector_stores.search(other.id, query="When does the ferry run?")
+    assert found.file_id == done.id
+    assert "runs at noon" in found.content[0].text
+    content = client.vector_stores.files.content(done.id, vector_store_id=other.id)
+    assert "".join(item.text or "" for item in content) == text
+    assert done.chunking_strategy is not None
+    assert done.chunking_strategy.type == "static"
+    attached = client.vector_stores.files.retrieve(file.id, vector_store_id=other.id)
     assert attached.status == "failed"
     assert attached.last_error is not None
     assert "text" in attached.last_error.message
     assert client.vector_stores.retrieve(other.id).file_counts.failed == 1
     client.vector_stores.delete(other.id)
     client.files.delete(file.id)
+    client.files.delete(done.id)
 
 
 def test_a_detached_file_is_found_no_more_but_kept(client: openai.OpenAI) -> None:

@@ -6,12 +6,23 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deployments.catalogue.entries import CurrentVersion, PageQuery, VersionStatus
+from deployments.catalogue.entries import (
+    FILE_DELETED,
+    CurrentVersion,
+    DocumentStatus,
+    PageQuery,
+    VersionStatus,
+)
+from deployments.contents import content_path, contents_folder
 from deployments.errors import Conflict, Unprocessable
+from deployments.jobs import reconciliation
+from deployments.jobs.reconciliation import reconcile
+from deployments.kept_files import CARD_BYTES, kept_path
 from deployments.types import IngestSpec, JobStatus, OnConflict
 from tests.support.job_engine import Parts, ended, running
 
@@ -34,7 +45,9 @@ async def statuses(parts: Parts, document_id: str) -> list[VersionStatus]:
     return [entry.status for entry in page.entries]
 
 
-async def test_a_replacement_is_found_once_it_is_whole(job_database: str, tmp_path: Path) -> None:
+async def test_a_replacement_is_found_once_it_is_whole(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(job_database, tmp_path) as parts:
         documents = parts.catalogue.documents
         first = await parts.submissions.ingest(await named(parts, b"one"), "key")
@@ -67,6 +80,47 @@ async def test_a_replacement_is_found_once_it_is_whole(job_database: str, tmp_pa
         assert (await statuses(parts, document_id))[1:] == [completed, VersionStatus.FAILED]
         assert (await documents.get("default", document_id)).document.version == 2
         assert parts.retriever.published["default", document_id].version == 2
+        # The contents of this version and the one before are kept, and nothing else.
+        folder = contents_folder("default", document_id)
+        assert await parts.files.names(folder) == ["1", "2"]
+
+        old = await parts.catalogue.versions.to_restore("default", document_id, None)
+        spec = replace(
+            await named(parts, b"one"),
+            document_id=document_id,
+            upload_path=content_path("default", document_id, old.document.version),
+            borrowed=True,
+            restored_from=old.document.version,
+        )
+        restored = await parts.submissions.ingest(spec, None)
+        assert (await ended(parts, restored.job.id)).status is JobStatus.SUCCEEDED
+        assert (await statuses(parts, document_id))[-1] is VersionStatus.COMPLETED
+        chunks = parts.retriever.versions["default", document_id, 4].values()
+        assert {chunk.text for chunk in chunks} == {"one"}
+        assert await parts.files.names(folder) == ["2", "4"]
+        assert await parts.files.get(content_path("default", document_id, 4)) == b"one"
+
+        # A deletion that was interrupted is finished, with the contents.
+        monkeypatch.setattr(reconciliation, "_AGE_S", 0)
+        await documents.remove("default", document_id)
+        await reconcile(parts.catalogue, parts.retriever, parts.files)
+        assert await parts.files.names(folder) == []
+
+
+async def test_content_of_a_document_that_was_removed_meanwhile_is_not_kept(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        submitted = await parts.submissions.ingest(await named(parts, b"one"), None)
+        assert isinstance(submitted.job.spec, IngestSpec)
+        document_id = submitted.job.spec.document_id
+        await parts.retriever.reached.wait()
+        await parts.catalogue.documents.remove("default", document_id)
+        parts.retriever.open.set()
+        assert (await ended(parts, submitted.job.id)).status is JobStatus.FAILED
+        assert await parts.files.names(contents_folder("default", document_id)) == []
+        assert await parts.files.names("uploads") == []
 
 
 async def test_an_upload_that_keeps_both_is_one_document_however_often_it_is_sent(
@@ -145,3 +199,47 @@ async def test_two_files_at_once_with_one_key_are_a_conflict(
         assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
         default = await parts.catalogue.collections.get("default")
         assert (default.completed, default.in_progress) == (1, 0)
+
+
+async def kept(parts: Parts, number: int, content: bytes) -> IngestSpec:
+    """Keep a file, and specify the job that reads it in place."""
+    file_id = f"file-{number:032x}"
+    path = kept_path("", file_id)
+    await parts.files.put(path, content, head=b"a card".ljust(CARD_BYTES))
+    return IngestSpec(
+        f"doc_{number:032x}",
+        "default",
+        f"{number}.txt",
+        len(content),
+        path,
+        digest=hashlib.sha256(content).hexdigest(),
+        start_byte=CARD_BYTES,
+        borrowed=True,
+    )
+
+
+async def test_a_kept_file_is_read_in_place_and_stays(job_database: str, tmp_path: Path) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await kept(parts, 1, b"Snow is white.")
+        submitted = await parts.submissions.ingest(first, None)
+        await parts.retriever.reached.wait()
+        second = await kept(parts, 2, b"Snow is cold.")
+        late = await parts.submissions.ingest(second, None)
+        await parts.files.delete(second.upload_path)
+        parts.retriever.open.set()
+        assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        chunks = parts.retriever.versions["default", first.document_id, 1].values()
+        assert {chunk.text for chunk in chunks} == {"Snow is white."}
+        assert (await parts.files.get(first.upload_path)).endswith(b"Snow is white.")
+        job = await ended(parts, late.job.id)
+        assert (job.status, job.error_code) == (JobStatus.FAILED, FILE_DELETED)
+        entry = await parts.catalogue.documents.get("default", second.document_id)
+        assert (entry.status, entry.error_code) == (DocumentStatus.FAILED, FILE_DELETED)
+        # A job that is cancelled leaves the kept file as well.
+        parts.retriever.open.clear()
+        again = await parts.submissions.ingest(await kept(parts, 2, b"Snow is deep."), None)
+        await parts.canceller.cancel(again.job.id)
+        parts.retriever.open.set()
+        assert (await ended(parts, again.job.id)).status is JobStatus.CANCELLED
+        assert (await parts.files.get(second.upload_path)).endswith(b"Snow is deep.")

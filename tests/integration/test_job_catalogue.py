@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.catalogue.entries import DocumentEntry, DocumentStatus
+from deployments.catalogue.entries import CollectionEntry, DocumentEntry, DocumentStatus
 from deployments.catalogue.uploads import upload_of
+from deployments.contents import content_path, contents_folder
 from deployments.errors import NotFound
 from deployments.jobs import reconciliation, submissions
 from deployments.jobs.reconciliation import reconcile
@@ -113,9 +114,15 @@ async def test_documents_whose_jobs_ended_without_the_catalogue_are_reconciled(
         await parts.catalogue.documents.remove("default", "doc_gone")  # and then interrupted
         documents = parts.catalogue.documents
         await documents.set_attributes("default", "doc_good", {"year": 1})  # interrupted, too
-        await reconcile(parts.catalogue, parts.retriever)
+        expired = CollectionEntry("vs_expired", "long ago", 1, expires_days=1)
+        await parts.catalogue.collections.add(expired)
+        await parts.retriever.create("vs_expired")
+        await parts.files.put(content_path("vs_expired", "doc_gone", 1), b"content")
+        await reconcile(parts.catalogue, parts.retriever, parts.files)
         assert parts.retriever.applied == [("default", "doc_good")]
         assert await parts.catalogue.attribute_changes.claim(0) is None
+        assert "vs_expired" not in await parts.retriever.collections()
+        assert await parts.files.names(contents_folder("vs_expired")) == []
         assert ("default", "doc_gone") not in parts.retriever.published
         assert await parts.catalogue.removals.claim(0) is None
         good = await entry(parts, "good")

@@ -113,6 +113,7 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("document", lambda i: ("DELETE", f"/v1/documents/{i}", {})),
     ("document", lambda i: ("POST", f"/v1/documents/{i}", {"json": {"filename": "mine now"}})),
     ("document", lambda i: ("GET", f"/v1/documents/{i}/versions", {})),
+    ("document", lambda i: ("POST", f"/v1/documents/{i}/restore", {})),
     ("shared", lambda i: ("GET", f"/v1/documents/{i}?collection=shared-name", {})),
     ("shared", lambda i: ("DELETE", f"/v1/documents/{i}?collection=shared-name", {})),
     ("file", lambda i: ("GET", f"/v1/files/{i}", {})),
@@ -122,6 +123,11 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("file", lambda i: ("POST", "/v1/vector_stores/default/files", {"json": {"file_id": i}})),
     ("file", lambda i: ("GET", f"/v1/vector_stores/default/files/{i}", {})),
     ("file", lambda i: ("DELETE", f"/v1/vector_stores/default/files/{i}", {})),
+    ("file", lambda i: ("GET", f"/v1/vector_stores/default/files/{i}/content", {})),
+    (
+        "file",
+        lambda i: ("POST", "/v1/vector_stores/default/file_batches", {"json": {"file_ids": [i]}}),
+    ),
     ("store", lambda i: ("GET", f"/v1/vector_stores/{i}", {})),
     ("store", lambda i: ("POST", f"/v1/vector_stores/{i}", {"json": {"name": "mine now"}})),
     ("store", lambda i: ("DELETE", f"/v1/vector_stores/{i}", {})),
@@ -154,6 +160,7 @@ OPERATIONS_AT_LARGE: list[Call] = [
 # Two ids: another's store, and a file of one's own.
 OPERATIONS_BY_TWO: list[Callable[[str, str], Call]] = [
     lambda i, mine: ("POST", f"/v1/vector_stores/{i}/files", {"json": {"file_id": mine}}),
+    lambda i, mine: ("POST", f"/v1/vector_stores/{i}/file_batches", {"json": {"file_ids": [mine]}}),
     lambda i, mine: ("GET", f"/v1/vector_stores/{i}/files/{mine}", {}),
     lambda i, mine: ("DELETE", f"/v1/vector_stores/{i}/files/{mine}", {}),
 ]

@@ -106,6 +106,8 @@ def in_files(data: Path, ledger: Ledger, listed: Mapping[str, int], verdict: Ver
             verdict.wrong[LEFT_POINTS].append(f"{document_id}: {len(payloads)} points")
     verdict.wrong[MISSING] += [f"{one}: no point" for one in sorted(succeeded - stored.keys())]
     left = [file for name in ("uploads", "chunks") for file in _files(data, name)]
+    # Like its points, the content of a document goes with it.
+    left += [file for file in _files(data, "contents") if file.parent.name not in succeeded]
     verdict.wrong[LEFT_FILES] += [str(file.relative_to(data)) for file in left]
 
 

@@ -17,6 +17,7 @@ from deployments.catalogue.removals import Removal
 from deployments.errors import NotFound, Unavailable, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.file_store import FileStore
+from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
@@ -69,7 +70,7 @@ class Parser(FakeParser):
 
     async def _parse(self, spec: ParseSpec) -> ParsedDocument:
         self.begun.append((spec.owner, spec.short))
-        content = await self.files.get(spec.path)
+        content = (await self.files.get(spec.path))[spec.start_byte :]
         seconds = float(content[5:]) if content.startswith(b"slow ") else 0.0
         if seconds and spec.short:
             await asyncio.sleep(min(seconds, SHORT_S))
@@ -214,18 +215,22 @@ async def running(
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
     workflows = Workflows(ingest, image_steps, steps, cancellations, dispatcher, images_at_once=1)
+    watchers = JobWatchers(max_watchers)
+    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
+    submissions = Submissions(watchers, catalogue, dispatcher)
+    feeder = BatchFeeder(
+        catalogue, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
+    )
     engine = Engine(
         url,
         lease,
         workflows,
         dispatcher,
         chosen,
-        reconcile=partial(reconcile, catalogue, retriever),
+        reconcile=partial(reconcile, catalogue, retriever, files),
+        feed_batches=feeder.run,
     )
     await engine.start(files)
-    watchers = JobWatchers(max_watchers)
-    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
-    submissions = Submissions(watchers, catalogue, dispatcher)
     try:
         yield Parts(
             engine,

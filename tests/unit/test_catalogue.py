@@ -17,9 +17,11 @@ from alembic.runtime.migration import MigrationContext
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import (
+    BatchFile,
     CollectionEntry,
     CurrentVersion,
     DocumentStatus,
+    Expiry,
     FileEntry,
     PageQuery,
     Quotas,
@@ -27,9 +29,10 @@ from deployments.catalogue.entries import (
     VersionStatus,
 )
 from deployments.catalogue.migrate import VERSION_TABLE, config, migrate, revision_of
+from deployments.catalogue.new_batches import NewBatch
 from deployments.catalogue.removals import Removal
 from deployments.catalogue.tables import COLLECTIONS, METADATA
-from deployments.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
 from deployments.filters import AttributeValue
 from deployments.types import Document
 from tests.support.postgres import serve_postgres
@@ -512,3 +515,133 @@ async def test_an_exclusive_lock_is_held_by_one(postgres: str) -> None:
     assert held in (["first"] * 2 + ["second"] * 2, ["second"] * 2 + ["first"] * 2)
     first.close()
     second.close()
+
+
+async def test_a_batch_of_files_from_its_creation_to_its_end(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, store = catalogue.batches, "alice.vs_1"
+    documents = [f"doc_{number:032x}" for number in range(3)]
+    await catalogue.collections.add(CollectionEntry(store, "a store", 1))
+    for document_id in documents:
+        entry = FileEntry(document_id.replace("doc_", "file-"), "a.txt", "user_data", 10, 1)
+        await catalogue.files.add("alice", entry)
+
+    def batch(number: int) -> NewBatch:
+        return NewBatch(f"vsfb_{number}", store, list(map(BatchFile, documents)), 1_700_000_000)
+
+    await batches.add(batch(1))
+    assert await batches.waiting_owners() == ["alice"]
+    assert (await catalogue.collections.get(store)).in_progress == 3
+    waiting = await batches.waiting("alice", 2)
+    assert [file.document_id for file in waiting] == documents[:2]
+    upload = Upload(store, "a.txt", 10, "a" * 64, "job_a", document_id=documents[0])
+    version = (await catalogue.versions.begin(upload)).document
+    assert await batches.begun(waiting[0], version.version)
+    await batches.failed(waiting[1], "bad", "for a reason")
+    assert (await catalogue.collections.get(store)).in_progress == 2
+    shown = await batches.get(store, "vsfb_1")
+    assert (shown.created_at, shown.cancelled) == (1_700_000_000, False)
+    assert shown.files == {DocumentStatus.IN_PROGRESS: 2, DocumentStatus.FAILED: 1}
+    await catalogue.versions.complete(replace(version, chunks=1, chunker="3.800.400"))
+    (known,) = (await catalogue.versions.page(store, documents[0], PageQuery(9))).entries
+    assert known.document.chunker == "3.800.400"
+    failed = await batches.files(store, "vsfb_1", PageQuery(9), DocumentStatus.FAILED)
+    assert [(entry.document.id, entry.error_message) for entry in failed.entries] == [
+        (documents[1], "for a reason")
+    ]
+    page = await batches.files(store, "vsfb_1", PageQuery(2, documents[0]), None)
+    assert [entry.status for entry in page.entries] == [
+        DocumentStatus.FAILED,
+        DocumentStatus.IN_PROGRESS,
+    ]
+    last = (await batches.waiting("alice", 9))[-1]
+    assert await batches.cancel(store, "vsfb_1") == []
+    # Its job was just submitted; it must be cancelled now.
+    assert not await batches.begun(last, 1)
+    cancelled = await batches.get(store, "vsfb_1")
+    assert cancelled.cancelled
+    assert cancelled.files == dict.fromkeys(
+        (DocumentStatus.COMPLETED, DocumentStatus.FAILED, DocumentStatus.CANCELLED), 1
+    )
+    with pytest.raises(NotFound):
+        await batches.get("alice.vs_2", "vsfb_1")
+    with pytest.raises(NotFound, match="there is no file"):
+        await batches.add(replace(batch(2), files=[BatchFile("doc_" + "f" * 32)]))
+
+    monkeypatch.setattr("deployments.catalogue.new_batches.MAX_BATCHES", 2)
+    monkeypatch.setattr("deployments.catalogue.new_batches.MAX_WAITING_FILES", 6)
+    await batches.add(batch(2))
+    await batches.add(batch(3))  # in place of the first
+    with pytest.raises(NotFound):
+        await batches.get(store, "vsfb_1")
+    with pytest.raises(Overloaded, match="6 files of batches are waiting"):
+        await batches.add(batch(4))
+    monkeypatch.setattr("deployments.catalogue.new_batches.MAX_WAITING_FILES", 99)
+    with pytest.raises(Overloaded, match="files of 2 batches are waiting"):
+        await batches.add(batch(4))
+    await catalogue.collections.remove(store)
+    assert await batches.waiting_owners() == []
+
+
+async def test_a_vector_store_expires_after_its_last_use(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collections, store, day_s = catalogue.collections, "alice.vs_1", 86_400
+    clock_s = 1_800_000_000
+
+    def pass_time(seconds: int) -> None:
+        nonlocal clock_s
+        clock_s += seconds
+        for module in ("expiry", "collections"):
+            name = f"deployments.catalogue.{module}.now_ms"
+            monkeypatch.setattr(name, lambda: clock_s * 1000)
+
+    pass_time(0)
+    await collections.add(CollectionEntry(store, "a store", clock_s, expires_days=2))
+    await catalogue.versions.begin(replace(REPORT, collection=store))
+    shown = await collections.get(store)
+    assert (shown.active_at, shown.expires_at, shown.expired) == (
+        clock_s,
+        clock_s + 2 * day_s,
+        False,
+    )
+    pass_time(30)
+    await collections.record_use(store)
+    assert (await collections.get(store)).active_at == clock_s - 30  # it is not written so often
+    pass_time(day_s)
+    await collections.record_use(store)
+    assert (await collections.get(store)).expires_at == clock_s + 2 * day_s
+    pass_time(day_s)
+    await catalogue.versions.begin(replace(REPORT, collection=store, digest="b" * 64))
+    assert (await collections.get(store)).active_at == clock_s
+
+    pass_time(2 * day_s)
+    assert (await collections.get(store)).expired
+    for use in (
+        collections.record_use(store),
+        catalogue.versions.begin(replace(REPORT, collection=store, digest="c" * 64)),
+        catalogue.batches.add(NewBatch("vsfb_1", store, [], clock_s)),
+    ):
+        with pytest.raises(InvalidRequest, match="has expired") as refused:
+            await use
+        assert refused.value.code == "vector_store_expired"
+    assert await collections.remove_expired(day_s) is None
+    renewed = await collections.change(store, None, None, Expiry(1))
+    assert (renewed.expired, renewed.expires_at) == (False, clock_s + day_s)
+    await collections.change(store, "other", None)
+    assert (await collections.get(store)).expires_days == 1
+
+    await collections.add(CollectionEntry("alice.vs_2", "for ever", clock_s))
+    pass_time(3 * day_s)
+    assert await collections.remove_expired(day_s) == store
+    assert await collections.remove_expired(day_s) is None
+    with pytest.raises(NotFound):
+        await collections.get(store)
+    assert await catalogue.removals.claim(0) == Removal(store)
+    forever = await collections.change("alice.vs_2", None, None, Expiry(None))
+    assert (forever.expires_days, forever.expires_at) == (None, None)
+    for other in ("alice.default", "alice.papers"):
+        with pytest.raises(InvalidRequest, match="vector store can expire"):
+            await collections.change(other, None, None, Expiry(1))
+        await collections.record_use(other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 from importlib.resources import files
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ def marked(text: str, title: str = "t") -> Content:
 
 
 def rejoined(chunks: tuple[Chunk, ...]) -> str:
-    return "".join(chunk.separator + chunk.text for chunk in chunks)
+    return "".join(chunk.separator + chunk.text[chunk.overlap_chars :] for chunk in chunks)
 
 
 def test_chunks_end_with_sentences_and_use_their_room(chunker: Chunker) -> None:
@@ -203,15 +204,35 @@ def test_bounds(tokenizer_file: str, chunker: Chunker) -> None:
         chunker.chunks(plain(" \n\n \t"))
 
 
+def test_each_chunk_repeats_the_end_of_the_one_before(tokenizer_file: str) -> None:
+    chunker = Chunker(tokenizer_file, chunk_tokens=64, max_chunks=1000, overlap_tokens=24)
+    text = " ".join(SENTENCES)
+    chunks = chunker.chunks(plain(text))
+    assert rejoined(chunks) == text
+    assert chunker.name == "3.64.24"
+    assert chunks[0].overlap_chars == 0
+    for before, chunk in pairwise(chunks):
+        assert chunk.tokens == chunker.count(chunk.text) <= 64
+        repeated = chunk.text[: chunk.overlap_chars].rstrip()
+        assert before.text.endswith(repeated)
+        assert 12 <= chunker.count(repeated) <= 24
+        assert before.text[-len(repeated) - 1].isspace()  # words are whole
+    pages = Content("t", "text/plain", text, page_starts=(0, len(text) // 2))
+    turning = [chunk for chunk in chunker.chunks(pages) if chunk.page_start != chunk.page_end]
+    assert len(turning) in {1, 2}  # a chunk that repeats the page before names it
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.text(max_size=40) | st.sampled_from(SENTENCES), max_size=30),
     st.sampled_from([" ", "\n", "\n\n", "# "]),
     st.sampled_from(["text/plain", "text/markdown"]),
+    st.sampled_from([0, 32]),
 )
 def test_nothing_is_lost_from_any_text(
-    chunker: Chunker, parts: list[str], joint: str, media_type: str
+    tokenizer_file: str, parts: list[str], joint: str, media_type: str, overlap: int
 ) -> None:
+    chunker = Chunker(tokenizer_file, chunk_tokens=64, max_chunks=1000, overlap_tokens=overlap)
     text = clean(joint.join(parts))
     if not text.strip():
         return

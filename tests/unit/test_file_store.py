@@ -45,6 +45,22 @@ async def test_what_was_put_is_there_until_it_is_deleted(store: FileStore) -> No
         await store.get("a/b/2.png")
 
 
+async def test_a_file_is_moved_or_copied_whole(store: FileStore) -> None:
+    await store.put("a/1", b"one")
+    await store.copy("a/1", "b/c/1")
+    await store.put("a/1", b"two")
+    await store.move("a/1", "b/2")
+    assert (await store.get("b/c/1"), await store.get("b/2")) == (b"one", b"two")
+    assert await store.names("a") == []
+    await store.put("a/1", b"three")
+    await store.move("a/1", "b/2")
+    assert await store.get("b/2") == b"three"
+    for change in (store.move, store.copy):
+        with pytest.raises(NotFound):
+            await change("a/1", "b/2")
+    assert await store.get("b/2") == b"three"
+
+
 async def test_a_store_in_which_nothing_is_yet_is_well(store: FileStore) -> None:
     await store.check_health()
     await store.put("a", b"x")

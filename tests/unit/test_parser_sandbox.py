@@ -393,6 +393,17 @@ async def test_only_the_beginning_of_a_file_is_written_if_no_more_is_read(
     assert sum(others) < 1000 <= sum(others) + last
 
 
+async def test_a_file_is_read_from_the_byte_at_which_its_content_begins(
+    files_of: FileStore,
+) -> None:
+    await files_of.put("kept/a", b"The harbour was rebuilt.", head=b"a card".ljust(4096))
+    spec = ParseSpec("kept/a", "a.txt", "chunks/job", inline=True, start_byte=4096)
+    document = await FileParser(parser(), files_of, 24).parse(spec)
+    assert [chunk.text for chunk in document.inline] == ["The harbour was rebuilt."]
+    with pytest.raises(TooLarge):
+        await FileParser(parser(), files_of, 23).parse(spec)
+
+
 async def test_the_process_of_the_parser_never_holds_a_large_file(files_of: FileStore) -> None:
     size = 30_000_000
     await files_of.put("uploads/large", pdf(b"BT /F1 9 Tf 9 700 Td (marmalade) Tj ET", bytes(size)))

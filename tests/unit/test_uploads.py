@@ -177,6 +177,53 @@ async def test_uploads_have_attributes(fakes: Fakes) -> None:
         assert nothing.status_code == 422
 
 
+async def test_the_version_before_is_restored_as_a_new_one(fakes: Fakes, tmp_path: Path) -> None:
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+
+        async def send(text: str) -> dict[str, Any]:
+            answer = await http.post("/upload", files={"file": ("a.txt", text.encode())})
+            body: dict[str, Any] = answer.json()
+            return body
+
+        url = f"/v1/documents/{(await send('Snow is white.'))['document_id']}"
+        none = await http.post(f"{url}/restore")
+        assert (none.status_code, none.json()["error"]["param"]) == (404, "version")
+        await send("Snow is cold.")
+        answer = await http.post(f"{url}/restore")
+        assert (answer.status_code, answer.json()["version"]) == (202, 3)
+        body = {"query": "snow"}
+        found = (await http.post("/v1/vector_stores/default/search", json=body)).json()["data"]
+        assert [each["content"][0]["text"] for each in found] == ["Snow is white."]
+        history = (await http.get(f"{url}/versions")).json()["data"]
+        assert [(each["id"], each["status"], each["restored_from"]) for each in history] == [
+            ("3", "completed", 1),
+            ("2", "superseded", None),
+            ("1", "superseded", None),
+        ]
+        assert history[0]["sha256"] == hashlib.sha256(b"Snow is white.").hexdigest()
+        # Of the earlier versions only the last one's content is kept.
+        assert sorted(stored(tmp_path / "contents")) == [b"Snow is cold.", b"Snow is white."]
+        gone = await http.post(f"{url}/restore", json={"version": 1})
+        assert (gone.status_code, gone.json()["error"]["code"]) == (409, "content_not_kept")
+        again = await http.post(f"{url}/restore", json={"version": 2})
+        assert again.json()["version"] == 4
+        for number, status in ((3, 202), (9, 404), (0, 422)):
+            answer = await http.post(f"{url}/restore", json={"version": number})
+            assert answer.status_code == status
+        missing = await http.post("/v1/documents/doc_" + "0" * 32 + "/restore")
+        assert missing.status_code == 404
+        assert (await http.delete(url)).status_code == 204
+        assert stored(tmp_path / "contents") == []
+
+        # With its vector store, the content of a document goes too.
+        store = (await http.post("/v1/vector_stores", json={"name": "a"})).json()["id"]
+        await http.post("/upload", files={"file": ("a.txt", b"Snow.")}, data={"collection": store})
+        assert stored(tmp_path / "contents") == [b"Snow."]
+        await http.delete(f"/v1/vector_stores/{store}")
+        assert stored(tmp_path / "contents") == []
+
+
 async def test_a_version_that_cannot_be_read_leaves_the_one_before(fakes: Fakes) -> None:
     fakes.jobs.runs = True
     async with fakes.client() as http:

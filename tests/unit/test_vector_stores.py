@@ -11,7 +11,7 @@ import pytest
 
 from deployments.errors import Overloaded, Unavailable
 from deployments.file_store import FileStore
-from deployments.types import Document, IngestSpec, JobStatus
+from deployments.types import Chunking, Document, IngestSpec, JobStatus
 from serve_app.testing import Fakes
 from tests.support.openai_client import openai_client
 from tests.support.vector_stores import STORES, keep, make
@@ -85,7 +85,9 @@ async def test_a_file_is_attached_by_a_job_and_stands_as_it_does(fakes: Fakes) -
         spec = next(iter(fakes.jobs.known.values())).spec
         assert isinstance(spec, IngestSpec)
         assert spec.document_id == "doc_" + file["id"].removeprefix("file-")
-        assert await fakes.files.get(spec.upload_path) == b"Snow is white."
+        # It is read where it is kept, and not copied.
+        assert (await fakes.files.get(spec.upload_path))[spec.start_byte :] == b"Snow is white."
+        assert await fakes.files.names("uploads") == []
         await finish(fakes, JobStatus.SUCCEEDED)
         stands = (await http.get(path)).json()
         assert (stands["status"], stands["usage_bytes"]) == ("completed", 14)
@@ -229,13 +231,137 @@ async def test_a_document_that_is_deleted_is_no_longer_attached(fakes: Fakes) ->
         assert listed["data"] == []
 
 
+AFTER_A_DAY = {"anchor": "last_active_at", "days": 1}
+F = "file-" + "0" * 32
+SIZES = "chunking_strategy.static.static"
+
+
+def static(size: int, overlap: int) -> dict[str, Any]:
+    sizes = {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}
+    return {"type": "static", "static": sizes}
+
+
+async def test_an_expired_store_says_so_until_it_is_renewed(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fakes.client() as http:
+        file = (await keep(http, "1.txt", b"Snow."))["id"]
+        store = await make(http, file_ids=[file], expires_after=AFTER_A_DAY)
+        assert store["expires_after"] == AFTER_A_DAY
+        assert store["expires_at"] == store["last_active_at"] + 86_400
+        url = f"{STORES}/{store['id']}"
+        later_ms = (store["expires_at"] + 1) * 1000
+        for module in ("expiry", "collections"):
+            monkeypatch.setattr(f"deployments.catalogue.{module}.now_ms", lambda: later_ms)
+        assert (await http.get(url)).json()["status"] == "expired"
+        assert (await http.get(f"{url}/files/{file}")).status_code == 200
+        for path, body in (
+            ("search", {"query": "snow"}),
+            ("files", {"file_id": file}),
+            ("file_batches", {"file_ids": [file]}),
+        ):
+            refused = await http.post(f"{url}/{path}", json=body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (
+                400,
+                "vector_store_expired",
+            )
+        renewed = (await http.post(url, json={"expires_after": AFTER_A_DAY})).json()
+        assert (renewed["status"], renewed["last_active_at"]) == ("in_progress", later_ms // 1000)
+        assert (await http.post(f"{url}/search", json={"query": "snow"})).status_code == 200
+        for body in ({"name": "kept"}, {"expires_after": None}):
+            changed = (await http.post(url, json=body)).json()
+        assert (changed["expires_after"], changed["expires_at"]) == (None, None)
+
+
+async def test_the_text_of_a_file_is_fetched_as_it_was_read(fakes: Fakes) -> None:
+    text = "\n\n".join(f"Paragraph {number} is short." for number in range(150))
+    async with openai_client(fakes.app()) as (client, _):
+        file = await client.files.create(file=("1.txt", text.encode()), purpose="assistants")
+        store = await client.vector_stores.create(file_ids=[file.id])
+        with pytest.raises(openai.NotFoundError, match="in progress"):
+            await client.vector_stores.files.content(file.id, vector_store_id=store.id)
+        await fakes.jobs.run(next(iter(fakes.jobs.known)))
+        page = await client.vector_stores.files.content(file.id, vector_store_id=store.id)
+        assert "".join(item.text or "" for item in page.data) == text
+        assert {item.type for item in page.data} == {"text"}
+        with pytest.raises(openai.NotFoundError):
+            await client.vector_stores.files.content(file.id, vector_store_id="default")
+
+
+async def test_a_file_is_cut_as_its_request_says(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        one, two = [(await keep(http, f"{n}.txt", b"Snow."))["id"] for n in range(2)]
+        store = await make(http, file_ids=[one], chunking_strategy=static(200, 50))
+        url = f"{STORES}/{store['id']}"
+        shown = (await http.get(f"{url}/files/{one}")).json()
+        assert shown["chunking_strategy"] == static(200, 50)
+        own = {"type": "auto"}
+        plain = await http.post(f"{url}/files", json={"file_id": two, "chunking_strategy": own})
+        assert plain.json()["chunking_strategy"] == {"type": "other"}
+        for job_id in list(fakes.jobs.known):
+            await fakes.jobs.run(job_id)
+        # The same file cut in another way is another version.
+        body = {"file_id": one, "chunking_strategy": static(400, 0)}
+        again = await http.post(f"{url}/files", json=body)
+        assert again.json()["chunking_strategy"] == static(200, 50)  # until the new one is whole
+        await fakes.jobs.run(list(fakes.jobs.known)[-1])
+        assert (await http.get(f"{url}/files/{one}")).json()["chunking_strategy"] == static(400, 0)
+        files = [{"file_id": one, "chunking_strategy": static(100, 50)}, {"file_id": two}]
+        batch = (await http.post(f"{url}/file_batches", json={"files": files})).json()
+        assert batch["file_counts"]["completed"] == 1
+        listed = await http.get(f"{url}/file_batches/{batch['id']}/files", params={"order": "asc"})
+        assert [file["chunking_strategy"] for file in listed.json()["data"]] == [
+            static(100, 50),
+            {"type": "other"},
+        ]
+        specs = [job.spec for job in fakes.jobs.known.values() if isinstance(job.spec, IngestSpec)]
+        assert [spec.chunking for spec in specs] == [
+            Chunking(200, 50),
+            None,
+            Chunking(400, 0),
+            Chunking(100, 50),
+        ]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "param"),
     [
         ("", {"file_ids": ["file-" + "0" * 32]}, 404, "file_id"),
         ("", {"file_ids": ["x"]}, 422, "file_ids.0"),
-        ("", {"expires_after": {"anchor": "last_active_at", "days": 1}}, 422, "expires_after"),
-        ("", {"chunking_strategy": {"type": "static"}}, 422, "chunking_strategy.type"),
+        ("", {"expires_after": {"anchor": "created_at", "days": 1}}, 422, "expires_after.anchor"),
+        (
+            "",
+            {"expires_after": {"anchor": "last_active_at", "days": 366}},
+            422,
+            "expires_after.days",
+        ),
+        ("/default", {"expires_after": AFTER_A_DAY}, 400, "expires_after"),
+        ("", {"chunking_strategy": {"type": "static"}}, 422, "chunking_strategy.static.static"),
+        ("", {"chunking_strategy": {"type": "other"}}, 422, "chunking_strategy"),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(99, 0)},
+            422,
+            f"{SIZES}.max_chunk_size_tokens",
+        ),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(4097, 0)},
+            422,
+            f"{SIZES}.max_chunk_size_tokens",
+        ),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(100, 51)},
+            422,
+            f"{SIZES}.chunk_overlap_tokens",
+        ),
+        (
+            "/default/files",
+            {"file_id": F, "chunking_strategy": static(100, -1)},
+            422,
+            f"{SIZES}.chunk_overlap_tokens",
+        ),
         ("", {"metadata": {"k": "v" * 513}}, 422, "metadata.k"),
         ("/default/files", {"file_id": "file-" + "0" * 32}, 404, "file_id"),
         ("/nowhere/files", {"file_id": "file-" + "0" * 32}, 404, "vector_store_id"),

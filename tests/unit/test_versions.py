@@ -12,6 +12,7 @@ import pytest
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.entries import PageQuery, Upload
+from deployments.errors import Unavailable
 from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.ingest import IngestSteps
@@ -113,3 +114,25 @@ async def test_a_search_finds_one_version_whole_while_it_is_replaced(
     assert seen[-1] >= replacements
     (current,) = (await catalogue.documents.page("default", PageQuery(9))).entries
     assert current.document.version == replacements + 1
+
+
+@pytest.mark.parametrize("chunker", ["", "3.90.45"])
+async def test_the_content_of_the_current_version_is_read_in_order(
+    store: VectorStore, chunker: str
+) -> None:
+    # The store's chunker, for what version 0.1 has stored.
+    retriever = Searching(store, FakeEmbedder(), RetrieverSettings(), chunker_version=1)
+    first = Document(
+        "doc_1", "default", "a.txt", "A", "text/plain", 1, None, 7, 1.0, "job_1", chunker=chunker
+    )
+    chunks = [Chunk(number, f"part {number}", 2, overlap_chars=number) for number in range(7)]
+    await retriever.publish(first, list(reversed(chunks)))
+    assert await retriever.content(first, 0, 5) == chunks[:5]
+    assert await retriever.content(first, 5, 5) == chunks[5:]
+    assert await retriever.content(first, 7, 5) == []
+    second = replace(first, version=2, job_id="job_2", chunks=1)
+    await retriever.publish(second, [Chunk(0, "anew", 1)])
+    await retriever.discard("default", "doc_1", [1])
+    assert await retriever.content(second, 0, 5) == [Chunk(0, "anew", 1)]
+    with pytest.raises(Unavailable, match="is being replaced"):
+        await retriever.content(first, 0, 5)

@@ -33,15 +33,19 @@ _PIECES_A_CHUNK = 4
 _MAX_CHARS_PER_TOKEN = 16
 # The splitters' time grows with the square of a text's length.
 _STRETCH = re.compile(r"\S(?:.{0,1998}\S)?(?!\S)|\S.{0,1999}", re.DOTALL)
+_SPACES = re.compile(r"\s+")
 _BATCH = 1000
 # The splitter takes a second for 50,000 characters: further ones are cut without it.
 _MAX_FINE_STRETCHES = 50
 
 
 class _Piece(NamedTuple):
+    """A chunk's place in the text; its first `overlap` characters repeat what is before it."""
+
     start: int
     end: int
     tokens: int
+    overlap: int = 0
 
 
 @lru_cache(maxsize=1)
@@ -57,15 +61,24 @@ def load_tokenizer(tokenizer_file: str) -> Tokenizer:
 class Chunker:
     """Split texts, counting tokens with the tokenizer of the embedding model."""
 
-    def __init__(self, tokenizer_file: str, *, chunk_tokens: int, max_chunks: int) -> None:
+    def __init__(
+        self, tokenizer_file: str, *, chunk_tokens: int, max_chunks: int, overlap_tokens: int = 0
+    ) -> None:
         """Load a `tokenizer.json`.
 
         Args:
             tokenizer_file: path of a Hugging Face `tokenizer.json`.
             chunk_tokens: the most tokens in a chunk, special tokens not counted.
             max_chunks: the most chunks in a document.
+            overlap_tokens: how many of the tokens repeat the end of the chunk before.
         """
+        self.name = f"{CHUNKER_VERSION}.{chunk_tokens}"
+        """The version and the strategy."""
+        if overlap_tokens:
+            self.name = f"{self.name}.{overlap_tokens}"
         self._tokenizer = load_tokenizer(tokenizer_file)
+        self._max_tokens, self._overlap_tokens = chunk_tokens, overlap_tokens
+        chunk_tokens -= overlap_tokens  # of a chunk's own text
         self._chunk_tokens = chunk_tokens
         self._max_chars = chunk_tokens * _MAX_CHARS_PER_TOKEN
         self._by_chars = TextSplitter(self._max_chars // _PIECES_A_CHUNK)
@@ -89,15 +102,31 @@ class Chunker:
             for piece in self._pieces(text, chunk)
         ]
         self._check_number(len(pieces))
-        pages = [_pages(content, piece.start, piece.end) for piece in pieces]
         gaps = ["", *(_separator(text[a.end : b.start]) for a, b in pairwise(pieces))]
         sections = sections_at([piece.start for piece in pieces], blocks, content.title)
+        if self._overlap_tokens:
+            pieces = [pieces[0], *(self._overlapping(text, *pair) for pair in pairwise(pieces))]
+        pages = [_pages(content, piece.start, piece.end) for piece in pieces]
         return tuple(
-            Chunk(number, text[start:end], tokens, first, last, section, gap)
-            for number, ((start, end, tokens), (first, last), section, gap) in enumerate(
+            Chunk(number, text[start:end], tokens, first, last, section, gap, overlap)
+            for number, ((start, end, tokens, overlap), (first, last), section, gap) in enumerate(
                 zip(pieces, pages, sections, gaps, strict=True)
             )
         )
+
+    def _overlapping(self, text: str, before: _Piece, piece: _Piece) -> _Piece:
+        """Begin a piece with the last words of the one before, as far as they fit."""
+        codes = self._tokenizer.encode(text[before.start : before.end], add_special_tokens=False)
+        starts = [before.start + left for left, _ in codes.offsets]
+        room = min(self._overlap_tokens, len(starts))
+        while room > 0:
+            start = _word_start(text, starts[-room], before.end)
+            tokens = self.count(text[start : piece.end])
+            chars = piece.end - start
+            if tokens <= self._max_tokens and chars <= self._max_tokens * _MAX_CHARS_PER_TOKEN:
+                return _Piece(start, piece.end, tokens, piece.start - start)
+            room //= 2  # the white space has tokens, or a token has many characters
+        return piece
 
     @cached_property
     def _by_tokens(self) -> TextSplitter:
@@ -182,6 +211,14 @@ class Chunker:
 def _size(tokens: int, chars: int) -> int:
     """Return the number of tokens, or the least that so many characters can count for."""
     return max(tokens, -(-chars // _MAX_CHARS_PER_TOKEN))
+
+
+def _word_start(text: str, start: int, end: int) -> int:
+    """Return where the word at `start` begins, or else the next one; `start` if none does."""
+    if start == 0 or text[start - 1].isspace():
+        return start
+    space = _SPACES.search(text, start, end)
+    return start if space is None or space.end() == end else space.end()
 
 
 def _separator(gap: str) -> str:

@@ -25,7 +25,11 @@ def upgrade() -> None:
         *map(_count, ("in_progress", "completed", "failed", "cancelled", "size_bytes")),
         sa.Column("index_name", sa.String(64)),
         sa.Column("embedding_model", sa.Text),
+        sa.Column("expires_days", sa.Integer),
+        sa.Column("active_ms", sa.BigInteger),
+        sa.Column("expires_ms", sa.BigInteger),
     )
+    op.create_index("genserve_collections_by_expiry", "genserve_collections", ["expires_ms"])
     op.create_index(
         "genserve_collections_by_owner", "genserve_collections", ["owner", "vector_store", "id"]
     )
@@ -68,6 +72,10 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(100)),
         sa.Column("error_code", sa.String(100)),
         sa.Column("error_message", sa.Text),
+        sa.Column("chunk_tokens", sa.Integer),
+        sa.Column("overlap_tokens", sa.Integer),
+        sa.Column("chunker", sa.String(40)),
+        sa.Column("restored_from", sa.Integer),
         sa.ForeignKeyConstraint(
             ["collection", "document_id"],
             ["genserve_documents.collection", "genserve_documents.id"],
@@ -84,6 +92,7 @@ def upgrade() -> None:
         sa.Column("purpose", sa.String(40), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
     )
     op.create_index("genserve_files_by_owner", "genserve_files", ["owner", "id"])
     op.create_table(
@@ -96,6 +105,46 @@ def upgrade() -> None:
         sa.Column("collection", sa.String(96), primary_key=True),
         sa.Column("document_id", sa.String(100), primary_key=True),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "genserve_batches",
+        sa.Column("id", sa.String(100), primary_key=True),
+        sa.Column(
+            "collection",
+            sa.String(96),
+            sa.ForeignKey("genserve_collections.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
+        sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("cancelled", sa.Boolean, nullable=False),
+    )
+    op.create_index("genserve_batches_by_collection", "genserve_batches", ["collection", "id"])
+    op.create_table(
+        "genserve_batch_files",
+        sa.Column(
+            "batch_id",
+            sa.String(100),
+            sa.ForeignKey("genserve_batches.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("document_id", sa.String(100), primary_key=True),
+        sa.Column("collection", sa.String(96), nullable=False),
+        sa.Column("owner", sa.String(32), nullable=False),
+        sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("version", sa.Integer),
+        sa.Column("error_code", sa.String(100)),
+        sa.Column("error_message", sa.Text),
+        sa.Column("chunk_tokens", sa.Integer),
+        sa.Column("overlap_tokens", sa.Integer),
+        sa.Column("attributes", sa.JSON),
+    )
+    op.create_index(
+        "genserve_batch_files_by_owner",
+        "genserve_batch_files",
+        ["status", "owner", "batch_id", "document_id"],
+    )
+    op.create_index(
+        "genserve_batch_files_by_collection", "genserve_batch_files", ["collection", "status"]
     )
     op.create_table(
         "genserve_imports",
@@ -124,6 +173,8 @@ def downgrade() -> None:
     for name in (
         "attribute_changes",
         "imports",
+        "batch_files",
+        "batches",
         "removals",
         "usage",
         "files",

@@ -1,0 +1,44 @@
+"""Contents of documents, as they were uploaded: kept so that an earlier version can be restored.
+
+That of each version has its own path, below those of its document and its collection. A kept file
+that is attached has none, as it is kept itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from deployments.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from deployments.file_store import FileStore
+
+_FOLDER = "contents"
+
+
+def content_path(collection: str, document_id: str, version: int) -> str:
+    """Return the path of the content of a version."""
+    return f"{contents_folder(collection, document_id)}/{version}"
+
+
+def contents_folder(collection: str, document_id: str | None = None) -> str:
+    """Return the folder of the contents of a document, or of a collection."""
+    return "/".join(filter(None, (_FOLDER, collection, document_id)))
+
+
+async def keep_content(files: FileStore, upload: str, target: str, *, copied: bool) -> None:
+    """Move or copy an upload to where the content of its version is kept; may be repeated."""
+    with contextlib.suppress(NotFound):  # it was moved before
+        await (files.copy if copied else files.move)(upload, target)
+
+
+async def delete_earlier(
+    files: FileStore, collection: str, document_id: str, kept: Collection[int]
+) -> None:
+    """Delete the contents of versions that are older than the newest one that is kept."""
+    for name in await files.names(contents_folder(collection, document_id)):
+        if name.isdecimal() and int(name) < max(kept) and int(name) not in kept:
+            await files.delete(content_path(collection, document_id, int(name)))
