@@ -186,6 +186,13 @@ class StoredDocuments(Protocol):
         """Name all collections, of every owner, in a fixed order."""
         ...
 
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted at least `age_s` seconds ago.
+
+        Return False if a Qdrant server keeps the disk: it does so at a time of its own.
+        """
+        ...
+
 
 class ImageGenerator(Checked, Protocol):
     """Prompts to pictures."""

@@ -256,6 +256,7 @@ class RemoteRetriever(_Remote):
         "collections",
         "create",
         "drop",
+        "purge",
     )
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -326,6 +327,10 @@ class RemoteRetriever(_Remote):
     async def drop(self, collection: str) -> bool:
         removed: bool = await self._repeatable("drop", collection)
         return removed
+
+    async def purge(self, age_s: float) -> bool:
+        purged: bool = await self._repeatable("purge", age_s)
+        return purged
 
 
 class RemoteImageGenerator(_Remote):

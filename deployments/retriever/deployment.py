@@ -105,6 +105,9 @@ class Retriever:
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(collection)
 
+    async def purge(self, age_s: float) -> bool:
+        return await self._retriever.purge(age_s)
+
     async def check_health(self) -> None:
         """Well while it answers: a server that is away is not cured by a new replica."""
 

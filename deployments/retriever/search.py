@@ -224,6 +224,10 @@ class DocumentRetriever:
         """Remove a collection whole; whether it was there."""
         return await self._store.drop(collection)
 
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted; see `VectorStore.purge`."""
+        return await self._store.purge(age_s)
+
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()

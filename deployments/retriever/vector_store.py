@@ -124,6 +124,13 @@ class VectorStore(Protocol):
         """Delete a collection and return whether it existed."""
         ...
 
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted at least `age_s` seconds ago.
+
+        Return False if a server keeps the disk: it does so at a time of its own.
+        """
+        ...
+
     async def close(self) -> None:
         """Close files and connections; idempotent."""
         ...

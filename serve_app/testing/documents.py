@@ -234,6 +234,9 @@ class FakeRetriever:
                 self._remove(key)
         return existed
 
+    async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - nothing is on a disk
+        return True
+
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         found = [
             document

@@ -212,6 +212,10 @@ class Shard:
             self._settle()
         return there
 
+    def flush(self) -> None:
+        """Write everything out."""
+        self._edge.flush()
+
     def close(self) -> None:
         """Write everything out and close."""
         self._edge.flush()

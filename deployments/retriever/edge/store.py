@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from deployments import collection_names
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
+from deployments.retriever.edge import purging
 from deployments.retriever.edge.shard import Shard
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_DOOMED = ".dropped-"  # no collection is called so
 
 
 class EdgeStore:
@@ -59,24 +58,24 @@ class EdgeStore:
         self._root = root
         self._chunker_version = chunker_version
         self._max_collections = max_collections
-        for doomed in root.glob(f"{_DOOMED}*"):  # by a process that was killed meanwhile
-            shutil.rmtree(doomed)
+        purging.recover(root)
         self._dimensions = dict(_collections(root))
         self._shards: dict[str, Shard] = {}
         self._closed = False
+        self._changing = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
 
     async def add(self, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
         """See VectorStore."""
-        await self._run(self._add, document, chunks)
+        await self._change(self._add, document, chunks)
 
     async def publish(self, document: Document) -> None:
         """See VectorStore."""
-        await self._run(self._publish, document)
+        await self._change(self._publish, document)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""
-        await self._run(self._discard, collection, document_id, versions)
+        await self._change(self._discard, collection, document_id, versions)
 
     async def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
         """See VectorStore."""
@@ -98,7 +97,7 @@ class EdgeStore:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        return await self._run(self._delete, collection, document_id)
+        return await self._change(self._delete, collection, document_id)
 
     async def collections(self) -> list[str]:
         """See VectorStore."""
@@ -106,11 +105,22 @@ class EdgeStore:
 
     async def create(self, collection: str, dimensions: int) -> None:
         """See VectorStore."""
-        await self._run(self._create, collection, dimensions)
+        await self._change(self._create, collection, dimensions)
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        return await self._run(self._drop, collection)
+        return await self._change(self._drop, collection)
+
+    async def purge(self, age_s: float) -> bool:
+        """See VectorStore. Meanwhile one collection at a time can be searched and not changed."""
+        for folder in purging.marked(self._root, age_s):
+            async with self._changing:
+                await self._run(self._flush, folder)
+                if folder.exists():
+                    await purging.rewrite(folder)
+                    await self._run(self._replace, folder)
+                purging.unmark(folder)
+        return True
 
     async def close(self) -> None:
         """Write everything out and give the folder free."""
@@ -121,6 +131,10 @@ class EdgeStore:
             finally:
                 self._thread.shutdown()
                 self._lock.release()
+
+    async def _change(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._changing:
+            return await self._run(work, *args, **kwargs)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:
@@ -181,10 +195,21 @@ class EdgeStore:
             shard.close()
         folder = _folder(self._root, collection, self._dimensions.pop(collection))
         # Gone in one step, so that a crash leaves no half of it behind.
-        doomed = self._root / f"{_DOOMED}{uuid.uuid4().hex}"
+        doomed = self._root / f"{purging.DOOMED}{uuid.uuid4().hex}"
         folder.rename(doomed)
         shutil.rmtree(doomed)
+        purging.unmark(folder)
         return True
+
+    def _flush(self, folder: Path) -> None:
+        if shard := self._shards.get(_collection_of(folder)):
+            shard.flush()
+
+    def _replace(self, folder: Path) -> None:
+        """Close a shard, which is opened on its next use, and replace it by its purged copy."""
+        if shard := self._shards.pop(_collection_of(folder), None):
+            shard.close()
+        purging.replace(folder)
 
     def _publish(self, document: Document) -> None:
         shard = self._find(document.collection)
@@ -195,6 +220,7 @@ class EdgeStore:
 
     def _discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         if shard := self._find(collection):
+            purging.mark(_folder(self._root, collection, shard.dimensions))
             shard.discard(document_id, versions)
 
     def _candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
@@ -228,7 +254,10 @@ class EdgeStore:
 
     def _delete(self, collection: str, document_id: str) -> bool:
         shard = self._find(collection)
-        return shard is not None and shard.delete(document_id)
+        if shard is None:
+            return False
+        purging.mark(_folder(self._root, collection, shard.dimensions))
+        return shard.delete(document_id)
 
     def _close_shards(self) -> None:
         while self._shards:
@@ -249,6 +278,10 @@ def _guarded(work: Callable[[], T]) -> T:
 
 def _folder(root: Path, collection: str, dimensions: int) -> Path:
     return root / f"{collection}.{dimensions}"
+
+
+def _collection_of(folder: Path) -> str:
+    return folder.name.rpartition(".")[0]
 
 
 def _collections(root: Path) -> list[tuple[str, int]]:

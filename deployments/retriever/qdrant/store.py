@@ -243,6 +243,10 @@ class ServerStore:
         collection_names.check_collection_name(collection)
         return await self._collections.drop(collection)
 
+    async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - the server decides when
+        """See VectorStore. The server rewrites a segment once enough of it is deleted."""
+        return False
+
     async def close(self) -> None:
         """See VectorStore."""
         await self._client.close()
