@@ -31,6 +31,9 @@ def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.
             `postgresql://…`.
         connections: the size of the pool.
         sqlite_timeout_s: how long a connection waits for another one's transaction.
+
+    Errors of the engine, which are logged, do not show the parameters of statements: some are names
+    of files. SQLite overwrites what it deletes.
     """
     parsed = sa.make_url(url)
     if not is_sqlite(url):
@@ -39,13 +42,27 @@ def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.
             pool_size=connections,
             max_overflow=0,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args=_POSTGRES_OPTIONS,
         )
-    options: dict[str, Any] = {"connect_args": {"timeout": sqlite_timeout_s}}
+    options: dict[str, Any] = {
+        "connect_args": {"timeout": sqlite_timeout_s},
+        "hide_parameters": True,
+    }
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         options |= {"pool_size": connections, "max_overflow": 0}
     else:
         options["poolclass"] = StaticPool
         options["connect_args"]["check_same_thread"] = False
-    return sa.create_engine(parsed, **options)
+    engine = sa.create_engine(parsed, **options)
+    overwrite_deleted(engine)
+    return engine
+
+
+def overwrite_deleted(engine: sa.Engine) -> None:
+    """Have SQLite overwrite what it deletes, in connections that are opened from now on."""
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - of any driver
+        connection.execute("PRAGMA secure_delete=ON").close()

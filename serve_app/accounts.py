@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deployments.catalogue.owned import OwnedCatalogue
+from deployments.catalogue.owned import OwnedCatalogue, OwnedErasures
+from deployments.file_store import NOTES_OF_0_1, UPLOADS, folder_of
 from serve_app.access.fair_services import (
     FairEmbedder,
     FairTextGenerator,
@@ -20,7 +21,7 @@ from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
-from serve_app.documents.files import NO_OWNER, KeptFiles
+from serve_app.documents.files import KeptFiles
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -53,6 +54,7 @@ class Account:
     kept_files: KeptFiles
     attachments: Attachments
     vector_stores: VectorStores
+    erasures: OwnedErasures
 
 
 class Common:
@@ -96,11 +98,17 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         jobs=jobs,
         scraper=OwnedScraper(services.scraper, owner),
     )
-    uploads = Uploads(jobs, files, settings.limits, partial(common.places.uploads.take, owner))
+    uploads = Uploads(
+        jobs,
+        files,
+        settings.limits,
+        folder_of(UPLOADS, owner),
+        partial(common.places.uploads.take, owner),
+    )
     catalogue = OwnedCatalogue(common.catalogue, owner)
     kept = KeptFiles(catalogue.files, files, owner, settings.limits)
     documents = Documents(owned, catalogue)
-    notes = f"vector_stores/{owner or NO_OWNER}"
+    notes = folder_of(NOTES_OF_0_1, owner)
     attachments = Attachments(
         catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes
     )
@@ -124,4 +132,5 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
             files=files,
             notes=notes,
         ),
+        erasures=catalogue.erasures,
     )

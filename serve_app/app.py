@@ -30,6 +30,7 @@ from serve_app.routes import (
     completions,
     documents,
     embeddings,
+    erasures,
     files,
     generate,
     health,
@@ -70,6 +71,7 @@ _ROUTES = (
     searches,
     images,
     jobs,
+    erasures,
 )
 # For the reference only: the guard has let the request in.
 _KEY = HTTPBearer(

@@ -14,6 +14,7 @@ from loguru import logger
 from deployments.catalogue.collections import Collections
 from deployments.catalogue.documents import Documents
 from deployments.catalogue.entries import Quotas
+from deployments.catalogue.erasures import Erasures
 from deployments.catalogue.files import Files
 from deployments.catalogue.removals import Removals
 from deployments.catalogue.statements import insert_missing
@@ -40,6 +41,7 @@ class Catalogue:
         self.versions = Versions(database, quotas)
         self.files = Files(database, quotas)
         self.removals = Removals(database)
+        self.erasures = Erasures(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""
@@ -75,6 +77,10 @@ class Catalogue:
                 connection, IMPORTS, source=source, finished_ms=now_ms
             )
         )
+
+    async def purge(self) -> bool:
+        """Remove from the disk what was deleted; see `Database.purge`."""
+        return await self._database.purge()
 
     def close(self) -> None:
         """Close the database."""

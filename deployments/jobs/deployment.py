@@ -16,6 +16,7 @@ from deployments.file_store import FileStore
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
+from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
@@ -126,6 +127,7 @@ class Jobs:
         )
         self._watchers = JobWatchers()
         self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
+        eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._catalogue = catalogue
         self._engine = Engine(
@@ -135,6 +137,8 @@ class Jobs:
             dispatcher,
             settings,
             reconcile=partial(reconcile, catalogue, search),
+            erase=eraser.run_pending,
+            purge=search.purge,
         )
         await self._engine.start(store)
         keep_loaded()

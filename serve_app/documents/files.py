@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.catalogue.entries import FileEntry
 from deployments.errors import InvalidRequest, Unprocessable
+from deployments.file_store import KEPT, folder_of
 from deployments.serving.request_context import detached
 from serve_app.documents.file_checks import shown_name, size_of
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"file-[0-9a-f]{32}")
 _CARD_BYTES = 4096
-NO_OWNER = "_"
-"""Stands in a path for an owner who has no name; no owner is called so."""
 
 
 class KeptFiles:
@@ -44,7 +43,7 @@ class KeptFiles:
     ) -> None:
         self._catalogue = catalogue
         self._files = files
-        self._root = f"kept/{owner or NO_OWNER}"
+        self._root = folder_of(KEPT, owner)
         self._limits = limits
 
     async def keep(self, upload: UploadFile, purpose: str) -> FileEntry:

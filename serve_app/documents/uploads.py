@@ -15,7 +15,6 @@ from deployments.errors import (
     ServiceError,
     Unprocessable,
 )
-from deployments.file_store import UPLOADS
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
 from serve_app.documents.file_checks import (
@@ -48,9 +47,18 @@ class Uploads:
     """Uploads of one owner at this ingress."""
 
     def __init__(
-        self, jobs: Jobs, files: FileStore, limits: LimitSettings, place: Place = nullcontext
+        self,
+        jobs: Jobs,
+        files: FileStore,
+        limits: LimitSettings,
+        folder: str,
+        place: Place = nullcontext,
     ) -> None:
-        """Hold a `place` while a kept file is in memory; requests have theirs already."""
+        """Store uploads in a folder; hold a `place` while a kept file is in memory.
+
+        Requests have their place already.
+        """
+        self._folder = folder
         self._jobs = jobs
         self._files = files
         self._limits = limits
@@ -75,7 +83,7 @@ class Uploads:
             collection,
             filename,
             seen.size_bytes,
-            f"{UPLOADS}/{uuid.uuid4().hex}",
+            f"{self._folder}/{uuid.uuid4().hex}",
             digest=seen.digest,
             on_conflict=on_conflict,
         )
@@ -104,7 +112,7 @@ class Uploads:
             collection,
             file.filename,
             file.size_bytes,
-            f"{UPLOADS}/{uuid.uuid4().hex}",
+            f"{self._folder}/{uuid.uuid4().hex}",
             digest=await asyncio.to_thread(digest_of, content),
         )
         return await self._hand_over(spec, BytesIO(content), None)
