@@ -71,4 +71,5 @@ def _check(used: Mapping[str, int], quotas: Quotas, names: Iterable[str]) -> Non
         if used[name] > quota:
             what = name.replace("size_", "")
             msg = f"the quota of this API key is {quota:,} {what}: delete something first"
-            raise InvalidRequest(msg, code="quota_exceeded", param="file")
+            param = "collection" if name == "collections" else "file"
+            raise InvalidRequest(msg, code="quota_exceeded", param=param)
