@@ -30,13 +30,15 @@ from deployments.catalogue.tables import (
 )
 from deployments.catalogue.usage import change_usage, check_not_being_erased
 from deployments.collection_names import full_name, owner_of
-from deployments.errors import NotFound
+from deployments.errors import NotFound, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deployments.catalogue.database import Database
 
+_UNFINISHED = 100  # of the documents of an owner
+_KEPT = 1000  # finished ones, of the documents of an owner
 _COUNTS = ("collections", "documents", "versions", "files", "jobs", "size_bytes")
 
 
@@ -51,8 +53,8 @@ class Erasures:
     ) -> ErasureEntry:
         """Ask for the erasure of a document, or of everything of the owner, and return it.
 
-        An unfinished one of the same is returned. Raises Conflict for a document while everything
-        of its owner is being erased.
+        An unfinished one of the same is returned. Raises, for a document, Conflict while everything
+        of its owner is being erased, and Overloaded if many others are.
         """
         same = sa.and_(
             ERASURES.c.owner == owner,
@@ -68,6 +70,7 @@ class Erasures:
                 return _entry(row)
             if document_id is not None:
                 check_not_being_erased(connection, owner)
+                _check_room(connection, owner)
             insert = ERASURES.insert().values(
                 id=_new_id(),
                 owner=owner,
@@ -93,10 +96,10 @@ class Erasures:
         """Raise Conflict while everything of an owner is being erased."""
         await self._database.read(lambda connection: check_not_being_erased(connection, owner))
 
-    async def claim(self, age_s: float) -> ErasureEntry | None:
-        """Claim an unfinished erasure that was last claimed at least this long ago.
+    async def claim(self, age_s: float, limit: int) -> list[ErasureEntry]:
+        """Claim unfinished erasures that were last claimed at least this long ago, oldest first.
 
-        Of several callers at once, one gets it.
+        Of several callers at once, one gets each.
         """
         now_ms = time.time_ns() // 1_000_000
         pending = (
@@ -106,25 +109,22 @@ class Erasures:
                 ERASURES.c.claimed_ms <= now_ms - int(age_s * 1000),
             )
             .order_by(ERASURES.c.created_ms)
-            .limit(1)
+            .limit(limit)
         )
         locked = pending.with_for_update(skip_locked=True)
 
-        def claim(connection: sa.Connection) -> ErasureEntry | None:
-            row = connection.execute(locked).first()
-            if row is None:
-                return None
-            connection.execute(_update(row.id).values(claimed_ms=now_ms))
-            return _entry(row)
+        def claim(connection: sa.Connection) -> list[ErasureEntry]:
+            claimed = list(map(_entry, connection.execute(locked).all()))
+            connection.execute(_update(claimed).values(claimed_ms=now_ms))
+            return claimed
 
         # Read first: on SQLite, a transaction that writes would wait for all others.
         found = await self._database.read(lambda connection: connection.execute(pending).first())
-        return None if found is None else await self._database.write(claim)
+        return [] if found is None else await self._database.write(claim)
 
-    async def renew(self, erasure: ErasureEntry) -> None:
-        """Keep the claim."""
-        now_ms = time.time_ns() // 1_000_000
-        update = _update(erasure.id).values(claimed_ms=now_ms)
+    async def renew(self, erasures: Sequence[ErasureEntry]) -> None:
+        """Keep the claims."""
+        update = _update(erasures).values(claimed_ms=time.time_ns() // 1_000_000)
         await self._database.write(lambda connection: connection.execute(update))
 
     async def count(self, erasure: ErasureEntry, **removed: int) -> None:
@@ -194,9 +194,31 @@ class Erasures:
         await self._database.write(forget)
 
     async def finish(self, erasure: ErasureEntry) -> None:
-        """Record that everything is removed: the owner is free to add new things."""
-        update = _update(erasure.id).values(finished_ms=time.time_ns() // 1_000_000)
-        await self._database.write(lambda connection: connection.execute(update))
+        """Record that everything is removed: the owner is free to add new things.
+
+        Of the erasures of documents, the newest are kept.
+        """
+        update = _update([erasure]).values(finished_ms=time.time_ns() // 1_000_000)
+        of_documents = sa.and_(
+            ERASURES.c.owner == erasure.owner,
+            ERASURES.c.document_id.is_not(None),
+            ERASURES.c.finished_ms.is_not(None),
+        )
+        oldest = (
+            sa.select(ERASURES.c.id)
+            .where(of_documents)
+            .order_by(ERASURES.c.id.desc())
+            .offset(_KEPT)
+            .limit(1)
+            .scalar_subquery()
+        )
+        delete = ERASURES.delete().where(of_documents, ERASURES.c.id <= oldest)
+
+        def finish(connection: sa.Connection) -> None:
+            connection.execute(update)
+            connection.execute(delete)
+
+        await self._database.write(finish)
 
 
 def _remove(
@@ -239,11 +261,20 @@ def _remove_files(
 def _count(connection: sa.Connection, erasure: ErasureEntry, **removed: int) -> None:
     values: dict[str, Any] = {name: ERASURES.c[name] + number for name, number in removed.items()}
     values["claimed_ms"] = time.time_ns() // 1_000_000
-    connection.execute(_update(erasure.id).values(values))
+    connection.execute(_update([erasure]).values(values))
 
 
-def _update(erasure_id: str) -> sa.Update:
-    return ERASURES.update().where(ERASURES.c.id == erasure_id)
+def _update(erasures: Sequence[ErasureEntry]) -> sa.Update:
+    return ERASURES.update().where(ERASURES.c.id.in_([erasure.id for erasure in erasures]))
+
+
+def _check_room(connection: sa.Connection, owner: str) -> None:
+    select = sa.select(sa.func.count()).where(
+        ERASURES.c.owner == owner, ERASURES.c.finished_ms.is_(None)
+    )
+    if (connection.scalar(select) or 0) >= _UNFINISHED:
+        msg = f"{_UNFINISHED} documents are being erased already: try again in a minute"
+        raise Overloaded(msg)
 
 
 def _entry(row: Any) -> ErasureEntry:  # noqa: ANN401 - a row of the table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from deployments.databases import create_engine, is_sqlite
 from deployments.retriever.search import read_as
@@ -19,6 +21,7 @@ from tests.support.api_keys import ALICE, BOB
 from tests.support.job_clients import ENDED
 from tests.support.job_engine import Images
 from tests.support.leftovers import files_with
+from tests.support.paths import ROOT
 from tests.support.whole_service import WholeService, vector_of, whole_service
 
 pytestmark = pytest.mark.anyio
@@ -269,3 +272,64 @@ async def test_an_erased_document_leaves_nothing_of_any_version(
         assert files_with(tmp_path, f"kept {tenant.secret}") == []
         assert (await http.get(f"/v1/files/{tenant.file}")).status_code == 404
         assert tenant.versions[-1] in await tenant.found()
+
+
+async def erased_by_command(config: Path, *arguments: str) -> tuple[int, str]:
+    command = sys.executable, "-m", "serve_app.erase", str(config), *arguments
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=ROOT
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    return process.returncode or 0, output.decode()
+
+
+async def test_a_command_erases_whether_the_service_runs_or_not(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    config = configuration(tmp_path)
+    monkeypatch.setenv("GENSERVE_DATABASE_URL", job_database)
+    wrong = await erased_by_command(config, "--key", "alice")
+    assert wrong[0] == 2
+    async with (
+        whole_service(job_database, data, images=Images(stuck_at=STUCK)) as service,
+        service.client(ALICE) as one,
+        service.client(BOB) as other,
+    ):
+        alice, bob = Tenant(one), Tenant(other)
+        for tenant in (alice, bob):
+            await tenant.furnish()
+        # The service does it.
+        status, said = await erased_by_command(
+            config, "--key", "alice", "--document", alice.document
+        )
+        assert (status, "1 documents in 3 versions" in said) == (0, True), said
+        assert files_with(data, *alice.versions) == []
+        assert "in a collection" in await alice.found(alice.secret)
+        # What is begun here is finished below.
+        await alice.picture_job(f"never made {alice.secret}", STUCK)
+        begun = (await one.post("/v1/erasures", json={"confirm": "alice"})).json()
+    assert files_with(tmp_path, alice.secret) or rows_with(job_database, alice.secret)
+
+    status, said = await erased_by_command(config, "--key", "alice", "--everything")
+    assert (status, "erased: 3 collections, 3 documents" in said) == (0, True), said
+    assert files_with(tmp_path, alice.secret) == []
+    assert rows_with(job_database, alice.secret) == []
+    async with (
+        whole_service(job_database, data) as service,
+        service.client(ALICE) as one,
+        service.client(BOB) as other,
+    ):
+        bob.http, alice.http = other, one
+        await bob.check_answers()
+        assert (await alice.erased(begun["id"]))["removed"]["documents"] == 3
+
+
+def configuration(folder: Path) -> Path:
+    """Write the shipped configuration with the data of `folder`."""
+    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
+    args = document["applications"][0]["args"]
+    args["data_dir"] = str(folder / "data")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path

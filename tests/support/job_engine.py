@@ -229,7 +229,10 @@ async def running(
     watchers = JobWatchers(max_watchers)
     canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
     eraser = Eraser(
-        catalogue, backend, files, url, cancel=canceller.cancel, in_flight_s=_IN_FLIGHT_S
+        *(catalogue, backend, files, url),
+        cancel=canceller.cancel,
+        in_flight_s=_IN_FLIGHT_S,
+        rest_s=0.0,
     )
     engine = Engine(
         url,

@@ -48,6 +48,12 @@ def vector_of(text: str) -> NDArray[np.float32]:
     return np.asarray(unit, dtype=np.float32)
 
 
+class Searching(DocumentRetriever):
+    """The retriever, as the ingress and the jobs see it."""
+
+    async def check_health(self) -> None: ...
+
+
 class EngineJobs:
     """The job engine of this process, as the ingress sees it."""
 
@@ -99,7 +105,7 @@ async def whole_service(
     """Run the service on a database, with everything else in `folder`."""
     catalogue = Catalogue(Database(url))
     store = EdgeStore(folder / "vectors", chunker_version=1, max_collections=1000)
-    retriever = DocumentRetriever(
+    retriever = Searching(
         store, WordEmbedder(), RetrieverSettings(), versions=catalogue.documents.current
     )
     try:

@@ -8,14 +8,15 @@ a child process rewrites a copy, which then takes the place of the shard.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import uuid
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 from qdrant_edge import EdgeShard
 
@@ -60,18 +61,20 @@ def recover(root: Path) -> None:
             purged.rename(shard)
     for pattern in (_PURGED, _UNFINISHED, DOOMED):
         for folder in root.glob(f"{pattern}*"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def rewrite(shard: Path) -> None:
     """Write a purged copy beside a shard, which must not change meanwhile; raise Unavailable."""
     command = sys.executable, "-m", __spec__.name, str(shard)
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    # `subprocess` rather than asyncio: see `deployments.parser.forking`.
+    process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own module; it is started at once
+        command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+    )
     try:
-        _, output = await process.communicate()
+        _, output = await asyncio.to_thread(process.communicate)
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         raise
     if process.returncode:
         lines = output.decode(errors="replace").splitlines()
@@ -92,10 +95,12 @@ def _mark_of(shard: Path) -> Path:
 
 
 def _rewrite(shard: Path) -> None:
-    unfinished = shard.with_name(_UNFINISHED + shard.name)
-    purged = shard.with_name(_PURGED + shard.name)
-    for folder in (unfinished, purged):
+    # The child of a process that was killed may still be at work, under another name.
+    for folder in shard.parent.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(folder, ignore_errors=True)
+    unfinished = shard.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+    purged = shard.with_name(_PURGED + shard.name)
+    shutil.rmtree(purged, ignore_errors=True)
     # What the log holds is in the segments: the shard has been flushed.
     shutil.copytree(shard, unfinished, ignore=shutil.ignore_patterns(_LOG), copy_function=_copy)
     config = json.loads((unfinished / _CONFIG).read_text(encoding="utf-8"))
