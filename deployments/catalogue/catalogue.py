@@ -78,9 +78,9 @@ class Catalogue:
             )
         )
 
-    async def purge(self) -> bool:
+    async def purge(self, max_bytes: int = sys.maxsize) -> bool:
         """Remove from the disk what was deleted; see `Database.purge`."""
-        return await self._database.purge()
+        return await self._database.purge(max_bytes)
 
     def close(self) -> None:
         """Close the database."""

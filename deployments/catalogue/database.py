@@ -67,23 +67,27 @@ class Database:
             raise _unavailable(error) from error
         raise AssertionError  # the last attempt raises
 
-    async def purge(self) -> bool:
+    async def purge(self, max_bytes: int) -> bool:
         """Remove from the files of SQLite what was deleted; other transactions wait meanwhile.
 
-        SQLite overwrites what it deletes, but not the copies that it leaves when it moves rows.
-        Returns False for PostgreSQL, which reuses the space at a time of its own.
+        SQLite overwrites what it deletes, but not the copies that it leaves when it moves rows, so
+        the file is rewritten. Returns False if it has more bytes than this, or for PostgreSQL,
+        which reuses the space at a time of its own.
         """
         if self._engine.dialect.name != "sqlite":
             return False
-        await self._in_thread(self._purge_sqlite)
-        return True
+        return await self._in_thread(lambda: self._purge_sqlite(max_bytes))
 
-    def _purge_sqlite(self) -> None:
+    def _purge_sqlite(self, max_bytes: int) -> bool:
         connection = self._engine.raw_connection()
         busy = True
         try:
             cursor = connection.cursor()
-            cursor.execute("VACUUM")
+            cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+            (size_bytes,) = cursor.fetchone() or (0,)
+            rewritten = size_bytes <= max_bytes
+            if rewritten:
+                cursor.execute("VACUUM")
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             busy, *_ = cursor.fetchone() or (busy,)
         except sqlite3.OperationalError as error:
@@ -93,6 +97,7 @@ class Database:
         if busy:
             in_use = sqlite3.OperationalError("the write-ahead log is being read")
             raise sa.exc.OperationalError(None, None, in_use)
+        return rewritten
 
     @contextlib.asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:

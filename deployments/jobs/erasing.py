@@ -32,6 +32,7 @@ _CLAIM_S = 60.0
 _RENEWAL_S = 20.0
 _PAUSE_S = 1.0
 _AT_ONCE = 100
+_MAX_REWRITTEN_BYTES = 1024**3  # 10 s; after 15 s without a write, executor leases end
 
 
 class Eraser:
@@ -84,11 +85,17 @@ class Eraser:
                 if erasure.document_id is None:
                     await self._catalogue.erasures.forget(erasure)
             await self._vectors.purge(0)
-            await self._catalogue.purge()
+            await self._purge_catalogue()
             self._rests_until = time.monotonic() + self._rest_s
             for erasure in erasures:
                 await self._catalogue.erasures.finish(erasure)
         logger.info("{} finished", ids)
+
+    async def _purge_catalogue(self) -> None:
+        if self._cancel is None:
+            await self._catalogue.purge()
+        elif not await self._catalogue.purge(_MAX_REWRITTEN_BYTES):
+            logger.info("the database is not rewritten: it may keep copies of rows for a while")
 
     async def _remove(self, erasures: Sequence[ErasureEntry]) -> None:
         began = time.monotonic()

@@ -217,3 +217,14 @@ async def test_a_key_has_a_quota_of_collections(catalogue: Catalogue) -> None:
     await catalogue.collections.add(CollectionEntry("bob.n", "n", 1))
     await catalogue.collections.remove("alice.n0")
     await catalogue.collections.add(CollectionEntry("alice.one-more", "n", 1))
+
+
+async def test_a_large_file_of_sqlite_is_not_rewritten(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'catalogue.sqlite'}")
+    migrate(database)
+    catalogue = Catalogue(database, QUOTAS)
+    await furnish(catalogue, "alice")
+    assert not await catalogue.purge(1000)
+    assert (tmp_path / "catalogue.sqlite-wal").stat().st_size == 0
+    assert await catalogue.purge()
+    catalogue.close()
