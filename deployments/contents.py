@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
 
-_FOLDER = "contents"
+CONTENTS = "contents"
+"""Folder of the file store, with a folder for each collection."""
 
 
 def content_path(collection: str, document_id: str, version: int) -> str:
@@ -26,7 +27,7 @@ def content_path(collection: str, document_id: str, version: int) -> str:
 
 def contents_folder(collection: str, document_id: str | None = None) -> str:
     """Return the folder of the contents of a document, or of a collection."""
-    return "/".join(filter(None, (_FOLDER, collection, document_id)))
+    return "/".join(filter(None, (CONTENTS, collection, document_id)))
 
 
 async def keep_content(files: FileStore, upload: str, target: str, *, copied: bool) -> None:

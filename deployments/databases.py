@@ -33,6 +33,9 @@ def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.
             `postgresql://…`.
         connections: the size of the pool.
         sqlite_timeout_s: how long a connection waits for another one's transaction.
+
+    Errors of the engine, which are logged, do not show the parameters of statements: some are names
+    of files. SQLite overwrites what it deletes.
     """
     parsed = sa.make_url(url)
     if not is_sqlite(url):
@@ -41,9 +44,13 @@ def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.
             pool_size=connections,
             max_overflow=0,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args=_POSTGRES_OPTIONS,
         )
-    options: dict[str, Any] = {"connect_args": {"timeout": sqlite_timeout_s}}
+    options: dict[str, Any] = {
+        "connect_args": {"timeout": sqlite_timeout_s},
+        "hide_parameters": True,
+    }
     if parsed.database:
         options["connect_args"]["factory"] = sqlite_connections.Connection
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -51,4 +58,14 @@ def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.
     else:
         options["poolclass"] = StaticPool
         options["connect_args"]["check_same_thread"] = False
-    return sa.create_engine(parsed, **options)
+    engine = sa.create_engine(parsed, **options)
+    overwrite_deleted(engine)
+    return engine
+
+
+def overwrite_deleted(engine: sa.Engine) -> None:
+    """Have SQLite overwrite what it deletes, in connections that are opened from now on."""
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - of any driver
+        connection.execute("PRAGMA secure_delete=ON").close()

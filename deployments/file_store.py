@@ -31,6 +31,13 @@ UPLOADS, CHUNKS, IMAGES, PAGES = "uploads", "chunks", "images", "pages"
 """Folders: files to ingest, batches of chunks, images of jobs, PDFs of web pages. All but the
 images are temporary; Jobs sweeps what a crash leaves there."""
 
+KEPT, NOTES_OF_0_1 = "kept", "vector_stores"
+"""Folders with a folder for each owner: files that are kept until they are deleted, and what
+version 0.1 noted of vector stores. Uploads lie in such folders, too."""
+
+NO_OWNER = "_"
+"""Stands in a path for an owner who has no name; no owner is called so."""
+
 _BLOCK_BYTES = 1 << 20
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PATTERN_CHARACTERS = frozenset("*?[\0")  # fsspec expands them when it deletes
@@ -252,6 +259,11 @@ class FileStore:
                     self._files.rm_file(file)
                     removed += 1
         return removed
+
+
+def folder_of(folder: str, owner: str) -> str:
+    """Return the folder of an owner below another one."""
+    return f"{folder}/{owner or NO_OWNER}"
 
 
 def image_path(job_id: str, number: int) -> str:

@@ -203,6 +203,10 @@ class StoredDocuments(Protocol):
         ...
 
     async def collections(self) -> list[str]:
+        """Name the collections of which something is stored, of every owner, in order."""
+        ...
+
+    async def unmoved_collections(self) -> list[str]:
         """Name the collections of release 0.1 that are not moved, of every owner, in order."""
         ...
 
@@ -214,6 +218,13 @@ class StoredDocuments(Protocol):
         """Move the collections of release 0.1 into the index of the embedding model.
 
         Returns how many were moved. Those with vectors of another length stay.
+        """
+        ...
+
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted at least `age_s` seconds ago.
+
+        Return False if a Qdrant server keeps the disk: it does so at a time of its own.
         """
         ...
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-NO_OWNER = "_"
-"""Stands in a path for an owner who has no name; no owner is called so."""
+from deployments.file_store import KEPT, folder_of
+
 CARD_BYTES = 4096
 """A kept file has its card, padded to this length, before its content, as version 0.1 reads it."""
 
 
 def kept_path(owner: str, file_id: str) -> str:
     """Return the path of a kept file."""
-    return f"kept/{owner or NO_OWNER}/{file_id}"
+    return f"{folder_of(KEPT, owner)}/{file_id}"
 
 
 def document_id_of(file_id: str) -> str:

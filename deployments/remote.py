@@ -274,7 +274,9 @@ class RemoteRetriever(_Remote):
         "delete",
         "collections",
         "drop",
+        "unmoved_collections",
         "move_collections",
+        "purge",
     )
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -348,6 +350,10 @@ class RemoteRetriever(_Remote):
         found: types.Document = await self._repeatable("document", collection, document_id, version)
         return found
 
+    async def unmoved_collections(self) -> list[str]:
+        names: list[str] = await self._repeatable("unmoved_collections")
+        return names
+
     async def move_collections(self) -> int:
         moved: int = await self._repeatable("move_collections")
         return moved
@@ -363,6 +369,10 @@ class RemoteRetriever(_Remote):
     async def drop(self, collection: str) -> bool:
         removed: bool = await self._repeatable("drop", collection)
         return removed
+
+    async def purge(self, age_s: float) -> bool:
+        purged: bool = await self._repeatable("purge", age_s)
+        return purged
 
 
 class RemoteImageGenerator(_Remote):

@@ -11,6 +11,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network  # noqa: TC003 - pydantic reads annotations
 from typing import Annotated, Any, Literal
 
+from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -160,7 +161,6 @@ class RetrieverSettings(Settings):
         default="edge", description="`edge` is embedded, in the folder `vectors` of data_dir."
     )
     url: str | None = Field(default=None, description="`qdrant`: the server; `:memory:` in tests.")
-    max_collections: PositiveInt = Field(default=64, description="Of one API key.")
     candidates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=32, description="Chunks of each kind, by meaning and by words, that are ranked."
     )
@@ -222,11 +222,6 @@ class ImagesSettings(Settings):
 class JobsSettings(Settings):
     """Work in the background."""
 
-    database_url: str | None = Field(
-        default=None,
-        description="PostgreSQL, without a password (that goes into the environment as "
-        "GENSERVE_JOBS_DATABASE_URL); unset, a SQLite file in data_dir.",
-    )
     ingest_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         default=2, description="Long documents ingested at once, a replica."
     )
@@ -238,6 +233,9 @@ class JobsSettings(Settings):
     )
     max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
     keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")
+
+
+DATABASE_VARIABLE_OF_0_1 = "GENSERVE_JOBS_DATABASE_URL"
 
 
 class Secrets(BaseSettings):
@@ -260,11 +258,16 @@ class Secrets(BaseSettings):
     qdrant_api_key: SecretStr | None = Field(
         default=None, validation_alias="QDRANT_API_KEY", description="The Qdrant server's key."
     )
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="GENSERVE_DATABASE_URL",
+        description="PostgreSQL of the catalogue and the jobs, with its password; replaces the "
+        "setting `database_url`. Ingress, Retriever and Jobs use it.",
+    )
     jobs_database_url: SecretStr | None = Field(
         default=None,
-        validation_alias="GENSERVE_JOBS_DATABASE_URL",
-        description="PostgreSQL of the jobs and the catalogue, with its password; replaces "
-        "`jobs.database_url`. Ingress, Retriever and Jobs use it.",
+        validation_alias=DATABASE_VARIABLE_OF_0_1,
+        description="The name of GENSERVE_DATABASE_URL in version 0.1.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
@@ -273,7 +276,9 @@ class Secrets(BaseSettings):
     )
 
 
-def database_url(jobs: JobsSettings, secrets: Secrets) -> str:
+def database_url(setting: str, secrets: Secrets) -> str:
     """Return the URL of the database: the environment overrides the setting."""
-    secret = secrets.jobs_database_url
-    return (secret.get_secret_value() if secret else jobs.database_url) or ""
+    secret = secrets.database_url
+    if secret is None and (secret := secrets.jobs_database_url) is not None:
+        logger.warning("rename {} to GENSERVE_DATABASE_URL", DATABASE_VARIABLE_OF_0_1)
+    return setting if secret is None else secret.get_secret_value()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deployments.catalogue.owned import OwnedCatalogue
-from deployments.kept_files import NO_OWNER
+from deployments.catalogue.owned import OwnedCatalogue, OwnedErasures
+from deployments.file_store import NOTES_OF_0_1, UPLOADS, folder_of
 from serve_app.access.fair_services import (
     FairEmbedder,
     FairTextGenerator,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.interfaces import TextGenerator
-    from serve_app.access.admission import RequestShares
     from serve_app.access.fair_queue import FairQueue
     from serve_app.access.rate_limits import Allowance
     from serve_app.services import Services
@@ -58,26 +57,25 @@ class Account:
     vector_stores: VectorStores
     file_batches: FileBatches
     file_contents: FileContents
+    erasures: OwnedErasures
 
 
 class Common:
     """What the owners share: capabilities, stored state, and the bounds of this ingress replica."""
 
-    def __init__(  # noqa: PLR0913 - one parameter per collaborator
+    def __init__(
         self,
         services: Services,
         settings: AppSettings,
         files: FileStore,
         catalogue: Catalogue,
         *,
-        places: RequestShares,
         weights: Mapping[str, float],
     ) -> None:
         self.services = services
         self.settings = settings
         self.files = files
         self.catalogue = catalogue
-        self.places = places
         self.answers: FairQueue = answer_queue(weights)
         self.embeddings = embedding_queue(weights, settings.embedder.max_batch_tokens)
         self.pictures = Shares("requests that wait for pictures", _MAX_WAITING_PICTURES, weights)
@@ -101,11 +99,11 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         jobs=jobs,
         scraper=OwnedScraper(services.scraper, owner),
     )
-    uploads = Uploads(jobs, files, settings.limits)
+    uploads = Uploads(jobs, files, settings.limits, folder_of(UPLOADS, owner))
     catalogue = OwnedCatalogue(common.catalogue, owner)
     kept = KeptFiles(catalogue.files, files, owner, settings.limits)
     documents = Documents(owned, catalogue, files)
-    notes = f"vector_stores/{owner or NO_OWNER}"
+    notes = folder_of(NOTES_OF_0_1, owner)
     attachments = Attachments(
         catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes
     )
@@ -131,4 +129,5 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         ),
         file_batches=FileBatches(catalogue, documents, jobs),
         file_contents=FileContents(retriever),
+        erasures=catalogue.erasures,
     )

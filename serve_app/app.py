@@ -30,6 +30,7 @@ from serve_app.routes import (
     completions,
     documents,
     embeddings,
+    erasures,
     file_batches,
     files,
     generate,
@@ -72,6 +73,7 @@ _ROUTES = (
     searches,
     images,
     jobs,
+    erasures,
 )
 # For the reference only: the guard has let the request in.
 _KEY = HTTPBearer(
@@ -132,7 +134,7 @@ def create_app(  # noqa: PLR0913 - one parameter per collaborator
     if unknown := sorted(set(limits.shares) - set(weights)):
         logger.warning("limits.shares names {}, but there is no such API key", ", ".join(unknown))
     places = RequestShares(serving.requests, weights)
-    common = Common(services, settings, store, catalogue, places=places, weights=weights)
+    common = Common(services, settings, store, catalogue, weights=weights)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -167,7 +169,7 @@ def create_app(  # noqa: PLR0913 - one parameter per collaborator
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
         file_bytes=dict.fromkeys(UPLOAD_PATHS, limits.max_upload_bytes),
     )
-    app.add_middleware(Admission, places=common.places)
+    app.add_middleware(Admission, places=places)
     # The last one added is the first one asked.
     app.add_middleware(Guard, keys=keys, allowances=allowances)
     app.add_middleware(RequestIds)

@@ -31,7 +31,9 @@ def build_app(args: AppSettings) -> Application:
         shares=shares,
     )
     images = Images.bind(args.images, args.data_dir, shares=shares)
-    retriever = Retriever.bind(args.retriever, args.data_dir, CHUNKER_VERSION, args.jobs, embedder)
+    retriever = Retriever.bind(
+        args.retriever, args.data_dir, CHUNKER_VERSION, args.database_url, embedder
+    )
     return Ingress.bind(
         args,
         llm=LLM.bind(args.llm, args.data_dir),
@@ -42,10 +44,11 @@ def build_app(args: AppSettings) -> Application:
         images=images,
         jobs=Jobs.bind(
             args.jobs,
+            args.database_url,
             args.files,
             parser,
             retriever,
-            images,
+            images=images,
             images_at_once=args.images.max_batch,
             batch_chunks=_batch_chunks(args),
             shares=shares,

@@ -84,7 +84,7 @@ class Ingress:
     async def __serve_build_asgi_app__(self) -> FastAPI:
         files = FileStore(self._settings.files)
         serving = Serving(ScaleToZero().states, max_ongoing_requests(), answers_at_once)
-        url = database_url(self._settings.jobs, self._secrets)
+        url = database_url(self._settings.database_url, self._secrets)
         catalogue = await asyncio.to_thread(open_catalogue, url, self._settings.limits.quotas)
         await catalogue.wait_for_import(SOURCE)
         app = create_app(

@@ -16,6 +16,7 @@ from deployments.catalogue.batches import Batches
 from deployments.catalogue.collections import Collections
 from deployments.catalogue.documents import Documents
 from deployments.catalogue.entries import Quotas
+from deployments.catalogue.erasures import Erasures
 from deployments.catalogue.files import Files
 from deployments.catalogue.removals import Removals
 from deployments.catalogue.statements import insert_missing
@@ -44,6 +45,7 @@ class Catalogue:
         self.removals = Removals(database)
         self.attribute_changes = AttributeChanges(database)
         self.batches = Batches(database)
+        self.erasures = Erasures(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""
@@ -79,6 +81,10 @@ class Catalogue:
                 connection, IMPORTS, source=source, finished_ms=now_ms
             )
         )
+
+    async def purge(self, max_bytes: int = sys.maxsize) -> bool:
+        """Remove from the disk what was deleted; see `Database.purge`."""
+        return await self._database.purge(max_bytes)
 
     def close(self) -> None:
         """Close the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ from deployments.collection_names import (
     short_name,
     unknown_collection,
 )
+from deployments.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +130,8 @@ class Collections:
             return page_of(connection, select, key, after, query)
 
         if (found := await self._database.read(page)) is None:
-            await self.add(CollectionEntry(default, DEFAULT_COLLECTION, 0))
+            with contextlib.suppress(Conflict):  # while everything of the owner is being erased
+                await self.add(CollectionEntry(default, DEFAULT_COLLECTION, 0))
             found = await self._database.read(
                 lambda connection: page_of(connection, select, key, after, query)
             )

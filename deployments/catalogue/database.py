@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,11 +49,11 @@ class Database:
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
         """Run a read-only transaction."""
-        return await self._in_thread(query, writes=False)
+        return await self._in_thread(lambda: self._run(query, writes=False))
 
     async def write(self, change: Callable[[sa.Connection], T]) -> T:
         """Run a transaction; what it changed is durable on return."""
-        return await self._in_thread(change, writes=True)
+        return await self._in_thread(lambda: self._run(change, writes=True))
 
     def write_now(self, change: Callable[[sa.Connection], T]) -> T:
         """Run a transaction in this thread."""
@@ -65,6 +66,38 @@ class Database:
         except _OUTAGES as error:
             raise _unavailable(error) from error
         raise AssertionError  # the last attempt raises
+
+    async def purge(self, max_bytes: int) -> bool:
+        """Remove from the files of SQLite what was deleted; other transactions wait meanwhile.
+
+        SQLite overwrites what it deletes, but not the copies that it leaves when it moves rows, so
+        the file is rewritten. Returns False if it has more bytes than this, or for PostgreSQL,
+        which reuses the space at a time of its own.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return False
+        return await self._in_thread(lambda: self._purge_sqlite(max_bytes))
+
+    def _purge_sqlite(self, max_bytes: int) -> bool:
+        connection = self._engine.raw_connection()
+        busy = True
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+            (size_bytes,) = cursor.fetchone() or (0,)
+            rewritten = size_bytes <= max_bytes
+            if rewritten:
+                cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, *_ = cursor.fetchone() or (busy,)
+        except sqlite3.OperationalError as error:
+            raise sa.exc.OperationalError(None, None, error) from error
+        finally:
+            connection.close()
+        if busy:
+            in_use = sqlite3.OperationalError("the write-ahead log is being read")
+            raise sa.exc.OperationalError(None, None, in_use)
+        return rewritten
 
     @contextlib.asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
@@ -94,16 +127,14 @@ class Database:
         self._threads.shutdown(cancel_futures=True)
         self._engine.dispose()
 
-    async def _in_thread(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
             async for attempt in stamina.retry_context(
                 on=_OUTAGES, attempts=None, timeout=self._retries_s, wait_max=_MAX_WAIT_S
             ):
                 with attempt:
-                    return await loop.run_in_executor(
-                        self._threads, lambda: self._run(work, writes=writes)
-                    )
+                    return await loop.run_in_executor(self._threads, work)
         except _OUTAGES as error:
             raise _unavailable(error) from error
         raise AssertionError  # the last attempt raises

@@ -220,3 +220,28 @@ class Quotas:
     documents: int
     files: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How much an erasure has removed; `size_bytes` is that of documents and files."""
+
+    collections: int = 0
+    documents: int = 0
+    versions: int = 0
+    files: int = 0
+    jobs: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureEntry:
+    """An erasure of a document, or of everything of the owner; times in seconds since the epoch."""
+
+    id: str
+    owner: str
+    created_at: float
+    collection: str | None = None
+    document_id: str | None = None
+    finished_at: float | None = None
+    removed: Removed = field(default_factory=Removed)

@@ -16,7 +16,8 @@ from loguru import logger
 from deployments.catalogue.entries import CollectionEntry, FileEntry, Upload
 from deployments.collection_names import full_name, owner_of, short_name
 from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, ServiceError
-from deployments.kept_files import CARD_BYTES, NO_OWNER
+from deployments.file_store import NO_OWNER
+from deployments.kept_files import CARD_BYTES
 from deployments.records import from_record
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class ImportOf01:
 
     async def _import_documents(self) -> int:
         imported = 0
-        for collection in await self._stored.collections():
+        for collection in await self._stored.unmoved_collections():
             try:
                 imported += await self._import_collection(collection)
             except ServiceError as error:

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         CollectionEntry,
         DocumentEntry,
         DocumentStatus,
+        ErasureEntry,
         Expiry,
         FileEntry,
         PageQuery,
         Upload,
         VersionEntry,
     )
+    from deployments.catalogue.erasures import Erasures
     from deployments.catalogue.files import Files
     from deployments.catalogue.new_batches import NewBatch
     from deployments.catalogue.versions import Versions
@@ -44,6 +46,7 @@ class OwnedCatalogue:
         self.versions = OwnedVersions(catalogue.versions, owner)
         self.files = OwnedFiles(catalogue.files, owner)
         self.batches = OwnedBatches(catalogue.batches, owner)
+        self.erasures = OwnedErasures(catalogue.erasures, owner)
         self._removals = catalogue.removals
         self.attribute_changes = OwnedAttributeChanges(catalogue.attribute_changes, owner)
         self._prefix = full_name(owner, "")
@@ -227,6 +230,30 @@ class OwnedBatches:
 
     async def cancel(self, collection: str, batch_id: str) -> list[str]:
         return await self._batches.cancel(self._prefix + collection, batch_id)
+
+
+class OwnedErasures:
+    """The erasures of one owner."""
+
+    def __init__(self, erasures: Erasures, owner: str) -> None:
+        self._erasures = erasures
+        self._prefix = full_name(owner, "")
+        self.owner = owner
+
+    async def request_document(self, collection: str, document_id: str) -> ErasureEntry:
+        name = self._prefix + collection
+        return self._shown(await self._erasures.request(self.owner, name, document_id))
+
+    async def request_everything(self) -> ErasureEntry:
+        return await self._erasures.request(self.owner)
+
+    async def get(self, erasure_id: str) -> ErasureEntry:
+        return self._shown(await self._erasures.get(self.owner, erasure_id))
+
+    def _shown(self, entry: ErasureEntry) -> ErasureEntry:
+        if entry.collection is None:
+            return entry
+        return replace(entry, collection=entry.collection.removeprefix(self._prefix))
 
 
 def _shown(document: Document, prefix: str) -> Document:

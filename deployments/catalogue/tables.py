@@ -208,3 +208,18 @@ IMPORTS = sa.Table(
     sa.Column("source", sa.String(40), primary_key=True),
     sa.Column("finished_ms", sa.BigInteger, nullable=False),
 )
+
+ERASURES = sa.Table(
+    "genserve_erasures",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("collection", sa.String(_COLLECTION_CHARS)),  # null: everything of the owner
+    sa.Column("document_id", sa.String(_ID_CHARS)),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("claimed_ms", sa.BigInteger, nullable=False),
+    sa.Column("finished_ms", sa.BigInteger),
+    *map(_count, ("collections", "documents", "versions", "files", "jobs", "size_bytes")),
+    sa.Index("genserve_erasures_by_owner", "owner", "finished_ms"),
+    sa.Index("genserve_erasures_by_time", "finished_ms", "claimed_ms"),
+)

@@ -16,6 +16,7 @@ from dbos._dbos import _get_dbos_instance
 from dbos._utils import generate_uuid
 from loguru import logger
 
+from deployments.databases import overwrite_deleted
 from deployments.jobs.records import CANCEL, KINDS
 
 if TYPE_CHECKING:
@@ -105,6 +106,14 @@ def return_job(job_id: str, executor_id: str, attributes: Mapping[str, Any]) -> 
     if attributes:
         system.update_workflow_attributes(job_id, dict(attributes), merge=True)
     system.reenqueue_for_recovery(job_id, [executor_id], KINDS[0])
+
+
+def overwrite_deleted_rows() -> None:
+    """Have SQLite overwrite what DBOS deletes: inputs of jobs, such as prompts."""
+    engine = _get_dbos_instance()._sys_db.engine  # noqa: SLF001
+    if engine.dialect.name == "sqlite":
+        overwrite_deleted(engine)
+        engine.dispose()  # so that all connections are opened again
 
 
 def _startable(system: SystemDatabase, version: str) -> list[sa.ColumnElement[bool]]:

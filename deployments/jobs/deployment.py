@@ -17,6 +17,7 @@ from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
+from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
@@ -61,16 +62,17 @@ _SHORT_IMAGE_JOBS = 1
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
 class Jobs:
-    """Read the address of a PostgreSQL with its password from GENSERVE_JOBS_DATABASE_URL."""
+    """Read the address of a PostgreSQL with its password from GENSERVE_DATABASE_URL."""
 
     async def __init__(  # type: ignore[misc]  # noqa: PLR0913 - Serve awaits it
         self,
         settings: JobsSettings,
+        database: str,
         files: str,
         parser: DeploymentHandle[Any],
         retriever: DeploymentHandle[Any],
-        images: DeploymentHandle[Any],
         *,
+        images: DeploymentHandle[Any],
         images_at_once: int,
         batch_chunks: int,
         shares: Mapping[str, float],
@@ -80,6 +82,7 @@ class Jobs:
 
         Args:
             settings: the queues of jobs.
+            database: URL of the catalogue and the jobs.
             files: folder or URL of the file store.
             parser: handle of the Parser deployment.
             retriever: handle of the Retriever deployment.
@@ -92,7 +95,7 @@ class Jobs:
         log_to_serve()
         keep_files_private()
         export_metrics()
-        url = database_url(settings, Secrets())
+        url = database_url(database, Secrets())
         store = FileStore(files)
         search = RemoteRetriever(retriever, "document search")
         catalogue = await asyncio.to_thread(open_catalogue, url, quotas)
@@ -127,6 +130,7 @@ class Jobs:
         )
         self._watchers = JobWatchers()
         self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
+        eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,
@@ -143,6 +147,8 @@ class Jobs:
             settings,
             reconcile=partial(reconcile, catalogue, search, store),
             feed_batches=self._batches.run,
+            erase=eraser.run_pending,
+            purge=search.purge,
         )
         await self._engine.start(store)
         keep_loaded()

@@ -18,9 +18,9 @@ from deployments import sqlite_connections
 from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
 from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
-from deployments.jobs.claims import return_job
+from deployments.jobs.claims import overwrite_deleted_rows, return_job
 from deployments.jobs.queue_metrics import publish_counts
-from deployments.jobs.records import KINDS
+from deployments.jobs.records import APPLICATION, KINDS
 from deployments.jobs.workflows import VERSION
 from deployments.types import JobKind
 
@@ -41,6 +41,9 @@ _IDLE_LOOKS = 10
 _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _RECONCILE_PERIOD_S = 60.0
 _BATCHES_PAUSE_S = 1.0  # after an error
+_ERASE_PERIOD_S = 2.0
+_PURGE_PERIOD_S = 3600.0
+_PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
 _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
@@ -59,13 +62,18 @@ class Engine:
         *,
         reconcile: Callable[[], Awaitable[None]],
         feed_batches: Callable[[], Awaitable[None]],
+        erase: Callable[[], Awaitable[None]],
+        purge: Callable[[float], Awaitable[object]],
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
-        `reconcile` is called periodically, `feed_batches` runs until it is cancelled.
+        `reconcile` and `erase` are called periodically, and so is `purge`, with the age in seconds
+        of what is to be purged. `feed_batches` runs until it is cancelled.
         """
         self._feed_batches = feed_batches
         self._reconcile = reconcile
+        self._erase = erase
+        self._purge = purge
         self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
@@ -82,7 +90,7 @@ class Engine:
         await asyncio.to_thread(self._lease.acquire)
         DBOS(
             config={
-                "name": "genserve-jobs",
+                "name": APPLICATION,
                 "system_database_url": self._database_url,
                 "executor_id": self._lease.executor_id,
                 "application_version": VERSION,
@@ -93,6 +101,7 @@ class Engine:
         )
         DBOS.listen_queues([])  # the dispatcher starts the jobs
         DBOS.launch()  # on this loop, so that steps run where the handles of Serve live
+        await asyncio.to_thread(overwrite_deleted_rows)
         # Else a version that was tried and left would keep the jobs without one to itself.
         await DBOS.set_latest_application_version_async(VERSION)
         self._lease_guard = asyncio.create_task(self._stop_when_lease_is_lost())
@@ -102,6 +111,8 @@ class Engine:
             asyncio.create_task(_repeat(_TAKE_OVER_PERIOD_S, self._take_over)),
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),
+            asyncio.create_task(_repeat(_ERASE_PERIOD_S, self._erase)),
+            asyncio.create_task(_repeat(_PURGE_PERIOD_S, lambda: self._purge(_PURGED_S))),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
         ]
 
@@ -225,7 +236,7 @@ def _engine_arguments(database_url: str) -> dict[str, Any]:
     return {"connect_args": {"factory": sqlite_connections.Connection}}
 
 
-async def _repeat(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(period_s: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await work()

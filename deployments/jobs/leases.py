@@ -70,17 +70,11 @@ class Lease:
         """Choose the database, SQLite or PostgreSQL, and the times."""
         self._sqlite = is_sqlite(database_url)
         self._times = times
-        if self._sqlite:
-            self._clock = (sa.func.julianday("now") - 2440587.5) * 86400.0
-        else:
-            self._clock = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
         self._engine = create_engine(
             database_url, connections=2, sqlite_timeout_s=CONNECT_TIMEOUT_S
         )
-        self._expired = sa.or_(
-            _TABLE.c.expires_at <= self._clock,
-            _TABLE.c.expires_at > self._clock + _LONGEST_S,  # written before the clock was set back
-        )
+        self._clock = _clock_of(self._engine)
+        self._expired = _expired(self._clock)
         self._fence = 0
         self._token = uuid.uuid4().hex
         self._valid_until = 0.0
@@ -183,6 +177,33 @@ class Lease:
                 self.renew()
             except sa.exc.SQLAlchemyError as error:
                 logger.warning("the executor lease could not be renewed: {}", error)
+
+
+def has_live_executor(database_url: str) -> bool:
+    """Return whether a replica of Jobs holds a lease in this database."""
+    engine = create_engine(database_url, connections=1, sqlite_timeout_s=CONNECT_TIMEOUT_S)
+    try:
+        if not sa.inspect(engine).has_table(_TABLE.name):
+            return False
+        live = _TABLE.select().where(sa.not_(_expired(_clock_of(engine)))).limit(1)
+        with engine.connect() as connection:
+            return connection.execute(live).first() is not None
+    finally:
+        engine.dispose()
+
+
+def _clock_of(engine: sa.Engine) -> sa.ColumnElement[float]:
+    """Return the time of the database, in seconds since the epoch."""
+    if engine.dialect.name == "sqlite":
+        return (sa.func.julianday("now") - 2440587.5) * 86400.0
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+
+
+def _expired(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    return sa.or_(
+        _TABLE.c.expires_at <= clock,
+        _TABLE.c.expires_at > clock + _LONGEST_S,  # written before the clock was set back
+    )
 
 
 def _executor_id(fence: int, token: str) -> str:

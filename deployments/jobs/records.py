@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+APPLICATION = "genserve-jobs"
+"""The name under which DBOS keeps the jobs."""
 KINDS = [kind.value for kind in JobKind]
 DONE, TOTAL, CANCEL, SUBMISSION = "done", "total", "cancel_requested", "submission"
 """Attributes of a workflow: its progress, whether it is to stop, which request began it.

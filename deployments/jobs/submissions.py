@@ -82,6 +82,7 @@ class Submissions:
 
     async def images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         """Submit a job, or return the one that was submitted under this key."""
+        await self._catalogue.erasures.check_accepted(spec.owner)
         if key is not None and (known := await self._by_key(spec, key)):
             return known
         return await self._submit(spec, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
@@ -13,6 +12,7 @@ from deployments.errors import ServiceError
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
+from deployments.retriever.opening import open_store
 from deployments.retriever.search import DocumentRetriever
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
     from deployments.filters import Filter
-    from deployments.retriever.vector_store import VectorStore
-    from deployments.settings import JobsSettings, RetrieverSettings
+    from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, Passage
 
 
@@ -38,15 +37,15 @@ class Retriever:
         settings: RetrieverSettings,
         data_dir: str,
         chunker_version: int,
-        jobs: JobsSettings,
+        database: str,
         embedder: DeploymentHandle[Any],
     ) -> None:
         log_to_serve()
         keep_files_private(data_dir)
         export_metrics()
-        self._catalogue = open_catalogue(database_url(jobs, Secrets()))
+        self._catalogue = open_catalogue(database_url(database, Secrets()))
         self._retriever = DocumentRetriever(
-            _store(settings, data_dir, chunker_version),
+            open_store(settings, data_dir, chunker_version),
             RemoteEmbedder(embedder, "embedder"),
             settings,
             versions=self._catalogue.documents.current,
@@ -114,11 +113,17 @@ class Retriever:
     async def collections(self) -> list[str]:
         return await self._retriever.collections()
 
+    async def unmoved_collections(self) -> list[str]:
+        return await self._retriever.unmoved_collections()
+
     async def move_collections(self) -> int:
         return await self._retriever.move_collections()
 
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(collection)
+
+    async def purge(self, age_s: float) -> bool:
+        return await self._retriever.purge(age_s)
 
     async def check_health(self) -> None:
         """Well while it answers: a server that is away is not cured by a new replica."""
@@ -127,19 +132,3 @@ class Retriever:
         if hasattr(self, "_retriever"):
             await self._retriever.close()
             await asyncio.to_thread(self._catalogue.close)
-
-
-def _store(settings: RetrieverSettings, data_dir: str, chunker_version: int) -> VectorStore:
-    # Imported here: only one of the two engines is needed.
-    if settings.store == "edge":
-        from deployments.retriever.edge.store import EdgeStore
-
-        return EdgeStore(Path(data_dir) / "vectors", chunker_version=chunker_version)
-    from deployments.retriever.qdrant.store import ServerStore
-
-    key = Secrets().qdrant_api_key
-    return ServerStore(
-        settings.url or "",
-        chunker_version=chunker_version,
-        api_key=key.get_secret_value() if key else None,
-    )

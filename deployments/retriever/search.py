@@ -358,6 +358,10 @@ class DocumentRetriever:
             return await self._store.delete(collection, document_id)
 
     async def collections(self) -> list[str]:
+        """Name the collections of which something is stored, of every owner, in order."""
+        return await self._store.collections()
+
+    async def unmoved_collections(self) -> list[str]:
         """Name the collections of release 0.1 that are not moved."""
         return sorted(await self._store.collections_of_0_1.dimensions())
 
@@ -391,6 +395,10 @@ class DocumentRetriever:
     async def drop(self, collection: str) -> bool:
         """Remove a collection whole; whether it was there."""
         return await self._store.drop(collection)
+
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted; see `VectorStore.purge`."""
+        return await self._store.purge(age_s)
 
     async def close(self) -> None:
         """Close the store."""

@@ -137,8 +137,15 @@ class VectorStore(Protocol):
         """Delete every chunk of a collection and return whether there were any."""
         ...
 
-    async def compact(self) -> None:
-        """Remove what was deleted from the files of the store, where they are its own."""
+    async def collections(self) -> list[str]:
+        """Name the collections of which something is stored, of every owner, in order."""
+        ...
+
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted at least `age_s` seconds ago.
+
+        Return False if a server keeps the disk: it does so at a time of its own.
+        """
         ...
 
     async def close(self) -> None:
@@ -155,6 +162,10 @@ class CollectionsOf01(Protocol):
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """List published documents in a fixed order, from behind the document id `after`."""
+        ...
+
+    async def delete(self, collection: str, document_id: str | None = None) -> bool:
+        """Delete a document, or a collection; return whether it was stored here."""
         ...
 
     async def move(self, collection: str, index: VectorIndex) -> int:

@@ -38,8 +38,6 @@ class RequestShares:
         self._requests = Shares("requests", keys, weights)
         self._public = Shares("requests of public paths", public, _NOBODYS)
         self._readiness = Shares("readiness checks", health // 2, _NOBODYS)
-        self.uploads = Shares("uploads", _MAX_UPLOADS, weights)
-        """For files that are attached to a vector store, whose content is in memory."""
         self._uploads = FairQueue("uploads", weights, _UPLOADS_WAITING_PER_PLACE)
         self._uploads.resize(_MAX_UPLOADS)
         self._downloads = Shares("downloads", _MAX_DOWNLOADS, weights)

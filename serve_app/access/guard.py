@@ -25,7 +25,7 @@ PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 """Public paths: they expose no user data. The page sends its key with all others."""
 UPLOAD_PATHS = ("/upload", "/v1/files")
-_ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/files")
+_ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/(files|file_batches)")
 
 
 def is_public(path: str) -> bool:

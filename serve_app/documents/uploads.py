@@ -13,7 +13,6 @@ from deployments.errors import (
     ServiceError,
     Unprocessable,
 )
-from deployments.file_store import UPLOADS
 from deployments.kept_files import CARD_BYTES, document_id_of
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec, JobStatus
@@ -41,7 +40,9 @@ _LOCKED_WAIT_S = 10.0
 class Uploads:
     """Uploads of one owner at this ingress."""
 
-    def __init__(self, jobs: Jobs, files: FileStore, limits: LimitSettings) -> None:
+    def __init__(self, jobs: Jobs, files: FileStore, limits: LimitSettings, folder: str) -> None:
+        """Store uploads in a folder."""
+        self._folder = folder
         self._jobs = jobs
         self._files = files
         self._limits = limits
@@ -70,7 +71,7 @@ class Uploads:
             collection,
             filename,
             seen.size_bytes,
-            f"{UPLOADS}/{uuid.uuid4().hex}",
+            f"{self._folder}/{uuid.uuid4().hex}",
             digest=seen.digest,
             on_conflict=on_conflict,
             attributes=attributes,

@@ -12,6 +12,7 @@ from fastapi import Depends, Header, Path, Request
 from fastapi.dependencies.utils import get_flat_dependant
 from pydantic import TypeAdapter, ValidationError
 
+from deployments.catalogue.owned import OwnedErasures
 from deployments.errors import InvalidRequest, NotFound, Unprocessable
 from deployments.file_store import FileStore
 from serve_app.access.rate_limits import Allowance
@@ -28,6 +29,7 @@ from serve_app.images import Imaging
 from serve_app.readiness import ReadinessProbe
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
+    ERASURE_ID_EXAMPLE,
     FILE_ID_EXAMPLE,
     JOB_ID_EXAMPLE,
     CollectionName,
@@ -40,6 +42,7 @@ _SHOWN_CHARS = 100
 _STORE_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
 _BATCH_ID = re.compile(r"vsfb_[0-9a-f]{24}")
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+_ERASURE_ID = re.compile(r"era_[0-9a-f]{32}")
 
 
 def account_of(request: Request) -> Account:
@@ -90,6 +93,15 @@ async def _file_id(file_id: Annotated[str, Path(examples=[FILE_ID_EXAMPLE])]) ->
     return file_id
 
 
+async def _erasure_id(
+    erasure_id: Annotated[str, Path(examples=[ERASURE_ID_EXAMPLE])],
+) -> str:
+    if not _ERASURE_ID.fullmatch(erasure_id):
+        msg = "there is no such erasure"
+        raise NotFound(msg, param="erasure_id")
+    return erasure_id
+
+
 async def _store_id(
     vector_store_id: Annotated[
         str, Path(description="The name of a collection.", examples=[DEFAULT_COLLECTION])
@@ -120,11 +132,13 @@ AnsweringDep = Annotated[Answering, _of_account("answering")]
 AttachmentsDep = Annotated[Attachments, _of_account("attachments")]
 FileBatchesDep = Annotated[FileBatches, _of_account("file_batches")]
 FileContentsDep = Annotated[FileContents, _of_account("file_contents")]
+ErasuresDep = Annotated[OwnedErasures, _of_account("erasures")]
 DocumentsDep = Annotated[Documents, _of_account("documents")]
 UploadsDep = Annotated[Uploads, _of_account("uploads")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]
 KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
 VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]
+ErasureId = Annotated[str, Depends(_erasure_id)]
 JobId = Annotated[str, Depends(_job_id)]
 KnownFileId = Annotated[str, Depends(_file_id)]
 BatchId = Annotated[str, Depends(_batch_id)]

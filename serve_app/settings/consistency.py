@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from deployments.settings import (
         EmbedderSettings,
         ImagesSettings,
-        JobsSettings,
         LLMSettings,
         RetrieverSettings,
     )
@@ -38,7 +37,7 @@ def contradictions(settings: SettingsTree) -> list[Contradiction]:
         *_of_store(settings.retriever),
         *_of_reranking(settings.retriever.rerank, settings.embedder),
         *_of_images(settings.images),
-        *_of_jobs(settings.jobs),
+        *_of_database(settings.database_url),
         *_of_files(settings.files),
         *_of_times(settings),
         *_of_lengths(settings),
@@ -106,17 +105,16 @@ def _of_images(images: ImagesSettings) -> Iterator[Contradiction]:
         )
 
 
-def _of_jobs(jobs: JobsSettings) -> Iterator[Contradiction]:
-    url = jobs.database_url or ""
+def _of_database(url: str) -> Iterator[Contradiction]:
     if not url.startswith(("sqlite:///", "postgresql://")):
         yield Contradiction(
-            "jobs.database_url", "must begin with postgresql:// (or be left out, for SQLite)"
+            "database_url", "must begin with postgresql:// (or be left out, for SQLite)"
         )
     elif urlsplit(url).password or "password=" in urlsplit(url).query:
         yield Contradiction(
-            "jobs.database_url",
+            "database_url",
             "settings are shown on the dashboard: put the address with its password into the "
-            "environment as GENSERVE_JOBS_DATABASE_URL",
+            "environment as GENSERVE_DATABASE_URL",
         )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -15,6 +14,7 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from deployments.catalogue.entries import Quotas
@@ -28,6 +28,7 @@ from deployments.settings import (
     ScraperSettings,
     Settings,
 )
+from serve_app.settings.renamed import with_new_names
 
 ANSWERING_MODEL = "genserve"
 """The id of the model that answers from web and documents; the bare model needs another."""
@@ -115,6 +116,9 @@ class LimitSettings(Settings):
     """Bounds on the requests of one API key."""
 
     max_upload_bytes: PositiveInt = Field(default=32 * 1024**2, description="Of one file.")
+    max_collections: PositiveInt = Field(
+        default=10_000, description="Of one API key, vector stores included."
+    )
     max_documents: PositiveInt = Field(
         default=1_000_000, description="Of one API key, and as many files at /v1/files."
     )
@@ -145,8 +149,13 @@ class LimitSettings(Settings):
 
     @property
     def quotas(self) -> Quotas:
-        """What one API key may keep; the retriever bounds its collections."""
-        return Quotas(sys.maxsize, self.max_documents, self.max_documents, self.max_stored_bytes)
+        """What one API key may keep."""
+        return Quotas(
+            collections=self.max_collections,
+            documents=self.max_documents,
+            files=self.max_documents,
+            size_bytes=self.max_stored_bytes,
+        )
 
 
 class SettingsTree(Settings):
@@ -158,13 +167,19 @@ class SettingsTree(Settings):
     data_dir: str = Field(
         default=".data", min_length=1, validate_default=True, description="Made absolute."
     )
+    database_url: str = Field(
+        default="",
+        validate_default=True,
+        description="Of the catalogue and the jobs: PostgreSQL, without a password (that goes "
+        "into the environment as GENSERVE_DATABASE_URL); unset, a SQLite file in data_dir.",
+    )
     llm: LLMSettings
     embedder: EmbedderSettings
     scraper: ScraperSettings = Field(default_factory=ScraperSettings)
     parser: ParserSettings = Field(default_factory=ParserSettings)
     retriever: RetrieverSettings = Field(default_factory=RetrieverSettings)
     images: ImagesSettings = Field(default_factory=ImagesSettings)
-    jobs: JobsSettings = Field(default_factory=JobsSettings, validate_default=True)
+    jobs: JobsSettings = Field(default_factory=JobsSettings)
     files: str = Field(
         default="",
         validate_default=True,
@@ -179,18 +194,22 @@ class SettingsTree(Settings):
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, value: Any) -> Any:  # noqa: ANN401 - not checked yet
+        return with_new_names(value) if isinstance(value, dict) else value
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: str) -> str:
         return _from_here(value)
 
-    @field_validator("jobs")
+    @field_validator("database_url")
     @classmethod
-    def _keep_jobs_in_data_dir(cls, value: JobsSettings, info: ValidationInfo) -> JobsSettings:
-        if value.database_url is not None or "data_dir" not in info.data:
+    def _keep_database_in_data_dir(cls, value: str, info: ValidationInfo) -> str:
+        if value or "data_dir" not in info.data:
             return value
-        url = f"sqlite:///{Path(info.data['data_dir']) / 'jobs.sqlite'}"
-        return value.model_copy(update={"database_url": url})
+        return f"sqlite:///{Path(info.data['data_dir']) / 'jobs.sqlite'}"
 
     @field_validator("files")
     @classmethod

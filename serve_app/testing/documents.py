@@ -270,6 +270,9 @@ class FakeRetriever:
                 self._remove(key)
         return existed
 
+    async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - nothing is on a disk
+        return True
+
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         self._check_exists(collection)
         found = [
@@ -285,6 +288,9 @@ class FakeRetriever:
         if found is None or found.version != version:
             raise unknown_document(document_id)
         return found
+
+    async def unmoved_collections(self) -> list[str]:
+        return sorted(self.made)
 
     async def move_collections(self) -> int:
         return 0

@@ -224,7 +224,7 @@ async def _compact(
         await library.store.delete(collection, document_id)
     heart.longest_ms()
     began, asked = time.monotonic(), []
-    compaction = asyncio.create_task(library.store.compact())
+    compaction = asyncio.create_task(library.store.purge(0))
     while not compaction.done():
         started = time.perf_counter()
         await _search(library, collections[0][0])

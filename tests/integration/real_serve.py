@@ -80,7 +80,7 @@ def _deployed(ingress: Any, settings: AppSettings) -> str:
 
 def note_import(settings: AppSettings) -> None:
     """Have there be nothing to import from version 0.1: `Rest` is no retriever."""
-    catalogue = open_catalogue(settings.jobs.database_url or "")
+    catalogue = open_catalogue(settings.database_url)
     asyncio.run(catalogue.set_imported(SOURCE))
     catalogue.close()
 
@@ -98,7 +98,8 @@ def application(folder: Path) -> serve.Application:
         **dict.fromkeys(("llm", "embedder", "scraper", "parser", "retriever"), rest),
         images=images,
         jobs=jobs.bind(
-            *(settings.jobs, settings.files, rest, rest, images),
+            *(settings.jobs, settings.database_url, settings.files, rest, rest),
+            images=images,
             images_at_once=1,
             batch_chunks=8,
             shares={},

@@ -11,14 +11,17 @@ import json
 import random
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.jobs import job_ended
+from tests.support.leftovers import files_with
 from tests.support.service import Service
 
 ROUNDS = 2
@@ -71,6 +74,8 @@ class Person:
         self.own("picture", images["job_id"])
         for job_id in self.ids["job"]:
             assert job_ended(self.http, job_id)["status"] == "succeeded"
+        nothing = self.http.post("/v1/erasures", json={"document_id": NOBODYS["document"]})
+        self.own("erasure", nothing.json()["id"])
         attached = f"/v1/vector_stores/{self.ids['store'][0]}/files/{self.ids['file'][0]}"
         assert self.http.get(attached).json()["status"] in {"in_progress", "completed"}
 
@@ -98,6 +103,7 @@ NOBODYS: dict[str, str] = {
     "shared": "doc_" + "0" * 32,
     "file": "file-" + "0" * 32,
     "store": "vs_" + "0" * 24,
+    "erasure": "era_" + "0" * 32,
 }
 Call = tuple[str, str, dict[str, Any]]
 Operation = tuple[str, Callable[[str], Call]]
@@ -116,6 +122,7 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("document", lambda i: ("POST", f"/v1/documents/{i}/restore", {})),
     ("shared", lambda i: ("GET", f"/v1/documents/{i}?collection=shared-name", {})),
     ("shared", lambda i: ("DELETE", f"/v1/documents/{i}?collection=shared-name", {})),
+    ("erasure", lambda i: ("GET", f"/v1/erasures/{i}", {})),
     ("file", lambda i: ("GET", f"/v1/files/{i}", {})),
     ("file", lambda i: ("GET", f"/v1/files/{i}/content", {})),
     ("file", lambda i: ("DELETE", f"/v1/files/{i}", {})),
@@ -275,3 +282,34 @@ def test_the_same_idempotency_key_of_two_people_is_two_jobs(people: list[Person]
         person.http.get(f"/v1/jobs/{job}").is_success
         for person, job in zip(people, jobs, strict=True)
     )
+
+
+def test_an_erased_document_is_nowhere_in_the_data_folder(
+    people: list[Person], service: Service
+) -> None:
+    one = people[0]
+    data = Path(service.settings["data_dir"])
+    ray = (data / "ray").resolve()
+    secret = f"okapi{secrets.token_hex(6)}"
+    for version in range(2):
+        uploaded = one.http.post(
+            "/upload", files={"file": (f"{secret}.md", f"# {secret}\n\nVersion {version}.")}
+        ).json()
+        assert job_ended(one.http, uploaded["job_id"])["status"] == "succeeded"
+    # Logs hold no names of files, no contents and no prompts, also of what is not erased.
+    for person in people:
+        assert files_with(ray, person.secret, secret) == []
+        assert files_with(data / "logs", person.secret, secret) == []
+    assert files_with(data, secret)
+    body = {"document_id": uploaded["document_id"]}
+    erasure = one.http.post("/v1/erasures", json=body).json()
+    while erasure["status"] != "completed":
+        time.sleep(1)
+        erasure = one.http.get(f"/v1/erasures/{erasure['id']}").raise_for_status().json()
+    assert (erasure["removed"]["documents"], erasure["removed"]["versions"]) == (1, 2)
+    assert files_with(data, secret) == []
+    for person in people:
+        found = person.http.post(
+            "/v1/vector_stores/default/search", json={"query": "password"}
+        ).json()["data"]
+        assert person.secret in json.dumps(found)

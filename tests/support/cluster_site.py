@@ -128,7 +128,7 @@ def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]
         postgres = stack.enter_context(serve_postgres())
         qdrant = _qdrant()
         stack.enter_context(started(qdrant, folder / "qdrant.log"))
-        environment["GENSERVE_JOBS_DATABASE_URL"] = postgres
+        environment["GENSERVE_DATABASE_URL"] = postgres
         cluster = RayNodes(short, environment).started(cluster_config.nodes())
         with ThreadPoolExecutor(1) as pool:  # nodes start while the model loads
             joining = pool.submit(stack.enter_context, cluster)
@@ -140,7 +140,7 @@ def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]
                 **_args(folder, small, llm.target.url, web),
                 "retriever": {"store": "qdrant", "url": qdrant.ready_url},
                 # As in a cluster: the password is in the environment, not in the dashboard.
-                "jobs": {"database_url": re.sub(r":[^:@/]+@", "@", postgres)},
+                "database_url": re.sub(r":[^:@/]+@", "@", postgres),
             },
         )
         application = ServeApplication(nodes)

@@ -9,7 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+from deployments import interfaces
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
 from deployments.catalogue.migrate import migrate
@@ -21,6 +23,7 @@ from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
+from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
@@ -47,8 +50,14 @@ from deployments.types import (
 )
 from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
+
+class Backend(interfaces.Retriever, interfaces.StoredDocuments, Protocol):
+    """The retriever, with what it has stored."""
+
+
 CHUNKS = 10
 SHORT_S = 0.1
+_IN_FLIGHT_S = 0.2
 PICTURES = ImagesSpec(prompt="a red circle", count=3, width=64, height=64, steps=4, seed=7)
 
 
@@ -195,17 +204,20 @@ async def running(
     lease_times: LeaseTimes = LEASE_TIMES,
     short_places: int = 0,
     shares: Mapping[str, float] | None = None,
+    searching: Backend | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
+    """Run the engine on a retriever in memory, or on the one in `searching`."""
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
     cancellations = Cancellations()
     backends = BackendCaller(cancellations, backend_wait_s)
+    backend: Backend = searching or retriever
     database = Database(url)
     migrate(database)
     catalogue = Catalogue(database)
-    ingest = IngestSteps(parser, retriever, files, backends, catalogue, batch_chunks=4)
+    ingest = IngestSteps(parser, backend, files, backends, catalogue, batch_chunks=4)
     image_steps = ImageSteps(images, files, backends, cancellations)
     lease = Lease(url, lease_times)
     steps = StepRunner(lease, cancellations)
@@ -221,14 +233,22 @@ async def running(
     feeder = BatchFeeder(
         catalogue, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
     )
+    eraser = Eraser(
+        *(catalogue, backend, files, url),
+        cancel=canceller.cancel,
+        in_flight_s=_IN_FLIGHT_S,
+        rest_s=0.0,
+    )
     engine = Engine(
         url,
         lease,
         workflows,
         dispatcher,
         chosen,
-        reconcile=partial(reconcile, catalogue, retriever, files),
+        reconcile=partial(reconcile, catalogue, backend, files),
         feed_batches=feeder.run,
+        erase=eraser.run_pending,
+        purge=backend.purge,
     )
     await engine.start(files)
     try:

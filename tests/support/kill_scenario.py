@@ -143,10 +143,10 @@ def command_for(wanted: Plan, folder: Path) -> Command:
         args["llm"] = dict(NO_MODEL)
     if wanted.postgres:
         # As in a cluster: the password is in the environment, not in the dashboard.
-        args["jobs"]["database_url"] = re.sub(r":[^:@/]+@", "@", wanted.postgres)
+        args["database_url"] = re.sub(r":[^:@/]+@", "@", wanted.postgres)
         (jobs,) = (entry for entry in application["deployments"] if entry["name"] == "Jobs")
         jobs["num_replicas"] = 2
-        started = replace(started, env={"GENSERVE_JOBS_DATABASE_URL": wanted.postgres})
+        started = replace(started, env={"GENSERVE_DATABASE_URL": wanted.postgres})
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return started
 

@@ -14,7 +14,7 @@ from tests.support import cluster_config
 ARGS = {
     "llm": {"engine": "openai", "engine_args": {}, "base_url": "http://127.0.0.1:9/v1"},
     "retriever": {"store": "qdrant", "url": "http://127.0.0.1:9"},
-    "jobs": {"database_url": "postgresql://somebody@127.0.0.1/jobs"},
+    "database_url": "postgresql://somebody@127.0.0.1/jobs",
 }
 SCALING = {"max_replicas"}
 EAGER = {*cluster_config.EAGER_S, cluster_config.TO_ZERO, "target_ongoing_requests"}

@@ -55,9 +55,9 @@ def test_jobs_in_sqlite_have_one_replica(wrong: str) -> None:
 
 def test_a_password_in_the_settings_is_sent_to_the_environment() -> None:
     url = "postgresql://me:secret@db:5432/jobs"
-    text = edited(TEXT, "        images_concurrency: 2 ", f"        database_url: {url} ")
+    text = edited(TEXT, "    args:\n", f"    args:\n      database_url: {url}\n")
     (found,) = check(text, "x.yaml").problems
-    assert "GENSERVE_JOBS_DATABASE_URL" in found.message
+    assert "GENSERVE_DATABASE_URL" in found.message
     assert "secret" not in found.message
 
 

@@ -27,7 +27,7 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check configurations without nodes for a machine of two cores, whatever this one has."""
     two_cores = Node("this machine", 2)
     monkeypatch.setattr("serve_app.check.report.this_machine", lambda: two_cores)
-    for name in ("GENSERVE_JOBS_DATABASE_URL", "GENSERVE_API_KEYS"):
+    for name in ("GENSERVE_DATABASE_URL", "GENSERVE_JOBS_DATABASE_URL", "GENSERVE_API_KEYS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -115,11 +115,11 @@ def test_a_folder_that_all_nodes_mount_is_named_as_such() -> None:
 
 
 def test_the_environment_may_name_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = "        database_url: postgresql://genserve@postgres.internal:5432/genserve"
-    text = edited(shipped(CLUSTER), setting, "       ")
+    setting = "      database_url: postgresql://genserve@postgres.internal:5432/genserve\n"
+    text = edited(shipped(CLUSTER), setting, "")
     said = "\n".join(map(str, check(text, CLUSTER).problems))
     assert "SQLite keeps jobs and the catalogue on one node" in said
-    monkeypatch.setenv("GENSERVE_JOBS_DATABASE_URL", "postgresql://me:secret@db.internal/jobs")
+    monkeypatch.setenv("GENSERVE_DATABASE_URL", "postgresql://me:secret@db.internal/jobs")
     assert check(text, CLUSTER).problems == []
 
 

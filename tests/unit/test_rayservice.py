@@ -39,7 +39,7 @@ NEEDED_BY_KUBERNETES = {
     "x-nodes",  # the groups take its place
     "http_options.host",  # a pod is reached from others
     "applications.0.args.retriever.url",  # the Services of the same file
-    "applications.0.args.jobs.database_url",
+    "applications.0.args.database_url",
 }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from loguru import logger
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from deployments.settings import Secrets
+from deployments.settings import Secrets, database_url
 from serve_app.settings import AppSettings
 from serve_app.settings.removed import REMOVED
 
@@ -137,7 +138,7 @@ def test_settings_do_not_change() -> None:
         ({"scraper": {"page_timeout_s": 11}}, "longer than `answer.context_timeout_s` (10)"),
         ({"images": {"size": 512}}, "over `images.max_size` (256)"),
         ({"images": {"steps": 60}}, "over `images.max_steps`"),
-        ({"jobs": {"database_url": "mysql://db/x"}}, "postgresql://"),
+        ({"database_url": "mysql://db/x"}, "postgresql://"),
         ({"answer": {"total_timeout_s": 30}}, "shorter than"),
         ({"answer": {"max_answer_tokens": 5000}}, "over `limits.max_output_tokens` (4096)"),
     ],
@@ -175,3 +176,38 @@ def test_keys_come_from_the_environment_and_do_not_show(monkeypatch: pytest.Monk
     assert secrets.llm_api_key.get_secret_value() == "sk-first"
     assert secrets.qdrant_api_key is None
     assert "sk-first" not in f"{secrets!r} {secrets} {secrets.model_dump_json()}"
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    said: list[str] = []
+    sink = logger.add(said.append, level="WARNING", format="{message}")
+    yield said
+    logger.remove(sink)
+
+
+def test_names_of_version_0_1_are_read_with_a_warning(warnings: list[str]) -> None:
+    url = "postgresql://genserve@db.test/genserve"
+    made = settings(jobs={"database_url": url}, retriever={"max_collections": 64})
+    assert made.database_url == url
+    assert made.limits.quotas.collections == 64
+    assert "rename the setting `jobs.database_url` to `database_url`" in warnings[0]
+    assert "`limits.max_collections`" in warnings[1]
+    assert settings(jobs={"database_url": None}).database_url.startswith("sqlite:///")
+
+
+def test_a_setting_under_both_names_is_refused() -> None:
+    url = "postgresql://genserve@db.test/genserve"
+    with pytest.raises(ValidationError, match=r"jobs\.database_url"):
+        settings(jobs={"database_url": url}, database_url=f"{url}2")
+
+
+def test_the_environment_names_the_database(
+    monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    monkeypatch.setenv("GENSERVE_JOBS_DATABASE_URL", "postgresql://old.test/")
+    assert database_url("sqlite:///a", Secrets()) == "postgresql://old.test/"
+    assert "rename GENSERVE_JOBS_DATABASE_URL to GENSERVE_DATABASE_URL" in warnings[0]
+    monkeypatch.setenv("GENSERVE_DATABASE_URL", "postgresql://new.test/")
+    assert database_url("sqlite:///a", Secrets()) == "postgresql://new.test/"
+    assert len(warnings) == 1

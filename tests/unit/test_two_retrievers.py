@@ -52,7 +52,8 @@ async def replicas() -> AsyncIterator[tuple[ServerStore, ServerStore]]:
     for _ in range(2):
         store = ServerStore(":memory:", chunker_version=1, timeout_s=10)
         await store.close()
-        store._client = store._indexes._client = server
+        for part in (store, store._indexes, store.collections_of_0_1):
+            part._client = server
         stores.append(store)
     yield stores[0], stores[1]
     await server.close()

@@ -177,7 +177,7 @@ async def test_documents_are_found_as_before(store: Any, tmp_path: Path) -> None
     assert (await catalogue.collections.get("alice.sea")).completed == 1
     (found, *_) = await retriever.search(["snow"], "bob.default", 20, 1_000_000)
     assert (found.title, found.filename) == ("Land", "a.txt")
-    assert await retriever.collections() == ["bob.old"]  # the others are not stored twice
+    assert await retriever.unmoved_collections() == ["bob.old"]  # the others are not stored twice
     assert await catalogue.imported_ms(SOURCE) is not None
 
 
@@ -228,7 +228,7 @@ async def test_a_move_that_was_interrupted_is_repeated(
             await imported(store, tmp_path)
     retriever, _ = await imported(store, tmp_path)
     assert len(await texts(retriever, "alice.sea")) == CHUNKS
-    assert await retriever.collections() == ["bob.old"]
+    assert await retriever.unmoved_collections() == ["bob.old"]
 
 
 async def test_an_empty_collection_exists_and_an_unknown_one_does_not(

@@ -6,15 +6,17 @@ import shutil
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qdrant_edge import (
+    CountRequest,
     EdgeShard,
     FieldCondition,
     Filter,
     MatchValue,
     ScrollRequest,
+    UpdateOperation,
 )
 
 from deployments.collection_names import unknown_collection
-from deployments.retriever import points_0_1
+from deployments.retriever import points, points_0_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +66,25 @@ class EdgeCollectionsOf01:
 
         return await self._run(page)
 
+    async def delete(self, collection: str, document_id: str | None = None) -> bool:
+        """See CollectionsOf01."""
+
+        def delete() -> bool:
+            if collection not in self._folders():
+                return False
+            if document_id is None:
+                self._delete_folder(collection)
+                return True
+            shard = self._shard(collection)
+            which = Filter(must=[FieldCondition(points.DOCUMENT_ID, MatchValue(document_id))])
+            found = shard.count(CountRequest(filter=which)) > 0
+            if found:
+                shard.update(UpdateOperation.delete_points_by_filter(which))
+                shard.flush()
+            return found
+
+        return await self._run(delete)
+
     async def move(self, collection: str, index: VectorIndex) -> int:
         """See CollectionsOf01."""
         moved, after = 0, None
@@ -97,7 +118,11 @@ class EdgeCollectionsOf01:
 
     def _remove(self, collection: str, index: VectorIndex) -> None:
         self._open_index(index).flush()
-        self._shards.pop(collection).close()
+        self._delete_folder(collection)
+
+    def _delete_folder(self, collection: str) -> None:
+        if shard := self._shards.pop(collection, None):
+            shard.close()
         shutil.rmtree(self._folders()[collection][0])
 
     def _shard(self, collection: str) -> EdgeShard:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 from deployments.retriever.edge.shard import Shard
@@ -27,29 +28,30 @@ _SLICE_POINTS = 128  # copied at once: some 20 ms
 class Manifest:
     """What an index is; `generation` names the folder of its current shard.
 
-    `deleted` are the points that still take up space in it.
+    `deleted` are the points that still take up space in it, the first since `deleted_ms`.
     """
 
     dimensions: int
     generation: int = 1
     deleted: int = 0
+    deleted_ms: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read the manifest of an index; fields of newer releases are ignored."""
-        fields = json.loads((folder / _MANIFEST).read_bytes())
-        return cls(int(fields["dimensions"]), int(fields["generation"]), int(fields["deleted"]))
+        """Read the manifest of an index; what newer releases have added is ignored."""
+        known = json.loads((folder / _MANIFEST).read_bytes())
+        return cls(**{each.name: int(known[each.name]) for each in fields(cls)})
 
     def write(self, folder: Path) -> None:
         """Replace the manifest of an index at once."""
-        fields = {
-            "dimensions": self.dimensions,
-            "generation": self.generation,
-            "deleted": self.deleted,
-        }
         unfinished = folder / f".{_MANIFEST}"
-        unfinished.write_text(json.dumps(fields))
+        unfinished.write_text(json.dumps(asdict(self)))
         unfinished.replace(folder / _MANIFEST)
+
+    def with_deleted(self, count: int) -> Self:
+        """Return the manifest after so many points more are deleted."""
+        began_ms = self.deleted_ms if self.deleted else time.time_ns() // 1_000_000
+        return replace(self, deleted=self.deleted + count, deleted_ms=began_ms)
 
 
 class Index:
@@ -66,8 +68,10 @@ class Index:
             if left.is_dir() and left.name != str(self._manifest.generation):
                 shutil.rmtree(left)
         self.shard = Shard(self._shard_folder(0), self._manifest.dimensions)
+        self.shard.before_removal = self._count_deleted
         self._copy: Shard | None = None
         self._copied: str | None = None  # the next point
+        self._next = self._manifest  # once the copy is whole
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -86,15 +90,16 @@ class Index:
         """The length of its vectors."""
         return self._manifest.dimensions
 
-    @property
-    def deleted(self) -> int:
-        """Deleted points that take up space."""
-        return self._manifest.deleted
+    def has_deleted(self, age_s: float) -> bool:
+        """Return whether points that were deleted so long ago still take up space."""
+        manifest = self._manifest
+        age_ms = time.time_ns() // 1_000_000 - manifest.deleted_ms
+        return manifest.deleted > 0 and age_ms >= age_s * 1000
 
     @property
     def worth_compacting(self) -> bool:
         """Whether most of its points are deleted."""
-        return self.deleted >= max(_MIN_DELETED, self.shard.count())
+        return self._manifest.deleted >= max(_MIN_DELETED, self.shard.count())
 
     def add(self, document: Document, edition: str, chunks: Sequence[EmbeddedChunk]) -> None:
         """See Shard."""
@@ -141,6 +146,7 @@ class Index:
         The first one creates the copy, the last one replaces the shard.
         """
         if self._copy is None:
+            self._next = Manifest(self.dimensions, self._manifest.generation + 1)
             self._copy = Shard.create(self._shard_folder(1), self.dimensions)
             self._copied = None
         records = self.shard.read(_SLICE_POINTS + 1, self._copied)
@@ -155,8 +161,9 @@ class Index:
             return False
         old, self.shard, self._copy = self.shard, self._copy, None
         old_folder = self._shard_folder(0)
-        self._manifest = Manifest(self.dimensions, self._manifest.generation + 1)
+        self._manifest = self._next
         self._manifest.write(self._folder)
+        self.shard.before_removal = self._count_deleted
         old.close()
         shutil.rmtree(old_folder)
         return True
@@ -172,13 +179,13 @@ class Index:
         removed = change(self.shard)
         if self._copy is not None:
             change(self._copy)
-        if removed:
-            manifest = self._manifest
-            self._manifest = Manifest(
-                manifest.dimensions, manifest.generation, manifest.deleted + removed
-            )
-            self._manifest.write(self._folder)
         return removed
+
+    def _count_deleted(self, count: int) -> None:
+        """Record it before the points are deleted: a killed process must not forget them."""
+        self._manifest = self._manifest.with_deleted(count)
+        self._manifest.write(self._folder)
+        self._next = self._next.with_deleted(count)
 
     def _shard_folder(self, further: int) -> Path:
         return self._folder / str(self._manifest.generation + further)

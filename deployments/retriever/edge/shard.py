@@ -18,6 +18,7 @@ from qdrant_edge import (
     EdgeShard,
     EdgeSparseVectorParams,
     EdgeVectorParams,
+    FacetRequest,
     FieldCondition,
     Filter,
     Fusion,
@@ -46,7 +47,7 @@ from deployments.retriever.attributes import NUMBER_FIELDS, attributes_payload
 from deployments.retriever.edge.filters import condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from qdrant_edge import Payload, PointId, Record, ScoredPoint, Vector
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     RawPoint = tuple[PointId, Vector, Payload]
 
 _NEVER_KB = 1_000_000_000
+_MAX_COLLECTIONS = 1_000_000
 _OVERSAMPLING = 4.0  # times the limit: vectors that are scored again without quantisation
 
 
@@ -103,11 +105,12 @@ class Shard:
     """An open shard; one thread at a time. Qdrant Edge raises plain `Exception`.
 
     What a method has changed is durable on return, except for `add` and `copy`, which leave that
-    to the next one that is.
+    to the next one that is. `before_removal` is called with the number of points.
     """
 
     def __init__(self, folder: Path, dimensions: int) -> None:
         self._edge = EdgeShard.load(str(folder), _config(dimensions))
+        self.before_removal: Callable[[int], None] = lambda _: None
 
     @staticmethod
     def create(folder: Path, dimensions: int) -> Shard:
@@ -234,6 +237,11 @@ class Shard:
         payloads = [point.payload or {} for point in found]
         return [one for one in payloads if points.is_published(one, collection)]
 
+    def collections(self) -> list[str]:
+        """Return the names of the collections that have points."""
+        request = FacetRequest(points.COLLECTION, limit=_MAX_COLLECTIONS, exact=True)
+        return [str(hit.value) for hit in self._edge.facet(request).hits]
+
     def read(self, limit: int, after: str | None) -> list[Record]:
         """Return points whole, in the order of their ids, beginning with `after` itself."""
         request = ScrollRequest(offset=after, limit=limit, with_payload=True, with_vector=True)
@@ -260,6 +268,7 @@ class Shard:
 
     def _remove(self, which: Filter) -> int:
         if removed := self._count(which):
+            self.before_removal(removed)
             self._edge.update(UpdateOperation.delete_points_by_filter(which))
         self._edge.flush()
         return removed

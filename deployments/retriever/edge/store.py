@@ -102,15 +102,25 @@ class EdgeStore:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        return await self._remove(lambda index: index.delete(collection, document_id))
+        removed = await self._remove(lambda index: index.delete(collection, document_id))
+        return await self.collections_of_0_1.delete(collection, document_id) or removed
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        return await self._remove(lambda index: index.drop(collection))
+        removed = await self._remove(lambda index: index.drop(collection))
+        return await self.collections_of_0_1.delete(collection) or removed
 
-    async def compact(self) -> None:
+    async def collections(self) -> list[str]:
         """See VectorStore."""
-        await self._compact(lambda index: index.deleted > 0)
+        found = await self._run(
+            lambda: [name for index in self._all() for name in index.shard.collections()]
+        )
+        return sorted({*found, *await self.collections_of_0_1.dimensions()})
+
+    async def purge(self, age_s: float) -> bool:
+        """See VectorStore."""
+        await self._compact(lambda index: index.has_deleted(age_s))
+        return True
 
     async def close(self) -> None:
         """Write everything out and release the folder."""

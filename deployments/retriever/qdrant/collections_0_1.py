@@ -56,6 +56,20 @@ class ServerCollectionsOf01:
         )
         return points_0_1.page_of([record.payload or {} for record in records], limit, after)
 
+    async def delete(self, collection: str, document_id: str | None = None) -> bool:
+        """See CollectionsOf01."""
+        name = _PREFIX + collection
+        if not await self._call(self._client.collection_exists, name):
+            return False
+        if document_id is None:
+            await self._call(self._client.delete_collection, name)
+            return True
+        which = models.Filter(must=[has(points.DOCUMENT_ID, document_id)])
+        found = await self._call(self._client.count, name, count_filter=which, exact=True)
+        if found.count:
+            await self._call(self._client.delete, name, models.FilterSelector(filter=which))
+        return found.count > 0
+
     async def move(self, collection: str, index: VectorIndex) -> int:
         """See CollectionsOf01."""
         target = await self._indexes.prepare(index)

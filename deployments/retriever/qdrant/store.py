@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 _IN_MEMORY = ":memory:"
 _TIMEOUT_S = 10.0
+_MAX_COLLECTIONS = 1_000_000
 
 
 class ServerStore:
@@ -173,14 +174,27 @@ class ServerStore:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        return await self._remove(of_document(collection, document_id))
+        removed = await self._remove(of_document(collection, document_id))
+        return await self.collections_of_0_1.delete(collection, document_id) or removed
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        return await self._remove(in_collection(collection))
+        removed = await self._remove(in_collection(collection))
+        return await self.collections_of_0_1.delete(collection) or removed
 
-    async def compact(self) -> None:
-        """Leave it to the server, whose optimiser does it by itself."""
+    async def collections(self) -> list[str]:
+        """See VectorStore."""
+        found = set(await self.collections_of_0_1.dimensions())
+        for name in await self._indexes.names():
+            answer = await self._call(
+                self._client.facet, name, points.COLLECTION, limit=_MAX_COLLECTIONS, exact=True
+            )
+            found |= {str(hit.value) for hit in answer.hits}
+        return sorted(found)
+
+    async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - the server decides when
+        """See VectorStore. The server rewrites a segment once enough of it is deleted."""
+        return False
 
     async def close(self) -> None:
         """See VectorStore."""

@@ -45,11 +45,11 @@ def state_problems(subject: Subject) -> Iterator[Problem]:
             )
     if _database(settings).startswith("sqlite"):
         yield from _single_replica(
-            subject, "Jobs", "SQLite", "set `jobs.database_url` to a PostgreSQL for more"
+            subject, "Jobs", "SQLite", "set `database_url` to a PostgreSQL for more"
         )
         if where := _places(subject, "Jobs", "Ingress", "Retriever"):
             yield subject.setting(
-                "jobs.database_url",
+                "database_url",
                 f"SQLite keeps jobs and the catalogue on one node, and Jobs, Ingress and Retriever "
                 f"may start on {where}: write postgresql://USER@HOST:5432/DATABASE",
             )
@@ -78,9 +78,9 @@ def _addresses(subject: Subject) -> Iterator[Problem]:
     settings = subject.settings
     for name, path, url in (
         ("Retriever", "retriever.url", settings.retriever.url),
-        ("Jobs", "jobs.database_url", _database(settings)),
-        ("Ingress", "jobs.database_url", _database(settings)),
-        ("Retriever", "jobs.database_url", _database(settings)),
+        ("Jobs", "database_url", _database(settings)),
+        ("Ingress", "database_url", _database(settings)),
+        ("Retriever", "database_url", _database(settings)),
         ("LLM", "llm.base_url", settings.llm.base_url),
     ):
         host = urlsplit(url or "").hostname
@@ -93,7 +93,7 @@ def _addresses(subject: Subject) -> Iterator[Problem]:
 
 
 def _database(settings: AppSettings) -> str:
-    return database_url(settings.jobs, Secrets())
+    return database_url(settings.database_url, Secrets())
 
 
 def _single_replica(subject: Subject, name: str, store: str, instead: str) -> Iterator[Problem]:

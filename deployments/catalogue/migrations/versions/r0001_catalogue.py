@@ -166,11 +166,25 @@ def upgrade() -> None:
     op.create_index(
         "genserve_attribute_changes_by_time", "genserve_attribute_changes", ["created_ms"]
     )
+    op.create_table(
+        "genserve_erasures",
+        sa.Column("id", sa.String(100), primary_key=True),
+        sa.Column("owner", sa.String(32), nullable=False),
+        sa.Column("collection", sa.String(96)),
+        sa.Column("document_id", sa.String(100)),
+        sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("claimed_ms", sa.BigInteger, nullable=False),
+        sa.Column("finished_ms", sa.BigInteger),
+        *map(_count, ("collections", "documents", "versions", "files", "jobs", "size_bytes")),
+    )
+    op.create_index("genserve_erasures_by_owner", "genserve_erasures", ["owner", "finished_ms"])
+    op.create_index("genserve_erasures_by_time", "genserve_erasures", ["finished_ms", "claimed_ms"])
 
 
 def downgrade() -> None:
     """Drop the tables."""
     for name in (
+        "erasures",
         "attribute_changes",
         "imports",
         "batch_files",

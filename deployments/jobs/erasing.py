@@ -1,0 +1,130 @@
+"""Erasing: carry out the erasures of the catalogue, everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from deployments.errors import ServiceError
+from deployments.jobs.job_rows import open_rows
+from deployments.jobs.owner_erasures import ErasedStores, OwnerErasures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from deployments.catalogue.catalogue import Catalogue
+    from deployments.catalogue.entries import ErasureEntry
+    from deployments.file_store import FileStore
+    from deployments.jobs.owner_erasures import Vectors
+    from deployments.types import Job
+
+IN_FLIGHT_S = 15.0
+"""A submission that began before the erasure has ended after this time."""
+REST_S = 60.0
+"""Between erasures: to rewrite the files of the stores holds up others."""
+
+_CLAIM_S = 60.0
+_RENEWAL_S = 20.0
+_PAUSE_S = 1.0
+_AT_ONCE = 100
+_MAX_REWRITTEN_BYTES = 1024**3  # 10 s; after 15 s without a write, executor leases end
+
+
+class Eraser:
+    """Carries out erasures, several together; they may be interrupted, and are then begun again.
+
+    What is removed comes in batches, and is removed again until nothing new has appeared for
+    `in_flight_s`. Then the vector store and SQLite rewrite their files, once for all.
+    """
+
+    def __init__(  # noqa: PLR0913 - the stores that it erases from
+        self,
+        catalogue: Catalogue,
+        vectors: Vectors,
+        files: FileStore,
+        database_url: str,
+        *,
+        cancel: Callable[[str], Awaitable[Job]] | None,
+        in_flight_s: float = IN_FLIGHT_S,
+        rest_s: float = REST_S,
+    ) -> None:
+        """Keep the parts; without `cancel`, no replica of Jobs may be running."""
+        self._catalogue = catalogue
+        self._vectors = vectors
+        self._files = files
+        self._database_url = database_url
+        self._cancel = cancel
+        self._in_flight_s = in_flight_s
+        self._rest_s = rest_s
+        self._rests_until = time.monotonic()
+
+    async def run_pending(self) -> None:
+        """Carry out the erasures that nobody is at work on; failed ones are tried again later."""
+        if time.monotonic() < self._rests_until:
+            return
+        try:
+            await self.run(claim_s=_CLAIM_S)
+        except ServiceError as error:
+            logger.warning("erasures are tried again: {}", error)
+
+    async def run(self, *, claim_s: float) -> None:
+        """Carry out the erasures that nobody has worked on for this long."""
+        erasures = await self._catalogue.erasures.claim(claim_s, _AT_ONCE)
+        if not erasures:
+            return
+        ids = ", ".join(erasure.id for erasure in erasures)
+        logger.info("{} began", ids)
+        async with self._claimed(erasures):
+            await self._remove(erasures)
+            for erasure in erasures:
+                if erasure.document_id is None:
+                    await self._catalogue.erasures.forget(erasure)
+            await self._vectors.purge(0)
+            await self._purge_catalogue()
+            self._rests_until = time.monotonic() + self._rest_s
+            for erasure in erasures:
+                await self._catalogue.erasures.finish(erasure)
+        logger.info("{} finished", ids)
+
+    async def _purge_catalogue(self) -> None:
+        if self._cancel is None:
+            await self._catalogue.purge()
+        elif not await self._catalogue.purge(_MAX_REWRITTEN_BYTES):
+            logger.info("the database is not rewritten: it may keep copies of rows for a while")
+
+    async def _remove(self, erasures: Sequence[ErasureEntry]) -> None:
+        began = time.monotonic()
+        owners: dict[str, list[ErasureEntry]] = defaultdict(list)
+        for erasure in erasures:
+            owners[erasure.owner].append(erasure)
+        async with open_rows(self._database_url) as rows:
+            stores = ErasedStores(self._catalogue, self._vectors, self._files, rows, self._cancel)
+            works = [OwnerErasures(stores, owner, own) for owner, own in owners.items()]
+            while True:
+                young = time.monotonic() - began < self._in_flight_s
+                removed = [await work.remove() for work in works]
+                if not (young or any(removed)):
+                    return
+                await asyncio.sleep(_PAUSE_S)
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, erasures: Sequence[ErasureEntry]) -> AsyncIterator[None]:
+        """Renew the claims meanwhile."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(_RENEWAL_S)
+                with contextlib.suppress(ServiceError):
+                    await self._catalogue.erasures.renew(erasures)
+
+        task = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,105 @@
+"""Rows of jobs for erasures, which also works while no replica of Jobs runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from dbos import DBOSClient
+
+from deployments.databases import create_engine
+from deployments.jobs.records import APPLICATION, KINDS, job_of, with_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from deployments.types import Job
+
+_BATCH = 100
+_ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
+_CONNECTIONS = 2
+_SQLITE_TIMEOUT_S = 5.0
+
+
+class JobRows:
+    """The rows of DBOS; those of an owner are chosen by `wanted`."""
+
+    def __init__(self, client: DBOSClient) -> None:
+        self._client = client
+
+    async def active(self, owner: str, wanted: Callable[[Job], bool]) -> list[Job]:
+        """List the jobs that have not ended."""
+        return [job async for batch in self._batches(owner, wanted, _ACTIVE) for job in batch]
+
+    async def batches(
+        self, owner: str, wanted: Callable[[Job], bool]
+    ) -> AsyncIterator[Sequence[Job]]:
+        """Yield the jobs in batches, each of which must be deleted or left before the next."""
+        async for batch in self._batches(owner, wanted, None):
+            yield batch
+
+    async def delete(self, job_ids: Sequence[str]) -> None:
+        """Delete jobs with their inputs and the results of their steps."""
+        await with_timeout(self._client.delete_workflows_async(list(job_ids)))
+
+    async def _batches(
+        self, owner: str, wanted: Callable[[Job], bool], statuses: list[str] | None
+    ) -> AsyncIterator[Sequence[Job]]:
+        offset = 0
+        while True:
+            rows = await with_timeout(
+                self._client.list_workflows_async(
+                    name=KINDS,
+                    # Jobs without an owner have no user, which DBOS cannot filter by.
+                    user=owner or None,
+                    status=statuses,
+                    limit=_BATCH,
+                    offset=offset,
+                    load_output=False,
+                )
+            )
+            offset += len(rows)
+            jobs = map(job_of, rows)
+            if found := [job for job in jobs if job.spec.owner == owner and wanted(job)]:
+                yield found
+                # Those that were deleted are not counted by the next offset.
+                offset -= len(found) - await self._count([job.id for job in found])
+            if len(rows) < _BATCH:
+                return
+
+    async def _count(self, job_ids: list[str]) -> int:
+        rows = self._client.list_workflows_async(
+            workflow_ids=job_ids, load_input=False, load_output=False
+        )
+        return len(await with_timeout(rows))
+
+
+@contextlib.asynccontextmanager
+async def open_rows(database_url: str) -> AsyncIterator[JobRows | None]:
+    """Connect to the rows; None if there have never been any."""
+    client = await asyncio.to_thread(_connected, database_url)
+    if client is None:
+        yield None
+        return
+    try:
+        yield JobRows(client)
+    finally:
+        await asyncio.to_thread(client.destroy)
+
+
+def _connected(database_url: str) -> DBOSClient | None:
+    engine = create_engine(database_url, connections=1, sqlite_timeout_s=_SQLITE_TIMEOUT_S)
+    try:
+        schema = "dbos" if engine.dialect.name == "postgresql" else None
+        if not sa.inspect(engine).has_table("workflow_status", schema=schema):
+            return None
+    finally:
+        engine.dispose()
+    return DBOSClient(
+        system_database_url=database_url,
+        application_name=APPLICATION,
+        system_database_pool_size=_CONNECTIONS,
+        retry_connection_errors=False,
+    )

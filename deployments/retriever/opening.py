@@ -1,0 +1,29 @@
+"""Opening of the vector store that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployments.settings import Secrets
+
+if TYPE_CHECKING:
+    from deployments.retriever.vector_store import VectorStore
+    from deployments.settings import RetrieverSettings
+
+
+def open_store(settings: RetrieverSettings, data_dir: str, chunker_version: int) -> VectorStore:
+    """Open the store; raise Unavailable if another process uses the embedded one."""
+    # Imported here: only one of the two engines is needed.
+    if settings.store == "edge":
+        from deployments.retriever.edge.store import EdgeStore
+
+        return EdgeStore(Path(data_dir) / "vectors", chunker_version=chunker_version)
+    from deployments.retriever.qdrant.store import ServerStore
+
+    key = Secrets().qdrant_api_key
+    return ServerStore(
+        settings.url or "",
+        chunker_version=chunker_version,
+        api_key=key.get_secret_value() if key else None,
+    )

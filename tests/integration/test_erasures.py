@@ -1,0 +1,335 @@
+"""Erasures: of a key or a document nothing is left on the disk, and everything else answers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from deployments.databases import create_engine, is_sqlite
+from deployments.retriever.search import read_as
+from tests.support.api_keys import ALICE, BOB
+from tests.support.job_clients import ENDED
+from tests.support.job_engine import Images
+from tests.support.leftovers import files_with
+from tests.support.paths import ROOT
+from tests.support.whole_service import WholeService, vector_of, whole_service
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUT_S = 60.0
+STUCK = 4711  # the seed of a picture that is never finished
+
+
+@dataclass
+class Tenant:
+    """A key's client; `secret` is a word in everything that it stores."""
+
+    http: httpx.AsyncClient
+    secret: str = field(default_factory=lambda: f"zebra{secrets.token_hex(6)}")
+    versions: list[str] = field(default_factory=list)
+    jobs: int = 0
+    document: str = ""
+    file: str = ""
+    store: str = ""
+    picture: str = ""
+
+    async def upload(
+        self, name: str, content: str, collection: str = "default", status: str = "succeeded"
+    ) -> dict[str, Any]:
+        answer = await self.http.post(
+            "/upload", files={"file": (name, content)}, data={"collection": collection}
+        )
+        assert answer.status_code in {200, 202}, answer.text
+        uploaded: dict[str, Any] = answer.json()
+        self.jobs += 1
+        assert (await self.ended(uploaded["job_id"]))["status"] == status
+        return uploaded
+
+    async def ended(self, job_id: str) -> dict[str, Any]:
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                job: dict[str, Any] = (await self.http.get(f"/v1/jobs/{job_id}")).json()
+                if job["status"] in ENDED:
+                    return job
+                await asyncio.sleep(0.05)
+
+    async def picture_job(self, prompt: str, seed: int) -> str:
+        answer = await self.http.post(
+            "/generate/image/background",
+            json={"prompt": prompt, "seed": seed, "steps": 2},
+        )
+        assert answer.status_code == 202, answer.text
+        self.jobs += 1
+        return str(answer.json()["job_id"])
+
+    async def replace(self, times: int) -> None:
+        """Upload a document in several versions, each with a word of its own."""
+        for _ in range(times):
+            word = f"okapi{secrets.token_hex(6)}"
+            self.versions.append(word)
+            uploaded = await self.upload(f"{self.secret}.md", f"{self.secret} {word}")
+        self.document = uploaded["document_id"]
+
+    async def furnish(self) -> None:
+        """Store something of every kind."""
+        await self.replace(3)
+        await self.upload(f"{self.secret}-two.md", f"{self.secret} in a collection", self.secret)
+        await self.upload(f"{self.secret}-bad.md", "bad", status="failed")
+        kept = await self.http.post(
+            "/v1/files",
+            files={"file": (f"{self.secret}.txt", f"kept {self.secret}")},
+            data={"purpose": "user_data"},
+        )
+        self.file = kept.json()["id"]
+        store = await self.http.post(
+            "/v1/vector_stores",
+            json={
+                "name": f"store {self.secret}",
+                "metadata": {"about": self.secret},
+                "file_ids": [self.file],
+            },
+        )
+        self.store = store.json()["id"]
+        self.jobs += 1
+        await self.attached(self.store)
+        self.picture = await self.picture_job(f"a circle {self.secret}", 3)
+        assert (await self.ended(self.picture))["status"] == "succeeded"
+
+    async def attached(self, store: str) -> None:
+        url = f"/v1/vector_stores/{store}/files/{self.file}"
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await self.http.get(url)).json()["status"] != "completed":
+                await asyncio.sleep(0.05)
+
+    async def found(self, collection: str = "default", words: str = "") -> str:
+        answer = await self.http.post(
+            f"/v1/vector_stores/{collection}/search",
+            json={"query": words or self.secret, "max_num_results": 50},
+        )
+        return answer.text
+
+    async def erase(self, **body: str) -> dict[str, Any]:
+        answer = await self.http.post("/v1/erasures", json=body)
+        assert answer.status_code == 202, answer.text
+        return await self.erased(answer.json()["id"])
+
+    async def erased(self, erasure_id: str) -> dict[str, Any]:
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                erasure: dict[str, Any] = (await self.http.get(f"/v1/erasures/{erasure_id}")).json()
+                if erasure["status"] == "completed":
+                    return erasure
+                await asyncio.sleep(0.05)
+
+    async def check_answers(self) -> None:
+        """Check that everything of `furnish` is there."""
+        assert self.versions[-1] in await self.found()
+        assert f"{self.secret} in a collection" in await self.found(self.secret)
+        assert f"kept {self.secret}" in await self.found(self.store)
+        content = await self.http.get(f"/v1/files/{self.file}/content")
+        assert content.text == f"kept {self.secret}"
+        image = await self.http.get(f"/v1/images/{self.picture}/0.png")
+        assert image.status_code == 200
+        versions = (await self.http.get(f"/v1/documents/{self.document}/versions")).json()["data"]
+        assert len(versions) == len(self.versions)
+        jobs = (await self.http.get("/v1/jobs", params={"limit": 100})).json()["data"]
+        assert len(jobs) == self.jobs
+
+
+@pytest.fixture
+async def running(job_database: str, tmp_path: Path) -> AsyncIterator[WholeService]:
+    async with whole_service(
+        job_database, tmp_path / "data", images=Images(stuck_at=STUCK)
+    ) as service:
+        yield service
+
+
+@pytest.fixture
+def database(job_database: str) -> str:
+    return job_database
+
+
+def rows_with(url: str, word: str) -> list[str]:
+    """Name the tables of PostgreSQL that contain a word."""
+    if is_sqlite(url):
+        return []  # its file is in the folder that is searched
+    engine = create_engine(url, connections=1, sqlite_timeout_s=1)
+    metadata = sa.MetaData()
+    for schema in ("public", "dbos"):
+        metadata.reflect(engine, schema)
+    with engine.connect() as connection:
+        found = [
+            name
+            for name, table in metadata.tables.items()
+            if word in str(connection.execute(table.select()).all())
+        ]
+    engine.dispose()
+    return found
+
+
+async def test_an_erased_key_leaves_nothing_on_the_disk(
+    running: WholeService, database: str, tmp_path: Path
+) -> None:
+    async with running.client(ALICE) as one, running.client(BOB) as other:
+        alice, bob = Tenant(one), Tenant(other)
+        for tenant in (alice, bob):
+            await tenant.furnish()
+            await tenant.check_answers()
+        # This erasure is recorded under the name of a collection.
+        nothing = await alice.erase(document_id="doc_" + "0" * 32, collection=alice.secret)
+        assert not any(nothing["removed"].values())
+        stuck = await alice.picture_job(f"never made {alice.secret}", STUCK)
+        vectors = [
+            vector_of(read_as(f"title of {alice.secret}.md", "", f"{alice.secret} {word}"))
+            for word in alice.versions
+        ]
+        assert files_with(tmp_path, alice.secret)
+        assert files_with(tmp_path, vectors[-1].tobytes())
+
+        wrong = await one.post("/v1/erasures", json={"confirm": "bob"})
+        assert wrong.status_code == 400
+        assert wrong.json()["error"]["code"] == "not_confirmed"
+        assert alice.versions[-1] in await alice.found()
+        begun = (await one.post("/v1/erasures", json={"confirm": "alice"})).json()
+        assert (await one.post("/v1/erasures", json={"confirm": "alice"})).json() == begun
+        refused = await asyncio.gather(
+            one.post("/upload", files={"file": ("a.md", "some text")}),
+            one.post("/v1/files", files={"file": ("a.md", "b")}, data={"purpose": "user_data"}),
+            one.post("/v1/vector_stores", json={"name": "another"}),
+            one.post("/generate/image/background", json={"prompt": "a circle"}),
+        )
+        assert [answer.json()["error"]["code"] for answer in refused] == ["being_erased"] * 4
+        # Another key is not held up.
+        await bob.upload(f"{bob.secret}-meanwhile.md", "uploaded meanwhile", "meanwhile")
+
+        report = await alice.erased(begun["id"])
+        assert report["removed"] == {
+            "collections": 3,
+            "documents": 4,
+            "versions": 6,
+            "files": 1,
+            "jobs": 8,
+            "bytes": report["removed"]["bytes"],
+        }
+        assert report["removed"]["bytes"] > 100
+        assert files_with(tmp_path, alice.secret, *alice.versions) == []
+        assert files_with(tmp_path, *(vector.tobytes() for vector in vectors)) == []
+        assert rows_with(database, alice.secret) == []
+        ids = alice.document, alice.file, alice.store, alice.picture, stuck
+        assert files_with(tmp_path, *ids) == []
+        for path in ("/v1/documents", "/v1/files", "/v1/jobs"):
+            assert (await one.get(path)).json()["data"] == []
+        assert (await one.get(f"/v1/vector_stores/{alice.store}")).status_code == 404
+
+        await bob.check_answers()
+
+        # The same names can be used again.
+        alice.versions.clear()
+        await alice.replace(1)
+        assert alice.versions[-1] in await alice.found()
+        uploaded = f"{bob.secret}-meanwhile.md"
+        (document,) = (await other.get("/v1/documents?collection=meanwhile")).json()["data"]
+        assert document["filename"] == uploaded
+
+
+async def test_an_erased_document_leaves_nothing_of_any_version(
+    running: WholeService, database: str, tmp_path: Path
+) -> None:
+    async with running.client(ALICE) as http:
+        tenant, erased = Tenant(http), Tenant(http)
+        await tenant.furnish()
+        await erased.replace(3)
+        report = await erased.erase(document_id=erased.document)
+        assert report["removed"] == {
+            "collections": 0,
+            "documents": 1,
+            "versions": 3,
+            "files": 0,
+            "jobs": 3,
+            "bytes": len(f"{erased.secret} {erased.versions[0]}"),
+        }
+        assert files_with(tmp_path, erased.secret, *erased.versions) == []
+        assert rows_with(database, erased.secret) == []
+        assert (await http.get(f"/v1/documents/{erased.document}")).status_code == 404
+        await tenant.check_answers()
+
+        # A document that has been deleted is erased too, with its kept file.
+        attached = f"doc_{tenant.file.removeprefix('file-')}"
+        await http.delete(f"/v1/vector_stores/{tenant.store}/files/{tenant.file}")
+        assert files_with(tmp_path, f"kept {tenant.secret}")
+        report = await tenant.erase(document_id=attached, collection=tenant.store)
+        assert report["removed"]["files"] == 1
+        assert files_with(tmp_path, f"kept {tenant.secret}") == []
+        assert (await http.get(f"/v1/files/{tenant.file}")).status_code == 404
+        assert tenant.versions[-1] in await tenant.found()
+
+
+async def erased_by_command(config: Path, *arguments: str) -> tuple[int, str]:
+    command = sys.executable, "-m", "serve_app.erase", str(config), *arguments
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=ROOT
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    return process.returncode or 0, output.decode()
+
+
+async def test_a_command_erases_whether_the_service_runs_or_not(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    config = configuration(tmp_path)
+    monkeypatch.setenv("GENSERVE_DATABASE_URL", job_database)
+    wrong = await erased_by_command(config, "--key", "alice")
+    assert wrong[0] == 2
+    async with (
+        whole_service(job_database, data, images=Images(stuck_at=STUCK)) as service,
+        service.client(ALICE) as one,
+        service.client(BOB) as other,
+    ):
+        alice, bob = Tenant(one), Tenant(other)
+        for tenant in (alice, bob):
+            await tenant.furnish()
+        # The service does it.
+        status, said = await erased_by_command(
+            config, "--key", "alice", "--document", alice.document
+        )
+        assert (status, "1 documents in 3 versions" in said) == (0, True), said
+        assert files_with(data, *alice.versions) == []
+        assert "in a collection" in await alice.found(alice.secret)
+        # What is begun here is finished below.
+        await alice.picture_job(f"never made {alice.secret}", STUCK)
+        begun = (await one.post("/v1/erasures", json={"confirm": "alice"})).json()
+    assert files_with(tmp_path, alice.secret) or rows_with(job_database, alice.secret)
+
+    status, said = await erased_by_command(config, "--key", "alice", "--everything")
+    assert (status, "erased: 3 collections, 3 documents" in said) == (0, True), said
+    assert files_with(tmp_path, alice.secret) == []
+    assert rows_with(job_database, alice.secret) == []
+    async with (
+        whole_service(job_database, data) as service,
+        service.client(ALICE) as one,
+        service.client(BOB) as other,
+    ):
+        bob.http, alice.http = other, one
+        await bob.check_answers()
+        assert (await alice.erased(begun["id"]))["removed"]["documents"] == 3
+
+
+def configuration(folder: Path) -> Path:
+    """Write the shipped configuration with the data of `folder`."""
+    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
+    args = document["applications"][0]["args"]
+    args["data_dir"] = str(folder / "data")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
