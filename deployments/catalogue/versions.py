@@ -19,6 +19,7 @@ from deployments.catalogue.document_rows import (
     version_entry_of,
 )
 from deployments.catalogue.entries import (
+    KEPT_EARLIER,
     DocumentStatus,
     EntryPage,
     Upload,
@@ -207,6 +208,31 @@ class Versions:
             msg = "there is no such earlier version"
             raise NotFound(msg, param="version")
         return version_entry_of(row)
+
+    async def restorable(self, collection: str, document_id: str) -> set[int]:
+        """Return the numbers of the versions of a document whose contents are kept.
+
+        They are the completed one and `KEPT_EARLIER` superseded ones. There are none if the
+        document does not exist.
+        """
+
+        def numbers(status: VersionStatus) -> sa.Select[int]:
+            return (
+                sa.select(VERSIONS.c.number)
+                .where(
+                    VERSIONS.c.collection == collection,
+                    VERSIONS.c.document_id == document_id,
+                    VERSIONS.c.status == status.value,
+                )
+                .order_by(VERSIONS.c.number.desc())
+            )
+
+        def read(connection: sa.Connection) -> set[int]:
+            current = connection.scalars(numbers(VersionStatus.COMPLETED)).all()
+            earlier = numbers(VersionStatus.SUPERSEDED).limit(KEPT_EARLIER)
+            return {*current, *connection.scalars(earlier).all()}
+
+        return await self._database.read(read)
 
     async def of_job(self, collection: str, document_id: str, job_id: str) -> int:
         """Return the version that a job ingests; raise NotFound."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from deployments.catalogue.entries import FILE_DELETED, KEPT_EARLIER, VersionStatus
+from deployments.catalogue.entries import FILE_DELETED, VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.contents import (
@@ -21,7 +21,7 @@ from deployments.contents import (
 from deployments.errors import NotFound, ServiceError
 from deployments.file_store import CHUNKS
 from deployments.jobs.cancellation import JobCancelled
-from deployments.jobs.records import CATALOGUED, CONTENT, COPIED, fetch_row
+from deployments.jobs.records import CATALOGUED, fetch_row
 from deployments.jobs.retrying import remove_if_possible
 from deployments.records import from_record
 from deployments.types import Document, ParseSpec
@@ -121,11 +121,8 @@ class IngestSteps:
             chunker=getattr(parsed, "chunker", ""),
         )
         # A parser of version 0.1, which may still run, knows none of these.
-        record = asdict(document) | {CATALOGUED: True}
-        if not spec.borrowed or spec.restored_from is not None:
-            record |= {CONTENT: spec.upload_path, COPIED: spec.borrowed}
         return Parsed(
-            record,
+            asdict(document) | {CATALOGUED: True},
             parsed.batches,
             getattr(parsed, "cpu_s", 0.0),
             getattr(parsed, "inline", ()),
@@ -154,13 +151,6 @@ class IngestSteps:
         await self.backends.call(
             job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
         )
-        if CONTENT in record:
-            target = content_path(document.collection, document.id, document.version)
-            await self.backends.call(
-                job_id,
-                self.files,
-                lambda: keep_content(self.files, record[CONTENT], target, copied=record[COPIED]),
-            )
         ended = await self.backends.call(
             job_id, self.catalogue, lambda: self._complete(document, record)
         )
@@ -170,14 +160,6 @@ class IngestSteps:
                 await self.retriever.discard(document.collection, document.id, ended)
             except ServiceError as error:
                 logger.warning("versions {} of {} stay for now: {}", ended, document.id, error)
-            await self._delete_earlier_contents(document, ended)
-
-    async def _delete_earlier_contents(self, document: Document, ended: Sequence[int]) -> None:
-        kept = [document.version, *ended[:KEPT_EARLIER]]
-        try:
-            await delete_earlier(self.files, document.collection, document.id, kept)
-        except ServiceError as error:
-            logger.warning("earlier contents of {} stay for now: {}", document.id, error)
 
     async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
         if CATALOGUED in record:
@@ -197,13 +179,11 @@ class IngestSteps:
                 return
             with contextlib.suppress(NotFound):
                 await self.retriever.delete(spec.collection, spec.document_id)
-            await self.files.delete(contents_folder(spec.collection, spec.document_id))
             return
         document = new_document(spec, job_id, version)
         if await self._settle(document, failure) in {VersionStatus.FAILED, VersionStatus.CANCELLED}:
             with contextlib.suppress(NotFound):
                 await self.retriever.discard(document.collection, document.id, [version])
-            await self.files.delete(content_path(document.collection, document.id, version))
 
     async def _settle(self, document: Document, failure: Exception) -> VersionStatus | None:
         """Record how the job of a version failed, or that it was cancelled."""
@@ -221,6 +201,32 @@ class IngestSteps:
             )
             await self._settle(new_document(spec, job_id, version), JobCancelled())
         await self.remove_upload(job_id, spec)
+
+    async def settle_upload(self, job_id: str, spec: IngestSpec, *, succeeded: bool) -> None:
+        """Keep the upload as the content of its version, if the job succeeded; else remove it.
+
+        It fails never and may be repeated.
+        """
+        if succeeded and (not spec.borrowed or spec.restored_from is not None):
+            try:
+                await self._keep_content(job_id, spec)
+            except NotFound:
+                pass  # the document has been removed
+            except ServiceError as error:
+                logger.warning("the content of {} is not kept: {}", spec.document_id, error)
+        await self.remove_upload(job_id, spec)
+
+    async def _keep_content(self, job_id: str, spec: IngestSpec) -> None:
+        collection, document_id = spec.collection, spec.document_id
+        versions = self.catalogue.versions
+        version = await versions.of_job(collection, document_id, job_id)
+        target = content_path(collection, document_id, version)
+        await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
+        kept = await versions.restorable(collection, document_id)
+        if not kept:  # removed meanwhile, and perhaps its contents before this one was there
+            await self.files.delete(contents_folder(collection, document_id))
+        else:
+            await delete_earlier(self.files, collection, document_id, kept)
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
         """Remove the upload and its batches of chunks, if that is possible now."""

@@ -36,9 +36,6 @@ DIGEST = "digest"
 0.1 refuses what it does not know."""
 REQUESTED_NAME = "requested_name"
 """Attribute of a workflow: the file name in the request, which may not be that of the document."""
-CONTENT, COPIED = "content", "content_copied"
-"""Keys of a parsed document whose content is kept: the path of the upload, and whether to copy it
-or to move it."""
 COST, LONG = "cost_s", "long"
 """Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 

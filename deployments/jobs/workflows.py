@@ -97,7 +97,7 @@ class Workflows:
                     JobKind.INGEST,
                     lambda: self._ingest(job_id, spec),
                     discard=lambda failure: self._ingest_steps.discard(job_id, spec, failure),
-                    remove_upload=lambda: self._ingest_steps.remove_upload(job_id, spec),
+                    settle_upload=partial(self._ingest_steps.settle_upload, job_id, spec),
                 )
 
         return ingest
@@ -122,7 +122,7 @@ class Workflows:
         work: Callable[[], Awaitable[int]],
         *,
         discard: Callable[[Exception], Awaitable[None]],
-        remove_upload: Callable[[], Awaitable[None]] | None = None,
+        settle_upload: Callable[..., Awaitable[None]] | None = None,
     ) -> int:
         """Run a job to its end; return how many chunks or pictures it made.
 
@@ -153,8 +153,8 @@ class Workflows:
                 failure = ServiceError("something went wrong inside the service")
             if failure is not None:
                 await self._runner.run_clean_up("discard", partial(discard, failure))
-            if remove_upload is not None:  # no step, as it fails never and may be repeated
-                await remove_upload()
+            if settle_upload is not None:  # no step, as it fails never and may be repeated
+                await settle_upload(succeeded=failure is None)
             self._cancellations.forget(job_id)
             self._ingest_steps.backends.forget(job_id)  # of all jobs
             status = _status_after(failure)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from deployments.catalogue.entries import KEPT_EARLIER, VersionStatus
+from deployments.catalogue.entries import VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.contents import content_path, delete_earlier, keep_content
@@ -137,13 +137,13 @@ class FakeJobs:
         for number in range(parsed.batches):
             await self.retriever.add(document, await read_batch(self.files, folder, number))
         await self.retriever.publish(document)
-        if not spec.borrowed or spec.restored_from is not None:
-            target = content_path(document.collection, document.id, version)
-            await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
         ended = await self.catalogue.versions.complete(document)
         if ended:
             await self.retriever.discard(document.collection, document.id, ended)
-            kept = [version, *ended[:KEPT_EARLIER]]
+        if not spec.borrowed or spec.restored_from is not None:
+            target = content_path(document.collection, document.id, version)
+            await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
+            kept = await self.catalogue.versions.restorable(document.collection, document.id)
             await delete_earlier(self.files, document.collection, document.id, kept)
         return count
 
