@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from deployments.collection_names import short_name
 from deployments.errors import Unavailable
+from deployments.retriever.embedding import index_of
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import CollectionIndex
@@ -25,6 +26,27 @@ class IndexedCollections(Protocol):
     ) -> CollectionIndex:
         """Record an index unless the collection has another; return that; raise NotFound."""
         ...
+
+
+class Claims:
+    """Records which index collections are in; without a catalogue, every collection exists."""
+
+    def __init__(self, collections: IndexedCollections | None) -> None:
+        self._collections = collections
+
+    async def of(self, collection: str) -> CollectionIndex | None:
+        """Return the index of a collection; raise NotFound. None without a catalogue."""
+        return None if self._collections is None else await self._collections.index(collection)
+
+    async def record(self, collection: str, model: EmbeddingModel, *, moved: bool = False) -> None:
+        """Record the index of a collection; raise NotFound, and Unavailable if it has another."""
+        if self._collections is None:
+            return
+        index = index_of(model)
+        claimed = await self._collections.claim_index(
+            collection, index.name, model.name, moved=moved
+        )
+        check_index(collection, claimed, index, model)
 
 
 def check_index(

@@ -12,8 +12,8 @@ from deployments.errors import ServiceError
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
 from deployments.remote import RemoteEmbedder
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.opening import open_store
-from deployments.retriever.search import DocumentRetriever
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
 from deployments.settings import Secrets, database_url
@@ -51,7 +51,6 @@ class Retriever:
             versions=self._catalogue.documents.current,
             collections=self._catalogue.collections,
             attributes=self._catalogue.documents.attributes,
-            chunker_version=chunker_version,
         )
         keep_loaded()
         trim_regularly()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deployments.types import EmbeddingModel, TextKind
 
 _NAME_CHARS = 32
+_MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the model
 
 
 def index_of(model: EmbeddingModel) -> VectorIndex:
@@ -29,6 +30,15 @@ def index_of(model: EmbeddingModel) -> VectorIndex:
     """
     name = sha256(f"{model.fingerprint}\n{TOKENIZER}".encode()).hexdigest()[:_NAME_CHARS]
     return VectorIndex(name, model.dimensions)
+
+
+def read_as(title: str, section: str, text: str) -> str:
+    """Return a chunk as embedder, word index and reranker read it: under its headings.
+
+    A stretch of text seldom names what the whole is about.
+    """
+    headings = (title[:_MAX_HEADING_CHARS], section[:_MAX_HEADING_CHARS])
+    return "\n".join(filter(None, (*headings, text)))
 
 
 class IndexEmbedder:

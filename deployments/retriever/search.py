@@ -1,9 +1,8 @@
-"""The retriever: embeds documents and questions, asks a vector store, ranks what it finds."""
+"""Search: look up a question in collections, rank what is found and make passages of it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections import defaultdict
 from dataclasses import replace
@@ -13,180 +12,70 @@ import numpy as np
 from loguru import logger
 
 from deployments.collection_names import check_collection_name
-from deployments.errors import NotFound, ServiceError, Unavailable
-from deployments.filters import matches, same_attributes
+from deployments.errors import NotFound, ServiceError
+from deployments.filters import matches
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.claims import check_index
-from deployments.retriever.document_locks import DocumentLocks
-from deployments.retriever.embedding import IndexEmbedder, index_of
+from deployments.retriever.embedding import index_of, read_as
 from deployments.retriever.merging import ranked_together
-from deployments.retriever.points import edition_of, unknown_document
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery, StoredChunk
-from deployments.types import Chunk
+from deployments.retriever.vector_store import HybridQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from numpy.typing import NDArray
 
     from deployments.catalogue.entries import CollectionIndex, CurrentVersion
-    from deployments.filters import Attributes, Filter
+    from deployments.filters import Filter
     from deployments.interfaces import Embedder
-    from deployments.retriever.claims import IndexedCollections
+    from deployments.retriever.claims import Claims
+    from deployments.retriever.embedding import IndexEmbedder
     from deployments.retriever.vector_store import (
         Candidate,
+        StoredChunk,
         VectorIndex,
         VectorStore,
     )
     from deployments.settings import RetrieverSettings
-    from deployments.types import Document, DocumentList, EmbeddingModel, Passage
+    from deployments.types import EmbeddingModel, Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
-    AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
 
-_MAX_HEADING_CHARS = 80  # of title and of section: with them a chunk must fit the embedder's window
-_BATCH_CHUNKS = 64
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
-_ATTRIBUTE_ATTEMPTS = 8
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 
 
-class DocumentRetriever:
-    """Implements `deployments.interfaces.Retriever` on any store and embedder.
+class Search:
+    """Searches a store.
 
     `versions` returns the current versions of documents: chunks of others are not found. Without,
-    all are. `attributes` returns those of a document that is published, None if it was removed.
-    `collections` says which collections exist, and records the index of each: without, all do. At
-    most `batch_chunks` texts go to the embedder and the store in one call. What version 0.1 stored
-    was cut by `chunker_version`.
+    all are.
     """
 
     def __init__(  # noqa: PLR0913 - one parameter per collaborator
         self,
         store: VectorStore,
         embedder: Embedder,
+        indexing: IndexEmbedder,
+        claims: Claims,
         settings: RetrieverSettings,
         *,
-        versions: CurrentVersions | None = None,
-        attributes: AttributesOf | None = None,
-        collections: IndexedCollections | None = None,
-        batch_chunks: int = _BATCH_CHUNKS,
-        chunker_version: int = 0,
+        versions: CurrentVersions | None,
     ) -> None:
-        self._chunker_version = chunker_version
-        self._versions = versions
-        self._attributes = attributes
-        self._collections = collections
-        self._batch_chunks = batch_chunks
         self._store = store
         self._embedder = embedder
-        self._indexing = IndexEmbedder(embedder)
+        self._indexing = indexing
+        self._claims = claims
         self._settings = settings
+        self._versions = versions
         self._lexical = LexicalEncoder()
         self._relevance = Relevance(embedder)
-        self._locks = DocumentLocks()
 
-    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Embed and store chunks, hidden; `document.chunks` must be the final count."""
-        async with self._locks.of(document.collection, document.id).shared():
-            await self._add_all(document, chunks)
-
-    async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        check_collection_name(document.collection)
-        remaining = iter(chunks)
-        while batch := list(itertools.islice(remaining, self._batch_chunks)):
-            await self._add(document, batch)
-
-    async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
-        async with self._locks.of(document.collection, document.id).embedding:
-            model, dense = await self._indexing.embed(texts, "passage")
-        await self._claim(document.collection, model)
-        await self._store.add(
-            index_of(model),
-            document,
-            [
-                EmbeddedChunk(chunk, row, self._lexical.passage(text))
-                for chunk, row, text in zip(chunks, dense, texts, strict=True)
-            ],
-        )
-
-    async def _claim(self, collection: str, model: EmbeddingModel, *, moved: bool = False) -> None:
-        """Record the index of a collection; raise NotFound, and Unavailable if it has another."""
-        if self._collections is not None:
-            index = index_of(model)
-            claimed = await self._collections.claim_index(
-                collection, index.name, model.name, moved=moved
-            )
-            check_index(collection, claimed, index, model)
-
-    async def _claimed(self, collection: str) -> CollectionIndex | None:
-        """Return the index of a collection; raise NotFound. None without a catalogue."""
-        return None if self._collections is None else await self._collections.index(collection)
-
-    def _document_lock(
-        self, collection: str, document_id: str
-    ) -> AbstractAsyncContextManager[None]:
-        """Hold off whatever else changes a document.
-
-        A batch may still be at work here when its caller was killed and the document is deleted:
-        stored afterwards, its chunks would stay for ever. A deletion in the middle of publishing
-        would leave a published record without chunks.
-        """
-        return self._locks.of(collection, document_id).exclusive()
-
-    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
-        """Make the whole document visible at once; InvalidRequest if chunks are missing.
-
-        `chunks` are stored first.
-        """
-        async with self._document_lock(document.collection, document.id):
-            await self._add_all(document, chunks)
-            model = await self._indexing.model()
-            try:
-                await self._claim(document.collection, model)
-            except NotFound:  # it was dropped, maybe before the last chunk was stored
-                await self._store.delete(document.collection, document.id)
-                raise
-            known = await self._attributes_of(document.collection, document.id)
-            await self._store.publish(index_of(model), replace(document, attributes=known or {}))
-            await self._write_attributes(document.collection, document.id, known)
-
-    async def apply_attributes(self, collection: str, document_id: str) -> None:
-        """Write the attributes of a document to its chunks, as the catalogue has them."""
-        async with self._document_lock(collection, document_id):
-            await self._write_attributes(collection, document_id, None)
-
-    async def _write_attributes(
-        self, collection: str, document_id: str, written: Attributes | None
-    ) -> None:
-        """Write the attributes of a document to its chunks until they are the newest.
-
-        Another replica may write newer ones before this one has written those that it read.
-        """
-        for _ in range(_ATTRIBUTE_ATTEMPTS):
-            newest = await self._attributes_of(collection, document_id)
-            if newest is None or (written is not None and same_attributes(newest, written)):
-                return
-            await self._store.set_attributes(collection, document_id, newest)
-            written = newest
-
-    async def _attributes_of(self, collection: str, document_id: str) -> Attributes | None:
-        if self._attributes is None:
-            return None
-        return await self._attributes(collection, document_id)
-
-    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
-        """Drop some versions of a document."""
-        async with self._document_lock(collection, document_id):
-            await self._store.discard(collection, document_id, versions)
-
-    async def search(
+    async def passages(
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
@@ -220,20 +109,6 @@ class DocumentRetriever:
             best, found, around, query=dense[0], limit=limit, max_chars=max_chars
         )
 
-    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
-        """Return chunks of a published version, in order; see `deployments.interfaces`."""
-        check_collection_name(document.collection)
-        edition = edition_of(document, self._chunker_version)
-        near = StoredChunk(document, edition, Chunk(first, "", 0))
-        numbers = range(first, min(first + limit, document.chunks))
-        wanted = [(near, number) for number in numbers]
-        index = index_of(await self._indexing.model())
-        found = await self._store.chunks(index, document.collection, wanted) if wanted else []
-        if len(found) != len(wanted):
-            msg = "the document is being replaced: try again"
-            raise Unavailable(msg)
-        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
-
     async def _populated(self, collections: Sequence[str]) -> dict[str, CollectionIndex | None]:
         """Return the collections that have documents, with their indexes.
 
@@ -243,7 +118,7 @@ class DocumentRetriever:
         async def populated(collection: str) -> tuple[bool, CollectionIndex | None]:
             check_collection_name(collection)
             try:
-                claimed = await self._claimed(collection)
+                claimed = await self._claims.of(collection)
             except NotFound:
                 if len(collections) == 1:
                     raise
@@ -344,74 +219,6 @@ class DocumentRetriever:
             logger.warning("passages are in the order they were found in, not reranked: {}", error)
             return found
         return ranking.in_order_of(scores, found)
-
-    async def document(self, collection: str, document_id: str, version: int) -> Document:
-        """Return the description with which a version was published; raises NotFound."""
-        found = await self._store.published(collection, document_id, version)
-        if found is None:
-            raise unknown_document(document_id)
-        return found
-
-    async def delete(self, collection: str, document_id: str) -> bool:
-        """Remove a document whole, published or not; whether anything was there."""
-        async with self._document_lock(collection, document_id):
-            return await self._store.delete(collection, document_id)
-
-    async def collections(self) -> list[str]:
-        """Name the collections of which something is stored, of every owner, in order."""
-        return await self._store.collections()
-
-    async def unmoved_collections(self) -> list[str]:
-        """Name the collections of release 0.1 that are not moved."""
-        return sorted(await self._store.collections_of_0_1.dimensions())
-
-    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List documents of a collection of release 0.1, from behind the document id `after`."""
-        return await self._store.collections_of_0_1.documents(collection, limit, after)
-
-    async def move_collections(self) -> int:
-        """Move the collections of release 0.1 into the index; see StoredDocuments."""
-        old, moved = self._store.collections_of_0_1, 0
-        if not (dimensions := await old.dimensions()):
-            return 0
-        model = await self._indexing.model()
-        for collection, length in dimensions.items():
-            if length != model.dimensions:
-                logger.warning(
-                    "collection {} of release 0.1 stays as it is: its vectors have {} numbers, "
-                    "those of {} have {}",
-                    *(collection, length, model.name, model.dimensions),
-                )
-                continue
-            with contextlib.suppress(NotFound):  # deleted since, or another program's
-                await self._claimed(collection)
-                logger.info("collection {} of release 0.1 is moved into the index", collection)
-                chunks = await old.move(collection, index_of(model))
-                await self._claim(collection, model, moved=True)
-                logger.info("collection {} is moved: {} chunks", collection, chunks)
-                moved += 1
-        return moved
-
-    async def drop(self, collection: str) -> bool:
-        """Remove a collection whole; whether it was there."""
-        return await self._store.drop(collection)
-
-    async def purge(self, age_s: float) -> bool:
-        """Remove from the disk what was deleted; see `VectorStore.purge`."""
-        return await self._store.purge(age_s)
-
-    async def close(self) -> None:
-        """Close the store."""
-        await self._store.close()
-
-
-def read_as(title: str, section: str, text: str) -> str:
-    """Give a chunk as embedder, word index and reranker read it: under its headings.
-
-    A stretch of text seldom names what the whole is about.
-    """
-    headings = (title[:_MAX_HEADING_CHARS], section[:_MAX_HEADING_CHARS])
-    return "\n".join(filter(None, (*headings, text)))
 
 
 def _text_of(one: Candidate) -> str:

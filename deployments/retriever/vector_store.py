@@ -106,8 +106,10 @@ class VectorStore(Protocol):
         """Replace the attributes of all chunks of a document, of which there may be none."""
         ...
 
-    async def published(self, collection: str, document_id: str, version: int) -> Document | None:
-        """Return the description with which a version was published; None if it is not."""
+    async def published(
+        self, collection: str, document_id: str, version: int
+    ) -> StoredChunk | None:
+        """Return a published chunk of a version; None if it is not published."""
         ...
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:

@@ -32,10 +32,10 @@ from deployments.catalogue.tables import COLLECTIONS, DOCUMENTS, VERSIONS
 from deployments.interfaces import Embedder
 from deployments.retriever import points
 from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.index import Index
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.embedding import index_of
-from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
 from tests.bench import command

@@ -21,8 +21,8 @@ import yaml
 
 from deployments.interfaces import Embedder
 from deployments.parser.chunking.chunker import CHUNKER_VERSION
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
-from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, percentile, say, table

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.interfaces import Embedder
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
-from deployments.retriever.search import DocumentRetriever
 from deployments.retriever.vector_store import VectorStore
 from deployments.settings import RetrieverSettings
 from tests.bench import command

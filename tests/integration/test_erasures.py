@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import yaml
 
 from deployments.databases import create_engine, is_sqlite
-from deployments.retriever.search import read_as
+from deployments.retriever.embedding import read_as
 from tests.support.api_keys import ALICE, BOB
 from tests.support.job_clients import ENDED
 from tests.support.job_engine import Images

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.retriever.search import DocumentRetriever
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.types import Chunk, Document, EmbeddingModel
 
 COLLECTION = "default"

@@ -20,8 +20,8 @@ from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
 from deployments.jobs.queries import list_jobs
 from deployments.jobs.records import fetch_job
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
-from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings, Secrets
 from deployments.types import (
     EmbeddingModel,

@@ -15,8 +15,8 @@ from deployments.catalogue.entries import CollectionEntry, CurrentVersion, Uploa
 from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unavailable
 from deployments.filters import OneOf, Ordered
 from deployments.retriever import search
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.qdrant.store import ServerStore
-from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document, EmbeddingModel
 from serve_app.testing import FakeEmbedder
@@ -161,7 +161,7 @@ async def test_a_reranker_has_the_last_word(
 ) -> None:
     await retriever.add(make_document(), CHUNKS)
     await retriever.publish(make_document())
-    retriever._settings = RetrieverSettings(rerank=9)
+    retriever._search._settings = RetrieverSettings(rerank=9)
     (found,) = await retriever.search(["What is the capital of France?"], "default", 1, 60)
     assert found.text == min(SENTENCES, key=len)  # as the embedder above judges
     assert embedder.reranked == 9
@@ -184,7 +184,7 @@ async def test_without_its_reranker_a_search_goes_on(
     monkeypatch.setattr(embedder, "rerank", rerank)
     await retriever.add(make_document(), CHUNKS)
     await retriever.publish(make_document())
-    retriever._settings = RetrieverSettings(rerank=9)
+    retriever._search._settings = RetrieverSettings(rerank=9)
     monkeypatch.setattr(search, "_RERANK_TIMEOUT_S", 0.01)
     (found,) = await retriever.search(["What is the capital of France?"], "default", 1, 60)
     assert found.text == SENTENCES[1]
@@ -200,7 +200,7 @@ async def test_what_is_unlike_the_question_is_left_out_on_demand(
     await retriever.publish(other)
     asked = ["the violin has four strings"], "default", 9, 10_000
     assert {passage.document_id for passage in await retriever.search(*asked)} == {"facts", "brass"}
-    retriever._settings = RetrieverSettings(min_relevance=0.2)
+    retriever._search._settings = RetrieverSettings(min_relevance=0.2)
     (found,) = await retriever.search(*asked)
     assert "violin" in found.text
     assert await retriever.search(["xylophone zebra"], "default", 9, 10_000) == []
@@ -343,7 +343,7 @@ async def test_only_the_current_version_is_found_whenever_it_changes(
         passages = await retriever.search(["violin strings"], "default", 9, 10_000)
         return [(passage.filename, passage.text) for passage in passages]
 
-    retriever._versions = versions
+    retriever._search._versions = versions
     assert await found() == [("facts.pdf", "The violin has four strings.")]
     current = {"facts": CurrentVersion(1, "renamed.pdf")}
     assert await found() == [("renamed.pdf", "The violin has four strings.")]
@@ -441,7 +441,7 @@ async def test_the_newest_attributes_decide_what_is_found(retriever: DocumentRet
         passages = await retriever.search(["violin"], "default", 1, 60, filters)
         return [passage.attributes for passage in passages]
 
-    retriever._attributes, retriever._versions = attributes_of, versions
+    retriever._attributes, retriever._search._versions = attributes_of, versions
     meanwhile = [{"year": 2026}]
     await retriever.publish(make_document(), CHUNKS)
     assert await found(OneOf("year", (2025,))) == []

@@ -142,6 +142,11 @@ async def texts(place: Place, seed: int = 0, limit: int = 100) -> list[str]:
     return [candidate.stored.chunk.text for candidate in found]
 
 
+async def published(place: Place, document_id: str, version: int) -> Document | None:
+    found = await place.store.published(place.collection, document_id, version)
+    return None if found is None else found.document
+
+
 async def stored_points(place: Place) -> int:
     """Count what is really there, hidden or not."""
     if isinstance(place.store, EdgeStore):
@@ -159,7 +164,7 @@ async def test_a_document_is_found_only_once_it_is_published_and_then_whole(plac
 
     await place.store.publish(INDEX, document)
     assert sorted(await texts(place)) == [f"passage {n}" for n in range(5)]
-    assert await place.store.published(place.collection, "whales", 1) == document
+    assert (await published(place, "whales", 1)) == document
     assert await place.store.published(place.collection, "whales", 2) is None
 
 
@@ -190,7 +195,7 @@ async def test_passages_come_best_first_with_all_they_were_stored_with(place: Pl
     assert first.dense == pytest.approx(vector(1), abs=1e-4)
     assert (second.stored.document, second.stored.chunk) == (document, whole)
     assert first.score > second.score
-    assert await place.store.published(place.collection, document.id, 1) == document
+    assert (await published(place, document.id, 1)) == document
     assert await texts(place, seed=1, limit=1) == [text]
 
 
@@ -287,7 +292,7 @@ async def test_a_published_document_cut_anew_stays_until_the_new_one_is_whole(
     await place.store.add(INDEX, anew, chunks[1:])
     await place.store.publish(INDEX, anew)
     assert sorted(await texts(place)) == ["new 0", "new 1"]
-    assert await place.store.published(place.collection, "whales", 1) == anew
+    assert (await published(place, "whales", 1)) == anew
 
 
 async def test_a_version_is_shown_beside_the_one_before_until_that_is_discarded(
@@ -315,7 +320,7 @@ async def test_a_version_is_shown_beside_the_one_before_until_that_is_discarded(
     await place.store.discard(place.collection, "whales", [1, 4])
     assert sorted(await texts(place)) == ["2: passage 0", "2: passage 1"]
     assert await place.store.published(place.collection, "whales", 1) is None
-    assert await place.store.published(place.collection, "whales", 2) == second
+    assert (await published(place, "whales", 2)) == second
     await place.store.publish(INDEX, third)
     await place.store.discard(place.collection, "whales", [2])
     assert sorted(await texts(place)) == ["3: passage 0", "3: passage 1"]
@@ -454,7 +459,7 @@ async def test_documents_are_there_after_reopening(tmp_path: Path) -> None:
         await store.published("sea", "whales", 1)
 
     place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
-    assert await place.store.published("sea", "whales", 1) == document
+    assert (await published(place, "whales", 1)) == document
     assert len(await texts(place)) == 3
     await upload(place.store, make_document("half", 9, "sea"))
     assert len(await texts(place)) == 12

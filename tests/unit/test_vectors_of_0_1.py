@@ -30,9 +30,9 @@ from deployments.catalogue.import_0_1 import SOURCE, ImportOf01
 from deployments.errors import NotFound, Unavailable
 from deployments.file_store import FileStore
 from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.qdrant.store import ServerStore
-from deployments.retriever.search import DocumentRetriever
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
 from serve_app.testing.service import new_catalogue

@@ -18,9 +18,9 @@ from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.records import CATALOGUED
 from deployments.jobs.retrying import BackendCaller
+from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.qdrant.store import ServerStore
-from deployments.retriever.search import DocumentRetriever
 from deployments.retriever.vector_store import VectorStore
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document
@@ -121,7 +121,7 @@ async def test_the_content_of_the_current_version_is_read_in_order(
     store: VectorStore, chunker: str
 ) -> None:
     # The store's chunker, for what version 0.1 has stored.
-    retriever = Searching(store, FakeEmbedder(), RetrieverSettings(), chunker_version=1)
+    retriever = Searching(store, FakeEmbedder(), RetrieverSettings())
     first = Document(
         "doc_1", "default", "a.txt", "A", "text/plain", 1, None, 7, 1.0, "job_1", chunker=chunker
     )

@@ -74,7 +74,9 @@ class EdgeStore:
         edition = points.edition_of(document, self._chunker_version)
         await self._run(lambda: self._open(index).publish(document, edition))
 
-    async def published(self, collection: str, document_id: str, version: int) -> Document | None:
+    async def published(
+        self, collection: str, document_id: str, version: int
+    ) -> StoredChunk | None:
         """See VectorStore."""
         return await self._run(self._published, collection, document_id, version)
 
@@ -201,10 +203,10 @@ class EdgeStore:
             edition = points.edition_of(document, self._chunker_version)
             self._open(index).add(document, edition, chunks)
 
-    def _published(self, collection: str, document_id: str, version: int) -> Document | None:
+    def _published(self, collection: str, document_id: str, version: int) -> StoredChunk | None:
         for index in self._all():
             if payload := index.shard.published(collection, document_id, version):
-                return points.document_from(payload)
+                return points.stored_from(payload)
         return None
 
     def _set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:

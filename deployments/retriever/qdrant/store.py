@@ -111,7 +111,9 @@ class ServerStore:
             self._client.batch_update_points, qdrant_name(index), publication(document, edition)
         )
 
-    async def published(self, collection: str, document_id: str, version: int) -> Document | None:
+    async def published(
+        self, collection: str, document_id: str, version: int
+    ) -> StoredChunk | None:
         """See VectorStore."""
         which = published_version(collection, document_id, version)
         for name in await self._indexes.names():
@@ -119,7 +121,7 @@ class ServerStore:
                 self._client.scroll, name, scroll_filter=which, limit=1, with_payload=True
             )
             for record in found:
-                return points.document_from(record.payload or {})
+                return points.stored_from(record.payload or {})
         return None
 
     async def set_attributes(

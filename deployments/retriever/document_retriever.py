@@ -1,0 +1,235 @@
+"""The retriever over a vector store and an embedder: documents in, passages out."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from deployments.collection_names import check_collection_name
+from deployments.errors import NotFound, Unavailable
+from deployments.filters import same_attributes
+from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.claims import Claims
+from deployments.retriever.document_locks import DocumentLocks
+from deployments.retriever.embedding import IndexEmbedder, index_of, read_as
+from deployments.retriever.points import unknown_document
+from deployments.retriever.search import Search
+from deployments.retriever.vector_store import EmbeddedChunk
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from deployments.filters import Attributes, Filter
+    from deployments.interfaces import Embedder
+    from deployments.retriever.claims import IndexedCollections
+    from deployments.retriever.search import CurrentVersions
+    from deployments.retriever.vector_store import VectorStore
+    from deployments.settings import RetrieverSettings
+    from deployments.types import Chunk, Document, DocumentList, Passage
+
+    AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
+
+_BATCH_CHUNKS = 64
+_ATTRIBUTE_ATTEMPTS = 8
+
+
+class DocumentRetriever:
+    """Implements `deployments.interfaces.Retriever` on any store and embedder.
+
+    `versions` returns the current versions of documents: chunks of others are not found. Without,
+    all are. `attributes` returns those of a document that is published, None if it was removed.
+    `collections` says which collections exist, and records the index of each: without, all do. At
+    most `batch_chunks` texts go to the embedder and the store in one call.
+    """
+
+    def __init__(  # noqa: PLR0913 - one parameter per collaborator
+        self,
+        store: VectorStore,
+        embedder: Embedder,
+        settings: RetrieverSettings,
+        *,
+        versions: CurrentVersions | None = None,
+        attributes: AttributesOf | None = None,
+        collections: IndexedCollections | None = None,
+        batch_chunks: int = _BATCH_CHUNKS,
+    ) -> None:
+        self._attributes = attributes
+        self._batch_chunks = batch_chunks
+        self._store = store
+        self._indexing = IndexEmbedder(embedder)
+        self._claims = Claims(collections)
+        self._search = Search(
+            store, embedder, self._indexing, self._claims, settings, versions=versions
+        )
+        self._lexical = LexicalEncoder()
+        self._locks = DocumentLocks()
+
+    async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        """Embed and store chunks, hidden; `document.chunks` must be the final count."""
+        async with self._locks.of(document.collection, document.id).shared():
+            await self._add_all(document, chunks)
+
+    async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        check_collection_name(document.collection)
+        remaining = iter(chunks)
+        while batch := list(itertools.islice(remaining, self._batch_chunks)):
+            await self._add(document, batch)
+
+    async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
+        async with self._locks.of(document.collection, document.id).embedding:
+            model, dense = await self._indexing.embed(texts, "passage")
+        await self._claims.record(document.collection, model)
+        await self._store.add(
+            index_of(model),
+            document,
+            [
+                EmbeddedChunk(chunk, row, self._lexical.passage(text))
+                for chunk, row, text in zip(chunks, dense, texts, strict=True)
+            ],
+        )
+
+    def _document_lock(
+        self, collection: str, document_id: str
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold off whatever else changes a document.
+
+        A batch may still be at work here when its caller was killed and the document is deleted:
+        stored afterwards, its chunks would stay for ever. A deletion in the middle of publishing
+        would leave a published record without chunks.
+        """
+        return self._locks.of(collection, document_id).exclusive()
+
+    async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
+        """Make the whole document visible at once; InvalidRequest if chunks are missing.
+
+        `chunks` are stored first.
+        """
+        async with self._document_lock(document.collection, document.id):
+            await self._add_all(document, chunks)
+            model = await self._indexing.model()
+            try:
+                await self._claims.record(document.collection, model)
+            except NotFound:  # it was dropped, maybe before the last chunk was stored
+                await self._store.delete(document.collection, document.id)
+                raise
+            known = await self._attributes_of(document.collection, document.id)
+            await self._store.publish(index_of(model), replace(document, attributes=known or {}))
+            await self._write_attributes(document.collection, document.id, known)
+
+    async def apply_attributes(self, collection: str, document_id: str) -> None:
+        """Write the attributes of a document to its chunks, as the catalogue has them."""
+        async with self._document_lock(collection, document_id):
+            await self._write_attributes(collection, document_id, None)
+
+    async def _write_attributes(
+        self, collection: str, document_id: str, written: Attributes | None
+    ) -> None:
+        """Write the attributes of a document to its chunks until they are the newest.
+
+        Another replica may write newer ones before this one has written those that it read.
+        """
+        for _ in range(_ATTRIBUTE_ATTEMPTS):
+            newest = await self._attributes_of(collection, document_id)
+            if newest is None or (written is not None and same_attributes(newest, written)):
+                return
+            await self._store.set_attributes(collection, document_id, newest)
+            written = newest
+
+    async def _attributes_of(self, collection: str, document_id: str) -> Attributes | None:
+        if self._attributes is None:
+            return None
+        return await self._attributes(collection, document_id)
+
+    async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        """Drop some versions of a document."""
+        async with self._document_lock(collection, document_id):
+            await self._store.discard(collection, document_id, versions)
+
+    async def search(
+        self,
+        queries: Sequence[str],
+        collections: str | Sequence[str],
+        limit: int,
+        max_chars: int,
+        filters: Filter | None = None,
+    ) -> list[Passage]:
+        """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
+        return await self._search.passages(queries, collections, limit, max_chars, filters)
+
+    async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
+        """Return chunks of a published version, in order; see `deployments.interfaces`."""
+        check_collection_name(document.collection)
+        near = await self._store.published(document.collection, document.id, document.version)
+        numbers = range(first, min(first + limit, document.chunks))
+        wanted = [(near, number) for number in numbers] if near else []
+        index = index_of(await self._indexing.model())
+        found = await self._store.chunks(index, document.collection, wanted) if wanted else []
+        if len(found) != len(numbers):
+            msg = "the document is being replaced: try again"
+            raise Unavailable(msg)
+        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
+
+    async def document(self, collection: str, document_id: str, version: int) -> Document:
+        """Return the description with which a version was published; raises NotFound."""
+        found = await self._store.published(collection, document_id, version)
+        if found is None:
+            raise unknown_document(document_id)
+        return found.document
+
+    async def delete(self, collection: str, document_id: str) -> bool:
+        """Remove a document whole, published or not; whether anything was there."""
+        async with self._document_lock(collection, document_id):
+            return await self._store.delete(collection, document_id)
+
+    async def collections(self) -> list[str]:
+        """Name the collections of which something is stored, of every owner, in order."""
+        return await self._store.collections()
+
+    async def unmoved_collections(self) -> list[str]:
+        """Name the collections of release 0.1 that are not moved."""
+        return sorted(await self._store.collections_of_0_1.dimensions())
+
+    async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
+        """List documents of a collection of release 0.1, from behind the document id `after`."""
+        return await self._store.collections_of_0_1.documents(collection, limit, after)
+
+    async def move_collections(self) -> int:
+        """Move the collections of release 0.1 into the index; see StoredDocuments."""
+        old, moved = self._store.collections_of_0_1, 0
+        if not (dimensions := await old.dimensions()):
+            return 0
+        model = await self._indexing.model()
+        for collection, length in dimensions.items():
+            if length != model.dimensions:
+                logger.warning(
+                    "collection {} of release 0.1 stays as it is: its vectors have {} numbers, "
+                    "those of {} have {}",
+                    *(collection, length, model.name, model.dimensions),
+                )
+                continue
+            with contextlib.suppress(NotFound):  # deleted since, or another program's
+                await self._claims.of(collection)
+                logger.info("collection {} of release 0.1 is moved into the index", collection)
+                chunks = await old.move(collection, index_of(model))
+                await self._claims.record(collection, model, moved=True)
+                logger.info("collection {} is moved: {} chunks", collection, chunks)
+                moved += 1
+        return moved
+
+    async def drop(self, collection: str) -> bool:
+        """Remove a collection whole; whether it was there."""
+        return await self._store.drop(collection)
+
+    async def purge(self, age_s: float) -> bool:
+        """Remove from the disk what was deleted; see `VectorStore.purge`."""
+        return await self._store.purge(age_s)
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()
