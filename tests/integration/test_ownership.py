@@ -56,7 +56,12 @@ class Person:
             "/v1/vector_stores",
             json={"name": f"store of {self.secret}", "file_ids": self.ids["file"][:1]},
         )
-        self.own("store", store.json()["id"])
+        store_id = self.own("store", store.json()["id"])
+        batch = self.http.post(
+            f"/v1/vector_stores/{store_id}/file_batches",
+            json={"file_ids": self.ids["file"][1:]},
+        )
+        self.own("batch", batch.json()["id"])
         # The same names for both: `default`, and one that each chose alike.
         for collection in ("default", "shared-name"):
             uploaded = self.http.post(
@@ -104,6 +109,7 @@ NOBODYS: dict[str, str] = {
     "file": "file-" + "0" * 32,
     "store": "vs_" + "0" * 24,
     "erasure": "era_" + "0" * 32,
+    "batch": "vsfb_" + "0" * 24,
 }
 Call = tuple[str, str, dict[str, Any]]
 Operation = tuple[str, Callable[[str], Call]]
@@ -135,6 +141,9 @@ OPERATIONS_BY_ID: list[Operation] = [
         "file",
         lambda i: ("POST", "/v1/vector_stores/default/file_batches", {"json": {"file_ids": [i]}}),
     ),
+    ("batch", lambda i: ("GET", f"/v1/vector_stores/default/file_batches/{i}", {})),
+    ("batch", lambda i: ("GET", f"/v1/vector_stores/default/file_batches/{i}/files", {})),
+    ("batch", lambda i: ("POST", f"/v1/vector_stores/default/file_batches/{i}/cancel", {})),
     ("store", lambda i: ("GET", f"/v1/vector_stores/{i}", {})),
     ("store", lambda i: ("POST", f"/v1/vector_stores/{i}", {"json": {"name": "mine now"}})),
     ("store", lambda i: ("DELETE", f"/v1/vector_stores/{i}", {})),
