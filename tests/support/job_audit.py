@@ -14,6 +14,7 @@ import httpx
 
 from deployments.retriever import points
 from deployments.retriever.edge.index import Index
+from tests.support.document_clients import audit_shelves
 from tests.support.job_clients import ENDED, IMAGES, INGEST, PATIENCE_S, Acknowledged, Ledger, ask
 
 LOST = "acknowledged jobs lost"
@@ -26,9 +27,22 @@ TWICE = "points stored twice"
 LEFT_POINTS = "points left by failed, cancelled or unfinished work"
 LEFT_FILES = "files left by ended work"
 PICTURES = "pictures missing or broken"
+SHELVES = "versions, batches, filters and deletions that are not as they must be"
 GIVEN_UP = "requests nobody answered for 5 minutes"
 MUST_BE_ZERO = (
-    *(LOST, STUCK, LIES, NO_REASON, MISSING, HALF, TWICE, LEFT_POINTS, LEFT_FILES, PICTURES),
+    *(
+        LOST,
+        STUCK,
+        LIES,
+        NO_REASON,
+        MISSING,
+        HALF,
+        TWICE,
+        LEFT_POINTS,
+        LEFT_FILES,
+        PICTURES,
+        SHELVES,
+    ),
     GIVEN_UP,
 )
 
@@ -77,12 +91,17 @@ def over_http(url: str, ledger: Ledger, verdict: Verdict) -> dict[str, int]:
             if job.kind == IMAGES:
                 _look_at_pictures(get, job, verdict)
         listed = {document["id"]: document["chunks"] for document in _documents(get)}
-        for document_id in sorted(_succeeded(ledger)):
+        kept = _succeeded(ledger) - ledger.shelves.deleted
+        for document_id in sorted(kept):
             answer = get(f"/v1/documents/{document_id}")
             if document_id not in listed or not answer.is_success:
                 verdict.wrong[MISSING].append(f"{document_id}: GET {answer.status_code}")
             elif answer.json()["chunks"] != listed[document_id]:
                 verdict.wrong[HALF].append(f"{document_id}: two different numbers of chunks")
+        listed |= _shelves(http, ledger, verdict)
+    verdict.looked_at["files of batches"] = sum(
+        len(shelf.attributes) for shelf in ledger.shelves.all.values()
+    )
     verdict.wrong[LOST] += sorted(ledger.lost)
     verdict.wrong[LIES] += ledger.lies
     verdict.wrong[GIVEN_UP] += ["a request"] * ledger.given_up
@@ -96,7 +115,8 @@ def in_files(data: Path, ledger: Ledger, listed: Mapping[str, int], verdict: Ver
     for folder in sorted((data / "vectors" / "indexes").iterdir()):
         for payload in _payloads(folder):
             stored[payload[points.DOCUMENT_ID]].append(payload)
-    succeeded = _succeeded(ledger)
+    succeeded = _succeeded(ledger) - ledger.shelves.deleted
+    succeeded |= set(ledger.shelves.documents())
     for document_id, payloads in stored.items():
         verdict.looked_at["points"] += len(payloads)
         if document_id in succeeded:
@@ -105,6 +125,12 @@ def in_files(data: Path, ledger: Ledger, listed: Mapping[str, int], verdict: Ver
         else:
             verdict.wrong[LEFT_POINTS].append(f"{document_id}: {len(payloads)} points")
     verdict.wrong[MISSING] += [f"{one}: no point" for one in sorted(succeeded - stored.keys())]
+    contents = data / "files" / "contents"
+    verdict.wrong[LEFT_FILES] += [
+        str(folder.relative_to(data))
+        for folder in contents.glob("*/*")
+        if folder.name in ledger.shelves.deleted
+    ]
     left = [file for name in ("uploads", "chunks") for file in _files(data, name)]
     # Like its points, the content of a document goes with it.
     left += [file for file in _files(data, "contents") if file.parent.name not in succeeded]
@@ -173,6 +199,26 @@ def _succeeded(ledger: Ledger) -> set[str]:
         for job in ledger.jobs.values()
         if job.kind == INGEST and job.status == "succeeded"
     }
+
+
+def _shelves(http: httpx.Client, ledger: Ledger, verdict: Verdict) -> dict[str, int]:
+    """Look at versions, batches and deletions; return the chunks of the files of batches."""
+
+    def send(method: str, path: str, **content: Any) -> httpx.Response:
+        answer = ask(http, ledger, time.monotonic() + PATIENCE_S, method, path, **content)
+        if answer is None:
+            raise TimeoutError("the service does not answer any more")
+        return answer
+
+    verdict.wrong[SHELVES] += audit_shelves(ledger.shelves, send)
+    listed = {}
+    for shelf in ledger.shelves.all.values():
+        for file_id in shelf.attributes:
+            document_id = f"doc_{file_id.removeprefix('file-')}"
+            path = f"/v1/documents/{document_id}?collection={shelf.store}"
+            answer = send("GET", path)
+            listed[document_id] = answer.json()["chunks"] if answer.is_success else 0
+    return listed
 
 
 def _documents(get: Get) -> Iterator[dict[str, Any]]:

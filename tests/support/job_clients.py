@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import httpx
 
+from tests.support.document_clients import DocumentClient, Shelves
 from tests.support.pdfs import pdf, plain_text
 
 INGEST, IMAGES = "ingest", "images"
@@ -25,6 +27,7 @@ _REQUEST_TIMEOUT_S = 30.0
 _PAUSE_S = 0.5
 _DOWN = frozenset({429, 502, 503, 504})
 _SAME_AGAIN_SHARE, _AT_ONCE_SHARE, _CANCELLED_SHARE = 0.15, 0.2, 0.15
+_DOCUMENTS_SHARE = 0.5
 _CANCEL_WITHIN_S = 5.0
 _PAGES = (2, 8)
 _PICTURES = (3, 6)
@@ -56,6 +59,7 @@ class Ledger:
     lost: set[str] = field(default_factory=set)
     down: Counter[str] = field(default_factory=Counter)
     given_up: int = 0
+    shelves: Shelves = field(default_factory=Shelves)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def acknowledge(self, job: Acknowledged) -> Acknowledged:
@@ -120,7 +124,7 @@ class Clients:
     def __enter__(self) -> Self:
         for number in range(self._count):
             draw = random.Random(f"{self._seed}/{number}")  # noqa: S311
-            self._clients.append(self._pool.submit(self._client, draw))
+            self._clients.append(self._pool.submit(self._client, str(number), draw))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,9 +139,15 @@ class Clients:
         for client in self._clients:
             client.result()
 
-    def _client(self, draw: random.Random) -> None:
+    def _client(self, name: str, draw: random.Random) -> None:
         with httpx.Client(base_url=self._url, timeout=_REQUEST_TIMEOUT_S, trust_env=False) as http:
+            documents = DocumentClient(
+                self._ledger.shelves, name, partial(self._ask, http), self._ledger.lie
+            )
             while not self._closing.is_set():
+                if draw.random() < _DOCUMENTS_SHARE:
+                    self._change(http, documents, draw)
+                    continue
                 submit = draw.choice((self._upload, self._pictures))
                 jobs = list(submit(http, draw))
                 if jobs and draw.random() < _CANCELLED_SHARE:
@@ -145,6 +155,14 @@ class Clients:
                     self._cancel(http, jobs[0])
                 for job in jobs:
                     self._watch(http, job)
+
+    def _change(self, http: httpx.Client, documents: DocumentClient, draw: random.Random) -> None:
+        """Change the document or the vector store of the client."""
+        for job_id, document_id in documents.act(draw, lambda: time.monotonic() > self._end):
+            promised = Acknowledged(job_id, INGEST, document_id=document_id)
+            job = self._ledger.acknowledge(promised)
+            self._watch(http, job)
+            documents.version_ended(job.status)
 
     def _upload(self, http: httpx.Client, draw: random.Random) -> Iterator[Acknowledged]:
         """Upload a new document or one from before; now and then the same twice at once."""
