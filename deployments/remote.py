@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
+_UPDATE_S = 300.0  # a rolling update of the deployment that is called
 _FEW_TEXTS = 128  # with vectors of 4,096 dimensions, 2 MiB
 _SHORT_TEXTS = 16  # of short documents, in a call: a pass or two of the embedder on a processor
 _SHORT_CALLS = 3  # one is at work; the others fill the next pass
@@ -351,12 +352,21 @@ class RemoteRetriever(_Remote):
         return found
 
     async def unmoved_collections(self) -> list[str]:
-        names: list[str] = await self._repeatable("unmoved_collections")
+        names: list[str] = await self._updated("unmoved_collections")
         return names
 
     async def move_collections(self) -> int:
-        moved: int = await self._repeatable("move_collections")
+        moved: int = await self._updated("move_collections")
         return moved
+
+    async def _updated(self, method: str) -> Any:  # noqa: ANN401 - whatever it returns
+        """Call a method that version 0.1 does not have, once its replicas are replaced."""
+        async for attempt in stamina.retry_context(
+            on=MissingMethod, attempts=None, timeout=_UPDATE_S, wait_initial=1.0, wait_max=2.0
+        ):
+            with attempt:
+                return await self._repeatable(method)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def delete(self, collection: str, document_id: str) -> bool:
         removed: bool = await self._repeatable("delete", collection, document_id)

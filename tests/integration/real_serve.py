@@ -54,6 +54,9 @@ PICTURE: dict[str, Any] = {"prompt": "a red circle", "size": "64x64"}
 class Rest:
     async def check_health(self) -> None: ...
 
+    async def move_collections(self) -> int:
+        return 0
+
 
 def public_ingress(*, keys: bool) -> str:
     """Deploy the ingress where Serve listens on all interfaces; what came of it."""

@@ -107,6 +107,7 @@ async def test_an_upload_at_one_node_is_read_by_a_job_at_another(
     stores: tuple[FileStore, FileStore],
 ) -> None:
     async with ingresses(stores) as (one, _, fakes):
+        fakes.jobs.runs = False
         answer = await one.post("/upload", files={"file": ("a.txt", b"snow is white")})
     assert answer.status_code == 202
     (job,) = fakes.jobs.known.values()
