@@ -21,6 +21,9 @@ from __future__ import annotations
 MODEL_CHANGED = "model_changed"
 """Code of the Conflict that an embedder raises if it has another model than the caller expects."""
 
+EMBEDDING_MODEL_CHANGED = "embedding_model_changed"
+"""Code of the error for a collection that was embedded with another model. Not cured by waiting."""
+
 FOREIGN_COLLECTION = "foreign_collection"
 """Code of the error for a collection in Qdrant that this service did not create."""
 

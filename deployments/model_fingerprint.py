@@ -1,7 +1,8 @@
-"""Fingerprints of models: equal for equal weights, wherever these were loaded from."""
+"""Fingerprints of embedding models: equal for equal files, wherever these were loaded from."""
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _BLOCK_BYTES = 1 << 20
+_MODULE = re.compile(r"\d+_\w+")  # a folder of sentence-transformers, such as 1_Pooling
+_DESCRIPTIONS = ("modules.json", "sentence_bert_config.json", "tokenizer.json", "vocab.txt")
 
 
 def fingerprint_of(source: str, data_dir: Path) -> str:
-    """Return a hash of the weights of a model source, as it is installed or cached here.
+    """Return a hash of the files of a model source, as it is installed or cached here.
 
-    That of the file in a package if it is converted, as another release may convert it to other
+    These are its weights, its tokenizer, and what says how vectors are pooled. Of a file in a
+    package that is converted it is the file itself, as another release may convert it to other
     bytes. A model of which no weights are found is known by its name and revision.
     """
     if is_package(source) and (found := locate(source)).is_file():
         return _hash_of([found])
     model, revision = resolve(source, data_dir), revision_of(source)
     folder = Path(model)
-    weights = _weights(folder if folder.is_dir() else _cached(model, revision))
-    return _hash_of(weights) if weights else sha256(source.encode()).hexdigest()
+    files = _files(folder if folder.is_dir() else _cached(model, revision))
+    return _hash_of(files) if files else sha256(source.encode()).hexdigest()
 
 
 def _cached(model: str, revision: str | None) -> Path | None:
@@ -39,10 +43,21 @@ def _cached(model: str, revision: str | None) -> Path | None:
         return None
 
 
-def _weights(folder: Path | None) -> list[Path]:
+def _files(folder: Path | None) -> list[Path]:
+    """Return the files that make the vectors what they are; none if there are no weights.
+
+    A folder may have others, such as the same weights in other formats, or checkpoints.
+    """
     if folder is None:
         return []
-    return sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
+    folders = [folder, *(each for each in sorted(folder.iterdir()) if _MODULE.match(each.name))]
+    weights = [file for each in folders for file in sorted(each.glob("*.safetensors"))]
+    weights = weights or sorted(folder.glob("pytorch_model*.bin"))
+    if not weights:
+        return []
+    described = [folder / name for name in _DESCRIPTIONS]
+    described += [each / "config.json" for each in folders[1:]]
+    return weights + [file for file in described if file.is_file()]
 
 
 def _hash_of(files: Iterable[Path]) -> str:

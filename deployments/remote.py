@@ -304,22 +304,8 @@ class RemoteRetriever(_Remote):
     async def _publish_many(
         self, documents: Sequence[tuple[types.Document, Sequence[types.Chunk]]]
     ) -> Sequence[ServiceError | None]:
-        try:
-            errors: list[ServiceError | None] = await self._repeatable("publish_many", documents)
-        except MissingMethod:
-            return [await self._publish_alone(*one) for one in documents]
+        errors: list[ServiceError | None] = await self._repeatable("publish_many", documents)
         return errors
-
-    async def _publish_alone(
-        self, document: types.Document, chunks: Sequence[types.Chunk]
-    ) -> ServiceError | None:
-        """Have a retriever of version 0.1, which may still run, publish a document."""
-        try:
-            await self.add(document, chunks)
-            await self._repeatable("publish", document)
-        except ServiceError as error:
-            return error
-        return None
 
     async def apply_attributes(self, collection: str, document_id: str) -> None:
         await self._repeatable("apply_attributes", collection, document_id)

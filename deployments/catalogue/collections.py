@@ -101,7 +101,7 @@ class Collections:
             if not lock_collection(connection, collection):
                 return None
             found = _index(connection, collection)
-            if found is None or not (not found.completed or (moved and found.name is None)):
+            if found is None or (found.completed and not (moved and found.name is None)):
                 return found
             connection.execute(
                 COLLECTIONS.update()

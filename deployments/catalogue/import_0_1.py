@@ -15,7 +15,7 @@ from loguru import logger
 
 from deployments.catalogue.entries import CollectionEntry, FileEntry, Upload
 from deployments.collection_names import full_name, owner_of, short_name
-from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, ServiceError
+from deployments.errors import InvalidRequest, NotFound
 from deployments.file_store import NO_OWNER
 from deployments.kept_files import CARD_BYTES
 from deployments.records import from_record
@@ -133,10 +133,7 @@ class ImportOf01:
         for collection in await self._stored.unmoved_collections():
             try:
                 imported += await self._import_collection(collection)
-            except ServiceError as error:
-                # A collection of another program is skipped; an outage is not.
-                if not isinstance(error, InvalidRequest) and error.code != FOREIGN_COLLECTION:
-                    raise
+            except InvalidRequest as error:  # of another program
                 logger.warning("collection {} is left out: {}", collection, error)
         return imported
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from loguru import logger
 
-from deployments.errors import InvalidRequest, Overloaded, Refused, ServiceError, Unavailable
+from deployments.errors import (
+    EMBEDDING_MODEL_CHANGED,
+    InvalidRequest,
+    Overloaded,
+    Refused,
+    ServiceError,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,9 +44,10 @@ class BackendWaitExceeded(Unavailable):
 def _may_succeed(error: BaseException) -> bool:
     if isinstance(error, InvalidRequest | Refused):
         return error.code == _READER_KILLED
+    if not isinstance(error, ServiceError) or error.code == EMBEDDING_MODEL_CHANGED:
+        return False
     # Those that a step has waited for already are final.
-    final = isinstance(error, BackendWaitExceeded | Overloaded)
-    return isinstance(error, ServiceError) and not final
+    return not isinstance(error, BackendWaitExceeded | Overloaded)
 
 
 WORK_RETRIES: StepOptions = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from deployments.collection_names import short_name
-from deployments.errors import Unavailable
+from deployments.errors import EMBEDDING_MODEL_CHANGED, Unavailable
 from deployments.retriever.embedding import index_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ class IndexedCollections(Protocol):
     async def claim_index(
         self, collection: str, name: str, model: str, *, moved: bool = False
     ) -> CollectionIndex:
-        """Record an index unless the collection has another; return that; raise NotFound."""
+        """Record an index, unless documents are completed in another, and return the one recorded.
+
+        Raises NotFound.
+        """
         ...
 
 
@@ -56,15 +59,20 @@ def check_index(
     if claimed.name == index.name:
         return
     if claimed.name is None:
-        message = (
-            f"Collection {short_name(collection)!r} is of release 0.1 and not moved yet. If this "
-            f"stays so, its vectors are not those of {model.name!r}: set the embedding model it "
-            "was made with."
-        )
-    else:
-        message = (
-            f"Collection {short_name(collection)!r} was embedded with {claimed.model!r}, in this "
-            f"revision and with these prefixes, and {model.name!r} is another model: set "
-            "that one again, or delete the collection and upload its documents again."
-        )
-    raise Unavailable(message, code="embedding_model_changed")
+        raise not_moved(collection)
+    message = (
+        f"Collection {short_name(collection)!r} was embedded with {claimed.model!r}. The present "
+        f"model, {model.name!r}, has other weights or prefixes. Restore the settings of the "
+        "embedder, or delete the collection and upload its documents again."
+    )
+    raise Unavailable(message, code=EMBEDDING_MODEL_CHANGED)
+
+
+def not_moved(collection: str) -> Unavailable:
+    """Return the error for a collection that is as release 0.1 has stored it."""
+    message = (
+        f"Collection {short_name(collection)!r} was stored by release 0.1, with another embedding "
+        "model than the present one. Set that model again, and the collection is moved at the "
+        "next start; or delete it and upload its documents again."
+    )
+    return Unavailable(message, code=EMBEDDING_MODEL_CHANGED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,12 +12,12 @@ from deployments.collection_names import check_collection_name
 from deployments.errors import NotFound, Unavailable
 from deployments.filters import same_attributes
 from deployments.retriever.bm25 import LexicalEncoder
-from deployments.retriever.claims import Claims
+from deployments.retriever.claims import Claims, not_moved
 from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.embedding import IndexEmbedder, index_of, read_as
 from deployments.retriever.points import unknown_document
 from deployments.retriever.search import Search
-from deployments.retriever.vector_store import EmbeddedChunk
+from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,12 +29,13 @@ if TYPE_CHECKING:
     from deployments.retriever.search import CurrentVersions
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
 
     AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
 
 _BATCH_CHUNKS = 64
 _ATTRIBUTE_ATTEMPTS = 8
+_SAME_VECTOR = 0.98  # cosine similarity: a processor of another kind computes slightly others
 
 
 class DocumentRetriever:
@@ -82,9 +82,12 @@ class DocumentRetriever:
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
+        expected = await self._indexing.model()
+        await self._claims.record(document.collection, expected)
         async with self._locks.of(document.collection, document.id).embedding:
             model, dense = await self._indexing.embed(texts, "passage")
-        await self._claims.record(document.collection, model)
+        if model != expected:  # it was replaced meanwhile
+            await self._claims.record(document.collection, model)
         await self._store.add(
             index_of(model),
             document,
@@ -165,25 +168,37 @@ class DocumentRetriever:
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         """Return chunks of a published version, in order; see `deployments.interfaces`."""
         check_collection_name(document.collection)
-        near = await self._store.published(document.collection, document.id, document.version)
+        index = await self._index_of(document.collection)
+        near = await self._store.published(
+            index, document.collection, document.id, document.version
+        )
         numbers = range(first, min(first + limit, document.chunks))
         wanted = [(near, number) for number in numbers] if near else []
-        index = index_of(await self._indexing.model())
         found = await self._store.chunks(index, document.collection, wanted) if wanted else []
         if len(found) != len(numbers):
             msg = "the document is being replaced: try again"
             raise Unavailable(msg)
         return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
 
+    async def _index_of(self, collection: str) -> VectorIndex:
+        """Return the index that a collection is in, which need not be that of the model."""
+        claimed = await self._claims.of(collection)
+        if claimed is None or (claimed.name is None and not claimed.completed):
+            return index_of(await self._indexing.model())
+        if claimed.name is None:
+            raise not_moved(collection)
+        return VectorIndex(claimed.name, dimensions=0)
+
     async def document(self, collection: str, document_id: str, version: int) -> Document:
         """Return the description with which a version was published; raises NotFound."""
-        found = await self._store.published(collection, document_id, version)
+        index = await self._index_of(collection)
+        found = await self._store.published(index, collection, document_id, version)
         if found is None:
             raise unknown_document(document_id)
         return found.document
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        """Remove a document whole, published or not; whether anything was there."""
+        """Delete a document, published or not, and return whether it existed."""
         async with self._document_lock(collection, document_id):
             return await self._store.delete(collection, document_id)
 
@@ -201,29 +216,44 @@ class DocumentRetriever:
 
     async def move_collections(self) -> int:
         """Move the collections of release 0.1 into the index; see StoredDocuments."""
-        old, moved = self._store.collections_of_0_1, 0
-        if not (dimensions := await old.dimensions()):
-            return 0
-        model = await self._indexing.model()
-        for collection, length in dimensions.items():
-            if length != model.dimensions:
-                logger.warning(
-                    "collection {} of release 0.1 stays as it is: its vectors have {} numbers, "
-                    "those of {} have {}",
-                    *(collection, length, model.name, model.dimensions),
-                )
-                continue
-            with contextlib.suppress(NotFound):  # deleted since, or another program's
-                await self._claims.of(collection)
-                logger.info("collection {} of release 0.1 is moved into the index", collection)
-                chunks = await old.move(collection, index_of(model))
-                await self._claims.record(collection, model, moved=True)
-                logger.info("collection {} is moved: {} chunks", collection, chunks)
+        collections_of_0_1, moved = self._store.collections_of_0_1, 0
+        for collection, dimensions in (await collections_of_0_1.dimensions()).items():
+            model = await self._indexing.model()
+            index = index_of(model)
+            try:
+                claimed = await self._claims.of(collection)
+                if claimed is None or claimed.name is None:
+                    if not await self._is_of(collection, dimensions, model):
+                        logger.warning(
+                            "collection {} of release 0.1 stays as it is: {} has not made its "
+                            "vectors",
+                            *(collection, model.name),
+                        )
+                        continue
+                    chunks = await collections_of_0_1.copy(collection, index)
+                    await self._claims.record(collection, model, moved=True)
+                    logger.info("collection {} of release 0.1: {} chunks", collection, chunks)
+                elif claimed.name != index.name:
+                    continue  # it is in the index of another model
+                await collections_of_0_1.delete(collection)
                 moved += 1
+            except NotFound:  # deleted since, or another program's
+                continue
         return moved
 
+    async def _is_of(self, collection: str, dimensions: int, model: EmbeddingModel) -> bool:
+        """Return whether a model has made the vectors of a collection of release 0.1."""
+        if dimensions != model.dimensions:
+            return False
+        if (sample := await self._store.collections_of_0_1.sample(collection)) is None:
+            return True
+        stored, dense = sample
+        text = read_as(stored.document.title, stored.chunk.section, stored.chunk.text)
+        _, again = await self._indexing.embed([text], "passage")
+        return float(again[0] @ dense) >= _SAME_VECTOR
+
     async def drop(self, collection: str) -> bool:
-        """Remove a collection whole; whether it was there."""
+        """Delete a collection and return whether it existed."""
         return await self._store.drop(collection)
 
     async def purge(self, age_s: float) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from deployments.errors import MODEL_CHANGED, Conflict
+from deployments.errors import MODEL_CHANGED, Conflict, Unavailable
 from deployments.retriever.bm25 import TOKENIZER
 from deployments.retriever.vector_store import VectorIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -70,4 +71,17 @@ class IndexEmbedder:
                 raise
         self._model = None
         model = await self.model()
-        return model, await self._embedder.embed(texts, kind, model.fingerprint)
+        with replaced_is_unavailable():
+            return model, await self._embedder.embed(texts, kind, model.fingerprint)
+
+
+@contextlib.contextmanager
+def replaced_is_unavailable() -> Iterator[None]:
+    """Turn a refusal by an embedder with another model, which is being replaced, into a retry."""
+    try:
+        yield
+    except Conflict as error:
+        if error.code != MODEL_CHANGED:
+            raise
+        msg = "the embedding model is being replaced: try again"
+        raise Unavailable(msg) from None

@@ -1,7 +1,7 @@
 """One ranking of what was found in several collections.
 
 A store ranks within a collection, where the best of an unrelated collection comes first, too. So
-the ranks by meaning and by words are computed anew over all candidates, and fused as a store does.
+the ranks by meaning and by words are computed again over all candidates, and fused as a store does.
 """
 
 from __future__ import annotations

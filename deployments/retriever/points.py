@@ -43,7 +43,7 @@ NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 def edition_of(document: Document, chunker_version: int) -> str:
     """Name one way of cutting one version of a document.
 
-    The chunker and the count of chunks are part of it so that a document cut anew in another way
+    The chunker and the count of chunks are part of it so that a document that is cut in another way
     never mixes with what an earlier upload left behind. The job is, so that a version never mixes
     with one of the same number that a restored database does not know.
     """

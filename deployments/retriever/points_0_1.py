@@ -1,4 +1,4 @@
-"""Points as release 0.1 stored them, and as what they are moved into an index.
+"""Points as release 0.1 stored them, and how they become points of an index.
 
 A collection had a store of its own. Beside its chunks it had a record of each document, without
 vectors; `state` said what could be found.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _STATE, _PUBLISHED = "state", "published"
 _KIND, _CHUNK, _RECORD = "kind", "chunk", "document"
 IS_LISTED = {_STATE: _PUBLISHED, _KIND: _RECORD}
+IS_FOUND = {_STATE: _PUBLISHED, _KIND: _CHUNK}
 
 
 def record_id(document_id: str) -> str:
@@ -26,7 +27,7 @@ def record_id(document_id: str) -> str:
 
 
 def page_of(payloads: Sequence[Mapping[str, Any]], limit: int, after: str | None) -> DocumentList:
-    """Return a page of at least `limit` + 2 records, where there are as many, from `after` on."""
+    """Return `limit` documents behind `after`, of `limit` + 2 records if so many exist."""
     documents = [points.document_from(payload) for payload in payloads]
     documents = [document for document in documents if document.id != after]
     page = tuple(documents[:limit])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deployments.retriever.embedding import replaced_is_unavailable
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -51,9 +53,10 @@ class Relevance:
         `fingerprint` is that of the model that made them.
         """
         if fingerprint not in self._unrelated:
-            questions = await self._embedder.embed(_QUESTIONS, "query", fingerprint)
-            others = await self._embedder.embed(_TEXTS, "passage", fingerprint)
-            # The likest of them: noise has a spread, and half of it lies above its mean.
+            with replaced_is_unavailable():
+                questions = await self._embedder.embed(_QUESTIONS, "query", fingerprint)
+                others = await self._embedder.embed(_TEXTS, "passage", fingerprint)
+            # The greatest similarity: noise has a spread, and half of it lies above its mean.
             self._unrelated[fingerprint] = float((questions @ others.T).max())
         unrelated = self._unrelated[fingerprint]
         rated: NDArray[np.float32] = (texts @ query - unrelated) / (1 - unrelated)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
-    """The index of one embedding model: `name` is the fingerprint of the model."""
+    """The index of one embedding model.
+
+    `name` is a hash of the fingerprint of the model and of the tokenizer of the word index.
+    `dimensions` are 0 if they are unknown: such an index is only read.
+    """
 
     name: str
     dimensions: int
@@ -74,8 +78,9 @@ class VectorStore(Protocol):
     """Chunks of documents, in one index for each embedding model; a document is found whole.
 
     A collection is a tenant of an index. The catalogue says which collections exist: one without
-    chunks is the same here as an unknown one. What names no index is done in all of them. All
-    methods may raise Unavailable and DeadlineExceeded, and may be called again after a failure.
+    chunks is the same here as an unknown one. Methods without the parameter `index` change all
+    indexes. All methods may raise Unavailable and DeadlineExceeded, and may be called again after
+    a failure.
     """
 
     @property
@@ -107,7 +112,7 @@ class VectorStore(Protocol):
         ...
 
     async def published(
-        self, collection: str, document_id: str, version: int
+        self, index: VectorIndex, collection: str, document_id: str, version: int
     ) -> StoredChunk | None:
         """Return a published chunk of a version; None if it is not published."""
         ...
@@ -170,9 +175,13 @@ class CollectionsOf01(Protocol):
         """Delete a document, or a collection; return whether it was stored here."""
         ...
 
-    async def move(self, collection: str, index: VectorIndex) -> int:
-        """Move a collection into an index and return the number of its chunks.
+    async def sample(self, collection: str) -> tuple[StoredChunk, NDArray[np.float32]] | None:
+        """Return some published chunk with its dense vector; None if there is none."""
+        ...
 
-        It may be interrupted, and is then moved again.
+    async def copy(self, collection: str, index: VectorIndex) -> int:
+        """Copy a collection into an index and return the number of its chunks.
+
+        It may be interrupted, and is then copied again.
         """
         ...

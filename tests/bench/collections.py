@@ -177,8 +177,9 @@ def measure(options: argparse.Namespace) -> Iterator[Section]:
 SQLite and the embedded store. An upload adds a version, publishes its {_CHUNKS} chunks and
 completes it; a deletion removes the rows and the chunks. A page has {_PAGE} entries, from a random
 place on. A search finds {_PASSAGES} passages of {_CHARS} characters, by words and by vectors.
-Embedding is left out: vectors are random, of {DIMENSIONS} dimensions. Then {_DELETED:,} documents are
-deleted at most, and the index is compacted for {_COMPACTED_S:.0f} s, while searches go on. A pause is the longest time for which another thread of the process could not run.
+Embedding is left out: vectors are random, of {DIMENSIONS} dimensions. Then at most {_DELETED:,}
+documents are deleted, and the index is compacted for {_COMPACTED_S:.0f} s at most, while searches
+go on. A pause is the longest time for which another thread of the process could not run.
 
 {checks_table(checks)}
 

@@ -12,7 +12,13 @@ import pytest
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.entries import CollectionEntry, CurrentVersion, Upload
-from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unavailable
+from deployments.errors import (
+    MODEL_CHANGED,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from deployments.filters import OneOf, Ordered
 from deployments.retriever import search
 from deployments.retriever.document_retriever import DocumentRetriever

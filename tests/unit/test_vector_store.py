@@ -143,7 +143,7 @@ async def texts(place: Place, seed: int = 0, limit: int = 100) -> list[str]:
 
 
 async def published(place: Place, document_id: str, version: int) -> Document | None:
-    found = await place.store.published(place.collection, document_id, version)
+    found = await place.store.published(INDEX, place.collection, document_id, version)
     return None if found is None else found.document
 
 
@@ -160,12 +160,12 @@ async def test_a_document_is_found_only_once_it_is_published_and_then_whole(plac
     await place.store.add(INDEX, document, [embedded(n) for n in range(3)])
     await place.store.add(INDEX, document, [embedded(n) for n in range(3, 5)])
     assert await texts(place) == []
-    assert await place.store.published(place.collection, "whales", 1) is None
+    assert await place.store.published(INDEX, place.collection, "whales", 1) is None
 
     await place.store.publish(INDEX, document)
     assert sorted(await texts(place)) == [f"passage {n}" for n in range(5)]
     assert (await published(place, "whales", 1)) == document
-    assert await place.store.published(place.collection, "whales", 2) is None
+    assert await place.store.published(INDEX, place.collection, "whales", 2) is None
 
 
 async def test_a_document_with_chunks_missing_cannot_be_published(place: Place) -> None:
@@ -319,7 +319,7 @@ async def test_a_version_is_shown_beside_the_one_before_until_that_is_discarded(
     }
     await place.store.discard(place.collection, "whales", [1, 4])
     assert sorted(await texts(place)) == ["2: passage 0", "2: passage 1"]
-    assert await place.store.published(place.collection, "whales", 1) is None
+    assert await place.store.published(INDEX, place.collection, "whales", 1) is None
     assert (await published(place, "whales", 2)) == second
     await place.store.publish(INDEX, third)
     await place.store.discard(place.collection, "whales", [2])
@@ -456,7 +456,7 @@ async def test_documents_are_there_after_reopening(tmp_path: Path) -> None:
     await store.close()
     await store.close()
     with pytest.raises(Unavailable, match="closed"):
-        await store.published("sea", "whales", 1)
+        await store.published(INDEX, "sea", "whales", 1)
 
     place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
     assert (await published(place, "whales", 1)) == document
@@ -544,9 +544,11 @@ async def test_damaged_files_are_a_failure_of_that_index_only(tmp_path: Path) ->
 
     place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
     query = HybridQuery(vector(0)[np.newaxis], [], 9)
-    with pytest.raises(Unavailable, match="failed") as failed:
+    with pytest.raises(Unavailable, match="cannot be opened") as failed:
         await place.store.candidates(other, "sea", query)
     assert str(tmp_path) not in failed.value.message
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        await place.store.delete("sea", "whales")
     assert len(await texts(place)) == 2
     await place.store.close()
 
@@ -612,6 +614,38 @@ async def test_a_compaction_that_was_interrupted_changes_nothing(tmp_path: Path)
     await place.store.purge(0)
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["2"]
     assert len(await texts(place, limit=1000)) == 500
+    await place.store.close()
+
+
+async def test_a_compaction_that_fails_loses_nothing_and_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full as the copy is about to take the place of the shard."""
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    for name in ("ships", "boats"):
+        chunks = [embedded(n, f"{name}word {n}") for n in range(200)]
+        await upload(place.store, make_document(name, 200, "sea"), chunks)
+    await place.store.delete("sea", "boats")
+    write = index_module.Manifest.write
+
+    def full(manifest: index_module.Manifest, folder: Path) -> None:
+        if manifest.generation > 1:
+            raise OSError("no space left on device")
+        write(manifest, folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index_module.Manifest, "write", full)
+        with pytest.raises(Unavailable):
+            await place.store.purge(0)
+        await upload(place.store, make_document("late", 3, "sea"))
+        await place.store.delete("sea", "ships")
+    await place.store.close()
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    assert len(await texts(place, limit=1000)) == 3
+    await place.store.purge(0)
+    for word in (b"shipsword", b"boatsword"):
+        assert not bytes_found(tmp_path, word)
+    assert len(await texts(place, limit=1000)) == 3
     await place.store.close()
 
 
@@ -704,7 +738,7 @@ async def test_a_connection_that_breaks_is_made_again() -> None:
     nothing = http("200 OK", '{"result":{"collections":[]},"status":"ok","time":0.0}')
     async with Loopback(nothing, drop=2) as server:
         store = remote(server.url)
-        assert await store.published("default", "doc_a", 1) is None
+        assert await store._indexes.names() == []
         assert server.requests == 3
         await store.close()
 

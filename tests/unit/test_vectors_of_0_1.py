@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from qdrant_client import models
 from qdrant_edge import (
     Distance,
@@ -49,6 +51,16 @@ class Retriever(DocumentRetriever):
     async def check_health(self) -> None: ...
 
 
+class TextVectors(RandomVectors):
+    """An embedder whose vectors depend on the texts."""
+
+    async def embed(
+        self, texts: Sequence[str], kind: str, fingerprint: str = ""
+    ) -> NDArray[np.float32]:
+        del kind, fingerprint
+        return np.array([vector(text, DIMENSIONS) for text in texts], dtype=np.float32)
+
+
 def points_of(document: Document, *, published: bool) -> list[tuple[str, dict[str, Any], Any]]:
     """Return ids, payloads and texts of a document as release 0.1 stored them."""
     described = {name: value for name, value in asdict(document).items() if name != "version"}
@@ -65,14 +77,15 @@ def points_of(document: Document, *, published: bool) -> list[tuple[str, dict[st
         payload = {"kind": "chunk", "edition": edition, **common}
         payload |= asdict(Chunk(number, text, 3))
         name = f"{document.id}\n{edition}\n{number}"
-        made.append((str(uuid.uuid5(NAMESPACE, name)), payload, text))
+        made.append((str(uuid.uuid5(NAMESPACE, name)), payload, f"{document.title}\n{text}"))
     record = {"kind": "document", **common}
     return [*made, (str(uuid.uuid5(NAMESPACE, document.id)), record, None)]
 
 
 def vector(text: str, dimensions: int) -> list[float]:
-    draw = np.random.default_rng(len(text))
-    row: list[float] = draw.standard_normal(dimensions).tolist()
+    draw = np.random.default_rng(zlib.crc32(text.encode()))
+    drawn = draw.standard_normal(dimensions)
+    row: list[float] = (drawn / np.linalg.norm(drawn)).tolist()
     return row
 
 
@@ -150,11 +163,13 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await opened.close()
 
 
-async def imported(store: Any, tmp_path: Path) -> tuple[Retriever, Catalogue]:
-    catalogue = new_catalogue()
+async def imported(
+    store: Any, tmp_path: Path, catalogue: Catalogue | None = None, *, embedder: Any = None
+) -> tuple[Retriever, Catalogue]:
+    catalogue = catalogue or new_catalogue()
     retriever = Retriever(
         store,
-        RandomVectors(),  # type: ignore[arg-type]  # only what a search needs
+        embedder or TextVectors(),  # type: ignore[arg-type]  # only what a search needs
         RetrieverSettings(candidates=200),
         versions=catalogue.documents.current,
         collections=catalogue.collections,
@@ -183,13 +198,24 @@ async def test_documents_are_found_as_before(store: Any, tmp_path: Path) -> None
 
 async def test_vectors_of_another_length_are_refused_and_kept(store: Any, tmp_path: Path) -> None:
     retriever, catalogue = await imported(store, tmp_path)
-    with pytest.raises(Unavailable, match="embedding model it was made with"):
+    with pytest.raises(Unavailable, match=r"stored by release 0\.1, with another embedding model"):
         await texts(retriever, "bob.old")
     new = Document("doc_b", "bob.old", "b.txt", "New", "text/plain", 9, None, 1, 80.0, "job_2")
-    with pytest.raises(Unavailable, match="embedding model it was made with"):
+    with pytest.raises(Unavailable, match=r"stored by release 0\.1, with another embedding model"):
         await retriever.publish(new, [Chunk(0, "snow", 1)])
     assert (await catalogue.collections.get("bob.old")).completed == 1
     assert await retriever.move_collections() == 0
+
+
+async def test_vectors_of_another_model_of_the_same_length_are_not_mixed(
+    store: Any, tmp_path: Path
+) -> None:
+    retriever, catalogue = await imported(store, tmp_path, embedder=RandomVectors())
+    with pytest.raises(Unavailable, match="another embedding model"):
+        await texts(retriever, "alice.sea")
+    # With the model that has made them, they are moved at the next start.
+    again, _ = await imported(store, tmp_path, catalogue)
+    assert len(await texts(again, "alice.sea")) == CHUNKS
 
 
 async def test_a_document_being_ingested_by_0_1_is_completed(store: Any, tmp_path: Path) -> None:
@@ -210,25 +236,42 @@ async def test_documents_are_deleted_with_all_their_chunks(store: Any, tmp_path:
     assert await texts(retriever, "bob.default") == []
 
 
+@pytest.mark.parametrize("recorded", [False, True])
 async def test_a_move_that_was_interrupted_is_repeated(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, recorded: bool
 ) -> None:
-    """The copy is whole and the old collection still exists."""
+    """The copy is whole and the old collection still exists, recorded as moved or not."""
 
-    def killed(*_: object) -> None:
+    async def killed(*_: object, **__: object) -> None:
         msg = "killed"
         raise Unavailable(msg)
 
+    catalogue = new_catalogue()
     with monkeypatch.context() as patched:
-        if isinstance(store, EdgeStore):
-            patched.setattr(store.collections_of_0_1, "_remove", killed)
+        if recorded:
+            patched.setattr(store.collections_of_0_1, "delete", killed)
         else:
-            patched.setattr(store._client, "delete_collection", killed)
+            patched.setattr(catalogue.collections, "claim_index", killed)
         with pytest.raises(Unavailable, match="killed"):
-            await imported(store, tmp_path)
-    retriever, _ = await imported(store, tmp_path)
+            await imported(store, tmp_path, catalogue)
+    retriever, _ = await imported(store, tmp_path, catalogue)
     assert len(await texts(retriever, "alice.sea")) == CHUNKS
     assert await retriever.unmoved_collections() == ["bob.old"]
+
+
+async def test_folders_that_cannot_be_opened_are_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "vectors"
+    document = Document("doc_a", "sea", "a.txt", "Sea", "text/plain", 9, None, 2, 70.5, "job_1")
+    write_edge(root, document, DIMENSIONS, published=True)
+    for name in (f"broken.{DIMENSIONS}", ".dropped-half", ".unfinished"):
+        (root / name / "segments").mkdir(parents=True)
+    (root / f"broken.{DIMENSIONS}" / "edge_config.json").write_text("{")
+    store = EdgeStore(root, chunker_version=1)
+    retriever, _ = await imported(store, tmp_path)
+    assert len(await texts(retriever, "sea")) == 2
+    left = sorted(path.name for path in root.iterdir() if path.is_dir())
+    assert left == [f"broken.{DIMENSIONS}", "indexes"]
+    await store.close()
 
 
 async def test_an_empty_collection_exists_and_an_unknown_one_does_not(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from loguru import logger
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
@@ -22,21 +24,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from deployments.retriever.edge.index import Index
-    from deployments.retriever.vector_store import VectorIndex
+    from deployments.retriever.vector_store import StoredChunk, VectorIndex
     from deployments.types import DocumentList
 
 T = TypeVar("T")
 
 _SLICE_POINTS = 128
+_REMOVED = ".dropped-"  # as release 0.1 called the folders of collections that it was removing
+_UNFINISHED = ".unfinished"
 
 
 class _Run(Protocol):
     async def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
-_IS_LISTED = Filter(
-    must=[FieldCondition(field, MatchValue(value)) for field, value in points_0_1.IS_LISTED.items()]
+_IS_LISTED, _IS_FOUND = (
+    Filter(must=[FieldCondition(field, MatchValue(value)) for field, value in values.items()])
+    for values in (points_0_1.IS_LISTED, points_0_1.IS_FOUND)
 )
 
 
@@ -48,10 +56,12 @@ class EdgeCollectionsOf01:
         self._run = run
         self._open_index = open_index
         self._shards: dict[str, EdgeShard] = {}
+        for left in (*root.glob(f"{_REMOVED}*"), *root.glob(_UNFINISHED)):  # by a killed process
+            shutil.rmtree(left)
 
     async def dimensions(self) -> dict[str, int]:
         """See CollectionsOf01."""
-        return await self._run(lambda: {name: size for name, (_, size) in self._folders().items()})
+        return await self._run(self._readable)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         """See CollectionsOf01."""
@@ -85,16 +95,30 @@ class EdgeCollectionsOf01:
 
         return await self._run(delete)
 
-    async def move(self, collection: str, index: VectorIndex) -> int:
+    async def sample(self, collection: str) -> tuple[StoredChunk, NDArray[np.float32]] | None:
         """See CollectionsOf01."""
-        moved, after = 0, None
+
+        def sample() -> tuple[StoredChunk, NDArray[np.float32]] | None:
+            request = ScrollRequest(
+                limit=1, filter=_IS_FOUND, with_payload=True, with_vector=[points.DENSE]
+            )
+            for record in self._shard(collection).scroll(request)[0]:
+                found = points.candidate_from(record.payload or {}, record.vector, score=0.0)
+                return found.stored, found.dense
+            return None
+
+        return await self._run(sample)
+
+    async def copy(self, collection: str, index: VectorIndex) -> int:
+        """See CollectionsOf01."""
+        copied, after = 0, None
         while True:
-            copied, after = await self._run(lambda: self._copy(collection, index, after))  # noqa: B023
-            moved += copied
+            some, after = await self._run(lambda: self._copy(collection, index, after))  # noqa: B023
+            copied += some
             if after is None:
                 break
-        await self._run(lambda: self._remove(collection, index))
-        return moved
+        await self._run(lambda: self._open_index(index).flush())
+        return copied
 
     # What follows runs in the store's thread.
 
@@ -116,14 +140,25 @@ class EdgeCollectionsOf01:
         follows = str(records[_SLICE_POINTS].id) if len(records) > _SLICE_POINTS else None
         return len(new), follows
 
-    def _remove(self, collection: str, index: VectorIndex) -> None:
-        self._open_index(index).flush()
-        self._delete_folder(collection)
-
     def _delete_folder(self, collection: str) -> None:
         if shard := self._shards.pop(collection, None):
             shard.close()
-        shutil.rmtree(self._folders()[collection][0])
+        # Renamed first, so that a killed process leaves no half of a collection.
+        removed = self._root / f"{_REMOVED}{uuid.uuid4().hex}"
+        self._folders()[collection][0].rename(removed)
+        shutil.rmtree(removed)
+
+    def _readable(self) -> dict[str, int]:
+        """Return the dimensions of the collections that can be opened."""
+        readable = {}
+        for name, (folder, dimensions) in self._folders().items():
+            try:
+                self._shard(name)
+            except BaseException as error:  # noqa: BLE001 - plain exceptions, and panics of Rust
+                logger.error("the collection {} of release 0.1 is left out: {!r}", folder, error)
+                continue
+            readable[name] = dimensions
+        return readable
 
     def _shard(self, collection: str) -> EdgeShard:
         if collection not in self._shards:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, fields, replace
@@ -45,8 +46,12 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Replace the manifest of an index at once."""
         unfinished = folder / f".{_MANIFEST}"
-        unfinished.write_text(json.dumps(asdict(self)))
+        with unfinished.open("w") as file:
+            file.write(json.dumps(asdict(self)))
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(folder / _MANIFEST)
+        _sync(folder)
 
     def with_deleted(self, count: int) -> Self:
         """Return the manifest after so many points more are deleted."""
@@ -64,12 +69,10 @@ class Index:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._manifest = Manifest.read(folder)
-        for left in folder.iterdir():  # by a process that was killed
-            if left.is_dir() and left.name != str(self._manifest.generation):
-                shutil.rmtree(left)
+        self._copy: Shard | None = None
+        self._remove_left()
         self.shard = Shard(self._shard_folder(0), self._manifest.dimensions)
         self.shard.before_removal = self._count_deleted
-        self._copy: Shard | None = None
         self._copied: str | None = None  # the next point
         self._next = self._manifest  # once the copy is whole
 
@@ -94,7 +97,9 @@ class Index:
         """Return whether points that were deleted so long ago still take up space."""
         manifest = self._manifest
         age_ms = time.time_ns() // 1_000_000 - manifest.deleted_ms
-        return manifest.deleted > 0 and age_ms >= age_s * 1000
+        # Whatever the clock says, 0 is at once.
+        counted = manifest.deleted > 0 and (age_s <= 0 or age_ms >= age_s * 1000)
+        return counted or bool(self._left())
 
     @property
     def worth_compacting(self) -> bool:
@@ -146,6 +151,7 @@ class Index:
         The first one creates the copy, the last one replaces the shard.
         """
         if self._copy is None:
+            self._remove_left()
             self._next = Manifest(self.dimensions, self._manifest.generation + 1)
             self._copy = Shard.create(self._shard_folder(1), self.dimensions)
             self._copied = None
@@ -159,14 +165,22 @@ class Index:
         if len(records) > _SLICE_POINTS:
             self._copied = str(records[_SLICE_POINTS].id)
             return False
+        self._next.write(self._folder)  # before anything else: if it fails, the old one stays
         old, self.shard, self._copy = self.shard, self._copy, None
-        old_folder = self._shard_folder(0)
         self._manifest = self._next
-        self._manifest.write(self._folder)
-        self.shard.before_removal = self._count_deleted
+        old.before_removal, self.shard.before_removal = _ignored, self._count_deleted
         old.close()
-        shutil.rmtree(old_folder)
+        self._remove_left()
         return True
+
+    def abandon(self) -> None:
+        """End an unfinished compaction; the next one begins again."""
+        if self._copy is not None:
+            copy, self._copy = self._copy, None
+            try:
+                copy.close()
+            finally:
+                self._remove_left()
 
     def close(self) -> None:
         """Write everything out and close; an unfinished compaction begins again another time."""
@@ -174,6 +188,18 @@ class Index:
         if self._copy is not None:
             self._copy.close()
             self._copy = None
+
+    def _left(self) -> list[Path]:
+        """Return the folders of other shards than the current one, and than its copy."""
+        used = {str(self._manifest.generation)}
+        if self._copy is not None:
+            used.add(str(self._manifest.generation + 1))
+        return [each for each in self._folder.iterdir() if each.is_dir() and each.name not in used]
+
+    def _remove_left(self) -> None:
+        """Remove what an interrupted compaction has left, or could not remove."""
+        for folder in self._left():
+            shutil.rmtree(folder)
 
     def _change(self, change: Callable[[Shard], int]) -> int:
         removed = change(self.shard)
@@ -189,3 +215,16 @@ class Index:
 
     def _shard_folder(self, further: int) -> Path:
         return self._folder / str(self._manifest.generation + further)
+
+
+def _ignored(_count: int) -> None:
+    """Do not count points that are removed from a shard that is not used any more."""
+
+
+def _sync(folder: Path) -> None:
+    """Make a renaming in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

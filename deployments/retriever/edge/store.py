@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -56,6 +55,7 @@ class EdgeStore:
         self._root.mkdir(exist_ok=True)
         self._chunker_version = chunker_version
         self._indexes: dict[str, Index] = {}
+        self._damaged: set[str] = set()
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
         self._compacting = asyncio.Lock()
@@ -75,10 +75,10 @@ class EdgeStore:
         await self._run(lambda: self._open(index).publish(document, edition))
 
     async def published(
-        self, collection: str, document_id: str, version: int
+        self, index: VectorIndex, collection: str, document_id: str, version: int
     ) -> StoredChunk | None:
         """See VectorStore."""
-        return await self._run(self._published, collection, document_id, version)
+        return await self._run(self._published, index, collection, document_id, version)
 
     async def set_attributes(
         self, collection: str, document_id: str, attributes: Attributes
@@ -104,13 +104,14 @@ class EdgeStore:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        removed = await self._remove(lambda index: index.delete(collection, document_id))
-        return await self.collections_of_0_1.delete(collection, document_id) or removed
+        # First, as a collection that is being moved goes from there into an index.
+        removed = await self.collections_of_0_1.delete(collection, document_id)
+        return await self._remove(lambda index: index.delete(collection, document_id)) or removed
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        removed = await self._remove(lambda index: index.drop(collection))
-        return await self.collections_of_0_1.delete(collection) or removed
+        removed = await self.collections_of_0_1.delete(collection)
+        return await self._remove(lambda index: index.drop(collection)) or removed
 
     async def collections(self) -> list[str]:
         """See VectorStore."""
@@ -131,8 +132,7 @@ class EdgeStore:
         self._closed = True
         if self._compaction is not None:
             self._compaction.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._compaction
+            await asyncio.gather(self._compaction, return_exceptions=True)
         try:
             await self._in_thread(self._close_indexes)
         finally:
@@ -143,19 +143,27 @@ class EdgeStore:
         """Remove points from every index, and begin a compaction if most are removed."""
         removed = await self._run(lambda: sum(map(remove, self._all())))
         if removed and (self._compaction is None or self._compaction.done()):
-            self._compaction = asyncio.create_task(
-                self._compact(lambda index: index.worth_compacting)
-            )
+            self._compaction = asyncio.create_task(self._compact_if_worth_it())
         return removed > 0
+
+    async def _compact_if_worth_it(self) -> None:
+        try:
+            await self._compact(lambda index: index.worth_compacting)
+        except Unavailable as error:
+            logger.error("an index could not be compacted: {!r}", error.__cause__ or error)
 
     async def _compact(self, wanted: Callable[[Index], bool]) -> None:
         """Compact indexes, while other calls come between the slices."""
         async with self._compacting:
             for index in await self._run(lambda: list(filter(wanted, self._all()))):
-                while True:
-                    if await self._run(index.compact):
-                        break
-                    await asyncio.sleep(_PAUSE_S)
+                try:
+                    while True:
+                        if await self._run(index.compact):
+                            break
+                        await asyncio.sleep(_PAUSE_S)
+                except BaseException:
+                    await asyncio.shield(self._in_thread(index.abandon))
+                    raise
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:
@@ -166,6 +174,18 @@ class EdgeStore:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._thread.submit(_guarded, work))
 
+    def _open_existing(self) -> None:
+        """Open every index: that holds the interpreter lock, for seconds if the index is large.
+
+        One that cannot be opened keeps its collections from being used, and no others.
+        """
+        for folder in self._folders():
+            try:
+                _guarded(lambda: self._opened(folder.name))  # noqa: B023 - called at once
+            except Unavailable as error:
+                self._damaged.add(folder.name)
+                logger.error("the index {} cannot be opened: {!r}", folder.name, error.__cause__)
+
     # What follows runs in the store's thread.
 
     def _open(self, index: VectorIndex) -> Index:
@@ -175,20 +195,15 @@ class EdgeStore:
             Index.create(folder, index)
         return self._opened(index.name)
 
-    def _open_existing(self) -> None:
-        """Open every index: that holds the interpreter lock, for seconds if the index is large."""
-        for folder in self._folders():
-            try:
-                _guarded(lambda: self._opened(folder.name))  # noqa: B023 - called at once
-            except Unavailable as error:  # its use fails, and others are used
-                logger.error("the index {} cannot be opened: {!r}", folder.name, error.__cause__)
-
     def _opened(self, name: str) -> Index:
+        if name in self._damaged:
+            raise _damaged_index(name)
         if name not in self._indexes:
             self._indexes[name] = Index(self._root / name)
         return self._indexes[name]
 
     def _all(self) -> list[Index]:
+        """Open every index; raise Unavailable if one is damaged: nothing is removed there."""
         return [self._opened(folder.name) for folder in self._folders()]
 
     def _folders(self) -> list[Path]:
@@ -203,11 +218,12 @@ class EdgeStore:
             edition = points.edition_of(document, self._chunker_version)
             self._open(index).add(document, edition, chunks)
 
-    def _published(self, collection: str, document_id: str, version: int) -> StoredChunk | None:
-        for index in self._all():
-            if payload := index.shard.published(collection, document_id, version):
-                return points.stored_from(payload)
-        return None
+    def _published(
+        self, index: VectorIndex, collection: str, document_id: str, version: int
+    ) -> StoredChunk | None:
+        found = self._find(index)
+        payload = found.shard.published(collection, document_id, version) if found else None
+        return points.stored_from(payload) if payload else None
 
     def _set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
         for index in self._all():
@@ -234,6 +250,14 @@ class EdgeStore:
         while self._indexes:
             _, index = self._indexes.popitem()
             index.close()
+
+
+def _damaged_index(name: str) -> Unavailable:
+    message = (
+        f"The index {name} of the document store cannot be opened: restore its folder from a "
+        "backup, or move it away, and start the service again."
+    )
+    return Unavailable(message)
 
 
 def _guarded(work: Callable[[], T]) -> T:

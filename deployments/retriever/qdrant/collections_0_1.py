@@ -10,17 +10,20 @@ from deployments.retriever import points, points_0_1
 from deployments.retriever.qdrant.requests import has
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qdrant_client import AsyncQdrantClient
 
     from deployments.retriever.qdrant.calls import Caller
     from deployments.retriever.qdrant.indexes import ServerIndexes
-    from deployments.retriever.vector_store import VectorIndex
+    from deployments.retriever.vector_store import StoredChunk, VectorIndex
     from deployments.types import DocumentList
 
 _PREFIX = "genserve_"
 _SLICE_POINTS = 256
-_IS_LISTED = models.Filter(
-    must=[has(field, value) for field, value in points_0_1.IS_LISTED.items()]
+_IS_LISTED, _IS_FOUND = (
+    models.Filter(must=[has(field, value) for field, value in values.items()])
+    for values in (points_0_1.IS_LISTED, points_0_1.IS_FOUND)
 )
 
 
@@ -70,10 +73,25 @@ class ServerCollectionsOf01:
             await self._call(self._client.delete, name, models.FilterSelector(filter=which))
         return found.count > 0
 
-    async def move(self, collection: str, index: VectorIndex) -> int:
+    async def sample(self, collection: str) -> tuple[StoredChunk, NDArray[np.float32]] | None:
+        """See CollectionsOf01."""
+        records, _ = await self._call(
+            self._client.scroll,
+            _PREFIX + collection,
+            scroll_filter=_IS_FOUND,
+            limit=1,
+            with_payload=True,
+            with_vectors=[points.DENSE],
+        )
+        for record in records:
+            found = points.candidate_from(record.payload or {}, record.vector, score=0.0)
+            return found.stored, found.dense
+        return None
+
+    async def copy(self, collection: str, index: VectorIndex) -> int:
         """See CollectionsOf01."""
         target = await self._indexes.prepare(index)
-        moved, after = 0, None
+        copied, after = 0, None
         while True:
             records, after = await self._call(
                 self._client.scroll,
@@ -86,11 +104,9 @@ class ServerCollectionsOf01:
             new = [_moved(collection, record) for record in records]
             if chunks := [point for point in new if point is not None]:
                 await self._call(self._client.upsert, target, chunks)
-            moved += len(chunks)
+            copied += len(chunks)
             if after is None:
-                break
-        await self._call(self._client.delete_collection, _PREFIX + collection)
-        return moved
+                return copied
 
 
 def _moved(collection: str, record: models.Record) -> models.PointStruct | None:

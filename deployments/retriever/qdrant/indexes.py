@@ -42,8 +42,13 @@ class ServerIndexes:
         self._preparing = asyncio.Lock()
 
     async def prepare(self, index: VectorIndex) -> str:
-        """Create an index unless it exists, and return its name on the server."""
+        """Create an index unless it exists, and return its name on the server.
+
+        One of unknown dimensions is not created.
+        """
         name = qdrant_name(index)
+        if not index.dimensions:
+            return name
         async with self._preparing:
             if name not in self._ready:
                 if not await self._call(self._client.collection_exists, name):

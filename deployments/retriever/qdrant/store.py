@@ -112,17 +112,16 @@ class ServerStore:
         )
 
     async def published(
-        self, collection: str, document_id: str, version: int
+        self, index: VectorIndex, collection: str, document_id: str, version: int
     ) -> StoredChunk | None:
         """See VectorStore."""
         which = published_version(collection, document_id, version)
-        for name in await self._indexes.names():
-            found, _ = await self._call(
-                self._client.scroll, name, scroll_filter=which, limit=1, with_payload=True
-            )
-            for record in found:
-                return points.stored_from(record.payload or {})
-        return None
+        found = await self._if_exists(
+            index,
+            lambda name: self._client.scroll(name, scroll_filter=which, limit=1, with_payload=True),
+        )
+        records = found[0] if found else ()
+        return next((points.stored_from(record.payload or {}) for record in records), None)
 
     async def set_attributes(
         self, collection: str, document_id: str, attributes: Attributes
@@ -176,13 +175,14 @@ class ServerStore:
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
-        removed = await self._remove(of_document(collection, document_id))
-        return await self.collections_of_0_1.delete(collection, document_id) or removed
+        # First, as a collection that is being moved goes from there into an index.
+        removed = await self.collections_of_0_1.delete(collection, document_id)
+        return await self._remove(of_document(collection, document_id)) or removed
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
-        removed = await self._remove(in_collection(collection))
-        return await self.collections_of_0_1.delete(collection) or removed
+        removed = await self.collections_of_0_1.delete(collection)
+        return await self._remove(in_collection(collection)) or removed
 
     async def collections(self) -> list[str]:
         """See VectorStore."""
