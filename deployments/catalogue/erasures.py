@@ -19,8 +19,10 @@ from deployments.catalogue.document_rows import (
     completed_bytes,
 )
 from deployments.catalogue.entries import ErasureEntry, Removed
+from deployments.catalogue.new_batches import IS_WAITING
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
+    BATCH_FILES,
     COLLECTIONS,
     DOCUMENTS,
     ERASURES,
@@ -133,7 +135,10 @@ class Erasures:
         await self._database.write(lambda connection: _count(connection, erasure, **removed))
 
     async def remove_document(self, erasure: ErasureEntry) -> bool:
-        """Remove the document with all its versions; return whether it existed."""
+        """Remove the document with all its versions, also from file batches.
+
+        Return whether it existed, or was in a batch.
+        """
         collection, document_id = erasure.collection, erasure.document_id
         assert collection is not None  # noqa: S101 - of a document
         assert document_id is not None  # noqa: S101
@@ -141,9 +146,28 @@ class Erasures:
         def remove(connection: sa.Connection) -> bool:
             if not lock_collection(connection, collection):
                 return False
-            return _remove(connection, erasure, collection, [document_id]) > 0
+            in_batches = connection.execute(
+                BATCH_FILES.delete().where(
+                    BATCH_FILES.c.collection == collection,
+                    BATCH_FILES.c.document_id == document_id,
+                )
+            ).rowcount
+            return _remove(connection, erasure, collection, [document_id]) + in_batches > 0
 
         return await self._database.write(remove)
+
+    async def is_in_use(self, owner: str, document_id: str) -> bool:
+        """Return whether a collection has the document, or waits for it in a file batch."""
+        stored = (
+            sa.select(DOCUMENTS.c.id)
+            .join(COLLECTIONS, COLLECTIONS.c.id == DOCUMENTS.c.collection)
+            .where(DOCUMENTS.c.id == document_id, COLLECTIONS.c.owner == owner)
+        )
+        waiting = sa.select(BATCH_FILES.c.document_id).where(
+            IS_WAITING, BATCH_FILES.c.owner == owner, BATCH_FILES.c.document_id == document_id
+        )
+        select = sa.select(sa.or_(stored.exists(), waiting.exists()))
+        return bool(await self._database.read(lambda connection: connection.scalar(select)))
 
     async def remove_file(self, erasure: ErasureEntry, file_id: str) -> bool:
         """Remove the entry of a kept file; return whether it existed."""
