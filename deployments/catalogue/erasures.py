@@ -100,9 +100,10 @@ class Erasures:
         await self._database.read(lambda connection: check_not_being_erased(connection, owner))
 
     async def claim(self, age_s: float, limit: int) -> list[ErasureEntry]:
-        """Claim unfinished erasures that were last claimed at least this long ago, oldest first.
+        """Claim unfinished erasures that were last claimed at least this long ago.
 
-        Of several callers at once, one gets each.
+        Those that were never claimed come first, so that failing ones cannot keep them waiting. Of
+        several callers at once, one gets each.
         """
         now_ms = time.time_ns() // 1_000_000
         pending = (
@@ -111,7 +112,7 @@ class Erasures:
                 ERASURES.c.finished_ms.is_(None),
                 ERASURES.c.claimed_ms <= now_ms - int(age_s * 1000),
             )
-            .order_by(ERASURES.c.created_ms)
+            .order_by(ERASURES.c.claimed_ms, ERASURES.c.created_ms)
             .limit(limit)
         )
         locked = pending.with_for_update(skip_locked=True)
