@@ -33,6 +33,7 @@ from deployments.catalogue.tables import (
 )
 from deployments.catalogue.usage import change_usage, check_not_being_erased
 from deployments.collection_names import full_name, owner_of
+from deployments.document_ids import check_document_id
 from deployments.errors import NotFound, Overloaded
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ class Erasures:
     ) -> ErasureEntry:
         """Ask for the erasure of a document, or of everything of the owner, and return it.
 
-        An unfinished one of the same is returned. Raises, for a document, Conflict while everything
-        of its owner is being erased, and Overloaded if many others are.
+        An unfinished one of the same is returned. Raises, for a document, InvalidRequest if that is
+        not the id of one, Conflict while everything of its owner is being erased, and Overloaded if
+        many others are.
         """
+        if document_id is not None:
+            check_document_id(document_id)
         same = sa.and_(
             ERASURES.c.owner == owner,
             ERASURES.c.finished_ms.is_(None),
