@@ -224,7 +224,7 @@ class StoredDocuments(Protocol):
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted at least `age_s` seconds ago.
 
-        Return False if a Qdrant server keeps the disk: it does so at a time of its own.
+        Return False if a Qdrant server keeps the disk: its optimizer does so later.
         """
         ...
 

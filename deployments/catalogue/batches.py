@@ -61,6 +61,7 @@ class Batches:
 
         Raises:
             NotFound: there is no such collection, or no such file.
+            Conflict: everything of the owner is being erased.
             Overloaded: too many files of the owner wait.
         """
         await self._database.write(lambda connection: add_batch(connection, batch))

@@ -16,7 +16,9 @@ from deployments.databases import create_engine, is_sqlite
 from deployments.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 T = TypeVar("T")
 
@@ -72,32 +74,40 @@ class Database:
 
         SQLite overwrites what it deletes, but not the copies that it leaves when it moves rows, so
         the file is rewritten. Returns False if it has more bytes than this, or for PostgreSQL,
-        which reuses the space at a time of its own.
+        which reuses the space after its own VACUUM.
         """
         if self._engine.dialect.name != "sqlite":
             return False
-        return await self._in_thread(lambda: self._purge_sqlite(max_bytes))
+        rewritten = await self._in_thread(lambda: self._rewrite_sqlite(max_bytes))
+        await self._in_thread(self._truncate_log)  # repeated alone while readers keep the log
+        return rewritten
 
-    def _purge_sqlite(self, max_bytes: int) -> bool:
-        connection = self._engine.raw_connection()
-        busy = True
-        try:
-            cursor = connection.cursor()
+    def _rewrite_sqlite(self, max_bytes: int) -> bool:
+        with self._sqlite_cursor() as cursor:
             cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
             (size_bytes,) = cursor.fetchone() or (0,)
-            rewritten = size_bytes <= max_bytes
-            if rewritten:
-                cursor.execute("VACUUM")
+            if size_bytes > max_bytes:
+                return False
+            cursor.execute("VACUUM")
+            return True
+
+    def _truncate_log(self) -> None:
+        with self._sqlite_cursor() as cursor:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            busy, *_ = cursor.fetchone() or (busy,)
+            busy, *_ = cursor.fetchone() or (True,)
+            if busy:
+                msg = "the write-ahead log is being read"
+                raise sqlite3.OperationalError(msg)
+
+    @contextlib.contextmanager
+    def _sqlite_cursor(self) -> Iterator[DBAPICursor]:
+        connection = self._engine.raw_connection()
+        try:
+            yield connection.cursor()
         except sqlite3.OperationalError as error:
             raise sa.exc.OperationalError(None, None, error) from error
         finally:
             connection.close()
-        if busy:
-            in_use = sqlite3.OperationalError("the write-ahead log is being read")
-            raise sa.exc.OperationalError(None, None, in_use)
-        return rewritten
 
     @contextlib.asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:

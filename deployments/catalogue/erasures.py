@@ -19,8 +19,10 @@ from deployments.catalogue.document_rows import (
     completed_bytes,
 )
 from deployments.catalogue.entries import ErasureEntry, Removed
+from deployments.catalogue.new_batches import IS_WAITING
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
+    BATCH_FILES,
     COLLECTIONS,
     DOCUMENTS,
     ERASURES,
@@ -31,6 +33,7 @@ from deployments.catalogue.tables import (
 )
 from deployments.catalogue.usage import change_usage, check_not_being_erased
 from deployments.collection_names import full_name, owner_of
+from deployments.document_ids import check_document_id
 from deployments.errors import NotFound, Overloaded
 
 if TYPE_CHECKING:
@@ -54,9 +57,12 @@ class Erasures:
     ) -> ErasureEntry:
         """Ask for the erasure of a document, or of everything of the owner, and return it.
 
-        An unfinished one of the same is returned. Raises, for a document, Conflict while everything
-        of its owner is being erased, and Overloaded if many others are.
+        An unfinished one of the same is returned. Raises, for a document, InvalidRequest if that is
+        not the id of one, Conflict while everything of its owner is being erased, and Overloaded if
+        many others are.
         """
+        if document_id is not None:
+            check_document_id(document_id)
         same = sa.and_(
             ERASURES.c.owner == owner,
             ERASURES.c.finished_ms.is_(None),
@@ -98,9 +104,10 @@ class Erasures:
         await self._database.read(lambda connection: check_not_being_erased(connection, owner))
 
     async def claim(self, age_s: float, limit: int) -> list[ErasureEntry]:
-        """Claim unfinished erasures that were last claimed at least this long ago, oldest first.
+        """Claim unfinished erasures that were last claimed at least this long ago.
 
-        Of several callers at once, one gets each.
+        Those that were never claimed come first, so that failing ones cannot keep them waiting. Of
+        several callers at once, one gets each.
         """
         now_ms = time.time_ns() // 1_000_000
         pending = (
@@ -109,7 +116,7 @@ class Erasures:
                 ERASURES.c.finished_ms.is_(None),
                 ERASURES.c.claimed_ms <= now_ms - int(age_s * 1000),
             )
-            .order_by(ERASURES.c.created_ms)
+            .order_by(ERASURES.c.claimed_ms, ERASURES.c.created_ms)
             .limit(limit)
         )
         locked = pending.with_for_update(skip_locked=True)
@@ -133,7 +140,10 @@ class Erasures:
         await self._database.write(lambda connection: _count(connection, erasure, **removed))
 
     async def remove_document(self, erasure: ErasureEntry) -> bool:
-        """Remove the document with all its versions; return whether it existed."""
+        """Remove the document with all its versions, also from file batches.
+
+        Return whether it existed, or was in a batch.
+        """
         collection, document_id = erasure.collection, erasure.document_id
         assert collection is not None  # noqa: S101 - of a document
         assert document_id is not None  # noqa: S101
@@ -141,9 +151,28 @@ class Erasures:
         def remove(connection: sa.Connection) -> bool:
             if not lock_collection(connection, collection):
                 return False
-            return _remove(connection, erasure, collection, [document_id]) > 0
+            in_batches = connection.execute(
+                BATCH_FILES.delete().where(
+                    BATCH_FILES.c.collection == collection,
+                    BATCH_FILES.c.document_id == document_id,
+                )
+            ).rowcount
+            return _remove(connection, erasure, collection, [document_id]) + in_batches > 0
 
         return await self._database.write(remove)
+
+    async def is_in_use(self, owner: str, document_id: str) -> bool:
+        """Return whether a collection has the document, or waits for it in a file batch."""
+        stored = (
+            sa.select(DOCUMENTS.c.id)
+            .join(COLLECTIONS, COLLECTIONS.c.id == DOCUMENTS.c.collection)
+            .where(DOCUMENTS.c.id == document_id, COLLECTIONS.c.owner == owner)
+        )
+        waiting = sa.select(BATCH_FILES.c.document_id).where(
+            IS_WAITING, BATCH_FILES.c.owner == owner, BATCH_FILES.c.document_id == document_id
+        )
+        select = sa.select(sa.or_(stored.exists(), waiting.exists()))
+        return bool(await self._database.read(lambda connection: connection.scalar(select)))
 
     async def remove_file(self, erasure: ErasureEntry, file_id: str) -> bool:
         """Remove the entry of a kept file; return whether it existed."""

@@ -17,7 +17,7 @@ from deployments.catalogue.entries import CollectionEntry, FileEntry, Upload
 from deployments.collection_names import full_name, owner_of, short_name
 from deployments.errors import InvalidRequest, NotFound
 from deployments.file_store import NO_OWNER
-from deployments.kept_files import CARD_BYTES
+from deployments.kept_files import CARD_BYTES, document_id_of, kept_path
 from deployments.records import from_record
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ImportOf01:
         for folder in await self._files.names("kept"):
             for batch in _batches(await self._files.names(f"kept/{folder}")):
                 missing = sorted(await self._catalogue.files.missing(batch))
-                cards = [f"kept/{folder}/{name}" for name in missing]
+                cards = [kept_path(_owner(folder), file_id) for file_id in missing]
                 async for path, card in self._read(cards, CARD_BYTES):
                     with _left_out_if_broken(path):
                         entry = from_record(FileEntry, card)
@@ -102,7 +102,7 @@ class ImportOf01:
 
     async def _import_attachment(self, collection: str, note: dict[str, Any]) -> None:
         """Add what was attached; what is searchable becomes completed with the documents."""
-        document_id = f"doc_{note['file_id'].removeprefix('file-')}"
+        document_id = document_id_of(note["file_id"])
         with contextlib.suppress(NotFound):
             await self._catalogue.documents.get(collection, document_id)
             return

@@ -12,6 +12,7 @@ from deployments.catalogue.collections import lock_collection
 from deployments.catalogue.document_rows import chunking_values
 from deployments.catalogue.expiry import record_use
 from deployments.catalogue.tables import BATCH_FILES, BATCHES, FILES
+from deployments.catalogue.usage import check_not_being_erased
 from deployments.collection_names import owner_of, unknown_collection
 from deployments.errors import NotFound, Overloaded
 from deployments.kept_files import file_id_of
@@ -51,10 +52,11 @@ IS_WAITING = BATCH_FILES.c.status == FileStatus.WAITING.value
 
 def add_batch(connection: sa.Connection, batch: NewBatch) -> None:
     """Add a batch; see `Batches.add`."""
+    owner = owner_of(batch.collection)
+    check_not_being_erased(connection, owner)
     if not lock_collection(connection, batch.collection):
         raise unknown_collection(batch.collection)
     record_use(connection, batch.collection)
-    owner = owner_of(batch.collection)
     file_ids = [file_id_of(file.document_id) for file in batch.files]
     select = sa.select(FILES.c.id).where(FILES.c.id.in_(file_ids), FILES.c.owner == owner)
     if missing := sorted(set(file_ids) - set(connection.scalars(select).all())):

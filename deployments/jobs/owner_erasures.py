@@ -18,6 +18,7 @@ from deployments.file_store import (
     UPLOADS,
     folder_of,
 )
+from deployments.kept_files import file_id_of, kept_path
 from deployments.types import IngestSpec
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class OwnerErasures:
     def __init__(self, stores: ErasedStores, owner: str, erasures: Sequence[ErasureEntry]) -> None:
         self._stores = stores
         self._owner = owner
+        self.erasures = erasures
         self._of_everything = next((one for one in erasures if one.document_id is None), None)
         self._of_documents = {
             (one.collection, one.document_id): one for one in erasures if one.document_id
@@ -137,11 +139,11 @@ class OwnerErasures:
         await files.delete(contents_folder(collection, document_id))
         removed = await catalogue.erasures.remove_document(erasure)
         # It may have been made of a kept file, which other vector stores may have, too.
-        file_id = f"file-{document_id.removeprefix('doc_')}"
+        file_id = file_id_of(document_id)
         notes = folder_of(NOTES_OF_0_1, self._owner)
         await files.delete(f"{notes}/{short_name(collection)}/files/{file_id}")
-        if not await catalogue.documents.collections_of(self._owner, document_id):
-            await files.delete(f"{folder_of(KEPT, self._owner)}/{file_id}")
+        if not await catalogue.erasures.is_in_use(self._owner, document_id):
+            await files.delete(kept_path(self._owner, file_id))
             removed |= await catalogue.erasures.remove_file(erasure, file_id)
         return removed
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from deployments.catalogue.opening import open_catalogue
 from deployments.collection_names import DEFAULT_COLLECTION, check_collection_name, full_name
 from deployments.databases import is_sqlite
-from deployments.errors import ServiceError
+from deployments.document_ids import check_document_id
+from deployments.errors import InvalidRequest, ServiceError
 from deployments.file_store import FileStore
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.leases import has_live_executor
@@ -78,7 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         "stored without API keys",
     )
     parser.add_argument("--everything", action="store_true", help="all that belongs to the key")
-    parser.add_argument("--document", metavar="ID", help="only this document, in all its versions")
+    parser.add_argument(
+        "--document",
+        metavar="ID",
+        type=_document_id,
+        help="only this document, in all its versions",
+    )
     parser.add_argument(
         "--collection",
         metavar="NAME",
@@ -86,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
         help="the collection of the document (default: %(default)s)",
     )
     return parser
+
+
+def _document_id(value: str) -> str:
+    try:
+        check_document_id(value)
+    except InvalidRequest as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+    return value
 
 
 async def _erase(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"], route_class=BodyRoute)
 
 
-@router.post("/{vector_store_id}/file_batches", responses=refusals(400, 404, 413))
+@router.post("/{vector_store_id}/file_batches", responses=refusals(400, 404, 409, 413))
 async def create_file_batch(
     vector_store_id: StoreId, request: FileBatchRequest, batches: FileBatchesDep
 ) -> FileBatchResponse:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
+from deployments.document_ids import DOCUMENT_ID
+
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -29,7 +31,7 @@ STORE_ID_EXAMPLE = "vs_4f1c09ab7d2e4c6f8a1b2c3d"
 TIME_EXAMPLE = 1_795_546_410
 
 DocumentId = Annotated[
-    str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$"), Field(examples=[DOCUMENT_ID_EXAMPLE])
+    str, StringConstraints(pattern=rf"^{DOCUMENT_ID}$"), Field(examples=[DOCUMENT_ID_EXAMPLE])
 ]
 DocumentName = Annotated[
     str,

@@ -40,6 +40,8 @@ class Tenant:
     jobs: int = 0
     document: str = ""
     file: str = ""
+    batched: str = ""
+    label: str = field(default_factory=lambda: f"tapir{secrets.token_hex(6)}")
     store: str = ""
     picture: str = ""
 
@@ -85,12 +87,7 @@ class Tenant:
         await self.replace(3)
         await self.upload(f"{self.secret}-two.md", f"{self.secret} in a collection", self.secret)
         await self.upload(f"{self.secret}-bad.md", "bad", status="failed")
-        kept = await self.http.post(
-            "/v1/files",
-            files={"file": (f"{self.secret}.txt", f"kept {self.secret}")},
-            data={"purpose": "user_data"},
-        )
-        self.file = kept.json()["id"]
+        self.file = await self.keep(f"kept {self.secret}")
         store = await self.http.post(
             "/v1/vector_stores",
             json={
@@ -102,8 +99,31 @@ class Tenant:
         self.store = store.json()["id"]
         self.jobs += 1
         await self.attached(self.store)
+        self.batched = await self.keep(f"batched {self.secret}")
+        await self.attach_batch(self.batched)
         self.picture = await self.picture_job(f"a circle {self.secret}", 3)
         assert (await self.ended(self.picture))["status"] == "succeeded"
+
+    async def keep(self, content: str) -> str:
+        kept = await self.http.post(
+            "/v1/files",
+            files={"file": (f"{content}.txt", content)},
+            data={"purpose": "user_data"},
+        )
+        return str(kept.json()["id"])
+
+    async def attach_batch(self, file: str) -> None:
+        """Attach a file by a batch, with the label as an attribute."""
+        url = f"/v1/vector_stores/{self.store}/file_batches"
+        files = [{"file_id": file, "attributes": {"label": self.label}}]
+        batch = await self.http.post(url, json={"files": files})
+        assert batch.status_code == 200, batch.text
+        self.jobs += 1
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await self.http.get(f"{url}/{batch.json()['id']}")).json()[
+                "status"
+            ] != "completed":
+                await asyncio.sleep(0.05)
 
     async def attached(self, store: str) -> None:
         url = f"/v1/vector_stores/{store}/files/{self.file}"
@@ -135,7 +155,10 @@ class Tenant:
         """Check that everything of `furnish` is there."""
         assert self.versions[-1] in await self.found()
         assert f"{self.secret} in a collection" in await self.found(self.secret)
-        assert f"kept {self.secret}" in await self.found(self.store)
+        in_store = await self.found(self.store)
+        assert f"kept {self.secret}" in in_store
+        assert f"batched {self.secret}" in in_store
+        assert self.label in in_store
         content = await self.http.get(f"/v1/files/{self.file}/content")
         assert content.text == f"kept {self.secret}"
         image = await self.http.get(f"/v1/images/{self.picture}/0.png")
@@ -215,14 +238,14 @@ async def test_an_erased_key_leaves_nothing_on_the_disk(
         report = await alice.erased(begun["id"])
         assert report["removed"] == {
             "collections": 3,
-            "documents": 4,
-            "versions": 6,
-            "files": 1,
-            "jobs": 8,
+            "documents": 5,
+            "versions": 7,
+            "files": 2,
+            "jobs": 9,
             "bytes": report["removed"]["bytes"],
         }
         assert report["removed"]["bytes"] > 100
-        assert files_with(tmp_path, alice.secret, *alice.versions) == []
+        assert files_with(tmp_path, alice.secret, alice.label, *alice.versions) == []
         assert files_with(tmp_path, *(vector.tobytes() for vector in vectors)) == []
         assert rows_with(database, alice.secret) == []
         ids = alice.document, alice.file, alice.store, alice.picture, stuck
@@ -271,6 +294,13 @@ async def test_an_erased_document_leaves_nothing_of_any_version(
         assert report["removed"]["files"] == 1
         assert files_with(tmp_path, f"kept {tenant.secret}") == []
         assert (await http.get(f"/v1/files/{tenant.file}")).status_code == 404
+        # Of a file of a batch, the batch forgets the attributes.
+        assert files_with(tmp_path, tenant.label) or rows_with(database, tenant.label)
+        batched = f"doc_{tenant.batched.removeprefix('file-')}"
+        report = await tenant.erase(document_id=batched, collection=tenant.store)
+        assert (report["removed"]["documents"], report["removed"]["files"]) == (1, 1)
+        assert files_with(tmp_path, tenant.label, f"batched {tenant.secret}") == []
+        assert rows_with(database, tenant.label) == []
         assert tenant.versions[-1] in await tenant.found()
 
 
@@ -312,7 +342,7 @@ async def test_a_command_erases_whether_the_service_runs_or_not(
     assert files_with(tmp_path, alice.secret) or rows_with(job_database, alice.secret)
 
     status, said = await erased_by_command(config, "--key", "alice", "--everything")
-    assert (status, "erased: 3 collections, 3 documents" in said) == (0, True), said
+    assert (status, "erased: 3 collections, 4 documents" in said) == (0, True), said
     assert files_with(tmp_path, alice.secret) == []
     assert rows_with(job_database, alice.secret) == []
     async with (
@@ -322,7 +352,7 @@ async def test_a_command_erases_whether_the_service_runs_or_not(
     ):
         bob.http, alice.http = other, one
         await bob.check_answers()
-        assert (await alice.erased(begun["id"]))["removed"]["documents"] == 3
+        assert (await alice.erased(begun["id"]))["removed"]["documents"] == 4
 
 
 def configuration(folder: Path) -> Path:

@@ -56,6 +56,10 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (["serve"], "the following arguments are required: FILE"),
         (["serve", "FILE", "--prot", "9000"], "unrecognized arguments: --prot"),
         (["serve", "FILE", "--port", "high"], "argument --port: invalid int value: 'high'"),
+        *(
+            (["erase", "FILE", "--key", "alice", "--document", path], "argument --document: The id")
+            for path in ("", ".", "/", "..", "doc_*")
+        ),
     ],
 )
 def test_wrong_usage_says_what_is_right(
