@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from loguru import logger
 
 from deployments.catalogue.entries import CollectionEntry, CollectionIndex, EntryPage
 from deployments.catalogue.expiry import (
     check_can_expire,
+    check_use,
     expiry_values,
     is_expired,
     now_ms,
     record_use,
-    stale_row,
 )
 from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing, page_of
@@ -29,7 +31,7 @@ from deployments.collection_names import (
     short_name,
     unknown_collection,
 )
-from deployments.errors import Conflict
+from deployments.errors import Conflict, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +65,7 @@ class Collections:
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
         self._quotas = quotas
+        self._recording: dict[str, asyncio.Task[None]] = {}  # one for each collection
 
     async def add(self, entry: CollectionEntry) -> None:
         """Add a collection unless it exists; raise InvalidRequest if it is over a quota."""
@@ -171,12 +174,24 @@ class Collections:
         await self._database.write(change)
         return await self.get(collection)
 
-    async def record_use(self, collection: str) -> None:
-        """Record that a collection is used; raise InvalidRequest if it has expired."""
-        if is_vector_store(collection) and await self._database.read(
-            lambda connection: stale_row(connection, collection)
-        ):
+    async def use(self, collection: str) -> None:
+        """Record in the background that a collection is used: the caller waits for no lock.
+
+        Raises InvalidRequest if it has expired.
+        """
+        if not is_vector_store(collection):
+            return
+        stale = await self._database.read(lambda connection: check_use(connection, collection))
+        if stale and collection not in self._recording:
+            task = asyncio.get_running_loop().create_task(self._record_use(collection))
+            self._recording[collection] = task
+            task.add_done_callback(lambda _: self._recording.pop(collection, None))
+
+    async def _record_use(self, collection: str) -> None:
+        try:
             await self._database.write(lambda connection: record_use(connection, collection))
+        except ServiceError as error:
+            logger.info("a use of {} is not recorded: {}", collection, error)
 
     async def remove_expired(self, age_s: float) -> str | None:
         """Remove a collection that expired at least this long ago; return its name, if any.
