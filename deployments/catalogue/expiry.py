@@ -16,6 +16,9 @@ from deployments.errors import InvalidRequest
 
 EXPIRED_KEPT_S = 86_400.0
 """How long an expired vector store is kept."""
+REMOVED_MS = 0
+"""When a collection that is being removed has expired: for all but its removal, it is gone."""
+NOT_REMOVED = COLLECTIONS.c.expires_ms.is_distinct_from(REMOVED_MS)
 _ACTIVE_PERIOD_MS = 60_000  # at most one write for it
 _DAY_MS = 86_400_000
 
@@ -49,7 +52,7 @@ def check_use(connection: sa.Connection, collection: str) -> bool:
     Raises InvalidRequest if it has expired.
     """
     select = sa.select(COLLECTIONS.c.active_ms, COLLECTIONS.c.expires_ms).where(
-        COLLECTIONS.c.id == collection
+        COLLECTIONS.c.id == collection, NOT_REMOVED
     )
     row = connection.execute(select).first()
     if row is None:

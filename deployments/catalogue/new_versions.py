@@ -31,7 +31,7 @@ from deployments.catalogue.entries import (
 )
 from deployments.catalogue.expiry import record_use
 from deployments.catalogue.names import free_name, is_numbered, start_of_numbered
-from deployments.catalogue.removals import check_not_being_removed
+from deployments.catalogue.removals import being_deleted, check_not_being_removed
 from deployments.catalogue.tables import CURRENT, DOCUMENTS, VERSIONS
 from deployments.catalogue.usage import add_usage, check_usage
 from deployments.catalogue.waiting_files import (
@@ -58,7 +58,7 @@ def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> 
         named = CollectionEntry(collection, short_name(collection), 0)
         ensure_collection(connection, named, quotas)
     if not lock_collection(connection, collection):
-        raise unknown_collection(collection)
+        raise unknown_collection(collection) if is_vector_store(collection) else being_deleted()
     record_use(connection, collection)
     if upload.document_id is not None:
         attributes = _attributes_for(connection, upload, upload.document_id)

@@ -686,6 +686,49 @@ async def test_a_use_is_recorded_beside_a_change_of_the_expiry(
     assert (entry.expires_days, entry.expires_at) == (9, entry.active_at + 9 * 86_400)
 
 
+async def test_a_large_collection_is_gone_at_once_and_removed_bit_by_bit(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collections, store = catalogue.collections, "alice.vs_1"
+    monkeypatch.setattr("deployments.catalogue.collection_removals._DOCUMENTS_AT_ONCE", 2)
+    await collections.add(CollectionEntry(store, "a store", int(time.time())))
+    for name in (store, "alice.papers"):
+        for number in range(5):
+            upload = replace(REPORT, collection=name, filename=f"{number}.txt", size_bytes=1)
+            document = (await catalogue.versions.begin(upload)).document
+
+    class Interrupted(Exception):
+        pass
+
+    async def interrupt(_s: float) -> None:
+        raise Interrupted
+
+    for name, refusal in ((store, NotFound), ("alice.papers", Conflict)):
+        with monkeypatch.context() as patched:
+            patched.setattr("deployments.catalogue.collections.asyncio.sleep", interrupt)
+            with pytest.raises(Interrupted):
+                await collections.remove(name)
+        page = await collections.page("alice", PageQuery(9))
+        assert name not in [entry.id for entry in page.entries]
+        for use in (collections.get(name), collections.index(name)):
+            with pytest.raises(NotFound):
+                await use
+        await collections.use(name)  # it has not expired: the search then does not find it
+        with pytest.raises(refusal):
+            await catalogue.versions.begin(replace(REPORT, collection=name))
+        assert not await collections.remove(name)
+    with pytest.raises(NotFound):
+        await catalogue.versions.complete(document)
+    removed = {await collections.remove_expired(86_400) for _ in range(2)}
+    assert removed == {store, "alice.papers"}
+    assert await collections.remove_expired(86_400) is None
+    claims = {await catalogue.removals.claim(0.0) for _ in range(2)}
+    assert claims == {Removal(store), Removal("alice.papers")}
+    # Nothing of them counts any more.
+    quotas = Quotas(collections=2, documents=1, files=1, size_bytes=REPORT.size_bytes)
+    await catalogue.with_quotas(quotas).versions.begin(replace(REPORT, collection="alice.other"))
+
+
 async def test_what_was_accepted_last_counts_for_a_file_that_waits(catalogue: Catalogue) -> None:
     batches, documents, store = catalogue.batches, catalogue.documents, "alice.vs_1"
     doc = "doc_" + "0" * 32
