@@ -268,7 +268,8 @@ class IngestSpec:
     these; else it keeps its own.
 
     The content begins at `start_byte`. The job does not delete a `borrowed` file, such as a kept
-    one, or the content of the version that it restores.
+    one, or the content of the version that it restores. A file of a batch has its `batch_id`: the
+    batch says which attributes it has by then, and whether it still waits.
     """
 
     document_id: str = field(compare=False)
@@ -284,6 +285,7 @@ class IngestSpec:
     borrowed: bool = field(default=False, compare=False)
     chunking: Chunking | None = None
     restored_from: int | None = field(default=None, compare=False)
+    batch_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,16 @@ from deployments.catalogue.entries import (
     EntryPage,
     VersionStatus,
 )
-from deployments.catalogue.new_batches import IS_WAITING, FileStatus, add_batch
+from deployments.catalogue.new_batches import add_batch
 from deployments.catalogue.statements import page_of
-from deployments.catalogue.tables import BATCH_FILES, BATCHES, VERSIONS
+from deployments.catalogue.tables import BATCH_FILES, BATCHES, DOCUMENTS, VERSIONS
+from deployments.catalogue.waiting_files import (
+    IS_WAITING,
+    FileStatus,
+    begun_values,
+    cancel_waiting,
+    set_waiting_attributes,
+)
 from deployments.errors import NotFound
 from deployments.types import Document
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import PageQuery
     from deployments.catalogue.new_batches import NewBatch
+    from deployments.filters import Attributes
 
 # The version that a file of a batch became; none while it waits, and once it is removed.
 _WITH_VERSION = sa.outerjoin(
@@ -47,6 +55,25 @@ _STATUS = sa.case(
     (VERSIONS.c.status.is_(None), DocumentStatus.CANCELLED.value),  # removed since
     (VERSIONS.c.status == VersionStatus.SUPERSEDED.value, DocumentStatus.COMPLETED.value),
     else_=VERSIONS.c.status,
+)
+# A file of a batch, with its version and its document as far as there are any.
+_FILES = sa.select(
+    *BATCH_FILES.c,
+    _STATUS.label("file_status"),
+    DOCUMENTS.c.attributes.label("document_attributes"),
+    VERSIONS.c.created_ms.label("version_ms"),
+    VERSIONS.c.size_bytes,
+    VERSIONS.c.filename,
+    VERSIONS.c.error_code.label("version_error_code"),
+    VERSIONS.c.error_message.label("version_error_message"),
+).select_from(
+    _WITH_VERSION.outerjoin(
+        DOCUMENTS,
+        sa.and_(
+            DOCUMENTS.c.collection == BATCH_FILES.c.collection,
+            DOCUMENTS.c.id == BATCH_FILES.c.document_id,
+        ),
+    )
 )
 
 
@@ -86,19 +113,7 @@ class Batches:
         self, collection: str, batch_id: str, query: PageQuery, status: DocumentStatus | None
     ) -> EntryPage[DocumentEntry]:
         """List the files of a batch as documents; raise NotFound."""
-        select = (
-            sa.select(
-                *BATCH_FILES.c,
-                _STATUS.label("file_status"),
-                VERSIONS.c.created_ms.label("version_ms"),
-                VERSIONS.c.size_bytes,
-                VERSIONS.c.filename,
-                VERSIONS.c.error_code.label("version_error_code"),
-                VERSIONS.c.error_message.label("version_error_message"),
-            )
-            .select_from(_WITH_VERSION)
-            .where(BATCH_FILES.c.batch_id == batch_id)
-        )
+        select = _FILES.where(BATCH_FILES.c.batch_id == batch_id)
         if status is not None:
             select = select.where(sa.literal(status.value) == _STATUS)
         after = None if query.after is None else (query.after,)
@@ -143,6 +158,42 @@ class Batches:
 
         return await self._database.write(cancel)
 
+    async def waiting_file(self, collection: str, document_id: str) -> DocumentEntry | None:
+        """Return the newest file that waits to become a document, or None."""
+        select = (
+            _FILES.add_columns(BATCHES.c.created_ms.label("batch_ms"))
+            .join(BATCHES, BATCHES.c.id == BATCH_FILES.c.batch_id)
+            .where(
+                IS_WAITING,
+                BATCH_FILES.c.collection == collection,
+                BATCH_FILES.c.document_id == document_id,
+            )
+            .order_by(BATCH_FILES.c.batch_id.desc())
+            .limit(1)
+        )
+        row = await self._database.read(lambda connection: connection.execute(select).first())
+        return None if row is None else _entry(row, row.batch_ms)
+
+    async def cancel_file(self, collection: str, document_id: str) -> bool:
+        """Cancel the files that wait to become a document; return whether there were any."""
+
+        def cancel(connection: sa.Connection) -> bool:
+            lock_collection(connection, collection)
+            return cancel_waiting(connection, collection, document_id)
+
+        return await self._database.write(cancel)
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> bool:
+        """Replace the attributes that a document will get; return whether a file of it waits."""
+
+        def change(connection: sa.Connection) -> bool:
+            lock_collection(connection, collection)
+            return set_waiting_attributes(connection, collection, document_id, attributes)
+
+        return await self._database.write(change)
+
     async def waiting_owners(self) -> list[str]:
         """Name the owners of files that wait."""
         select = sa.select(BATCH_FILES.c.owner).where(IS_WAITING).distinct()
@@ -171,8 +222,8 @@ class Batches:
         """
 
         def begin(connection: sa.Connection) -> bool:
-            values = {"status": FileStatus.BEGUN.value, "version": version}
-            connection.execute(BATCH_FILES.update().where(_is(file), IS_WAITING).values(values))
+            update = BATCH_FILES.update().where(_is(file), IS_WAITING)
+            connection.execute(update.values(begun_values(version)))
             status = connection.scalar(sa.select(BATCH_FILES.c.status).where(_is(file)))
             return status == FileStatus.BEGUN.value
 
@@ -206,6 +257,7 @@ def _is(file: BatchFile) -> sa.ColumnElement[bool]:
 
 
 def _entry(row: Any, batch_ms: int) -> DocumentEntry:  # noqa: ANN401 - a row
+    attributes = row.attributes if row.document_attributes is None else row.document_attributes
     document = Document(
         row.document_id,
         row.collection,
@@ -217,7 +269,7 @@ def _entry(row: Any, batch_ms: int) -> DocumentEntry:  # noqa: ANN401 - a row
         chunks=0,
         created_at=(row.version_ms or batch_ms) / 1000,
         version=row.version or 1,
-        attributes=row.attributes or {},
+        attributes=attributes or {},
     )
     return DocumentEntry(
         document,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from loguru import logger
 
+from deployments.catalogue.collection_removals import hide_collection, remove_some
 from deployments.catalogue.entries import CollectionEntry, CollectionIndex, EntryPage
 from deployments.catalogue.expiry import (
+    NOT_REMOVED,
     check_can_expire,
+    check_use,
     expiry_values,
     is_expired,
     now_ms,
     record_use,
-    stale_row,
 )
-from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing, page_of
-from deployments.catalogue.tables import BATCH_FILES, COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
-from deployments.catalogue.usage import add_usage, change_usage
+from deployments.catalogue.tables import BATCH_FILES, COLLECTIONS
+from deployments.catalogue.usage import add_usage
 from deployments.collection_names import (
     DEFAULT_COLLECTION,
     full_name,
@@ -29,7 +33,7 @@ from deployments.collection_names import (
     short_name,
     unknown_collection,
 )
-from deployments.errors import Conflict
+from deployments.errors import Conflict, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import Expiry, PageQuery, Quotas
 
+
+_REST_S = 0.05  # SQLite looks every 0.1 s at most whether the lock is free
 
 # A collection, and how many files of batches wait to become documents.
 _ENTRIES = sa.select(
@@ -49,7 +55,7 @@ _ENTRIES = sa.select(
 
 _LOCK = (
     sa.select(COLLECTIONS.c.id)
-    .where(COLLECTIONS.c.id == sa.bindparam("collection"))
+    .where(COLLECTIONS.c.id == sa.bindparam("collection"), NOT_REMOVED)
     .with_for_update()
 )
 
@@ -63,6 +69,7 @@ class Collections:
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
         self._quotas = quotas
+        self._recording: dict[str, asyncio.Task[None]] = {}  # one for each collection
 
     async def add(self, entry: CollectionEntry) -> None:
         """Add a collection unless it exists; raise InvalidRequest if it is over a quota."""
@@ -72,7 +79,7 @@ class Collections:
 
     async def get(self, collection: str) -> CollectionEntry:
         """Find a collection; raise NotFound."""
-        select = _ENTRIES.where(COLLECTIONS.c.id == collection)
+        select = _ENTRIES.where(COLLECTIONS.c.id == collection, NOT_REMOVED)
         row = await self._database.read(lambda connection: connection.execute(select).first())
         if row is not None:
             return _entry(row)
@@ -119,7 +126,7 @@ class Collections:
 
     async def page(self, owner: str, query: PageQuery) -> EntryPage[CollectionEntry]:
         """List the collections of an owner: vector stores follow all others."""
-        select = _ENTRIES.where(COLLECTIONS.c.owner == owner)
+        select = _ENTRIES.where(COLLECTIONS.c.owner == owner, NOT_REMOVED)
         key = (COLLECTIONS.c.vector_store, COLLECTIONS.c.id)
         after = None if query.after is None else (is_vector_store(query.after), query.after)
         default = full_name(owner, DEFAULT_COLLECTION)
@@ -164,49 +171,74 @@ class Collections:
                 entry = CollectionEntry(collection, short_name(collection), 0)
                 ensure_collection(connection, entry, self._quotas)
             if values:
-                connection.execute(
-                    COLLECTIONS.update().where(COLLECTIONS.c.id == collection).values(values)
-                )
+                update = COLLECTIONS.update().where(COLLECTIONS.c.id == collection, NOT_REMOVED)
+                connection.execute(update.values(values))
 
         await self._database.write(change)
         return await self.get(collection)
 
-    async def record_use(self, collection: str) -> None:
-        """Record that a collection is used; raise InvalidRequest if it has expired."""
-        if is_vector_store(collection) and await self._database.read(
-            lambda connection: stale_row(connection, collection)
-        ):
+    async def use(self, collection: str) -> None:
+        """Record in the background that a collection is used: the caller waits for no lock.
+
+        Raises InvalidRequest if it has expired.
+        """
+        if not is_vector_store(collection):
+            return
+        stale = await self._database.read(lambda connection: check_use(connection, collection))
+        if stale and collection not in self._recording:
+            task = asyncio.get_running_loop().create_task(self._record_use(collection))
+            self._recording[collection] = task
+            task.add_done_callback(lambda _: self._recording.pop(collection, None))
+
+    async def _record_use(self, collection: str) -> None:
+        try:
             await self._database.write(lambda connection: record_use(connection, collection))
+        except ServiceError as error:
+            logger.info("a use of {} is not recorded: {}", collection, error)
 
     async def remove_expired(self, age_s: float) -> str | None:
         """Remove a collection that expired at least this long ago; return its name, if any.
 
-        `Catalogue.removals` has it until its vectors are deleted.
+        So is one whose removal was interrupted. `Catalogue.removals` has it until its vectors are
+        deleted.
         """
         latest_ms = now_ms() - int(age_s * 1000)
         expired = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.expires_ms <= latest_ms).limit(1)
 
-        def remove(connection: sa.Connection) -> str | None:
-            collection = connection.scalar(expired.with_for_update(skip_locked=True))
+        def hide(connection: sa.Connection) -> str | None:
+            collection: str | None = connection.scalar(expired.with_for_update(skip_locked=True))
             if collection is not None:
-                _remove(connection, collection)
+                hide_collection(connection, collection)
             return collection
 
-        return await self._database.write(remove)
+        if (collection := await self._database.write(hide)) is not None:
+            await self._remove_hidden(collection)
+        return collection
 
     async def remove(self, collection: str) -> bool:
         """Remove a collection with its documents and return whether it existed.
 
+        It is gone for others at once. If this is interrupted, `remove_expired` goes on with it.
         `Catalogue.removals` has it until its vectors are deleted.
         """
 
-        def remove(connection: sa.Connection) -> bool:
+        def hide(connection: sa.Connection) -> bool:
             if not lock_collection(connection, collection):
                 return False
-            _remove(connection, collection)
+            hide_collection(connection, collection)
             return True
 
-        return await self._database.write(remove)
+        existed = await self._database.write(hide)
+        if existed:
+            await self._remove_hidden(collection)
+        return existed
+
+    async def _remove_hidden(self, collection: str) -> None:
+        """Remove a hidden collection in short transactions, with time for those of others."""
+        began = time.monotonic()
+        while await self._database.write(lambda connection: remove_some(connection, collection)):
+            await asyncio.sleep(max(_REST_S, time.monotonic() - began))
+            began = time.monotonic()
 
 
 def ensure_collection(connection: sa.Connection, entry: CollectionEntry, quotas: Quotas) -> None:
@@ -236,25 +268,6 @@ def lock_collection(connection: sa.Connection, collection: str) -> bool:
     return connection.execute(_LOCK, {"collection": collection}).first() is not None
 
 
-def _remove(connection: sa.Connection, collection: str) -> None:
-    """Remove a locked collection with its documents."""
-    documents, size_bytes = connection.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(VERSIONS.c.size_bytes), 0))
-        .select_from(DOCUMENTS)
-        .join(VERSIONS, CURRENT)
-        .where(DOCUMENTS.c.collection == collection)
-    ).one()
-    connection.execute(COLLECTIONS.delete().where(COLLECTIONS.c.id == collection))
-    change_usage(
-        connection,
-        owner_of(collection),
-        collections=-1,
-        documents=-documents,
-        size_bytes=-int(size_bytes),
-    )
-    add_removal(connection, Removal(collection))
-
-
 def _exists(connection: sa.Connection, collection: str) -> bool:
     select = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.id == collection)
     return connection.execute(select).first() is not None
@@ -262,7 +275,8 @@ def _exists(connection: sa.Connection, collection: str) -> bool:
 
 def _index(connection: sa.Connection, collection: str) -> CollectionIndex | None:
     columns = COLLECTIONS.c.index_name, COLLECTIONS.c.embedding_model, COLLECTIONS.c.completed
-    row = connection.execute(sa.select(*columns).where(COLLECTIONS.c.id == collection)).first()
+    select = sa.select(*columns).where(COLLECTIONS.c.id == collection, NOT_REMOVED)
+    row = connection.execute(select).first()
     return row and CollectionIndex(row[0], row[1] or "", row[2])
 
 

@@ -23,6 +23,7 @@ from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import page_of
 from deployments.catalogue.tables import COLLECTIONS, DOCUMENTS
 from deployments.catalogue.usage import change_usage
+from deployments.catalogue.waiting_files import cancel_waiting, set_waiting_attributes
 from deployments.collection_names import owner_of
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Documents:
 
         def change(connection: sa.Connection) -> DocumentEntry:
             lock_collection(connection, collection)
+            set_waiting_attributes(connection, collection, document_id, attributes)
             set_attributes(connection, collection, document_id, attributes)
             row = connection.execute(ENTRIES.where(is_document(collection, document_id))).first()
             if row is None:
@@ -131,6 +133,8 @@ class Documents:
     async def remove(self, collection: str, document_id: str) -> bool:
         """Remove a document with all its versions and return whether it existed.
 
+        Files of batches that wait to become it are cancelled.
+
         `Catalogue.removals` has it until its vectors are deleted.
         """
 
@@ -141,6 +145,7 @@ class Documents:
             if row is None:
                 return False
             connection.execute(DOCUMENTS.delete().where(is_document(collection, document_id)))
+            cancel_waiting(connection, collection, document_id)
             change_counts(connection, collection, {row.document_status: -1}, -completed_bytes(row))
             owner = owner_of(collection)
             change_usage(connection, owner, documents=-1, size_bytes=-row.size_bytes)

@@ -54,6 +54,7 @@ class Upload:
     is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal. With
     `attributes`, the document gets these; else it keeps its own. Without `chunking`, it is cut as
     the parser's settings say. `restored_from` is the number of the version whose content it has.
+    With `batch_id` it is a file of that batch, whose attributes it gets.
     """
 
     collection: str
@@ -69,6 +70,7 @@ class Upload:
     attributes: Attributes | None = None
     chunking: Chunking | None = None
     restored_from: int | None = None
+    batch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

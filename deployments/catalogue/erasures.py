@@ -19,7 +19,6 @@ from deployments.catalogue.document_rows import (
     completed_bytes,
 )
 from deployments.catalogue.entries import ErasureEntry, Removed
-from deployments.catalogue.new_batches import IS_WAITING
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
     BATCH_FILES,
@@ -32,6 +31,7 @@ from deployments.catalogue.tables import (
     VERSIONS,
 )
 from deployments.catalogue.usage import change_usage, check_not_being_erased
+from deployments.catalogue.waiting_files import IS_WAITING
 from deployments.collection_names import full_name, owner_of
 from deployments.document_ids import check_document_id
 from deployments.errors import NotFound, Overloaded
@@ -195,7 +195,10 @@ class Erasures:
             if collection is None:
                 ids = sa.select(FILES.c.id).where(FILES.c.owner == erasure.owner).limit(limit)
                 return _remove_files(connection, erasure, FILES.c.id.in_(ids))
-            lock_collection(connection, collection)
+            # Also a hidden one, whose removal goes on at the same time.
+            lock = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.id == collection)
+            if connection.execute(lock.with_for_update()).first() is None:
+                return True  # another transaction has removed it meanwhile
             select = sa.select(DOCUMENTS.c.id).where(DOCUMENTS.c.collection == collection)
             documents = connection.scalars(select.limit(limit)).all()
             if not _remove(connection, erasure, collection, documents):

@@ -7,7 +7,6 @@ renew it. Then Jobs removes it.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +16,9 @@ from deployments.errors import InvalidRequest
 
 EXPIRED_KEPT_S = 86_400.0
 """How long an expired vector store is kept."""
+REMOVED_MS = 0
+"""When a collection that is being removed has expired: for all but its removal, it is gone."""
+NOT_REMOVED = COLLECTIONS.c.expires_ms.is_distinct_from(REMOVED_MS)
 _ACTIVE_PERIOD_MS = 60_000  # at most one write for it
 _DAY_MS = 86_400_000
 
@@ -44,31 +46,34 @@ def check_can_expire(collection: str) -> None:
         raise InvalidRequest(msg, param="expires_after")
 
 
-def stale_row(connection: sa.Connection, collection: str) -> Any:  # noqa: ANN401 - a row
-    """Return the row of a vector store whose use must be recorded; None if it need not be.
+def check_use(connection: sa.Connection, collection: str) -> bool:
+    """Return whether the use of a vector store must be recorded now.
 
     Raises InvalidRequest if it has expired.
     """
-    select = sa.select(
-        COLLECTIONS.c.expires_days, COLLECTIONS.c.active_ms, COLLECTIONS.c.expires_ms
-    ).where(COLLECTIONS.c.id == collection)
+    select = sa.select(COLLECTIONS.c.active_ms, COLLECTIONS.c.expires_ms).where(
+        COLLECTIONS.c.id == collection, NOT_REMOVED
+    )
     row = connection.execute(select).first()
     if row is None:
-        return None
+        return False
     if is_expired(row.expires_ms):
         msg = "this vector store has expired: set `expires_after` to renew it"
         raise InvalidRequest(msg, code="vector_store_expired", param="vector_store_id")
-    fresh = (row.active_ms or 0) > now_ms() - _ACTIVE_PERIOD_MS
-    return None if fresh else row
+    return (row.active_ms or 0) <= now_ms() - _ACTIVE_PERIOD_MS
 
 
 def record_use(connection: sa.Connection, collection: str) -> None:
-    """Record that a vector store is used; raise InvalidRequest if it has expired."""
-    if not is_vector_store(collection):
+    """Record that a vector store is used; raise InvalidRequest if it has expired.
+
+    The row need not be locked: its expiry may be changed at the same time.
+    """
+    if not is_vector_store(collection) or not check_use(connection, collection):
         return
-    if (row := stale_row(connection, collection)) is not None:
-        connection.execute(
-            COLLECTIONS.update()
-            .where(COLLECTIONS.c.id == collection)
-            .values(expiry_values(row.expires_days, now_ms()))
-        )
+    active_ms = now_ms()
+    expires_ms = active_ms + COLLECTIONS.c.expires_days * sa.cast(_DAY_MS, sa.BigInteger)
+    connection.execute(
+        COLLECTIONS.update()
+        .where(COLLECTIONS.c.id == collection)
+        .values(active_ms=active_ms, expires_ms=expires_ms)
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from deployments.catalogue.document_rows import chunking_values
 from deployments.catalogue.expiry import record_use
 from deployments.catalogue.tables import BATCH_FILES, BATCHES, FILES
 from deployments.catalogue.usage import check_not_being_erased
+from deployments.catalogue.waiting_files import IS_WAITING, FileStatus
 from deployments.collection_names import owner_of, unknown_collection
 from deployments.errors import NotFound, Overloaded
 from deployments.kept_files import file_id_of
@@ -28,15 +28,6 @@ MAX_BATCHES = 100
 """Batches kept of a collection: a new one replaces the oldest of which no file waits."""
 
 
-class FileStatus(StrEnum):
-    """The status of a file in a batch until its version has one."""
-
-    WAITING = "waiting"
-    BEGUN = "begun"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 @dataclass(frozen=True, slots=True)
 class NewBatch:
     """A batch to add; `created_at` in seconds since the epoch."""
@@ -45,9 +36,6 @@ class NewBatch:
     collection: str
     files: Sequence[BatchFile]
     created_at: int
-
-
-IS_WAITING = BATCH_FILES.c.status == FileStatus.WAITING.value
 
 
 def add_batch(connection: sa.Connection, batch: NewBatch) -> None:

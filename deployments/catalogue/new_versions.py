@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -30,9 +31,14 @@ from deployments.catalogue.entries import (
 )
 from deployments.catalogue.expiry import record_use
 from deployments.catalogue.names import free_name, is_numbered, start_of_numbered
-from deployments.catalogue.removals import check_not_being_removed
+from deployments.catalogue.removals import being_deleted, check_not_being_removed
 from deployments.catalogue.tables import CURRENT, DOCUMENTS, VERSIONS
 from deployments.catalogue.usage import add_usage, check_usage
+from deployments.catalogue.waiting_files import (
+    attributes_in_batch,
+    begin_waiting,
+    waiting_attributes,
+)
 from deployments.collection_names import (
     is_vector_store,
     owner_of,
@@ -42,24 +48,42 @@ from deployments.collection_names import (
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import Quotas, Upload, VersionEntry
+    from deployments.filters import Attributes
 
 
 def begin_version(connection: sa.Connection, upload: Upload, quotas: Quotas) -> VersionEntry:
     """Add a version of a document, which may be new; see `Versions.begin`."""
+    collection = upload.collection
+    if not is_vector_store(collection):
+        named = CollectionEntry(collection, short_name(collection), 0)
+        ensure_collection(connection, named, quotas)
+    if not lock_collection(connection, collection):
+        raise unknown_collection(collection) if is_vector_store(collection) else being_deleted()
+    record_use(connection, collection)
+    if upload.document_id is not None:
+        attributes = _attributes_for(connection, upload, upload.document_id)
+        upload = replace(upload, attributes=attributes)
     entry = _begin(connection, upload, quotas)
+    document = entry.document
+    if upload.batch_id is None:
+        begin_waiting(connection, collection, document.id, document.version)
     if upload.attributes is not None:
-        set_attributes(connection, upload.collection, entry.document.id, upload.attributes)
+        set_attributes(connection, collection, document.id, upload.attributes)
     return entry
+
+
+def _attributes_for(
+    connection: sa.Connection, upload: Upload, document_id: str
+) -> Attributes | None:
+    if upload.batch_id is not None:
+        return attributes_in_batch(connection, upload.batch_id, document_id)
+    if upload.attributes is not None:
+        return upload.attributes
+    return waiting_attributes(connection, upload.collection, document_id)
 
 
 def _begin(connection: sa.Connection, upload: Upload, quotas: Quotas) -> VersionEntry:
     collection = upload.collection
-    if not is_vector_store(collection):
-        entry = CollectionEntry(collection, short_name(collection), 0)
-        ensure_collection(connection, entry, quotas)
-    if not lock_collection(connection, collection):
-        raise unknown_collection(collection)
-    record_use(connection, collection)
     filename = upload.filename
     found = document_named_by(connection, upload)
     newest = None if found is None else newest_version(connection, collection, found.id)

@@ -231,6 +231,19 @@ class OwnedBatches:
     async def cancel(self, collection: str, batch_id: str) -> list[str]:
         return await self._batches.cancel(self._prefix + collection, batch_id)
 
+    async def waiting_file(self, collection: str, document_id: str) -> DocumentEntry | None:
+        entry = await self._batches.waiting_file(self._prefix + collection, document_id)
+        return entry and replace(entry, document=_shown(entry.document, self._prefix))
+
+    async def cancel_file(self, collection: str, document_id: str) -> bool:
+        return await self._batches.cancel_file(self._prefix + collection, document_id)
+
+    async def set_attributes(
+        self, collection: str, document_id: str, attributes: Attributes
+    ) -> bool:
+        name = self._prefix + collection
+        return await self._batches.set_attributes(name, document_id, attributes)
+
 
 class OwnedErasures:
     """The erasures of one owner."""

@@ -91,8 +91,13 @@ def check_not_being_removed(
     """Raise Conflict while vectors are being deleted that would be those of a new document."""
     new = {"of": collection, "document": document_id or _WHOLE_COLLECTION}
     if connection.execute(_REMOVALS_OF, new).first() is not None:
-        msg = "it is still being deleted: try again in a minute"
-        raise Conflict(msg, code="being_deleted")
+        raise being_deleted()
+
+
+def being_deleted() -> Conflict:
+    """Return the error for what is new and has the name of something that is being deleted."""
+    msg = "it is still being deleted: try again in a minute"
+    return Conflict(msg, code="being_deleted")
 
 
 def _is(removal: Removal) -> sa.ColumnElement[bool]:

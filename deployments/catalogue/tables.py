@@ -199,7 +199,7 @@ BATCH_FILES = sa.Table(
     *_chunking(),
     sa.Column("attributes", sa.JSON(none_as_null=True)),
     sa.Index("genserve_batch_files_by_owner", "status", "owner", "batch_id", "document_id"),
-    sa.Index("genserve_batch_files_by_collection", "collection", "status"),
+    sa.Index("genserve_batch_files_by_collection", "collection", "status", "document_id"),
 )
 
 IMPORTS = sa.Table(

@@ -26,6 +26,7 @@ def upload_of(spec: IngestSpec, job_id: str) -> Upload:
         attributes=spec.attributes,
         chunking=spec.chunking,
         restored_from=spec.restored_from,
+        batch_id=spec.batch_id,
     )
 
 

@@ -212,25 +212,30 @@ class Versions:
     async def restorable(self, collection: str, document_id: str) -> set[int]:
         """Return the numbers of the versions of a document whose contents are kept.
 
-        They are the completed one and `KEPT_EARLIER` superseded ones. There are none if the
-        document does not exist.
+        They are the completed one, `KEPT_EARLIER` superseded ones, and those that are being
+        restored. There are none if the document does not exist.
         """
+        of_document = sa.and_(
+            VERSIONS.c.collection == collection, VERSIONS.c.document_id == document_id
+        )
 
         def numbers(status: VersionStatus) -> sa.Select[int]:
             return (
                 sa.select(VERSIONS.c.number)
-                .where(
-                    VERSIONS.c.collection == collection,
-                    VERSIONS.c.document_id == document_id,
-                    VERSIONS.c.status == status.value,
-                )
+                .where(of_document, VERSIONS.c.status == status.value)
                 .order_by(VERSIONS.c.number.desc())
             )
 
+        restoring = sa.select(VERSIONS.c.restored_from).where(
+            of_document,
+            VERSIONS.c.status == VersionStatus.IN_PROGRESS.value,
+            VERSIONS.c.restored_from.is_not(None),
+        )
+        earlier = numbers(VersionStatus.SUPERSEDED).limit(KEPT_EARLIER)
+
         def read(connection: sa.Connection) -> set[int]:
-            current = connection.scalars(numbers(VersionStatus.COMPLETED)).all()
-            earlier = numbers(VersionStatus.SUPERSEDED).limit(KEPT_EARLIER)
-            return {*current, *connection.scalars(earlier).all()}
+            queries = numbers(VersionStatus.COMPLETED), earlier, restoring
+            return {number for query in queries for number in connection.scalars(query)}
 
         return await self._database.read(read)
 

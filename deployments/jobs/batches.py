@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
+from deployments.attribute_writes import write_attributes
 from deployments.catalogue.entries import FILE_DELETED
 from deployments.errors import Conflict, NotFound, Overloaded, ServiceError, Unavailable
 from deployments.kept_files import CARD_BYTES, file_id_of, kept_path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.entries import BatchFile
+    from deployments.interfaces import Retriever
     from deployments.types import Job, Submitted
 
 _PERIOD_S = 1.0  # until what had no room, or came through another replica, is tried again
@@ -41,12 +43,14 @@ class BatchFeeder:
     def __init__(
         self,
         catalogue: Catalogue,
+        retriever: Retriever,
         submit: Submit,
         cancel: Callable[[str], Awaitable[Job]],
         has_room: Callable[[str], bool] = lambda _owner: True,
     ) -> None:
         """Set how a job is submitted and cancelled, and which owners may queue further files."""
         self._catalogue = catalogue
+        self._retriever = retriever
         self._submit = submit
         self._cancel = cancel
         self._has_room = has_room
@@ -69,10 +73,12 @@ class BatchFeeder:
                     await self._awake.wait()
 
     async def feed(self) -> None:
-        """Submit files until none waits or nobody has room; owners take turns."""
-        owners = await self._catalogue.batches.waiting_owners()
-        while owners:
-            owners = [owner for owner in owners if await self._feed_some(owner)]
+        """Submit files of all owners at once, until none waits or nobody has room."""
+        paused: set[str] = set()
+        while owners := set(await self._catalogue.batches.waiting_owners()) - paused:
+            served = sorted(owners)
+            go_on = await asyncio.gather(*map(self._feed_some, served))
+            paused |= {owner for owner, more in zip(served, go_on, strict=True) if not more}
 
     async def _feed_some(self, owner: str) -> bool:
         """Submit some files of an owner; return whether to go on with it."""
@@ -102,15 +108,19 @@ class BatchFeeder:
             borrowed=True,
             attributes=file.attributes,
             chunking=file.chunking,
+            batch_id=file.batch_id,
         )
         try:
             submitted = await self._submit(spec, None)
-        except (Conflict, Overloaded, Unavailable):  # a conflict with a deletion under way
-            return False
+        except (Conflict, Overloaded, Unavailable):
+            return False  # a conflict: it is being deleted, or does not wait any more
         except ServiceError as error:
             await batches.failed(file, error.code, error.message)
             return True
         if not await batches.begun(file, submitted.version) and submitted.created:
             with contextlib.suppress(Conflict, NotFound):  # it has ended already
                 await self._cancel(submitted.job.id)
+        if file.attributes is not None:  # of a version that is searchable already
+            changes = self._catalogue.attribute_changes
+            await write_attributes(changes, self._retriever, file.collection, file.document_id)
         return True

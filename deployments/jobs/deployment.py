@@ -134,6 +134,7 @@ class Jobs:
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,
+            search,
             self._submissions.ingest,
             self._canceller.cancel,
             dispatcher.has_room_for_batch,

@@ -202,26 +202,27 @@ class IngestSteps:
             await self._settle(new_document(spec, job_id, version), JobCancelled())
         await self.remove_upload(job_id, spec)
 
-    async def settle_upload(self, job_id: str, spec: IngestSpec, *, succeeded: bool) -> None:
-        """Keep the upload as the content of its version, if the job succeeded; else remove it.
+    async def settle_upload(self, job_id: str, spec: IngestSpec) -> None:
+        """Keep the upload as the content of its version, if that was completed; else remove it.
 
-        It fails never and may be repeated.
+        The job may have failed afterwards. It fails never and may be repeated.
         """
-        if succeeded and (not spec.borrowed or spec.restored_from is not None):
+        if not spec.borrowed or spec.restored_from is not None:
             try:
                 await self._keep_content(job_id, spec)
-            except NotFound:
-                pass  # the document has been removed
-            except ServiceError as error:
+            except (ServiceError, OSError) as error:  # a local store raises OSError: a full disk
                 logger.warning("the content of {} is not kept: {}", spec.document_id, error)
         await self.remove_upload(job_id, spec)
 
     async def _keep_content(self, job_id: str, spec: IngestSpec) -> None:
         collection, document_id = spec.collection, spec.document_id
         versions = self.catalogue.versions
-        version = await versions.of_job(collection, document_id, job_id)
-        target = content_path(collection, document_id, version)
-        await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
+        with contextlib.suppress(NotFound):  # the document has been removed
+            version = await versions.of_job(collection, document_id, job_id)
+            if version not in await versions.restorable(collection, document_id):
+                return
+            target = content_path(collection, document_id, version)
+            await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
         kept = await versions.restorable(collection, document_id)
         if not kept:  # removed meanwhile, and perhaps its contents before this one was there
             await self.files.delete(contents_folder(collection, document_id))

@@ -137,7 +137,7 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     a rolling update, refuse it.
     """
     fields = asdict(spec)
-    for name in (DIGEST, "on_conflict", "attributes"):
+    for name in (DIGEST, "on_conflict", "attributes", "batch_id"):
         fields.pop(name, None)
     for name in ("owner", "start_byte", "borrowed", "chunking", "restored_from"):
         if not fields.get(name):

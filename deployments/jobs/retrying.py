@@ -74,8 +74,8 @@ async def remove_if_possible(files: FileStore, *paths: str) -> None:
     for path in paths:
         try:
             await files.delete(path)
-        except ServiceError as error:
-            logger.warning("{} is left to the sweep: {}", path, error.message)
+        except (ServiceError, OSError) as error:  # a local store raises OSError
+            logger.warning("{} is left to the sweep: {}", path, error)
 
 
 class BackendCaller:

@@ -122,7 +122,7 @@ class Workflows:
         work: Callable[[], Awaitable[int]],
         *,
         discard: Callable[[Exception], Awaitable[None]],
-        settle_upload: Callable[..., Awaitable[None]] | None = None,
+        settle_upload: Callable[[], Awaitable[None]] | None = None,
     ) -> int:
         """Run a job to its end; return how many chunks or pictures it made.
 
@@ -154,7 +154,7 @@ class Workflows:
             if failure is not None:
                 await self._runner.run_clean_up("discard", partial(discard, failure))
             if settle_upload is not None:  # no step, as it fails never and may be repeated
-                await settle_upload(succeeded=failure is None)
+                await settle_upload()
             self._cancellations.forget(job_id)
             self._ingest_steps.backends.forget(job_id)  # of all jobs
             status = _status_after(failure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deployments.errors import Overloaded
 from serve_app.access.fair_queue import FairQueue
-from serve_app.access.guard import UPLOAD_PATHS, is_public
+from serve_app.access.guard import adds_document, is_public
 from serve_app.access.keys import NOBODY
 from serve_app.access.shares import Shares, divided
 from serve_app.http.errors import response_to
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_DOWNLOAD = re.compile(r"/v1/files/[^/]+/content|/v1/images/[^/]+/[^/]+\.png")
+_DOWNLOAD = re.compile(
+    r"/v1/files/[^/]+/content|/v1/vector_stores/[^/]+/files/[^/]+/content"
+    r"|/v1/images/[^/]+/[^/]+\.png"
+)
 _MAX_UPLOADS = 64
 _UPLOADS_WAITING_PER_PLACE = 3
 _MAX_DOWNLOADS = 32  # one that is not read costs 9 MB here and 7 MB in Serve's proxy
@@ -46,12 +49,13 @@ class RequestShares:
     async def taken(self, method: str, path: str, owner: str) -> AsyncIterator[None]:
         """Hold the places that a request needs; raise Overloaded if there are none.
 
-        An upload waits for its place, with its body unread: a folder of files is no abuse.
+        What adds a document waits for its place, with its body unread: a folder of files is no
+        abuse.
         """
         async with contextlib.AsyncExitStack() as held:
             for shares, of in self._needed(method, path, owner):
                 held.enter_context(shares.take(of))
-            if method == "POST" and path in UPLOAD_PATHS:
+            if adds_document(method, path):
                 await held.enter_async_context(self._uploads.take(owner))
             yield
 

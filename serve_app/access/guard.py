@@ -25,7 +25,7 @@ PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
 PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 """Public paths: they expose no user data. The page sends its key with all others."""
 UPLOAD_PATHS = ("/upload", "/v1/files")
-_ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/(files|file_batches)")
+_ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/files")
 
 
 def is_public(path: str) -> bool:
@@ -37,7 +37,7 @@ def adds_document(method: str, path: str) -> bool:
     """Return whether a request uploads a file, or attaches one to a vector store.
 
     Quotas, the shares of uploads and the queue of jobs bound these, not the requests a minute: a
-    client that sends a thousand files is no abuse.
+    client that sends a thousand files is no abuse. A file batch is one request for as many.
     """
     return method == "POST" and (path in UPLOAD_PATHS or _ATTACHMENT.fullmatch(path) is not None)
 

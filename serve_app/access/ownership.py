@@ -120,7 +120,7 @@ class OwnedRetriever:
         for name in owned:
             if len(owned) > 1:
                 await self._catalogue.collections.get(name)
-            await self._catalogue.collections.record_use(name)
+            await self._catalogue.collections.use(name)
         searched = owned[0] if len(owned) == 1 else owned
         try:
             found = await self._retriever.search(queries, searched, limit, max_chars, filters)

@@ -87,18 +87,21 @@ class Attachments:
                 chunking=chunking,
             )
             await self._catalogue.versions.add_failed(upload, error.code, error.message)
-        if attributes is not None:
-            await self._documents.apply_attributes(store_id, document_id_of(file_id))
+        await self._documents.apply_attributes(store_id, document_id_of(file_id))
         return await self.one(store_id, file_id)
 
     async def one(self, store_id: str, file_id: str) -> DocumentEntry:
-        """Find an attachment; raises NotFound."""
+        """Find an attachment, also one that waits in a batch; raises NotFound."""
         await self._check_store(store_id)
-        try:
-            return await self._catalogue.documents.get(store_id, document_id_of(file_id))
-        except NotFound:
-            msg = "there is no such file in this vector store"
-            raise NotFound(msg, param="file_id") from None
+        document_id = document_id_of(file_id)
+        with contextlib.suppress(NotFound):
+            return await self._catalogue.documents.get(store_id, document_id)
+        if waiting := await self._catalogue.batches.waiting_file(store_id, document_id):
+            return waiting
+        with contextlib.suppress(NotFound):  # it has just begun
+            return await self._catalogue.documents.get(store_id, document_id)
+        msg = "there is no such file in this vector store"
+        raise NotFound(msg, param="file_id")
 
     async def set_attributes(
         self, store_id: str, file_id: str, attributes: Attributes
@@ -106,6 +109,10 @@ class Attachments:
         """Replace the attributes of an attachment; raises NotFound."""
         await self.one(store_id, file_id)
         document_id = document_id_of(file_id)
+        if await self._catalogue.batches.set_attributes(store_id, document_id, attributes):
+            with contextlib.suppress(NotFound):
+                return await self._documents.set_attributes(store_id, document_id, attributes)
+            return await self.one(store_id, file_id)
         return await self._documents.set_attributes(store_id, document_id, attributes)
 
     async def page(
@@ -116,9 +123,14 @@ class Attachments:
         return await self._catalogue.documents.page(store_id, query, status)
 
     async def remove(self, store_id: str, file_id: str) -> None:
-        """Take a file out of a vector store; raises NotFound."""
+        """Take a file out of a vector store, and of the batches it waits in; raises NotFound."""
         await self.one(store_id, file_id)
-        await self._documents.remove(store_id, document_id_of(file_id))
+        cancelled = await self._catalogue.batches.cancel_file(store_id, document_id_of(file_id))
+        try:
+            await self._documents.remove(store_id, document_id_of(file_id))
+        except NotFound:
+            if not cancelled:
+                raise
         await self._files.delete(f"{self._notes}/{store_id}/files/{file_id}")
 
     async def remove_everywhere(self, file_id: str) -> None:

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from loguru import logger
-
+from deployments.attribute_writes import write_attributes
 from deployments.catalogue.entries import DocumentStatus
 from deployments.contents import content_path, contents_folder
-from deployments.errors import Conflict, NotFound, ServiceError
+from deployments.errors import Conflict, NotFound
 from deployments.serving.request_context import detached
 from deployments.types import IngestSpec
 
@@ -76,19 +75,9 @@ class Documents:
         return entry
 
     async def apply_attributes(self, collection: str, document_id: str) -> None:
-        """Make a document found by its attributes, if they have changed.
-
-        The catalogue has the change. If the vectors cannot be changed now, Jobs repeats it.
-        """
-        changes = await self._catalogue.attribute_changes.of_document(collection, document_id)
-        if not changes:
-            return
-        try:
-            await self._retriever.apply_attributes(collection, document_id)
-        except ServiceError as error:
-            logger.warning("attributes of {} are not written yet: {}", document_id, error)
-            return
-        await self._catalogue.attribute_changes.done(changes)
+        """Make a document found by its attributes; see `write_attributes`."""
+        changes = self._catalogue.attribute_changes
+        await write_attributes(changes, self._retriever, collection, document_id)
 
     async def restore(self, collection: str, document_id: str, number: int | None) -> Submitted:
         """Return the job that makes the content of an earlier version the newest version.

@@ -117,6 +117,7 @@ async def change_document(
     collection: CollectionName = DEFAULT_COLLECTION,
 ) -> DocumentResponse:
     """Give a document another name or other attributes."""
+    await documents.get(collection, document_id)  # one that cannot be shown is not changed
     if request.filename is not None:
         await documents.rename(collection, document_id, request.filename)
     if request.attributes is not None:

@@ -128,8 +128,8 @@ class LimitSettings(Settings):
     )
     requests_per_minute: PositiveInt | None = Field(
         default=600,
-        description="Of one API key, of any kind but uploads; null: any. Counted by each ingress "
-        "replica, or by all together in GENSERVE_REDIS_URL.",
+        description="Of one API key, of any kind but uploads and attachments to vector stores; "
+        "null: any. Counted by each ingress replica, or by all together in GENSERVE_REDIS_URL.",
     )
     tokens_per_minute: PositiveInt | None = Field(
         default=None, description="Of one API key, in and out; null: as many as there is time for."

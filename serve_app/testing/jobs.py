@@ -104,7 +104,8 @@ class FakeJobs:
         return await self._submitted(spec, key, None, self._new_id())
 
     async def begin_batches(self) -> None:
-        await BatchFeeder(self.catalogue, self.submit_ingest, self.cancel).feed()
+        feeder = BatchFeeder(self.catalogue, self.retriever, self.submit_ingest, self.cancel)
+        await feeder.feed()
 
     async def run(self, job_id: str) -> None:
         """Do the job's work and end it."""

@@ -231,7 +231,7 @@ async def running(
     canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
     submissions = Submissions(watchers, catalogue, dispatcher)
     feeder = BatchFeeder(
-        catalogue, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
+        catalogue, backend, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
     )
     eraser = Eraser(
         *(catalogue, backend, files, url),

@@ -102,9 +102,15 @@ async def test_uploads_of_a_key_wait_for_each_other() -> None:
         uploads = [
             asyncio.create_task(http.post("/upload", files=file, headers=headers)) for file in files
         ]
-        assert await answered(uploads, 0) == {}
+        # So do attachments, which are not counted by the minute either.
+        path, body = "/v1/vector_stores/vs_0/files", {"file_id": "file-" + "0" * 32}
+        attaches = [
+            asyncio.create_task(http.post(path, json=body, headers=headers)) for _ in range(4)
+        ]
+        assert await answered([*uploads, *attaches], 0) == {}
         await stop(slow)
         assert await answered(uploads, 60) == Counter({202: 60})
+        assert await answered(attaches, 4) == Counter({404: 4})
 
 
 async def test_pages_without_a_key_have_places_of_their_own() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +35,8 @@ from deployments.catalogue.new_batches import NewBatch
 from deployments.catalogue.removals import Removal
 from deployments.catalogue.tables import COLLECTIONS, METADATA
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
-from deployments.filters import AttributeValue
-from deployments.types import Document
+from deployments.filters import Attributes, AttributeValue
+from deployments.types import Chunking, Document
 from tests.support.postgres import serve_postgres
 
 pytestmark = pytest.mark.anyio
@@ -606,11 +608,19 @@ async def test_a_vector_store_expires_after_its_last_use(
         clock_s + 2 * day_s,
         False,
     )
+
+    async def becomes_active() -> None:
+        async with asyncio.timeout(10):
+            while (await collections.get(store)).active_at != clock_s:
+                await asyncio.sleep(0.01)
+
     pass_time(30)
-    await collections.record_use(store)
+    await collections.use(store)
+    await asyncio.sleep(0.1)
     assert (await collections.get(store)).active_at == clock_s - 30  # it is not written so often
     pass_time(day_s)
-    await collections.record_use(store)
+    await collections.use(store)
+    await becomes_active()
     assert (await collections.get(store)).expires_at == clock_s + 2 * day_s
     pass_time(day_s)
     await catalogue.versions.begin(replace(REPORT, collection=store, digest="b" * 64))
@@ -619,7 +629,7 @@ async def test_a_vector_store_expires_after_its_last_use(
     pass_time(2 * day_s)
     assert (await collections.get(store)).expired
     for use in (
-        collections.record_use(store),
+        collections.use(store),
         catalogue.versions.begin(replace(REPORT, collection=store, digest="c" * 64)),
         catalogue.batches.add(NewBatch("vsfb_1", store, [], clock_s)),
     ):
@@ -644,4 +654,140 @@ async def test_a_vector_store_expires_after_its_last_use(
     for other in ("alice.default", "alice.papers"):
         with pytest.raises(InvalidRequest, match="vector store can expire"):
             await collections.change(other, None, None, Expiry(1))
-        await collections.record_use(other)
+        await collections.use(other)
+
+
+async def test_a_use_is_recorded_beside_a_change_of_the_expiry(
+    catalogue: Catalogue, database: Database
+) -> None:
+    collections, store = catalogue.collections, "alice.vs_1"
+    began_s = int(time.time()) - 120
+    await collections.add(CollectionEntry(store, "a store", began_s, expires_days=2))
+    changed, used = threading.Event(), threading.Event()
+
+    def change(connection: sa.Connection) -> None:
+        where = COLLECTIONS.update().where(COLLECTIONS.c.id == store)
+        connection.execute(where.values(expires_days=9))
+        changed.set()
+        used.wait(10)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(database.write(change))
+        await asyncio.to_thread(changed.wait, 10)
+        for _ in range(9):
+            await collections.use(store)  # which waits for no lock
+        assert not used.is_set()
+        await asyncio.sleep(0.2)  # it is about to be recorded
+        used.set()
+    async with asyncio.timeout(10):
+        while (entry := await collections.get(store)).active_at == began_s:
+            await asyncio.sleep(0.01)
+    assert entry.active_at is not None
+    assert (entry.expires_days, entry.expires_at) == (9, entry.active_at + 9 * 86_400)
+
+
+async def test_a_large_collection_is_gone_at_once_and_removed_bit_by_bit(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collections, store = catalogue.collections, "alice.vs_1"
+    monkeypatch.setattr("deployments.catalogue.collection_removals._DOCUMENTS_AT_ONCE", 2)
+    await collections.add(CollectionEntry(store, "a store", int(time.time())))
+    for name in (store, "alice.papers"):
+        for number in range(5):
+            upload = replace(REPORT, collection=name, filename=f"{number}.txt", size_bytes=1)
+            document = (await catalogue.versions.begin(upload)).document
+
+    class Interrupted(Exception):
+        pass
+
+    async def interrupt(_s: float) -> None:
+        raise Interrupted
+
+    for name, refusal in ((store, NotFound), ("alice.papers", Conflict)):
+        with monkeypatch.context() as patched:
+            patched.setattr("deployments.catalogue.collections.asyncio.sleep", interrupt)
+            with pytest.raises(Interrupted):
+                await collections.remove(name)
+        page = await collections.page("alice", PageQuery(9))
+        assert name not in [entry.id for entry in page.entries]
+        for use in (collections.get(name), collections.index(name)):
+            with pytest.raises(NotFound):
+                await use
+        await collections.use(name)  # it has not expired: the search then does not find it
+        with pytest.raises(refusal):
+            await catalogue.versions.begin(replace(REPORT, collection=name))
+        assert not await collections.remove(name)
+    with pytest.raises(NotFound):
+        await catalogue.versions.complete(document)
+    removed = {await collections.remove_expired(86_400) for _ in range(2)}
+    assert removed == {store, "alice.papers"}
+    assert await collections.remove_expired(86_400) is None
+    claims = {await catalogue.removals.claim(0.0) for _ in range(2)}
+    assert claims == {Removal(store), Removal("alice.papers")}
+    # Nothing of them counts any more.
+    quotas = Quotas(collections=2, documents=1, files=1, size_bytes=REPORT.size_bytes)
+    await catalogue.with_quotas(quotas).versions.begin(replace(REPORT, collection="alice.other"))
+
+
+async def test_what_was_accepted_last_counts_for_a_file_that_waits(catalogue: Catalogue) -> None:
+    batches, documents, store = catalogue.batches, catalogue.documents, "alice.vs_1"
+    doc = "doc_" + "0" * 32
+    file = FileEntry(doc.replace("doc_", "file-"), "a.txt", "user_data", 10, 1)
+    await catalogue.collections.add(CollectionEntry(store, "a store", 1))
+    await catalogue.files.add("alice", file)
+    attach = Upload(store, "a.txt", 10, "a" * 64, "job_a", document_id=doc)
+
+    async def wait_in(batch_id: str, attributes: Attributes | None) -> tuple[BatchFile, Upload]:
+        waiting = BatchFile(doc, store, batch_id, Chunking(200, 0), attributes)
+        await batches.add(NewBatch(batch_id, store, [waiting], 1))
+        of_batch = replace(
+            attach, batch_id=batch_id, attributes=attributes, chunking=waiting.chunking
+        )
+        return waiting, of_batch
+
+    # A file that is attached meanwhile has begun for the batch, too, and has its attributes.
+    _, late = await wait_in("vsfb_1", {"year": 1})
+    version = (await catalogue.versions.begin(attach)).document
+    assert (await documents.get(store, doc)).document.attributes == {"year": 1}
+    assert await batches.waiting_owners() == []
+    with pytest.raises(Conflict, match="does not wait"):
+        await catalogue.versions.begin(late)
+    await catalogue.versions.complete(version)
+    assert (await batches.get(store, "vsfb_1")).files == {DocumentStatus.COMPLETED: 1}
+    # Attributes that are set while it waits are not overwritten, and are shown.
+    waiting, late = await wait_in("vsfb_2", {"year": 2})
+    await documents.set_attributes(store, doc, {"year": 3})
+    entry = await catalogue.versions.begin(late)
+    assert entry.document.version == 2  # cut in another way
+    assert await batches.begun(waiting, 2)
+    for batch_id in ("vsfb_1", "vsfb_2"):
+        (shown,) = (await batches.files(store, batch_id, PageQuery(9), None)).entries
+        assert shown.document.attributes == {"year": 3}
+    await documents.set_attributes(store, doc, {})
+    (shown,) = (await batches.files(store, "vsfb_2", PageQuery(9), None)).entries
+    assert shown.document.attributes == {}
+    # With a document goes what waits to become it.
+    waiting, late = await wait_in("vsfb_3", {"year": 4})
+    assert await documents.remove(store, doc)
+    with pytest.raises(Conflict, match="does not wait"):
+        await catalogue.versions.begin(late)
+    assert not await batches.begun(waiting, 3)
+    assert (await batches.get(store, "vsfb_3")).files == {DocumentStatus.CANCELLED: 1}
+
+
+async def test_the_content_that_a_restore_needs_is_kept(catalogue: Catalogue) -> None:
+    versions = catalogue.versions
+
+    async def add(digest: str) -> Document:
+        document = (await versions.begin(replace(REPORT, digest=digest * 64))).document
+        await versions.complete(document)
+        return document
+
+    first = await add("a")
+    await add("b")
+    restore = replace(REPORT, document_id=first.id, job_id="job_r", restored_from=1)
+    restored = (await versions.begin(restore)).document
+    await add("c")
+    assert await versions.restorable(first.collection, first.id) == {4, 2, 1}
+    await versions.complete(restored)
+    assert await versions.restorable(first.collection, first.id) == {4, 3}

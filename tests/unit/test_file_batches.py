@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
 from deployments.errors import Overloaded
-from deployments.types import JobStatus
+from deployments.types import IngestSpec, JobStatus, Submitted
 from serve_app.testing import Fakes
 from tests.support.openai_client import openai_client
 from tests.support.vector_stores import STORES, keep, make
@@ -130,6 +131,81 @@ async def test_files_wait_while_the_queue_is_full_and_may_be_deleted_meanwhile()
         fakes.jobs.submit_error = None
         await fakes.jobs.begin_batches()
         assert len(fakes.jobs.known) == 1
+
+
+async def test_a_file_that_waits_is_in_its_store() -> None:
+    fakes = Fakes()
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        files = await kept(http, "One.", "Two.")
+        store = (await make(http))["id"]
+        fakes.jobs.submit_error = Overloaded("full")
+        batch = await created(http, store, file_ids=files, attributes={"year": 1})
+        first, second = (f"{STORES}/{store}/files/{file}" for file in files)
+        shown = (await http.get(first)).json()
+        assert (shown["id"], shown["status"]) == (files[0], "in_progress")
+        assert shown["attributes"] == {"year": 1}
+        changed = await http.post(first, json={"attributes": {"year": 2}})
+        assert (changed.status_code, changed.json()["attributes"]) == (200, {"year": 2})
+        assert (await http.delete(second)).status_code == 200
+        assert (await http.get(second)).status_code == 404
+        assert (await http.delete(second)).status_code == 404
+        fakes.jobs.submit_error = None
+        await fakes.jobs.begin_batches()
+        url = f"{STORES}/{store}/file_batches/{batch['id']}"
+        assert (await http.get(url)).json()["file_counts"] == counts(completed=1, cancelled=1)
+        assert (await http.get(first)).json()["attributes"] == {"year": 2}
+        # A file that is attached already, and waits once more, leaves the store and the batch.
+        fakes.jobs.submit_error = Overloaded("full")
+        again = await created(http, store, file_ids=files[:1])
+        assert (await http.delete(first)).status_code == 200
+        fakes.jobs.submit_error = None
+        await fakes.jobs.begin_batches()
+        url = f"{STORES}/{store}/file_batches/{again['id']}"
+        assert (await http.get(url)).json()["file_counts"] == counts(cancelled=1)
+        assert (await http.get(first)).status_code == 404
+
+
+async def test_a_batch_changes_the_vectors_of_what_is_attached_at_once() -> None:
+    fakes = Fakes()
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        files = await kept(http, "One.")
+        store = (await make(http, file_ids=files))["id"]
+        await created(http, store, file_ids=files, attributes={"year": 1})
+        assert len(fakes.retriever.applied) == 1
+        await created(http, store, file_ids=files, attributes={"year": 1})
+        assert len(fakes.retriever.applied) == 1
+
+
+async def test_owners_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = Fakes(api_keys="alice:" + "a" * 32 + ",bob:" + "b" * 32)
+    fakes.jobs.runs = True
+    blocked, submit = asyncio.Event(), fakes.jobs.submit_ingest
+
+    async def slow_for_alice(spec: IngestSpec, key: str | None) -> Submitted:
+        if spec.owner == "alice":
+            await blocked.wait()
+        return await submit(spec, key)
+
+    async with fakes.client() as http:
+        fakes.jobs.submit_error = Overloaded("full")
+        batches = {}
+        for letter in "ab":
+            http.headers["authorization"] = "Bearer " + letter * 32
+            files = await kept(http, "One.")
+            store = (await make(http))["id"]
+            batch = await created(http, store, file_ids=files)
+            batches[letter] = f"{STORES}/{store}/file_batches/{batch['id']}"
+        fakes.jobs.submit_error = None
+        monkeypatch.setattr(fakes.jobs, "submit_ingest", slow_for_alice)
+        feeding = asyncio.create_task(fakes.jobs.begin_batches())
+        async with asyncio.timeout(10):
+            while (await http.get(batches["b"])).json()["status"] != "completed":
+                await asyncio.sleep(0.01)
+        assert not feeding.done()
+        blocked.set()
+        await feeding
 
 
 async def test_a_batch_is_its_owners_alone() -> None:

@@ -58,11 +58,16 @@ async def test_uploads_are_bounded_by_quotas_and_not_by_the_minute() -> None:
         attach = f"/v1/vector_stores/{store}/files"
         attached = await http.post(attach, json={"file_id": kept[0].json()["id"]})
         listed = [await http.get(attach) for _ in range(2)]
+        # One request for many files counts as any other.
+        batch = await http.post(
+            f"/v1/vector_stores/{store}/file_batches", json={"file_ids": [kept[1].json()["id"]]}
+        )
     assert [answer.status_code for answer in uploads] == [202] * 4
     assert [answer.status_code for answer in kept] == [200, 200, 200, 400]
     assert kept[3].json()["error"]["code"] == "quota_exceeded"
     assert attached.status_code == 200
     assert [answer.status_code for answer in listed] == [200, 429]
+    assert batch.status_code == 429
 
 
 @pytest.mark.parametrize("model", [MODEL, "genserve"])

@@ -209,6 +209,18 @@ async def test_a_change_of_attributes_outlives_the_vector_store_s_absence(fakes:
     assert change.document_id == f"doc_{file['id'].removeprefix('file-')}"
 
 
+async def test_a_document_that_cannot_be_shown_is_not_changed(fakes: Fakes) -> None:
+    async with fakes.client() as http:
+        file = await keep(http, "a.txt", b"snow")
+        body = {"file_id": file["id"], "attributes": {"year": 1}}
+        await http.post(f"{STORES}/default/files", json=body)
+        document = f"/v1/documents/doc_{file['id'].removeprefix('file-')}"
+        refused = await http.post(document, json={"attributes": {"year": 2}})
+        assert refused.status_code == 404
+        shown = (await http.get(f"{STORES}/default/files/{file['id']}")).json()
+        assert (shown["status"], shown["attributes"]) == ("in_progress", {"year": 1})
+
+
 async def test_deleting_a_file_takes_it_out_of_every_store(fakes: Fakes) -> None:
     async with fakes.client() as http:
         file = await keep(http, "a.txt", b"Snow is white.")

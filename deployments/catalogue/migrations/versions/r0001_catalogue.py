@@ -144,7 +144,9 @@ def upgrade() -> None:
         ["status", "owner", "batch_id", "document_id"],
     )
     op.create_index(
-        "genserve_batch_files_by_collection", "genserve_batch_files", ["collection", "status"]
+        "genserve_batch_files_by_collection",
+        "genserve_batch_files",
+        ["collection", "status", "document_id"],
     )
     op.create_table(
         "genserve_imports",
