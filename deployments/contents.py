@@ -1,7 +1,7 @@
 """Contents of documents, as they were uploaded: kept so that an earlier version can be restored.
 
-That of each version has its own path, below those of its document and its collection. A kept file
-that is attached has none, as it is kept itself.
+The path is COLLECTION/DOCUMENT/VERSION. Attached files have no content here: the kept file itself
+is used.
 """
 
 from __future__ import annotations

@@ -207,24 +207,24 @@ class StoredDocuments(Protocol):
         ...
 
     async def unmoved_collections(self) -> list[str]:
-        """Name the collections of release 0.1 that are not moved, of every owner, in order."""
+        """Name the collections of version 0.1 that are not moved, of every owner, in order."""
         ...
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List the documents of a collection of release 0.1."""
+        """List the documents of a collection of version 0.1."""
         ...
 
     async def move_collections(self) -> int:
-        """Move the collections of release 0.1 into the index of the embedding model.
+        """Move the collections of version 0.1 into the index of the embedding model.
 
-        Returns how many were moved. Those with vectors of another length stay.
+        Returns how many were moved. Those of another embedding model stay.
         """
         ...
 
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted at least `age_s` seconds ago.
 
-        Return False if a Qdrant server keeps the disk: its optimizer does so later.
+        Return False for a Qdrant server: its optimizer frees the disk space later.
         """
         ...
 

@@ -20,9 +20,9 @@ _DESCRIPTIONS = ("modules.json", "sentence_bert_config.json", "tokenizer.json", 
 def fingerprint_of(source: str, data_dir: Path) -> str:
     """Return a hash of the files of a model source, as it is installed or cached here.
 
-    These are its weights, its tokenizer, and what says how vectors are pooled. Of a file in a
-    package that is converted it is the file itself, as another release may convert it to other
-    bytes. A model of which no weights are found is known by its name and revision.
+    Hashed are the weights, the tokenizer and the configuration of the pooling. If a package holds
+    the model as one file, which is converted before use, that file is hashed: another release may
+    convert it differently. If no weights are found, name and revision are hashed.
     """
     if is_package(source) and (found := locate(source)).is_file():
         return _hash_of([found])

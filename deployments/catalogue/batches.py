@@ -78,7 +78,7 @@ _FILES = sa.select(
 
 
 class Batches:
-    """The batches of all owners. Their ids begin with the time, so their order is that of it."""
+    """The batches of all owners. Ids begin with the creation time, so they sort by it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -101,7 +101,7 @@ class Collections:
         """Record the index of a collection, and return it; raise NotFound.
 
         An index that has completed documents stays. So does the unknown index of documents of
-        release 0.1, unless they were `moved`.
+        version 0.1, unless they were `moved`.
         """
 
         def claim(connection: sa.Connection) -> CollectionIndex | None:

@@ -148,7 +148,7 @@ class CollectionIndex:
     """The vector index of a collection, with the name of its embedding model.
 
     The name of the index is None as long as no document is completed. It is also None with
-    completed documents, if release 0.1 has stored these and they are not moved yet.
+    completed documents, if version 0.1 has stored these and they are not moved yet.
     """
 
     name: str | None

@@ -17,7 +17,7 @@ from deployments.errors import InvalidRequest
 EXPIRED_KEPT_S = 86_400.0
 """How long an expired vector store is kept."""
 REMOVED_MS = 0
-"""When a collection that is being removed has expired: for all but its removal, it is gone."""
+"""The `expires_ms` of a collection that is being removed: only its removal still finds it."""
 NOT_REMOVED = COLLECTIONS.c.expires_ms.is_distinct_from(REMOVED_MS)
 _ACTIVE_PERIOD_MS = 60_000  # at most one write for it
 _DAY_MS = 86_400_000

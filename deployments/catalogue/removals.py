@@ -96,7 +96,7 @@ def check_not_being_removed(
 
 def being_deleted() -> Conflict:
     """Return the error for what is new and has the name of something that is being deleted."""
-    msg = "it is still being deleted: try again in a minute"
+    msg = "a document or collection of this name is still being deleted: try again in a minute"
     return Conflict(msg, code="being_deleted")
 
 

@@ -49,7 +49,7 @@ def attributes_in_batch(
 def waiting_attributes(
     connection: sa.Connection, collection: str, document_id: str
 ) -> Attributes | None:
-    """Return the attributes that a document was to get by the newest batch that has any for it."""
+    """Return the attributes of a document's waiting file, of the newest batch that sets any."""
     select = (
         sa.select(BATCH_FILES.c.attributes)
         .where(
@@ -68,7 +68,7 @@ def waiting_attributes(
 def begin_waiting(
     connection: sa.Connection, collection: str, document_id: str, version: int
 ) -> None:
-    """Record that the files of a document have begun, as a version that came after them."""
+    """Mark the waiting files of a document as begun, with a version accepted after them."""
     values = begun_values(version) | chunking_values(None)
     _update(connection, collection, document_id, values)
 

@@ -67,7 +67,7 @@ class BatchFeeder:
             try:
                 await self.feed()
             except ServiceError as error:
-                logger.warning("the files of batches wait for now: {}", error)
+                logger.warning("submitting files of batches failed and will be retried: {}", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PERIOD_S):
                     await self._awake.wait()

@@ -87,7 +87,7 @@ class Eraser:
         erasures = await self._catalogue.erasures.claim(claim_s, _AT_ONCE)
         if not erasures:
             return
-        logger.info("{} began", _ids(erasures))
+        logger.info("erasures started: {}", _ids(erasures))
         async with self._claimed(erasures):
             removed = await self._remove(erasures)
             if not removed:
@@ -98,7 +98,7 @@ class Eraser:
             await self._purge()
             for erasure in removed:
                 await self._catalogue.erasures.finish(erasure)
-        logger.info("{} finished", _ids(removed))
+        logger.info("erasures finished: {}", _ids(removed))
 
     async def _purge(self) -> None:
         await self._vectors.purge(0)  # in slices: it needs no rest
@@ -114,7 +114,9 @@ class Eraser:
         if self._cancel is None:
             await self._catalogue.purge()
         elif not await self._catalogue.purge(_MAX_REWRITTEN_BYTES):
-            logger.info("the database is not rewritten: it may keep copies of rows for a while")
+            logger.info(
+                "no VACUUM of PostgreSQL or over 256 MiB: copies of deleted rows may remain"
+            )
 
     async def _remove(self, erasures: Sequence[ErasureEntry]) -> list[ErasureEntry]:
         """Remove what erasures name; return those of the owners of whom nothing new appears."""
@@ -145,7 +147,9 @@ class Eraser:
         if failures and not works:
             raise failures[0]
         for work in active:
-            logger.warning("{} tried again later: something new appears", _ids(work.erasures))
+            logger.warning(
+                "erasures {} will be retried: new data still appears", _ids(work.erasures)
+            )
         return [erasure for work in works if work not in active for erasure in work.erasures]
 
     @contextlib.asynccontextmanager

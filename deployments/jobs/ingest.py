@@ -205,7 +205,7 @@ class IngestSteps:
     async def settle_upload(self, job_id: str, spec: IngestSpec) -> None:
         """Keep the upload as the content of its version, if that was completed; else remove it.
 
-        The job may have failed afterwards. It fails never and may be repeated.
+        The job may have failed afterwards. This method never fails, and may be repeated.
         """
         if not spec.borrowed or spec.restored_from is not None:
             try:

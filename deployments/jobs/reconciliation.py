@@ -49,7 +49,9 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
                 with _logged(document.id):
                     await _reconcile(document, job, catalogue, retriever)
     while collection := await catalogue.collections.remove_expired(EXPIRED_KEPT_S):
-        logger.info("collection {} has expired, or its removal was interrupted", collection)
+        logger.info(
+            "removed collection {}: it had expired, or its removal was interrupted", collection
+        )
     await _remove_left(catalogue, retriever, files)
     await _apply_left(catalogue, retriever)
 

@@ -75,7 +75,7 @@ async def remove_if_possible(files: FileStore, *paths: str) -> None:
         try:
             await files.delete(path)
         except (ServiceError, OSError) as error:  # a local store raises OSError
-            logger.warning("{} is left to the sweep: {}", path, error)
+            logger.warning("could not delete {}; the sweep retries it: {}", path, error)
 
 
 class BackendCaller:

@@ -153,7 +153,7 @@ class Workflows:
                 failure = ServiceError("something went wrong inside the service")
             if failure is not None:
                 await self._runner.run_clean_up("discard", partial(discard, failure))
-            if settle_upload is not None:  # no step, as it fails never and may be repeated
+            if settle_upload is not None:  # no step, as it never fails and may be repeated
                 await settle_upload()
             self._cancellations.forget(job_id)
             self._ingest_steps.backends.forget(job_id)  # of all jobs

@@ -39,11 +39,12 @@ NUMBER_FIELDS = tuple(f"{ATTRIBUTES}.number_{field}" for field in range(4))
 
 @dataclass(frozen=True, slots=True)
 class NumberRange:
-    """A range of numbers: of the higher integer, without some that have that of the bound.
+    """A range of numbers that are stored as two integers.
 
-    Of `places`, each a digest and a path, one holds the higher integer of a number: its digest is
-    in `VALUES`. Those at the bound have the digest `at_bound` there, and at `low_path` the lower
-    integer, of which those in `low_outside` are outside the range.
+    A number is in it if its higher integer is in `high`, unless that equals the higher integer of
+    the bound (digest `at_bound` in `VALUES`) and its lower integer, at `low_path`, is in
+    `low_outside`. `places` are the paths that may hold the higher integer; the one that does has
+    its digest in `VALUES`.
     """
 
     places: tuple[tuple[str, str], ...]

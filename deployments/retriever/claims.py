@@ -69,9 +69,9 @@ def check_index(
 
 
 def not_moved(collection: str) -> Unavailable:
-    """Return the error for a collection that is as release 0.1 has stored it."""
+    """Return the error for a collection that is as version 0.1 has stored it."""
     message = (
-        f"Collection {short_name(collection)!r} was stored by release 0.1, with another embedding "
+        f"Collection {short_name(collection)!r} was stored by version 0.1, with another embedding "
         "model than the present one. Set that model again, and the collection is moved at the "
         "next start; or delete it and upload its documents again."
     )

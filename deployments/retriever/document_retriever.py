@@ -103,8 +103,8 @@ class DocumentRetriever:
         """Hold off whatever else changes a document.
 
         A batch may still be at work here when its caller was killed and the document is deleted:
-        stored afterwards, its chunks would stay for ever. A deletion in the middle of publishing
-        would leave a published record without chunks.
+        stored afterwards, its chunks would stay for ever. A deletion during publishing would
+        delete chunks that were just checked to be complete.
         """
         return self._locks.of(collection, document_id).exclusive()
 
@@ -207,15 +207,15 @@ class DocumentRetriever:
         return await self._store.collections()
 
     async def unmoved_collections(self) -> list[str]:
-        """Name the collections of release 0.1 that are not moved."""
+        """Name the collections of version 0.1 that are not moved."""
         return sorted(await self._store.collections_of_0_1.dimensions())
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
-        """List documents of a collection of release 0.1, from behind the document id `after`."""
+        """List documents of a collection of version 0.1, from behind the document id `after`."""
         return await self._store.collections_of_0_1.documents(collection, limit, after)
 
     async def move_collections(self) -> int:
-        """Move the collections of release 0.1 into the index; see StoredDocuments."""
+        """Move the collections of version 0.1 into the index; see StoredDocuments."""
         collections_of_0_1, moved = self._store.collections_of_0_1, 0
         for collection, dimensions in (await collections_of_0_1.dimensions()).items():
             model = await self._indexing.model()
@@ -225,14 +225,14 @@ class DocumentRetriever:
                 if claimed is None or claimed.name is None:
                     if not await self._is_of(collection, dimensions, model):
                         logger.warning(
-                            "collection {} of release 0.1 stays as it is: {} has not made its "
-                            "vectors",
+                            "collection {} of version 0.1 is not moved: its vectors are not of "
+                            "the embedding model {}",
                             *(collection, model.name),
                         )
                         continue
                     chunks = await collections_of_0_1.copy(collection, index)
                     await self._claims.record(collection, model, moved=True)
-                    logger.info("collection {} of release 0.1: {} chunks", collection, chunks)
+                    logger.info("moved collection {} of version 0.1: {} chunks", collection, chunks)
                 elif claimed.name != index.name:
                     continue  # it is in the index of another model
                 await collections_of_0_1.delete(collection)
@@ -242,7 +242,7 @@ class DocumentRetriever:
         return moved
 
     async def _is_of(self, collection: str, dimensions: int, model: EmbeddingModel) -> bool:
-        """Return whether a model has made the vectors of a collection of release 0.1."""
+        """Return whether a model has made the vectors of a collection of version 0.1."""
         if dimensions != model.dimensions:
             return False
         if (sample := await self._store.collections_of_0_1.sample(collection)) is None:

@@ -29,7 +29,8 @@ def ranked_together(
 ) -> list[Candidate]:
     """Rank candidates as if they were of one collection; `words` are those of their texts.
 
-    How rare a word is, is estimated from the candidates: each collection has statistics of its own.
+    The inverse document frequency is estimated from the candidates, as each collection has its own
+    statistics.
     """
     if not candidates:
         return []

@@ -50,7 +50,7 @@ def edition_of(document: Document, chunker_version: int) -> str:
     # The chunker of the document, as a newer version of the service may use another one.
     edition = f"{document.chunker or chunker_version}.{document.chunks}"
     if document.version == FIRST_VERSION:
-        return edition  # as release 0.1 has it
+        return edition  # as version 0.1 has it
     return f"{edition}.{document.version}.{document.job_id}"
 
 

@@ -1,4 +1,4 @@
-"""Points as release 0.1 stored them, and how they become points of an index.
+"""Points as version 0.1 stored them, and how they become points of an index.
 
 A collection had a store of its own. Beside its chunks it had a record of each document, without
 vectors; `state` said what could be found.

@@ -85,7 +85,7 @@ class VectorStore(Protocol):
 
     @property
     def collections_of_0_1(self) -> CollectionsOf01:
-        """Collections as release 0.1 stored them, until they are moved."""
+        """Collections as version 0.1 stored them, until they are moved."""
         ...
 
     async def add(
@@ -151,7 +151,7 @@ class VectorStore(Protocol):
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted at least `age_s` seconds ago.
 
-        Return False if a Qdrant server keeps the disk: its optimizer does so later.
+        Return False for a Qdrant server: its optimizer frees the disk space later.
         """
         ...
 
@@ -161,7 +161,7 @@ class VectorStore(Protocol):
 
 
 class CollectionsOf01(Protocol):
-    """Collections as release 0.1 stored them: one store each, with the records of documents."""
+    """Collections as version 0.1 stored them: one store each, with the records of documents."""
 
     async def dimensions(self) -> dict[str, int]:
         """Return the dimensions of the vectors of each collection that is not moved yet."""

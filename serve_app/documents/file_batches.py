@@ -48,7 +48,9 @@ class FileBatches:
         try:
             await self._jobs.begin_batches()
         except ServiceError as error:
-            logger.info("Jobs will find batch {} itself: {}", batch_id, error)
+            logger.info(
+                "could not notify Jobs of batch {}, which it finds by polling: {}", batch_id, error
+            )
         return await self._catalogue.batches.get(store_id, batch_id)
 
     async def get(self, store_id: str, batch_id: str) -> BatchEntry:

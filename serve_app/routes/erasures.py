@@ -41,7 +41,7 @@ async def create_erasure(request: ErasureRequest, erasures: ErasuresDep) -> Eras
         return _shaped(erasure)
     name = erasures.owner or WITHOUT_KEYS
     if request.confirm != name:
-        msg = f"nothing was erased: to erase everything, confirm it by {name!r}"
+        msg = f"nothing was erased: to erase everything, set `confirm` to {name!r}"
         raise InvalidRequest(msg, code="not_confirmed", param="confirm")
     return _shaped(await erasures.request_everything())
 

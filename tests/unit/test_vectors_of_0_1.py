@@ -1,4 +1,4 @@
-"""Collections that release 0.1 stored are moved into the index, on both stores."""
+"""Collections that version 0.1 stored are moved into the index, on both stores."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TextVectors(RandomVectors):
 
 
 def points_of(document: Document, *, published: bool) -> list[tuple[str, dict[str, Any], Any]]:
-    """Return ids, payloads and texts of a document as release 0.1 stored them."""
+    """Return ids, payloads and texts of a document as version 0.1 stored them."""
     described = {name: value for name, value in asdict(document).items() if name != "version"}
     common: dict[str, Any] = {
         "document_id": document.id,
@@ -198,10 +198,10 @@ async def test_documents_are_found_as_before(store: Any, tmp_path: Path) -> None
 
 async def test_vectors_of_another_length_are_refused_and_kept(store: Any, tmp_path: Path) -> None:
     retriever, catalogue = await imported(store, tmp_path)
-    with pytest.raises(Unavailable, match=r"stored by release 0\.1, with another embedding model"):
+    with pytest.raises(Unavailable, match=r"stored by version 0\.1, with another embedding model"):
         await texts(retriever, "bob.old")
     new = Document("doc_b", "bob.old", "b.txt", "New", "text/plain", 9, None, 1, 80.0, "job_2")
-    with pytest.raises(Unavailable, match=r"stored by release 0\.1, with another embedding model"):
+    with pytest.raises(Unavailable, match=r"stored by version 0\.1, with another embedding model"):
         await retriever.publish(new, [Chunk(0, "snow", 1)])
     assert (await catalogue.collections.get("bob.old")).completed == 1
     assert await retriever.move_collections() == 0

@@ -1,4 +1,4 @@
-"""Collections that release 0.1 stored, each as a Qdrant Edge shard in a folder of its own."""
+"""Collections that version 0.1 stored, each as a Qdrant Edge shard in a folder of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SLICE_POINTS = 128
-_REMOVED = ".dropped-"  # as release 0.1 called the folders of collections that it was removing
+_REMOVED = ".dropped-"  # as version 0.1 called the folders of collections that it was removing
 _UNFINISHED = ".unfinished"
 
 
@@ -155,7 +155,7 @@ class EdgeCollectionsOf01:
             try:
                 self._shard(name)
             except BaseException as error:  # noqa: BLE001 - plain exceptions, and panics of Rust
-                logger.error("the collection {} of release 0.1 is left out: {!r}", folder, error)
+                logger.error("the collection {} of version 0.1 is left out: {!r}", folder, error)
                 continue
             readable[name] = dimensions
         return readable

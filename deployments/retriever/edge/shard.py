@@ -104,8 +104,8 @@ def _of_versions(collection: str, document_id: str, versions: Sequence[int]) -> 
 class Shard:
     """An open shard; one thread at a time. Qdrant Edge raises plain `Exception`.
 
-    What a method has changed is durable on return, except for `add` and `copy`, which leave that
-    to the next one that is. `before_removal` is called with the number of points.
+    Changes are durable on return, except those of `add` and `copy`: the next durable change makes
+    these durable, too. `before_removal` is called with the number of points.
     """
 
     def __init__(self, folder: Path, dimensions: int) -> None:
@@ -193,7 +193,7 @@ class Shard:
     def candidates(self, collection: str, query: HybridQuery) -> list[ScoredPoint]:
         """Find the published chunks nearest by either vector, by fused rank."""
         found = Filter(must=[_is(points.FOUND_IN, collection)])
-        # How rare a word is, is counted in the collection alone.
+        # The inverse document frequency (IDF) of a word is computed per collection.
         in_collection = SearchParams(idf=IdfParams(corpus=found))
         if query.filters is not None:
             found = Filter(must=[*(found.must or ()), condition(query.filters)])

@@ -1,4 +1,4 @@
-"""Collections that release 0.1 stored, each as a Qdrant collection `genserve_NAME`."""
+"""Collections that version 0.1 stored, each as a Qdrant collection `genserve_NAME`."""
 
 from __future__ import annotations
 

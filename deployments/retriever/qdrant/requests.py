@@ -76,7 +76,7 @@ def lookups(collection: str, query: HybridQuery) -> list[models.Prefetch]:
             using=points.SPARSE,
             filter=found,
             limit=query.limit,
-            # How rare a word is, is counted in the collection alone.
+            # The inverse document frequency (IDF) of a word is computed per collection.
             params=models.SearchParams(idf=models.IdfCorpusParams(corpus=published)),
         )
         for words in query.sparse

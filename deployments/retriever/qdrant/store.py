@@ -1,6 +1,6 @@
 """The vector store on a Qdrant server or cluster, 1.19 or newer.
 
-Older servers count how rare a word is in all collections together.
+Older servers compute the inverse document frequency (IDF) over all collections.
 """
 
 from __future__ import annotations
