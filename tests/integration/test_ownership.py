@@ -136,6 +136,10 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("file", lambda i: ("POST", "/v1/vector_stores/default/files", {"json": {"file_id": i}})),
     ("file", lambda i: ("GET", f"/v1/vector_stores/default/files/{i}", {})),
     ("file", lambda i: ("DELETE", f"/v1/vector_stores/default/files/{i}", {})),
+    (
+        "file",
+        lambda i: ("POST", f"/v1/vector_stores/default/files/{i}", {"json": {"attributes": {}}}),
+    ),
     ("file", lambda i: ("GET", f"/v1/vector_stores/default/files/{i}/content", {})),
     (
         "file",
@@ -178,6 +182,7 @@ OPERATIONS_BY_TWO: list[Callable[[str, str], Call]] = [
     lambda i, mine: ("POST", f"/v1/vector_stores/{i}/files", {"json": {"file_id": mine}}),
     lambda i, mine: ("POST", f"/v1/vector_stores/{i}/file_batches", {"json": {"file_ids": [mine]}}),
     lambda i, mine: ("GET", f"/v1/vector_stores/{i}/files/{mine}", {}),
+    lambda i, mine: ("POST", f"/v1/vector_stores/{i}/files/{mine}", {"json": {"attributes": {}}}),
     lambda i, mine: ("DELETE", f"/v1/vector_stores/{i}/files/{mine}", {}),
 ]
 
