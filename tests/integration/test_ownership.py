@@ -298,6 +298,7 @@ def test_the_same_idempotency_key_of_two_people_is_two_jobs(people: list[Person]
     )
 
 
+@pytest.mark.long  # a minute passes between two erasures; test_erasures is the short version
 def test_an_erased_document_is_nowhere_in_the_data_folder(
     people: list[Person], service: Service
 ) -> None:
