@@ -90,11 +90,11 @@ async def furnish(catalogue: Catalogue, owner: str, documents: int = 7) -> None:
 async def run(catalogue: Catalogue, erasure: ErasureEntry, batch: int = 3) -> ErasureEntry:
     """Carry out the catalogue's part of an erasure."""
     if erasure.document_id is None:
-        while await catalogue.erasures.remove_some(erasure, batch):
+        while await catalogue.erased_rows.remove_some(erasure, batch):
             pass
-        await catalogue.erasures.forget(erasure)
+        await catalogue.erased_rows.forget(erasure)
     else:
-        await catalogue.erasures.remove_document(erasure)
+        await catalogue.erased_rows.remove_document(erasure)
     await catalogue.purge()
     await catalogue.erasures.finish(erasure)
     return await catalogue.erasures.get(erasure.owner, erasure.id)
@@ -194,8 +194,8 @@ async def test_an_erased_document_is_removed_from_file_batches(catalogue: Catalo
         files = [BatchFile(each, attributes={"about": SECRET}) for each in (erased, other)]
         await catalogue.batches.add(NewBatch(f"vsfb_{name}", f"alice.{name}", files, 1))
     erasure = await catalogue.erasures.request("alice", "alice.notes", erased)
-    assert await catalogue.erasures.remove_document(erasure)
-    assert not await catalogue.erasures.remove_document(erasure)
+    assert await catalogue.erased_rows.remove_document(erasure)
+    assert not await catalogue.erased_rows.remove_document(erasure)
     waiting = await catalogue.batches.waiting("alice", 9)
     assert {(file.collection, file.document_id) for file in waiting} == {
         ("alice.notes", other),
@@ -203,14 +203,14 @@ async def test_an_erased_document_is_removed_from_file_batches(catalogue: Catalo
         ("alice.more", other),
     }
     # The kept file stays while the other collection waits for it.
-    assert await catalogue.erasures.is_in_use("alice", erased)
-    assert not await catalogue.erasures.is_in_use("bob", erased)
+    assert await catalogue.erased_rows.is_in_use("alice", erased)
+    assert not await catalogue.erased_rows.is_in_use("bob", erased)
     await catalogue.batches.cancel("alice.more", "vsfb_more")
-    assert not await catalogue.erasures.is_in_use("alice", erased)
+    assert not await catalogue.erased_rows.is_in_use("alice", erased)
     await catalogue.versions.begin(
         Upload("alice.more", "a.txt", 1, "a" * 64, "job_1", document_id=erased)
     )
-    assert await catalogue.erasures.is_in_use("alice", erased)
+    assert await catalogue.erased_rows.is_in_use("alice", erased)
 
 
 @pytest.mark.parametrize("wrong", ["", ".", "/", "..", "doc_*", f"{document_id(1)}/..", "doc_1"])

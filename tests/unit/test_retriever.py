@@ -315,14 +315,43 @@ async def test_a_batch_is_embedded_while_the_one_before_is_stored(
     await retriever.close()
 
 
-async def test_a_bad_collection_name_is_refused_before_anything_is_embedded(
-    retriever: DocumentRetriever, embedder: WordEmbedder
+@pytest.mark.parametrize(
+    "name",
+    ["", "../up", "a/b", "A", "No Such", "-a", ".b", "a.b.c", "a\n", "é", "x" * 64],
+)
+async def test_a_name_that_is_not_safe_in_a_path_is_refused_before_anything_is_embedded(
+    retriever: DocumentRetriever, embedder: WordEmbedder, name: str
 ) -> None:
     with pytest.raises(InvalidRequest, match="collection name"):
-        await retriever.search(["whale"], "../etc", 1, 10_000)
-    with pytest.raises(InvalidRequest, match="collection name"):
-        await retriever.add(make_document("No Such"), CHUNKS)
+        await retriever.search(["whale"], name, 1, 10_000)
+    with pytest.raises(InvalidRequest, match="collection name") as refused:
+        await retriever.add(make_document(name), CHUNKS)
+    assert refused.value.param == "collection"
     assert embedder.calls == []
+
+
+async def test_a_document_deleted_while_it_is_published_leaves_nothing_behind(
+    retriever: DocumentRetriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, reached, go_on = retriever._store.publish, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any) -> None:
+        reached.set()
+        await go_on.wait()
+        await publish(*args)
+
+    monkeypatch.setattr(retriever._store, "publish", slow)
+    await retriever.add(make_document(), CHUNKS)
+    published = asyncio.ensure_future(retriever.publish(make_document()))
+    await reached.wait()
+    removed = asyncio.ensure_future(retriever.delete("default", "facts"))
+    await asyncio.wait({removed}, timeout=0.2)
+    assert not removed.done()
+    go_on.set()
+    await asyncio.gather(published, removed)
+    assert await retriever.search(["whale"], "default", 9, 10_000) == []
+    with pytest.raises(NotFound):
+        await retriever.document("default", "facts", 1)
 
 
 async def test_only_the_current_version_is_found_whenever_it_changes(

@@ -14,6 +14,7 @@ from qdrant_client import AsyncQdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from deployments.errors import InvalidRequest
+from deployments.retriever import points
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.qdrant.indexes import qdrant_name
 from deployments.retriever.qdrant.store import ServerStore
@@ -108,3 +109,29 @@ async def test_an_index_that_was_deleted_on_the_server_is_created_again(
     await upload(one, "reports")
     await upload(other, "reports")
     assert await found(other, "reports") == 1
+
+
+async def test_a_document_deleted_by_one_while_the_other_publishes_it_is_not_found(
+    replicas: tuple[ServerStore, ServerStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = replicas
+    check_whole = points.check_whole
+    await upload(one, "reports")
+    deleted: list[asyncio.Task[bool]] = []
+
+    def then_deleted(*args: Any) -> None:
+        check_whole(*args)
+        deleted.append(asyncio.ensure_future(other.delete("default", "doc_a")))
+
+    call = one._call
+
+    async def after_the_deletion(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.gather(*deleted)
+        return await call(*args, **kwargs)
+
+    monkeypatch.setattr(points, "check_whole", then_deleted)
+    monkeypatch.setattr(one, "_call", after_the_deletion)
+    await upload(one, "default")
+    assert [await each for each in deleted] == [True]
+    assert await found(one, "default") == 0
+    assert await other.published(INDEX, "default", "doc_a", 1) is None

@@ -235,6 +235,20 @@ async def test_neighbours_are_fetched_by_number_if_published(place: Place) -> No
     assert await place.store.chunks(INDEX, place.collection, []) == []
 
 
+async def test_words_are_found_in_other_forms_and_unknown_ones_are_not(place: Place) -> None:
+    chunks = [embedded(0, "The whale sings at night"), embedded(1, "A ship sails home")]
+    await upload(place.store, make_document("sea", 2, place.collection), chunks)
+
+    async def found(question: str) -> list[int]:
+        nothing = np.zeros((0, DIMENSIONS), dtype=np.float32)
+        query = HybridQuery(nothing, [LEXICAL.query(question)], 9)
+        candidates = await place.store.candidates(INDEX, place.collection, query)
+        return [one.stored.chunk.number for one in candidates]
+
+    assert await found("singing whales") == [0]
+    assert await found("volcano") == []
+
+
 async def test_a_chunk_of_nothing_but_stop_words_is_stored(place: Place) -> None:
     await upload(
         place.store,
