@@ -6,15 +6,18 @@ Dependencies are coroutines: FastAPI would run a plain function in a thread of i
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.dependencies.utils import get_flat_dependant
 from pydantic import TypeAdapter, ValidationError
 
+from deployments.catalogue.entries import DocumentStatus, PageQuery
 from deployments.catalogue.owned import OwnedErasures
 from deployments.errors import InvalidRequest, NotFound, Unprocessable
 from deployments.file_store import FileStore
+from deployments.kept_files import document_id_of
 from serve_app.access.rate_limits import Allowance
 from serve_app.accounts import Account  # noqa: TC001 - FastAPI reads annotations
 from serve_app.answering.answer import Answering
@@ -33,8 +36,10 @@ from serve_app.schemas.fields import (
     FILE_ID_EXAMPLE,
     JOB_ID_EXAMPLE,
     CollectionName,
+    FileId,
 )
 from serve_app.schemas.file_batches import BATCH_ID_EXAMPLE
+from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - FastAPI reads annotations
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
@@ -62,6 +67,28 @@ async def known_parameters_only(request: Request) -> None:
         if name not in known:
             msg = f"{name[:_SHOWN_CHARS]}: there is no such parameter here"
             raise Unprocessable(msg, code=InvalidRequest.code, param=name[:_SHOWN_CHARS])
+
+
+@dataclass(frozen=True, slots=True)
+class FileListQuery:
+    """A page of the files of a vector store or of a batch, of one `status` or of all."""
+
+    page: PageQuery
+    status: DocumentStatus | None
+
+
+async def _file_list_query(
+    *,
+    filter: DocumentStatus | None = None,  # noqa: A002 - OpenAI's name
+    limit: PageSize = 20,
+    after: FileId | None = None,
+    order: Order = "desc",
+) -> FileListQuery:
+    after_document = None if after is None else document_id_of(after)
+    return FileListQuery(PageQuery(limit, after_document, newest_first=order == "desc"), filter)
+
+
+FileListQueryDep = Annotated[FileListQuery, Depends(_file_list_query)]
 
 
 def _of_application(name: str) -> Any:  # noqa: ANN401 - a dependency, as FastAPI types it

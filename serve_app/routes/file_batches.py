@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastapi import APIRouter
 
-from deployments.catalogue.entries import BatchFile, DocumentStatus, PageQuery
+from deployments.catalogue.entries import BatchFile
 from deployments.errors import InvalidRequest
 from deployments.kept_files import document_id_of
 from serve_app.http.body_route import BodyRoute
@@ -14,12 +14,11 @@ from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     BatchId,
     FileBatchesDep,
+    FileListQueryDep,
     StoreId,
 )
 from serve_app.routes.vector_store_shapes import chunking_of, counts_shaped, file_shaped
-from serve_app.schemas.fields import FileId  # noqa: TC001 - as above
 from serve_app.schemas.file_batches import FileBatchRequest, FileBatchResponse
-from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_store_files import AttachRequest, VectorStoreFileList
 
 if TYPE_CHECKING:
@@ -53,20 +52,14 @@ async def cancel_file_batch(
 
 
 @router.get("/{vector_store_id}/file_batches/{batch_id}/files", responses=refusals(404))
-async def list_files_of_batch(  # noqa: PLR0913 - OpenAI's parameters
+async def list_files_of_batch(
     vector_store_id: StoreId,
     batch_id: BatchId,
     batches: FileBatchesDep,
-    *,
-    filter: DocumentStatus | None = None,  # noqa: A002 - OpenAI's name
-    limit: PageSize = 20,
-    after: FileId | None = None,
-    order: Order = "desc",
+    query: FileListQueryDep,
 ) -> VectorStoreFileList:
     """List the files of a batch, a page at a time."""
-    after_document = None if after is None else document_id_of(after)
-    query = PageQuery(limit, after_document, newest_first=order == "desc")
-    page = await batches.files(vector_store_id, batch_id, query, filter)
+    page = await batches.files(vector_store_id, batch_id, query.page, query.status)
     shaped = [file_shaped(entry, vector_store_id) for entry in page.entries]
     return VectorStoreFileList.of(shaped, more=page.more)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from deployments.catalogue.entries import DocumentStatus, Expiry, PageQuery
-from deployments.kept_files import document_id_of
+from deployments.catalogue.entries import Expiry, PageQuery
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     AttachmentsDep,
     FileContentsDep,
+    FileListQueryDep,
     KnownFileId,
     StoreId,
     VectorStoresDep,
 )
 from serve_app.routes.vector_store_shapes import chunking_of, file_shaped, store_shaped
-from serve_app.schemas.fields import CollectionName, FileId  # noqa: TC001 - as above
+from serve_app.schemas.fields import CollectionName  # noqa: TC001 - as above
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - as above
 from serve_app.schemas.vector_store_files import (
     AttachmentChanges,
@@ -109,19 +109,13 @@ async def attach_file(
 
 
 @router.get("/{vector_store_id}/files", responses=refusals(404))
-async def list_attached_files(  # noqa: PLR0913 - OpenAI's parameters
+async def list_attached_files(
     vector_store_id: StoreId,
     attachments: AttachmentsDep,
-    *,
-    filter: DocumentStatus | None = None,  # noqa: A002 - OpenAI's name
-    limit: PageSize = 20,
-    after: FileId | None = None,
-    order: Order = "desc",
+    query: FileListQueryDep,
 ) -> VectorStoreFileList:
     """List the files that were attached, a page at a time."""
-    after_document = None if after is None else document_id_of(after)
-    query = PageQuery(limit, after_document, newest_first=order == "desc")
-    page = await attachments.page(vector_store_id, query, filter)
+    page = await attachments.page(vector_store_id, query.page, query.status)
     shaped = [file_shaped(entry, vector_store_id) for entry in page.entries]
     return VectorStoreFileList.of(shaped, more=page.more)
 
