@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.document_rows import is_document
 from deployments.catalogue.tables import ATTRIBUTE_CHANGES, DOCUMENTS
 from deployments.filters import same_attributes
@@ -52,10 +52,10 @@ class AttributeChanges:
 
         Of several callers at once, one gets it.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now = now_ms()
         pending = (
             ATTRIBUTE_CHANGES.select()
-            .where(ATTRIBUTE_CHANGES.c.created_ms <= now_ms - int(age_s * 1000))
+            .where(ATTRIBUTE_CHANGES.c.created_ms <= now - int(age_s * 1000))
             .order_by(ATTRIBUTE_CHANGES.c.created_ms)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -66,7 +66,7 @@ class AttributeChanges:
             if row is None:
                 return None
             claimed = ATTRIBUTE_CHANGES.update().where(ATTRIBUTE_CHANGES.c.id == row.id)
-            connection.execute(claimed.values(created_ms=now_ms))
+            connection.execute(claimed.values(created_ms=now))
             return AttributeChange(row.id, row.collection, row.document_id)
 
         return await self._database.write(claim)
@@ -92,6 +92,6 @@ def set_attributes(
             id=uuid.uuid4().hex,
             collection=collection,
             document_id=document_id,
-            created_ms=time.time_ns() // 1_000_000,
+            created_ms=now_ms(),
         )
     )

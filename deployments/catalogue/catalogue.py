@@ -13,9 +13,11 @@ from loguru import logger
 
 from deployments.catalogue.attribute_changes import AttributeChanges
 from deployments.catalogue.batches import Batches
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import Collections
 from deployments.catalogue.documents import Documents
 from deployments.catalogue.entries import Quotas
+from deployments.catalogue.erased_rows import ErasedRows
 from deployments.catalogue.erasures import Erasures
 from deployments.catalogue.files import Files
 from deployments.catalogue.removals import Removals
@@ -46,6 +48,7 @@ class Catalogue:
         self.attribute_changes = AttributeChanges(database)
         self.batches = Batches(database)
         self.erasures = Erasures(database)
+        self.erased_rows = ErasedRows(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""
@@ -75,11 +78,9 @@ class Catalogue:
 
     async def set_imported(self, source: str) -> None:
         """Record that an import is finished."""
-        now_ms = time.time_ns() // 1_000_000
+        now = now_ms()
         await self._database.write(
-            lambda connection: insert_missing(
-                connection, IMPORTS, source=source, finished_ms=now_ms
-            )
+            lambda connection: insert_missing(connection, IMPORTS, source=source, finished_ms=now)
         )
 
     async def purge(self, max_bytes: int = sys.maxsize) -> bool:

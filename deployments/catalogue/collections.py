@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from loguru import logger
 
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collection_removals import hide_collection, remove_some
 from deployments.catalogue.entries import CollectionEntry, CollectionIndex, EntryPage
 from deployments.catalogue.expiry import (
@@ -18,12 +19,12 @@ from deployments.catalogue.expiry import (
     check_use,
     expiry_values,
     is_expired,
-    now_ms,
     record_use,
 )
 from deployments.catalogue.statements import insert_missing, page_of
 from deployments.catalogue.tables import BATCH_FILES, COLLECTIONS
 from deployments.catalogue.usage import add_usage
+from deployments.catalogue.waiting_files import IS_WAITING
 from deployments.collection_names import (
     DEFAULT_COLLECTION,
     full_name,
@@ -48,7 +49,7 @@ _REST_S = 0.05  # SQLite looks every 0.1 s at most whether the lock is free
 _ENTRIES = sa.select(
     *COLLECTIONS.c,
     sa.select(sa.func.count())
-    .where(BATCH_FILES.c.collection == COLLECTIONS.c.id, BATCH_FILES.c.status == "waiting")
+    .where(BATCH_FILES.c.collection == COLLECTIONS.c.id, IS_WAITING)
     .scalar_subquery()
     .label("waiting"),
 )

@@ -6,10 +6,9 @@ renew it. Then Jobs removes it.
 
 from __future__ import annotations
 
-import time
-
 import sqlalchemy as sa
 
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.tables import COLLECTIONS
 from deployments.collection_names import is_vector_store
 from deployments.errors import InvalidRequest
@@ -21,11 +20,6 @@ REMOVED_MS = 0
 NOT_REMOVED = COLLECTIONS.c.expires_ms.is_distinct_from(REMOVED_MS)
 _ACTIVE_PERIOD_MS = 60_000  # at most one write for it
 _DAY_MS = 86_400_000
-
-
-def now_ms() -> int:
-    """Return the time in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def expiry_values(days: int | None, active_ms: int) -> dict[str, int | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from deployments.catalogue.attribute_changes import set_attributes
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import ensure_collection, lock_collection
 from deployments.catalogue.document_rows import (
     ENTRIES,
@@ -201,4 +202,4 @@ def _kept_before(connection: sa.Connection, upload: Upload) -> Any:  # noqa: ANN
 
 def _new_id() -> str:
     """Return an id for a document: ids begin with the time, so their order is that of creation."""
-    return f"doc_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return f"doc_{now_ms():012x}{secrets.token_hex(10)}"

@@ -5,12 +5,12 @@ A removal is added in the transaction that removes the rows, so an interruption 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import REMOVALS
 from deployments.errors import Conflict
@@ -48,10 +48,10 @@ class Removals:
 
         Of several callers at once, one gets it.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now = now_ms()
         pending = (
             sa.select(REMOVALS)
-            .where(REMOVALS.c.created_ms <= now_ms - int(age_s * 1000))
+            .where(REMOVALS.c.created_ms <= now - int(age_s * 1000))
             .order_by(REMOVALS.c.created_ms)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -62,7 +62,7 @@ class Removals:
             if row is None:
                 return None
             removal = Removal(row.collection, row.document_id or None)
-            update = REMOVALS.update().where(_is(removal)).values(created_ms=now_ms)
+            update = REMOVALS.update().where(_is(removal)).values(created_ms=now)
             connection.execute(update)
             return removal
 
@@ -81,7 +81,7 @@ def add_removal(connection: sa.Connection, removal: Removal) -> None:
         REMOVALS,
         collection=removal.collection,
         document_id=removal.document_id or _WHOLE_COLLECTION,
-        created_ms=time.time_ns() // 1_000_000,
+        created_ms=now_ms(),
     )
 
 

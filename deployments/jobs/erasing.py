@@ -94,7 +94,7 @@ class Eraser:
                 return
             for erasure in removed:
                 if erasure.document_id is None:
-                    await self._catalogue.erasures.forget(erasure)
+                    await self._catalogue.erased_rows.forget(erasure)
             await self._purge()
             for erasure in removed:
                 await self._catalogue.erasures.finish(erasure)

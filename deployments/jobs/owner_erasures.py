@@ -127,7 +127,7 @@ class OwnerErasures:
         for collection in await self._stores.files.names(CONTENTS):
             if owner_of(collection) == self._owner:
                 await self._stores.files.delete(contents_folder(collection))
-        while await self._stores.catalogue.erasures.remove_some(erasure, _BATCH):
+        while await self._stores.catalogue.erased_rows.remove_some(erasure, _BATCH):
             removed = True
         return removed
 
@@ -137,14 +137,14 @@ class OwnerErasures:
         with contextlib.suppress(NotFound):  # the collection has been dropped
             await self._stores.vectors.delete(collection, document_id)
         await files.delete(contents_folder(collection, document_id))
-        removed = await catalogue.erasures.remove_document(erasure)
+        removed = await catalogue.erased_rows.remove_document(erasure)
         # It may have been made of a kept file, which other vector stores may have, too.
         file_id = file_id_of(document_id)
         notes = folder_of(NOTES_OF_0_1, self._owner)
         await files.delete(f"{notes}/{short_name(collection)}/files/{file_id}")
-        if not await catalogue.erasures.is_in_use(self._owner, document_id):
+        if not await catalogue.erased_rows.is_in_use(self._owner, document_id):
             await files.delete(kept_path(self._owner, file_id))
-            removed |= await catalogue.erasures.remove_file(erasure, file_id)
+            removed |= await catalogue.erased_rows.remove_file(erasure, file_id)
         return removed
 
     async def _remove_jobs(self) -> bool:
