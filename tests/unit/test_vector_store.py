@@ -28,6 +28,7 @@ from deployments.errors import (
 )
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.edge import index as index_module
+from deployments.retriever.edge import store as store_module
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.qdrant.indexes import qdrant_name
 from deployments.retriever.qdrant.store import ServerStore
@@ -609,6 +610,35 @@ async def test_compaction_removes_what_was_deleted_while_documents_change(tmp_pa
         place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
         assert len(await texts(place, limit=1000)) == 502
     await place.store.close()
+
+
+async def test_a_large_collection_is_removed_while_others_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removal and a compaction take turns, slice by slice; searches come between."""
+    monkeypatch.setattr(index_module, "REMOVED_AT_ONCE", 50)
+    monkeypatch.setattr(store_module, "REMOVED_AT_ONCE", 50)
+    place = Place("edge", make_store("edge", tmp_path), "sea", tmp_path)
+    store = place.store
+    for name, count in (("boats", 3), ("ships", 600), ("whales", 500)):
+        collection = "sea" if name == "ships" else "land"
+        chunks = [embedded(n, f"{name}word {n}", seed=n) for n in range(count)]
+        await upload(store, make_document(name, count, collection), chunks)
+    await store.delete("land", "boats")
+    compaction = asyncio.create_task(store.purge(0))
+    removal = asyncio.create_task(store.drop("land"))
+    searched = 0
+    while not removal.done():
+        assert len(await search(store, "sea", vector(1), 2000)) == 600
+        searched += 1
+    assert await removal
+    assert searched >= 5
+    await compaction
+    await store.purge(0)
+    assert not bytes_found(tmp_path, b"whalesword")
+    assert await stored_points(place) == 600
+    assert not await store.drop("land")
+    await store.close()
 
 
 async def test_a_compaction_that_was_interrupted_changes_nothing(tmp_path: Path) -> None:

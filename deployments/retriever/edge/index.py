@@ -9,11 +9,13 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
-from deployments.retriever.edge.shard import Shard
+from deployments.retriever.edge.shard import Shard, of_other_editions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from qdrant_edge import Filter
 
     from deployments.filters import Attributes
     from deployments.retriever.edge.shard import RawPoint
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _MANIFEST = "index.json"
 _MIN_DELETED = 20_000  # points: fewer are not worth a compaction
 _SLICE_POINTS = 128  # copied at once: some 20 ms
+REMOVED_AT_ONCE = 2_000  # points: some 25 ms, and as long to make it durable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,6 @@ class Index:
         self._copy: Shard | None = None
         self._remove_left()
         self.shard = Shard(self._shard_folder(0), self._manifest.dimensions)
-        self.shard.before_removal = self._count_deleted
         self._copied: str | None = None  # the next point
         self._next = self._manifest  # once the copy is whole
 
@@ -108,38 +110,35 @@ class Index:
 
     def add(self, document: Document, edition: str, chunks: Sequence[EmbeddedChunk]) -> None:
         """See Shard."""
-        self.shard.add(document, edition, chunks)
-        if self._copy is not None:
-            self._copy.add(document, edition, chunks)
+        for shard in self._shards():
+            shard.add(document, edition, chunks)
 
     def publish(self, document: Document, edition: str) -> None:
         """Show an edition of a version; InvalidRequest if chunks are missing. Durable on return."""
         self.shard.whole(document, edition)
-        self._change(lambda shard: shard.publish(document, edition))
+        others = self.shard.find(of_other_editions(document, edition))
+        self._count_deleted(len(others))
+        for shard in self._shards():
+            shard.publish(document, edition, others)
 
     def set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
         """See Shard."""
-        self.shard.set_attributes(collection, document_id, attributes)
-        if self._copy is not None:
-            self._copy.set_attributes(collection, document_id, attributes)
+        for shard in self._shards():
+            shard.set_attributes(collection, document_id, attributes)
 
-    def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> int:
-        """See Shard."""
-        return self._change(lambda shard: shard.discard(collection, document_id, versions))
-
-    def delete(self, collection: str, document_id: str) -> int:
-        """See Shard."""
-        return self._change(lambda shard: shard.delete(collection, document_id))
-
-    def drop(self, collection: str) -> int:
-        """See Shard."""
-        return self._change(lambda shard: shard.drop(collection))
+    def remove(self, which: Filter) -> int:
+        """Remove the next points that a filter matches, at most REMOVED_AT_ONCE; count them."""
+        ids = self.shard.find(which, REMOVED_AT_ONCE)
+        if ids:
+            self._count_deleted(len(ids))
+            for shard in self._shards():
+                shard.remove(ids)
+        return len(ids)
 
     def copy(self, raw: Sequence[RawPoint]) -> None:
         """See Shard."""
-        self.shard.copy(raw)
-        if self._copy is not None:
-            self._copy.copy(raw)
+        for shard in self._shards():
+            shard.copy(raw)
 
     def flush(self) -> None:
         """See Shard."""
@@ -168,7 +167,6 @@ class Index:
         self._next.write(self._folder)  # before anything else: if it fails, the old one stays
         old, self.shard, self._copy = self.shard, self._copy, None
         self._manifest = self._next
-        old.before_removal, self.shard.before_removal = _ignored, self._count_deleted
         old.close()
         self._remove_left()
         return True
@@ -201,24 +199,19 @@ class Index:
         for folder in self._left():
             shutil.rmtree(folder)
 
-    def _change(self, change: Callable[[Shard], int]) -> int:
-        removed = change(self.shard)
-        if self._copy is not None:
-            change(self._copy)
-        return removed
+    def _shards(self) -> list[Shard]:
+        return [self.shard] if self._copy is None else [self.shard, self._copy]
 
     def _count_deleted(self, count: int) -> None:
         """Record it before the points are deleted: a killed process must not forget them."""
+        if not count:
+            return
         self._manifest = self._manifest.with_deleted(count)
         self._manifest.write(self._folder)
         self._next = self._next.with_deleted(count)
 
     def _shard_folder(self, further: int) -> Path:
         return self._folder / str(self._manifest.generation + further)
-
-
-def _ignored(_count: int) -> None:
-    """Do not count points that are removed from a shard that is not used any more."""
 
 
 def _sync(folder: Path) -> None:

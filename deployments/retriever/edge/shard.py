@@ -47,7 +47,7 @@ from deployments.retriever.attributes import NUMBER_FIELDS, attributes_payload
 from deployments.retriever.edge.filters import condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from qdrant_edge import Payload, PointId, Record, ScoredPoint, Vector
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 _NEVER_KB = 1_000_000_000
 _MAX_COLLECTIONS = 1_000_000
+_ALL = 1_000_000_000  # points
 _OVERSAMPLING = 4.0  # times the limit: vectors that are scored again without quantisation
 
 
@@ -87,30 +88,43 @@ _RESCORED = SearchParams(
 )
 
 
-def _in(collection: str) -> Filter:
+def of_collection(collection: str) -> Filter:
+    """Match every chunk of a collection."""
     return Filter(must=[_is(points.COLLECTION, collection)])
 
 
-def _of(collection: str, document_id: str, *others: Any) -> Filter:  # noqa: ANN401 - conditions
+def of_document(collection: str, document_id: str, *others: Any) -> Filter:  # noqa: ANN401 - conditions
+    """Match every chunk of a document, or those for which other conditions hold, too."""
     document = _is(points.DOCUMENT_ID, document_id)
     return Filter(must=[document, _is(points.COLLECTION, collection), *others])
 
 
-def _of_versions(collection: str, document_id: str, versions: Sequence[int]) -> Filter:
+def of_versions(collection: str, document_id: str, versions: Sequence[int]) -> Filter:
+    """Match the chunks of some versions of a document."""
     numbers = MatchAny([str(version) for version in versions])
-    return _of(collection, document_id, FieldCondition(points.VERSION, numbers))
+    return of_document(collection, document_id, FieldCondition(points.VERSION, numbers))
+
+
+def of_edition(document: Document, edition: str) -> Filter:
+    """Match the chunks of an edition."""
+    return of_document(document.collection, document.id, _is(points.EDITION, edition))
+
+
+def of_other_editions(document: Document, edition: str) -> Filter:
+    """Match the chunks of a version that are of other editions."""
+    version = of_versions(document.collection, document.id, [document.version])
+    return Filter(must=version.must, must_not=[_is(points.EDITION, edition)])
 
 
 class Shard:
     """An open shard; one thread at a time. Qdrant Edge raises plain `Exception`.
 
     Changes are durable on return, except those of `add` and `copy`: the next durable change makes
-    these durable, too. `before_removal` is called with the number of points.
+    these durable, too.
     """
 
     def __init__(self, folder: Path, dimensions: int) -> None:
         self._edge = EdgeShard.load(str(folder), _config(dimensions))
-        self.before_removal: Callable[[int], None] = lambda _: None
 
     @staticmethod
     def create(folder: Path, dimensions: int) -> Shard:
@@ -152,43 +166,40 @@ class Shard:
 
     def whole(self, document: Document, edition: str) -> None:
         """Raise InvalidRequest unless every chunk of an edition is stored."""
-        points.check_whole(document, self._count(self._edition(document, edition)))
+        stored = self._edge.count(CountRequest(filter=of_edition(document, edition)))
+        points.check_whole(document, stored)
 
-    def publish(self, document: Document, edition: str) -> int:
-        """Show an edition of a version, drop its others and return the number of their chunks."""
-        shown = self._edition(document, edition)
+    def publish(self, document: Document, edition: str, others: list[PointId]) -> None:
+        """Show an edition of a version, and remove the points of its other editions."""
+        shown = of_edition(document, edition)
         payload = points.published_payload(document)
         self._edge.update(UpdateOperation.set_payload_by_filter(shown, payload))
-        of_version = _is(points.VERSION, str(document.version))
-        others = _of(document.collection, document.id, of_version)
-        others = Filter(must=others.must, must_not=[_is(points.EDITION, edition)])
-        return self._remove(others)
+        self.remove(others)
 
     def set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
         """Replace the attributes of all chunks of a document."""
         payload = attributes_payload(attributes)
-        of_document = _of(collection, document_id)
-        self._edge.update(UpdateOperation.set_payload_by_filter(of_document, payload))
+        which = of_document(collection, document_id)
+        self._edge.update(UpdateOperation.set_payload_by_filter(which, payload))
         self._edge.flush()
 
     def published(self, collection: str, document_id: str, version: int) -> dict[str, Any] | None:
         """Return the payload of a published chunk of a version."""
         of_version = _is(points.VERSION, str(version))
-        found = _of(collection, document_id, of_version, _is(points.FOUND_IN, collection))
+        found = of_document(collection, document_id, of_version, _is(points.FOUND_IN, collection))
         chunks, _ = self._edge.scroll(ScrollRequest(limit=1, filter=found, with_payload=True))
         return chunks[0].payload if chunks else None
 
-    def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> int:
-        """Remove the chunks of some versions and return their number."""
-        return self._remove(_of_versions(collection, document_id, versions))
+    def find(self, which: Filter, limit: int = _ALL) -> list[PointId]:
+        """Return the ids of the first points that a filter matches."""
+        request = ScrollRequest(limit=limit, filter=which, with_payload=False, with_vector=False)
+        return [point.id for point in self._edge.scroll(request)[0]]
 
-    def delete(self, collection: str, document_id: str) -> int:
-        """Remove every chunk of a document and return their number."""
-        return self._remove(_of(collection, document_id))
-
-    def drop(self, collection: str) -> int:
-        """Remove every chunk of a collection and return their number."""
-        return self._remove(_in(collection))
+    def remove(self, ids: list[PointId]) -> None:
+        """Remove points; those that do not exist are ignored."""
+        if ids:
+            self._edge.update(UpdateOperation.delete_points(ids))
+        self._edge.flush()
 
     def candidates(self, collection: str, query: HybridQuery) -> list[ScoredPoint]:
         """Find the published chunks nearest by either vector, by fused rank."""
@@ -199,7 +210,7 @@ class Shard:
             found = Filter(must=[*(found.must or ()), condition(query.filters)])
         if query.excluded:
             editions = [
-                _of(collection, document_id, _is(points.EDITION, edition))
+                of_document(collection, document_id, _is(points.EDITION, edition))
                 for document_id, edition in query.excluded
             ]
             found = Filter(must=found.must, must_not=list(editions))
@@ -259,16 +270,3 @@ class Shard:
         """Write everything out and close."""
         self._edge.flush()
         self._edge.close()
-
-    def _edition(self, document: Document, edition: str) -> Filter:
-        return _of(document.collection, document.id, _is(points.EDITION, edition))
-
-    def _count(self, which: Filter) -> int:
-        return self._edge.count(CountRequest(filter=which))
-
-    def _remove(self, which: Filter) -> int:
-        if removed := self._count(which):
-            self.before_removal(removed)
-            self._edge.update(UpdateOperation.delete_points_by_filter(which))
-        self._edge.flush()
-        return removed

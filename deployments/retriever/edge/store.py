@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -13,13 +15,15 @@ from loguru import logger
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
 from deployments.retriever.edge.collections_0_1 import EdgeCollectionsOf01
-from deployments.retriever.edge.index import Index
+from deployments.retriever.edge.index import REMOVED_AT_ONCE, Index
+from deployments.retriever.edge.shard import of_collection, of_document, of_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from filelock import BaseFileLock
+    from qdrant_edge import Filter
 
     from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
@@ -34,22 +38,25 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PAUSE_S = 0.02  # between two slices of a compaction, as long as one takes
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT_BYTES = 64 * 1024**2  # the second is limited to 32 MiB
+_PAUSE_S = 0.02  # between two slices of a compaction or a removal, as long as one takes
 
 
 class EdgeStore:
     """Keeps each index in a folder `indexes/NAME` under `root`, opened on first use.
 
-    One thread does all the work, so a search sees a document whole or not at all. One thread for
-    all indexes is enough: qdrant-edge holds the interpreter lock while it works. What `add` and
-    `publish` have acknowledged survives the death of the process. An index of which most points
-    are deleted is compacted in the background.
+    One thread does all the work, so a search sees a new document whole or not at all. One is
+    enough: qdrant-edge holds the interpreter lock while it works. What `add` and `publish` have
+    acknowledged survives the death of the process. An index of which most points are deleted is
+    compacted in the background.
 
     Raises Unavailable if another process still owns `root` after `lock_timeout_s` seconds.
     """
 
     def __init__(self, root: Path, *, chunker_version: int, lock_timeout_s: float = 10.0) -> None:
         root.mkdir(parents=True, exist_ok=True)
+        _keep_freed_memory()
         self._lock = _locked(root / "lock", lock_timeout_s)
         self._root = root / "indexes"
         self._root.mkdir(exist_ok=True)
@@ -88,7 +95,7 @@ class EdgeStore:
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """See VectorStore."""
-        await self._remove(lambda index: index.discard(collection, document_id, versions))
+        await self._remove(of_versions(collection, document_id, versions))
 
     async def candidates(
         self, index: VectorIndex, collection: str, query: HybridQuery
@@ -106,12 +113,12 @@ class EdgeStore:
         """See VectorStore."""
         # First, as a collection that is being moved goes from there into an index.
         removed = await self.collections_of_0_1.delete(collection, document_id)
-        return await self._remove(lambda index: index.delete(collection, document_id)) or removed
+        return await self._remove(of_document(collection, document_id)) or removed
 
     async def drop(self, collection: str) -> bool:
         """See VectorStore."""
         removed = await self.collections_of_0_1.delete(collection)
-        return await self._remove(lambda index: index.drop(collection)) or removed
+        return await self._remove(of_collection(collection)) or removed
 
     async def collections(self) -> list[str]:
         """See VectorStore."""
@@ -139,9 +146,20 @@ class EdgeStore:
             self._thread.shutdown()
             self._lock.release()
 
-    async def _remove(self, remove: Callable[[Index], int]) -> bool:
-        """Remove points from every index, and begin a compaction if most are removed."""
-        removed = await self._run(lambda: sum(map(remove, self._all())))
+    async def _remove(self, which: Filter) -> bool:
+        """Remove points from every index, and begin a compaction if most are removed.
+
+        Other calls come between the slices, so a search can see a part of a large document that
+        is being removed: the catalogue has let go of it before.
+        """
+        removed = 0
+        for index in await self._run(self._all):
+            while True:
+                count = await self._run(index.remove, which)
+                removed += count
+                if count < REMOVED_AT_ONCE:
+                    break
+                await asyncio.sleep(_PAUSE_S)
         if removed and (self._compaction is None or self._compaction.done()):
             self._compaction = asyncio.create_task(self._compact_if_worth_it())
         return removed > 0
@@ -250,6 +268,18 @@ class EdgeStore:
         while self._indexes:
             _, index = self._indexes.popitem()
             index.close()
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep some freed memory for this process, where that can be set.
+
+    Making an index durable copies tables of megabytes while the interpreter lock is held: that
+    takes twice as long if the memory comes from the system every time.
+    """
+    with suppress(OSError, AttributeError):
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        c_library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
 
 
 def _damaged_index(name: str) -> Unavailable:
