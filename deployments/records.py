@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -18,5 +19,10 @@ def from_record(kind: type[T], record: Mapping[str, Any]) -> T:
     that changes a record and writes it back must start from the record itself, so that they
     survive. Raises TypeError if a field without a default is missing.
     """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # any dataclass
+    known = _names(kind)  # type: ignore[arg-type]  # any class is hashable
     return kind(**{name: value for name, value in record.items() if name in known})
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
