@@ -23,13 +23,13 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.faults import NODE, VICTIMS
+from tests.support.faults import DATABASE, NODE, VICTIMS
 from tests.support.job_audit import Verdict
 from tests.support.job_clients import Ledger
 from tests.support.jobs import job_ended
 from tests.support.kill_scenario import Load, Plan, audit, kill_under_load, run
 from tests.support.paths import ROOT
-from tests.support.postgres import serve_postgres
+from tests.support.postgres import postgres_server
 from tests.support.service import SecondService, Service
 
 NOTICED_S = 60
@@ -189,14 +189,15 @@ def deploy(service: SecondService) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
-def test_two_replicas_share_the_work_on_postgresql_and_each_may_be_killed(tmp_path: Path) -> None:
-    with serve_postgres() as url:
-        victims = ("Jobs", "Jobs", "Jobs")
-        wanted = Plan(*(3, 2, 8, (1, 3), 4), chat=False, postgres=url, victims=victims)
+@pytest.mark.timeout(1200)
+def test_two_replicas_share_the_work_and_their_database_restarts(tmp_path: Path) -> None:
+    """A replica is killed, PostgreSQL restarts, and so on, under the load of all clients."""
+    with postgres_server() as server:
+        victims = ("Jobs", DATABASE) * 3
+        wanted = Plan(*(6, 2, 12, (1, 3), 4), chat=False, postgres=server, victims=victims)
         outcome = run(wanted, tmp_path)
     assert_kept(outcome.verdict)
-    assert len(outcome.kills) == 3
+    assert [kill.victim for kill in outcome.kills] == list(victims)
 
 
 @pytest.mark.long

@@ -7,15 +7,17 @@ import random
 import re
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 
+from tests.support.postgres import PostgresServer
 from tests.support.processes import Command, started
 
-NODE, PARSER_CHILD = "node", "parser child"
+NODE, PARSER_CHILD, DATABASE = "node", "parser child", "database"
 REPLICAS = ("Jobs", "Retriever", "Images")
 VICTIMS = (*REPLICAS, PARSER_CHILD, NODE)
 
@@ -26,6 +28,7 @@ _BACK_TIMEOUT_S = 40.0
 _FOUND_TIMEOUT_S = 180.0  # on a busy machine uploads are rare
 _GONE_TIMEOUT_S = 20.0
 _CHILD_LIFE_S = 0.8
+_DATABASE_AWAY_S = 3.0
 _POLL_S = 0.25
 _FAST_POLL_S = 0.05
 _ROUNDS = 5
@@ -33,7 +36,10 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Kill:
-    """One SIGKILL; `back_s` until everything was ready again, None if that took over 40 s."""
+    """One SIGKILL, or a restart of the database.
+
+    `back_s` until everything was ready again, None if that took over 40 s.
+    """
 
     victim: str
     back_s: float | None
@@ -52,12 +58,15 @@ def plan(kills: int, draw: random.Random) -> list[str]:
 class Node:
     """The launcher and all that it started; after a kill of everything, the same command again."""
 
-    def __init__(self, command: Command, folder: Path) -> None:
+    def __init__(
+        self, command: Command, folder: Path, database: PostgresServer | None = None
+    ) -> None:
         """Keep how to start it; the launcher's output goes to `folder`."""
         self.url = command.ready_url.removesuffix("/readyz")
         self.starts = 0
         self._command = command
         self._folder = folder
+        self._database = database
         self._running = contextlib.ExitStack()
         self._launcher: psutil.Process | None = None
 
@@ -86,8 +95,15 @@ class Node:
         if victim == PARSER_CHILD:
             self._kill_child(draw)
             return Kill(victim, 0.0)
+        if victim == DATABASE:
+            self._restart_database(draw)
+            return Kill(victim, self._ready_after())
         before = self._kill_replica(victim)
-        return Kill(victim, self._back_after(victim, before))
+
+        def replaced() -> bool:
+            return any(process.pid not in before for process in self._replicas(victim))
+
+        return Kill(victim, self._ready_after(replaced))
 
     def replica_ids(self) -> set[int]:
         """The process ids of all replicas but the ingress's, which a redeploy may keep."""
@@ -139,16 +155,22 @@ class Node:
         while any(map(_lives, seen.values())) and time.monotonic() < end:
             time.sleep(_POLL_S)
 
-    def _back_after(self, name: str, before: set[int]) -> float | None:
-        """Seconds until another replica is there and everything is ready."""
+    def _restart_database(self, draw: random.Random) -> None:
+        """Stop it, which ends every session and undoes what was not committed, and start it."""
+        if self._database is None:
+            msg = "the service keeps its data in files of its own"
+            raise RuntimeError(msg)
+        self._database.stop()
+        time.sleep(draw.uniform(0, _DATABASE_AWAY_S))
+        self._database.start()
+
+    def _ready_after(self, replaced: Callable[[], bool] = lambda: True) -> float | None:
+        """Seconds until everything is ready, and what was killed is replaced."""
         began = time.monotonic()
         with httpx.Client(trust_env=False, timeout=5) as http:
             while (elapsed := time.monotonic() - began) < _BACK_TIMEOUT_S:
                 with contextlib.suppress(httpx.TransportError):
-                    if (
-                        any(process.pid not in before for process in self._replicas(name))
-                        and http.get(self._command.ready_url).is_success
-                    ):
+                    if replaced() and http.get(self._command.ready_url).is_success:
                         return elapsed
                 time.sleep(_POLL_S)
         return None

@@ -15,6 +15,7 @@ import yaml
 from tests.support.faults import Kill, Node, plan
 from tests.support.job_audit import Verdict, in_files, over_http
 from tests.support.job_clients import ENDED, Clients, Ledger
+from tests.support.postgres import PostgresServer
 from tests.support.processes import Command
 from tests.support.systems import CPU, NO_MODEL, Configuration, ours
 
@@ -77,7 +78,7 @@ class Plan:
     """How many kills there are, and how long the pauses between them.
 
     `chat` says whether the language model runs too: without it the same things are killed, and
-    everything starts sooner. `postgres` is the address of an empty database, for two replicas of
+    everything starts sooner. `postgres` is a server with an empty database, for two replicas of
     Jobs. `victims` names what is killed, in turn; by default everything in a random order.
     """
 
@@ -87,7 +88,7 @@ class Plan:
     pause_s: tuple[float, float] = (5.0, 15.0)
     clients: int = 6
     chat: bool = True
-    postgres: str | None = None
+    postgres: PostgresServer | None = None
     victims: tuple[str, ...] | None = None
 
 
@@ -114,7 +115,7 @@ def run(wanted: Plan, folder: Path, say: Callable[[str], None] = print) -> Outco
     """
     began = time.monotonic()
     draw = random.Random(wanted.seed)  # noqa: S311
-    node, ledger = Node(command_for(wanted, folder), folder), Ledger()
+    node, ledger = Node(command_for(wanted, folder), folder, wanted.postgres), Ledger()
     say("==> starting the service")
     node.start()
     try:
@@ -143,10 +144,10 @@ def command_for(wanted: Plan, folder: Path) -> Command:
         args["llm"] = dict(NO_MODEL)
     if wanted.postgres:
         # As in a cluster: the password is in the environment, not in the dashboard.
-        args["database_url"] = re.sub(r":[^:@/]+@", "@", wanted.postgres)
+        args["database_url"] = re.sub(r":[^:@/]+@", "@", wanted.postgres.url)
         (jobs,) = (entry for entry in application["deployments"] if entry["name"] == "Jobs")
         jobs["num_replicas"] = 2
-        started = replace(started, env={"GENSERVE_DATABASE_URL": wanted.postgres})
+        started = replace(started, env={"GENSERVE_DATABASE_URL": wanted.postgres.url})
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return started
 
