@@ -22,6 +22,8 @@ from deployments.types import Chunk, Document
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 DENSE = "dense"
 SPARSE = "bm25"
 
@@ -103,8 +105,12 @@ def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
 
 def candidate_from(payload: Mapping[str, Any], vectors: object, score: float) -> Candidate:
     """Read a published chunk as it was found, with its dense vector."""
-    dense = np.asarray(cast("dict[str, list[float]]", vectors)[DENSE], dtype=np.float32)
-    return Candidate(stored_from(payload), dense, score)
+    return Candidate(stored_from(payload), dense_of(vectors), score)
+
+
+def dense_of(vectors: object) -> NDArray[np.float32]:
+    """Return the dense one of the vectors of a point."""
+    return np.asarray(cast("dict[str, list[float]]", vectors)[DENSE], dtype=np.float32)
 
 
 def chunk_ids(wanted: Sequence[tuple[StoredChunk, int]]) -> list[str]:

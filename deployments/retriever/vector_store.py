@@ -136,6 +136,12 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def vectors(
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[tuple[StoredChunk, NDArray[np.float32]]]:
+        """Fetch chunks as `chunks` does, each with its dense vector."""
+        ...
+
     async def delete(self, collection: str, document_id: str) -> bool:
         """Delete every chunk of a document and return whether there were any."""
         ...

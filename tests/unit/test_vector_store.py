@@ -227,13 +227,17 @@ async def test_neighbours_are_fetched_by_number_if_published(place: Place) -> No
     hidden = make_document("ships", 3, place.collection)
     await place.store.add(INDEX, hidden, [embedded(n) for n in range(3)])
     (found, *_) = await search(place.store, place.collection, vector(2), 1)
-    near = await place.store.chunks(
-        INDEX, place.collection, [(found.stored, number) for number in (1, 3, 99)]
-    )
+    wanted = [(found.stored, number) for number in (1, 3, 99)]
+    near = await place.store.chunks(INDEX, place.collection, wanted)
     assert sorted(one.chunk.text for one in near) == ["passage 1", "passage 3"]
     of_hidden = replace(found.stored, document=hidden, edition="1.3")
     assert await place.store.chunks(INDEX, place.collection, [(of_hidden, 1)]) == []
     assert await place.store.chunks(INDEX, place.collection, []) == []
+    assert await place.store.vectors(INDEX, place.collection, [(of_hidden, 1)]) == []
+    embedded_near = await place.store.vectors(INDEX, place.collection, wanted)
+    assert len(embedded_near) == 2
+    for stored, dense in embedded_near:
+        assert np.allclose(dense, vector(stored.chunk.number), atol=1e-6)
 
 
 async def test_words_are_found_in_other_forms_and_unknown_ones_are_not(place: Place) -> None:

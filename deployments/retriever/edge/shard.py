@@ -242,11 +242,11 @@ class Shard:
             )
         )
 
-    def chunks(self, collection: str, ids: list[str]) -> list[dict[str, Any]]:
-        """Return the payloads of published chunks by point id."""
-        found = self._edge.retrieve(list(ids), with_payload=True, with_vector=False)
-        payloads = [point.payload or {} for point in found]
-        return [one for one in payloads if points.is_published(one, collection)]
+    def chunks(self, collection: str, ids: list[str], *, with_vector: bool) -> list[Record]:
+        """Return published chunks by point id, with their dense vectors if those are wanted."""
+        vectors = [points.DENSE] if with_vector else False
+        found = self._edge.retrieve(list(ids), with_payload=True, with_vector=vectors)
+        return [one for one in found if points.is_published(one.payload or {}, collection)]
 
     def collections(self) -> list[str]:
         """Return the names of the collections that have points."""

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import numpy as np
     from filelock import BaseFileLock
-    from qdrant_edge import Filter
+    from numpy.typing import NDArray
+    from qdrant_edge import Filter, Record
 
     from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
@@ -108,6 +110,12 @@ class EdgeStore:
     ) -> list[StoredChunk]:
         """See VectorStore."""
         return await self._run(self._chunks, index, collection, wanted)
+
+    async def vectors(
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[tuple[StoredChunk, NDArray[np.float32]]]:
+        """See VectorStore."""
+        return await self._run(self._vectors, index, collection, wanted)
 
     async def delete(self, collection: str, document_id: str) -> bool:
         """See VectorStore."""
@@ -259,10 +267,32 @@ class EdgeStore:
     def _chunks(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
     ) -> list[StoredChunk]:
+        return [
+            points.stored_from(point.payload or {})
+            for point in self._published_points(index, collection, wanted)
+        ]
+
+    def _vectors(
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[tuple[StoredChunk, NDArray[np.float32]]]:
+        return [
+            (points.stored_from(point.payload or {}), points.dense_of(point.vector))
+            for point in self._published_points(index, collection, wanted, with_vector=True)
+        ]
+
+    def _published_points(
+        self,
+        index: VectorIndex,
+        collection: str,
+        wanted: Sequence[tuple[StoredChunk, int]],
+        *,
+        with_vector: bool = False,
+    ) -> list[Record]:
         found = self._find(index)
         ids = points.chunk_ids(wanted)
-        payloads = found.shard.chunks(collection, ids) if found and ids else ()
-        return [points.stored_from(payload) for payload in payloads]
+        if found is None or not ids:
+            return []
+        return found.shard.chunks(collection, ids, with_vector=with_vector)
 
     def _close_indexes(self) -> None:
         while self._indexes:

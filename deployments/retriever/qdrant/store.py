@@ -31,6 +31,9 @@ from deployments.retriever.qdrant.requests import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from deployments.filters import Attributes
     from deployments.retriever.vector_store import (
         Candidate,
@@ -171,6 +174,25 @@ class ServerStore:
             points.stored_from(payload)
             for payload in payloads
             if points.is_published(payload, collection)
+        ]
+
+    async def vectors(
+        self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
+    ) -> list[tuple[StoredChunk, NDArray[np.float32]]]:
+        """See VectorStore."""
+        if not wanted:
+            return []
+        ids = points.chunk_ids(wanted)
+        records = await self._if_exists(
+            index,
+            lambda name: self._client.retrieve(
+                name, ids, with_payload=True, with_vectors=[points.DENSE]
+            ),
+        )
+        return [
+            (points.stored_from(record.payload), points.dense_of(record.vector))
+            for record in records or ()
+            if record.payload and points.is_published(record.payload, collection)
         ]
 
     async def delete(self, collection: str, document_id: str) -> bool:
