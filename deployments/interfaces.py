@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deployments.filters import Filter
     from deployments.types import (
         Chunk,
+        CopiedChunks,
         Document,
         DocumentList,
         EmbeddingModel,
@@ -226,6 +227,31 @@ class StoredDocuments(Protocol):
 
         Return False for a Qdrant server: its optimizer frees the disk space later.
         """
+        ...
+
+
+class SecondIndexes(Protocol):
+    """Second indexes of collections, while the embedding model is changed."""
+
+    async def index_models(self) -> dict[str, str]:
+        """Return the indexes of the models that are loaded, with the names of these.
+
+        The present model is the first. Raises Unavailable if one does not answer.
+        """
+        ...
+
+    async def copy(
+        self, document: Document, first: int, limit: int, *, only_second: bool = False
+    ) -> CopiedChunks:
+        """Embed chunks of a version, from a number on, into the second index of its collection.
+
+        With the last ones the version is published there. With `only_second`, they are copied from
+        there. Raises NotFound if the version is not stored whole.
+        """
+        ...
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        """Remove the chunks of a collection from one index."""
         ...
 
 

@@ -166,6 +166,18 @@ class EmbeddingModel:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedChunks:
+    """What of a document was copied into the other index of its collection.
+
+    `done` counts its chunks from the first one, and is that of all once the document is published
+    there. `idle_s` is how long ago the last search was, in seconds.
+    """
+
+    done: int
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentList:
     """One page of a catalogue; `next_after` goes into the next call, None at the end."""
 

@@ -150,6 +150,10 @@ class VectorStore(Protocol):
         """Delete every chunk of a collection and return whether there were any."""
         ...
 
+    async def empty(self, index: VectorIndex, collection: str) -> None:
+        """Delete every chunk of a collection from one index."""
+        ...
+
     async def collections(self) -> list[str]:
         """Name the collections of which something is stored, of every owner, in order."""
         ...

@@ -128,6 +128,11 @@ class EdgeStore:
         removed = await self.collections_of_0_1.delete(collection)
         return await self._remove(of_collection(collection)) or removed
 
+    async def empty(self, index: VectorIndex, collection: str) -> None:
+        """See VectorStore."""
+        if (found := await self._run(self._find, index)) is not None:
+            await self._remove(of_collection(collection), [found])
+
     async def collections(self) -> list[str]:
         """See VectorStore."""
         found = await self._run(
@@ -154,14 +159,14 @@ class EdgeStore:
             self._thread.shutdown()
             self._lock.release()
 
-    async def _remove(self, which: Filter) -> bool:
-        """Remove points from every index, and begin a compaction if most are removed.
+    async def _remove(self, which: Filter, indexes: Sequence[Index] | None = None) -> bool:
+        """Remove points from every index, or from some, and begin a compaction if most are removed.
 
         Other calls come between the slices, so a search can see a part of a large document that
         is being removed: the catalogue has let go of it before.
         """
         removed = 0
-        for index in await self._run(self._all):
+        for index in await self._run(self._all) if indexes is None else indexes:
             while True:
                 count = await self._run(index.remove, which)
                 removed += count

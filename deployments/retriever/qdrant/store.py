@@ -206,6 +206,11 @@ class ServerStore:
         removed = await self.collections_of_0_1.delete(collection)
         return await self._remove(in_collection(collection)) or removed
 
+    async def empty(self, index: VectorIndex, collection: str) -> None:
+        """See VectorStore."""
+        selector = models.FilterSelector(filter=in_collection(collection))
+        await self._if_exists(index, lambda name: self._client.delete(name, selector))
+
     async def collections(self) -> list[str]:
         """See VectorStore."""
         found = set(await self.collections_of_0_1.dimensions())
