@@ -278,6 +278,9 @@ class RemoteRetriever(_Remote):
         "unmoved_collections",
         "move_collections",
         "purge",
+        "index_models",
+        "copy",
+        "empty",
     )
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -369,6 +372,19 @@ class RemoteRetriever(_Remote):
     async def purge(self, age_s: float) -> bool:
         purged: bool = await self._repeatable("purge", age_s)
         return purged
+
+    async def index_models(self) -> dict[str, str]:
+        models: dict[str, str] = await self._repeatable("index_models")
+        return models
+
+    async def copy(
+        self, document: types.Document, first: int, limit: int, *, only_second: bool = False
+    ) -> types.CopiedChunks:
+        copied: types.CopiedChunks = await self._call("copy", document, first, limit, only_second)
+        return copied
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        await self._repeatable("empty", collection, index_name)
 
 
 class RemoteImageGenerator(_Remote):

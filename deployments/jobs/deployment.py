@@ -24,6 +24,7 @@ from deployments.jobs.leases import Lease
 from deployments.jobs.queries import list_jobs
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.records import fetch_job
+from deployments.jobs.reindexing import Reindexer
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -77,6 +78,7 @@ class Jobs:
         batch_chunks: int,
         shares: Mapping[str, float],
         quotas: Quotas,
+        switch_automatically: bool = True,
     ) -> None:
         """Start the engine.
 
@@ -91,6 +93,8 @@ class Jobs:
             batch_chunks: chunks that one step embeds and stores.
             shares: weights of API keys, by their names; 1 for those that are not named.
             quotas: the most that one API key keeps.
+            switch_automatically: whether collections are searched with the next embedding model
+                once all documents are embedded by it.
         """
         log_to_serve()
         keep_files_private()
@@ -131,6 +135,7 @@ class Jobs:
         self._watchers = JobWatchers()
         self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
         eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
+        reindexer = Reindexer(catalogue, search, automatic=switch_automatically)
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,
@@ -150,6 +155,7 @@ class Jobs:
             feed_batches=self._batches.run,
             erase=eraser.run_pending,
             purge=search.purge,
+            reindex=reindexer.run_pending,
         )
         await self._engine.start(store)
         keep_loaded()

@@ -42,6 +42,7 @@ _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _RECONCILE_PERIOD_S = 60.0
 _BATCHES_PAUSE_S = 1.0  # after an error
 _ERASE_PERIOD_S = 2.0
+_REINDEX_PERIOD_S = 3.0
 _PURGE_PERIOD_S = 3600.0
 _PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
@@ -64,16 +65,18 @@ class Engine:
         feed_batches: Callable[[], Awaitable[None]],
         erase: Callable[[], Awaitable[None]],
         purge: Callable[[float], Awaitable[object]],
+        reindex: Callable[[], Awaitable[None]],
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
-        `reconcile` and `erase` are called periodically, and so is `purge`, with the age in seconds
-        of what is to be purged. `feed_batches` runs until it is cancelled.
+        `reconcile`, `erase` and `reindex` are called periodically, and so is `purge`, with the age
+        in seconds of what is to be purged. `feed_batches` runs until it is cancelled.
         """
         self._feed_batches = feed_batches
         self._reconcile = reconcile
         self._erase = erase
         self._purge = purge
+        self._reindex = reindex
         self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
@@ -112,6 +115,7 @@ class Engine:
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),
             asyncio.create_task(_repeat(_ERASE_PERIOD_S, self._erase)),
+            asyncio.create_task(_repeat(_REINDEX_PERIOD_S, self._reindex)),
             asyncio.create_task(_repeat(_PURGE_PERIOD_S, lambda: self._purge(_PURGED_S))),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
         ]

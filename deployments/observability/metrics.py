@@ -217,3 +217,20 @@ JOBS_ENDED = Counter(
     kind=tuple(JobKind),
     state=(JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED),
 )
+REINDEX_DOCUMENTS = Gauge(
+    "genserve_reindex_documents",
+    "while the embedding model is changed: documents in both indexes, and all",
+    at="Jobs",
+    state=("done", "all"),
+)
+REINDEX_CHUNKS = Gauge(
+    "genserve_reindex_chunks",
+    "while the embedding model is changed: chunks in both indexes, and all",
+    at="Jobs",
+    state=("done", "all"),
+)
+REINDEX_LEFT = Gauge(
+    "genserve_reindex_seconds_left",
+    "while the embedding model is changed: estimate of the time until all documents are done",
+    at="Jobs",
+)

@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 
     from deployments.filters import Filter
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, CopiedChunks, Document, DocumentList, Passage
 
 
 @serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
 class Retriever:
     """Its environment may hold QDRANT_API_KEY, for a server."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one parameter per collaborator
         self,
         settings: RetrieverSettings,
         data_dir: str,
         chunker_version: int,
         database: str,
         embedder: DeploymentHandle[Any],
+        next_embedder: DeploymentHandle[Any] | None = None,
     ) -> None:
         log_to_serve()
         keep_files_private(data_dir)
@@ -51,6 +52,8 @@ class Retriever:
             versions=self._catalogue.documents.current,
             collections=self._catalogue.collections,
             attributes=self._catalogue.documents.attributes,
+            pairs=self._catalogue.model_changes,
+            next_embedder=_remote(next_embedder),
         )
         keep_loaded()
         trim_regularly()
@@ -121,6 +124,21 @@ class Retriever:
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(collection)
 
+    async def index_models(self) -> dict[str, str]:
+        return await self._retriever.index_models()
+
+    async def copy(
+        self,
+        document: Document,
+        first: int,
+        limit: int,
+        only_second: bool,  # noqa: FBT001 - of a handle
+    ) -> CopiedChunks:
+        return await self._retriever.copy(document, first, limit, only_second=only_second)
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        await self._retriever.empty(collection, index_name)
+
     async def purge(self, age_s: float) -> bool:
         return await self._retriever.purge(age_s)
 
@@ -131,3 +149,7 @@ class Retriever:
         if hasattr(self, "_retriever"):
             await self._retriever.close()
             await asyncio.to_thread(self._catalogue.close)
+
+
+def _remote(embedder: DeploymentHandle[Any] | None) -> RemoteEmbedder | None:
+    return None if embedder is None else RemoteEmbedder(embedder, "embedder of the next model")

@@ -249,7 +249,7 @@ class DocumentRetriever:
 
     async def index_models(self) -> dict[str, str]:
         """Return the indexes of the loaded models; see `deployments.interfaces.SecondIndexes`."""
-        loaded, all_known = await self._embedders.loaded(newest=True)
+        loaded, all_known = await self._embedders.loaded()
         if not all_known:
             msg = "the embedder of the next model does not answer"
             raise Unavailable(msg)

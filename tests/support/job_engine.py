@@ -28,6 +28,7 @@ from deployments.jobs.images import ImageSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
 from deployments.jobs.reconciliation import reconcile
+from deployments.jobs.reindexing import Reindexer
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -38,6 +39,7 @@ from deployments.settings import JobsSettings
 from deployments.types import (
     SHORT_PARSE_EXCEEDED,
     Chunk,
+    CopiedChunks,
     Document,
     ImageProgress,
     ImageRequest,
@@ -167,6 +169,21 @@ class Images(FakeImages):
             self.stopped.append(request.seed)
 
 
+class NoSecondIndexes:
+    """A retriever with one embedding model, of which nothing is stored."""
+
+    async def index_models(self) -> dict[str, str]:
+        return {"index": "model"}
+
+    async def copy(
+        self, document: Document, first: int, limit: int, *, only_second: bool = False
+    ) -> CopiedChunks:
+        raise NotImplementedError
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        raise NotImplementedError
+
+
 @dataclass
 class Parts:
     engine: Engine
@@ -205,9 +222,13 @@ async def running(
     short_places: int = 0,
     shares: Mapping[str, float] | None = None,
     searching: Backend | None = None,
+    second_indexes: interfaces.SecondIndexes | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
-    """Run the engine on a retriever in memory, or on the one in `searching`."""
+    """Run the engine on a retriever in memory, or on the one in `searching`.
+
+    With `second_indexes` it changes the embedding model.
+    """
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
@@ -239,6 +260,9 @@ async def running(
         in_flight_s=_IN_FLIGHT_S,
         rest_s=0.0,
     )
+    reindexer = Reindexer(
+        catalogue, second_indexes or NoSecondIndexes(), in_flight_s=_IN_FLIGHT_S, idle_s=0.0
+    )
     engine = Engine(
         url,
         lease,
@@ -249,6 +273,7 @@ async def running(
         feed_batches=feeder.run,
         erase=eraser.run_pending,
         purge=backend.purge,
+        reindex=reindexer.run_pending,
     )
     await engine.start(files)
     try:
