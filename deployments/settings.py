@@ -66,8 +66,8 @@ class LLMSettings(Settings):
         return window if isinstance(window, int) and window > 0 else None
 
 
-class EmbedderSettings(Settings):
-    """The embedding model, and the reranker beside it."""
+class EmbeddingSettings(Settings):
+    """An embedding model."""
 
     model: ModelSource = Field(description="The embedding model.")
     served_name: ServedName = ""
@@ -85,16 +85,41 @@ class EmbedderSettings(Settings):
     max_batch_tokens: PositiveInt = Field(
         default=8192, description="Tokens of one pass, padding included; bounds its memory."
     )
-    reranker: ModelSource | None = Field(
-        default=None,
-        description="A cross-encoder that scores question and passage together, on the same "
-        "device; one that brings no code of its own.",
-    )
 
     @property
     def name(self) -> str:
         """The id clients use."""
         return self.served_name or own_name(self.model)
+
+
+class NextEmbedderSettings(EmbeddingSettings):
+    """The embedding model that is to replace the present one."""
+
+    switch: Literal["automatic", "manual"] = Field(
+        default="automatic",
+        description="Search with it once all documents are embedded by it, or when `genserve "
+        "reindex FILE switch` says so.",
+    )
+
+    @property
+    def embedder(self) -> EmbedderSettings:
+        """The settings of its deployment."""
+        return EmbedderSettings.model_validate(self.model_dump(exclude={"switch"}))
+
+
+class EmbedderSettings(EmbeddingSettings):
+    """The embedding model, and the reranker beside it."""
+
+    reranker: ModelSource | None = Field(
+        default=None,
+        description="A cross-encoder that scores question and passage together, on the same "
+        "device; one that brings no code of its own.",
+    )
+    next: NextEmbedderSettings | None = Field(
+        default=None,
+        description="The next embedding model, loaded by the deployment NextEmbedder: all "
+        "documents are embedded by it while questions are answered with the present one.",
+    )
 
 
 class ScraperSettings(Settings):

@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     "serve": Subcommand("serve_app.launch.start", "check FILE, prepare its models and start it"),
     "check": Subcommand("serve_app.check.__main__", "report what is wrong in FILE; start nothing"),
     "erase": Subcommand("serve_app.erase.command", "erase a document, or the data of an API key"),
+    "reindex": Subcommand("serve_app.reindex.command", "steer a change of the embedding model"),
     "prepare": Subcommand("serve_app.launch.models", "convert the models that FILE names"),
 }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from deployments.catalogue.entries import ChangeState
+from deployments.catalogue.entries import ChangeProgress, ChangeState
 from deployments.errors import Conflict, InvalidRequest, NotFound, ServiceError
 from deployments.observability.metrics import REINDEX_CHUNKS, REINDEX_DOCUMENTS, REINDEX_LEFT
 
@@ -58,7 +59,7 @@ class Reindexer:
         self._in_flight_s = in_flight_s
         self._idle_s = idle_s
         self._rests_until = 0.0
-        self._reported_s = self._counted_s = 0.0
+        self._reported_s = self._counted_s = -math.inf
         self._rate = 0.0
         self._failed: set[tuple[str, str, int]] = set()
 
@@ -73,6 +74,8 @@ class Reindexer:
         loaded = await self._vectors.index_models()
         await self._begin_if_configured(loaded)
         latest = await self._changes.latest()
+        if time.monotonic() - self._counted_s >= _COUNT_S:
+            await self._count(latest)
         if latest is None:
             return
         resting = latest.ended or latest.state is ChangeState.SWITCHED
@@ -114,12 +117,10 @@ class Reindexer:
             await self._changes.pair(change, names)
         await self._report(change, names)
         if change.state is ChangeState.PAUSED:
-            await self._count()
             return
         if await self._copy_all(change, names):
             await self._switch(change, names)
         await self._report(change, names)
-        await self._count()
 
     async def _empty_indexes(self, change: ModelChange) -> None:
         """Remove the chunks of collections from indexes that are kept equal no longer."""
@@ -192,7 +193,7 @@ class Reindexer:
             return True
         await self._report(change, loaded)
         if now - self._counted_s >= _COUNT_S:
-            await self._count()
+            await self._count(change)
         latest = await self._changes.latest()
         wanted = latest is not None and latest.number == change.number and not latest.ended
         return wanted and latest is not None and latest.state is not ChangeState.PAUSED
@@ -201,16 +202,19 @@ class Reindexer:
         self._reported_s = time.monotonic()
         await self._changes.report(change, loaded, self._rate, len(self._failed))
 
-    async def _count(self) -> None:
+    async def _count(self, change: ModelChange | None) -> None:
         """Set the metrics."""
         self._counted_s = time.monotonic()
-        progress = await self._changes.progress()
+        progress = ChangeProgress()
+        if change is not None and not change.ended:
+            progress = await self._changes.progress()
         REINDEX_DOCUMENTS.set(progress.done_documents, state="done")
         REINDEX_DOCUMENTS.set(progress.documents, state="all")
         REINDEX_CHUNKS.set(progress.done_chunks, state="done")
         REINDEX_CHUNKS.set(progress.chunks, state="all")
         left = progress.chunks - progress.done_chunks
-        REINDEX_LEFT.set(left / self._rate if self._rate else 0.0)
+        rate = self._rate or (change.chunks_per_s if change else 0.0)
+        REINDEX_LEFT.set(left / rate if rate else 0.0)
 
     async def _switch(self, change: ModelChange, loaded: Sequence[str]) -> None:
         """Switch collections that cannot be searched, each as it is ready; then all, if wanted."""

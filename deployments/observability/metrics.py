@@ -163,7 +163,10 @@ SHED = Counter(
     "genserve_shed_total",
     "requests answered 429, by the deployment whose bound was reached",
     at="Ingress",
-    where=("Ingress", "LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs"),
+    where=(
+        *("Ingress", "LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs"),
+        "NextEmbedder",
+    ),
 )
 RATE_LIMITED = Counter(
     "genserve_rate_limited_total",
@@ -219,18 +222,18 @@ JOBS_ENDED = Counter(
 )
 REINDEX_DOCUMENTS = Gauge(
     "genserve_reindex_documents",
-    "while the embedding model is changed: documents in both indexes, and all",
+    "documents that a change of the embedding model concerns: those done, and all; else 0",
     at="Jobs",
     state=("done", "all"),
 )
 REINDEX_CHUNKS = Gauge(
     "genserve_reindex_chunks",
-    "while the embedding model is changed: chunks in both indexes, and all",
+    "chunks that a change of the embedding model concerns: those done, and all; else 0",
     at="Jobs",
     state=("done", "all"),
 )
 REINDEX_LEFT = Gauge(
     "genserve_reindex_seconds_left",
-    "while the embedding model is changed: estimate of the time until all documents are done",
+    "estimate of the time until a change of the embedding model is done; else 0",
     at="Jobs",
 )
