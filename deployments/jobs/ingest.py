@@ -18,7 +18,7 @@ from deployments.contents import (
     delete_earlier,
     keep_content,
 )
-from deployments.errors import NotFound, ServiceError
+from deployments.errors import NOT_STORED_WHOLE, InvalidRequest, NotFound, ServiceError
 from deployments.file_store import CHUNKS
 from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.records import CATALOGUED, fetch_row
@@ -148,9 +148,15 @@ class IngestSteps:
         and then the one before is discarded: a search finds one of them at any moment.
         """
         document = from_record(Document, record)
-        await self.backends.call(
-            job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
-        )
+        try:
+            await self._publish(job_id, document, chunks)
+        except InvalidRequest as error:
+            if error.code != NOT_STORED_WHOLE:
+                raise
+            # Another embedding model has become the present one while it was stored.
+            for number in range(len(await self.files.names(_chunks_folder(job_id)))):
+                await self.store(job_id, record, number)
+            await self._publish(job_id, document, chunks)
         ended = await self.backends.call(
             job_id, self.catalogue, lambda: self._complete(document, record)
         )
@@ -160,6 +166,11 @@ class IngestSteps:
                 await self.retriever.discard(document.collection, document.id, ended)
             except ServiceError as error:
                 logger.warning("versions {} of {} stay for now: {}", ended, document.id, error)
+
+    async def _publish(self, job_id: str, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self.backends.call(
+            job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
+        )
 
     async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
         if CATALOGUED in record:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, Unavailable
+from deployments.errors import (
+    FOREIGN_COLLECTION,
+    NOT_STORED_WHOLE,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from deployments.records import from_record
 from deployments.retriever.attributes import ATTRIBUTES, VALUES, attributes_payload
 from deployments.retriever.vector_store import Candidate, StoredChunk
@@ -130,7 +136,7 @@ def check_whole(document: Document, stored_chunks: int) -> None:
             f"Document {document.id!r} cannot be published: {stored_chunks} of its "
             f"{document.chunks} chunks are stored."
         )
-        raise InvalidRequest(message)
+        raise InvalidRequest(message, code=NOT_STORED_WHOLE)
 
 
 def foreign_collection(name: str) -> Unavailable:
