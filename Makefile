@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
-.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting
+.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-page bench-pictures bench-query-rewriting
 .PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
 
 help: ## Show this list
@@ -99,6 +99,9 @@ bench-collections: $(TESTED) ## Collections of up to 100,000 documents: search, 
 
 bench-first-token: $(TESTED) ## What a grounded answer waits for before its first token (3 minutes)
 	@$(BIN)/python -m tests.bench.first_token
+
+bench-model-change: $(TESTED) ## Change the embedding model of a running service, and back (15 minutes)
+	@$(BIN)/python -m tests.bench.model_change
 
 bench-streams: $(TESTED) ## The memory of 1,000 open streams (4 minutes)
 	@$(BIN)/python -m tests.bench.idle_streams
