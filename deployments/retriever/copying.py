@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deployments.retriever.bm25 import LexicalEncoder
     from deployments.retriever.claims import Claims
     from deployments.retriever.embedding import Embedders, LoadedModel
-    from deployments.retriever.vector_store import VectorStore
+    from deployments.retriever.vector_store import StoredChunk, VectorStore
     from deployments.types import Chunk, Document
 
 
@@ -51,16 +51,20 @@ class Copier:
         if claimed is None or claimed.pair is None or claimed.name is None or claimed.other is None:
             msg = "the collection has no second index any more"
             raise Conflict(msg)
-        names = (claimed.name, claimed.other)
-        source_name, target_name = names[::-1] if only_second else names
-        target = await self.embedders.of(target_name)
+        source, other = (VectorIndex(name, 0) for name in (claimed.name, claimed.other))
+        if only_second:
+            source, other = other, source
+        near = await self._published(source, document)
+        if near is None:
+            # The two may have been exchanged after it was published in one of them.
+            source, other = other, source
+            near = await self._published(source, document)
+        if near is None:
+            raise _not_stored(document)
+        target = await self.embedders.of(other.name)
         if target is None:
             msg = "the model of the index is not loaded"
             raise Unavailable(msg)
-        source = VectorIndex(source_name, dimensions=0)
-        near = await self.store.published(source, collection, document.id, document.version)
-        if near is None:
-            raise _not_stored(document)
         numbers = range(first, min(first + limit, near.document.chunks))
         wanted = [(near, number) for number in numbers]
         found = await self.store.chunks(source, collection, wanted)
@@ -69,6 +73,9 @@ class Copier:
         chunks = sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
         await self._add(target, near.document, chunks)
         return Copy(near.document, source, target, claimed.pair), numbers.stop
+
+    async def _published(self, index: VectorIndex, document: Document) -> StoredChunk | None:
+        return await self.store.published(index, document.collection, document.id, document.version)
 
     async def _add(self, target: LoadedModel, document: Document, chunks: Sequence[Chunk]) -> None:
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]

@@ -31,7 +31,7 @@ from serve_app.testing import FakeEmbedder
 pytestmark = pytest.mark.anyio
 
 DIMENSIONS = 48
-DOCUMENTS = 18
+DOCUMENTS = 12
 PAPERS = "alice.papers"
 
 
@@ -169,7 +169,7 @@ async def test_questions_are_answered_equally_well_at_every_moment(
     copy = installation.retriever.copy
 
     async def watched(document: Document, *args: Any, **kwargs: Any) -> Any:
-        counted.append(await installation.hits(numbers=range(0, DOCUMENTS, 6)))
+        counted.append(await installation.hits(numbers=range(0, DOCUMENTS, 4)))
         if len(counted) == 5:  # in the middle: a new document, another version, and a deletion
             await installation.upload(100)
             await installation.upload(1, text="new 1")
@@ -314,7 +314,7 @@ async def test_one_model_after_the_other(installation: Installation) -> None:
         await installation.hits()
     assert refused.value.code == "embedding_model_changed"
     upload = await installation.upload(100)
-    with pytest.raises(Unavailable, match="1 of 19 documents are done"):
+    with pytest.raises(Unavailable, match="1 of 13 documents are done"):
         await installation.hits()
     assert (await installation.retriever.document(PAPERS, upload.id, 1)).id == upload.id
     assert [c.text for c in await installation.retriever.content(upload, 0, 9)] == ["100 100"]
@@ -330,6 +330,33 @@ async def test_one_model_after_the_other(installation: Installation) -> None:
     await installation.catalogue.model_changes.finish()
     await installation.worker.run_pending()
     assert not await installation.stored(new, upload)
+
+
+async def test_an_upload_that_ends_after_the_switch_is_in_both(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stored in the index alone that was the present one then."""
+    old, new = Embedder("old"), Embedder("new", rotated=True)
+    installation.deploy(old, new)
+    complete = installation.catalogue.versions.complete
+
+    async def after_the_switch(document: Document) -> Sequence[int]:
+        new.away = False
+        await installation.worker.run_pending()
+        return await complete(document)
+
+    await installation.worker._begin_if_configured(await installation.retriever.index_models())
+    change = await installation.catalogue.model_changes.latest()
+    assert change is not None
+    await installation.catalogue.model_changes.pair(change, [])
+    new.away = True
+    monkeypatch.setattr(installation.catalogue.versions, "complete", after_the_switch)
+    upload = await installation.upload(100)
+    assert await installation.state() is ChangeState.SWITCHED
+    assert not await installation.stored(new, upload)
+    await installation.worker.run_pending()
+    assert await installation.stored(new, upload)
+    assert await installation.hits(numbers=[100]) == 1
 
 
 async def test_a_document_that_is_not_stored_whole_prevents_the_switch(
