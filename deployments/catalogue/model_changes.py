@@ -73,7 +73,7 @@ class ModelChanges:
         Of several callers at once, one gets it.
         """
         now = now_ms()
-        locked = _LATEST.with_for_update(skip_locked=True)
+        locked = _LATEST.with_for_update()
 
         def claim(connection: sa.Connection) -> ModelChange | None:
             row = connection.execute(locked).first()

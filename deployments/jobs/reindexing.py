@@ -58,7 +58,7 @@ class Reindexer:
         self._automatic = automatic
         self._in_flight_s = in_flight_s
         self._idle_s = idle_s
-        self._rests_until = 0.0
+        self._rests_until = self._looks_at = -math.inf
         self._reported_s = self._counted_s = -math.inf
         self._rate = 0.0
         self._failed: set[tuple[str, str, int]] = set()
@@ -100,8 +100,10 @@ class Reindexer:
         if further:
             if latest is None or not latest.ended or latest.index_name != further[0]:
                 await self._begin(further[0], loaded, beside=True)
-        elif await self._changes.unserved([first]):
-            await self._begin(first, loaded, beside=False)
+        elif time.monotonic() >= self._looks_at:
+            self._looks_at = time.monotonic() + self._idle_s
+            if await self._changes.unserved([first]):
+                await self._begin(first, loaded, beside=False)
 
     async def _begin(self, index_name: str, loaded: Mapping[str, str], *, beside: bool) -> None:
         automatic = self._automatic or not beside
@@ -135,16 +137,22 @@ class Reindexer:
     async def _copy_all(self, change: ModelChange, loaded: Sequence[str]) -> bool:
         """Copy all documents that an index lacks; return False if interrupted by a command."""
         after: tuple[str, str] | None = None
+        unserved = {name for name, _ in await self._changes.unserved(loaded)}
+        present = ""
         self._failed.clear()
         while found := await self._changes.to_copy(loaded, after, _PAGE):
             last = found[-1].document
             after = last.collection, last.id
             while found:
                 together = _next_together(found)
+                if (collection := together[0].document.collection) != present:
+                    present = collection
+                    await self._switch_before(unserved, collection)
                 began = time.monotonic()
-                idle_s = min(await asyncio.gather(*map(self._copy, together)))
-                pauses = _PAUSES_IF_ASKED if idle_s < _ASKED_S else _PAUSES_IF_IDLE
-                await asyncio.sleep(pauses * (time.monotonic() - began))
+                idle_s = min(
+                    await asyncio.gather(*(self._copy(each, change, loaded) for each in together))
+                )
+                await _pause(time.monotonic() - began, idle_s)
                 self._measure(
                     sum(each.document.chunks for each in together), time.monotonic() - began
                 )
@@ -152,11 +160,19 @@ class Reindexer:
                     return False
         return True
 
+    async def _switch_before(self, unserved: set[str], collection: str) -> None:
+        """Switch collections that cannot be searched and precede the one that is copied now."""
+        for done in sorted(name for name in unserved if name < collection):
+            unserved.discard(done)
+            await self._switch_if_ready(done)
+
     def _measure(self, chunks: int, took_s: float) -> None:
         rate = chunks / max(took_s, 1e-6)
         self._rate = rate if not self._rate else 0.95 * self._rate + 0.05 * rate
 
-    async def _copy(self, wanted: DocumentToCopy) -> float:
+    async def _copy(
+        self, wanted: DocumentToCopy, change: ModelChange, loaded: Sequence[str]
+    ) -> float:
         """Copy a document; return how long ago the last search was, in seconds.
 
         A document that is not stored whole stays, and keeps the collection from being switched.
@@ -170,8 +186,9 @@ class Reindexer:
                 )
                 done, idle_s = copied.done, copied.idle_s
                 if done < document.chunks:
-                    pauses = _PAUSES_IF_ASKED if idle_s < _ASKED_S else _PAUSES_IF_IDLE
-                    await asyncio.sleep(pauses * (time.monotonic() - began))
+                    await _pause(time.monotonic() - began, idle_s)
+                    if not await self._may_go_on(change, loaded):
+                        break
         except Conflict:
             return 0.0  # the collection has no second index any more
         except (NotFound, InvalidRequest) as error:
@@ -238,13 +255,18 @@ class Reindexer:
             logger.info("{} collections are searched with the new model", count)
 
 
+async def _pause(took_s: float, idle_s: float) -> None:
+    """Rest after a slice that took so long; longer if a question was asked `idle_s` ago."""
+    await asyncio.sleep(took_s * (_PAUSES_IF_ASKED if idle_s < _ASKED_S else _PAUSES_IF_IDLE))
+
+
 def _next_together(found: list[DocumentToCopy]) -> list[DocumentToCopy]:
-    """Take the next documents that are copied at once: several small ones, or a large one."""
+    """Take the next documents that are copied at once: some small ones of a collection, or one."""
     taken = [found.pop(0)]
-    chunks = taken[0].document.chunks
+    collection, chunks = taken[0].document.collection, taken[0].document.chunks
     while found and len(taken) < _AT_ONCE:
         chunks += found[0].document.chunks
-        if chunks > _SLICE_CHUNKS:
+        if chunks > _SLICE_CHUNKS or found[0].document.collection != collection:
             break
         taken.append(found.pop(0))
     return taken

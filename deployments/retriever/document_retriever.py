@@ -20,6 +20,7 @@ from deployments.retriever.claims import Claims, not_moved
 from deployments.retriever.copying import Copier
 from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.embedding import Embedders, index_of, read_as
+from deployments.retriever.moving_0_1 import move_collections
 from deployments.retriever.points import unknown_document
 from deployments.retriever.search import Search
 from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 _BATCH_CHUNKS = 64
 _ATTRIBUTE_ATTEMPTS = 8
-_SAME_VECTOR = 0.98  # cosine similarity: a processor of another kind computes slightly others
 
 
 class DocumentRetriever:
@@ -292,41 +292,7 @@ class DocumentRetriever:
 
     async def move_collections(self) -> int:
         """Move the collections of version 0.1 into the index; see StoredDocuments."""
-        collections_of_0_1, moved = self._store.collections_of_0_1, 0
-        for collection, dimensions in (await collections_of_0_1.dimensions()).items():
-            model = await self._embedders.first.model()
-            index = index_of(model)
-            try:
-                claimed = await self._claims.of(collection)
-                if claimed is None or claimed.name is None:
-                    if not await self._is_of(collection, dimensions, model):
-                        logger.warning(
-                            "collection {} of version 0.1 is not moved: its vectors are not of "
-                            "the embedding model {}",
-                            *(collection, model.name),
-                        )
-                        continue
-                    chunks = await collections_of_0_1.copy(collection, index)
-                    await self._claims.record_moved(collection, model)
-                    logger.info("moved collection {} of version 0.1: {} chunks", collection, chunks)
-                elif claimed.name != index.name:
-                    continue  # it is in the index of another model
-                await collections_of_0_1.delete(collection)
-                moved += 1
-            except NotFound:  # deleted since, or another program's
-                continue
-        return moved
-
-    async def _is_of(self, collection: str, dimensions: int, model: EmbeddingModel) -> bool:
-        """Return whether a model has made the vectors of a collection of version 0.1."""
-        if dimensions != model.dimensions:
-            return False
-        if (sample := await self._store.collections_of_0_1.sample(collection)) is None:
-            return True
-        stored, dense = sample
-        text = read_as(stored.document.title, stored.chunk.section, stored.chunk.text)
-        _, again = await self._embedders.first.embed([text], "passage")
-        return float(again[0] @ dense) >= _SAME_VECTOR
+        return await move_collections(self._store, self._embedders.first, self._claims)
 
     async def drop(self, collection: str) -> bool:
         """Delete a collection and return whether it existed."""

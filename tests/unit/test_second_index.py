@@ -306,9 +306,12 @@ async def test_collections_in_different_indexes_are_searched_together(
         assert {passage.collection for passage in found} == {PAPERS, "alice.notes"}
 
 
-async def test_one_model_after_the_other(installation: Installation) -> None:
+async def test_one_model_after_the_other(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The operator replaces the model: a collection is unavailable until it is embedded again."""
     new = Embedder("new", rotated=True)
+    await installation.upload(50, "alice.notes")
     installation.deploy(new, None)
     with pytest.raises(Unavailable, match=r"being embedded again with 'new'") as refused:
         await installation.hits()
@@ -318,7 +321,19 @@ async def test_one_model_after_the_other(installation: Installation) -> None:
         await installation.hits()
     assert (await installation.retriever.document(PAPERS, upload.id, 1)).id == upload.id
     assert [c.text for c in await installation.retriever.content(upload, 0, 9)] == ["100 100"]
+    copy, found_in_notes = installation.retriever.copy, 0
+
+    async def watched(document: Document, *args: Any, **kwargs: Any) -> Any:
+        nonlocal found_in_notes
+        if document.collection == PAPERS:  # the other one is done, and can be searched
+            asked = ["about q50"], "alice.notes", 1, 1000
+            found = await installation.retriever.search(*asked)
+            found_in_notes += len(found)
+        return await copy(document, *args, **kwargs)
+
+    monkeypatch.setattr(installation.retriever, "copy", watched)
     await installation.worker.run_pending()
+    assert found_in_notes == DOCUMENTS
     assert await installation.state() is ChangeState.SWITCHED
     assert await installation.hits(numbers=[*range(DOCUMENTS), 100]) == DOCUMENTS + 1
     # And back, as the old index still exists: only the upload is embedded again.
