@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import math
 import random
 import sys
 import tempfile
@@ -149,16 +151,29 @@ async def _chat(http: httpx.AsyncClient, model: str, run: _Run) -> None:
         began = time.monotonic()
         try:
             async with http.stream("POST", "/v1/chat/completions", json=asked) as answer:
+                if not answer.is_success:
+                    say(f"a chat failed: {answer.status_code} {(await answer.aread())[:200]!r}")
+                first = True
                 async for line in answer.aiter_lines():
-                    if '"content":"' in line.replace(" ", "") and '"content":""' not in line:
+                    if first and _has_text(line):
+                        first = False
                         at_s = began - run.questions.began_s
                         run.first_tokens.append((at_s, time.monotonic() - began))
-                        break
-                async for _ in answer.aiter_lines():
-                    pass
         except httpx.HTTPError as error:
             say(f"a chat failed: {error!r}")
         await asyncio.sleep(_CHAT_PAUSE_S)
+
+
+def _median(seconds: Sequence[float]) -> float:
+    return percentile(seconds, 50) if seconds else math.nan
+
+
+def _has_text(line: str) -> bool:
+    """Return whether a line of a stream has text of the answer."""
+    if not line.startswith("data: {"):
+        return False
+    choices = json.loads(line.removeprefix("data: ")).get("choices") or [{}]
+    return bool((choices[0].get("delta") or {}).get("content"))
 
 
 def _section(run: _Run) -> Section:
@@ -187,11 +202,11 @@ def _section(run: _Run) -> Section:
         ends = {event: at_s for at_s, event in questions.events}
         before = [s for at, s in run.first_tokens if at < ends["deploy"]]
         during = [s for at, s in run.first_tokens if ends["begin"] <= at < ends["switched"]]
-        ratio = percentile(during, 50) / percentile(before, 50)
+        ratio = _median(during) / _median(before)
         checks.append(Check.at_most("chat's first token, to quiet", ratio, _MAX_TTFT, "{:.2f}"))
         ttft = f"""
-Time to the first token of a chat, p50: {percentile(before, 50) * 1000:.0f} ms before \
-({len(before)} chats), {percentile(during, 50) * 1000:.0f} ms during the change ({len(during)})."""
+Time to the first token of a chat, p50: {_median(before) * 1000:.0f} ms before \
+({len(before)} chats), {_median(during) * 1000:.0f} ms during the change ({len(during)})."""
     rows = [_row(start, some, quiet, questions.events) for start, some in _windows(questions.asked)]
     body = f"""\
 ## A change of the embedding model
