@@ -50,6 +50,7 @@ class Asked:
     seconds: float
     question: str
     hit: bool
+    score: float  # cosine similarity of the question and the best passage
     error: str = ""
 
 
@@ -100,18 +101,20 @@ class Questions:
             "max_num_results": _PASSAGES,
             "max_characters": _CHARACTERS,
         }
-        hit, error = False, ""
+        hit, score, error = False, 0.0, ""
         try:
             answer = await self.http.post(f"/v1/vector_stores/{self.store_id}/search", json=body)
             if answer.is_success:
                 texts = [part["text"] for one in answer.json()["data"] for part in one["content"]]
                 hit = any(each in text for each in question.answers for text in texts)
+                score = max((one["score"] for one in answer.json()["data"]), default=0.0)
             else:
                 error = f"{answer.status_code} {answer.text[:200]}"
         except httpx.HTTPError as failure:
             error = repr(failure)
         now_s = time.monotonic()
-        self.asked.append(Asked(began_s - self.began_s, now_s - began_s, question.text, hit, error))
+        took_s, at_s = now_s - began_s, began_s - self.began_s
+        self.asked.append(Asked(at_s, took_s, question.text, hit, score, error))
 
 
 def changed(before: Sequence[Asked], after: Sequence[Asked]) -> tuple[int, int, int]:
@@ -124,6 +127,16 @@ def changed(before: Sequence[Asked], after: Sequence[Asked]) -> tuple[int, int, 
     both = [(known[one.question], one.hit) for one in again]
     lost = sum(was and not is_now for was, is_now in both)
     return len(both), lost, sum(is_now and not was for was, is_now in both)
+
+
+def mixed(before: Sequence[Asked], after: Sequence[Asked]) -> int:
+    """Count questions whose best passage is much less similar to them than before.
+
+    So it is if the vectors of two models are compared, whether or not words find the passage.
+    """
+    known = {one.question: one.score for one in before if not one.error}
+    again = [one for one in after if one.question in known and not one.error]
+    return sum(one.score < known[one.question] / 2 for one in again)
 
 
 def hit_rate(asked: Sequence[Asked]) -> float:
@@ -269,8 +282,12 @@ class LocalEmbedder(FakeEmbedder):
 
 
 async def hits_of_mixed(service: ChangingService, questions: Sequence[Question]) -> list[float]:
-    """Return hit@3 on the stopped service's data, and if the vectors of both models are mixed."""
-    rates = []
+    """Search the data of the stopped service, also with the vectors of both models mixed.
+
+    Return hit@3 of both, and the share of questions that `mixed` would count.
+    """
+    rates: list[float] = []
+    best: list[list[float]] = []
     for queries in (None, MINILM):
         store = EdgeStore(service.data / "vectors", chunker_version=CHUNKER_VERSION)
         with service.catalogue() as catalogue:
@@ -284,10 +301,13 @@ async def hits_of_mixed(service: ChangingService, questions: Sequence[Question])
             (collection,) = [
                 name for name in await store.collections() if not name.endswith("default")
             ]
-            hits = 0
+            hits, scores = 0, []
             for question in questions:
                 found = await retriever.search([question.text], collection, _PASSAGES, _CHARACTERS)
+                scores.append(max((one.score for one in found), default=0.0))
                 hits += any(answer in one.text for answer in question.answers for one in found)
             rates.append(hits / len(questions))
+            best.append(scores)
         await store.close()
-    return rates
+    noticed = sum(wrong < right / 2 for right, wrong in zip(*best, strict=True))
+    return [*rates, noticed / len(questions)]
