@@ -31,6 +31,9 @@ UPLOADS, CHUNKS, IMAGES, PAGES = "uploads", "chunks", "images", "pages"
 """Folders: files to ingest, batches of chunks, images of jobs, PDFs of web pages. All but the
 images are temporary; Jobs sweeps what a crash leaves there."""
 
+ARCHIVES = "archives"
+"""Folder with a folder for each owner: archives to import, in parts. Temporary, too."""
+
 KEPT, NOTES_OF_0_1 = "kept", "vector_stores"
 """Folders with a folder for each owner: files that are kept until they are deleted, and what
 version 0.1 noted of vector stores. Uploads lie in such folders, too."""
@@ -126,6 +129,12 @@ class FileStore:
                         await asyncio.to_thread(file.write, block)
                 file.seek(0)
             yield file
+
+    async def free_bytes(self) -> int | None:
+        """Return how much room is left on the disk; None for an object store."""
+        if not self._local:
+            return None
+        return await self._off_loop(_free_bytes, Path(self._root))
 
     async def move(self, path: str, target: str) -> None:
         """Move a file, replacing an existing one; raise NotFound if it does not exist."""
@@ -259,6 +268,12 @@ class FileStore:
                     self._files.rm_file(file)
                     removed += 1
         return removed
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def folder_of(folder: str, owner: str) -> str:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         Chunk,
         Document,
         DocumentList,
+        EmbeddedChunks,
         EmbeddingModel,
         Embeddings,
         ImageProgress,
         ImageRequest,
         ImagesSpec,
+        ImportSpec,
         IngestSpec,
         Job,
         JobList,
@@ -148,6 +150,14 @@ class Retriever(Checked, Protocol):
         """Embed and store some of the document's chunks, not yet visible to search."""
         ...
 
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        """Store chunks as `add` does, with vectors that were made before.
+
+        Raises Conflict, with the code MODEL_CHANGED, if they are of another index than those of
+        the present model, and InvalidRequest for vectors of another length.
+        """
+        ...
+
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         """Make a version visible at once, beside the one before; `chunks` are not yet stored.
 
@@ -184,6 +194,10 @@ class Retriever(Checked, Protocol):
 
         Raises Unavailable if the version is being replaced.
         """
+        ...
+
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        """Return chunks as `content` does, with their vectors."""
         ...
 
     async def delete(self, collection: str, document_id: str) -> bool:
@@ -255,6 +269,10 @@ class Jobs(Checked, Protocol):
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         """Have pictures made; `key` as above."""
+        ...
+
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        """Have an archive, already in the file store, imported; `key` as above."""
         ...
 
     async def begin_batches(self) -> None:

@@ -261,9 +261,12 @@ class RemoteParser(_Remote):
 class RemoteRetriever(_Remote):
     """The Retriever deployment."""
 
-    _abandonable = frozenset({"search"})
+    _abandonable = frozenset({"search", "embedded"})
+    _large = frozenset({"add_embedded", "embedded"})
     _methods = (
         "add",
+        "add_embedded",
+        "embedded",
         "publish",
         "publish_many",
         "discard",
@@ -291,6 +294,9 @@ class RemoteRetriever(_Remote):
 
     async def add(self, document: types.Document, chunks: Sequence[types.Chunk]) -> None:
         await self._repeatable("add", document, chunks)
+
+    async def add_embedded(self, document: types.Document, chunks: types.EmbeddedChunks) -> None:
+        await self._repeatable("add_embedded", document, chunks)
 
     async def publish(self, document: types.Document, chunks: Sequence[types.Chunk] = ()) -> None:
         if not chunks:
@@ -327,6 +333,12 @@ class RemoteRetriever(_Remote):
 
     async def content(self, document: types.Document, first: int, limit: int) -> list[types.Chunk]:
         chunks: list[types.Chunk] = await self._repeatable("content", document, first, limit)
+        return chunks
+
+    async def embedded(
+        self, document: types.Document, first: int, limit: int
+    ) -> types.EmbeddedChunks:
+        chunks: types.EmbeddedChunks = await self._repeatable("embedded", document, first, limit)
         return chunks
 
     async def documents(self, collection: str, limit: int, after: str | None) -> types.DocumentList:
@@ -389,7 +401,15 @@ class RemoteImageGenerator(_Remote):
 class RemoteJobs(_Remote):
     """The Jobs deployment."""
 
-    _methods = ("submit_ingest", "submit_images", "begin_batches", "job", "jobs", "cancel")
+    _methods = (
+        "submit_ingest",
+        "submit_images",
+        "submit_import",
+        "begin_batches",
+        "job",
+        "jobs",
+        "cancel",
+    )
 
     def __init__(self, handle: Handle, name: str) -> None:
         super().__init__(handle, name)
@@ -404,6 +424,10 @@ class RemoteJobs(_Remote):
         # Without a key, a repeated call could make a second job.
         call = self._call if key is None else self._repeatable
         submitted: types.Submitted = await call("submit_images", spec, key)
+        return submitted
+
+    async def submit_import(self, spec: types.ImportSpec, key: str) -> types.Submitted:
+        submitted: types.Submitted = await self._repeatable("submit_import", spec, key)
         return submitted
 
     async def begin_batches(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,6 +205,19 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedChunks:
+    """Chunks as they are stored, with their vectors.
+
+    `vectors` is float32 of shape (chunks, dimensions), unit rows; `index` names the vector index,
+    by a hash of all that makes vectors compare.
+    """
+
+    index: str
+    chunks: tuple[Chunk, ...]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a caller may know of a language model; the request counts are None if unknown."""
 
@@ -243,6 +256,7 @@ class JobKind(StrEnum):
 
     INGEST = "ingest"
     IMAGES = "images"
+    IMPORT = "import"
 
 
 class JobStatus(StrEnum):
@@ -310,16 +324,46 @@ class ImagesSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportSpec:
+    """An archive to import as a new vector store, with the id `collection`.
+
+    Its parts lie in the folder `upload_path` of the file store and have `size_bytes` together.
+    `name` is that of the vector store, None for the one in the archive. `owner` as in `IngestSpec`.
+    """
+
+    collection: str = field(compare=False)
+    name: str | None
+    size_bytes: int
+    upload_path: str
+    owner: str = ""
+
+
+JobSpec: TypeAlias = IngestSpec | ImagesSpec | ImportSpec
+
+_KINDS: dict[type, JobKind] = {
+    IngestSpec: JobKind.INGEST,
+    ImagesSpec: JobKind.IMAGES,
+    ImportSpec: JobKind.IMPORT,
+}
+
+
+def kind_of(spec: JobSpec) -> JobKind:
+    """Return the kind of the job that does this."""
+    return _KINDS[type(spec)]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as it stands. Times are in seconds since the epoch.
 
-    `done` of `total` are chunks stored or images made; `total` is None until it is known.
+    `done` of `total` are chunks stored, images made or documents imported; `total` is None until it
+    is known.
     `error_code` and `error_message` are those of a failure, fit for the caller.
     `cancel_requested` is true from the request on, while the job still winds down.
     """
 
     id: str
-    spec: IngestSpec | ImagesSpec
+    spec: JobSpec
     status: JobStatus
     created_at: float
     updated_at: float
@@ -332,7 +376,7 @@ class Job:
     @property
     def kind(self) -> JobKind:
         """What it does."""
-        return JobKind.INGEST if isinstance(self.spec, IngestSpec) else JobKind.IMAGES
+        return kind_of(self.spec)
 
     @property
     def ended(self) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import (
         BatchEntry,
         CollectionEntry,
+        CollectionIndex,
         DocumentEntry,
         DocumentStatus,
         ErasureEntry,
@@ -73,6 +74,9 @@ class OwnedCollections:
 
     async def get(self, collection: str) -> CollectionEntry:
         return self._shown(await self._collections.get(self._prefix + collection))
+
+    async def index(self, collection: str) -> CollectionIndex:
+        return await self._collections.index(self._prefix + collection)
 
     async def page(self, query: PageQuery) -> EntryPage[CollectionEntry]:
         after = None if query.after is None else self._prefix + query.after

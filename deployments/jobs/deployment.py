@@ -19,6 +19,7 @@ from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
+from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
 from deployments.jobs.queries import list_jobs
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from deployments.settings import JobsSettings
     from deployments.types import (
         ImagesSpec,
+        ImportSpec,
         IngestSpec,
         Job,
         JobList,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 _SHORT_DOCUMENTS = 32  # at once, beside `ingest_concurrency`: they share a pass of the embedder
 _SHORT_IMAGE_JOBS = 1
+_IMPORTS = 2  # at once, of two keys if two wait: one document after the other
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
@@ -112,16 +115,19 @@ class Jobs:
         )
         generator = RemoteImageGenerator(images, "image generator")
         image_steps = ImageSteps(generator, store, backends, cancellations)
+        imports = ImportSteps(search, store, backends, catalogue, batch_chunks)
         lease = Lease(url)
         steps = StepRunner(lease, cancellations)
         places = {
             JobKind.INGEST: Places(settings.ingest_concurrency, _SHORT_DOCUMENTS),
             JobKind.IMAGES: Places(settings.images_concurrency, _SHORT_IMAGE_JOBS),
+            JobKind.IMPORT: Places(_IMPORTS),
         }
         dispatcher = Dispatcher(lease, places, shares, settings.max_queued, VERSION)
         workflows = Workflows(
             ingest,
             image_steps,
+            imports,
             steps,
             cancellations,
             dispatcher,
@@ -129,7 +135,7 @@ class Jobs:
             with_request_id=under_id,
         )
         self._watchers = JobWatchers()
-        self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
+        self._canceller = JobCanceller(cancellations, self._watchers, workflows.withdraw)
         eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
@@ -159,6 +165,9 @@ class Jobs:
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._submissions.images(spec, key)
+
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        return await self._submissions.imports(spec, key)
 
     async def begin_batches(self) -> None:
         self._batches.wake()

@@ -15,9 +15,10 @@ from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments import sqlite_connections
+from deployments.archives.tape import PART_BYTES, part_path
 from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
-from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
+from deployments.file_store import ARCHIVES, CHUNKS, IMAGES, PAGES, UPLOADS
 from deployments.jobs.claims import overwrite_deleted_rows, return_job
 from deployments.jobs.queue_metrics import publish_counts
 from deployments.jobs.records import APPLICATION, KINDS
@@ -46,6 +47,7 @@ _PURGE_PERIOD_S = 3600.0
 _PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
+_ARCHIVE_ORPHANED_S = 24 * 3600.0  # a part of an archive that is being uploaded
 _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
 
 
@@ -223,6 +225,7 @@ class Engine:
         needed = [row.input["args"][0]["upload_path"] for row in active if row.input]
         await files.delete_older(UPLOADS, _ORPHANED_S, needed)
         await files.delete_older(PAGES, _ORPHANED_S)
+        await files.delete_older(ARCHIVES, _ARCHIVE_ORPHANED_S, await _needed_parts())
         ids = {row.workflow_id for row in active}
         for job_id in await files.names(CHUNKS):
             if job_id not in ids:
@@ -234,6 +237,19 @@ def _engine_arguments(database_url: str) -> dict[str, Any]:
     if not is_sqlite(database_url):
         return {}
     return {"connect_args": {"factory": sqlite_connections.Connection}}
+
+
+async def _needed_parts() -> list[str]:
+    """Name the parts of the archives that are being imported, or are about to be."""
+    active = await DBOS.list_workflows_async(
+        status=["ENQUEUED", "PENDING"], name=JobKind.IMPORT.value, load_output=False
+    )
+    inputs = [row.input["args"][0] for row in active if row.input]
+    return [
+        part_path(fields["upload_path"], number)
+        for fields in inputs
+        for number in range(-(-fields["size_bytes"] // PART_BYTES))
+    ]
 
 
 async def _repeat(period_s: float, work: Callable[[], Awaitable[object]]) -> None:

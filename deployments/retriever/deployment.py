@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from deployments.filters import Filter
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import Chunk, Document, DocumentList, EmbeddedChunks, Passage
 
 
 @serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
@@ -58,6 +58,10 @@ class Retriever:
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(document, chunks)
         CHUNKS.add(len(chunks))
+
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        await self._retriever.add_embedded(document, chunks)
+        CHUNKS.add(len(chunks.chunks))
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self._retriever.publish(document, chunks)
@@ -96,6 +100,9 @@ class Retriever:
 
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         return await self._retriever.content(document, first, limit)
+
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        return await self._retriever.embedded(document, first, limit)
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)

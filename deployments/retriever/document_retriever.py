@@ -6,10 +6,11 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from loguru import logger
 
 from deployments.collection_names import check_collection_name
-from deployments.errors import NotFound, Unavailable
+from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unavailable
 from deployments.filters import same_attributes
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.claims import Claims, not_moved
@@ -18,6 +19,7 @@ from deployments.retriever.embedding import IndexEmbedder, index_of, read_as
 from deployments.retriever.points import unknown_document
 from deployments.retriever.search import Search
 from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
+from deployments.types import EmbeddedChunks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from deployments.interfaces import Embedder
     from deployments.retriever.claims import IndexedCollections
     from deployments.retriever.search import CurrentVersions
-    from deployments.retriever.vector_store import VectorStore
+    from deployments.retriever.vector_store import StoredChunk, VectorStore
     from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
 
@@ -96,6 +98,31 @@ class DocumentRetriever:
                 for chunk, row, text in zip(chunks, dense, texts, strict=True)
             ],
         )
+
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        """Store chunks with vectors of the present model; see `deployments.interfaces`."""
+        check_collection_name(document.collection)
+        model = await self._indexing.model()
+        index = index_of(model)
+        if chunks.index != index.name:
+            msg = "the vectors are of another embedding model than the present one"
+            raise Conflict(msg, code=MODEL_CHANGED)
+        if chunks.vectors.shape != (len(chunks.chunks), index.dimensions):
+            msg = f"the vectors of this embedding model have {index.dimensions} dimensions"
+            raise InvalidRequest(msg)
+        async with self._locks.of(document.collection, document.id).shared():
+            await self._claims.record(document.collection, model)
+            await self._store.add(index, document, self._with_words(document, chunks))
+
+    def _with_words(self, document: Document, chunks: EmbeddedChunks) -> list[EmbeddedChunk]:
+        return [
+            EmbeddedChunk(
+                chunk,
+                row,
+                self._lexical.passage(read_as(document.title, chunk.section, chunk.text)),
+            )
+            for chunk, row in zip(chunks.chunks, chunks.vectors, strict=True)
+        ]
 
     def _document_lock(
         self, collection: str, document_id: str
@@ -167,18 +194,33 @@ class DocumentRetriever:
 
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         """Return chunks of a published version, in order; see `deployments.interfaces`."""
+        index, wanted = await self._wanted(document, first, limit)
+        found = await self._store.chunks(index, document.collection, wanted)
+        _check_complete(wanted, found)
+        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
+
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        """Return chunks of a published version with their vectors, in order."""
+        index, wanted = await self._wanted(document, first, limit)
+        found = await self._store.vectors(index, document.collection, wanted)
+        _check_complete(wanted, found)
+        found.sort(key=lambda one: one[0].chunk.number)
+        vectors = np.stack([vector for _, vector in found])
+        return EmbeddedChunks(index.name, tuple(stored.chunk for stored, _ in found), vectors)
+
+    async def _wanted(
+        self, document: Document, first: int, limit: int
+    ) -> tuple[VectorIndex, list[tuple[StoredChunk, int]]]:
+        """Name chunks of a published version; raise Unavailable if it is not published."""
         check_collection_name(document.collection)
         index = await self._index_of(document.collection)
         near = await self._store.published(
             index, document.collection, document.id, document.version
         )
+        if near is None:
+            raise _being_replaced()
         numbers = range(first, min(first + limit, document.chunks))
-        wanted = [(near, number) for number in numbers] if near else []
-        found = await self._store.chunks(index, document.collection, wanted) if wanted else []
-        if len(found) != len(numbers):
-            msg = "the document is being replaced: try again"
-            raise Unavailable(msg)
-        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
+        return index, [(near, number) for number in numbers]
 
     async def _index_of(self, collection: str) -> VectorIndex:
         """Return the index that a collection is in, which need not be that of the model."""
@@ -263,3 +305,12 @@ class DocumentRetriever:
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
+
+
+def _check_complete(wanted: Sequence[object], found: Sequence[object]) -> None:
+    if len(found) != len(wanted):
+        raise _being_replaced()
+
+
+def _being_replaced() -> Unavailable:
+    return Unavailable("the document is being replaced: try again")

@@ -12,7 +12,7 @@ import numpy as np
 
 from deployments.chunk_batches import write_batches
 from deployments.collection_names import is_default, unknown_collection
-from deployments.errors import InvalidRequest, Unprocessable
+from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, Unprocessable
 from deployments.filters import matches
 from deployments.parser.reading.formats import Format, detect
 from deployments.retriever.points import unknown_document
@@ -20,6 +20,7 @@ from deployments.types import (
     Chunk,
     Document,
     DocumentList,
+    EmbeddedChunks,
     EmbeddingModel,
     Embeddings,
     Page,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from deployments.filters import Attributes, Filter
     from deployments.types import TextKind
 
+FAKE_INDEX = "fa4e" * 8
 _WORD = re.compile(r"\w+")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
@@ -160,6 +162,12 @@ class FakeRetriever:
         key = document.collection, document.id, document.version
         self.versions.setdefault(key, {}).update({chunk.number: chunk for chunk in chunks})
 
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        if chunks.index != FAKE_INDEX:
+            msg = "the vectors are of another embedding model than the present one"
+            raise Conflict(msg, code=MODEL_CHANGED)
+        await self.add(document, chunks.chunks)
+
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         if chunks:
             await self.add(document, chunks)
@@ -169,6 +177,9 @@ class FakeRetriever:
         key = document.collection, document.id
         if key not in self.published or self.published[key].version <= document.version:
             self.published[key] = document
+            if self.catalogue is not None:
+                collections = self.catalogue.collections
+                await collections.claim_index(document.collection, FAKE_INDEX, "fake-embedder")
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         for version in versions:
@@ -209,6 +220,10 @@ class FakeRetriever:
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         chunks = self._chunks_of(document)
         return [chunks[number] for number in sorted(chunks) if first <= number < first + limit]
+
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        chunks = tuple(await self.content(document, first, limit))
+        return EmbeddedChunks(FAKE_INDEX, chunks, np.ones((len(chunks), 1), dtype=np.float32))
 
     async def _matches(
         self, words: set[str], collection: str, filters: Filter | None

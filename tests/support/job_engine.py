@@ -25,6 +25,7 @@ from deployments.jobs.dispatcher import Dispatcher
 from deployments.jobs.engine import Engine
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
+from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
 from deployments.jobs.reconciliation import reconcile
@@ -218,17 +219,21 @@ async def running(
     migrate(database)
     catalogue = Catalogue(database)
     ingest = IngestSteps(parser, backend, files, backends, catalogue, batch_chunks=4)
+    imports = ImportSteps(backend, files, backends, catalogue, batch_chunks=4)
     image_steps = ImageSteps(images, files, backends, cancellations)
     lease = Lease(url, lease_times)
     steps = StepRunner(lease, cancellations)
     places = {
         JobKind.INGEST: Places(chosen.ingest_concurrency, short_places),
         JobKind.IMAGES: Places(chosen.images_concurrency),
+        JobKind.IMPORT: Places(2),
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
-    workflows = Workflows(ingest, image_steps, steps, cancellations, dispatcher, images_at_once=1)
+    workflows = Workflows(
+        ingest, image_steps, imports, steps, cancellations, dispatcher, images_at_once=1
+    )
     watchers = JobWatchers(max_watchers)
-    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
+    canceller = JobCanceller(cancellations, watchers, workflows.withdraw)
     submissions = Submissions(watchers, catalogue, dispatcher)
     feeder = BatchFeeder(
         catalogue, backend, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch

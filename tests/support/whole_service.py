@@ -26,6 +26,7 @@ from deployments.settings import RetrieverSettings, Secrets
 from deployments.types import (
     EmbeddingModel,
     ImagesSpec,
+    ImportSpec,
     IngestSpec,
     Job,
     JobList,
@@ -81,6 +82,9 @@ class EngineJobs:
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._parts.submissions.images(spec, key)
+
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        return await self._parts.submissions.imports(spec, key)
 
     async def begin_batches(self) -> None:
         """Leave it to the engine, which looks every second."""
