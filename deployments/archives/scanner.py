@@ -87,9 +87,9 @@ class Scanner:
             if record is not None:
                 self._parts = 1 + (record.vectors is not None) + (record.content is not None)
             return
-        member = decode(data)
         if self.ended:
             check_zeros(data)
+        member = decode(data)
         is_record = self.layout.check(member)
         if member is None:
             self.ended = True

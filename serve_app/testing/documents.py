@@ -166,6 +166,9 @@ class FakeRetriever:
         if chunks.index != FAKE_INDEX:
             msg = "the vectors are of another embedding model than the present one"
             raise Conflict(msg, code=MODEL_CHANGED)
+        if chunks.vectors.shape != (len(chunks.chunks), 1):
+            msg = "the vectors of this embedding model have 1 dimension"
+            raise InvalidRequest(msg)
         await self.add(document, chunks.chunks)
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
