@@ -33,6 +33,12 @@ SUBCOMMANDS = {
     "serve": Subcommand("serve_app.launch.start", "check FILE, prepare its models and start it"),
     "check": Subcommand("serve_app.check.__main__", "report what is wrong in FILE; start nothing"),
     "erase": Subcommand("serve_app.erase.command", "erase a document, or the data of an API key"),
+    "export": Subcommand(
+        "serve_app.archive.export_command", "write a collection of a running service to a file"
+    ),
+    "import": Subcommand(
+        "serve_app.archive.import_command", "make a vector store of a file that `export` wrote"
+    ),
     "prepare": Subcommand("serve_app.launch.models", "convert the models that FILE names"),
 }
 

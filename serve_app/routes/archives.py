@@ -7,12 +7,12 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from deployments.archives.tape import PART_BYTES
 from deployments.types import ImportSpec
 from serve_app.documents.exports import ExportRequest
 from serve_app.http.body_route import BodyRoute
+from serve_app.http.closing_response import ClosingResponse
 from serve_app.http.errors import refusals
 from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -84,10 +84,10 @@ async def export_collection(  # noqa: PLR0913 - what FastAPI hands in
     request = ExportRequest(vectors, after, exported, fingerprint)
     pieces = await exports.open(vector_store_id, request)
     name = quote(f"{vector_store_id}.tar", safe="")
-    return StreamingResponse(
+    return ClosingResponse(
         pieces,
-        media_type=_TAR,
-        headers={"Content-Disposition": f"attachment; filename={name}"},
+        _TAR,
+        {"Content-Disposition": f"attachment; filename={name}"},
     )
 
 
