@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -206,9 +206,13 @@ async def running(
     short_places: int = 0,
     shares: Mapping[str, float] | None = None,
     searching: Backend | None = None,
+    parsing: Callable[[FileStore], interfaces.Parser] | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
-    """Run the engine on a retriever in memory, or on the one in `searching`."""
+    """Run the engine on a retriever in memory, or on the one in `searching`.
+
+    With `parsing`, files are read by the parser that it returns.
+    """
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
@@ -218,7 +222,9 @@ async def running(
     database = Database(url)
     migrate(database)
     catalogue = Catalogue(database)
-    ingest = IngestSteps(parser, backend, files, backends, catalogue, batch_chunks=4)
+    ingest = IngestSteps(
+        parsing(files) if parsing else parser, backend, files, backends, catalogue, batch_chunks=4
+    )
     imports = ImportSteps(backend, files, backends, catalogue, batch_chunks=4)
     image_steps = ImageSteps(images, files, backends, cancellations)
     lease = Lease(url, lease_times)

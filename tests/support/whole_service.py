@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -121,21 +122,29 @@ class WholeService:
 
 @contextlib.asynccontextmanager
 async def whole_service(
-    url: str, folder: Path, *, images: Images | None = None
+    url: str,
+    folder: Path,
+    *,
+    images: Images | None = None,
+    embedder: FakeEmbedder | None = None,
+    **options: Any,
 ) -> AsyncIterator[WholeService]:
-    """Run the service on a database, with everything else in `folder`."""
+    """Run the service on a database, with everything else in `folder`.
+
+    `options` are those of `job_engine.running`.
+    """
     catalogue = Catalogue(Database(url))
     store = EdgeStore(folder / "vectors", chunker_version=1)
     retriever = Searching(
         store,
-        WordEmbedder(),
+        embedder or WordEmbedder(),
         RetrieverSettings(),
         versions=catalogue.documents.current,
         attributes=catalogue.documents.attributes,
         collections=catalogue.collections,
     )
     try:
-        async with running(url, folder, images=images, searching=retriever) as parts:
+        async with running(url, folder, images=images, searching=retriever, **options) as parts:
             fakes = Fakes(files=parts.files, catalogue=parts.catalogue)
             jobs = EngineJobs(parts)
             services = replace(fakes.services(), retriever=retriever, jobs=jobs)

@@ -81,7 +81,7 @@ def resized(name: str, size: int) -> bytes:
 
 
 def patched(start: int, data: bytes, *, sums: bool = True) -> bytes:
-    """Return an archive whose first header has other bytes, with a checksum that is right or not."""
+    """Return an archive whose first header has other bytes, with a right checksum or none."""
     whole = bytearray(archive(members_of(ONE)))
     whole[start : start + len(data)] = data
     if sums:
