@@ -73,6 +73,7 @@ class Import {
     this.file = file;
     this.id = `imp_${crypto.getRandomValues(new Uint8Array(16)).reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), "")}`;
     this.job = null;
+    this.sent = 0;  // parts
     this.stopping = new AbortController();
     this.row = new UploadRow(file.name, () => this.stop());
   }
@@ -94,7 +95,7 @@ class Import {
         const fault = faultOf(error);
         this.end("failed", [fault.message, when(fault) || fault.advice].join(" "));
       }
-      if (!this.job) request(`v1/imports/${this.id}`, { method: "DELETE", quiet: true }).catch(() => {});
+      if (!this.job && this.sent) request(`v1/imports/${this.id}`, { method: "DELETE", quiet: true }).catch(() => {});
     }
   }
 
@@ -104,6 +105,7 @@ class Import {
       const words = total > PART_BYTES ? `Uploading, ${Math.floor((100 * sent) / total)} %` : "Uploading";
       this.row.progress(total > PART_BYTES ? sent : null, total, words);
       await this.sendPart(number, this.file.slice(sent, sent + PART_BYTES), signal);
+      this.sent += 1;
     }
     this.row.progress(null, null, "Waiting to be read");
   }
