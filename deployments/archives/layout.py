@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from deployments.archives.headers import Member, bad_archive
+from deployments.archives.headers import BLOCK_BYTES, Member, bad_archive
 from deployments.archives.records import (
     MAX_RECORD_BYTES,
     DocumentRecord,
@@ -58,13 +58,7 @@ class Layout:
             msg = f"it ends before {LAST}: it is not whole"
             raise bad_archive(msg)
         if self._expected:
-            expected = self._expected.popleft()
-            if member != expected:
-                msg = (
-                    f"{expected.name} with {expected.size_bytes} bytes must come where "
-                    f"{member.name} with {member.size_bytes} bytes is"
-                )
-                raise bad_archive(msg)
+            check_part(member, self._expected.popleft())
             return False
         self._check_record(member)
         self._name = member.name
@@ -89,6 +83,14 @@ class Layout:
             msg = f"{member.name} comes twice, or not in the order of the ids"
             raise bad_archive(msg)
 
+    def skip_parts(self) -> int:
+        """Return how many bytes the members take that must come now; the caller checks them."""
+        size = sum(
+            BLOCK_BYTES + member.size_bytes + member.padding_bytes for member in self._expected
+        )
+        self._expected.clear()
+        return size
+
     def read(self, data: bytes) -> DocumentRecord | None:
         """Read the record of the member that was checked last; return it if it is a document."""
         if self.manifest is None:
@@ -112,6 +114,16 @@ class Layout:
         self.last_id = record.id
         self._expected.extend(parts_of(record))
         return record
+
+
+def check_part(member: Member, expected: Member) -> None:
+    """Raise Unprocessable unless a member is the one that must come now."""
+    if member != expected:
+        msg = (
+            f"{expected.name} with {expected.size_bytes} bytes must come where "
+            f"{member.name} with {member.size_bytes} bytes is"
+        )
+        raise bad_archive(msg)
 
 
 def parts_of(record: DocumentRecord) -> list[Member]:

@@ -131,3 +131,24 @@ class Tape:
         if self._blocks is not None:
             async with contextlib.aclosing(self._blocks):
                 self._blocks = None
+
+
+class MemoryTape(Tape):
+    """Reads a part of an archive that is in memory."""
+
+    def __init__(self, data: bytes, start: int = 0) -> None:
+        self._data = data
+        self._blocks = None
+        self._block = memoryview(data)[start:]
+        self.position = start
+
+    def at(self, start: int) -> Tape:
+        return MemoryTape(self._data, start)
+
+    @property
+    def at_end(self) -> bool:
+        return self.position >= len(self._data)
+
+    async def _next_block(self) -> None:
+        msg = "it is not whole: it ends too early"
+        raise bad_archive(msg)
