@@ -65,10 +65,9 @@ def _import(service: Service, path: Path, name: str | None) -> int:
 
 def _begun(service: Service, import_id: str, size: int, name: str | None) -> Any:  # noqa: ANN401
     """Begin the import, or find it; None if parts are missing."""
-    named: dict[str, object] = {} if name is None else {"name": name}
     try:
         return service.json(
-            "/v1/imports", method="POST", import_id=import_id, size_bytes=size, **named
+            "/v1/imports", method="POST", import_id=import_id, size_bytes=size, name=name
         )
     except Refusal as refusal:
         if refusal.status == _NOT_FOUND or "is missing" in str(refusal):

