@@ -135,5 +135,5 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         file_contents=FileContents(retriever),
         erasures=catalogue.erasures,
         exports=Exports(retriever, catalogue, files, kept),
-        imports=Imports(jobs, catalogue, files, owner, settings.limits.max_archive_bytes),
+        imports=Imports(jobs, catalogue, files, owner, settings.limits.max_stored_bytes),
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.interfaces import Jobs
 
-MAX_UPLOADS = 4
+MAX_UPLOADS = 2
 """Archives of one owner that may lie in the file store at once."""
 _SPOOLED_BYTES = 1024**2
 _FREE_BYTES = 1024**3  # that an import leaves on the disk

@@ -126,10 +126,6 @@ class LimitSettings(Settings):
         default=100 * 1024**3,
         description="Of one API key: its files and documents as they were uploaded.",
     )
-    max_archive_bytes: PositiveInt = Field(
-        default=16 * 1024**3,
-        description="Of one archive to import; up to four of a key lie in the file store at once.",
-    )
     requests_per_minute: PositiveInt | None = Field(
         default=600,
         description="Of one API key, of any kind but uploads and attachments to vector stores; "

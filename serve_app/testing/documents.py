@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
@@ -12,7 +13,7 @@ import numpy as np
 
 from deployments.chunk_batches import write_batches
 from deployments.collection_names import is_default, unknown_collection
-from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, Unprocessable
+from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unprocessable
 from deployments.filters import matches
 from deployments.parser.reading.formats import Format, detect
 from deployments.retriever.points import unknown_document
@@ -182,7 +183,8 @@ class FakeRetriever:
             self.published[key] = document
             if self.catalogue is not None:
                 collections = self.catalogue.collections
-                await collections.claim_index(document.collection, FAKE_INDEX, "fake-embedder")
+                with contextlib.suppress(NotFound):  # the catalogue does not know it
+                    await collections.claim_index(document.collection, FAKE_INDEX, "fake")
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         for version in versions:

@@ -94,17 +94,17 @@ async def test_an_archive_is_imported_from_many_parts(
 @pytest.mark.anyio
 async def test_parts_and_archives_are_bounded() -> None:
     fakes = Fakes()
-    limits = {"max_archive_bytes": 20 * 2**20, "max_stored_bytes": 100_000}
+    limits = {"max_stored_bytes": 100_000}
     async with fakes.client(limits=limits) as http:
         url = "/v1/imports/imp_{}/parts/{}"
         assert (await http.put(url.format("0" * 32, 2), content=b"x")).status_code == 413
-        large = await http.put(url.format("0" * 32, 1), content=bytes(16 * 2**20 + 1))
+        large = await http.put(url.format("0" * 32, 0), content=bytes(16 * 2**20 + 1))
         assert large.status_code == 413
         over = await http.put(url.format("0" * 32, 0), content=MORE)
         assert over.json()["error"]["code"] == "quota_exceeded"
         empty = await http.put(url.format("0" * 32, 0), content=b"")
         assert empty.status_code == 400
-        for digit in range(4):
+        for digit in range(2):
             assert (await http.put(url.format(f"{digit}" * 32, 0), content=WHOLE)).is_success
         assert (await http.put(url.format("9" * 32, 0), content=WHOLE)).status_code == 429
         assert (await http.delete("/v1/imports/imp_" + "0" * 32)).status_code == 200
