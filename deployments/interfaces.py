@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         ParsedDocument,
         ParseSpec,
         Passage,
+        StoredIndex,
+        StoredPoint,
         Submitted,
         TextKind,
     )
@@ -219,6 +221,20 @@ class StoredDocuments(Protocol):
 
         Returns how many were moved. Those of another embedding model stay.
         """
+        ...
+
+    async def indexes(self) -> list[StoredIndex]:
+        """Name all indexes, also those that cannot be opened."""
+        ...
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List the points of an index, or those of one document in it, from behind an id."""
         ...
 
     async def purge(self, age_s: float) -> bool:

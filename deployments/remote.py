@@ -278,6 +278,8 @@ class RemoteRetriever(_Remote):
         "unmoved_collections",
         "move_collections",
         "purge",
+        "indexes",
+        "inventory",
     )
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -365,6 +367,22 @@ class RemoteRetriever(_Remote):
     async def drop(self, collection: str) -> bool:
         removed: bool = await self._repeatable("drop", collection)
         return removed
+
+    async def indexes(self) -> list[types.StoredIndex]:
+        indexes: list[types.StoredIndex] = await self._repeatable("indexes")
+        return indexes
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[types.StoredPoint]:
+        listed: list[types.StoredPoint] = await self._repeatable(
+            "inventory", index, limit, after, document
+        )
+        return listed
 
     async def purge(self, age_s: float) -> bool:
         purged: bool = await self._repeatable("purge", age_s)

@@ -197,6 +197,29 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredIndex:
+    """An index of the vector store; one that is not `readable` is damaged."""
+
+    name: str
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """What the vector store says of a chunk, without its text and vectors.
+
+    `attributes` is a digest, see `deployments.attribute_payloads`.
+    """
+
+    id: str
+    collection: str
+    document_id: str
+    version: int
+    published: bool
+    attributes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` of each text."""
 

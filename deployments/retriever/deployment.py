@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from deployments.filters import Filter
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import (
+        Chunk,
+        Document,
+        DocumentList,
+        Passage,
+        StoredIndex,
+        StoredPoint,
+    )
 
 
 @serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
@@ -120,6 +127,18 @@ class Retriever:
 
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(collection)
+
+    async def indexes(self) -> list[StoredIndex]:
+        return await self._retriever.indexes()
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        return await self._retriever.inventory(index, limit, after, document)
 
     async def purge(self, age_s: float) -> bool:
         return await self._retriever.purge(age_s)

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from deployments.retriever.search import CurrentVersions
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
+    from deployments.types import (
+        Chunk,
+        Document,
+        DocumentList,
+        EmbeddingModel,
+        Passage,
+        StoredIndex,
+        StoredPoint,
+    )
 
     AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
 
@@ -255,6 +263,20 @@ class DocumentRetriever:
     async def drop(self, collection: str) -> bool:
         """Delete a collection and return whether it existed."""
         return await self._store.drop(collection)
+
+    async def indexes(self) -> list[StoredIndex]:
+        """Name all indexes; see `VectorStore.indexes`."""
+        return await self._store.indexes()
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List the points of an index; see `VectorStore.inventory`."""
+        return await self._store.inventory(index, limit, after, document)
 
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted; see `VectorStore.purge`."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.filters import Attributes, Filter
-    from deployments.types import TextKind
+    from deployments.types import StoredIndex, StoredPoint, TextKind
 
 _WORD = re.compile(r"\w+")
 _BLANK_LINE = re.compile(r"\n\s*\n")
@@ -272,6 +272,20 @@ class FakeRetriever:
 
     async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - nothing is on a disk
         return True
+
+    async def indexes(self) -> list[StoredIndex]:
+        return []
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List nothing: there are no indexes."""
+        del index, limit, after, document
+        return []
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         self._check_exists(collection)

