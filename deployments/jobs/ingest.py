@@ -207,7 +207,7 @@ class IngestSteps:
 
         The job may have failed afterwards. This method never fails, and may be repeated.
         """
-        if not spec.borrowed or spec.restored_from is not None:
+        if not (spec.borrowed and spec.start_byte):  # else it is a kept file
             try:
                 await self._keep_content(job_id, spec)
             except (ServiceError, OSError) as error:  # a local store raises OSError: a full disk
