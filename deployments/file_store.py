@@ -9,9 +9,10 @@ import shutil
 import tempfile
 import time
 import uuid
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -21,7 +22,7 @@ from loguru import logger
 from deployments.errors import InvalidRequest, NotFound, Refused, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
     from datetime import datetime
 
 P = ParamSpec("P")
@@ -41,6 +42,15 @@ NO_OWNER = "_"
 _BLOCK_BYTES = 1 << 20
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PATTERN_CHARACTERS = frozenset("*?[\0")  # fsspec expands them when it deletes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the store; `changed_at` in seconds since the epoch."""
+
+    path: str
+    size_bytes: int
+    changed_at: float
 
 
 class FileStore:
@@ -145,6 +155,14 @@ class FileStore:
         """List the names of the files directly below a path; empty if it does not exist."""
         return await self._off_loop(self._names, self._at(path))
 
+    async def stats(self, folders: Sequence[str]) -> list[StoredFile]:
+        """List the files directly below several folders; those that do not exist have none."""
+        return await self._off_loop(self._stats, folders)
+
+    async def infos(self, paths: Sequence[str]) -> list[StoredFile]:
+        """Look at several files; those that do not exist are left out."""
+        return await self._off_loop(self._infos, paths)
+
     async def delete(self, path: str) -> None:
         """Remove a file, or all files below a path; do nothing if neither exists."""
         await self._off_loop(self._delete, self._at(path))
@@ -241,6 +259,33 @@ class FileStore:
             return []
         names = (PurePosixPath(name).name for name in found)
         return sorted(name for name in names if not name.endswith(".part"))
+
+    def _stats(self, folders: Sequence[str]) -> list[StoredFile]:
+        found = []
+        for folder in folders:
+            try:
+                listed = self._files.ls(self._at(folder), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for about in listed:
+                if about["type"] == "file":
+                    name = PurePosixPath(about["name"]).name
+                    found.append(self._stored(f"{folder}/{name}", about))
+        return found
+
+    def _infos(self, paths: Sequence[str]) -> list[StoredFile]:
+        found = []
+        for path in paths:
+            with contextlib.suppress(*_NO_FILE):
+                about = self._files.info(self._at(path))
+                if about["type"] == "file":
+                    found.append(self._stored(path, about))
+        return found
+
+    def _stored(self, path: str, about: dict[str, Any]) -> StoredFile:
+        changed = about.get("mtime") or self._files.modified(about["name"])
+        seconds = changed if isinstance(changed, float) else changed.timestamp()
+        return StoredFile(path, int(about["size"] or 0), seconds)
 
     def _delete(self, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -20,6 +20,8 @@ from deployments.catalogue.entries import Quotas
 from deployments.catalogue.erased_rows import ErasedRows
 from deployments.catalogue.erasures import Erasures
 from deployments.catalogue.files import Files
+from deployments.catalogue.inspection import Inspection
+from deployments.catalogue.mending import Mending
 from deployments.catalogue.removals import Removals
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import IMPORTS
@@ -49,6 +51,8 @@ class Catalogue:
         self.batches = Batches(database)
         self.erasures = Erasures(database)
         self.erased_rows = ErasedRows(database)
+        self.inspection = Inspection(database)
+        self.mending = Mending(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""

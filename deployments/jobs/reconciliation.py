@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _AGE_S = 60.0
 _BATCH = 100
-_INTERRUPTED = LOST, "the upload was interrupted: send the file again"
+INTERRUPTED = LOST, "the upload was interrupted: send the file again"
 
 
 async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:
@@ -47,7 +47,7 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
             if job is None or job.ended:
                 logger.info("document {} is reconciled with its job", document.id)
                 with _logged(document.id):
-                    await _reconcile(document, job, catalogue, retriever)
+                    await reconcile_version(document, job, catalogue, retriever)
     while collection := await catalogue.collections.remove_expired(EXPIRED_KEPT_S):
         logger.info(
             "removed collection {}: it had expired, or its removal was interrupted", collection
@@ -94,9 +94,10 @@ def _logged(name: str) -> Iterator[None]:
         logger.warning("{} could not be reconciled: {}", name, error)
 
 
-async def _reconcile(
+async def reconcile_version(
     document: Document, job: Job | None, catalogue: Catalogue, retriever: Backend
 ) -> None:
+    """End a version in progress as its job has ended; `job` is None if there is none."""
     versions = catalogue.versions
     if job is None or job.status is JobStatus.SUCCEEDED:
         try:
@@ -107,7 +108,7 @@ async def _reconcile(
             if useless := await versions.complete(stored):
                 await retriever.discard(document.collection, document.id, useless)
             return
-        status = await versions.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
+        status = await versions.settle(document, VersionStatus.FAILED, *INTERRUPTED)
     elif job.status is JobStatus.FAILED:
         error = job.error_code, job.error_message
         status = await versions.settle(document, VersionStatus.FAILED, *error)

@@ -22,6 +22,7 @@ from deployments.jobs.queries import list_jobs
 from deployments.jobs.records import fetch_job
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
+from deployments.retriever.qdrant.store import ServerStore
 from deployments.settings import RetrieverSettings, Secrets
 from deployments.types import (
     EmbeddingModel,
@@ -106,6 +107,8 @@ class WholeService:
     folder: Path
     parts: Parts
     app: httpx.ASGITransport
+    retriever: Searching
+    store: EdgeStore | ServerStore
 
     def client(self, key: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -117,11 +120,22 @@ class WholeService:
 
 @contextlib.asynccontextmanager
 async def whole_service(
-    url: str, folder: Path, *, images: Images | None = None
+    url: str,
+    folder: Path,
+    *,
+    images: Images | None = None,
+    qdrant: str | None = None,
 ) -> AsyncIterator[WholeService]:
-    """Run the service on a database, with everything else in `folder`."""
+    """Run the service on a database, with everything else in `folder`.
+
+    Vectors are there too, unless `qdrant` is the URL of a server.
+    """
     catalogue = Catalogue(Database(url))
-    store = EdgeStore(folder / "vectors", chunker_version=1)
+    store: EdgeStore | ServerStore
+    if qdrant is None:
+        store = EdgeStore(folder / "vectors", chunker_version=1)
+    else:
+        store = ServerStore(qdrant, chunker_version=1)
     retriever = Searching(
         store,
         WordEmbedder(),
@@ -138,7 +152,7 @@ async def whole_service(
             secrets = Secrets(api_keys=SecretStr(KEYS))
             settings = fake_settings(limits={"requests_per_minute": None})
             app = create_app(services, settings, secrets, parts.files, parts.catalogue)
-            yield WholeService(folder, parts, httpx.ASGITransport(app))
+            yield WholeService(folder, parts, httpx.ASGITransport(app), retriever, store)
     finally:
         await store.close()
         catalogue.close()
