@@ -12,7 +12,15 @@ from ipaddress import IPv4Network, IPv6Network  # noqa: TC003 - pydantic reads a
 from typing import Annotated, Any, Literal
 
 from loguru import logger
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
@@ -233,6 +241,10 @@ class JobsSettings(Settings):
     )
     max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
     keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")
+    doctor_every_hours: NonNegativeFloat = Field(
+        default=24.0,
+        description="How often what is stored is checked for damage, without mending; 0: never.",
+    )
 
 
 DATABASE_VARIABLE_OF_0_1 = "GENSERVE_JOBS_DATABASE_URL"

@@ -219,6 +219,32 @@ class StoredPoint:
     attributes: str = ""
 
 
+class DamageKind(StrEnum):
+    """What the doctor may find wrong in what is stored."""
+
+    DATABASE_DAMAGED = "database_damaged"
+    INDEX_UNREADABLE = "index_unreadable"
+    INDEX_MISSING = "index_missing"
+    NO_VECTORS = "no_vectors"
+    CHUNKS_MISSING = "chunks_missing"
+    HIDDEN_CHUNKS = "hidden_chunks"
+    OLD_VECTORS = "old_vectors"
+    UNKNOWN_DOCUMENT = "unknown_document"
+    UNKNOWN_COLLECTION = "unknown_collection"
+    ATTRIBUTES_DIFFER = "attributes_differ"
+    VERSION_LOST = "version_lost"
+    CONTENT_MISSING = "content_missing"
+    CONTENT_DIFFERS = "content_differs"
+    FILE_MISSING = "file_missing"
+    FILE_DIFFERS = "file_differs"
+    UNKNOWN_FILE = "unknown_file"
+    PICTURES_MISSING = "pictures_missing"
+    UPLOAD_MISSING = "upload_missing"
+    COUNTS_WRONG = "counts_wrong"
+    USAGE_WRONG = "usage_wrong"
+    LEFT_WAITING = "left_waiting"
+
+
 @dataclass(frozen=True, slots=True)
 class Embeddings:
     """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` of each text."""

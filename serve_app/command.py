@@ -32,6 +32,7 @@ class Subcommand:
 SUBCOMMANDS = {
     "serve": Subcommand("serve_app.launch.start", "check FILE, prepare its models and start it"),
     "check": Subcommand("serve_app.check.__main__", "report what is wrong in FILE; start nothing"),
+    "doctor": Subcommand("serve_app.doctor.command", "find damage in what is stored, and mend it"),
     "erase": Subcommand("serve_app.erase.command", "erase a document, or the data of an API key"),
     "prepare": Subcommand("serve_app.launch.models", "convert the models that FILE names"),
 }

@@ -16,6 +16,8 @@ from deployments.file_store import FileStore
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
+from deployments.jobs.doctor.doctor import Doctor
+from deployments.jobs.doctor.runs import DoctorRuns
 from deployments.jobs.engine import Engine
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
@@ -139,6 +141,7 @@ class Jobs:
             self._canceller.cancel,
             dispatcher.has_room_for_batch,
         )
+        doctor = Doctor(catalogue, search, store, url, submit=self._submissions.ingest)
         self._catalogue = catalogue
         self._engine = Engine(
             url,
@@ -150,6 +153,7 @@ class Jobs:
             feed_batches=self._batches.run,
             erase=eraser.run_pending,
             purge=search.purge,
+            doctor=DoctorRuns(lease, doctor, settings.doctor_every_hours, under_id),
         )
         await self._engine.start(store)
         keep_loaded()

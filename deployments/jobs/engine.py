@@ -19,6 +19,7 @@ from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
 from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
 from deployments.jobs.claims import overwrite_deleted_rows, return_job
+from deployments.jobs.doctor.requests import DOCTOR
 from deployments.jobs.queue_metrics import publish_counts
 from deployments.jobs.records import APPLICATION, KINDS
 from deployments.jobs.workflows import VERSION
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.jobs.dispatcher import Dispatcher
+    from deployments.jobs.doctor.runs import DoctorRuns
     from deployments.jobs.leases import Lease
     from deployments.jobs.workflows import Workflows
     from deployments.settings import JobsSettings
@@ -42,6 +44,7 @@ _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _RECONCILE_PERIOD_S = 60.0
 _BATCHES_PAUSE_S = 1.0  # after an error
 _ERASE_PERIOD_S = 2.0
+_DOCTOR_PERIOD_S = 2.0
 _PURGE_PERIOD_S = 3600.0
 _PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
@@ -64,6 +67,7 @@ class Engine:
         feed_batches: Callable[[], Awaitable[None]],
         erase: Callable[[], Awaitable[None]],
         purge: Callable[[float], Awaitable[object]],
+        doctor: DoctorRuns,
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
@@ -74,6 +78,7 @@ class Engine:
         self._reconcile = reconcile
         self._erase = erase
         self._purge = purge
+        self._doctor = doctor
         self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
@@ -114,6 +119,8 @@ class Engine:
             asyncio.create_task(_repeat(_ERASE_PERIOD_S, self._erase)),
             asyncio.create_task(_repeat(_PURGE_PERIOD_S, lambda: self._purge(_PURGED_S))),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
+            asyncio.create_task(_repeat(_DOCTOR_PERIOD_S, self._doctor.run_due)),
+            asyncio.create_task(_repeat(_COUNT_PERIOD_S, self._doctor.publish)),
         ]
 
     def check_health(self) -> None:
@@ -153,6 +160,7 @@ class Engine:
         for task in self._periodic:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)
+        await self._doctor.stop()
         await self._workflows.stop()
         # DBOS makes its pool of threads the default of this loop. They may all be waiting for the
         # database, and they end with DBOS, so the loop needs others: now, and once DBOS is gone.
@@ -168,7 +176,7 @@ class Engine:
         jobs. DBOS takes over each job only once, however many replicas ask for it.
         """
         rows = await DBOS.list_workflows_async(
-            name=KINDS,
+            name=[*KINDS, DOCTOR],
             status="PENDING",
             app_version=VERSION,
             load_input=False,
@@ -194,7 +202,7 @@ class Engine:
 
         That is so when the connection breaks during the commit.
         """
-        idle = claimed - self._workflows.running
+        idle = claimed - self._workflows.running - self._doctor.running
         self._idle_looks = {job_id: self._idle_looks.get(job_id, 0) + 1 for job_id in idle}
         lost = [job_id for job_id, looks in self._idle_looks.items() if looks >= _IDLE_LOOKS]
         for job_id in lost:
@@ -208,7 +216,7 @@ class Engine:
         age = timedelta(days=self._settings.keep_days)
         while old := await DBOS.list_workflows_async(
             completed_before=(datetime.now(UTC) - age).isoformat(),
-            name=KINDS,
+            name=[*KINDS, DOCTOR],
             limit=_SWEEP_BATCH,
             load_input=False,
             load_output=False,

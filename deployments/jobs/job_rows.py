@@ -75,6 +75,17 @@ class JobRows:
         )
         return set(job_ids) - {row.workflow_id for row in await with_timeout(rows)}
 
+    async def delete_ended(self, name: str) -> None:
+        """Delete the workflows of this name that have ended."""
+        ended = self._client.list_workflows_async(
+            name=name,
+            status=["SUCCESS", "ERROR", "CANCELLED"],
+            load_input=False,
+            load_output=False,
+        )
+        if ids := [row.workflow_id for row in await with_timeout(ended)]:
+            await self.delete(ids)
+
     async def delete(self, job_ids: Sequence[str]) -> None:
         """Delete jobs with their inputs and the results of their steps."""
         await with_timeout(self._client.delete_workflows_async(list(job_ids)))
@@ -114,7 +125,7 @@ class JobRows:
 @contextlib.asynccontextmanager
 async def open_rows(database_url: str) -> AsyncIterator[JobRows | None]:
     """Connect to the rows; None if there have never been any."""
-    client = await asyncio.to_thread(_connected, database_url)
+    client = await asyncio.to_thread(connect, database_url)
     if client is None:
         yield None
         return
@@ -124,7 +135,8 @@ async def open_rows(database_url: str) -> AsyncIterator[JobRows | None]:
         await asyncio.to_thread(client.destroy)
 
 
-def _connected(database_url: str) -> DBOSClient | None:
+def connect(database_url: str) -> DBOSClient | None:
+    """Connect to DBOS in a database; None if it has never been there."""
     engine = create_engine(database_url, connections=1, sqlite_timeout_s=_SQLITE_TIMEOUT_S)
     try:
         schema = "dbos" if engine.dialect.name == "postgresql" else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deployments.types import JobKind, JobStatus, PageOutcome
+from deployments.types import DamageKind, JobKind, JobStatus, PageOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -216,4 +216,18 @@ JOBS_ENDED = Counter(
     at="Jobs",
     kind=tuple(JobKind),
     state=(JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED),
+)
+DAMAGE = Gauge(
+    "genserve_doctor_findings",
+    "what the last run of the doctor found and did not mend: each replica of Jobs says the same",
+    at="Jobs",
+    kind=tuple(DamageKind),
+)
+DOCTOR_RAN = Gauge(
+    "genserve_doctor_last_run_timestamp_seconds",
+    "when the last run of the doctor began, in seconds since the epoch; 0 if there was none",
+    at="Jobs",
+)
+DOCTOR_TOOK = Gauge(
+    "genserve_doctor_run_seconds", "how long the last run of the doctor took", at="Jobs"
 )

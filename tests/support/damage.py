@@ -16,14 +16,13 @@ import sqlalchemy as sa
 from deployments.databases import create_engine
 from deployments.jobs.doctor.doctor import Doctor
 from deployments.jobs.doctor.documents import Grace
-from deployments.jobs.doctor.findings import Kind
 from deployments.jobs.doctor.report import Report
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.embedding import index_of
 from deployments.retriever.qdrant.store import ServerStore
 from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, DamageKind, Document
 from tests.support.job_clients import ENDED
 from tests.support.whole_service import WholeService, WordEmbedder, vector_of
 
@@ -296,22 +295,22 @@ def unknown_file(name: str) -> Plant:
     return plant
 
 
-MENDABLE: dict[str, tuple[Kind, Plant]] = {
-    "no vectors": (Kind.NO_VECTORS, no_vectors),
-    "no vectors of an attached file": (Kind.NO_VECTORS, no_vectors_of_attached),
-    "chunks missing": (Kind.CHUNKS_MISSING, chunks_missing),
-    "hidden chunks": (Kind.HIDDEN_CHUNKS, hidden_chunks),
-    "hidden chunks of a current version": (Kind.HIDDEN_CHUNKS, hidden_chunks_of_current),
-    "old vectors": (Kind.OLD_VECTORS, old_vectors),
-    "unknown document": (Kind.UNKNOWN_DOCUMENT, unknown_document),
-    "unknown collection": (Kind.UNKNOWN_COLLECTION, unknown_collection),
-    "attributes": (Kind.ATTRIBUTES_DIFFER, attributes),
-    "version lost": (Kind.VERSION_LOST, version_lost),
-    "counts": (Kind.COUNTS_WRONG, counts_wrong),
-    "usage": (Kind.USAGE_WRONG, usage_wrong),
-    "left waiting": (Kind.LEFT_WAITING, left_waiting),
+MENDABLE: dict[str, tuple[DamageKind, Plant]] = {
+    "no vectors": (DamageKind.NO_VECTORS, no_vectors),
+    "no vectors of an attached file": (DamageKind.NO_VECTORS, no_vectors_of_attached),
+    "chunks missing": (DamageKind.CHUNKS_MISSING, chunks_missing),
+    "hidden chunks": (DamageKind.HIDDEN_CHUNKS, hidden_chunks),
+    "hidden chunks of a current version": (DamageKind.HIDDEN_CHUNKS, hidden_chunks_of_current),
+    "old vectors": (DamageKind.OLD_VECTORS, old_vectors),
+    "unknown document": (DamageKind.UNKNOWN_DOCUMENT, unknown_document),
+    "unknown collection": (DamageKind.UNKNOWN_COLLECTION, unknown_collection),
+    "attributes": (DamageKind.ATTRIBUTES_DIFFER, attributes),
+    "version lost": (DamageKind.VERSION_LOST, version_lost),
+    "counts": (DamageKind.COUNTS_WRONG, counts_wrong),
+    "usage": (DamageKind.USAGE_WRONG, usage_wrong),
+    "left waiting": (DamageKind.LEFT_WAITING, left_waiting),
     **{
-        f"file {name}": (Kind.UNKNOWN_FILE, unknown_file(name))
+        f"file {name}": (DamageKind.UNKNOWN_FILE, unknown_file(name))
         for name in (
             f"contents/{COLLECTION}/{UNKNOWN}/1",
             f"contents/{NOBODY}/{UNKNOWN}/1",
@@ -324,22 +323,22 @@ MENDABLE: dict[str, tuple[Kind, Plant]] = {
 }
 """What the doctor mends."""
 
-LASTING: dict[str, tuple[Kind, Plant, Callable[[Furnished], Path]]] = {
+LASTING: dict[str, tuple[DamageKind, Plant, Callable[[Furnished], Path]]] = {
     "content missing": (
-        Kind.CONTENT_MISSING,
+        DamageKind.CONTENT_MISSING,
         content_missing,
         lambda at: at.content("green okapi"),
     ),
     "content differs": (
-        Kind.CONTENT_DIFFERS,
+        DamageKind.CONTENT_DIFFERS,
         content_differs,
         lambda at: at.content("green okapi"),
     ),
-    "content cut": (Kind.CONTENT_DIFFERS, content_cut, lambda at: at.content("green okapi")),
-    "file missing": (Kind.FILE_MISSING, file_missing, Furnished.kept),
-    "file differs": (Kind.FILE_DIFFERS, file_differs, Furnished.kept),
+    "content cut": (DamageKind.CONTENT_DIFFERS, content_cut, lambda at: at.content("green okapi")),
+    "file missing": (DamageKind.FILE_MISSING, file_missing, Furnished.kept),
+    "file differs": (DamageKind.FILE_DIFFERS, file_differs, Furnished.kept),
     "pictures missing": (
-        Kind.PICTURES_MISSING,
+        DamageKind.PICTURES_MISSING,
         pictures_missing,
         lambda at: at.path(f"images/{at.picture}/0.png"),
     ),

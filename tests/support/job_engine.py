@@ -22,6 +22,9 @@ from deployments.file_store import FileStore
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
+from deployments.jobs.doctor.doctor import Doctor
+from deployments.jobs.doctor.documents import Grace
+from deployments.jobs.doctor.runs import DoctorRuns
 from deployments.jobs.engine import Engine
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
@@ -178,6 +181,7 @@ class Parts:
     retriever: Retriever
     images: Images
     catalogue: Catalogue
+    doctor_runs: DoctorRuns
 
     async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
@@ -239,6 +243,12 @@ async def running(
         in_flight_s=_IN_FLIGHT_S,
         rest_s=0.0,
     )
+    doctor = Doctor(
+        *(catalogue, backend, files, url),
+        submit=submissions.ingest,
+        grace=Grace(look_s=0.1, pause_s=0.0),
+    )
+    doctor_runs = DoctorRuns(lease, doctor, chosen.doctor_every_hours)
     engine = Engine(
         url,
         lease,
@@ -249,6 +259,7 @@ async def running(
         feed_batches=feeder.run,
         erase=eraser.run_pending,
         purge=backend.purge,
+        doctor=doctor_runs,
     )
     await engine.start(files)
     try:
@@ -262,6 +273,7 @@ async def running(
             retriever,
             images,
             catalogue,
+            doctor_runs,
         )
     finally:
         await engine.close()

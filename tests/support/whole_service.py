@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
@@ -38,6 +39,7 @@ from serve_app.app import create_app
 from serve_app.testing import FakeEmbedder, Fakes, fake_settings
 from tests.support.api_keys import KEYS
 from tests.support.job_engine import Images, Parts, running
+from tests.support.paths import ROOT
 
 DIMENSIONS = 64
 
@@ -156,3 +158,13 @@ async def whole_service(
     finally:
         await store.close()
         catalogue.close()
+
+
+def configuration(folder: Path) -> Path:
+    """Write the shipped configuration with the data of `folder`."""
+    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
+    args = document["applications"][0]["args"]
+    args["data_dir"] = str(folder / "data")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path

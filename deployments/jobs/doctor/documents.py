@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from deployments.attribute_payloads import attributes_digest
 from deployments.catalogue.entries import KEPT_EARLIER, VersionStatus
 from deployments.contents import content_path, contents_folder
-from deployments.jobs.doctor.findings import Finding, Kind
+from deployments.jobs.doctor.findings import Finding
+from deployments.types import DamageKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -56,14 +57,14 @@ def judge_vectors(
         for (_, number), tally in stored.items():
             version = by_number.get(number)
             if version is None or version.status in _ENDED:
-                kind = Kind.OLD_VECTORS if tally.published else Kind.HIDDEN_CHUNKS
+                kind = DamageKind.OLD_VECTORS if tally.published else DamageKind.HIDDEN_CHUNKS
                 yield _finding(kind, document, number, f"{tally.published + tally.hidden} chunks")
         yield from _judge_current(document, stored, unreadable)
     for version in document.versions:
         waits = version.status is VersionStatus.IN_PROGRESS
         age_s = time.time() - version.document.created_at
         if waits and version.document.job_id not in active and age_s > grace.version_s:
-            yield _finding(Kind.VERSION_LOST, document, version.document.version)
+            yield _finding(DamageKind.VERSION_LOST, document, version.document.version)
 
 
 def _judge_current(
@@ -76,19 +77,19 @@ def _judge_current(
     number, expected = current.document.version, current.document.chunks
     tally = stored.get((document.index, number))
     if tally is None or not tally.published:
-        yield _finding(Kind.NO_VECTORS, document, number, f"{expected} chunks")
+        yield _finding(DamageKind.NO_VECTORS, document, number, f"{expected} chunks")
     elif tally.published < expected:
         detail = f"{expected - tally.published} of {expected} chunks"
-        yield _finding(Kind.CHUNKS_MISSING, document, number, detail)
+        yield _finding(DamageKind.CHUNKS_MISSING, document, number, detail)
     else:
         yield from _judge_whole(document, number, tally)
 
 
 def _judge_whole(document: KnownDocument, number: int, tally: Tally) -> Iterator[Finding]:
     if tally.hidden:
-        yield _finding(Kind.HIDDEN_CHUNKS, document, number, f"{tally.hidden} chunks")
+        yield _finding(DamageKind.HIDDEN_CHUNKS, document, number, f"{tally.hidden} chunks")
     if tally.attributes != attributes_digest(document.attributes):
-        yield _finding(Kind.ATTRIBUTES_DIFFER, document, number)
+        yield _finding(DamageKind.ATTRIBUTES_DIFFER, document, number)
 
 
 def restorable(document: KnownDocument) -> dict[int, VersionEntry]:
@@ -125,16 +126,16 @@ def judge_contents(
             size = version.document.size_bytes
             if file.size_bytes != size:
                 detail = f"{file.size_bytes:,} bytes, not {size:,}"
-                yield _finding(Kind.CONTENT_DIFFERS, document, number, detail, file.path)
+                yield _finding(DamageKind.CONTENT_DIFFERS, document, number, detail, file.path)
         elif (
             number not in needed
             and _is_left(number, document)
             and time.time() - file.changed_at > grace.file_s
         ):
-            yield _finding(Kind.UNKNOWN_FILE, document, 0, path=file.path)
+            yield _finding(DamageKind.UNKNOWN_FILE, document, 0, path=file.path)
     for number in missing:
         path = content_path(document.collection, document.id, number)
-        yield _finding(Kind.CONTENT_MISSING, document, number, path=path)
+        yield _finding(DamageKind.CONTENT_MISSING, document, number, path=path)
 
 
 def _is_left(number: int, document: KnownDocument) -> bool:
@@ -144,7 +145,7 @@ def _is_left(number: int, document: KnownDocument) -> bool:
 
 
 def _finding(
-    kind: Kind, document: KnownDocument, version: int, detail: str = "", path: str = ""
+    kind: DamageKind, document: KnownDocument, version: int, detail: str = "", path: str = ""
 ) -> Finding:
     return Finding(
         kind,

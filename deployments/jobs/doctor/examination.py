@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from deployments.collection_names import owner_of
 from deployments.contents import contents_folder
 from deployments.jobs.doctor.documents import (
@@ -20,8 +22,9 @@ from deployments.jobs.doctor.documents import (
     kept_contents,
 )
 from deployments.jobs.doctor.files import DIGEST, Files
-from deployments.jobs.doctor.findings import Finding, Kind
+from deployments.jobs.doctor.findings import Finding
 from deployments.jobs.doctor.tallies import Tallies, take_inventory, versions_of
+from deployments.types import DamageKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -68,8 +71,19 @@ class Examination:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Yield what is wrong; raise a ServiceError if something does not answer."""
-        for message in await self._inspection.integrity():
-            yield Finding(Kind.DATABASE_DAMAGED, detail=message)
+        damaged = await self._inspection.integrity()
+        for message in damaged:
+            yield Finding(DamageKind.DATABASE_DAMAGED, detail=message)
+        try:
+            async for finding in self._compare():
+                yield finding
+        except sa.exc.DatabaseError as error:
+            if not damaged:
+                raise
+            detail = f"the comparison ended: {error.orig}"
+            yield Finding(DamageKind.DATABASE_DAMAGED, detail=detail)
+
+    async def _compare(self) -> AsyncIterator[Finding]:
         tallies = Tallies()
         async for finding in self._take_inventory(tallies):
             yield finding
@@ -88,10 +102,10 @@ class Examination:
         self._unreadable = {index.name for index in indexes if not index.readable}
         self._indexes = {index.name for index in indexes} - self._unreadable
         for name in sorted(self._unreadable):
-            yield Finding(Kind.INDEX_UNREADABLE, path=name)
+            yield Finding(DamageKind.INDEX_UNREADABLE, path=name)
         for name, collection in (await self._inspection.in_use()).items():
             if name not in self._indexes | self._unreadable:
-                yield Finding(Kind.INDEX_MISSING, collection=collection, path=name)
+                yield Finding(DamageKind.INDEX_MISSING, collection=collection, path=name)
         for name in sorted(self._indexes):
             await take_inventory(self._vectors, name, tallies, pause_s=self._grace.pause_s)
         self.looked_at["indexes"] = len(indexes)
@@ -148,7 +162,7 @@ class Examination:
             return []
         return [
             Finding(
-                Kind.CONTENT_DIFFERS,
+                DamageKind.CONTENT_DIFFERS,
                 collection=document.collection,
                 document_id=document.id,
                 version=number,
@@ -181,10 +195,10 @@ class Examination:
         stored = await versions_of(self._vectors, self._indexes, document.collection, document.id)
         active = await self._active([document])
         found = list(judge_vectors(document, stored, active, self._unreadable, self._grace))
-        if any(finding.kind is Kind.ATTRIBUTES_DIFFER for finding in found) and (
+        if any(finding.kind is DamageKind.ATTRIBUTES_DIFFER for finding in found) and (
             await self._inspection.changes_attributes(document.collection, document.id)
         ):
-            found = [one for one in found if one.kind is not Kind.ATTRIBUTES_DIFFER]
+            found = [one for one in found if one.kind is not DamageKind.ATTRIBUTES_DIFFER]
         files = await self._store.stats([contents_folder(document.collection, document.id)])
         wrong = list(judge_contents(document, files, active, self._grace))
         if thorough:
@@ -204,14 +218,16 @@ class Examination:
             if not known:
                 if await self._has_vectors(collection, sorted(unknown)):
                     detail = f"{len(unknown):,} documents"
-                    kind = Kind.UNKNOWN_COLLECTION
+                    kind = DamageKind.UNKNOWN_COLLECTION
                     yield _owned(Finding(kind, collection=collection, detail=detail))
                 continue
             for document_id in sorted(unknown):
                 if await self._has_vectors(collection, [document_id]):
                     yield _owned(
                         Finding(
-                            Kind.UNKNOWN_DOCUMENT, collection=collection, document_id=document_id
+                            DamageKind.UNKNOWN_DOCUMENT,
+                            collection=collection,
+                            document_id=document_id,
                         )
                     )
 
@@ -234,10 +250,10 @@ class Examination:
             await asyncio.sleep(self._grace.look_s)
         for collection in wrong:
             if await self._inspection.counts_wrong(collection):
-                yield _owned(Finding(Kind.COUNTS_WRONG, collection=collection))
+                yield _owned(Finding(DamageKind.COUNTS_WRONG, collection=collection))
         for owner in owners:
             if await self._inspection.usage_wrong(owner):
-                yield Finding(Kind.USAGE_WRONG, owner=owner)
+                yield Finding(DamageKind.USAGE_WRONG, owner=owner)
 
     async def _owners(self) -> list[str]:
         owners = await self._inspection.owners()
@@ -247,7 +263,7 @@ class Examination:
     async def _waiting(self) -> AsyncIterator[Finding]:
         for one in await self._inspection.waiting(self._grace.waiting_s, _MOST_WAITING):
             finding = Finding(
-                Kind.LEFT_WAITING,
+                DamageKind.LEFT_WAITING,
                 owner=one.owner,
                 collection=one.collection,
                 document_id=one.document_id,

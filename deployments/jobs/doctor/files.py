@@ -14,10 +14,10 @@ from deployments.contents import CONTENTS, content_path, contents_folder
 from deployments.errors import NotFound
 from deployments.file_store import CHUNKS, IMAGES, KEPT, NO_OWNER, PAGES, UPLOADS, folder_of
 from deployments.jobs.doctor.documents import kept_contents
-from deployments.jobs.doctor.findings import Finding, Kind
+from deployments.jobs.doctor.findings import Finding
 from deployments.jobs.job_rows import ACTIVE_STATES
 from deployments.kept_files import CARD_BYTES, kept_path
-from deployments.types import ImagesSpec, IngestSpec, JobKind
+from deployments.types import DamageKind, ImagesSpec, IngestSpec, JobKind
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -112,12 +112,16 @@ class Files:
         for path, (owner, file) in paths.items():
             found, size = stored.get(path), file.size_bytes + CARD_BYTES
             if found is None:
-                wrong.append(Finding(Kind.FILE_MISSING, owner=owner, path=path))
+                wrong.append(Finding(DamageKind.FILE_MISSING, owner=owner, path=path))
             elif found.size_bytes != size:
                 detail = f"{found.size_bytes:,} bytes, not {size:,}"
-                wrong.append(Finding(Kind.FILE_DIFFERS, owner=owner, path=path, detail=detail))
+                wrong.append(
+                    Finding(DamageKind.FILE_DIFFERS, owner=owner, path=path, detail=detail)
+                )
             elif thorough and file.digest and await self._differs(path, file.digest, CARD_BYTES):
-                wrong.append(Finding(Kind.FILE_DIFFERS, owner=owner, path=path, detail=DIGEST))
+                wrong.append(
+                    Finding(DamageKind.FILE_DIFFERS, owner=owner, path=path, detail=DIGEST)
+                )
         return wrong
 
     async def _unknown_contents(self) -> AsyncIterator[Finding]:
@@ -130,7 +134,7 @@ class Files:
                     folder = contents_folder(collection, name)
                     if await self._is_old(folder):
                         yield Finding(
-                            Kind.UNKNOWN_FILE,
+                            DamageKind.UNKNOWN_FILE,
                             owner=owner_of(collection),
                             collection=collection,
                             document_id=name,
@@ -150,7 +154,7 @@ class Files:
                     [f"{folder}/{name}" for name in sorted(unknown)]
                 ):
                     if not self._is_new(file):
-                        yield Finding(Kind.UNKNOWN_FILE, path=file.path)
+                        yield Finding(DamageKind.UNKNOWN_FILE, path=file.path)
                 await asyncio.sleep(self._grace.pause_s)
 
     async def _uploads(self) -> AsyncIterator[Finding]:
@@ -165,7 +169,7 @@ class Files:
                     spec = job.spec
                     assert isinstance(spec, IngestSpec)  # noqa: S101 - of its kind
                     yield Finding(
-                        Kind.UPLOAD_MISSING,
+                        DamageKind.UPLOAD_MISSING,
                         owner=spec.owner,
                         collection=spec.collection,
                         document_id=spec.document_id,
@@ -177,10 +181,10 @@ class Files:
         folders = [UPLOADS, *(f"{UPLOADS}/{owner}" for owner in owners), PAGES]
         for file in await self._files.stats(folders):
             if file.path not in uploads and not self._is_new(file):
-                yield Finding(Kind.UNKNOWN_FILE, path=file.path)
+                yield Finding(DamageKind.UNKNOWN_FILE, path=file.path)
         for job_id in await self._files.names(CHUNKS):
             if job_id not in job_ids and await self._is_old(f"{CHUNKS}/{job_id}"):
-                yield Finding(Kind.UNKNOWN_FILE, path=f"{CHUNKS}/{job_id}")
+                yield Finding(DamageKind.UNKNOWN_FILE, path=f"{CHUNKS}/{job_id}")
 
     async def _lacks_upload(self, job: Job) -> bool:
         spec = job.spec
@@ -208,14 +212,14 @@ class Files:
                 assert self._rows is not None  # noqa: S101 - the job is from there
                 if not await self._rows.missing([job.id]) and await self._lacks_pictures(job):
                     owner, path = job.spec.owner, f"{IMAGES}/{job.id}"
-                    yield Finding(Kind.PICTURES_MISSING, owner=owner, path=path)
+                    yield Finding(DamageKind.PICTURES_MISSING, owner=owner, path=path)
         left = sorted(names)
         for start in range(0, len(left), _SLICE):
             some = left[start : start + _SLICE]
             unknown = set(some) if self._rows is None else await self._rows.missing(some)
             for job_id in sorted(unknown):
                 if await self._is_old(f"{IMAGES}/{job_id}"):
-                    yield Finding(Kind.UNKNOWN_FILE, path=f"{IMAGES}/{job_id}")
+                    yield Finding(DamageKind.UNKNOWN_FILE, path=f"{IMAGES}/{job_id}")
             await asyncio.sleep(self._grace.pause_s)
 
     async def _lacks_pictures(self, job: Job) -> bool:

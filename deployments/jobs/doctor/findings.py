@@ -3,33 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Kind(StrEnum):
-    """What is wrong."""
-
-    DATABASE_DAMAGED = "database_damaged"
-    INDEX_UNREADABLE = "index_unreadable"
-    INDEX_MISSING = "index_missing"
-    NO_VECTORS = "no_vectors"
-    CHUNKS_MISSING = "chunks_missing"
-    HIDDEN_CHUNKS = "hidden_chunks"
-    OLD_VECTORS = "old_vectors"
-    UNKNOWN_DOCUMENT = "unknown_document"
-    UNKNOWN_COLLECTION = "unknown_collection"
-    ATTRIBUTES_DIFFER = "attributes_differ"
-    VERSION_LOST = "version_lost"
-    CONTENT_MISSING = "content_missing"
-    CONTENT_DIFFERS = "content_differs"
-    FILE_MISSING = "file_missing"
-    FILE_DIFFERS = "file_differs"
-    UNKNOWN_FILE = "unknown_file"
-    PICTURES_MISSING = "pictures_missing"
-    UPLOAD_MISSING = "upload_missing"
-    COUNTS_WRONG = "counts_wrong"
-    USAGE_WRONG = "usage_wrong"
-    LEFT_WAITING = "left_waiting"
+from deployments.types import DamageKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,114 +24,114 @@ _INGEST = (
 )
 
 ABOUT = {
-    Kind.DATABASE_DAMAGED: About(
+    DamageKind.DATABASE_DAMAGED: About(
         "SQLite finds its file damaged",
         "requests that need the damaged part fail, and more may be lost",
         "stop the service, and restore the database from a backup",
         mendable=False,
     ),
-    Kind.INDEX_UNREADABLE: About(
+    DamageKind.INDEX_UNREADABLE: About(
         "an index of the vector store cannot be opened",
         "searches of its collections fail, and nothing can be deleted",
         "restore its folder from a backup, or move it away and let the doctor mend its documents",
         mendable=False,
     ),
-    Kind.INDEX_MISSING: About(
+    DamageKind.INDEX_MISSING: About(
         "the index of a collection does not exist",
         "nothing in the collection is found",
         "its documents are mended one by one: see no_vectors",
         mendable=False,
     ),
-    Kind.NO_VECTORS: About(
+    DamageKind.NO_VECTORS: About(
         "a completed document has no vectors", "it is listed, but never found", _INGEST
     ),
-    Kind.CHUNKS_MISSING: About(
+    DamageKind.CHUNKS_MISSING: About(
         "some chunks of a completed document are not searchable",
         "parts of it are never found, and its content cannot be shown whole",
         _INGEST,
     ),
-    Kind.HIDDEN_CHUNKS: About(
+    DamageKind.HIDDEN_CHUNKS: About(
         "chunks were left by a job that has ended",
         "they take up space; users see nothing of them",
         "they are deleted",
     ),
-    Kind.OLD_VECTORS: About(
+    DamageKind.OLD_VECTORS: About(
         "vectors of a version are left that is not the current one",
         "they take up space, and searches find and drop them, which takes time",
         "they are deleted",
     ),
-    Kind.UNKNOWN_DOCUMENT: About(
+    DamageKind.UNKNOWN_DOCUMENT: About(
         "there are vectors of a document that the catalogue does not know",
         "what may have been deleted is still on the disk; searches drop it",
         "they are deleted",
     ),
-    Kind.UNKNOWN_COLLECTION: About(
+    DamageKind.UNKNOWN_COLLECTION: About(
         "there are vectors of a collection that the catalogue does not know",
         "what may have been deleted is still on the disk",
         "they are deleted",
     ),
-    Kind.ATTRIBUTES_DIFFER: About(
+    DamageKind.ATTRIBUTES_DIFFER: About(
         "the vectors of a document have other attributes than the catalogue",
         "searches with filters miss it",
         "the attributes are written again",
     ),
-    Kind.VERSION_LOST: About(
+    DamageKind.VERSION_LOST: About(
         "a version is in progress, and its job has ended or does not exist",
         "it is shown as in progress for ever",
         "it is completed if it was stored whole, else it is marked as failed",
     ),
-    Kind.CONTENT_MISSING: About(
+    DamageKind.CONTENT_MISSING: About(
         "the kept content of a version is missing",
         "the version cannot be restored, exported, or embedded again",
         f"{_RESTORE}, or upload the document again",
         mendable=False,
     ),
-    Kind.CONTENT_DIFFERS: About(
+    DamageKind.CONTENT_DIFFERS: About(
         "the kept content of a version is not what was uploaded",
         "restoring it gives a damaged document",
         f"{_RESTORE}, or upload the document again",
         mendable=False,
     ),
-    Kind.FILE_MISSING: About(
+    DamageKind.FILE_MISSING: About(
         "the content of a kept file is missing",
         "it can neither be downloaded nor attached",
         f"{_RESTORE}, or delete the file and upload it again",
         mendable=False,
     ),
-    Kind.FILE_DIFFERS: About(
+    DamageKind.FILE_DIFFERS: About(
         "the content of a kept file is not what was uploaded",
         "its download is damaged",
         f"{_RESTORE}, or delete the file and upload it again",
         mendable=False,
     ),
-    Kind.UNKNOWN_FILE: About(
+    DamageKind.UNKNOWN_FILE: About(
         "a stored file belongs to nothing that exists",
         "it takes up space; what may have been deleted is still on the disk",
         "it is deleted",
     ),
-    Kind.PICTURES_MISSING: About(
+    DamageKind.PICTURES_MISSING: About(
         "pictures of a succeeded job are missing",
         "their links answer 404",
         "none: have them made again",
         mendable=False,
     ),
-    Kind.UPLOAD_MISSING: About(
+    DamageKind.UPLOAD_MISSING: About(
         "the upload of a job that has not ended is missing",
         "the job will fail",
         "none: upload the file again",
         mendable=False,
     ),
-    Kind.COUNTS_WRONG: About(
+    DamageKind.COUNTS_WRONG: About(
         "the counts of a collection are wrong",
         "its lists show wrong numbers",
         "they are counted again",
     ),
-    Kind.USAGE_WRONG: About(
+    DamageKind.USAGE_WRONG: About(
         "the usage of an API key is counted wrong",
         "its quota refuses too early, or too late",
         "it is counted again",
     ),
-    Kind.LEFT_WAITING: About(
+    DamageKind.LEFT_WAITING: About(
         "a removal or a change of attributes has waited for over an hour",
         "what was deleted is still on the disk, or searches with filters miss a document",
         "it is carried out; for an erasure, see the log of Jobs",
@@ -171,7 +146,7 @@ class Finding:
     `mended` is None unless it was tried.
     """
 
-    kind: Kind
+    kind: DamageKind
     owner: str = ""
     collection: str = ""
     document_id: str = ""

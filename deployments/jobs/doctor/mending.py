@@ -12,10 +12,10 @@ from deployments.catalogue.removals import Removal
 from deployments.collection_names import owner_of
 from deployments.contents import content_path, contents_folder
 from deployments.errors import NotFound, ServiceError
-from deployments.jobs.doctor.findings import ABOUT, Kind
+from deployments.jobs.doctor.findings import ABOUT
 from deployments.jobs.reconciliation import INTERRUPTED, reconcile_version
 from deployments.kept_files import CARD_BYTES, file_id_of, kept_path
-from deployments.types import IngestSpec
+from deployments.types import DamageKind, IngestSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,18 +54,18 @@ class Mender:
         self._files = files
         self._submit = submit
         self._mends = {
-            Kind.NO_VECTORS: self._ingest_again,
-            Kind.CHUNKS_MISSING: self._ingest_again,
-            Kind.HIDDEN_CHUNKS: self._discard,
-            Kind.OLD_VECTORS: self._discard,
-            Kind.UNKNOWN_DOCUMENT: self._remove_document,
-            Kind.UNKNOWN_COLLECTION: self._remove_collection,
-            Kind.ATTRIBUTES_DIFFER: self._write_attributes,
-            Kind.VERSION_LOST: self._end_version,
-            Kind.UNKNOWN_FILE: self._delete_file,
-            Kind.COUNTS_WRONG: self._recount,
-            Kind.USAGE_WRONG: self._recount_usage,
-            Kind.LEFT_WAITING: self._carry_out,
+            DamageKind.NO_VECTORS: self._ingest_again,
+            DamageKind.CHUNKS_MISSING: self._ingest_again,
+            DamageKind.HIDDEN_CHUNKS: self._discard,
+            DamageKind.OLD_VECTORS: self._discard,
+            DamageKind.UNKNOWN_DOCUMENT: self._remove_document,
+            DamageKind.UNKNOWN_COLLECTION: self._remove_collection,
+            DamageKind.ATTRIBUTES_DIFFER: self._write_attributes,
+            DamageKind.VERSION_LOST: self._end_version,
+            DamageKind.UNKNOWN_FILE: self._delete_file,
+            DamageKind.COUNTS_WRONG: self._recount,
+            DamageKind.USAGE_WRONG: self._recount_usage,
+            DamageKind.LEFT_WAITING: self._carry_out,
         }
 
     async def mend(self, finding: Finding) -> bool | None:

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from deployments.jobs.doctor.findings import ABOUT, Kind
+from deployments.jobs.doctor.findings import ABOUT
+from deployments.types import DamageKind
 
 if TYPE_CHECKING:
     from deployments.jobs.doctor.findings import Finding
@@ -19,9 +20,9 @@ _EXAMPLES = 20  # of each kind
 class Report:
     """What a run has found; `looked_at` counts what it has compared."""
 
-    found: Counter[Kind] = field(default_factory=Counter)
-    mended: Counter[Kind] = field(default_factory=Counter)
-    examples: dict[Kind, list[Finding]] = field(default_factory=dict)
+    found: Counter[DamageKind] = field(default_factory=Counter)
+    mended: Counter[DamageKind] = field(default_factory=Counter)
+    examples: dict[DamageKind, list[Finding]] = field(default_factory=dict)
     looked_at: Counter[str] = field(default_factory=Counter)
     began_at: float = field(default_factory=time.time)
     took_s: float = 0.0
@@ -54,10 +55,11 @@ class Report:
                     "found": self.found[kind],
                     "mended": self.mended[kind],
                     "examples": [
-                        asdict(each) | {"subject": each.subject} for each in self.examples[kind]
+                        asdict(each) | {"kind": kind.value, "subject": each.subject}
+                        for each in self.examples[kind]
                     ],
                 }
-                for kind in Kind
+                for kind in DamageKind
                 if self.found[kind]
             ],
         }
