@@ -283,7 +283,8 @@ class FileStore:
         return found
 
     def _stored(self, path: str, about: dict[str, Any]) -> StoredFile:
-        changed = about.get("mtime") or self._files.modified(about["name"])
+        changed = about.get("mtime") or about.get("LastModified")  # of folders, of s3fs
+        changed = changed or self._files.modified(about["name"])
         seconds = changed if isinstance(changed, float) else changed.timestamp()
         return StoredFile(path, int(about["size"] or 0), seconds)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from deployments.catalogue.clock import now_ms
-from deployments.catalogue.document_rows import ENTRIES, version_entry_of
+from deployments.catalogue.document_rows import version_entry_of
 from deployments.catalogue.entries import FileEntry, VersionStatus
 from deployments.catalogue.expiry import NOT_REMOVED
+from deployments.catalogue.recounts import COUNTED, USED, counts_of, real_usage
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
     COLLECTIONS,
-    CURRENT,
     DOCUMENTS,
     ERASURES,
     FILES,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import VersionEntry
     from deployments.filters import Attributes
 
-_STATUSES = ("in_progress", "completed", "failed", "cancelled")
 _MAX_MESSAGES = 20
 
 
@@ -153,7 +152,7 @@ class Inspection:
         )
         wrong: list[str] = []
         last: str | None = None
-        select = _counts(some)
+        select = counts_of(some)
         for row in await self._database.read(lambda connection: connection.execute(select).all()):
             last = max(last or "", row.id)
             if any(getattr(row, name) != getattr(row, f"{name}_real") for name in COUNTED):
@@ -163,7 +162,9 @@ class Inspection:
     async def counts_wrong(self, collection: str) -> bool:
         """Look at the counts of one collection."""
         one = COLLECTIONS.select().where(COLLECTIONS.c.id == collection, NOT_REMOVED).subquery()
-        rows = await self._database.read(lambda connection: connection.execute(_counts(one)).all())
+        rows = await self._database.read(
+            lambda connection: connection.execute(counts_of(one)).all()
+        )
         return any(
             getattr(row, name) != getattr(row, f"{name}_real") for row in rows for name in COUNTED
         )
@@ -229,11 +230,6 @@ class Inspection:
             return [str(error.orig)]
 
 
-COUNTED = (*_STATUSES, "size_bytes")
-"""The counts of a collection."""
-USED = ("collections", "documents", "files", "size_bytes")
-"""The counts of an owner."""
-
 _DOCUMENTS = (
     sa.select(*DOCUMENTS.c, COLLECTIONS.c.index_name)
     .join(COLLECTIONS, COLLECTIONS.c.id == DOCUMENTS.c.collection)
@@ -267,59 +263,6 @@ def _known(connection: sa.Connection, select: sa.Select[Any]) -> list[KnownDocum
         )
         for row in rows
     ]
-
-
-def real_counts() -> list[sa.Label[Any]]:
-    """Return what the counts of a collection should be, as columns of a grouped join."""
-    completed = DOCUMENTS.c.status == "completed"
-    return [
-        *(
-            sa.func.coalesce(
-                sa.func.sum(sa.case((DOCUMENTS.c.status == status, 1), else_=0)), 0
-            ).label(f"{status}_real")
-            for status in _STATUSES
-        ),
-        sa.func.coalesce(
-            sa.func.sum(sa.case((completed, VERSIONS.c.size_bytes), else_=0)), 0
-        ).label("size_bytes_real"),
-    ]
-
-
-def _counts(some: sa.Subquery) -> sa.Select[Any]:
-    kept = [some.c.id, *(some.c[name] for name in COUNTED)]
-    return (
-        sa.select(*kept, *real_counts())
-        .select_from(some)
-        .outerjoin(DOCUMENTS, DOCUMENTS.c.collection == some.c.id)
-        .outerjoin(VERSIONS, CURRENT)
-        .group_by(*kept)
-    )
-
-
-def real_usage(owner: str) -> sa.Select[Any]:
-    """Select, in one row, what an owner has and what is counted (`_kept`)."""
-    documents = ENTRIES.join(COLLECTIONS, COLLECTIONS.c.id == DOCUMENTS.c.collection)
-    own = documents.where(COLLECTIONS.c.owner == owner)
-    files = FILES.c.owner == owner
-
-    def one(column: Any, which: sa.ColumnElement[bool]) -> Any:  # noqa: ANN401 - expressions
-        return sa.select(column).where(which).scalar_subquery()
-
-    def total(of: sa.Select[Any]) -> Any:  # noqa: ANN401 - an expression
-        return of.scalar_subquery()
-
-    size = sa.func.coalesce(sa.func.sum(VERSIONS.c.size_bytes), 0)
-    kept_size = sa.func.coalesce(sa.func.sum(FILES.c.size_bytes), 0)
-    return sa.select(
-        one(sa.func.count(), COLLECTIONS.c.owner == owner).label("collections"),
-        total(own.with_only_columns(sa.func.count())).label("documents"),
-        one(sa.func.count(), files).label("files"),
-        (total(own.with_only_columns(size)) + one(kept_size, files)).label("size_bytes"),
-        *(
-            sa.func.coalesce(one(USAGE.c[name], USAGE.c.owner == owner), 0).label(f"{name}_kept")
-            for name in USED
-        ),
-    )
 
 
 def _file(row: Any) -> FileEntry:  # noqa: ANN401 - a row of the table

@@ -14,7 +14,7 @@ from deployments.catalogue.document_rows import (
     show_version,
 )
 from deployments.catalogue.entries import DocumentStatus, VersionStatus
-from deployments.catalogue.inspection import COUNTED, USED, real_counts, real_usage
+from deployments.catalogue.recounts import COUNTED, USED, real_counts, real_usage
 from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, USAGE, VERSIONS

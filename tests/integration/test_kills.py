@@ -48,6 +48,7 @@ def assert_kept(verdict: Verdict) -> None:
     # Nothing wrong would be easy to say of nothing.
     assert verdict.looked_at["documents"] > 0
     assert verdict.looked_at["pictures"] > 0
+    assert verdict.looked_at["chunks (doctor)"] > 0
 
 
 @pytest.fixture(scope="module")

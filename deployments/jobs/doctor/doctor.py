@@ -17,6 +17,7 @@ from deployments.jobs.job_rows import open_rows
 if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
+    from deployments.jobs.doctor.findings import Finding
     from deployments.jobs.doctor.mending import Backend, Submit
 
 
@@ -68,13 +69,13 @@ class Doctor:
                 finding = found
                 if mend:
                     finding = replace(found, mended=await self._mender.mend(found))
-                report.add(finding)
-                logger.warning(
-                    "doctor: {} {} {}{}",
-                    finding.kind,
-                    finding.subject,
-                    finding.detail,
-                    ", mended" if finding.mended else "",
-                )
+                if report.add(finding):
+                    _log(finding)
         report.took_s = time.monotonic() - began
         return report
+
+
+def _log(finding: Finding) -> None:
+    mended = ", mended" if finding.mended else ""
+    about = f"{finding.kind} {finding.subject} {finding.detail}".rstrip()
+    logger.warning("doctor: {}{}", about, mended)

@@ -27,14 +27,16 @@ class Report:
     began_at: float = field(default_factory=time.time)
     took_s: float = 0.0
 
-    def add(self, finding: Finding) -> None:
-        """Count a finding; the first ones of its kind are kept."""
+    def add(self, finding: Finding) -> bool:
+        """Count a finding; return whether it is kept, as the first ones of its kind are."""
         self.found[finding.kind] += 1
         if finding.mended:
             self.mended[finding.kind] += 1
         examples = self.examples.setdefault(finding.kind, [])
-        if len(examples) < _EXAMPLES:
-            examples.append(finding)
+        if len(examples) == _EXAMPLES:
+            return False
+        examples.append(finding)
+        return True
 
     @property
     def left(self) -> int:
