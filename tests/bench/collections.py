@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import psutil
@@ -33,7 +33,6 @@ from deployments.file_store import FileStore
 from deployments.interfaces import Embedder
 from deployments.jobs.doctor.doctor import Doctor
 from deployments.jobs.doctor.documents import Grace
-from deployments.jobs.doctor.mending import Backend
 from deployments.retriever import points
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.document_retriever import DocumentRetriever
@@ -45,6 +44,9 @@ from deployments.types import Chunk, Document
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, percentile, say, table
 from tests.support.made_up_documents import DIMENSIONS, RandomVectors, Words
+
+if TYPE_CHECKING:
+    from deployments.jobs.doctor.mending import Backend
 
 _CHUNKS = 10  # of each document
 _DOCUMENTS = (1_000, 10_000, 20_000, 100_000)
