@@ -268,7 +268,8 @@ async def run_command(config: Path, *arguments: str) -> tuple[int, str, str]:
 
 def page_of(database: Path, name: str) -> range:
     """Return the bytes of the first page of an index in a SQLite file."""
-    with sqlite3.connect(database) as connection:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         (number,) = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)
         ).fetchone()
