@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_FLUSHED_SLICES = 5  # of a removal, at once: that takes some 60 ms, however few they are
 _PAUSE_S = 0.02  # between two slices of a compaction or a removal, as long as one takes
 
 
@@ -157,10 +159,13 @@ class EdgeStore:
         """
         removed = 0
         for index in await self._run(self._all):
-            while True:
+            for number in itertools.count(1):
                 count = await self._run(index.remove, which)
                 removed += count
-                if count < REMOVED_AT_ONCE:
+                last = count < REMOVED_AT_ONCE
+                if removed and (last or number % _FLUSHED_SLICES == 0):
+                    await self._run(index.flush)
+                if last:
                     break
                 await asyncio.sleep(_PAUSE_S)
         if removed and (self._compaction is None or self._compaction.done()):
