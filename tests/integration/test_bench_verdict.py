@@ -42,7 +42,7 @@ def ledger(**statuses: str) -> Ledger:
 
 def seen(data: Path, written: Ledger, listed: dict[str, int]) -> dict[str, int]:
     verdict = Verdict()
-    in_files(data, written, listed, verdict)
+    in_files(data, written, listed, kills=0, verdict=verdict)
     return {name: len(cases) for name, cases in verdict.wrong.items() if cases}
 
 

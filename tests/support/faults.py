@@ -64,6 +64,7 @@ class Node:
         """Keep how to start it; the launcher's output goes to `folder`."""
         self.url = command.ready_url.removesuffix("/readyz")
         self.starts = 0
+        self.kills = 0
         self.command = command
         self._folder = folder
         self._database = database
@@ -86,6 +87,7 @@ class Node:
         Raises StartError if the node does not start again, TimeoutError if there is no such
         process.
         """
+        self.kills += 1
         if victim == NODE:
             began = time.monotonic()
             self._kill_everything()

@@ -118,8 +118,14 @@ def over_http(url: str, ledger: Ledger, verdict: Verdict) -> dict[str, int]:
     return listed
 
 
-def in_files(data: Path, ledger: Ledger, listed: Mapping[str, int], verdict: Verdict) -> None:
-    """Read every point of the embedded store, and look for files; the service must have ended."""
+def in_files(
+    data: Path, ledger: Ledger, listed: Mapping[str, int], kills: int, verdict: Verdict
+) -> None:
+    """Read every point of the embedded store, and look for files; the service must have ended.
+
+    A kill between the storing of an upload and the submission of its job leaves the upload, which
+    the service deletes after an hour: more of these than kills are wrong.
+    """
     stored: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for folder in sorted((data / "vectors" / "indexes").iterdir()):
         for payload in _payloads(folder):
@@ -140,7 +146,9 @@ def in_files(data: Path, ledger: Ledger, listed: Mapping[str, int], verdict: Ver
         for folder in contents.glob("*/*")
         if folder.name in ledger.shelves.deleted
     ]
-    left = [file for name in ("uploads", "chunks") for file in _files(data, name)]
+    interrupted = list(_files(data, "uploads"))
+    verdict.looked_at["uploads without a job"] = len(interrupted)
+    left = list(_files(data, "chunks")) + interrupted[kills:]
     # Like its points, the content of a document goes with it.
     left += [file for file in _files(data, "contents") if file.parent.name not in succeeded]
     verdict.wrong[LEFT_FILES] += [str(file.relative_to(data)) for file in left]

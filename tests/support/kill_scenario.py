@@ -69,7 +69,7 @@ def audit(node: Node, data: Path, ledger: Ledger) -> Verdict:
         listed = over_http(node.url, ledger, verdict)
     finally:
         node.stop()
-    in_files(data, ledger, listed, verdict)
+    in_files(data, ledger, listed, node.kills, verdict)
     with_doctor(node.command, verdict)
     return verdict
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MANIFEST = "index.json"
 _MIN_DELETED = 20_000  # points: fewer are not worth a compaction
 _SLICE_POINTS = 128  # copied at once: some 20 ms
-REMOVED_AT_ONCE = 2_000  # points: some 25 ms, and as long to make it durable
+REMOVED_AT_ONCE = 2_000  # points: some 25 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,10 @@ class Index:
             shard.set_attributes(collection, document_id, attributes)
 
     def remove(self, which: Filter) -> int:
-        """Remove the next points that a filter matches, at most REMOVED_AT_ONCE; count them."""
+        """Remove the next points that a filter matches, at most REMOVED_AT_ONCE; count them.
+
+        Durable after `flush`.
+        """
         ids = self.shard.find(which, REMOVED_AT_ONCE)
         if ids:
             self._count_deleted(len(ids))
@@ -142,7 +145,8 @@ class Index:
 
     def flush(self) -> None:
         """See Shard."""
-        self.shard.flush()
+        for shard in self._shards():
+            shard.flush()
 
     def compact(self) -> bool:
         """Copy the next slice; return whether that was the last one.

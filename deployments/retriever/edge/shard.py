@@ -119,8 +119,8 @@ def of_other_editions(document: Document, edition: str) -> Filter:
 class Shard:
     """An open shard; one thread at a time. Qdrant Edge raises plain `Exception`.
 
-    Changes are durable on return, except those of `add` and `copy`: the next durable change makes
-    these durable, too.
+    Changes are durable on return, except those of `add`, `copy` and `remove`: the next durable
+    change makes these durable, too.
     """
 
     def __init__(self, folder: Path, dimensions: int) -> None:
@@ -175,6 +175,7 @@ class Shard:
         payload = points.published_payload(document)
         self._edge.update(UpdateOperation.set_payload_by_filter(shown, payload))
         self.remove(others)
+        self._edge.flush()
 
     def set_attributes(self, collection: str, document_id: str, attributes: Attributes) -> None:
         """Replace the attributes of all chunks of a document."""
@@ -199,7 +200,6 @@ class Shard:
         """Remove points; those that do not exist are ignored."""
         if ids:
             self._edge.update(UpdateOperation.delete_points(ids))
-        self._edge.flush()
 
     def candidates(self, collection: str, query: HybridQuery) -> list[ScoredPoint]:
         """Find the published chunks nearest by either vector, by fused rank."""

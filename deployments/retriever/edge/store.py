@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import itertools
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_KEPT_BYTES = 64 * 1024**2  # the second is limited to 32 MiB
+_FLUSHED_SLICES = 5  # of a removal, at once: that takes some 60 ms, however few they are
 _PAUSE_S = 0.02  # between two slices of a compaction or a removal, as long as one takes
 
 
@@ -59,7 +57,6 @@ class EdgeStore:
 
     def __init__(self, root: Path, *, chunker_version: int, lock_timeout_s: float = 10.0) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        _keep_freed_memory()
         self._lock = _locked(root / "lock", lock_timeout_s)
         self._root = root / "indexes"
         self._root.mkdir(exist_ok=True)
@@ -182,10 +179,13 @@ class EdgeStore:
         """
         removed = 0
         for index in await self._run(self._all):
-            while True:
+            for number in itertools.count(1):
                 count = await self._run(index.remove, which)
                 removed += count
-                if count < REMOVED_AT_ONCE:
+                last = count < REMOVED_AT_ONCE
+                if removed and (last or number % _FLUSHED_SLICES == 0):
+                    await self._run(index.flush)
+                if last:
                     break
                 await asyncio.sleep(_PAUSE_S)
         if removed and (self._compaction is None or self._compaction.done()):
@@ -324,18 +324,6 @@ class EdgeStore:
         while self._indexes:
             _, index = self._indexes.popitem()
             index.close()
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep some freed memory for this process, where that can be set.
-
-    Making an index durable copies tables of megabytes while the interpreter lock is held: that
-    takes twice as long if the memory comes from the system every time.
-    """
-    with suppress(OSError, AttributeError):
-        c_library = ctypes.CDLL(None)
-        c_library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        c_library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
 
 
 def _damaged_index(name: str) -> Unavailable:
