@@ -9,9 +9,10 @@ import shutil
 import tempfile
 import time
 import uuid
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -41,6 +42,15 @@ NO_OWNER = "_"
 _BLOCK_BYTES = 1 << 20
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PATTERN_CHARACTERS = frozenset("*?[\0")  # fsspec expands them when it deletes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a store; `changed` is another text once it has another content."""
+
+    path: str
+    size_bytes: int
+    changed: str
 
 
 class FileStore:
@@ -145,6 +155,18 @@ class FileStore:
         """List the names of the files directly below a path; empty if it does not exist."""
         return await self._off_loop(self._names, self._at(path))
 
+    async def stored(self, path: str) -> list[StoredFile]:
+        """List all files below a path; empty if it does not exist."""
+        return await self._off_loop(self._stored, self._at(path))
+
+    async def exists(self, path: str, size_bytes: int) -> bool:
+        """Return whether there is a file of this size."""
+        try:
+            found: int = await self._off_loop(self._files.size, self._at(path))
+        except _NO_FILE:
+            return False
+        return found == size_bytes
+
     async def delete(self, path: str) -> None:
         """Remove a file, or all files below a path; do nothing if neither exists."""
         await self._off_loop(self._delete, self._at(path))
@@ -242,6 +264,14 @@ class FileStore:
         names = (PurePosixPath(name).name for name in found)
         return sorted(name for name in names if not name.endswith(".part"))
 
+    def _stored(self, target: str) -> list[StoredFile]:
+        below = self._root.rstrip("/") + "/"
+        return [
+            StoredFile(name.removeprefix(below), about["size"], _changed(about))
+            for name, about in sorted(self._files.find(target, detail=True).items())
+            if not name.endswith(".part")
+        ]
+
     def _delete(self, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm(target, recursive=True)
@@ -269,6 +299,12 @@ def folder_of(folder: str, owner: str) -> str:
 def image_path(job_id: str, number: int) -> str:
     """Return the path of an image of a job, a PNG file."""
     return f"{IMAGES}/{job_id}/{number}.png"
+
+
+def _changed(about: dict[str, Any]) -> str:
+    """Return when a file was written, or what else an object store says of its content."""
+    known = (about.get(name) for name in ("ETag", "mtime", "LastModified", "created"))
+    return str(next((value for value in known if value is not None), ""))
 
 
 def _no_such_file() -> NotFound:
