@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from loguru import logger
 
 from deployments.catalogue.attribute_changes import AttributeChanges
+from deployments.catalogue.backups import Backups
 from deployments.catalogue.batches import Batches
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import Collections
@@ -49,6 +50,7 @@ class Catalogue:
         self.batches = Batches(database)
         self.erasures = Erasures(database)
         self.erased_rows = ErasedRows(database)
+        self.backups = Backups(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""
