@@ -228,6 +228,13 @@ class StoredDocuments(Protocol):
         """
         ...
 
+    async def backup(self, name: str) -> bool:
+        """Copy the embedded vectors, while the store is used; see `VectorStore.backup`.
+
+        Return False for a Qdrant server, which the command reads itself.
+        """
+        ...
+
 
 class ImageGenerator(Checked, Protocol):
     """Prompts to pictures."""

@@ -278,6 +278,7 @@ class RemoteRetriever(_Remote):
         "unmoved_collections",
         "move_collections",
         "purge",
+        "backup",
     )
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -369,6 +370,10 @@ class RemoteRetriever(_Remote):
     async def purge(self, age_s: float) -> bool:
         purged: bool = await self._repeatable("purge", age_s)
         return purged
+
+    async def backup(self, name: str) -> bool:
+        made: bool = await self._repeatable("backup", name)
+        return made
 
 
 class RemoteImageGenerator(_Remote):

@@ -51,6 +51,7 @@ class Retriever:
             versions=self._catalogue.documents.current,
             collections=self._catalogue.collections,
             attributes=self._catalogue.documents.attributes,
+            removals=self._catalogue.removals,
         )
         keep_loaded()
         trim_regularly()
@@ -123,6 +124,9 @@ class Retriever:
 
     async def purge(self, age_s: float) -> bool:
         return await self._retriever.purge(age_s)
+
+    async def backup(self, name: str) -> bool:
+        return await self._retriever.backup(name)
 
     async def check_health(self) -> None:
         """Well while it answers: a server that is away is not cured by a new replica."""

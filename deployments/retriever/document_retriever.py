@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
+from deployments.catalogue.removals import Removal
 from deployments.collection_names import check_collection_name
 from deployments.errors import NotFound, Unavailable
 from deployments.filters import same_attributes
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from deployments.settings import RetrieverSettings
     from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
 
+    class HeldRemovals(Protocol):
+        """See `deployments.catalogue.removals.Removals`."""
+
+        async def deferred(self, *removals: Removal) -> bool:
+            """Take removals if a backup holds them; return whether it does."""
+            ...
+
     AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
 
 _BATCH_CHUNKS = 64
@@ -43,7 +51,8 @@ class DocumentRetriever:
 
     `versions` returns the current versions of documents: chunks of others are not found. Without,
     all are. `attributes` returns those of a document that is published, None if it was removed.
-    `collections` says which collections exist, and records the index of each: without, all do. At
+    `collections` says which collections exist, and records the index of each: without, all do.
+    `removals` takes what is to be deleted while a backup needs it. At
     most `batch_chunks` texts go to the embedder and the store in one call.
     """
 
@@ -56,9 +65,11 @@ class DocumentRetriever:
         versions: CurrentVersions | None = None,
         attributes: AttributesOf | None = None,
         collections: IndexedCollections | None = None,
+        removals: HeldRemovals | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
     ) -> None:
         self._attributes = attributes
+        self._removals = removals
         self._batch_chunks = batch_chunks
         self._store = store
         self._indexing = IndexEmbedder(embedder)
@@ -119,7 +130,7 @@ class DocumentRetriever:
             try:
                 await self._claims.record(document.collection, model)
             except NotFound:  # it was dropped, maybe before the last chunk was stored
-                await self._store.delete(document.collection, document.id)
+                await self._delete(document.collection, document.id)
                 raise
             known = await self._attributes_of(document.collection, document.id)
             await self._store.publish(index_of(model), replace(document, attributes=known or {}))
@@ -151,8 +162,10 @@ class DocumentRetriever:
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop some versions of a document."""
+        removals = [Removal(collection, document_id, version) for version in versions]
         async with self._document_lock(collection, document_id):
-            await self._store.discard(collection, document_id, versions)
+            if not await self._deferred(*removals):
+                await self._store.discard(collection, document_id, versions)
 
     async def search(
         self,
@@ -198,9 +211,21 @@ class DocumentRetriever:
         return found.document
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        """Delete a document, published or not, and return whether it existed."""
+        """Delete a document, published or not, and return whether it existed.
+
+        While a backup needs it, Jobs does this later.
+        """
         async with self._document_lock(collection, document_id):
-            return await self._store.delete(collection, document_id)
+            return await self._delete(collection, document_id)
+
+    async def _delete(self, collection: str, document_id: str) -> bool:
+        if await self._deferred(Removal(collection, document_id)):
+            return True
+        return await self._store.delete(collection, document_id)
+
+    async def _deferred(self, *removals: Removal) -> bool:
+        """Return whether a backup holds removals, which are then carried out later."""
+        return self._removals is not None and await self._removals.deferred(*removals)
 
     async def collections(self) -> list[str]:
         """Name the collections of which something is stored, of every owner, in order."""
@@ -253,12 +278,18 @@ class DocumentRetriever:
         return float(again[0] @ dense) >= _SAME_VECTOR
 
     async def drop(self, collection: str) -> bool:
-        """Delete a collection and return whether it existed."""
+        """Delete a collection and return whether it existed; see `delete`."""
+        if await self._deferred(Removal(collection)):
+            return True
         return await self._store.drop(collection)
 
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted; see `VectorStore.purge`."""
         return await self._store.purge(age_s)
+
+    async def backup(self, name: str) -> bool:
+        """Copy the vectors into a folder of this name; see `VectorStore.backup`."""
+        return await self._store.backup(name)
 
     async def close(self) -> None:
         """Close the store."""

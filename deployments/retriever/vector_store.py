@@ -161,6 +161,14 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def backup(self, name: str) -> bool:
+        """Copy all that is stored now into `DATA_DIR/vectors/backups/NAME`, while it is used.
+
+        What is added meanwhile may be in the copy. It is made once: a repeated call returns, and
+        another name removes it. Return False for a Qdrant server, which the command reads itself.
+        """
+        ...
+
     async def close(self) -> None:
         """Close files and connections; idempotent."""
         ...

@@ -270,6 +270,10 @@ class FakeRetriever:
                 self._remove(key)
         return existed
 
+    async def backup(self, name: str) -> bool:
+        del name
+        return False
+
     async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - nothing is on a disk
         return True
 

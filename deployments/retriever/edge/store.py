@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from loguru import logger
 from deployments.errors import ServiceError, Unavailable
 from deployments.retriever import points
 from deployments.retriever.edge.collections_0_1 import EdgeCollectionsOf01
-from deployments.retriever.edge.index import REMOVED_AT_ONCE, Index
+from deployments.retriever.edge.index import REMOVED_AT_ONCE, Index, IndexBackup
 from deployments.retriever.edge.shard import of_collection, of_document, of_versions
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+INDEXES = "indexes"
+"""Folder of the indexes, each in a folder of its own."""
+BACKUPS = "backups"
+"""Folder of a copy of the indexes that was made for a backup, below its name."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 64 * 1024**2  # the second is limited to 32 MiB
 _PAUSE_S = 0.02  # between two slices of a compaction or a removal, as long as one takes
@@ -60,7 +66,7 @@ class EdgeStore:
         root.mkdir(parents=True, exist_ok=True)
         _keep_freed_memory()
         self._lock = _locked(root / "lock", lock_timeout_s)
-        self._root = root / "indexes"
+        self._root = root / INDEXES
         self._root.mkdir(exist_ok=True)
         self._chunker_version = chunker_version
         self._indexes: dict[str, Index] = {}
@@ -68,6 +74,8 @@ class EdgeStore:
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
         self._compacting = asyncio.Lock()
+        self._backups = root / BACKUPS
+        self._backing_up = asyncio.Lock()
         self._compaction: asyncio.Task[None] | None = None
         self.collections_of_0_1 = EdgeCollectionsOf01(root, self._run, self._open)
         self._open_existing()
@@ -137,8 +145,33 @@ class EdgeStore:
 
     async def purge(self, age_s: float) -> bool:
         """See VectorStore."""
+        if age_s <= 0:  # an erasure, which waits for backups: the copies were left by a killed one
+            await asyncio.to_thread(shutil.rmtree, self._backups, ignore_errors=True)
         await self._compact(lambda index: index.has_deleted(age_s))
         return True
+
+    async def backup(self, name: str) -> bool:
+        """See VectorStore."""
+        async with self._backing_up:
+            made = self._backups / name
+            if made.is_dir():
+                return True
+            await asyncio.to_thread(shutil.rmtree, self._backups, ignore_errors=True)
+            unfinished = self._backups / f".{name}"
+            unfinished.mkdir(parents=True)
+            for folder in await self._run(self._folders):
+                index = await self._run(self._opened, folder.name)
+                copy = await self._run(IndexBackup, index, unfinished / INDEXES / folder.name)
+                try:
+                    while True:
+                        if await self._run(copy.copy):
+                            break
+                        await asyncio.sleep(_PAUSE_S)
+                except BaseException:
+                    await asyncio.shield(self._in_thread(copy.abandon))
+                    raise
+            unfinished.rename(made)
+            return True
 
     async def close(self) -> None:
         """Write everything out and release the folder."""

@@ -15,6 +15,7 @@ from deployments.retriever import points
 from deployments.retriever.attributes import attributes_payload
 from deployments.retriever.qdrant.calls import Caller
 from deployments.retriever.qdrant.collections_0_1 import ServerCollectionsOf01
+from deployments.retriever.qdrant.copies import IndexCopies
 from deployments.retriever.qdrant.indexes import ServerIndexes, qdrant_name
 from deployments.retriever.qdrant.requests import (
     IS_HIDDEN,
@@ -83,6 +84,7 @@ class ServerStore:
         )
         self._chunker_version = chunker_version
         self.collections_of_0_1 = ServerCollectionsOf01(self._client, self._call, self._indexes)
+        self.copies = IndexCopies(self._client, self._call, self._indexes)
 
     async def add(
         self, index: VectorIndex, document: Document, chunks: Sequence[EmbeddedChunk]
@@ -218,6 +220,10 @@ class ServerStore:
 
     async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - the server decides when
         """See VectorStore. The server rewrites a segment once enough of it is deleted."""
+        return False
+
+    async def backup(self, name: str) -> bool:  # noqa: ARG002 - see `copies`
+        """See VectorStore."""
         return False
 
     async def close(self) -> None:
