@@ -13,6 +13,7 @@ from deployments.catalogue.catalogue import NO_QUOTAS
 from deployments.catalogue.import_0_1 import ImportOf01
 from deployments.catalogue.opening import open_catalogue
 from deployments.file_store import FileStore
+from deployments.jobs.backup_vectors import BackupVectors
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
@@ -111,7 +112,7 @@ class Jobs:
             batch_chunks,
         )
         generator = RemoteImageGenerator(images, "image generator")
-        image_steps = ImageSteps(generator, store, backends, cancellations)
+        image_steps = ImageSteps(generator, store, backends, cancellations, catalogue.removals)
         lease = Lease(url)
         steps = StepRunner(lease, cancellations)
         places = {
@@ -150,6 +151,8 @@ class Jobs:
             feed_batches=self._batches.run,
             erase=eraser.run_pending,
             purge=search.purge,
+            back_up=BackupVectors(catalogue.backups, search).run_pending,
+            removals_held=catalogue.removals.held,
         )
         await self._engine.start(store)
         keep_loaded()

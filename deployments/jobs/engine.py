@@ -42,6 +42,7 @@ _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _RECONCILE_PERIOD_S = 60.0
 _BATCHES_PAUSE_S = 1.0  # after an error
 _ERASE_PERIOD_S = 2.0
+_BACK_UP_PERIOD_S = 2.0
 _PURGE_PERIOD_S = 3600.0
 _PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
@@ -64,16 +65,21 @@ class Engine:
         feed_batches: Callable[[], Awaitable[None]],
         erase: Callable[[], Awaitable[None]],
         purge: Callable[[float], Awaitable[object]],
+        back_up: Callable[[], Awaitable[None]],
+        removals_held: Callable[[], Awaitable[bool]],
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
-        `reconcile` and `erase` are called periodically, and so is `purge`, with the age in seconds
-        of what is to be purged. `feed_batches` runs until it is cancelled.
+        `reconcile`, `erase` and `back_up` are called periodically, and so is `purge`, with the age
+        in seconds of what is to be purged. `feed_batches` runs until it is cancelled.
+        `removals_held` says whether files must not be swept, because a backup needs them.
         """
         self._feed_batches = feed_batches
         self._reconcile = reconcile
         self._erase = erase
         self._purge = purge
+        self._back_up = back_up
+        self._removals_held = removals_held
         self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
@@ -112,6 +118,7 @@ class Engine:
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),
             asyncio.create_task(_repeat(_ERASE_PERIOD_S, self._erase)),
+            asyncio.create_task(_repeat(_BACK_UP_PERIOD_S, self._back_up)),
             asyncio.create_task(_repeat(_PURGE_PERIOD_S, lambda: self._purge(_PURGED_S))),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
         ]
@@ -205,6 +212,8 @@ class Engine:
 
     async def _sweep(self, files: FileStore) -> None:
         """Delete jobs that ended long ago, and files that no job needs."""
+        if await self._removals_held():
+            return
         age = timedelta(days=self._settings.keep_days)
         while old := await DBOS.list_workflows_async(
             completed_before=(datetime.now(UTC) - age).isoformat(),

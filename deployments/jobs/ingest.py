@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from deployments.catalogue.entries import FILE_DELETED, VersionStatus
+from deployments.catalogue.removals import Removal
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.contents import (
@@ -222,15 +223,25 @@ class IngestSteps:
             if version not in await versions.restorable(collection, document_id):
                 return
             target = content_path(collection, document_id, version)
-            await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
+            copied = spec.borrowed or await self.catalogue.removals.held()
+            await keep_content(self.files, spec.upload_path, target, copied=copied)
         kept = await versions.restorable(collection, document_id)
+        earlier = Removal(collection, document_id, 0) if kept else Removal(collection, document_id)
+        if await self.catalogue.removals.deferred(earlier):
+            return
         if not kept:  # removed meanwhile, and perhaps its contents before this one was there
             await self.files.delete(contents_folder(collection, document_id))
         else:
             await delete_earlier(self.files, collection, document_id, kept)
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
-        """Remove the upload and its batches of chunks, if that is possible now."""
+        """Remove the upload and its batches of chunks, if that is possible now.
+
+        While a backup needs them they stay, for the sweep.
+        """
+        with contextlib.suppress(ServiceError):
+            if await self.catalogue.removals.held():
+                return
         own = [] if spec.borrowed else [spec.upload_path]
         await remove_if_possible(self.files, *own, _chunks_folder(job_id))
 

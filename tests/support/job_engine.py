@@ -19,6 +19,7 @@ from deployments.catalogue.removals import Removal
 from deployments.errors import NotFound, Unavailable, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.file_store import FileStore
+from deployments.jobs.backup_vectors import BackupVectors
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
@@ -178,6 +179,7 @@ class Parts:
     retriever: Retriever
     images: Images
     catalogue: Catalogue
+    searching: Backend
 
     async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
@@ -218,7 +220,7 @@ async def running(
     migrate(database)
     catalogue = Catalogue(database)
     ingest = IngestSteps(parser, backend, files, backends, catalogue, batch_chunks=4)
-    image_steps = ImageSteps(images, files, backends, cancellations)
+    image_steps = ImageSteps(images, files, backends, cancellations, catalogue.removals)
     lease = Lease(url, lease_times)
     steps = StepRunner(lease, cancellations)
     places = {
@@ -249,6 +251,8 @@ async def running(
         feed_batches=feeder.run,
         erase=eraser.run_pending,
         purge=backend.purge,
+        back_up=BackupVectors(catalogue.backups, backend).run_pending,
+        removals_held=catalogue.removals.held,
     )
     await engine.start(files)
     try:
@@ -262,6 +266,7 @@ async def running(
             retriever,
             images,
             catalogue,
+            backend,
         )
     finally:
         await engine.close()

@@ -22,6 +22,8 @@ from deployments.jobs.queries import list_jobs
 from deployments.jobs.records import fetch_job
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
+from deployments.retriever.qdrant.store import ServerStore
+from deployments.retriever.vector_store import VectorStore
 from deployments.settings import RetrieverSettings, Secrets
 from deployments.types import (
     EmbeddingModel,
@@ -117,11 +119,18 @@ class WholeService:
 
 @contextlib.asynccontextmanager
 async def whole_service(
-    url: str, folder: Path, *, images: Images | None = None
+    url: str, folder: Path, *, images: Images | None = None, qdrant: str | None = None
 ) -> AsyncIterator[WholeService]:
-    """Run the service on a database, with everything else in `folder`."""
+    """Run the service on a database, with everything else in `folder`.
+
+    The vectors are on the Qdrant server at the URL `qdrant`, if one is named.
+    """
     catalogue = Catalogue(Database(url))
-    store = EdgeStore(folder / "vectors", chunker_version=1)
+    store: VectorStore
+    if qdrant is None:
+        store = EdgeStore(folder / "vectors", chunker_version=1)
+    else:
+        store = ServerStore(qdrant, chunker_version=1)
     retriever = Searching(
         store,
         WordEmbedder(),
@@ -129,6 +138,7 @@ async def whole_service(
         versions=catalogue.documents.current,
         attributes=catalogue.documents.attributes,
         collections=catalogue.collections,
+        removals=catalogue.removals,
     )
     try:
         async with running(url, folder, images=images, searching=retriever) as parts:
