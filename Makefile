@@ -20,7 +20,7 @@ UNIT := -n 2 --dist worksteal tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting
 .PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
 
@@ -44,6 +44,9 @@ test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Job
 	part "cluster and replicas" $(PYTEST) -m long tests/integration; \
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
 	summary
+
+test-upgrade: $(TESTED) ## Version 0.1.0 fills a data folder, and this version answers from it (8 minutes)
+	@$(PYTEST) -m long tests/integration/test_upgrade.py
 
 test-unit: $(TESTED) ## Only the tests that need no Ray (about a minute)
 	@$(part); part "unit" $(PYTEST) $(UNIT); summary
