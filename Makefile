@@ -20,8 +20,8 @@ UNIT := -n 2 --dist worksteal tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
-.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-page bench-pictures bench-query-rewriting
+.PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
+.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-page bench-pictures bench-query-rewriting
 .PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
 
 help: ## Show this list
@@ -44,6 +44,9 @@ test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Job
 	part "cluster and replicas" $(PYTEST) -m long tests/integration; \
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
 	summary
+
+test-upgrade: $(TESTED) ## Version 0.1.0 fills a data folder, and this version answers from it (8 minutes)
+	@$(PYTEST) -m long tests/integration/test_upgrade.py
 
 test-unit: $(TESTED) ## Only the tests that need no Ray (about a minute)
 	@$(part); part "unit" $(PYTEST) $(UNIT); summary
@@ -99,6 +102,9 @@ bench-collections: $(TESTED) ## Collections of up to 100,000 documents: search, 
 
 bench-first-token: $(TESTED) ## What a grounded answer waits for before its first token (3 minutes)
 	@$(BIN)/python -m tests.bench.first_token
+
+bench-model-change: $(TESTED) ## Change the embedding model of a running service, and back (15 minutes)
+	@$(BIN)/python -m tests.bench.model_change
 
 bench-streams: $(TESTED) ## The memory of 1,000 open streams (4 minutes)
 	@$(BIN)/python -m tests.bench.idle_streams

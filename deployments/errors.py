@@ -24,6 +24,9 @@ MODEL_CHANGED = "model_changed"
 EMBEDDING_MODEL_CHANGED = "embedding_model_changed"
 """Code of the error for a collection that was embedded with another model. Not cured by waiting."""
 
+NOT_STORED_WHOLE = "not_stored_whole"
+"""Code of the error for a document that is published before all of its chunks are stored."""
+
 FOREIGN_COLLECTION = "foreign_collection"
 """Code of the error for a collection in Qdrant that this service did not create."""
 

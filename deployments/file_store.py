@@ -9,9 +9,10 @@ import shutil
 import tempfile
 import time
 import uuid
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -21,7 +22,7 @@ from loguru import logger
 from deployments.errors import InvalidRequest, NotFound, Refused, TooLarge, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
     from datetime import datetime
 
 P = ParamSpec("P")
@@ -30,6 +31,9 @@ T = TypeVar("T")
 UPLOADS, CHUNKS, IMAGES, PAGES = "uploads", "chunks", "images", "pages"
 """Folders: files to ingest, batches of chunks, images of jobs, PDFs of web pages. All but the
 images are temporary; Jobs sweeps what a crash leaves there."""
+
+ARCHIVES = "archives"
+"""Folder with a folder for each owner: archives to import, in parts. Temporary, too."""
 
 KEPT, NOTES_OF_0_1 = "kept", "vector_stores"
 """Folders with a folder for each owner: files that are kept until they are deleted, and what
@@ -41,6 +45,19 @@ NO_OWNER = "_"
 _BLOCK_BYTES = 1 << 20
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _PATTERN_CHARACTERS = frozenset("*?[\0")  # fsspec expands them when it deletes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a store; `changed_at` is in seconds since the epoch.
+
+    `changed` is another text once it has another content.
+    """
+
+    path: str
+    size_bytes: int
+    changed_at: float
+    changed: str
 
 
 class FileStore:
@@ -127,6 +144,12 @@ class FileStore:
                 file.seek(0)
             yield file
 
+    async def free_bytes(self) -> int | None:
+        """Return how much room is left on the disk; None for an object store."""
+        if not self._local:
+            return None
+        return await self._off_loop(_free_bytes, Path(self._root))
+
     async def move(self, path: str, target: str) -> None:
         """Move a file, replacing an existing one; raise NotFound if it does not exist."""
         try:
@@ -144,6 +167,26 @@ class FileStore:
     async def names(self, path: str) -> list[str]:
         """List the names of the files directly below a path; empty if it does not exist."""
         return await self._off_loop(self._names, self._at(path))
+
+    async def stats(self, folders: Sequence[str]) -> list[StoredFile]:
+        """List the files directly below several folders; those that do not exist have none."""
+        return await self._off_loop(self._stats, folders)
+
+    async def infos(self, paths: Sequence[str]) -> list[StoredFile]:
+        """Look at several files; those that do not exist are left out."""
+        return await self._off_loop(self._infos, paths)
+
+    async def stored(self, path: str) -> list[StoredFile]:
+        """List all files below a path; empty if it does not exist."""
+        return await self._off_loop(self._all, self._at(path))
+
+    async def exists(self, path: str, size_bytes: int) -> bool:
+        """Return whether there is a file of this size."""
+        try:
+            found: int = await self._off_loop(self._files.size, self._at(path))
+        except _NO_FILE:
+            return False
+        return found == size_bytes
 
     async def delete(self, path: str) -> None:
         """Remove a file, or all files below a path; do nothing if neither exists."""
@@ -242,6 +285,42 @@ class FileStore:
         names = (PurePosixPath(name).name for name in found)
         return sorted(name for name in names if not name.endswith(".part"))
 
+    def _stats(self, folders: Sequence[str]) -> list[StoredFile]:
+        found = []
+        for folder in folders:
+            try:
+                listed = self._files.ls(self._at(folder), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for about in listed:
+                if about["type"] == "file":
+                    name = PurePosixPath(about["name"]).name
+                    found.append(self._seen(f"{folder}/{name}", about))
+        return found
+
+    def _infos(self, paths: Sequence[str]) -> list[StoredFile]:
+        found = []
+        for path in paths:
+            with contextlib.suppress(*_NO_FILE):
+                about = self._files.info(self._at(path))
+                if about["type"] == "file":
+                    found.append(self._seen(path, about))
+        return found
+
+    def _all(self, target: str) -> list[StoredFile]:
+        below = self._root.rstrip("/") + "/"
+        return [
+            self._seen(name.removeprefix(below), about)
+            for name, about in sorted(self._files.find(target, detail=True).items())
+            if not name.endswith(".part")
+        ]
+
+    def _seen(self, path: str, about: dict[str, Any]) -> StoredFile:
+        written = about.get("mtime") or about.get("LastModified")  # of folders, of s3fs
+        written = written or self._files.modified(about["name"])
+        seconds = written if isinstance(written, float) else written.timestamp()
+        return StoredFile(path, int(about["size"] or 0), seconds, _changed(about))
+
     def _delete(self, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm(target, recursive=True)
@@ -261,6 +340,12 @@ class FileStore:
         return removed
 
 
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
 def folder_of(folder: str, owner: str) -> str:
     """Return the folder of an owner below another one."""
     return f"{folder}/{owner or NO_OWNER}"
@@ -269,6 +354,12 @@ def folder_of(folder: str, owner: str) -> str:
 def image_path(job_id: str, number: int) -> str:
     """Return the path of an image of a job, a PNG file."""
     return f"{IMAGES}/{job_id}/{number}.png"
+
+
+def _changed(about: dict[str, Any]) -> str:
+    """Return when a file was written, or what else an object store says of its content."""
+    known = (about.get(name) for name in ("ETag", "mtime", "LastModified", "created"))
+    return str(next((value for value in known if value is not None), ""))
 
 
 def _no_such_file() -> NotFound:

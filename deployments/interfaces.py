@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from deployments.filters import Filter
     from deployments.types import (
         Chunk,
+        CopiedChunks,
         Document,
         DocumentList,
+        EmbeddedChunks,
         EmbeddingModel,
         Embeddings,
         ImageProgress,
         ImageRequest,
         ImagesSpec,
+        ImportSpec,
         IngestSpec,
         Job,
         JobList,
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
         ParsedDocument,
         ParseSpec,
         Passage,
+        StoredIndex,
+        StoredPoint,
         Submitted,
         TextKind,
     )
@@ -148,6 +153,14 @@ class Retriever(Checked, Protocol):
         """Embed and store some of the document's chunks, not yet visible to search."""
         ...
 
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        """Store chunks as `add` does, with vectors that were made before.
+
+        Raises Conflict, with the code MODEL_CHANGED, if they are of another index than those of
+        the present model, and InvalidRequest for vectors of another length.
+        """
+        ...
+
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         """Make a version visible at once, beside the one before; `chunks` are not yet stored.
 
@@ -186,6 +199,10 @@ class Retriever(Checked, Protocol):
         """
         ...
 
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        """Return chunks as `content` does, with their vectors."""
+        ...
+
     async def delete(self, collection: str, document_id: str) -> bool:
         """Delete a document, published or not, and return whether it existed."""
         ...
@@ -221,11 +238,57 @@ class StoredDocuments(Protocol):
         """
         ...
 
+    async def indexes(self) -> list[StoredIndex]:
+        """Name all indexes, also those that cannot be opened."""
+        ...
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List the points of an index, or those of one document in it, from behind an id."""
+        ...
+
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted at least `age_s` seconds ago.
 
         Return False for a Qdrant server: its optimizer frees the disk space later.
         """
+        ...
+
+    async def backup(self, name: str) -> bool:
+        """Copy the embedded vectors, while the store is used; see `VectorStore.backup`.
+
+        Return False for a Qdrant server, which the command reads itself.
+        """
+        ...
+
+
+class SecondIndexes(Protocol):
+    """Second indexes of collections, while the embedding model is changed."""
+
+    async def index_models(self) -> dict[str, str]:
+        """Return the indexes of the models that are loaded, with the names of these.
+
+        The present model is the first. Raises Unavailable if one does not answer.
+        """
+        ...
+
+    async def copy(
+        self, document: Document, first: int, limit: int, *, only_second: bool = False
+    ) -> CopiedChunks:
+        """Embed chunks of a version, from a number on, into the second index of its collection.
+
+        With the last ones the version is published there. With `only_second`, they are copied from
+        there. Raises NotFound if the version is not stored whole.
+        """
+        ...
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        """Remove the chunks of a collection from one index."""
         ...
 
 
@@ -255,6 +318,10 @@ class Jobs(Checked, Protocol):
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         """Have pictures made; `key` as above."""
+        ...
+
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        """Have an archive, already in the file store, imported; `key` as above."""
         ...
 
     async def begin_batches(self) -> None:

@@ -12,7 +12,15 @@ from ipaddress import IPv4Network, IPv6Network  # noqa: TC003 - pydantic reads a
 from typing import Annotated, Any, Literal
 
 from loguru import logger
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
@@ -66,8 +74,8 @@ class LLMSettings(Settings):
         return window if isinstance(window, int) and window > 0 else None
 
 
-class EmbedderSettings(Settings):
-    """The embedding model, and the reranker beside it."""
+class EmbeddingSettings(Settings):
+    """An embedding model."""
 
     model: ModelSource = Field(description="The embedding model.")
     served_name: ServedName = ""
@@ -85,16 +93,41 @@ class EmbedderSettings(Settings):
     max_batch_tokens: PositiveInt = Field(
         default=8192, description="Tokens of one pass, padding included; bounds its memory."
     )
-    reranker: ModelSource | None = Field(
-        default=None,
-        description="A cross-encoder that scores question and passage together, on the same "
-        "device; one that brings no code of its own.",
-    )
 
     @property
     def name(self) -> str:
         """The id clients use."""
         return self.served_name or own_name(self.model)
+
+
+class NextEmbedderSettings(EmbeddingSettings):
+    """The embedding model that is to replace the present one."""
+
+    switch: Literal["automatic", "manual"] = Field(
+        default="automatic",
+        description="Search with it once all documents are embedded by it, or when `genserve "
+        "reindex FILE switch` says so.",
+    )
+
+    @property
+    def embedder(self) -> EmbedderSettings:
+        """The settings of its deployment."""
+        return EmbedderSettings.model_validate(self.model_dump(exclude={"switch"}))
+
+
+class EmbedderSettings(EmbeddingSettings):
+    """The embedding model, and the reranker beside it."""
+
+    reranker: ModelSource | None = Field(
+        default=None,
+        description="A cross-encoder that scores question and passage together, on the same "
+        "device; one that brings no code of its own.",
+    )
+    next: NextEmbedderSettings | None = Field(
+        default=None,
+        description="The next embedding model, loaded by the deployment NextEmbedder: all "
+        "documents are embedded by it while questions are answered with the present one.",
+    )
 
 
 class ScraperSettings(Settings):
@@ -233,6 +266,10 @@ class JobsSettings(Settings):
     )
     max_images: PositiveInt = Field(default=100, description="Pictures of one job.")
     keep_days: PositiveFloat = Field(default=7.0, description="Ended jobs and their pictures.")
+    doctor_every_hours: NonNegativeFloat = Field(
+        default=24.0,
+        description="How often what is stored is checked for damage, without mending; 0: never.",
+    )
 
 
 DATABASE_VARIABLE_OF_0_1 = "GENSERVE_JOBS_DATABASE_URL"

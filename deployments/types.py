@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,6 +166,18 @@ class EmbeddingModel:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedChunks:
+    """What of a document was copied into the other index of its collection.
+
+    `done` counts its chunks from the first one, and is that of all once the document is published
+    there. `idle_s` is how long ago the last search was, in seconds.
+    """
+
+    done: int
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentList:
     """One page of a catalogue; `next_after` goes into the next call, None at the end."""
 
@@ -197,11 +209,73 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredIndex:
+    """An index of the vector store; one that is not `readable` is damaged."""
+
+    name: str
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """What the vector store says of a chunk, without its text and vectors.
+
+    `attributes` is a digest, see `deployments.attribute_payloads`.
+    """
+
+    id: str
+    collection: str
+    document_id: str
+    version: int
+    published: bool
+    attributes: str = ""
+
+
+class DamageKind(StrEnum):
+    """What the doctor may find wrong in what is stored."""
+
+    DATABASE_DAMAGED = "database_damaged"
+    INDEX_UNREADABLE = "index_unreadable"
+    INDEX_MISSING = "index_missing"
+    NO_VECTORS = "no_vectors"
+    CHUNKS_MISSING = "chunks_missing"
+    HIDDEN_CHUNKS = "hidden_chunks"
+    OLD_VECTORS = "old_vectors"
+    UNKNOWN_DOCUMENT = "unknown_document"
+    UNKNOWN_COLLECTION = "unknown_collection"
+    ATTRIBUTES_DIFFER = "attributes_differ"
+    VERSION_LOST = "version_lost"
+    CONTENT_MISSING = "content_missing"
+    CONTENT_DIFFERS = "content_differs"
+    FILE_MISSING = "file_missing"
+    FILE_DIFFERS = "file_differs"
+    UNKNOWN_FILE = "unknown_file"
+    PICTURES_MISSING = "pictures_missing"
+    UPLOAD_MISSING = "upload_missing"
+    COUNTS_WRONG = "counts_wrong"
+    USAGE_WRONG = "usage_wrong"
+    LEFT_WAITING = "left_waiting"
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` of each text."""
 
     vectors: NDArray[np.float32]
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedChunks:
+    """Chunks as they are stored, with their vectors.
+
+    `vectors` is float32 of shape (chunks, dimensions), unit rows; `index` names the vector index,
+    by a hash of all that makes vectors compare.
+    """
+
+    index: str
+    chunks: tuple[Chunk, ...]
+    vectors: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +317,7 @@ class JobKind(StrEnum):
 
     INGEST = "ingest"
     IMAGES = "images"
+    IMPORT = "import"
 
 
 class JobStatus(StrEnum):
@@ -310,16 +385,46 @@ class ImagesSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportSpec:
+    """An archive to import as a new vector store, with the id `collection`.
+
+    Its parts lie in the folder `upload_path` of the file store and have `size_bytes` together.
+    `name` is that of the vector store, None for the one in the archive. `owner` as in `IngestSpec`.
+    """
+
+    collection: str = field(compare=False)
+    name: str | None
+    size_bytes: int
+    upload_path: str
+    owner: str = ""
+
+
+JobSpec: TypeAlias = IngestSpec | ImagesSpec | ImportSpec
+
+_KINDS: dict[type, JobKind] = {
+    IngestSpec: JobKind.INGEST,
+    ImagesSpec: JobKind.IMAGES,
+    ImportSpec: JobKind.IMPORT,
+}
+
+
+def kind_of(spec: JobSpec) -> JobKind:
+    """Return the kind of the job that does this."""
+    return _KINDS[type(spec)]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as it stands. Times are in seconds since the epoch.
 
-    `done` of `total` are chunks stored or images made; `total` is None until it is known.
+    `done` of `total` are chunks stored, images made or documents imported; `total` is None until it
+    is known.
     `error_code` and `error_message` are those of a failure, fit for the caller.
     `cancel_requested` is true from the request on, while the job still winds down.
     """
 
     id: str
-    spec: IngestSpec | ImagesSpec
+    spec: JobSpec
     status: JobStatus
     created_at: float
     updated_at: float
@@ -332,7 +437,7 @@ class Job:
     @property
     def kind(self) -> JobKind:
         """What it does."""
-        return JobKind.INGEST if isinstance(self.spec, IngestSpec) else JobKind.IMAGES
+        return kind_of(self.spec)
 
     @property
     def ended(self) -> bool:

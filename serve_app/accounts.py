@@ -21,9 +21,11 @@ from serve_app.access.shares import Shares
 from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
+from serve_app.documents.exports import Exports
 from serve_app.documents.file_batches import FileBatches
 from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles
+from serve_app.documents.imports import Imports
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -58,6 +60,8 @@ class Account:
     file_batches: FileBatches
     file_contents: FileContents
     erasures: OwnedErasures
+    exports: Exports
+    imports: Imports
 
 
 class Common:
@@ -130,4 +134,6 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         file_batches=FileBatches(catalogue, documents, jobs),
         file_contents=FileContents(retriever),
         erasures=catalogue.erasures,
+        exports=Exports(retriever, catalogue, files, kept),
+        imports=Imports(jobs, catalogue, files, owner, settings.limits.max_stored_bytes),
     )

@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from loguru import logger
 
+from deployments.archives.tape import PART_BYTES
 from serve_app.access.admission import Admission, RequestShares
 from serve_app.access.counters import Counters
 from serve_app.access.guard import UPLOAD_PATHS, Guard
@@ -26,6 +27,7 @@ from serve_app.http.request_ids import RequestIds
 from serve_app.http.response_window import ResponseWindow
 from serve_app.readiness import ReadinessProbe, always_running
 from serve_app.routes import (
+    archives,
     chat,
     completions,
     documents,
@@ -70,6 +72,7 @@ _ROUTES = (
     files,
     vector_stores,
     file_batches,
+    archives,
     searches,
     images,
     jobs,
@@ -168,6 +171,7 @@ def create_app(  # noqa: PLR0913 - one parameter per collaborator
         BodyLimit,
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
         file_bytes=dict.fromkeys(UPLOAD_PATHS, limits.max_upload_bytes),
+        part_bytes=PART_BYTES,
     )
     app.add_middleware(Admission, places=places)
     # The last one added is the first one asked.

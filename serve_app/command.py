@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import importlib.metadata
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from serve_app.launch.version import genserve_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,17 @@ class Subcommand:
 SUBCOMMANDS = {
     "serve": Subcommand("serve_app.launch.start", "check FILE, prepare its models and start it"),
     "check": Subcommand("serve_app.check.__main__", "report what is wrong in FILE; start nothing"),
+    "doctor": Subcommand("serve_app.doctor.command", "find damage in what is stored, and mend it"),
+    "backup": Subcommand("serve_app.backup.command", "copy an installation, which may be running"),
+    "restore": Subcommand("serve_app.backup.restore", "start again from such a copy"),
     "erase": Subcommand("serve_app.erase.command", "erase a document, or the data of an API key"),
+    "reindex": Subcommand("serve_app.reindex.command", "steer a change of the embedding model"),
+    "export": Subcommand(
+        "serve_app.archive.export_command", "write a collection of a running service to a file"
+    ),
+    "import": Subcommand(
+        "serve_app.archive.import_command", "make a vector store of a file that `export` wrote"
+    ),
     "prepare": Subcommand("serve_app.launch.models", "convert the models that FILE names"),
 }
 
@@ -65,17 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"genserve {_version()}")
+    parser.add_argument("--version", action="version", version=f"genserve {genserve_version()}")
     parser.add_argument("command", metavar="COMMAND", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("genserve")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed as a package: version unknown)"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from deployments.parser.deployment import Parser
 from deployments.retriever.deployment import Retriever
 from deployments.scraper.deployment import Scraper
 from serve_app.ingress import Ingress
-from serve_app.settings import AppSettings
+from serve_app.settings import NEXT_EMBEDDER, AppSettings
 
 _MAX_STEP_TOKENS = 2**18
 
@@ -21,6 +21,10 @@ def build_app(args: AppSettings) -> Application:
     """Bind every deployment. Serve makes `args` of the YAML's `args:` and so checks them."""
     shares = args.limits.shares
     embedder = Embedder.bind(args.embedder, args.data_dir)
+    following = args.embedder.next
+    next_embedder = None
+    if following is not None:
+        next_embedder = Embedder.options(name=NEXT_EMBEDDER).bind(following.embedder, args.data_dir)
     max_file_bytes = max(args.limits.max_upload_bytes, args.scraper.max_pdf_bytes)
     parser = Parser.bind(
         args.parser,
@@ -32,7 +36,12 @@ def build_app(args: AppSettings) -> Application:
     )
     images = Images.bind(args.images, args.data_dir, shares=shares)
     retriever = Retriever.bind(
-        args.retriever, args.data_dir, CHUNKER_VERSION, args.database_url, embedder
+        args.retriever,
+        args.data_dir,
+        CHUNKER_VERSION,
+        args.database_url,
+        embedder,
+        next_embedder,
     )
     return Ingress.bind(
         args,
@@ -53,6 +62,7 @@ def build_app(args: AppSettings) -> Application:
             batch_chunks=_batch_chunks(args),
             shares=shares,
             quotas=args.limits.quotas,
+            switch_automatically=following is None or following.switch == "automatic",
         ),
     )
 

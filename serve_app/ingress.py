@@ -16,15 +16,13 @@ from deployments.file_store import FileStore
 from deployments.llm.local_tokenizer import load_tokenizer
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
-from deployments.remote import (
-    RemoteEmbedder,
-    RemoteImageGenerator,
-    RemoteJobs,
-    RemoteParser,
-    RemoteRetriever,
-    RemoteScraper,
-    RemoteTextGenerator,
-)
+from deployments.remote.embedder import RemoteEmbedder
+from deployments.remote.images import RemoteImageGenerator
+from deployments.remote.jobs import RemoteJobs
+from deployments.remote.parser import RemoteParser
+from deployments.remote.retriever import RemoteRetriever
+from deployments.remote.scraper import RemoteScraper
+from deployments.remote.text_generator import RemoteTextGenerator
 from deployments.serving.capacity import answers_at_once, max_ongoing_requests
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from deployments.catalogue.backups import is_held
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.document_rows import is_document
 from deployments.catalogue.tables import ATTRIBUTE_CHANGES, DOCUMENTS
 from deployments.filters import same_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from deployments.catalogue.database import Database
     from deployments.filters import Attributes
@@ -72,10 +73,36 @@ class AttributeChanges:
         return await self._database.write(claim)
 
     async def done(self, changes: Sequence[AttributeChange]) -> None:
-        """Forget changes: the vectors have them, or do not exist any more."""
+        """Forget changes: the vectors have them, or do not exist any more.
+
+        While a backup is taken they stay, and are written again: it needs them, as its vectors may
+        have attributes that are newer than its database.
+        """
         ids = [change.id for change in changes]
         delete = ATTRIBUTE_CHANGES.delete().where(ATTRIBUTE_CHANGES.c.id.in_(ids))
-        await self._database.write(lambda connection: connection.execute(delete))
+
+        def done(connection: sa.Connection) -> None:
+            if not is_held(connection):
+                connection.execute(delete)
+
+        await self._database.write(done)
+
+    async def all(self) -> list[tuple[str, str]]:
+        """List the collections and ids of all documents with changes."""
+        select = sa.select(ATTRIBUTE_CHANGES.c.collection, ATTRIBUTE_CHANGES.c.document_id)
+        rows = await self._database.read(
+            lambda connection: connection.execute(select.distinct()).all()
+        )
+        return [(row.collection, row.document_id) for row in rows]
+
+
+def add_changes(connection: sa.Connection, documents: Iterable[tuple[str, str]]) -> None:
+    """Add changes of documents, by collection and id, whose vectors may have other attributes.
+
+    Jobs writes them at its start.
+    """
+    for collection, document_id in documents:
+        _add_change(connection, collection, document_id, created_ms=0)
 
 
 def set_attributes(
@@ -87,11 +114,17 @@ def set_attributes(
     if before is None or same_attributes(before, attributes):
         return
     connection.execute(DOCUMENTS.update().where(where).values(attributes=dict(attributes)))
+    _add_change(connection, collection, document_id, created_ms=now_ms())
+
+
+def _add_change(
+    connection: sa.Connection, collection: str, document_id: str, *, created_ms: int
+) -> None:
     connection.execute(
         ATTRIBUTE_CHANGES.insert().values(
             id=uuid.uuid4().hex,
             collection=collection,
             document_id=document_id,
-            created_ms=now_ms(),
+            created_ms=created_ms,
         )
     )

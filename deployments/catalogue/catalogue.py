@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from loguru import logger
 
 from deployments.catalogue.attribute_changes import AttributeChanges
+from deployments.catalogue.backups import Backups
 from deployments.catalogue.batches import Batches
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import Collections
@@ -20,6 +21,9 @@ from deployments.catalogue.entries import Quotas
 from deployments.catalogue.erased_rows import ErasedRows
 from deployments.catalogue.erasures import Erasures
 from deployments.catalogue.files import Files
+from deployments.catalogue.inspection import Inspection
+from deployments.catalogue.mending import Mending
+from deployments.catalogue.model_changes import ModelChanges
 from deployments.catalogue.removals import Removals
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import IMPORTS
@@ -49,6 +53,10 @@ class Catalogue:
         self.batches = Batches(database)
         self.erasures = Erasures(database)
         self.erased_rows = ErasedRows(database)
+        self.model_changes = ModelChanges(database)
+        self.inspection = Inspection(database)
+        self.mending = Mending(database)
+        self.backups = Backups(database)
 
     def with_quotas(self, quotas: Quotas) -> Catalogue:
         """Return a catalogue over the same database with other quotas."""

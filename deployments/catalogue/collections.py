@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from loguru import logger
 
+from deployments.catalogue import index_claims
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collection_removals import hide_collection, remove_some
 from deployments.catalogue.entries import CollectionEntry, CollectionIndex, EntryPage
@@ -89,37 +90,34 @@ class Collections:
         raise unknown_collection(collection)
 
     async def index(self, collection: str) -> CollectionIndex:
-        """Return the vector index of a collection; raise NotFound."""
-        if found := await self._database.read(lambda connection: _index(connection, collection)):
+        """Return the vector indexes of a collection; raise NotFound."""
+        if found := await self._database.read(
+            lambda connection: index_claims.indexes_of(connection, collection)
+        ):
             return found
         if is_default(collection):
             return CollectionIndex(None, "", 0)
         raise unknown_collection(collection)
 
     async def claim_index(
-        self, collection: str, name: str, model: str, *, moved: bool = False
+        self, collection: str, loaded: Mapping[str, str], *, moved: bool = False
     ) -> CollectionIndex:
-        """Record the index of a collection, and return it; raise NotFound.
+        """Record the indexes of a collection, and return them; raise NotFound.
 
-        An index that has completed documents stays. So does the unknown index of documents of
-        version 0.1, unless they were `moved`.
+        `loaded` are those of the models that the service has, with the names of these, the first
+        for new collections; see `index_claims`. The unknown index of documents of version 0.1
+        stays, unless these were `moved`.
         """
 
         def claim(connection: sa.Connection) -> CollectionIndex | None:
             if not lock_collection(connection, collection):
                 return None
-            found = _index(connection, collection)
-            if found is None or (found.completed and not (moved and found.name is None)):
-                return found
-            connection.execute(
-                COLLECTIONS.update()
-                .where(COLLECTIONS.c.id == collection)
-                .values(index_name=name, embedding_model=model)
-            )
-            return CollectionIndex(name, model, found.completed)
+            return index_claims.claim(connection, collection, loaded, moved=moved)
 
-        found = await self._database.read(lambda connection: _index(connection, collection))
-        if found is not None and found.name != name:
+        found = await self._database.read(
+            lambda connection: index_claims.find(connection, collection, loaded, moved=moved)
+        )
+        if found is None:
             found = await self._database.write(claim)
         if found is None:
             raise unknown_collection(collection)
@@ -272,13 +270,6 @@ def lock_collection(connection: sa.Connection, collection: str) -> bool:
 def _exists(connection: sa.Connection, collection: str) -> bool:
     select = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.id == collection)
     return connection.execute(select).first() is not None
-
-
-def _index(connection: sa.Connection, collection: str) -> CollectionIndex | None:
-    columns = COLLECTIONS.c.index_name, COLLECTIONS.c.embedding_model, COLLECTIONS.c.completed
-    select = sa.select(*columns).where(COLLECTIONS.c.id == collection, NOT_REMOVED)
-    row = connection.execute(select).first()
-    return row and CollectionIndex(row[0], row[1] or "", row[2])
 
 
 def _entry(row: Any) -> CollectionEntry:  # noqa: ANN401 - a row of the table

@@ -148,12 +148,77 @@ class CollectionIndex:
     """The vector index of a collection, with the name of its embedding model.
 
     The name of the index is None as long as no document is completed. It is also None with
-    completed documents, if version 0.1 has stored these and they are not moved yet.
+    completed documents, if version 0.1 has stored these and they are not moved yet. `other` is a
+    second index that is kept equal, and `pair` names the two.
     """
 
     name: str | None
     model: str
     completed: int
+    other: str | None = None
+    other_model: str = ""
+    pair: str | None = None
+
+
+class ChangeState(StrEnum):
+    """The state of a change of the embedding model; the last two are final."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SWITCHED = "switched"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """A change of the embedding model: all collections are embedded into another index.
+
+    `index_name` and `model` are the new ones. With `beside`, the service has both models; else a
+    collection cannot be searched until it is done. With `automatic`, all collections are switched
+    once every document is done. `loaded` are the indexes of the models that the service has, and
+    `failed` the documents that could not be copied. Times are in seconds since the epoch.
+    """
+
+    number: int
+    index_name: str
+    model: str
+    beside: bool
+    automatic: bool
+    state: ChangeState
+    created_at: float
+    finished_at: float | None = None
+    loaded: tuple[str, ...] = ()
+    chunks_per_s: float = 0.0
+    failed: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether its collections have one index again."""
+        return self.state in {ChangeState.FINISHED, ChangeState.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeProgress:
+    """Completed documents and their chunks, and how many of them are in both indexes.
+
+    `collections` have two indexes, and `switched` of them are searched in the new one.
+    """
+
+    documents: int = 0
+    done_documents: int = 0
+    chunks: int = 0
+    done_chunks: int = 0
+    collections: int = 0
+    switched: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentToCopy:
+    """A document that one of the indexes of its collection lacks: the second, or the first."""
+
+    document: Document
+    only_second: bool
 
 
 @dataclass(frozen=True, slots=True)

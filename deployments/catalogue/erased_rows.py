@@ -13,6 +13,7 @@ from deployments.catalogue.document_rows import (
     completed_bytes,
 )
 from deployments.catalogue.erasures import count_removed
+from deployments.catalogue.removals import of_kept_files
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
     BATCH_FILES,
@@ -124,7 +125,8 @@ class ErasedRows:
 
         def forget(connection: sa.Connection) -> None:
             connection.execute(USAGE.update().where(USAGE.c.owner == erasure.owner).values(zero))
-            connection.execute(REMOVALS.delete().where(own))
+            connection.execute(REMOVALS.delete().where(own, REMOVALS.c.collection != ""))
+            connection.execute(REMOVALS.delete().where(of_kept_files(erasure.owner)))
             connection.execute(ATTRIBUTE_CHANGES.delete().where(changes))
             connection.execute(ERASURES.delete().where(*others))  # they name collections
 

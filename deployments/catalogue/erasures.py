@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from deployments.catalogue.backups import is_held
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import ErasureEntry, Removed
 from deployments.catalogue.tables import ERASURES
@@ -89,7 +90,7 @@ class Erasures:
         """Claim unfinished erasures that were last claimed at least this long ago.
 
         Those that were never claimed come first, so that failing ones cannot keep them waiting. Of
-        several callers at once, one gets each.
+        several callers at once, one gets each; nobody does while a backup holds removals.
         """
         now = now_ms()
         pending = (
@@ -109,8 +110,10 @@ class Erasures:
             return claimed
 
         # Read first: on SQLite, a transaction that writes would wait for all others.
-        found = await self._database.read(lambda connection: connection.execute(pending).first())
-        return [] if found is None else await self._database.write(claim)
+        found = await self._database.read(
+            lambda connection: not is_held(connection) and connection.execute(pending).first()
+        )
+        return await self._database.write(claim) if found else []
 
     async def renew(self, erasures: Sequence[ErasureEntry]) -> None:
         """Keep the claims."""

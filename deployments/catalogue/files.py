@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from deployments.catalogue.entries import EntryPage, FileEntry
+from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.statements import insert_missing, page_of
 from deployments.catalogue.tables import FILES
 from deployments.catalogue.usage import add_usage, change_usage, check_usage
 from deployments.errors import NotFound
+from deployments.kept_files import kept_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +84,10 @@ class Files:
         return set(file_ids) - set(found)
 
     async def remove(self, owner: str, file_id: str) -> bool:
-        """Remove a file and return whether it existed."""
+        """Remove a file and return whether it existed.
+
+        `Catalogue.removals` has its content until that is deleted.
+        """
 
         def remove(connection: sa.Connection) -> bool:
             size_bytes = connection.scalar(
@@ -93,6 +98,7 @@ class Files:
             if size_bytes is None:
                 return False
             change_usage(connection, owner, files=-1, size_bytes=-size_bytes)
+            add_removal(connection, Removal.of_path(kept_path(owner, file_id)))
             return True
 
         return await self._database.write(remove)

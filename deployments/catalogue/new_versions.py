@@ -88,7 +88,9 @@ def _begin(connection: sa.Connection, upload: Upload, quotas: Quotas) -> Version
     filename = upload.filename
     found = document_named_by(connection, upload)
     newest = None if found is None else newest_version(connection, collection, found.id)
-    if newest is not None and newest.status in ACTIVE and is_same(newest, upload):
+    # What restores the current version, whose vectors are lost, makes a new one of it.
+    again = newest is not None and newest.number == upload.restored_from
+    if newest is not None and not again and newest.status in ACTIVE and is_same(newest, upload):
         return version_entry_of(newest)
     taken = found is not None and found.status in ACTIVE and upload.document_id is None
     if taken and upload.on_conflict == "reject":

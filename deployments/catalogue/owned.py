@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from deployments.catalogue.entries import EntryPage
 from deployments.catalogue.removals import Removal
 from deployments.collection_names import full_name
+from deployments.kept_files import kept_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import (
         BatchEntry,
         CollectionEntry,
+        CollectionIndex,
         DocumentEntry,
         DocumentStatus,
         ErasureEntry,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.erasures import Erasures
     from deployments.catalogue.files import Files
     from deployments.catalogue.new_batches import NewBatch
+    from deployments.catalogue.removals import Removals
     from deployments.catalogue.versions import Versions
     from deployments.filters import Attributes
     from deployments.types import Document
@@ -44,7 +47,7 @@ class OwnedCatalogue:
         self.collections = OwnedCollections(catalogue.collections, owner)
         self.documents = OwnedDocuments(catalogue.documents, owner)
         self.versions = OwnedVersions(catalogue.versions, owner)
-        self.files = OwnedFiles(catalogue.files, owner)
+        self.files = OwnedFiles(catalogue.files, catalogue.removals, owner)
         self.batches = OwnedBatches(catalogue.batches, owner)
         self.erasures = OwnedErasures(catalogue.erasures, owner)
         self._removals = catalogue.removals
@@ -54,6 +57,10 @@ class OwnedCatalogue:
     def full_name(self, collection: str) -> str:
         """Return the full name of a collection."""
         return self._prefix + collection
+
+    async def contents_are_held(self) -> bool:
+        """Return whether a backup holds contents: Jobs deletes those that were removed later."""
+        return await self._removals.held()
 
     async def removed(self, collection: str, document_id: str | None = None) -> None:
         """Forget a removal: the vectors of the document, or of the collection, are deleted."""
@@ -73,6 +80,9 @@ class OwnedCollections:
 
     async def get(self, collection: str) -> CollectionEntry:
         return self._shown(await self._collections.get(self._prefix + collection))
+
+    async def index(self, collection: str) -> CollectionIndex:
+        return await self._collections.index(self._prefix + collection)
 
     async def page(self, query: PageQuery) -> EntryPage[CollectionEntry]:
         after = None if query.after is None else self._prefix + query.after
@@ -185,8 +195,9 @@ class OwnedAttributeChanges:
 class OwnedFiles:
     """The files of one owner."""
 
-    def __init__(self, files: Files, owner: str) -> None:
+    def __init__(self, files: Files, removals: Removals, owner: str) -> None:
         self._files = files
+        self._removals = removals
         self._owner = owner
 
     async def add(self, file: FileEntry) -> None:
@@ -203,6 +214,16 @@ class OwnedFiles:
 
     async def remove(self, file_id: str) -> bool:
         return await self._files.remove(self._owner, file_id)
+
+    async def content_is_held(self, file_id: str) -> bool:
+        """Return whether a backup holds the content of a removed file: Jobs deletes it later."""
+        return await self._removals.deferred(self._removal(file_id))
+
+    async def content_removed(self, file_id: str) -> None:
+        await self._removals.done(self._removal(file_id))
+
+    def _removal(self, file_id: str) -> Removal:
+        return Removal.of_path(kept_path(self._owner, file_id))
 
 
 class OwnedBatches:

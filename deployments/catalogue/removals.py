@@ -1,24 +1,29 @@
-"""Outbox of vector deletions for removed collections and documents.
+"""Outbox of deletions: of vectors and contents of what was removed, and of files.
 
 A removal is added in the transaction that removes the rows, so an interruption cannot lose it.
+While a backup is taken, all removals wait here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
+from deployments.catalogue.backups import is_held
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import REMOVALS
 from deployments.errors import Conflict
+from deployments.file_store import KEPT, folder_of
 
 if TYPE_CHECKING:
     from deployments.catalogue.database import Database
 
 _WHOLE_COLLECTION = ""
+_NO_COLLECTION = ""  # of the path of a file
+_OF_VERSION = "@"  # between the id of a document and a version
 
 _REMOVALS_OF = sa.select(REMOVALS.c.collection).where(
     REMOVALS.c.collection == sa.bindparam("of"),
@@ -31,10 +36,21 @@ _REMOVALS_OF = sa.select(REMOVALS.c.collection).where(
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A document whose vectors must be deleted, or a whole collection if `document_id` is None."""
+    """A document to be deleted, one version of it, or a whole collection if `document_id` is None.
+
+    Or the file, or folder, at a `path` of the file store. Version 0 stands for the contents of
+    earlier versions that are not kept any more.
+    """
 
     collection: str
     document_id: str | None = None
+    version: int | None = None
+    path: str | None = None
+
+    @classmethod
+    def of_path(cls, path: str) -> Self:
+        """Return the removal of a file, of at most 100 characters."""
+        return cls(_NO_COLLECTION, path=path)
 
 
 class Removals:
@@ -46,7 +62,7 @@ class Removals:
     async def claim(self, age_s: float) -> Removal | None:
         """Claim a removal that was added, or last claimed, at least this long ago.
 
-        Of several callers at once, one gets it.
+        Of several callers at once, one gets it; nobody does while a backup holds them.
         """
         now = now_ms()
         pending = (
@@ -58,10 +74,10 @@ class Removals:
         )
 
         def claim(connection: sa.Connection) -> Removal | None:
-            row = connection.execute(pending).first()
+            row = None if is_held(connection) else connection.execute(pending).first()
             if row is None:
                 return None
-            removal = Removal(row.collection, row.document_id or None)
+            removal = _removal(row)
             update = REMOVALS.update().where(_is(removal)).values(created_ms=now)
             connection.execute(update)
             return removal
@@ -69,9 +85,29 @@ class Removals:
         return await self._database.write(claim)
 
     async def done(self, removal: Removal) -> None:
-        """Forget a removal: the vectors are deleted."""
-        delete = REMOVALS.delete().where(_is(removal))
-        await self._database.write(lambda connection: connection.execute(delete))
+        """Forget a removal that was carried out; a backup that has begun meanwhile may hold it."""
+
+        def done(connection: sa.Connection) -> None:
+            if not is_held(connection):
+                connection.execute(REMOVALS.delete().where(_is(removal)))
+
+        await self._database.write(done)
+
+    async def held(self) -> bool:
+        """Return whether a backup holds removals: what can be removed another time must wait."""
+        return await self._database.read(is_held)
+
+    async def deferred(self, *removals: Removal) -> bool:
+        """Add removals if a backup holds them, for Jobs to carry out; return whether it does."""
+        if not await self.held():
+            return False
+
+        def add(connection: sa.Connection) -> None:
+            for removal in removals:
+                add_removal(connection, removal)
+
+        await self._database.write(add)
+        return True
 
 
 def add_removal(connection: sa.Connection, removal: Removal) -> None:
@@ -80,7 +116,7 @@ def add_removal(connection: sa.Connection, removal: Removal) -> None:
         connection,
         REMOVALS,
         collection=removal.collection,
-        document_id=removal.document_id or _WHOLE_COLLECTION,
+        document_id=_key(removal),
         created_ms=now_ms(),
     )
 
@@ -94,6 +130,15 @@ def check_not_being_removed(
         raise being_deleted()
 
 
+def of_kept_files(owner: str) -> sa.ColumnElement[bool]:
+    """Match the removals of the kept files of an owner."""
+    below = folder_of(KEPT, owner) + "/"
+    return sa.and_(
+        REMOVALS.c.collection == _NO_COLLECTION,
+        REMOVALS.c.document_id.startswith(below, autoescape=True),
+    )
+
+
 def being_deleted() -> Conflict:
     """Return the error for what is new and has the name of something that is being deleted."""
     msg = "a document or collection of this name is still being deleted: try again in a minute"
@@ -103,5 +148,21 @@ def being_deleted() -> Conflict:
 def _is(removal: Removal) -> sa.ColumnElement[bool]:
     return sa.and_(
         REMOVALS.c.collection == removal.collection,
-        REMOVALS.c.document_id == (removal.document_id or _WHOLE_COLLECTION),
+        REMOVALS.c.document_id == _key(removal),
     )
+
+
+def _key(removal: Removal) -> str:
+    """Return what stands in the column of the document."""
+    if removal.path is not None:
+        return removal.path
+    if removal.version is not None:
+        return f"{removal.document_id}{_OF_VERSION}{removal.version}"
+    return removal.document_id or _WHOLE_COLLECTION
+
+
+def _removal(row: Any) -> Removal:  # noqa: ANN401 - a row of the table
+    if row.collection == _NO_COLLECTION:
+        return Removal.of_path(row.document_id)
+    document_id, _, version = row.document_id.partition(_OF_VERSION)
+    return Removal(row.collection, document_id or None, int(version) if version else None)

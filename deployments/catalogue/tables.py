@@ -29,6 +29,7 @@ _ID_CHARS = 100
 _COLLECTION_CHARS = 96  # OWNER.NAME, of at most 32 and 63 characters
 _OWNER_CHARS = 32
 _CHUNKER_CHARS = 40
+_PAIR_CHARS = 32
 
 
 def _count(name: str) -> sa.Column[int]:
@@ -58,6 +59,11 @@ COLLECTIONS = sa.Table(
     # The vector index of the completed documents, and the name of its embedding model.
     sa.Column("index_name", sa.String(64)),
     sa.Column("embedding_model", Text),
+    # While the embedding model is changed: a second index that is kept equal. `pair` names the two;
+    # null: the chunks in the second one are being removed.
+    sa.Column("other_index_name", sa.String(64)),
+    sa.Column("other_embedding_model", Text),
+    sa.Column("pair", sa.String(_PAIR_CHARS)),
     sa.Column("expires_days", sa.Integer),  # after `active_ms`; null: never
     sa.Column("active_ms", sa.BigInteger),  # of vector stores: when it was last used
     sa.Column("expires_ms", sa.BigInteger),
@@ -107,6 +113,8 @@ VERSIONS = sa.Table(
     *_chunking(),
     sa.Column("chunker", sa.String(_CHUNKER_CHARS)),  # that cut it, if it was read by 0.2 or later
     sa.Column("restored_from", sa.Integer),  # the version whose content it has again
+    # Its chunks are in both indexes of the collection if this is the `pair` of that.
+    sa.Column("pair", sa.String(_PAIR_CHARS)),
     sa.ForeignKeyConstraint(
         ["collection", "document_id"],
         ["genserve_documents.collection", "genserve_documents.id"],
@@ -222,4 +230,24 @@ ERASURES = sa.Table(
     *map(_count, ("collections", "documents", "versions", "files", "jobs", "size_bytes")),
     sa.Index("genserve_erasures_by_owner", "owner", "finished_ms"),
     sa.Index("genserve_erasures_by_time", "finished_ms", "claimed_ms"),
+)
+
+MODEL_CHANGES = sa.Table(
+    "genserve_model_changes",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("index_name", sa.String(64), nullable=False),  # of the new model
+    sa.Column("embedding_model", Text, nullable=False),
+    # Whether the service has both models; else a collection is unavailable until it is done.
+    sa.Column("beside", sa.Boolean, nullable=False),
+    sa.Column("automatic", sa.Boolean, nullable=False),  # switch once all documents are done
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("claimed_ms", sa.BigInteger, nullable=False),
+    sa.Column("finished_ms", sa.BigInteger),
+    # As the worker reported them last: the indexes of the models that the service has, the rate,
+    # and documents that could not be copied.
+    sa.Column("loaded", sa.JSON, nullable=False),
+    sa.Column("chunks_per_s", sa.Float, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
 )

@@ -14,12 +14,13 @@ from dbos import DBOS
 from deployments.errors import Conflict, Unavailable
 from deployments.jobs.records import CANCEL, fetch_job, fetch_row, with_timeout
 from deployments.observability.metrics import JOBS_ENDED
-from deployments.types import IngestSpec, Job, JobStatus
+from deployments.types import Job, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from deployments.jobs.watching import JobWatchers
+    from deployments.types import JobSpec
 
 T = TypeVar("T")
 
@@ -97,7 +98,7 @@ class JobCanceller:
         self,
         cancellations: Cancellations,
         watchers: JobWatchers,
-        withdraw: Callable[[str, IngestSpec], Awaitable[None]],
+        withdraw: Callable[[str, JobSpec], Awaitable[None]],
     ) -> None:
         self._cancellations = cancellations
         self._watchers = watchers
@@ -113,7 +114,7 @@ class JobCanceller:
             if not job.ended:
                 job = await self._request(job_id)
         if not job.ended:
-            if job.status is JobStatus.QUEUED and isinstance(job.spec, IngestSpec):
+            if job.status is JobStatus.QUEUED:
                 await self._withdraw(job_id, job.spec)
             job = await self._watchers.wait_until_ended(job_id, _CANCEL_WAIT_S)
         if job.ended:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from deployments.types import IngestSpec
+from deployments.types import ImportSpec, IngestSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deployments.types import Chunk, ImagesSpec
+    from deployments.types import Chunk, JobSpec
 
 SHORT_JOB_S = 2.0
 """A job that is estimated to take longer is a long one."""
@@ -23,6 +23,7 @@ _FILE_S = 0.03
 # CPU seconds to parse and embed a byte; a wrong guess costs a short file a second start.
 _BYTE_S = {".pdf": 10e-6, ".html": 10e-6, ".htm": 10e-6, ".xhtml": 10e-6}
 _TEXT_BYTE_S = 20e-6
+_ARCHIVE_BYTE_S = 2e-6  # with vectors; steps that embed are charged for it
 _MOST_S = 120.0  # estimated: large files are mostly pictures
 _PIXEL_STEP_S = 2e-6  # by the small model of this repository
 
@@ -32,9 +33,11 @@ def chunks_s(chunks: Sequence[Chunk]) -> float:
     return sum(max(1.0, chunk.tokens / _CHUNK_TOKENS) for chunk in chunks) * _CHUNK_S
 
 
-def estimate_s(spec: IngestSpec | ImagesSpec) -> float:
+def estimate_s(spec: JobSpec) -> float:
     """Estimate what a job costs, from the size and kind of its file or its pictures."""
     if isinstance(spec, IngestSpec):
         byte_s = _BYTE_S.get(PurePath(spec.filename).suffix.lower(), _TEXT_BYTE_S)
         return _FILE_S + min(spec.size_bytes * byte_s, _MOST_S)
+    if isinstance(spec, ImportSpec):
+        return _FILE_S + min(spec.size_bytes * _ARCHIVE_BYTE_S, _MOST_S)
     return spec.count * spec.steps * spec.width * spec.height * _PIXEL_STEP_S

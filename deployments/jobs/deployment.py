@@ -13,17 +13,22 @@ from deployments.catalogue.catalogue import NO_QUOTAS
 from deployments.catalogue.import_0_1 import ImportOf01
 from deployments.catalogue.opening import open_catalogue
 from deployments.file_store import FileStore
+from deployments.jobs.backup_vectors import BackupVectors
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
+from deployments.jobs.doctor.doctor import Doctor
+from deployments.jobs.doctor.runs import DoctorRuns
 from deployments.jobs.engine import Engine
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
+from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
 from deployments.jobs.queries import list_jobs
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.records import fetch_job
+from deployments.jobs.reindexing import Reindexer
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -32,7 +37,9 @@ from deployments.jobs.watching import JobWatchers
 from deployments.jobs.workflows import VERSION, Workflows
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
-from deployments.remote import RemoteImageGenerator, RemoteParser, RemoteRetriever
+from deployments.remote.images import RemoteImageGenerator
+from deployments.remote.parser import RemoteParser
+from deployments.remote.retriever import RemoteRetriever
 from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
 from deployments.serving.request_context import under_id
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     from deployments.settings import JobsSettings
     from deployments.types import (
         ImagesSpec,
+        ImportSpec,
         IngestSpec,
         Job,
         JobList,
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
 
 _SHORT_DOCUMENTS = 32  # at once, beside `ingest_concurrency`: they share a pass of the embedder
 _SHORT_IMAGE_JOBS = 1
+_IMPORTS = 2  # at once, of two keys if two wait: one document after the other
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
@@ -77,6 +86,7 @@ class Jobs:
         batch_chunks: int,
         shares: Mapping[str, float],
         quotas: Quotas,
+        switch_automatically: bool = True,
     ) -> None:
         """Start the engine.
 
@@ -91,6 +101,8 @@ class Jobs:
             batch_chunks: chunks that one step embeds and stores.
             shares: weights of API keys, by their names; 1 for those that are not named.
             quotas: the most that one API key keeps.
+            switch_automatically: whether collections are searched with the next embedding model
+                once all documents are embedded by it.
         """
         log_to_serve()
         keep_files_private()
@@ -111,17 +123,20 @@ class Jobs:
             batch_chunks,
         )
         generator = RemoteImageGenerator(images, "image generator")
-        image_steps = ImageSteps(generator, store, backends, cancellations)
+        image_steps = ImageSteps(generator, store, backends, cancellations, catalogue.removals)
+        imports = ImportSteps(search, store, backends, catalogue, batch_chunks)
         lease = Lease(url)
         steps = StepRunner(lease, cancellations)
         places = {
             JobKind.INGEST: Places(settings.ingest_concurrency, _SHORT_DOCUMENTS),
             JobKind.IMAGES: Places(settings.images_concurrency, _SHORT_IMAGE_JOBS),
+            JobKind.IMPORT: Places(_IMPORTS),
         }
         dispatcher = Dispatcher(lease, places, shares, settings.max_queued, VERSION)
         workflows = Workflows(
             ingest,
             image_steps,
+            imports,
             steps,
             cancellations,
             dispatcher,
@@ -129,8 +144,9 @@ class Jobs:
             with_request_id=under_id,
         )
         self._watchers = JobWatchers()
-        self._canceller = JobCanceller(cancellations, self._watchers, ingest.withdraw)
+        self._canceller = JobCanceller(cancellations, self._watchers, workflows.withdraw)
         eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
+        reindexer = Reindexer(catalogue, search, automatic=switch_automatically)
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,
@@ -139,6 +155,7 @@ class Jobs:
             self._canceller.cancel,
             dispatcher.has_room_for_batch,
         )
+        doctor = Doctor(catalogue, search, store, url, submit=self._submissions.ingest)
         self._catalogue = catalogue
         self._engine = Engine(
             url,
@@ -150,6 +167,10 @@ class Jobs:
             feed_batches=self._batches.run,
             erase=eraser.run_pending,
             purge=search.purge,
+            reindex=reindexer.run_pending,
+            doctor=DoctorRuns(lease, doctor, settings.doctor_every_hours, under_id),
+            back_up=BackupVectors(catalogue.backups, search).run_pending,
+            removals_held=catalogue.removals.held,
         )
         await self._engine.start(store)
         keep_loaded()
@@ -159,6 +180,9 @@ class Jobs:
 
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._submissions.images(spec, key)
+
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        return await self._submissions.imports(spec, key)
 
     async def begin_batches(self) -> None:
         self._batches.wake()

@@ -18,9 +18,9 @@ from loguru import logger
 from deployments.errors import Overloaded
 from deployments.jobs.claims import queued_rows, return_job, start_jobs
 from deployments.jobs.costs import SHORT_JOB_S, estimate_s
-from deployments.jobs.records import CANCEL, COST, LONG, kind_of
+from deployments.jobs.records import CANCEL, COST, LONG
 from deployments.jobs.turns import Turns, WaitingJob
-from deployments.types import JobKind
+from deployments.types import JobKind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deployments.jobs.claims import QueuedRow
     from deployments.jobs.leases import Lease
     from deployments.jobs.turns import Places
-    from deployments.types import ImagesSpec, IngestSpec
+    from deployments.types import JobSpec
 
 _POLL_S = 1.0
 _POLL_SHARE = 0.02  # of the time: reading a long queue takes long
@@ -37,6 +37,7 @@ _STOP_TIMEOUT_S = 1.0
 _UNKNOWN_COST_S = 10.0  # of a job that version 0.1 has queued
 _MAX_POLL_S = 5.0
 _OWNERS_SHARE = 2  # one owner may take half of the queue
+_MAX_IMPORTS = 16  # their archives are large
 _BATCHES_SHARE = 4  # one owner's file batches may take a quarter
 _LEAST_SHARE = 16  # and gets this part of it even if it is full
 
@@ -84,7 +85,7 @@ class Dispatcher:
                     await self._wake.wait()
 
     @contextlib.contextmanager
-    def submission(self, spec: IngestSpec | ImagesSpec) -> Iterator[None]:
+    def submission(self, spec: JobSpec) -> Iterator[None]:
         """Reserve room in the queue; raise Overloaded if it is full, in all or for this owner."""
         kind, owner = kind_of(spec), spec.owner
         turns = self._turns[kind]
@@ -92,7 +93,8 @@ class Dispatcher:
         waiting += self._submitting
         own = waiting[kind, owner]
         all_of_kind = sum(n for (one, _), n in waiting.items() if one is kind)
-        most, least = self._max_queued, self._max_queued // _LEAST_SHARE
+        most = min(self._max_queued, _MAX_IMPORTS) if kind is JobKind.IMPORT else self._max_queued
+        least = most // _LEAST_SHARE
         if own >= (max(1, most // _OWNERS_SHARE) if owner else most) or (
             all_of_kind >= most and own >= least
         ):
@@ -113,7 +115,7 @@ class Dispatcher:
         waiting = self._turns[kind].waiting_by_owner()[owner] + self._submitting[kind, owner]
         return waiting < max(1, self._max_queued // _BATCHES_SHARE)
 
-    def submitted(self, job_id: str, spec: IngestSpec | ImagesSpec) -> None:
+    def submitted(self, job_id: str, spec: JobSpec) -> None:
         """Take note of a job that was just queued here."""
         kind, cost_s = kind_of(spec), estimate_s(spec)
         self._submitted_at[job_id] = time.monotonic()

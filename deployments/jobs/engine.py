@@ -15,10 +15,12 @@ from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments import sqlite_connections
+from deployments.archives.tape import PART_BYTES, part_path
 from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
-from deployments.file_store import CHUNKS, IMAGES, PAGES, UPLOADS
+from deployments.file_store import ARCHIVES, CHUNKS, IMAGES, PAGES, UPLOADS
 from deployments.jobs.claims import overwrite_deleted_rows, return_job
+from deployments.jobs.doctor.requests import DOCTOR
 from deployments.jobs.queue_metrics import publish_counts
 from deployments.jobs.records import APPLICATION, KINDS
 from deployments.jobs.workflows import VERSION
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from deployments.file_store import FileStore
     from deployments.jobs.dispatcher import Dispatcher
+    from deployments.jobs.doctor.runs import DoctorRuns
     from deployments.jobs.leases import Lease
     from deployments.jobs.workflows import Workflows
     from deployments.settings import JobsSettings
@@ -42,10 +45,14 @@ _COUNT_PERIOD_S = 5.0  # twice for each time that Ray exports
 _RECONCILE_PERIOD_S = 60.0
 _BATCHES_PAUSE_S = 1.0  # after an error
 _ERASE_PERIOD_S = 2.0
+_REINDEX_PERIOD_S = 3.0
+_DOCTOR_PERIOD_S = 2.0
+_BACK_UP_PERIOD_S = 2.0
 _PURGE_PERIOD_S = 3600.0
 _PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
+_ARCHIVE_ORPHANED_S = 24 * 3600.0  # a part of an archive that is being uploaded
 _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
 
 
@@ -64,16 +71,25 @@ class Engine:
         feed_batches: Callable[[], Awaitable[None]],
         erase: Callable[[], Awaitable[None]],
         purge: Callable[[float], Awaitable[object]],
+        reindex: Callable[[], Awaitable[None]],
+        doctor: DoctorRuns,
+        back_up: Callable[[], Awaitable[None]],
+        removals_held: Callable[[], Awaitable[bool]],
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
-        `reconcile` and `erase` are called periodically, and so is `purge`, with the age in seconds
-        of what is to be purged. `feed_batches` runs until it is cancelled.
+        `reconcile`, `erase`, `reindex` and `back_up` are called periodically, and so is `purge`,
+        with the age in seconds of what is to be purged. `feed_batches` runs until it is cancelled.
+        `removals_held` says whether files must not be swept, because a backup needs them.
         """
         self._feed_batches = feed_batches
         self._reconcile = reconcile
         self._erase = erase
         self._purge = purge
+        self._reindex = reindex
+        self._doctor = doctor
+        self._back_up = back_up
+        self._removals_held = removals_held
         self._dispatcher = dispatcher
         self._database_url = database_url
         self._lease = lease
@@ -112,8 +128,12 @@ class Engine:
             asyncio.create_task(_repeat(_COUNT_PERIOD_S, publish_counts)),
             asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),
             asyncio.create_task(_repeat(_ERASE_PERIOD_S, self._erase)),
+            asyncio.create_task(_repeat(_REINDEX_PERIOD_S, self._reindex)),
+            asyncio.create_task(_repeat(_BACK_UP_PERIOD_S, self._back_up)),
             asyncio.create_task(_repeat(_PURGE_PERIOD_S, lambda: self._purge(_PURGED_S))),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),
+            asyncio.create_task(_repeat(_DOCTOR_PERIOD_S, self._doctor.run_due)),
+            asyncio.create_task(_repeat(_COUNT_PERIOD_S, self._doctor.publish)),
         ]
 
     def check_health(self) -> None:
@@ -153,6 +173,7 @@ class Engine:
         for task in self._periodic:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)
+        await self._doctor.stop()
         await self._workflows.stop()
         # DBOS makes its pool of threads the default of this loop. They may all be waiting for the
         # database, and they end with DBOS, so the loop needs others: now, and once DBOS is gone.
@@ -168,7 +189,7 @@ class Engine:
         jobs. DBOS takes over each job only once, however many replicas ask for it.
         """
         rows = await DBOS.list_workflows_async(
-            name=KINDS,
+            name=[*KINDS, DOCTOR],
             status="PENDING",
             app_version=VERSION,
             load_input=False,
@@ -194,7 +215,7 @@ class Engine:
 
         That is so when the connection breaks during the commit.
         """
-        idle = claimed - self._workflows.running
+        idle = claimed - self._workflows.running - self._doctor.running
         self._idle_looks = {job_id: self._idle_looks.get(job_id, 0) + 1 for job_id in idle}
         lost = [job_id for job_id, looks in self._idle_looks.items() if looks >= _IDLE_LOOKS]
         for job_id in lost:
@@ -205,10 +226,12 @@ class Engine:
 
     async def _sweep(self, files: FileStore) -> None:
         """Delete jobs that ended long ago, and files that no job needs."""
+        if await self._removals_held():
+            return
         age = timedelta(days=self._settings.keep_days)
         while old := await DBOS.list_workflows_async(
             completed_before=(datetime.now(UTC) - age).isoformat(),
-            name=KINDS,
+            name=[*KINDS, DOCTOR],
             limit=_SWEEP_BATCH,
             load_input=False,
             load_output=False,
@@ -223,6 +246,7 @@ class Engine:
         needed = [row.input["args"][0]["upload_path"] for row in active if row.input]
         await files.delete_older(UPLOADS, _ORPHANED_S, needed)
         await files.delete_older(PAGES, _ORPHANED_S)
+        await files.delete_older(ARCHIVES, _ARCHIVE_ORPHANED_S, await _needed_parts())
         ids = {row.workflow_id for row in active}
         for job_id in await files.names(CHUNKS):
             if job_id not in ids:
@@ -234,6 +258,19 @@ def _engine_arguments(database_url: str) -> dict[str, Any]:
     if not is_sqlite(database_url):
         return {}
     return {"connect_args": {"factory": sqlite_connections.Connection}}
+
+
+async def _needed_parts() -> list[str]:
+    """Name the parts of the archives that are being imported, or are about to be."""
+    active = await DBOS.list_workflows_async(
+        status=["ENQUEUED", "PENDING"], name=JobKind.IMPORT.value, load_output=False
+    )
+    inputs = [row.input["args"][0] for row in active if row.input]
+    return [
+        part_path(fields["upload_path"], number)
+        for fields in inputs
+        for number in range(-(-fields["size_bytes"] // PART_BYTES))
+    ]
 
 
 async def _repeat(period_s: float, work: Callable[[], Awaitable[object]]) -> None:

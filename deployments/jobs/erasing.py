@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from deployments.errors import ServiceError
+from deployments.jobs.doctor.requests import DOCTOR
 from deployments.jobs.job_rows import open_rows
 from deployments.jobs.owner_erasures import ErasedStores, OwnerErasures
 
@@ -144,6 +145,8 @@ class Eraser:
                 if (waited and not active) or elapsed_s >= self._limit_s:
                     break
                 await asyncio.sleep(_PAUSE_S)
+            if rows is not None:
+                await rows.delete_ended(DOCTOR)  # its reports name documents
         if failures and not works:
             raise failures[0]
         for work in active:

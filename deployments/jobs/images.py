@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deployments.catalogue.removals import Removal
 from deployments.errors import Unavailable
 from deployments.file_store import IMAGES, image_path
 from deployments.jobs.retrying import remove_if_possible
@@ -14,6 +15,7 @@ from deployments.jobs.retrying import remove_if_possible
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from deployments.catalogue.removals import Removals
     from deployments.file_store import FileStore
     from deployments.interfaces import ImageGenerator
     from deployments.jobs.cancellation import Cancellations
@@ -29,6 +31,7 @@ class ImageSteps:
     files: FileStore
     backends: BackendCaller
     cancellations: Cancellations
+    removals: Removals
 
     async def draw(self, job_id: str, spec: ImagesSpec, number: int) -> None:
         """Make one image; raise JobCancelled within a second or so of the request."""
@@ -57,8 +60,10 @@ class ImageSteps:
         return next((number for number in range(count) if f"{number}.png" not in names), count)
 
     async def discard(self, job_id: str) -> None:
-        """Remove the images of a job, if that is possible now."""
-        await remove_if_possible(self.files, f"{IMAGES}/{job_id}")
+        """Remove the images of a job, if that is possible now; while a backup needs them, later."""
+        folder = f"{IMAGES}/{job_id}"
+        if not await self.removals.deferred(Removal.of_path(folder)):
+            await remove_if_possible(self.files, folder)
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:

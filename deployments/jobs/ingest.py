@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from deployments.catalogue.entries import FILE_DELETED, VersionStatus
+from deployments.catalogue.removals import Removal
 from deployments.catalogue.uploads import new_document, upload_of
 from deployments.chunk_batches import read_batch
 from deployments.contents import (
@@ -18,7 +19,7 @@ from deployments.contents import (
     delete_earlier,
     keep_content,
 )
-from deployments.errors import NotFound, ServiceError
+from deployments.errors import NOT_STORED_WHOLE, InvalidRequest, NotFound, ServiceError
 from deployments.file_store import CHUNKS
 from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.records import CATALOGUED, fetch_row
@@ -148,9 +149,15 @@ class IngestSteps:
         and then the one before is discarded: a search finds one of them at any moment.
         """
         document = from_record(Document, record)
-        await self.backends.call(
-            job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
-        )
+        try:
+            await self._publish(job_id, document, chunks)
+        except InvalidRequest as error:
+            if error.code != NOT_STORED_WHOLE:
+                raise
+            # Another embedding model has become the present one while it was stored.
+            for number in range(len(await self.files.names(_chunks_folder(job_id)))):
+                await self.store(job_id, record, number)
+            await self._publish(job_id, document, chunks)
         ended = await self.backends.call(
             job_id, self.catalogue, lambda: self._complete(document, record)
         )
@@ -160,6 +167,11 @@ class IngestSteps:
                 await self.retriever.discard(document.collection, document.id, ended)
             except ServiceError as error:
                 logger.warning("versions {} of {} stay for now: {}", ended, document.id, error)
+
+    async def _publish(self, job_id: str, document: Document, chunks: Sequence[Chunk]) -> None:
+        await self.backends.call(
+            job_id, self.retriever, lambda: self.retriever.publish(document, chunks)
+        )
 
     async def _complete(self, document: Document, record: dict[str, Any]) -> Sequence[int]:
         if CATALOGUED in record:
@@ -207,7 +219,7 @@ class IngestSteps:
 
         The job may have failed afterwards. This method never fails, and may be repeated.
         """
-        if not spec.borrowed or spec.restored_from is not None:
+        if not (spec.borrowed and spec.start_byte):  # else it is a kept file
             try:
                 await self._keep_content(job_id, spec)
             except (ServiceError, OSError) as error:  # a local store raises OSError: a full disk
@@ -222,15 +234,25 @@ class IngestSteps:
             if version not in await versions.restorable(collection, document_id):
                 return
             target = content_path(collection, document_id, version)
-            await keep_content(self.files, spec.upload_path, target, copied=spec.borrowed)
+            copied = spec.borrowed or await self.catalogue.removals.held()
+            await keep_content(self.files, spec.upload_path, target, copied=copied)
         kept = await versions.restorable(collection, document_id)
+        earlier = Removal(collection, document_id, 0) if kept else Removal(collection, document_id)
+        if await self.catalogue.removals.deferred(earlier):
+            return
         if not kept:  # removed meanwhile, and perhaps its contents before this one was there
             await self.files.delete(contents_folder(collection, document_id))
         else:
             await delete_earlier(self.files, collection, document_id, kept)
 
     async def remove_upload(self, job_id: str, spec: IngestSpec) -> None:
-        """Remove the upload and its batches of chunks, if that is possible now."""
+        """Remove the upload and its batches of chunks, if that is possible now.
+
+        While a backup needs them they stay, for the sweep.
+        """
+        with contextlib.suppress(ServiceError):
+            if await self.catalogue.removals.held():
+                return
         own = [] if spec.borrowed else [spec.upload_path]
         await remove_if_possible(self.files, *own, _chunks_folder(job_id))
 

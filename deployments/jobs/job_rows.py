@@ -13,12 +13,14 @@ from deployments.databases import create_engine
 from deployments.jobs.records import APPLICATION, KINDS, job_of, with_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
-    from deployments.types import Job
+    from deployments.types import Job, JobKind
+
+ACTIVE_STATES = ["ENQUEUED", "DELAYED", "PENDING"]
+"""The states in DBOS of a job that has not ended."""
 
 _BATCH = 100
-_ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 _CONNECTIONS = 2
 _SQLITE_TIMEOUT_S = 5.0
 
@@ -31,7 +33,7 @@ class JobRows:
 
     async def active(self, owner: str, wanted: Callable[[Job], bool]) -> list[Job]:
         """List the jobs that have not ended."""
-        return [job async for batch in self._batches(owner, wanted, _ACTIVE) for job in batch]
+        return [job async for batch in self._batches(owner, wanted, ACTIVE_STATES) for job in batch]
 
     async def batches(
         self, owner: str, wanted: Callable[[Job], bool]
@@ -39,6 +41,50 @@ class JobRows:
         """Yield the jobs in batches, each of which must be deleted or left before the next."""
         async for batch in self._batches(owner, wanted, None):
             yield batch
+
+    async def unfinished(self, job_ids: Collection[str]) -> set[str]:
+        """Return those of the jobs that have not ended."""
+        if not job_ids:
+            return set()
+        rows = self._client.list_workflows_async(
+            workflow_ids=sorted(job_ids), status=ACTIVE_STATES, load_input=False, load_output=False
+        )
+        return {row.workflow_id for row in await with_timeout(rows)}
+
+    async def all_of(self, kind: JobKind, statuses: list[str]) -> AsyncIterator[Job]:
+        """Yield the jobs of all owners that have one of these states in DBOS."""
+        offset = 0
+        while True:
+            rows = await with_timeout(
+                self._client.list_workflows_async(
+                    name=kind.value, status=statuses, limit=_BATCH, offset=offset, load_output=False
+                )
+            )
+            for row in rows:
+                yield job_of(row)
+            offset += len(rows)
+            if len(rows) < _BATCH:
+                return
+
+    async def missing(self, job_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that no job has."""
+        if not job_ids:
+            return set()
+        rows = self._client.list_workflows_async(
+            workflow_ids=list(job_ids), load_input=False, load_output=False
+        )
+        return set(job_ids) - {row.workflow_id for row in await with_timeout(rows)}
+
+    async def delete_ended(self, name: str) -> None:
+        """Delete the workflows of this name that have ended."""
+        ended = self._client.list_workflows_async(
+            name=name,
+            status=["SUCCESS", "ERROR", "CANCELLED"],
+            load_input=False,
+            load_output=False,
+        )
+        if ids := [row.workflow_id for row in await with_timeout(ended)]:
+            await self.delete(ids)
 
     async def delete(self, job_ids: Sequence[str]) -> None:
         """Delete jobs with their inputs and the results of their steps."""
@@ -79,7 +125,7 @@ class JobRows:
 @contextlib.asynccontextmanager
 async def open_rows(database_url: str) -> AsyncIterator[JobRows | None]:
     """Connect to the rows; None if there have never been any."""
-    client = await asyncio.to_thread(_connected, database_url)
+    client = await asyncio.to_thread(connect, database_url)
     if client is None:
         yield None
         return
@@ -89,7 +135,8 @@ async def open_rows(database_url: str) -> AsyncIterator[JobRows | None]:
         await asyncio.to_thread(client.destroy)
 
 
-def _connected(database_url: str) -> DBOSClient | None:
+def connect(database_url: str) -> DBOSClient | None:
+    """Connect to DBOS in a database; None if it has never been there."""
     engine = create_engine(database_url, connections=1, sqlite_timeout_s=_SQLITE_TIMEOUT_S)
     try:
         schema = "dbos" if engine.dialect.name == "postgresql" else None

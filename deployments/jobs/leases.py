@@ -192,6 +192,12 @@ def has_live_executor(database_url: str) -> bool:
         engine.dispose()
 
 
+def forget_leases(connection: sa.Connection) -> None:
+    """Delete the leases of a database that was copied: no replica that holds one uses the copy."""
+    if sa.inspect(connection).has_table(_TABLE.name):
+        connection.execute(_TABLE.delete())
+
+
 def _clock_of(engine: sa.Engine) -> sa.ColumnElement[float]:
     """Return the time of the database, in seconds since the epoch."""
     if engine.dialect.name == "sqlite":

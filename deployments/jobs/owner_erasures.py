@@ -11,6 +11,7 @@ from deployments.collection_names import owner_of, short_name
 from deployments.contents import CONTENTS, contents_folder
 from deployments.errors import Conflict, NotFound
 from deployments.file_store import (
+    ARCHIVES,
     CHUNKS,
     IMAGES,
     KEPT,
@@ -19,7 +20,7 @@ from deployments.file_store import (
     folder_of,
 )
 from deployments.kept_files import file_id_of, kept_path
-from deployments.types import IngestSpec
+from deployments.types import ImportSpec, IngestSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH = 500
 _CANCELLED_AT_ONCE = 8
-_OWN_FOLDERS = (UPLOADS, KEPT, NOTES_OF_0_1)
+_OWN_FOLDERS = (UPLOADS, ARCHIVES, KEPT, NOTES_OF_0_1)
 
 
 class Vectors(Protocol):
@@ -166,6 +167,8 @@ class OwnerErasures:
         await files.delete(f"{CHUNKS}/{job.id}")
         await files.delete(f"{IMAGES}/{job.id}")
         if isinstance(job.spec, IngestSpec) and job.spec.upload_path and not job.spec.borrowed:
+            await files.delete(job.spec.upload_path)
+        if isinstance(job.spec, ImportSpec):
             await files.delete(job.spec.upload_path)
 
     async def _count(self, jobs: Sequence[Job]) -> None:

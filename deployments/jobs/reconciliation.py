@@ -13,7 +13,7 @@ from loguru import logger
 
 from deployments.catalogue.entries import LOST, VersionStatus
 from deployments.catalogue.expiry import EXPIRED_KEPT_S
-from deployments.contents import contents_folder
+from deployments.contents import contents_folder, delete_earlier
 from deployments.errors import NotFound, ServiceError
 from deployments.jobs.records import fetch_jobs
 from deployments.types import JobStatus
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deployments.catalogue.catalogue import Catalogue
+    from deployments.catalogue.removals import Removal
     from deployments.file_store import FileStore
     from deployments.interfaces import Retriever, StoredDocuments
     from deployments.types import Document, Job
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _AGE_S = 60.0
 _BATCH = 100
-_INTERRUPTED = LOST, "the upload was interrupted: send the file again"
+INTERRUPTED = LOST, "the upload was interrupted: send the file again"
 
 
 async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:
@@ -47,7 +48,7 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
             if job is None or job.ended:
                 logger.info("document {} is reconciled with its job", document.id)
                 with _logged(document.id):
-                    await _reconcile(document, job, catalogue, retriever)
+                    await reconcile_version(document, job, catalogue, retriever)
     while collection := await catalogue.collections.remove_expired(EXPIRED_KEPT_S):
         logger.info(
             "removed collection {}: it had expired, or its removal was interrupted", collection
@@ -57,19 +58,33 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
 
 
 async def _remove_left(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:
-    """Delete the vectors and contents of removed documents whose deletion was interrupted."""
+    """Delete what was removed where that was interrupted, or had to wait for a backup."""
     for _ in range(_BATCH):
         removal = await catalogue.removals.claim(_AGE_S)
         if removal is None:
             return
         with _logged(removal.document_id or removal.collection):
             with contextlib.suppress(NotFound):
-                if removal.document_id is None:
-                    await retriever.drop(removal.collection)
-                else:
-                    await retriever.delete(removal.collection, removal.document_id)
-            await files.delete(contents_folder(removal.collection, removal.document_id))
+                await _remove(removal, catalogue, retriever, files)
             await catalogue.removals.done(removal)
+
+
+async def _remove(
+    removal: Removal, catalogue: Catalogue, retriever: Backend, files: FileStore
+) -> None:
+    if removal.path is not None:
+        await files.delete(removal.path)
+    elif removal.document_id is None:
+        await retriever.drop(removal.collection)
+        await files.delete(contents_folder(removal.collection))
+    elif removal.version is None:
+        await retriever.delete(removal.collection, removal.document_id)
+        await files.delete(contents_folder(removal.collection, removal.document_id))
+    else:
+        await retriever.discard(removal.collection, removal.document_id, [removal.version])
+        kept = await catalogue.versions.restorable(removal.collection, removal.document_id)
+        if kept and not await catalogue.removals.held():  # asked last: see `catalogue.backups`
+            await delete_earlier(files, removal.collection, removal.document_id, kept)
 
 
 async def _apply_left(catalogue: Catalogue, retriever: Backend) -> None:
@@ -94,9 +109,10 @@ def _logged(name: str) -> Iterator[None]:
         logger.warning("{} could not be reconciled: {}", name, error)
 
 
-async def _reconcile(
+async def reconcile_version(
     document: Document, job: Job | None, catalogue: Catalogue, retriever: Backend
 ) -> None:
+    """End a version in progress as its job has ended; `job` is None if there is none."""
     versions = catalogue.versions
     if job is None or job.status is JobStatus.SUCCEEDED:
         try:
@@ -107,7 +123,7 @@ async def _reconcile(
             if useless := await versions.complete(stored):
                 await retriever.discard(document.collection, document.id, useless)
             return
-        status = await versions.settle(document, VersionStatus.FAILED, *_INTERRUPTED)
+        status = await versions.settle(document, VersionStatus.FAILED, *INTERRUPTED)
     elif job.status is JobStatus.FAILED:
         error = job.error_code, job.error_message
         status = await versions.settle(document, VersionStatus.FAILED, *error)

@@ -11,12 +11,22 @@ from dbos import error as dbos_errors
 
 from deployments.errors import NotFound, ServiceError, Unavailable
 from deployments.records import from_record
-from deployments.types import Chunking, ImagesSpec, IngestSpec, Job, JobKind, JobStatus
+from deployments.types import (
+    Chunking,
+    ImagesSpec,
+    ImportSpec,
+    IngestSpec,
+    Job,
+    JobKind,
+    JobStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from dbos import WorkflowStatus
+
+    from deployments.types import JobSpec
 
 T = TypeVar("T")
 
@@ -130,7 +140,7 @@ def job_of(row: WorkflowStatus) -> Job:
     )
 
 
-def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
+def fields_of(spec: JobSpec) -> dict[str, Any]:
     """Make the argument of a workflow.
 
     What the first release does not know is left out: its replicas, which may run beside this one in
@@ -145,18 +155,15 @@ def fields_of(spec: IngestSpec | ImagesSpec) -> dict[str, Any]:
     return fields
 
 
-def kind_of(spec: IngestSpec | ImagesSpec) -> JobKind:
-    """Return the kind of the job that does this."""
-    return JobKind.INGEST if isinstance(spec, IngestSpec) else JobKind.IMAGES
-
-
-def spec_of(kind: str, fields: Mapping[str, Any]) -> IngestSpec | ImagesSpec:
+def spec_of(kind: str, fields: Mapping[str, Any]) -> JobSpec:
     """Read the argument of a workflow; fields of a newer version are ignored."""
     if kind == JobKind.INGEST:
         spec = from_record(IngestSpec, fields)
         if chunking := fields.get("chunking"):
             spec = replace(spec, chunking=from_record(Chunking, chunking))
         return spec
+    if kind == JobKind.IMPORT:
+        return from_record(ImportSpec, fields)
     return from_record(ImagesSpec, fields)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 import uuid
 from dataclasses import replace
@@ -15,6 +14,7 @@ from loguru import logger
 from deployments.catalogue.entries import VersionStatus
 from deployments.catalogue.uploads import upload_of
 from deployments.errors import Conflict, NotFound, Overloaded
+from deployments.job_ids import job_id_for
 from deployments.jobs.costs import estimate_s
 from deployments.jobs.records import (
     CATALOGUED,
@@ -26,7 +26,6 @@ from deployments.jobs.records import (
     fetch_row,
     fields_of,
     job_of,
-    kind_of,
     with_timeout,
 )
 from deployments.types import (
@@ -36,6 +35,7 @@ from deployments.types import (
     Job,
     JobStatus,
     Submitted,
+    kind_of,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.watching import JobWatchers
+    from deployments.types import ImportSpec, JobSpec
 
 _CANCEL_WAIT_S = 30.0
 
@@ -87,7 +88,14 @@ class Submissions:
             return known
         return await self._submit(spec, key)
 
-    async def _by_key(self, spec: IngestSpec | ImagesSpec, key: str) -> Submitted | None:
+    async def imports(self, spec: ImportSpec, key: str) -> Submitted:
+        """Submit a job, or return the one that was submitted under this key."""
+        await self._catalogue.erasures.check_accepted(spec.owner)
+        if known := await self._by_key(spec, key):
+            return known
+        return await self._submit(spec, key)
+
+    async def _by_key(self, spec: JobSpec, key: str) -> Submitted | None:
         try:
             row = await fetch_row(_id_for_key(spec, key))
         except NotFound:
@@ -109,7 +117,7 @@ class Submissions:
         )
         return bool(current)
 
-    async def _submit(self, spec: IngestSpec | ImagesSpec, key: str | None) -> Submitted:
+    async def _submit(self, spec: JobSpec, key: str | None) -> Submitted:
         with self._dispatcher.submission(spec):
             job_id = f"job_{uuid.uuid4().hex}" if key is None else _id_for_key(spec, key)
             if isinstance(spec, IngestSpec):
@@ -141,7 +149,7 @@ class Submissions:
 
     async def _enqueue(
         self,
-        spec: IngestSpec | ImagesSpec,
+        spec: JobSpec,
         key: str | None,
         new_id: str,
         attributes: Mapping[str, Any] | None = None,
@@ -202,14 +210,14 @@ class Submissions:
         return Submitted(job, created=False, version=document.version)
 
 
-def _queued(job_id: str, spec: IngestSpec | ImagesSpec) -> Job:
+def _queued(job_id: str, spec: JobSpec) -> Job:
     """Return a job as it is when it has just been queued."""
     now = time.time()
     total = spec.count if isinstance(spec, ImagesSpec) else None
     return Job(job_id, spec, JobStatus.QUEUED, created_at=now, updated_at=now, done=0, total=total)
 
 
-def _check_same(job: Job, spec: IngestSpec | ImagesSpec) -> None:
+def _check_same(job: Job, spec: JobSpec) -> None:
     known = job.spec
     if isinstance(known, IngestSpec) and isinstance(spec, IngestSpec) and not known.digest:
         spec = replace(spec, digest="")  # version 0.1 has submitted the job
@@ -218,9 +226,6 @@ def _check_same(job: Job, spec: IngestSpec | ImagesSpec) -> None:
         raise Conflict(msg, code="idempotency_key_reused", param="Idempotency-Key")
 
 
-def _id_for_key(spec: IngestSpec | ImagesSpec, key: str) -> str:
+def _id_for_key(spec: JobSpec, key: str) -> str:
     """Derive the job id from the key and its owner, so that every replica finds the same job."""
-    # The name of an owner contains no slash.
-    path = "/".join(filter(None, (spec.owner, kind_of(spec), key)))
-    digest = hashlib.sha256(path.encode()).hexdigest()
-    return f"job_{digest[:32]}"
+    return job_id_for(spec.owner, kind_of(spec), key)

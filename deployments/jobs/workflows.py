@@ -1,4 +1,4 @@
-"""The two workflows: DBOS continues an interrupted one after its last recorded step.
+"""The workflows: DBOS continues an interrupted one after its last recorded step.
 
 A change to the order or the names of steps needs a new VERSION: a job begun under another one
 waits until a replica of that version runs.
@@ -21,10 +21,19 @@ from deployments.errors import ServiceError
 from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.costs import SHORT_JOB_CHUNKS, chunks_s, estimate_s
 from deployments.jobs.dispatcher import ReturnedToQueue
+from deployments.jobs.imports import ImportState, state_record
 from deployments.jobs.records import DONE, TOTAL, spec_of
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
-from deployments.types import SHORT_PARSE_EXCEEDED, ImagesSpec, IngestSpec, JobKind, JobStatus
+from deployments.records import from_record
+from deployments.types import (
+    SHORT_PARSE_EXCEEDED,
+    ImagesSpec,
+    ImportSpec,
+    IngestSpec,
+    JobKind,
+    JobStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -33,8 +42,10 @@ if TYPE_CHECKING:
     from deployments.jobs.cancellation import Cancellations
     from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.images import ImageSteps
+    from deployments.jobs.imports import ImportSteps
     from deployments.jobs.ingest import IngestSteps
     from deployments.jobs.steps import StepRunner
+    from deployments.types import JobSpec
 
 VERSION = "1"
 _PUBLISHED = "published"
@@ -49,10 +60,11 @@ class Workflows:
     deployments that it calls.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a job
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a job
         self,
         ingest: IngestSteps,
         images: ImageSteps,
+        imports: ImportSteps,
         runner: StepRunner,
         cancellations: Cancellations,
         dispatcher: Dispatcher,
@@ -62,6 +74,7 @@ class Workflows:
     ) -> None:
         self._ingest_steps = ingest
         self._image_steps = images
+        self._import_steps = imports
         self._runner = runner
         self._cancellations = cancellations
         self._dispatcher = dispatcher
@@ -73,6 +86,7 @@ class Workflows:
         # No job can kill this process, so a job may be interrupted any number of times.
         DBOS.workflow(name=JobKind.INGEST, max_recovery_attempts=None)(self._ingest_workflow())
         DBOS.workflow(name=JobKind.IMAGES, max_recovery_attempts=None)(self._images_workflow())
+        DBOS.workflow(name=JobKind.IMPORT, max_recovery_attempts=None)(self._import_workflow())
 
     @property
     def running(self) -> set[str]:
@@ -115,6 +129,28 @@ class Workflows:
                 )
 
         return images
+
+    def _import_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
+        async def import_archive(fields: dict[str, Any]) -> int:
+            job_id = _job_id()
+            with self._in_place(JobKind.IMPORT, job_id):
+                spec = spec_of(JobKind.IMPORT, fields)
+                assert isinstance(spec, ImportSpec)  # noqa: S101
+                return await self._run(
+                    JobKind.IMPORT,
+                    lambda: self._import(job_id, spec),
+                    discard=lambda _: self._import_steps.discard(spec),
+                    settle_upload=partial(self._import_steps.remove_upload, spec),
+                )
+
+        return import_archive
+
+    async def withdraw(self, job_id: str, spec: JobSpec) -> None:
+        """Clean up after a job that was cancelled before it began."""
+        if isinstance(spec, IngestSpec):
+            await self._ingest_steps.withdraw(job_id, spec)
+        elif isinstance(spec, ImportSpec):
+            await self._import_steps.remove_upload(spec)
 
     async def _run(
         self,
@@ -301,6 +337,28 @@ class Workflows:
                 if result is not None:
                     raise result
         return spec.count
+
+    async def _import(self, job_id: str, spec: ImportSpec) -> int:
+        """Import some documents at a time; each step records where the next one goes on."""
+        steps = self._import_steps
+
+        async def begin() -> dict[str, Any]:
+            state = await steps.open(job_id, spec)
+            await _set_progress(job_id, {DONE: 0, TOTAL: state.total})
+            return state_record(state)
+
+        async def go_on(record: dict[str, Any]) -> dict[str, Any]:
+            state = await steps.some(job_id, spec, from_record(ImportState, record))
+            self._dispatcher.charge(JobKind.IMPORT, job_id, state.cost_s)
+            await _set_progress(job_id, {DONE: state.documents})
+            return state_record(state)
+
+        record = await self._runner.run(job_id, "open", begin)
+        while not record["ended"]:
+            name = f"import from {record['documents']}"
+            record = await self._runner.run(job_id, name, go_on, record)
+        documents: int = record["documents"]
+        return documents
 
 
 def _status_after(failure: Exception | None) -> JobStatus:

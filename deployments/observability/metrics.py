@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deployments.types import JobKind, JobStatus, PageOutcome
+from deployments.types import DamageKind, JobKind, JobStatus, PageOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -163,7 +163,10 @@ SHED = Counter(
     "genserve_shed_total",
     "requests answered 429, by the deployment whose bound was reached",
     at="Ingress",
-    where=("Ingress", "LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs"),
+    where=(
+        *("Ingress", "LLM", "Embedder", "Scraper", "Parser", "Retriever", "Images", "Jobs"),
+        "NextEmbedder",
+    ),
 )
 RATE_LIMITED = Counter(
     "genserve_rate_limited_total",
@@ -216,4 +219,35 @@ JOBS_ENDED = Counter(
     at="Jobs",
     kind=tuple(JobKind),
     state=(JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED),
+)
+REINDEX_DOCUMENTS = Gauge(
+    "genserve_reindex_documents",
+    "documents that a change of the embedding model concerns: those done, and all; else 0",
+    at="Jobs",
+    state=("done", "all"),
+)
+REINDEX_CHUNKS = Gauge(
+    "genserve_reindex_chunks",
+    "chunks that a change of the embedding model concerns: those done, and all; else 0",
+    at="Jobs",
+    state=("done", "all"),
+)
+REINDEX_LEFT = Gauge(
+    "genserve_reindex_seconds_left",
+    "estimate of the time until a change of the embedding model is done; else 0",
+    at="Jobs",
+)
+DAMAGE = Gauge(
+    "genserve_doctor_findings",
+    "what the last run of the doctor found and did not mend: each replica of Jobs says the same",
+    at="Jobs",
+    kind=tuple(DamageKind),
+)
+DOCTOR_RAN = Gauge(
+    "genserve_doctor_last_run_timestamp_seconds",
+    "when the last run of the doctor began, in seconds since the epoch; 0 if there was none",
+    at="Jobs",
+)
+DOCTOR_TOOK = Gauge(
+    "genserve_doctor_run_seconds", "how long the last run of the doctor took", at="Jobs"
 )

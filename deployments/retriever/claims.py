@@ -1,7 +1,8 @@
-"""Claims: the catalogue records in which index the chunks of each collection are."""
+"""Claims: the catalogue records in which indexes the chunks of each collection are."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from deployments.collection_names import short_name
@@ -9,63 +10,128 @@ from deployments.errors import EMBEDDING_MODEL_CHANGED, Unavailable
 from deployments.retriever.embedding import index_of
 
 if TYPE_CHECKING:
-    from deployments.catalogue.entries import CollectionIndex
-    from deployments.retriever.vector_store import VectorIndex
-    from deployments.types import EmbeddingModel
+    from collections.abc import Mapping
+
+    from deployments.catalogue.entries import ChangeProgress, CollectionIndex
+    from deployments.retriever.embedding import Embedders, LoadedModel
+    from deployments.types import Document, EmbeddingModel
+
+_RETRY_AFTER_S = 60.0
 
 
 class IndexedCollections(Protocol):
     """The collections of the catalogue."""
 
     async def index(self, collection: str) -> CollectionIndex:
-        """Return the index of a collection; raise NotFound."""
+        """Return the indexes of a collection; raise NotFound."""
         ...
 
     async def claim_index(
-        self, collection: str, name: str, model: str, *, moved: bool = False
+        self, collection: str, loaded: Mapping[str, str], *, moved: bool = False
     ) -> CollectionIndex:
-        """Record an index, unless documents are completed in another, and return the one recorded.
+        """Record which of the `loaded` indexes a collection is in; return them, or raise NotFound.
 
-        Raises NotFound.
+        They are given with the names of their models.
         """
         ...
 
 
-class Claims:
-    """Records which index collections are in; without a catalogue, every collection exists."""
+class IndexPairs(Protocol):
+    """The changes of the embedding model in the catalogue."""
 
-    def __init__(self, collections: IndexedCollections | None) -> None:
+    async def mark(self, document: Document, pair: str, *, only_second: bool = False) -> bool:
+        """Record that a version is in both indexes of a pair; return whether it is still wanted."""
+        ...
+
+    async def progress(self, collection: str | None = None) -> ChangeProgress:
+        """Count what is in both indexes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The indexes into which an upload goes.
+
+    It must be stored in the `first`, and in the `second` if that is possible. `pair` names the two
+    indexes of the collection; with `only_second`, the first is its second one.
+    """
+
+    first: LoadedModel
+    second: LoadedModel | None = None
+    pair: str | None = None
+    only_second: bool = False
+
+
+class Claims:
+    """Records which indexes collections are in; without a catalogue, every collection exists."""
+
+    def __init__(
+        self, collections: IndexedCollections | None, pairs: IndexPairs | None, embedders: Embedders
+    ) -> None:
         self._collections = collections
+        self._pairs = pairs
+        self._embedders = embedders
 
     async def of(self, collection: str) -> CollectionIndex | None:
-        """Return the index of a collection; raise NotFound. None without a catalogue."""
+        """Return the indexes of a collection; raise NotFound. None without a catalogue."""
         return None if self._collections is None else await self._collections.index(collection)
 
-    async def record(self, collection: str, model: EmbeddingModel, *, moved: bool = False) -> None:
-        """Record the index of a collection; raise NotFound, and Unavailable if it has another."""
+    async def targets(self, collection: str) -> Targets:
+        """Record the indexes of a collection and return those of an upload; raise NotFound.
+
+        Raises Unavailable if the model of neither is loaded.
+        """
+        loaded, all_known = await self._embedders.loaded()
         if self._collections is None:
-            return
-        index = index_of(model)
-        claimed = await self._collections.claim_index(
-            collection, index.name, model.name, moved=moved
+            return Targets(loaded[0])
+        names = {each.index.name: each.model.name for each in loaded}
+        if not all_known:
+            found = await self._collections.index(collection)
+            if found.completed and found.name not in names:
+                msg = "the embedder of the next model does not answer"
+                raise Unavailable(msg)
+        claimed = await self._collections.claim_index(collection, names)
+        by_name = {each.index.name: each for each in loaded}
+        present, other = by_name.get(claimed.name or ""), by_name.get(claimed.other or "")
+        if present is not None:
+            return Targets(present, other, claimed.pair if other else None)
+        if other is not None:
+            return Targets(other, None, claimed.pair, only_second=True)
+        error = await self.not_served(collection, claimed)
+        # With a code that jobs retry: a second index that is emptied now is replaced soon.
+        raise error if claimed.name is None else Unavailable(error.message)
+
+    async def record_moved(self, collection: str, model: EmbeddingModel) -> None:
+        """Record that a collection of version 0.1 is in the index of a model; raise NotFound."""
+        if self._collections is not None:
+            loaded = {index_of(model).name: model.name}
+            await self._collections.claim_index(collection, loaded, moved=True)
+
+    async def mark(self, document: Document, targets: Targets) -> None:
+        """Record that a version is published in the indexes of an upload."""
+        if self._pairs is not None and targets.pair is not None:
+            only = targets.only_second
+            await self._pairs.mark(document, targets.pair, only_second=only)
+
+    async def mark_copied(self, document: Document, pair: str) -> bool:
+        """Record that a version is in both indexes; return whether it is still wanted."""
+        return self._pairs is None or await self._pairs.mark(document, pair)
+
+    async def not_served(self, collection: str, claimed: CollectionIndex) -> Unavailable:
+        """Return the error for a collection in the index of no loaded model."""
+        if claimed.name is None:
+            return not_moved(collection)
+        model = self._embedders.first.known
+        now = model.name if model else "the present model"
+        message = (
+            f"Collection {short_name(collection)!r} was embedded with {claimed.model!r}, and is "
+            f"being embedded again with {now!r}. "
         )
-        check_index(collection, claimed, index, model)
-
-
-def check_index(
-    collection: str, claimed: CollectionIndex, index: VectorIndex, model: EmbeddingModel
-) -> None:
-    """Raise Unavailable if the chunks of a collection are in another index."""
-    if claimed.name == index.name:
-        return
-    if claimed.name is None:
-        raise not_moved(collection)
-    message = (
-        f"Collection {short_name(collection)!r} was embedded with {claimed.model!r}. The present "
-        f"model, {model.name!r}, has other weights or prefixes. Restore the settings of the "
-        "embedder, or delete the collection and upload its documents again."
-    )
-    raise Unavailable(message, code=EMBEDDING_MODEL_CHANGED)
+        if claimed.pair is not None and self._pairs is not None:
+            progress = await self._pairs.progress(collection)
+            message += f"{progress.done_documents} of {progress.documents} documents are done. "
+        message += "Try again once all are."
+        return Unavailable(message, code=EMBEDDING_MODEL_CHANGED, retry_after_s=_RETRY_AFTER_S)
 
 
 def not_moved(collection: str) -> Unavailable:

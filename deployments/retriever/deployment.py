@@ -11,7 +11,7 @@ from deployments.catalogue.opening import open_catalogue
 from deployments.errors import ServiceError
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import CHUNKS, DOCUMENTS, export_metrics
-from deployments.remote import RemoteEmbedder
+from deployments.remote.embedder import RemoteEmbedder
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.opening import open_store
 from deployments.serving.memory import keep_loaded, trim_regularly
@@ -25,20 +25,30 @@ if TYPE_CHECKING:
 
     from deployments.filters import Filter
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, Passage
+    from deployments.types import (
+        Chunk,
+        CopiedChunks,
+        Document,
+        DocumentList,
+        EmbeddedChunks,
+        Passage,
+        StoredIndex,
+        StoredPoint,
+    )
 
 
 @serve.deployment(name="Retriever", max_ongoing_requests=64, max_queued_requests=128)
 class Retriever:
     """Its environment may hold QDRANT_API_KEY, for a server."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one parameter per collaborator
         self,
         settings: RetrieverSettings,
         data_dir: str,
         chunker_version: int,
         database: str,
         embedder: DeploymentHandle[Any],
+        next_embedder: DeploymentHandle[Any] | None = None,
     ) -> None:
         log_to_serve()
         keep_files_private(data_dir)
@@ -51,6 +61,9 @@ class Retriever:
             versions=self._catalogue.documents.current,
             collections=self._catalogue.collections,
             attributes=self._catalogue.documents.attributes,
+            pairs=self._catalogue.model_changes,
+            next_embedder=_remote(next_embedder),
+            removals=self._catalogue.removals,
         )
         keep_loaded()
         trim_regularly()
@@ -58,6 +71,10 @@ class Retriever:
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(document, chunks)
         CHUNKS.add(len(chunks))
+
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        await self._retriever.add_embedded(document, chunks)
+        CHUNKS.add(len(chunks.chunks))
 
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self._retriever.publish(document, chunks)
@@ -97,6 +114,9 @@ class Retriever:
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         return await self._retriever.content(document, first, limit)
 
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        return await self._retriever.embedded(document, first, limit)
+
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         return await self._retriever.documents(collection, limit, after)
 
@@ -121,8 +141,38 @@ class Retriever:
     async def drop(self, collection: str) -> bool:
         return await self._retriever.drop(collection)
 
+    async def index_models(self) -> dict[str, str]:
+        return await self._retriever.index_models()
+
+    async def copy(
+        self,
+        document: Document,
+        first: int,
+        limit: int,
+        only_second: bool,  # noqa: FBT001 - of a handle
+    ) -> CopiedChunks:
+        return await self._retriever.copy(document, first, limit, only_second=only_second)
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        await self._retriever.empty(collection, index_name)
+
+    async def indexes(self) -> list[StoredIndex]:
+        return await self._retriever.indexes()
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        return await self._retriever.inventory(index, limit, after, document)
+
     async def purge(self, age_s: float) -> bool:
         return await self._retriever.purge(age_s)
+
+    async def backup(self, name: str) -> bool:
+        return await self._retriever.backup(name)
 
     async def check_health(self) -> None:
         """Well while it answers: a server that is away is not cured by a new replica."""
@@ -131,3 +181,7 @@ class Retriever:
         if hasattr(self, "_retriever"):
             await self._retriever.close()
             await asyncio.to_thread(self._catalogue.close)
+
+
+def _remote(embedder: DeploymentHandle[Any] | None) -> RemoteEmbedder | None:
+    return None if embedder is None else RemoteEmbedder(embedder, "embedder of the next model")

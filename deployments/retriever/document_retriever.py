@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
+import math
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
+from deployments.catalogue.removals import Removal
 from deployments.collection_names import check_collection_name
-from deployments.errors import NotFound, Unavailable
+from deployments.errors import (
+    MODEL_CHANGED,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    ServiceError,
+    Unavailable,
+)
 from deployments.filters import same_attributes
 from deployments.retriever.bm25 import LexicalEncoder
-from deployments.retriever.claims import Claims, not_moved
+from deployments.retriever.claims import Claims
+from deployments.retriever.copying import Copier
 from deployments.retriever.document_locks import DocumentLocks
-from deployments.retriever.embedding import IndexEmbedder, index_of, read_as
-from deployments.retriever.points import unknown_document
+from deployments.retriever.embedding import Embedders, index_of, read_as
+from deployments.retriever.moving_0_1 import move_collections
+from deployments.retriever.published_versions import PublishedVersions
 from deployments.retriever.search import Search
 from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
+from deployments.types import CopiedChunks, EmbeddedChunks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from deployments.filters import Attributes, Filter
     from deployments.interfaces import Embedder
-    from deployments.retriever.claims import IndexedCollections
+    from deployments.retriever.bm25 import SparseVector
+    from deployments.retriever.claims import IndexedCollections, IndexPairs, Targets
     from deployments.retriever.search import CurrentVersions
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Chunk, Document, DocumentList, EmbeddingModel, Passage
+    from deployments.types import (
+        Chunk,
+        Document,
+        DocumentList,
+        EmbeddingModel,
+        Passage,
+        StoredIndex,
+        StoredPoint,
+    )
+
+    class HeldRemovals(Protocol):
+        """See `deployments.catalogue.removals.Removals`."""
+
+        async def deferred(self, *removals: Removal) -> bool:
+            """Take removals if a backup holds them; return whether it does."""
+            ...
 
     AttributesOf = Callable[[str, str], Awaitable[Attributes | None]]
 
 _BATCH_CHUNKS = 64
 _ATTRIBUTE_ATTEMPTS = 8
-_SAME_VECTOR = 0.98  # cosine similarity: a processor of another kind computes slightly others
 
 
 class DocumentRetriever:
@@ -43,8 +76,10 @@ class DocumentRetriever:
 
     `versions` returns the current versions of documents: chunks of others are not found. Without,
     all are. `attributes` returns those of a document that is published, None if it was removed.
-    `collections` says which collections exist, and records the index of each: without, all do. At
-    most `batch_chunks` texts go to the embedder and the store in one call.
+    `collections` says which collections exist, and records the index of each: without, all do.
+    While the embedding model is changed, `next_embedder` has the other one, and `pairs` records
+    what is in both indexes. `removals` takes what is to be deleted while a backup needs it. At most
+    `batch_chunks` texts go to an embedder or the store in a call.
     """
 
     def __init__(  # noqa: PLR0913 - one parameter per collaborator
@@ -56,18 +91,23 @@ class DocumentRetriever:
         versions: CurrentVersions | None = None,
         attributes: AttributesOf | None = None,
         collections: IndexedCollections | None = None,
+        pairs: IndexPairs | None = None,
+        next_embedder: Embedder | None = None,
+        removals: HeldRemovals | None = None,
         batch_chunks: int = _BATCH_CHUNKS,
     ) -> None:
         self._attributes = attributes
+        self._removals = removals
         self._batch_chunks = batch_chunks
         self._store = store
-        self._indexing = IndexEmbedder(embedder)
-        self._claims = Claims(collections)
-        self._search = Search(
-            store, embedder, self._indexing, self._claims, settings, versions=versions
-        )
+        self._embedders = Embedders(embedder, next_embedder)
+        self._claims = Claims(collections, pairs, self._embedders)
+        self._search = Search(store, self._embedders, self._claims, settings, versions=versions)
         self._lexical = LexicalEncoder()
+        self._published = PublishedVersions(store, self._embedders, self._claims)
+        self._copier = Copier(store, self._embedders, self._claims, self._lexical)
         self._locks = DocumentLocks()
+        self._searched_s = -math.inf
 
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Embed and store chunks, hidden; `document.chunks` must be the final count."""
@@ -81,21 +121,61 @@ class DocumentRetriever:
             await self._add(document, batch)
 
     async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        """Store chunks in the indexes of their collection.
+
+        A second one that fails gets the document later.
+        """
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
-        expected = await self._indexing.model()
-        await self._claims.record(document.collection, expected)
+        targets = await self._claims.targets(document.collection)
         async with self._locks.of(document.collection, document.id).embedding:
-            model, dense = await self._indexing.embed(texts, "passage")
-        if model != expected:  # it was replaced meanwhile
-            await self._claims.record(document.collection, model)
-        await self._store.add(
-            index_of(model),
-            document,
-            [
-                EmbeddedChunk(chunk, row, self._lexical.passage(text))
-                for chunk, row, text in zip(chunks, dense, texts, strict=True)
-            ],
+            model, dense, second = await self._embed(texts, targets)
+        if model != targets.first.model:  # it was replaced meanwhile
+            again = await self._claims.targets(document.collection)
+            if again.first.model != model:
+                msg = "the embedding model is being replaced: try again"
+                raise Unavailable(msg)
+        words = list(map(self._lexical.passage, texts))
+        await self._store.add(index_of(model), document, _embedded(chunks, dense, words))
+        if targets.second is not None and second is not None:
+            with _left_for_later(document):
+                embedded = _embedded(chunks, second, words)
+                await self._store.add(targets.second.index, document, embedded)
+
+    async def _embed(
+        self, texts: Sequence[str], targets: Targets
+    ) -> tuple[EmbeddingModel, NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the first model, its vectors, and those of the second if there are any."""
+        if targets.second is None:
+            return *(await targets.first.embedder.embed(texts, "passage")), None
+        first, second = await asyncio.gather(
+            targets.first.embedder.embed(texts, "passage"),
+            targets.second.embedder.embed(texts, "passage"),
+            return_exceptions=True,
         )
+        if isinstance(first, BaseException):
+            raise first
+        if isinstance(second, BaseException):
+            with _left_for_later():
+                raise second
+            return *first, None
+        model, dense = second
+        return *first, dense if model == targets.second.model else None
+
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        """Store chunks with vectors of the present model; see `deployments.interfaces`."""
+        check_collection_name(document.collection)
+        async with self._locks.of(document.collection, document.id).shared():
+            index = (await self._claims.targets(document.collection)).first.index
+            if chunks.index != index.name:
+                msg = "the vectors are of another embedding model than the present one"
+                raise Conflict(msg, code=MODEL_CHANGED)
+            if chunks.vectors.shape != (len(chunks.chunks), index.dimensions):
+                msg = f"the vectors of this embedding model have {index.dimensions} dimensions"
+                raise InvalidRequest(msg)
+            texts = [read_as(document.title, one.section, one.text) for one in chunks.chunks]
+            words = list(map(self._lexical.passage, texts))
+            # A second index gets the document later.
+            await self._store.add(index, document, _embedded(chunks.chunks, chunks.vectors, words))
 
     def _document_lock(
         self, collection: str, document_id: str
@@ -115,14 +195,20 @@ class DocumentRetriever:
         """
         async with self._document_lock(document.collection, document.id):
             await self._add_all(document, chunks)
-            model = await self._indexing.model()
             try:
-                await self._claims.record(document.collection, model)
+                targets = await self._claims.targets(document.collection)
             except NotFound:  # it was dropped, maybe before the last chunk was stored
-                await self._store.delete(document.collection, document.id)
+                await self._delete(document.collection, document.id)
                 raise
             known = await self._attributes_of(document.collection, document.id)
-            await self._store.publish(index_of(model), replace(document, attributes=known or {}))
+            published = replace(document, attributes=known or {})
+            await self._store.publish(targets.first.index, published)
+            if targets.second is not None:
+                with _left_for_later(document):
+                    await self._store.publish(targets.second.index, published)
+                    await self._claims.mark(document, targets)
+            elif targets.only_second:
+                await self._claims.mark(document, targets)
             await self._write_attributes(document.collection, document.id, known)
 
     async def apply_attributes(self, collection: str, document_id: str) -> None:
@@ -151,8 +237,10 @@ class DocumentRetriever:
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop some versions of a document."""
+        removals = [Removal(collection, document_id, version) for version in versions]
         async with self._document_lock(collection, document_id):
-            await self._store.discard(collection, document_id, versions)
+            if not await self._deferred(*removals):
+                await self._store.discard(collection, document_id, versions)
 
     async def search(
         self,
@@ -163,44 +251,63 @@ class DocumentRetriever:
         filters: Filter | None = None,
     ) -> list[Passage]:
         """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
+        self._searched_s = time.monotonic()
         return await self._search.passages(queries, collections, limit, max_chars, filters)
 
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         """Return chunks of a published version, in order; see `deployments.interfaces`."""
-        check_collection_name(document.collection)
-        index = await self._index_of(document.collection)
-        near = await self._store.published(
-            index, document.collection, document.id, document.version
-        )
-        numbers = range(first, min(first + limit, document.chunks))
-        wanted = [(near, number) for number in numbers] if near else []
-        found = await self._store.chunks(index, document.collection, wanted) if wanted else []
-        if len(found) != len(numbers):
-            msg = "the document is being replaced: try again"
-            raise Unavailable(msg)
-        return sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
+        return await self._published.content(document, first, limit)
 
-    async def _index_of(self, collection: str) -> VectorIndex:
-        """Return the index that a collection is in, which need not be that of the model."""
-        claimed = await self._claims.of(collection)
-        if claimed is None or (claimed.name is None and not claimed.completed):
-            return index_of(await self._indexing.model())
-        if claimed.name is None:
-            raise not_moved(collection)
-        return VectorIndex(claimed.name, dimensions=0)
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        """Return chunks of a published version with their vectors, in order."""
+        return await self._published.embedded(document, first, limit)
 
     async def document(self, collection: str, document_id: str, version: int) -> Document:
         """Return the description with which a version was published; raises NotFound."""
-        index = await self._index_of(collection)
-        found = await self._store.published(index, collection, document_id, version)
-        if found is None:
-            raise unknown_document(document_id)
-        return found.document
+        return await self._published.document(collection, document_id, version)
+
+    async def index_models(self) -> dict[str, str]:
+        """Return the indexes of the loaded models; see `deployments.interfaces.SecondIndexes`."""
+        loaded, all_known = await self._embedders.loaded()
+        if not all_known:
+            msg = "the embedder of the next model does not answer"
+            raise Unavailable(msg)
+        return {each.index.name: each.model.name for each in loaded}
+
+    async def copy(
+        self, document: Document, first: int, limit: int, *, only_second: bool = False
+    ) -> CopiedChunks:
+        """Copy chunks into the other index; see `deployments.interfaces.SecondIndexes`."""
+        collection, document_id = document.collection, document.id
+        async with self._locks.of(collection, document_id).shared():
+            copy, done = await self._copier.slice(document, first, limit, only_second=only_second)
+        if done >= copy.document.chunks:
+            async with self._document_lock(collection, document_id):
+                known = await self._attributes_of(collection, document_id)
+                await self._copier.publish(copy, replace(document, attributes=known or {}))
+                await self._write_attributes(collection, document_id, known)
+        return CopiedChunks(done, time.monotonic() - self._searched_s)
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        """Remove the chunks of a collection from one index."""
+        await self._store.empty(VectorIndex(index_name, 0), collection)
 
     async def delete(self, collection: str, document_id: str) -> bool:
-        """Delete a document, published or not, and return whether it existed."""
+        """Delete a document, published or not, and return whether it existed.
+
+        While a backup needs it, Jobs does this later.
+        """
         async with self._document_lock(collection, document_id):
-            return await self._store.delete(collection, document_id)
+            return await self._delete(collection, document_id)
+
+    async def _delete(self, collection: str, document_id: str) -> bool:
+        if await self._deferred(Removal(collection, document_id)):
+            return True
+        return await self._store.delete(collection, document_id)
+
+    async def _deferred(self, *removals: Removal) -> bool:
+        """Return whether a backup holds removals, which are then carried out later."""
+        return self._removals is not None and await self._removals.deferred(*removals)
 
     async def collections(self) -> list[str]:
         """Name the collections of which something is stored, of every owner, in order."""
@@ -216,50 +323,52 @@ class DocumentRetriever:
 
     async def move_collections(self) -> int:
         """Move the collections of version 0.1 into the index; see StoredDocuments."""
-        collections_of_0_1, moved = self._store.collections_of_0_1, 0
-        for collection, dimensions in (await collections_of_0_1.dimensions()).items():
-            model = await self._indexing.model()
-            index = index_of(model)
-            try:
-                claimed = await self._claims.of(collection)
-                if claimed is None or claimed.name is None:
-                    if not await self._is_of(collection, dimensions, model):
-                        logger.warning(
-                            "collection {} of version 0.1 is not moved: its vectors are not of "
-                            "the embedding model {}",
-                            *(collection, model.name),
-                        )
-                        continue
-                    chunks = await collections_of_0_1.copy(collection, index)
-                    await self._claims.record(collection, model, moved=True)
-                    logger.info("moved collection {} of version 0.1: {} chunks", collection, chunks)
-                elif claimed.name != index.name:
-                    continue  # it is in the index of another model
-                await collections_of_0_1.delete(collection)
-                moved += 1
-            except NotFound:  # deleted since, or another program's
-                continue
-        return moved
-
-    async def _is_of(self, collection: str, dimensions: int, model: EmbeddingModel) -> bool:
-        """Return whether a model has made the vectors of a collection of version 0.1."""
-        if dimensions != model.dimensions:
-            return False
-        if (sample := await self._store.collections_of_0_1.sample(collection)) is None:
-            return True
-        stored, dense = sample
-        text = read_as(stored.document.title, stored.chunk.section, stored.chunk.text)
-        _, again = await self._indexing.embed([text], "passage")
-        return float(again[0] @ dense) >= _SAME_VECTOR
+        return await move_collections(self._store, self._embedders.first, self._claims)
 
     async def drop(self, collection: str) -> bool:
-        """Delete a collection and return whether it existed."""
+        """Delete a collection and return whether it existed; see `delete`."""
+        if await self._deferred(Removal(collection)):
+            return True
         return await self._store.drop(collection)
+
+    async def indexes(self) -> list[StoredIndex]:
+        """Name all indexes; see `VectorStore.indexes`."""
+        return await self._store.indexes()
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List the points of an index; see `VectorStore.inventory`."""
+        return await self._store.inventory(index, limit, after, document)
 
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted; see `VectorStore.purge`."""
         return await self._store.purge(age_s)
 
+    async def backup(self, name: str) -> bool:
+        """Copy the vectors into a folder of this name; see `VectorStore.backup`."""
+        return await self._store.backup(name)
+
     async def close(self) -> None:
         """Close the store."""
         await self._store.close()
+
+
+def _embedded(
+    chunks: Sequence[Chunk], dense: NDArray[np.float32], words: Sequence[SparseVector]
+) -> list[EmbeddedChunk]:
+    return [EmbeddedChunk(*each) for each in zip(chunks, dense, words, strict=True)]
+
+
+@contextlib.contextmanager
+def _left_for_later(document: Document | None = None) -> Iterator[None]:
+    """Log an error of the second index, into which Jobs copies the document later."""
+    try:
+        yield
+    except ServiceError as error:
+        name = document.id if document else "a document"
+        logger.warning("{} is copied into the second index later: {}", name, error)

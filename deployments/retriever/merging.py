@@ -6,6 +6,7 @@ the ranks by meaning and by words are computed again over all candidates, and fu
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from deployments.retriever.bm25 import SparseVector
     from deployments.retriever.vector_store import Candidate, HybridQuery
+    from deployments.types import Passage
 
 
 def ranked_together(
@@ -46,6 +48,22 @@ def ranked_together(
         fused[order] += 1 / (RRF_K + np.arange(len(order)))
     best_first = np.argsort(-fused, kind="stable")
     return [replace(candidates[n], score=float(fused[n])) for n in best_first if fused[n] > 0]
+
+
+def fused(each: Sequence[Sequence[Passage]], limit: int, max_chars: int) -> list[Passage]:
+    """Fuse the passages of collections in different indexes by their ranks.
+
+    Vectors of different models do not compare.
+    """
+    ranked = itertools.chain.from_iterable(itertools.zip_longest(*each))
+    best: list[Passage] = []
+    chars = 0
+    for passage in filter(None, ranked):
+        chars += len(passage.text)
+        if chars > max_chars or len(best) == limit:
+            break
+        best.append(passage)
+    return best
 
 
 def _rarity(weights: Sequence[Mapping[int, float]]) -> dict[int, float]:

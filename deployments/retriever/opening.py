@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from deployments.settings import Secrets
 
 if TYPE_CHECKING:
+    from deployments.retriever.qdrant.store import ServerStore
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
 
@@ -19,6 +20,11 @@ def open_store(settings: RetrieverSettings, data_dir: str, chunker_version: int)
         from deployments.retriever.edge.store import EdgeStore
 
         return EdgeStore(Path(data_dir) / "vectors", chunker_version=chunker_version)
+    return open_server(settings, chunker_version)
+
+
+def open_server(settings: RetrieverSettings, chunker_version: int) -> ServerStore:
+    """Open the store on the Qdrant server that the settings name."""
     from deployments.retriever.qdrant.store import ServerStore
 
     key = Secrets().qdrant_api_key

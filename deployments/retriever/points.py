@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from deployments.errors import FOREIGN_COLLECTION, InvalidRequest, NotFound, Unavailable
+from deployments.attribute_payloads import (
+    ATTRIBUTES,
+    VALUES,
+    attributes_payload,
+    payload_digest,
+)
+from deployments.errors import (
+    FOREIGN_COLLECTION,
+    NOT_STORED_WHOLE,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from deployments.records import from_record
-from deployments.retriever.attributes import ATTRIBUTES, VALUES, attributes_payload
 from deployments.retriever.vector_store import Candidate, StoredChunk
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, Document, StoredPoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +46,7 @@ VERSION = "version"
 FIRST_VERSION = 1
 TENANT_FIELDS = (COLLECTION, FOUND_IN)
 INDEXED_FIELDS = (*TENANT_FIELDS, DOCUMENT_ID, VALUES)
+INVENTORIED_FIELDS = (COLLECTION, FOUND_IN, DOCUMENT_ID, VERSION, ATTRIBUTES)
 
 RRF_K = 2
 """Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
@@ -88,6 +100,20 @@ def published_payload(document: Document) -> dict[str, Any]:
     return {FOUND_IN: document.collection, "document": described, **attributes}
 
 
+def inventoried(point_id: object, payload: Mapping[str, Any]) -> StoredPoint:
+    """Read a point that was fetched with `INVENTORIED_FIELDS` of its payload."""
+    collection = payload.get(COLLECTION, "")
+    version = str(payload.get(VERSION, FIRST_VERSION))
+    return StoredPoint(
+        str(point_id),
+        collection,
+        payload.get(DOCUMENT_ID, ""),
+        int(version) if version.isdecimal() else 0,
+        is_published(payload, collection),
+        payload_digest(payload.get(ATTRIBUTES)),
+    )
+
+
 def is_published(payload: Mapping[str, Any], collection: str) -> bool:
     """Return whether a chunk can be found in a collection."""
     return bool(payload.get(FOUND_IN) == collection)
@@ -130,7 +156,7 @@ def check_whole(document: Document, stored_chunks: int) -> None:
             f"Document {document.id!r} cannot be published: {stored_chunks} of its "
             f"{document.chunks} chunks are stored."
         )
-        raise InvalidRequest(message)
+        raise InvalidRequest(message, code=NOT_STORED_WHOLE)
 
 
 def foreign_collection(name: str) -> Unavailable:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deployments.interfaces import Embedder
+    from deployments.retriever.embedding import LoadedModel
 
 _QUESTIONS = (
     "How long must the dough rest before it is baked?",
@@ -41,21 +41,21 @@ _TEXTS = (
 class Relevance:
     """0 for what an unrelated text comes to, 1 for the question itself."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
+    def __init__(self) -> None:
         self._unrelated: dict[str, float] = {}  # by the fingerprint of the model
 
     async def of(
-        self, query: NDArray[np.float32], texts: NDArray[np.float32], fingerprint: str
+        self, query: NDArray[np.float32], texts: NDArray[np.float32], loaded: LoadedModel
     ) -> NDArray[np.float32]:
         """Rate vectors of shape (n, dimensions) against one of shape (dimensions,).
 
-        `fingerprint` is that of the model that made them.
+        Those of one model, which is `loaded`.
         """
+        fingerprint, embedder = loaded.model.fingerprint, loaded.embedder.embedder
         if fingerprint not in self._unrelated:
             with replaced_is_unavailable():
-                questions = await self._embedder.embed(_QUESTIONS, "query", fingerprint)
-                others = await self._embedder.embed(_TEXTS, "passage", fingerprint)
+                questions = await embedder.embed(_QUESTIONS, "query", fingerprint)
+                others = await embedder.embed(_TEXTS, "passage", fingerprint)
             # The greatest similarity: noise has a spread, and half of it lies above its mean.
             self._unrelated[fingerprint] = float((questions @ others.T).max())
         unrelated = self._unrelated[fingerprint]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +17,8 @@ from deployments.filters import matches
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder
-from deployments.retriever.claims import check_index
-from deployments.retriever.embedding import index_of, read_as
-from deployments.retriever.merging import ranked_together
+from deployments.retriever.embedding import LoadedModel, index_of, read_as
+from deployments.retriever.merging import fused, ranked_together
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import HybridQuery
 
@@ -30,9 +29,8 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.entries import CollectionIndex, CurrentVersion
     from deployments.filters import Filter
-    from deployments.interfaces import Embedder
     from deployments.retriever.claims import Claims
-    from deployments.retriever.embedding import IndexEmbedder
+    from deployments.retriever.embedding import Embedders
     from deployments.retriever.vector_store import (
         Candidate,
         StoredChunk,
@@ -40,13 +38,21 @@ if TYPE_CHECKING:
         VectorStore,
     )
     from deployments.settings import RetrieverSettings
-    from deployments.types import EmbeddingModel, Passage
+    from deployments.types import Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
 
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    queries: Sequence[str]
+    limit: int
+    max_chars: int
+    filters: Filter | None
 
 
 class Search:
@@ -56,24 +62,22 @@ class Search:
     all are.
     """
 
-    def __init__(  # noqa: PLR0913 - one parameter per collaborator
+    def __init__(
         self,
         store: VectorStore,
-        embedder: Embedder,
-        indexing: IndexEmbedder,
+        embedders: Embedders,
         claims: Claims,
         settings: RetrieverSettings,
         *,
         versions: CurrentVersions | None,
     ) -> None:
         self._store = store
-        self._embedder = embedder
-        self._indexing = indexing
+        self._embedders = embedders
         self._claims = claims
         self._settings = settings
         self._versions = versions
         self._lexical = LexicalEncoder()
-        self._relevance = Relevance(embedder)
+        self._relevance = Relevance()
 
     async def passages(
         self,
@@ -86,27 +90,55 @@ class Search:
         """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
         names = [collections] if isinstance(collections, str) else list(dict.fromkeys(collections))
         populated = await self._populated(names)
-        if not populated:
-            return []  # without asking the embedder, which may be busy or away
-        with span("embed"):
-            model, dense = await self._indexing.embed(queries, "query")
-        index = index_of(model)
+        groups: defaultdict[str | None, list[str]] = defaultdict(list)  # by their indexes
+        models: dict[str | None, LoadedModel] = {}
         for collection, claimed in populated.items():
-            if claimed is not None:
-                check_index(collection, claimed, index, model)
+            group = None if claimed is None else claimed.name
+            models[group] = models.get(group) or await self._model_of(collection, claimed)
+            groups[group].append(collection)
+        # Without any, the embedder is not asked, which may be busy or away.
+        wanted = _Wanted(queries, limit, max_chars, filters)
+        found = await asyncio.gather(
+            *(self._passages(wanted, group, models[index]) for index, group in groups.items())
+        )
+        return found[0] if len(found) == 1 else fused(found, limit, max_chars)
+
+    async def _model_of(self, collection: str, claimed: CollectionIndex | None) -> LoadedModel:
+        """Return the model of the index of a collection; raise Unavailable if it is not loaded."""
+        if claimed is None:
+            return LoadedModel(self._embedders.first, await self._embedders.first.model())
+        found = None if claimed.name is None else await self._embedders.of(claimed.name)
+        if found is None:
+            raise await self._claims.not_served(collection, claimed)
+        return found
+
+    async def _passages(
+        self, wanted: _Wanted, collections: Sequence[str], loaded: LoadedModel
+    ) -> list[Passage]:
+        """Find passages in collections of one index."""
+        queries, limit = wanted.queries, wanted.limit
+        with span("embed"):
+            model, dense = await loaded.embedder.embed(queries, "query")
+        index = index_of(model)
+        if index != loaded.index:  # it was replaced meanwhile
+            for collection in collections:
+                claimed = await self._claims.of(collection)
+                if claimed is not None and claimed.name != index.name:
+                    raise await self._claims.not_served(collection, claimed)
         sparse = [self._lexical.query(query) for query in queries]
-        query = HybridQuery(dense, sparse, max(self._settings.candidates, limit), filters=filters)
+        candidates = max(self._settings.candidates, limit)
+        query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
             each = await asyncio.gather(
-                *(self._current(index, collection, query) for collection in populated)
+                *(self._current(index, collection, query) for collection in collections)
             )
         found = each[0] if len(each) == 1 else await self._together(each, query)
-        found = await self._relevant(found, dense[0], model)
+        found = await self._relevant(found, dense[0], LoadedModel(loaded.embedder, model))
         found = ranking.raised_by_company(await self._reranked(found, queries[0]))
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
         around = await self._around(index, best[:limit], found)
         return ranking.passages(
-            best, found, around, query=dense[0], limit=limit, max_chars=max_chars
+            best, found, around, query=dense[0], limit=limit, max_chars=wanted.max_chars
         )
 
     async def _populated(self, collections: Sequence[str]) -> dict[str, CollectionIndex | None]:
@@ -196,14 +228,14 @@ class Search:
         return current
 
     async def _relevant(
-        self, found: list[Candidate], query: NDArray[np.float32], model: EmbeddingModel
+        self, found: list[Candidate], query: NDArray[np.float32], loaded: LoadedModel
     ) -> list[Candidate]:
         """Leave out what is no more like the question than the operator wants."""
         least = self._settings.min_relevance
         if least is None or not found:
             return found
         vectors = np.stack([one.dense for one in found])
-        ratings = await self._relevance.of(query, vectors, model.fingerprint)
+        ratings = await self._relevance.of(query, vectors, loaded)
         return [one for one, rating in zip(found, ratings, strict=True) if rating >= least]
 
     async def _reranked(self, found: list[Candidate], query: str) -> list[Candidate]:
@@ -214,7 +246,7 @@ class Search:
         texts = list(map(_text_of, first))
         try:
             async with asyncio.timeout(_RERANK_TIMEOUT_S):
-                scores = await self._embedder.rerank(query, texts)
+                scores = await self._embedders.first.embedder.rerank(query, texts)
         except (TimeoutError, ServiceError) as error:
             logger.warning("passages are in the order they were found in, not reranked: {}", error)
             return found

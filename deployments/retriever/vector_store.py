@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from deployments.filters import Attributes, Filter
     from deployments.retriever.bm25 import SparseVector
-    from deployments.types import Chunk, Document, DocumentList
+    from deployments.types import Chunk, Document, DocumentList, StoredIndex, StoredPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +150,44 @@ class VectorStore(Protocol):
         """Delete every chunk of a collection and return whether there were any."""
         ...
 
+    async def empty(self, index: VectorIndex, collection: str) -> None:
+        """Delete every chunk of a collection from one index."""
+        ...
+
     async def collections(self) -> list[str]:
         """Name the collections of which something is stored, of every owner, in order."""
+        ...
+
+    async def indexes(self) -> list[StoredIndex]:
+        """Name all indexes, in order, also those that cannot be opened."""
+        ...
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List the points of an index, published or not, in a fixed order behind the id `after`.
+
+        Only those of a document, by collection and id, if it is given. What is added or removed
+        meanwhile may be listed or not. Returns fewer than `limit` only at the end.
+        """
         ...
 
     async def purge(self, age_s: float) -> bool:
         """Remove from the disk what was deleted at least `age_s` seconds ago.
 
         Return False for a Qdrant server: its optimizer frees the disk space later.
+        """
+        ...
+
+    async def backup(self, name: str) -> bool:
+        """Copy all that is stored now into `DATA_DIR/vectors/backups/NAME`, while it is used.
+
+        What is added meanwhile may be in the copy. It is made once: a repeated call returns, and
+        another name removes it. Return False for a Qdrant server, which the command reads itself.
         """
         ...
 

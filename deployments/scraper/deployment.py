@@ -9,7 +9,7 @@ from ray import serve
 from deployments.file_store import FileStore
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PAGES, export_metrics
-from deployments.remote import RemoteParser
+from deployments.remote.parser import RemoteParser
 from deployments.scraper.pdf_pages import PdfPages
 from deployments.scraper.reader import WebReader
 from deployments.serving.capacity import reserved_cores

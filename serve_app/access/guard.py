@@ -26,6 +26,7 @@ PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 """Public paths: they expose no user data. The page sends its key with all others."""
 UPLOAD_PATHS = ("/upload", "/v1/files")
 _ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/files")
+_PART = re.compile(r"/v1/imports/[^/]+/parts/[^/]+")
 
 
 def is_public(path: str) -> bool:
@@ -34,12 +35,14 @@ def is_public(path: str) -> bool:
 
 
 def adds_document(method: str, path: str) -> bool:
-    """Return whether a request uploads a file, or attaches one to a vector store.
+    """Return whether a request uploads a file or a part of one, or attaches one.
 
     Quotas, the shares of uploads and the queue of jobs bound these, not the requests a minute: a
     client that sends a thousand files is no abuse. A file batch is one request for as many.
     """
-    return method == "POST" and (path in UPLOAD_PATHS or _ATTACHMENT.fullmatch(path) is not None)
+    if method == "POST":
+        return path in UPLOAD_PATHS or _ATTACHMENT.fullmatch(path) is not None
+    return method == "PUT" and _PART.fullmatch(path) is not None
 
 
 class Guard:

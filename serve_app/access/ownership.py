@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
-from deployments.types import IngestSpec, JobList
+from deployments.types import ImportSpec, IngestSpec, JobList
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deployments.types import (
         Chunk,
         Document,
+        EmbeddedChunks,
         ImagesSpec,
         Job,
         JobQuery,
@@ -98,6 +99,9 @@ class OwnedRetriever:
     async def add(self, document: Document, chunks: Sequence[Chunk]) -> None:
         await self._retriever.add(self._kept(document), chunks)
 
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        await self._retriever.add_embedded(self._kept(document), chunks)
+
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         await self._retriever.publish(self._kept(document), chunks)
 
@@ -135,6 +139,9 @@ class OwnedRetriever:
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         return await self._retriever.content(self._kept(document), first, limit)
 
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        return await self._retriever.embedded(self._kept(document), first, limit)
+
     async def delete(self, collection: str, document_id: str) -> bool:
         return await self._retriever.delete(self._prefix + collection, document_id)
 
@@ -165,6 +172,12 @@ class OwnedJobs:
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._jobs.submit_images(replace(spec, owner=self._owner), key)
 
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        collection = self._prefix + spec.collection
+        owned = replace(spec, owner=self._owner, collection=collection)
+        submitted = await self._jobs.submit_import(owned, key)
+        return replace(submitted, job=self._shown(submitted.job))
+
     async def begin_batches(self) -> None:
         await self._jobs.begin_batches()
 
@@ -191,7 +204,7 @@ class OwnedJobs:
         if job.spec.owner != self._owner:
             msg = "there is no such job"
             raise NotFound(msg, param="job_id")
-        if not isinstance(job.spec, IngestSpec):
+        if not isinstance(job.spec, IngestSpec | ImportSpec):
             return job
         collection = job.spec.collection.removeprefix(self._prefix)
         return replace(job, spec=replace(job.spec, collection=collection))

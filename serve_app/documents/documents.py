@@ -133,8 +133,9 @@ class Documents:
 
     async def delete_contents(self, collection: str, document_id: str | None = None) -> None:
         """Delete the contents of a document, or of all documents in a collection."""
-        full_name = self._catalogue.full_name(collection)
-        await self._files.delete(contents_folder(full_name, document_id))
+        if not await self._catalogue.contents_are_held():
+            full_name = self._catalogue.full_name(collection)
+            await self._files.delete(contents_folder(full_name, document_id))
 
     async def cancel(self, collection: str, document_id: str | None = None) -> None:
         """Stop the jobs of a document, or of all documents in a collection."""

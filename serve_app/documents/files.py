@@ -101,9 +101,10 @@ class KeptFiles:
     async def remove(self, file_id: str) -> None:
         """Delete a file; raises NotFound."""
         await self.file(file_id)
-        # The content first: a deletion that was interrupted can be repeated.
-        await self._files.delete(self.path(file_id))
         await self._catalogue.remove(file_id)
+        if not await self._catalogue.content_is_held(file_id):
+            await self._files.delete(self.path(file_id))
+            await self._catalogue.content_removed(file_id)
 
     def path(self, file_id: str) -> str:
         """Return the path of a file in the store; its content begins at `CARD_BYTES`."""

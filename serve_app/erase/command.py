@@ -6,24 +6,20 @@ import argparse
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loguru import logger
-from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.catalogue.opening import open_catalogue
 from deployments.collection_names import DEFAULT_COLLECTION, check_collection_name, full_name
-from deployments.databases import is_sqlite
 from deployments.document_ids import check_document_id
 from deployments.errors import InvalidRequest, ServiceError
 from deployments.file_store import FileStore
 from deployments.jobs.erasing import Eraser
-from deployments.jobs.leases import has_live_executor
 from deployments.private_files import UMASK
 from deployments.retriever.opening import open_store
-from deployments.settings import Secrets, database_url
 from serve_app.launch.configuration import read, settings
+from serve_app.launch.database import existing_database, is_running
 from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _ANY_CHUNKER = 0  # nothing is stored
-_SQLITE_PREFIX = "sqlite:///"
 
 
 def main(arguments: list[str]) -> int:
@@ -105,13 +100,13 @@ def _document_id(value: str) -> str:
 async def _erase(
     found: AppSettings, owner: str, collection: str | None, document_id: str | None
 ) -> ErasureEntry:
-    url = _existing_database(found)
+    url = existing_database(found)
     catalogue = await asyncio.to_thread(open_catalogue, url)
     try:
         erasure = await catalogue.erasures.request(owner, collection, document_id)
         said = False
         while erasure.finished_at is None:
-            if not await _is_running(url):
+            if not await is_running(url):
                 await _erase_here(found, url, catalogue)
             elif not said:
                 said = True
@@ -121,23 +116,6 @@ async def _erase(
         return erasure
     finally:
         catalogue.close()
-
-
-def _existing_database(found: AppSettings) -> str:
-    url = database_url(found.database_url, Secrets())
-    path = Path(url.removeprefix(_SQLITE_PREFIX))
-    if is_sqlite(url) and not path.exists():
-        msg = f"{path}: no service has stored anything here"
-        raise StartError(msg)
-    return url
-
-
-async def _is_running(url: str) -> bool:
-    try:
-        return await asyncio.to_thread(has_live_executor, url)
-    except SQLAlchemyError as error:
-        msg = f"the database does not answer: {type(error).__name__}"
-        raise StartError(msg) from error
 
 
 async def _erase_here(found: AppSettings, url: str, catalogue: Catalogue) -> None:

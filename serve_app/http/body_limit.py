@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
+_PART = re.compile(r"/v1/imports/[^/]+/parts/[^/]+")
 _STALL_S = 20.0
 _START_S = 30.0
 _BYTES_PER_S = 16 * 1024  # a slow mobile connection
@@ -30,12 +32,15 @@ class BodyLimit:
     """ASGI middleware: 413 for a body that is too large, 408 for one that does not arrive.
 
     A body is too large as soon as its declared or its received size passes the bound;
-    `file_bytes` bounds the file of a multipart body by its path. It must arrive at 16 KB/s on
-    average, after 30 s, and without a pause of 20 s.
+    `file_bytes` bounds the file of a multipart body by its path, `part_bytes` a part of an archive.
+    It must arrive at 16 KB/s on average, after 30 s, and without a pause of 20 s.
     """
 
-    def __init__(self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int]) -> None:
+    def __init__(
+        self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int], part_bytes: int
+    ) -> None:
         self._app = app
+        self._part_bytes = part_bytes
         self._default_bytes = default_bytes
         self._file_bytes = file_bytes
 
@@ -43,8 +48,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        file_bytes = self._file_bytes.get(route_path(scope))
-        if file_bytes is None:
+        path = route_path(scope)
+        file_bytes = self._file_bytes.get(path)
+        if _PART.fullmatch(path):
+            limit = self._part_bytes
+            message = too_large("part", limit)
+        elif file_bytes is None:
             limit = self._default_bytes
             message = too_large("request", limit)
         else:

@@ -48,6 +48,8 @@ def _prepare(settings: AppSettings) -> None:
     """Resolve every model source; raise InvalidRequest for the first that is not available."""
     make_private(Path(settings.data_dir))
     sources = [settings.embedder.model, settings.images.model]
+    if settings.embedder.next:
+        sources.append(settings.embedder.next.model)
     if settings.embedder.reranker:
         sources.append(settings.embedder.reranker)
     if settings.llm.engine == "vllm":

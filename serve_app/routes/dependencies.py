@@ -23,9 +23,11 @@ from serve_app.accounts import Account  # noqa: TC001 - FastAPI reads annotation
 from serve_app.answering.answer import Answering
 from serve_app.documents.attachments import Attachments
 from serve_app.documents.documents import Documents
+from serve_app.documents.exports import Exports
 from serve_app.documents.file_batches import FileBatches
 from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles, is_file_id
+from serve_app.documents.imports import Imports
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -34,6 +36,7 @@ from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
     ERASURE_ID_EXAMPLE,
     FILE_ID_EXAMPLE,
+    IMPORT_ID_EXAMPLE,
     JOB_ID_EXAMPLE,
     CollectionName,
     FileId,
@@ -47,6 +50,7 @@ _SHOWN_CHARS = 100
 _STORE_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
 _BATCH_ID = re.compile(r"vsfb_[0-9a-f]{24}")
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+_IMPORT_ID = re.compile(r"imp_[0-9a-f]{32}")
 _ERASURE_ID = re.compile(r"era_[0-9a-f]{32}")
 
 
@@ -141,6 +145,13 @@ async def _store_id(
         raise NotFound(msg, param="vector_store_id") from None
 
 
+async def _import_id(import_id: Annotated[str, Path(examples=[IMPORT_ID_EXAMPLE])]) -> str:
+    if not _IMPORT_ID.fullmatch(import_id):
+        msg = "there is no such import"
+        raise NotFound(msg, param="import_id")
+    return import_id
+
+
 async def _batch_id(batch_id: Annotated[str, Path(examples=[BATCH_ID_EXAMPLE])]) -> str:
     if not _BATCH_ID.fullmatch(batch_id):
         msg = "there is no such file batch"
@@ -162,9 +173,12 @@ FileContentsDep = Annotated[FileContents, _of_account("file_contents")]
 ErasuresDep = Annotated[OwnedErasures, _of_account("erasures")]
 DocumentsDep = Annotated[Documents, _of_account("documents")]
 UploadsDep = Annotated[Uploads, _of_account("uploads")]
+ExportsDep = Annotated[Exports, _of_account("exports")]
+ImportsDep = Annotated[Imports, _of_account("imports")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]
 KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
 VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]
+ImportId = Annotated[str, Depends(_import_id)]
 ErasureId = Annotated[str, Depends(_erasure_id)]
 JobId = Annotated[str, Depends(_job_id)]
 KnownFileId = Annotated[str, Depends(_file_id)]

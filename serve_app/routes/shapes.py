@@ -6,12 +6,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
-from deployments.types import IngestSpec, Job, JobStatus
+from deployments.types import ImportSpec, IngestSpec, Job, JobKind, JobStatus
 from serve_app.http.errors import body_of
 from serve_app.http.urls import local_url
 from serve_app.schemas.jobs import (
     ImagesInput,
     ImagesResult,
+    ImportInput,
+    ImportResult,
     IngestInput,
     IngestResult,
     JobError,
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from deployments.errors import ServiceError
 
 _SHOWN_CHARS = 100
+_INPUTS: dict[JobKind, type[IngestInput | ImagesInput | ImportInput]] = {
+    JobKind.INGEST: IngestInput,
+    JobKind.IMAGES: ImagesInput,
+    JobKind.IMPORT: ImportInput,
+}
 
 
 def job_url(job_id: str) -> str:
@@ -41,7 +48,6 @@ def image_url(job_id: str, number: int) -> str:
 def job_response(job: Job, scope: Scope) -> JobResponse:
     """Return a job as the caller of a request sees it."""
     fields = asdict(job.spec)
-    ingest = isinstance(job.spec, IngestSpec)
     error = None
     if job.status is JobStatus.FAILED:
         error = JobError(
@@ -55,7 +61,7 @@ def job_response(job: Job, scope: Scope) -> JobResponse:
         updated_at=round(job.updated_at, 3),
         progress=JobProgress(done=job.done, total=job.total),
         cancel_requested=job.cancel_requested,
-        input=IngestInput(**fields) if ingest else ImagesInput(**fields),
+        input=_INPUTS[job.kind].model_validate(fields),
         result=_result(job, scope),
         error=error,
     )
@@ -90,10 +96,12 @@ def download(media_type: str, shown: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {media_type: binary}}}
 
 
-def _result(job: Job, scope: Scope) -> IngestResult | ImagesResult | None:
+def _result(job: Job, scope: Scope) -> IngestResult | ImagesResult | ImportResult | None:
+    if isinstance(job.spec, IngestSpec | ImportSpec) and job.status is not JobStatus.SUCCEEDED:
+        return None
+    if isinstance(job.spec, ImportSpec):
+        return ImportResult(vector_store_id=job.spec.collection)
     if isinstance(job.spec, IngestSpec):
-        if job.status is not JobStatus.SUCCEEDED:
-            return None
         return IngestResult(document_id=job.spec.document_id, collection=job.spec.collection)
     if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
         return None  # its pictures are removed

@@ -27,6 +27,7 @@ JOB_ID_EXAMPLE = "job_" + "5e" * 16
 DOCUMENT_ID_EXAMPLE = "doc_" + "7c" * 16
 FILE_ID_EXAMPLE = "file-" + "7c" * 16
 ERASURE_ID_EXAMPLE = "era_" + "7c" * 16
+IMPORT_ID_EXAMPLE = "imp_" + "7c" * 16
 STORE_ID_EXAMPLE = "vs_4f1c09ab7d2e4c6f8a1b2c3d"
 TIME_EXAMPLE = 1_795_546_410
 

@@ -16,7 +16,7 @@ from serve_app.schemas.paging import Listing, listing_example
 
 
 class JobProgress(BaseModel):
-    """Chunks stored or images made; `total` is null until it is known."""
+    """Chunks stored, images made or documents imported; `total` is null until it is known."""
 
     done: int
     total: int | None
@@ -40,6 +40,20 @@ class ImagesInput(BaseModel):
     height: int
     steps: int
     seed: int
+
+
+class ImportInput(BaseModel):
+    """What an import job was given; `name` is null if that in the archive is taken."""
+
+    collection: str
+    name: str | None
+    size_bytes: int
+
+
+class ImportResult(BaseModel):
+    """The vector store that was imported."""
+
+    vector_store_id: str
 
 
 class IngestResult(BaseModel):
@@ -104,8 +118,8 @@ class JobResponse(BaseModel):
     updated_at: float
     progress: JobProgress
     cancel_requested: bool
-    input: IngestInput | ImagesInput
-    result: IngestResult | ImagesResult | None
+    input: IngestInput | ImagesInput | ImportInput
+    result: IngestResult | ImagesResult | ImportResult | None
     error: JobError | None = None
 
 

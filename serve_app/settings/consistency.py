@@ -36,6 +36,7 @@ def contradictions(settings: SettingsTree) -> list[Contradiction]:
         *_of_names(settings),
         *_of_store(settings.retriever),
         *_of_reranking(settings.retriever.rerank, settings.embedder),
+        *_of_next_embedder(settings.embedder),
         *_of_images(settings.images),
         *_of_database(settings.database_url),
         *_of_files(settings.files),
@@ -92,6 +93,13 @@ def _of_reranking(candidates: int, embedder: EmbedderSettings) -> Iterator[Contr
             f"{candidates} candidates are to be reranked and `embedder.reranker` names no model: "
             "name a cross-encoder there, or set this to 0",
         )
+
+
+def _of_next_embedder(embedder: EmbedderSettings) -> Iterator[Contradiction]:
+    vectors = {"model", "query_prefix", "passage_prefix"}
+    following = embedder.next
+    if following and embedder.model_dump(include=vectors) == following.model_dump(include=vectors):
+        yield Contradiction("embedder.next", "is the present model: name another, or remove it")
 
 
 def _of_images(images: ImagesSettings) -> Iterator[Contradiction]:

@@ -50,6 +50,8 @@ DEPLOYMENT_NAMES = (
     "Jobs",
 )
 """As the YAML calls them; `serve_app.graph` binds a class to each."""
+NEXT_EMBEDDER = "NextEmbedder"
+"""A further deployment, if `embedder.next` is set."""
 
 SYSTEM_PROMPT = (
     "You are a helpful assistant. When numbered sources are given, answer from them and cite "

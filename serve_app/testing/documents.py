@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
@@ -12,7 +13,7 @@ import numpy as np
 
 from deployments.chunk_batches import write_batches
 from deployments.collection_names import is_default, unknown_collection
-from deployments.errors import InvalidRequest, Unprocessable
+from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unprocessable
 from deployments.filters import matches
 from deployments.parser.reading.formats import Format, detect
 from deployments.retriever.points import unknown_document
@@ -20,6 +21,7 @@ from deployments.types import (
     Chunk,
     Document,
     DocumentList,
+    EmbeddedChunks,
     EmbeddingModel,
     Embeddings,
     Page,
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.filters import Attributes, Filter
-    from deployments.types import TextKind
+    from deployments.types import StoredIndex, StoredPoint, TextKind
 
+FAKE_INDEX = "fa4e" * 8
 _WORD = re.compile(r"\w+")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
@@ -160,6 +163,15 @@ class FakeRetriever:
         key = document.collection, document.id, document.version
         self.versions.setdefault(key, {}).update({chunk.number: chunk for chunk in chunks})
 
+    async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
+        if chunks.index != FAKE_INDEX:
+            msg = "the vectors are of another embedding model than the present one"
+            raise Conflict(msg, code=MODEL_CHANGED)
+        if chunks.vectors.shape != (len(chunks.chunks), 1):
+            msg = "the vectors of this embedding model have 1 dimension"
+            raise InvalidRequest(msg)
+        await self.add(document, chunks.chunks)
+
     async def publish(self, document: Document, chunks: Sequence[Chunk] = ()) -> None:
         if chunks:
             await self.add(document, chunks)
@@ -169,6 +181,10 @@ class FakeRetriever:
         key = document.collection, document.id
         if key not in self.published or self.published[key].version <= document.version:
             self.published[key] = document
+            if self.catalogue is not None:
+                loaded = {FAKE_INDEX: "fake-embedder"}
+                with contextlib.suppress(NotFound):  # the catalogue does not know it
+                    await self.catalogue.collections.claim_index(document.collection, loaded)
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         for version in versions:
@@ -209,6 +225,10 @@ class FakeRetriever:
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         chunks = self._chunks_of(document)
         return [chunks[number] for number in sorted(chunks) if first <= number < first + limit]
+
+    async def embedded(self, document: Document, first: int, limit: int) -> EmbeddedChunks:
+        chunks = tuple(await self.content(document, first, limit))
+        return EmbeddedChunks(FAKE_INDEX, chunks, np.ones((len(chunks), 1), dtype=np.float32))
 
     async def _matches(
         self, words: set[str], collection: str, filters: Filter | None
@@ -270,8 +290,26 @@ class FakeRetriever:
                 self._remove(key)
         return existed
 
+    async def backup(self, name: str) -> bool:
+        del name
+        return False
+
     async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - nothing is on a disk
         return True
+
+    async def indexes(self) -> list[StoredIndex]:
+        return []
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """List nothing: there are no indexes."""
+        del index, limit, after, document
+        return []
 
     async def documents(self, collection: str, limit: int, after: str | None) -> DocumentList:
         self._check_exists(collection)

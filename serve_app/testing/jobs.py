@@ -6,7 +6,7 @@ import asyncio
 import io
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.catalogue.entries import VersionStatus
 from deployments.catalogue.uploads import new_document, upload_of
@@ -14,11 +14,16 @@ from deployments.chunk_batches import read_batch
 from deployments.contents import content_path, delete_earlier, keep_content
 from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
 from deployments.file_store import image_path
+from deployments.job_ids import job_id_for
 from deployments.jobs.batches import BatchFeeder
+from deployments.jobs.imports import ImportSteps
 from deployments.types import (
     ImageProgress,
+    ImagesSpec,
+    ImportSpec,
     IngestSpec,
     Job,
+    JobKind,
     JobList,
     JobStatus,
     ParseSpec,
@@ -26,12 +31,14 @@ from deployments.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
-    from deployments.interfaces import ImageGenerator, Parser, Retriever
-    from deployments.types import ImageRequest, ImagesSpec, JobQuery
+    from deployments.interfaces import Checked, ImageGenerator, Parser, Retriever
+    from deployments.types import ImageRequest, JobQuery, JobSpec
+
+T = TypeVar("T")
 
 
 class FakeImages:
@@ -49,6 +56,18 @@ class FakeImages:
         png = io.BytesIO()
         Image.new("L", (request.width, request.height), request.seed % 256).save(png, "PNG")
         return png.getvalue()
+
+
+class _Direct:
+    """Calls backends that are always available."""
+
+    async def call(
+        self,
+        job_id: str,  # noqa: ARG002
+        backend: Checked | Catalogue | FileStore,  # noqa: ARG002
+        work: Callable[[], Awaitable[T]],
+    ) -> T:
+        return await work()
 
 
 @dataclass
@@ -103,6 +122,9 @@ class FakeJobs:
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._submitted(spec, key, None, self._new_id())
 
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        return await self._submitted(spec, key, None, job_id_for(spec.owner, JobKind.IMPORT, key))
+
     async def begin_batches(self) -> None:
         feeder = BatchFeeder(self.catalogue, self.retriever, self.submit_ingest, self.cancel)
         await feeder.feed()
@@ -113,6 +135,8 @@ class FakeJobs:
         try:
             if isinstance(spec, IngestSpec):
                 done = await self._ingest(spec, job_id)
+            elif isinstance(spec, ImportSpec):
+                done = await self._import(spec, job_id)
             else:
                 done = await self._draw(spec, job_id)
         except ServiceError as error:
@@ -148,6 +172,19 @@ class FakeJobs:
             await delete_earlier(self.files, document.collection, document.id, kept)
         return count
 
+    async def _import(self, spec: ImportSpec, job_id: str) -> int:
+        steps = ImportSteps(self.retriever, self.files, _Direct(), self.catalogue, 64)
+        try:
+            state = await steps.open(job_id, spec)
+            while not state.ended:
+                state = await steps.some(job_id, spec, state)
+        except ServiceError:
+            await steps.discard(spec)
+            raise
+        finally:
+            await steps.remove_upload(spec)
+        return state.documents
+
     async def _draw(self, spec: ImagesSpec, job_id: str) -> int:
         for number in range(spec.count):
             async for progress in self.images.generate(spec.request(number)):
@@ -156,7 +193,7 @@ class FakeJobs:
         return spec.count
 
     async def _submitted(
-        self, spec: IngestSpec | ImagesSpec, key: str | None, same: Job | None, job_id: str
+        self, spec: JobSpec, key: str | None, same: Job | None, job_id: str
     ) -> Submitted:
         if self.submit_gate:
             await self.submit_gate.wait()
@@ -169,7 +206,7 @@ class FakeJobs:
                 raise Conflict(msg)
         if same:
             return Submitted(same, created=False)
-        total = spec.count if not isinstance(spec, IngestSpec) else None
+        total = spec.count if isinstance(spec, ImagesSpec) else None
         number = len(self.known)
         job = Job(job_id, spec, JobStatus.QUEUED, 1e9 + number, 1e9, total=total)
         self.known[job.id] = job

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import psutil
@@ -29,7 +29,10 @@ from deployments.catalogue.entries import CollectionEntry, PageQuery, Upload, Ve
 from deployments.catalogue.opening import open_catalogue
 from deployments.catalogue.removals import Removal
 from deployments.catalogue.tables import COLLECTIONS, DOCUMENTS, VERSIONS
+from deployments.file_store import FileStore
 from deployments.interfaces import Embedder
+from deployments.jobs.doctor.doctor import Doctor
+from deployments.jobs.doctor.documents import Grace
 from deployments.retriever import points
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.document_retriever import DocumentRetriever
@@ -41,6 +44,9 @@ from deployments.types import Chunk, Document
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, percentile, say, table
 from tests.support.made_up_documents import DIMENSIONS, RandomVectors, Words
+
+if TYPE_CHECKING:
+    from deployments.jobs.doctor.mending import Backend
 
 _CHUNKS = 10  # of each document
 _DOCUMENTS = (1_000, 10_000, 20_000, 100_000)
@@ -90,6 +96,10 @@ class Found:
     compacted: bool = False
     compaction_pause_ms: float = 0.0
     compaction_search_ms: float = 0.0
+    doctor_s: float = 0.0
+    doctor_pause_ms: float = 0.0
+    doctor_search_ms: float = 0.0
+    doctor_mib: float = 0.0
 
     def p50(self, name: str) -> float:
         """Return the median milliseconds of a call."""
@@ -113,6 +123,11 @@ class Found:
         compaction = self.compacted_in, f"{self.compaction_search_ms:.1f}"
         pauses = f"{self.pause_ms:.0f}", f"{self.compaction_pause_ms:.0f}"
         return (self.name, *sizes, *compaction, *pauses)
+
+    def examined(self) -> tuple[str, ...]:
+        """Return the row of the table of the doctor."""
+        meanwhile = f"{self.doctor_search_ms:.1f}", f"{self.doctor_pause_ms:.0f}"
+        return (self.name, f"{self.doctor_s:.0f}", *meanwhile, f"{self.doctor_mib:.0f}")
 
 
 class Heartbeat:
@@ -163,7 +178,7 @@ def measure(options: argparse.Namespace) -> Iterator[Section]:
     others = [one.p50(name) for one in found for name in one.calls_ms if name != _SEARCH]
     smaller = [one.p50(_SEARCH) for one in found if one.chunks < _LARGEST // divisor]
     largest = [one.p50(_SEARCH) for one in found if one.chunks >= _LARGEST // divisor]
-    pauses = [max(one.pause_ms, one.compaction_pause_ms) for one in found]
+    pauses = [max(one.pause_ms, one.compaction_pause_ms, one.doctor_pause_ms) for one in found]
     checks = [
         Check.at_most("the slowest p50 but for searches", max(others), _MAX_P50_MS, "{:.1f} ms"),
         Check.at_most("p50 of a search, smaller sizes", max(smaller), _MAX_P50_MS, "{:.1f} ms"),
@@ -185,13 +200,23 @@ go on. A pause is the longest time for which another thread of the process could
 
 {table(("size", "call", "p50, ms", "p99, ms"), [row for one in found for row in one.rows()])}
 
-{table(_SIZES, [one.stored() for one in found])}"""
+{table(_SIZES, [one.stored() for one in found])}
+
+The doctor looks at everything, except at contents of files, while searches go on.
+
+{table(_DOCTOR, [one.examined() for one in found])}"""
     yield Section("collections", body, checks)
 
 
 _SIZES = (
     *("size", "disk, MiB", "process, MiB", "filled, s", "compacted, s"),
     *("search meanwhile, p50, ms", "longest pause, ms", "the same, compacting"),
+)
+
+
+_DOCTOR = (
+    *("size", "a run of the doctor, s", "search meanwhile, p50, ms"),
+    *("longest pause, ms", "more memory, MiB"),
 )
 
 
@@ -217,9 +242,39 @@ async def _timed(found: Found, collections: list[tuple[str, int]], calls: Calls)
             found.pause_ms = heart.longest_ms()
             found.memory_mib = psutil.Process().memory_info().rss / 2**20
             found.disk_mib = _disk_mib(folder)
+            await _examine(found, library, folder, collections[0][0], heart)
             await _compact(found, library, collections, heart)
             heart.stop()
     return found
+
+
+async def _examine(
+    found: Found, library: Library, folder: Path, collection: str, heart: Heartbeat
+) -> None:
+    """Run the doctor as in a service, asking meanwhile."""
+    doctor = Doctor(
+        library.catalogue,
+        cast("Backend", library.retriever),
+        FileStore(str(folder / "files")),
+        f"sqlite:///{folder}/catalogue.sqlite",
+        submit=None,
+        grace=Grace(),
+    )
+    process, asked = psutil.Process(), []
+    before = most = process.memory_info().rss
+    heart.longest_ms()
+    run = asyncio.create_task(doctor.run(mend=False, thorough=False))
+    while not run.done():
+        started = time.perf_counter()
+        await _search(library, collection)
+        asked.append((time.perf_counter() - started) * 1000)
+        most = max(most, process.memory_info().rss)
+        await asyncio.sleep(0.05)
+    report = await run
+    found.doctor_s, found.doctor_mib = report.took_s, (most - before) / 2**20
+    found.doctor_search_ms = percentile(asked, 50)
+    found.doctor_pause_ms = heart.longest_ms()
+    say(f"{found.name}: looked at {dict(report.looked_at)} in {found.doctor_s:.0f} s")
 
 
 async def _compact(
@@ -394,7 +449,7 @@ async def _add_rows(catalogue: Catalogue, collection: str, documents: int, index
             VERSIONS.insert(),
             [
                 {"collection": collection, "document_id": id_, "number": 1, "status": completed}
-                | {"digest": id_, "author": _OWNER, "filename": name, "title": name}
+                | {"digest": "", "author": _OWNER, "filename": name, "title": name}
                 | {"media_type": "text/plain", "size_bytes": 1000, "chunks": _CHUNKS}
                 | {"created_ms": 0, "job_id": id_}
                 for id_, name in named

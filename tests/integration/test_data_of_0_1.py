@@ -28,7 +28,8 @@ from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.settings import EmbedderSettings, RetrieverSettings
 from deployments.types import EmbeddingModel, TextKind
-from serve_app.testing import FakeEmbedder, Fakes
+from serve_app.doctor.stopped import examine
+from serve_app.testing import FakeEmbedder, Fakes, fake_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +128,9 @@ async def test_everything_is_found_listed_changed_and_deleted(tmp_path: Path) ->
             text = await http.get(f"/v1/vector_stores/{store}/files/{kept[0]['id']}/content")
             assert "04:12" in text.json()["data"][0]["text"]
     assert [path.name for path in (tmp_path / "vectors").iterdir() if path.is_dir()] == ["indexes"]
+    stopped = fake_settings(data_dir=str(tmp_path), files=str(tmp_path / "files"))
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    assert (await examine(stopped, url, mend=False, thorough=True))["kinds"] == []
 
     async with opened(tmp_path) as service:
         http = service.http

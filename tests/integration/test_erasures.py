@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-import yaml
 
 from deployments.databases import create_engine, is_sqlite
 from deployments.retriever.embedding import read_as
@@ -22,7 +21,12 @@ from tests.support.job_clients import ENDED
 from tests.support.job_engine import Images
 from tests.support.leftovers import files_with
 from tests.support.paths import ROOT
-from tests.support.whole_service import WholeService, vector_of, whole_service
+from tests.support.whole_service import (
+    WholeService,
+    configuration,
+    vector_of,
+    whole_service,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -353,13 +357,3 @@ async def test_a_command_erases_whether_the_service_runs_or_not(
         bob.http, alice.http = other, one
         await bob.check_answers()
         assert (await alice.erased(begun["id"]))["removed"]["documents"] == 4
-
-
-def configuration(folder: Path) -> Path:
-    """Write the shipped configuration with the data of `folder`."""
-    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
-    args = document["applications"][0]["args"]
-    args["data_dir"] = str(folder / "data")
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path

@@ -12,7 +12,7 @@ import pytest
 from dbos import DBOS
 from fsspec.implementations.local import LocalFileSystem
 
-from deployments.errors import Unavailable, Unprocessable
+from deployments.errors import NOT_STORED_WHOLE, InvalidRequest, Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.jobs.engine import _LEASE_CHECK_S, _LEASE_GRACE_S
 from deployments.jobs.leases import LEASE_TIMES, LeaseTimes
@@ -23,6 +23,28 @@ from tests.support.job_engine import CHUNKS, PICTURES, Parts, ended, running
 from tests.support.job_replica import GATED, LONG_LEASE, SHORT_LEASE, logged, replica, until
 
 pytestmark = pytest.mark.anyio
+
+
+async def test_chunks_are_stored_again_if_the_index_has_changed_meanwhile(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedding model was switched before the document was complete."""
+    async with running(job_database, tmp_path) as parts:
+        publish, switched = parts.retriever.publish, False
+
+        async def to_another_index(document: Document, chunks: Sequence[Chunk] = ()) -> None:
+            nonlocal switched
+            if not switched:
+                switched = True
+                parts.retriever.versions.clear()
+                raise InvalidRequest("0 of its chunks are stored", code=NOT_STORED_WHOLE)
+            await publish(document, chunks)
+
+        monkeypatch.setattr(parts.retriever, "publish", to_another_index)
+        spec = await parts.uploaded(b"some text")
+        submitted = await parts.submissions.ingest(spec, None)
+        assert (await ended(parts, submitted.job.id)).status is JobStatus.SUCCEEDED
+        assert parts.retriever.published["default", "doc_a"].chunks == CHUNKS
 
 
 async def test_a_file_store_that_is_away_is_waited_for(

@@ -8,10 +8,6 @@ and redeploy the service under a job; `make bench-kill` kills 60 times.
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +24,8 @@ from tests.support.job_audit import Verdict
 from tests.support.job_clients import Ledger
 from tests.support.jobs import job_ended
 from tests.support.kill_scenario import Load, Plan, audit, kill_under_load, run
-from tests.support.paths import ROOT
 from tests.support.postgres import postgres_server
-from tests.support.service import SecondService, Service
+from tests.support.service import SecondService, Service, deploy
 
 NOTICED_S = 60
 STALL_NOTICED_S = 180
@@ -48,6 +43,7 @@ def assert_kept(verdict: Verdict) -> None:
     # Nothing wrong would be easy to say of nothing.
     assert verdict.looked_at["documents"] > 0
     assert verdict.looked_at["pictures"] > 0
+    assert verdict.looked_at["chunks (doctor)"] > 0
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +149,7 @@ def test_a_job_goes_on_while_the_service_is_redeployed(second_service: SecondSer
         document = yaml.safe_load(service.config.read_text())
         document["applications"][0]["args"].setdefault("jobs", {})["keep_days"] = 8.0
         service.config.write_text(yaml.safe_dump(document))
-        deploy(service)
+        deploy(service.config, service.data)
         began = time.monotonic()
         while replicas & service.node.replica_ids() or not ready(http):
             assert time.monotonic() - began < REDEPLOYED_S
@@ -171,21 +167,6 @@ def ready(http: httpx.Client) -> bool:
         return http.get("/readyz").is_success
     except httpx.TransportError:
         return False
-
-
-def deploy(service: SecondService) -> None:
-    """`serve deploy`, against the dashboard of the service that runs."""
-    log = (service.data / "logs" / "serve.log").read_text(errors="replace")
-    dashboard = re.findall(r"http://127\.0\.0\.1:\d+(?=\s|\x1b)", log)[0]
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(service.data / "ray_token")}
-    command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(service.config)]
-    subprocess.run(
-        [*command, "--address", dashboard],
-        cwd=ROOT,
-        env=os.environ | environment,
-        check=True,
-        timeout=120,
-    )
 
 
 @pytest.mark.long

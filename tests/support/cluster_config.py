@@ -19,6 +19,7 @@ from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from serve_app.check.placement.nodes import Node
 
@@ -91,6 +92,13 @@ def released(document: Mapping[str, Any], release: str) -> dict[str, Any]:
     """Return a copy that is another version of every deployment."""
     changed = copy.deepcopy(dict(document))
     changed["applications"][0]["runtime_env"]["env_vars"][_RELEASE] = release
+    return changed
+
+
+def with_code(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a copy whose deployments run the code in a folder, as the documentation says."""
+    changed = copy.deepcopy(dict(document))
+    changed["applications"][0]["runtime_env"]["env_vars"]["PYTHONPATH"] = str(folder)
     return changed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,21 +139,34 @@ class Update:
     traffic: Mapping[str, Any]
 
 
-def update(site: Site, *, per_second: float, requests: int, rollback: bool = True) -> Update:
-    """Deploy a new version of everything, then the old one, and go on to `requests` requests."""
+def update(
+    site: Site,
+    *,
+    per_second: float,
+    requests: int,
+    rollback: bool = True,
+    document: Mapping[str, Any] | None = None,
+    updated: Callable[[], None] = lambda: None,
+) -> Update:
+    """Deploy a new version of everything, then the old one, and go on to `requests` requests.
+
+    The new version is `document`, by default the same code; `updated` is called once it runs.
+    """
     seconds: dict[str, float] = {}
     replaced = True
     with Traffic(site.proxy_ports, per_second, site.prompts()).running() as traffic:
         time.sleep(_SETTLE_S)
-        steps = {"update": cluster_config.released(site.document, "2")}
+        steps = {"update": document or cluster_config.released(site.document, "2")}
         if rollback:
             steps["rollback"] = site.document
-        for step, document in steps.items():
+        for step, deployed in steps.items():
             before = site.application.state().replica_ids()
             began = time.monotonic()
-            site.application.put(document)
+            site.application.put(deployed)
             replaced = _all_replaced(site, before) and replaced
             seconds[step] = round(time.monotonic() - began, 1)
+            if step == "update":
+                updated()
         while len(traffic.requests) < requests:
             time.sleep(_POLL_S)
         time.sleep(_SETTLE_S)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +16,8 @@ import httpx
 from tests.support import cluster_config
 from tests.support.jobs import job_ended
 from tests.support.postgres import serve_postgres
-from tests.support.processes import Command, StartError, free_port, started
+from tests.support.processes import StartError, free_port, started
+from tests.support.qdrant_stand_in import qdrant_stand_in
 from tests.support.ray_nodes import RayNodes
 from tests.support.serve_application import ServeApplication
 from tests.support.systems import CPU, Configuration, bare
@@ -53,6 +53,7 @@ class Site:
     document: dict[str, Any]
     web: Web
     cold_start_s: Mapping[str, float]
+    database: str
 
     @property
     def url(self) -> str:
@@ -126,7 +127,7 @@ def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]
             environment |= kept
         web = stack.enter_context(serve_web())
         postgres = stack.enter_context(serve_postgres())
-        qdrant = _qdrant()
+        qdrant = qdrant_stand_in()
         stack.enter_context(started(qdrant, folder / "qdrant.log"))
         environment["GENSERVE_DATABASE_URL"] = postgres
         cluster = RayNodes(short, environment).started(cluster_config.nodes())
@@ -146,16 +147,10 @@ def documented_site(folder: Path, *, keeps_head: bool = False) -> Iterator[Site]
         application = ServeApplication(nodes)
         application.put(document)
         application.wait_until_healthy(DEPLOY_TIMEOUT_S)
-        site = Site(nodes, application, document, web, dict(application.healthy_after_s))
+        cold_start_s = dict(application.healthy_after_s)
+        site = Site(nodes, application, document, web, cold_start_s, postgres)
         site.upload()
         yield site
-
-
-def _qdrant() -> Command:
-    """Return the command of a stand-in for a Qdrant server."""
-    port = free_port()
-    args = (sys.executable, "-m", "tests.support.qdrant_server", str(port))
-    return Command(args, f"http://127.0.0.1:{port}")
 
 
 def _args(folder: Path, small: Configuration, chat_url: str, web: Web) -> dict[str, Any]:

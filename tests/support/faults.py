@@ -65,7 +65,7 @@ class Node:
         self.url = command.ready_url.removesuffix("/readyz")
         self.starts = 0
         self.kills = 0
-        self._command = command
+        self.command = command
         self._folder = folder
         self._database = database
         self._running = contextlib.ExitStack()
@@ -75,7 +75,7 @@ class Node:
         """Return when it is ready; raises StartError."""
         self.starts += 1
         log = self._folder / f"launch-{self.starts}.log"
-        self._launcher = self._running.enter_context(started(self._command, log))
+        self._launcher = self._running.enter_context(started(self.command, log))
 
     def stop(self) -> None:
         """End it as Ctrl-C does; nothing happens if it does not run."""
@@ -172,7 +172,7 @@ class Node:
         with httpx.Client(trust_env=False, timeout=5) as http:
             while (elapsed := time.monotonic() - began) < _BACK_TIMEOUT_S:
                 with contextlib.suppress(httpx.TransportError):
-                    if replaced() and http.get(self._command.ready_url).is_success:
+                    if replaced() and http.get(self.command.ready_url).is_success:
                         return elapsed
                 time.sleep(_POLL_S)
         return None

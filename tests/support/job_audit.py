@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +20,8 @@ from deployments.retriever import points
 from deployments.retriever.edge.index import Index
 from tests.support.document_clients import audit_shelves
 from tests.support.job_clients import ENDED, IMAGES, INGEST, PATIENCE_S, Acknowledged, Ledger, ask
+from tests.support.paths import ROOT
+from tests.support.processes import Command
 
 LOST = "acknowledged jobs lost"
 STUCK = "acknowledged jobs that never ended"
@@ -28,6 +34,7 @@ LEFT_POINTS = "points left by failed, cancelled or unfinished work"
 LEFT_FILES = "files left by ended work"
 PICTURES = "pictures missing or broken"
 SHELVES = "versions, batches, filters and deletions that are not as they must be"
+DAMAGE = "findings of the doctor"
 GIVEN_UP = "requests nobody answered for 5 minutes"
 MUST_BE_ZERO = (
     *(
@@ -43,6 +50,7 @@ MUST_BE_ZERO = (
         PICTURES,
         SHELVES,
     ),
+    DAMAGE,
     GIVEN_UP,
 )
 
@@ -51,6 +59,7 @@ Get = Callable[[str], httpx.Response]
 _PAGE = 100
 _SCROLL = 1000
 _REQUEST_TIMEOUT_S = 60.0
+_DOCTOR_TIMEOUT_S = 300.0
 
 
 @dataclass
@@ -143,6 +152,29 @@ def in_files(
     # Like its points, the content of a document goes with it.
     left += [file for file in _files(data, "contents") if file.parent.name not in succeeded]
     verdict.wrong[LEFT_FILES] += [str(file.relative_to(data)) for file in left]
+
+
+def with_doctor(command: Command, verdict: Verdict) -> None:
+    """Have the doctor look at everything; the service that this command starts must have ended."""
+    examined = subprocess.run(
+        [sys.executable, "-m", "serve_app.doctor", command.args[-1], "--json"],
+        cwd=ROOT,
+        env=os.environ | dict(command.env),
+        capture_output=True,
+        text=True,
+        timeout=_DOCTOR_TIMEOUT_S,
+        check=False,
+    )
+    if examined.returncode not in {0, 1}:
+        verdict.wrong[DAMAGE].append(examined.stderr)
+        return
+    record = json.loads(examined.stdout)
+    verdict.looked_at["chunks (doctor)"] = record["looked_at"]["chunks"]
+    verdict.wrong[DAMAGE] += [
+        f"{kind['kind']}: {example['subject']} {example['detail']}"
+        for kind in record["kinds"]
+        for example in kind["examples"]
+    ]
 
 
 def _judge(job: Acknowledged, verdict: Verdict) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,21 @@ from deployments.catalogue.removals import Removal
 from deployments.errors import NotFound, Unavailable, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.file_store import FileStore
+from deployments.jobs.backup_vectors import BackupVectors
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.cancellation import Cancellations, JobCanceller
 from deployments.jobs.dispatcher import Dispatcher
+from deployments.jobs.doctor.doctor import Doctor
+from deployments.jobs.doctor.documents import Grace
+from deployments.jobs.doctor.runs import DoctorRuns
 from deployments.jobs.engine import Engine
 from deployments.jobs.erasing import Eraser
 from deployments.jobs.images import ImageSteps
+from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
 from deployments.jobs.reconciliation import reconcile
+from deployments.jobs.reindexing import Reindexer
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -38,6 +44,7 @@ from deployments.settings import JobsSettings
 from deployments.types import (
     SHORT_PARSE_EXCEEDED,
     Chunk,
+    CopiedChunks,
     Document,
     ImageProgress,
     ImageRequest,
@@ -167,6 +174,21 @@ class Images(FakeImages):
             self.stopped.append(request.seed)
 
 
+class NoSecondIndexes:
+    """A retriever with one embedding model, of which nothing is stored."""
+
+    async def index_models(self) -> dict[str, str]:
+        return {"index": "model"}
+
+    async def copy(
+        self, document: Document, first: int, limit: int, *, only_second: bool = False
+    ) -> CopiedChunks:
+        raise NotImplementedError
+
+    async def empty(self, collection: str, index_name: str) -> None:
+        raise NotImplementedError
+
+
 @dataclass
 class Parts:
     engine: Engine
@@ -178,6 +200,8 @@ class Parts:
     retriever: Retriever
     images: Images
     catalogue: Catalogue
+    doctor_runs: DoctorRuns
+    searching: Backend
 
     async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
@@ -205,9 +229,15 @@ async def running(
     short_places: int = 0,
     shares: Mapping[str, float] | None = None,
     searching: Backend | None = None,
+    second_indexes: interfaces.SecondIndexes | None = None,
+    parsing: Callable[[FileStore], interfaces.Parser] | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
-    """Run the engine on a retriever in memory, or on the one in `searching`."""
+    """Run the engine on a retriever in memory, or on the one in `searching`.
+
+    With `second_indexes` it changes the embedding model. With `parsing`, files are read by the
+    parser that it returns.
+    """
     chosen = JobsSettings.model_validate({"ingest_concurrency": 1} | settings)
     files = FileStore(str(folder / "files"))
     parser, retriever, images = Parser(files, CHUNKS), Retriever(), images or Images()
@@ -217,18 +247,24 @@ async def running(
     database = Database(url)
     migrate(database)
     catalogue = Catalogue(database)
-    ingest = IngestSteps(parser, backend, files, backends, catalogue, batch_chunks=4)
-    image_steps = ImageSteps(images, files, backends, cancellations)
+    ingest = IngestSteps(
+        parsing(files) if parsing else parser, backend, files, backends, catalogue, batch_chunks=4
+    )
+    imports = ImportSteps(backend, files, backends, catalogue, batch_chunks=4)
+    image_steps = ImageSteps(images, files, backends, cancellations, catalogue.removals)
     lease = Lease(url, lease_times)
     steps = StepRunner(lease, cancellations)
     places = {
         JobKind.INGEST: Places(chosen.ingest_concurrency, short_places),
         JobKind.IMAGES: Places(chosen.images_concurrency),
+        JobKind.IMPORT: Places(2),
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
-    workflows = Workflows(ingest, image_steps, steps, cancellations, dispatcher, images_at_once=1)
+    workflows = Workflows(
+        ingest, image_steps, imports, steps, cancellations, dispatcher, images_at_once=1
+    )
     watchers = JobWatchers(max_watchers)
-    canceller = JobCanceller(cancellations, watchers, ingest.withdraw)
+    canceller = JobCanceller(cancellations, watchers, workflows.withdraw)
     submissions = Submissions(watchers, catalogue, dispatcher)
     feeder = BatchFeeder(
         catalogue, backend, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
@@ -239,6 +275,15 @@ async def running(
         in_flight_s=_IN_FLIGHT_S,
         rest_s=0.0,
     )
+    reindexer = Reindexer(
+        catalogue, second_indexes or NoSecondIndexes(), in_flight_s=_IN_FLIGHT_S, idle_s=0.0
+    )
+    doctor = Doctor(
+        *(catalogue, backend, files, url),
+        submit=submissions.ingest,
+        grace=Grace(look_s=0.1, pause_s=0.0),
+    )
+    doctor_runs = DoctorRuns(lease, doctor, chosen.doctor_every_hours)
     engine = Engine(
         url,
         lease,
@@ -249,6 +294,10 @@ async def running(
         feed_batches=feeder.run,
         erase=eraser.run_pending,
         purge=backend.purge,
+        reindex=reindexer.run_pending,
+        doctor=doctor_runs,
+        back_up=BackupVectors(catalogue.backups, backend).run_pending,
+        removals_held=catalogue.removals.held,
     )
     await engine.start(files)
     try:
@@ -262,6 +311,8 @@ async def running(
             retriever,
             images,
             catalogue,
+            doctor_runs,
+            backend,
         )
     finally:
         await engine.close()

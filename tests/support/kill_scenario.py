@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.faults import Kill, Node, plan
-from tests.support.job_audit import Verdict, in_files, over_http
+from tests.support.job_audit import Verdict, in_files, over_http, with_doctor
 from tests.support.job_clients import ENDED, Clients, Ledger
 from tests.support.postgres import PostgresServer
 from tests.support.processes import Command
@@ -70,6 +70,7 @@ def audit(node: Node, data: Path, ledger: Ledger) -> Verdict:
     finally:
         node.stop()
     in_files(data, ledger, listed, node.kills, verdict)
+    with_doctor(node.command, verdict)
     return verdict
 
 

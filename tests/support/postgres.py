@@ -98,6 +98,16 @@ def serve_postgres() -> Iterator[str]:
         yield server.url
 
 
+def client_programs() -> Path:
+    """Return the folder of `pg_dump` and `pg_restore`."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent / "pginstall" / "bin"
+    found = shutil.which("pg_dump")
+    assert found is not None
+    return Path(found).parent
+
+
 def _programs(folder: Path) -> Path:
     """Where `initdb` and `postgres` are; in the folder if only root might reach them."""
     spec = importlib.util.find_spec(_PACKAGE)

@@ -42,6 +42,7 @@ class Command:
     args: tuple[str, ...]
     ready_url: str
     env: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def started(command: Command, log: Path) -> Iterator[psutil.Process]:
     with log.open("wb") as output:
         process = psutil.Popen(
             command.args,
-            cwd=ROOT,
+            cwd=command.folder,
             env=os.environ | dict(command.env),
             stdin=subprocess.DEVNULL,
             stdout=output,

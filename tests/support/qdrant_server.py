@@ -126,6 +126,7 @@ async def scroll(name: str, wanted: models.ScrollRequest) -> Any:
         limit=wanted.limit or 10,
         offset=wanted.offset,
         with_payload=wanted.with_payload or False,
+        with_vectors=wanted.with_vector or False,
     )
     return _answer({"points": found, "next_page_offset": following})
 

@@ -123,7 +123,7 @@ class RayNodes:
                     *(f"--num-cpus={node.cpus:g}", f"--num-gpus={node.gpus}"),
                     f"--object-store-memory={_OBJECT_STORE_BYTES}",
                 ],
-                cwd=ROOT,
+                cwd=folder,  # Ray looks for code there first, and an update names other code
                 env=self._environment(folder) | {"RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(port)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -165,6 +165,7 @@ class RayNodes:
             **_NO_IDLE_WORKERS,
             **self.environment,
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
+            "PYTHONPATH": str(ROOT),
             # Another Ray of this machine stays the one that `auto` finds.
             "RAY_TMPDIR": str(folder),
         }

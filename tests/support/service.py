@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import secrets
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,3 +101,18 @@ def launch(path: Path, url: str, env: Mapping[str, str]) -> Command:
     known = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(AS_INSTALLED)}
     args = (sys.executable, "-m", "serve_app.launch", str(path))
     return Command(args, f"{url}/readyz", {**known, **env})
+
+
+def deploy(config: Path, data: Path) -> None:
+    """Run `serve deploy` against the dashboard of the service that runs on `data`."""
+    log = (data / "logs" / "serve.log").read_text(errors="replace")
+    dashboard = re.findall(r"http://127\.0\.0\.1:\d+(?=\s|\x1b)", log)[0]
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(data / "ray_token")}
+    command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(config)]
+    subprocess.run(
+        [*command, "--address", dashboard],
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=True,
+        timeout=120,
+    )

@@ -10,9 +10,11 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
@@ -22,10 +24,13 @@ from deployments.jobs.queries import list_jobs
 from deployments.jobs.records import fetch_job
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
+from deployments.retriever.qdrant.store import ServerStore
+from deployments.retriever.vector_store import VectorStore
 from deployments.settings import RetrieverSettings, Secrets
 from deployments.types import (
     EmbeddingModel,
     ImagesSpec,
+    ImportSpec,
     IngestSpec,
     Job,
     JobList,
@@ -37,6 +42,7 @@ from serve_app.app import create_app
 from serve_app.testing import FakeEmbedder, Fakes, fake_settings
 from tests.support.api_keys import KEYS
 from tests.support.job_engine import Images, Parts, running
+from tests.support.paths import ROOT
 
 DIMENSIONS = 64
 
@@ -82,6 +88,9 @@ class EngineJobs:
     async def submit_images(self, spec: ImagesSpec, key: str | None) -> Submitted:
         return await self._parts.submissions.images(spec, key)
 
+    async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
+        return await self._parts.submissions.imports(spec, key)
+
     async def begin_batches(self) -> None:
         """Leave it to the engine, which looks every second."""
 
@@ -106,6 +115,8 @@ class WholeService:
     folder: Path
     parts: Parts
     app: httpx.ASGITransport
+    retriever: Searching
+    store: EdgeStore | ServerStore
 
     def client(self, key: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -117,28 +128,53 @@ class WholeService:
 
 @contextlib.asynccontextmanager
 async def whole_service(
-    url: str, folder: Path, *, images: Images | None = None
+    url: str,
+    folder: Path,
+    *,
+    images: Images | None = None,
+    embedder: FakeEmbedder | None = None,
+    qdrant: str | None = None,
+    **options: Any,
 ) -> AsyncIterator[WholeService]:
-    """Run the service on a database, with everything else in `folder`."""
+    """Run the service on a database, with everything else in `folder`.
+
+    Vectors are there too, unless `qdrant` is the URL of a server. `options` are those of
+    `job_engine.running`.
+    """
     catalogue = Catalogue(Database(url))
-    store = EdgeStore(folder / "vectors", chunker_version=1)
+    store: VectorStore
+    if qdrant is None:
+        store = EdgeStore(folder / "vectors", chunker_version=1)
+    else:
+        store = ServerStore(qdrant, chunker_version=1)
     retriever = Searching(
         store,
-        WordEmbedder(),
+        embedder or WordEmbedder(),
         RetrieverSettings(),
         versions=catalogue.documents.current,
         attributes=catalogue.documents.attributes,
         collections=catalogue.collections,
+        removals=catalogue.removals,
     )
     try:
-        async with running(url, folder, images=images, searching=retriever) as parts:
+        async with running(url, folder, images=images, searching=retriever, **options) as parts:
             fakes = Fakes(files=parts.files, catalogue=parts.catalogue)
             jobs = EngineJobs(parts)
             services = replace(fakes.services(), retriever=retriever, jobs=jobs)
             secrets = Secrets(api_keys=SecretStr(KEYS))
             settings = fake_settings(limits={"requests_per_minute": None})
             app = create_app(services, settings, secrets, parts.files, parts.catalogue)
-            yield WholeService(folder, parts, httpx.ASGITransport(app))
+            yield WholeService(folder, parts, httpx.ASGITransport(app), retriever, store)
     finally:
         await store.close()
         catalogue.close()
+
+
+def configuration(folder: Path) -> Path:
+    """Write the shipped configuration with the data of `folder`."""
+    document = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
+    args = document["applications"][0]["args"]
+    args["data_dir"] = str(folder / "data")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path

@@ -143,3 +143,19 @@ def test_the_public_address_ends_with_the_path_that_the_proxy_removes(
 def test_an_exporter_that_exists_may_be_turned_on() -> None:
     text = edited(shipped(CLUSTER), "  enabled: false  # true", "  enabled: true  #")
     assert check(text, CLUSTER).problems == []
+
+
+def test_a_next_embedder_needs_its_model_and_its_room() -> None:
+    text = edited(shipped(CPU), "        max_batch_tokens: 4096 ", NEXT_MODEL)
+    entry = "      - name: NextEmbedder\n        num_replicas: 1\n        max_queued_requests: 9\n"
+    text = edited(text, "      - name: Scraper\n", f"{entry}{NEXT_CPUS}      - name: Scraper\n")
+    assert check(text, CPU).problems == []
+    (found,) = check(text.replace("num_cpus: 0.05", "num_cpus: 3"), CPU).problems
+    assert "this machine has 2 CPUs" in found.message
+    reserved = text.replace("num_cpus: 0.05", "num_gpus: 0.5")
+    (found,) = check(reserved, CPU, read_spec("box=1x2+1")).problems
+    assert "`embedder.next.device` is cpu" in found.message
+
+
+NEXT_MODEL = "        next: {model: some/model}\n        max_batch_tokens: 4096 "
+NEXT_CPUS = "        ray_actor_options: {num_cpus: 0.05}\n"

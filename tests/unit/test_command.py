@@ -51,7 +51,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         ([], "commands:"),
         (["sreve", "configs/cpu.yaml"], "there is no command `sreve`: did you mean `serve`?"),
         (["chekc"], "did you mean `check`?"),
-        (["deploy"], "there is no command `deploy`: use serve, check, erase, prepare"),
+        (["deploy"], "there is no command `deploy`: use serve, check, "),
         (["--verison"], "unrecognized arguments: --verison"),
         (["serve"], "the following arguments are required: FILE"),
         (["serve", "FILE", "--prot", "9000"], "unrecognized arguments: --prot"),

@@ -45,6 +45,23 @@ async def test_what_was_put_is_there_until_it_is_deleted(store: FileStore) -> No
         await store.get("a/b/2.png")
 
 
+async def test_files_are_listed_with_their_size_and_age(store: FileStore) -> None:
+    before = time.time() - 5
+    for path, content in {"a/1": b"one", "a/2": b"longer", "a/b/3": b"", "c/4": b"four"}.items():
+        await store.put(path, content)
+    listed = await store.stats(["a", "c", "nothing", "a/1/below"])
+    assert sorted((file.path, file.size_bytes) for file in listed) == [
+        ("a/1", 3),
+        ("a/2", 6),
+        ("c/4", 4),
+    ]
+    assert all(before < file.changed_at < time.time() + 5 for file in listed)
+    assert [file.path for file in await store.infos(["a/2", "a/9", "a", "a/b/3"])] == [
+        "a/2",
+        "a/b/3",
+    ]
+
+
 async def test_a_file_is_moved_or_copied_whole(store: FileStore) -> None:
     await store.put("a/1", b"one")
     await store.copy("a/1", "b/c/1")

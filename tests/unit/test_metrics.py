@@ -18,11 +18,11 @@ from deployments.errors import DeadlineExceeded, InvalidRequest, Overloaded, Una
 from deployments.llm.usage import EngineUsage, report_usage
 from deployments.observability import metrics
 from deployments.observability.metrics import DECLARED, Metric
-from deployments.remote import RemoteTextGenerator
+from deployments.remote.text_generator import RemoteTextGenerator
 from deployments.types import Page, PageOutcome
 from serve_app.answering.answer import Answering
 from serve_app.answering.grounding import Question
-from serve_app.settings import DEPLOYMENT_NAMES
+from serve_app.settings import DEPLOYMENT_NAMES, NEXT_EMBEDDER
 from serve_app.testing import MODEL, Fakes
 from serve_app.testing import fake_settings as settings
 from tests.support.paths import ROOT
@@ -96,7 +96,7 @@ def test_a_metric_that_is_sent_along_is_still_the_one_that_is_exported(metric: M
 
 
 def test_sheds_may_be_of_any_deployment() -> None:
-    assert set(metrics.SHED.labels["where"]) == set(DEPLOYMENT_NAMES)
+    assert set(metrics.SHED.labels["where"]) == {*DEPLOYMENT_NAMES, NEXT_EMBEDDER}
 
 
 def test_every_warning_has_its_series() -> None:

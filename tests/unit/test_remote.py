@@ -20,13 +20,11 @@ from deployments.errors import (
     TooLarge,
     Unavailable,
 )
-from deployments.remote import (
-    RemoteEmbedder,
-    RemoteParser,
-    RemoteRetriever,
-    RemoteScraper,
-    RemoteTextGenerator,
-)
+from deployments.remote.embedder import RemoteEmbedder
+from deployments.remote.parser import RemoteParser
+from deployments.remote.retriever import RemoteRetriever
+from deployments.remote.scraper import RemoteScraper
+from deployments.remote.text_generator import RemoteTextGenerator
 from deployments.types import Document, ParseSpec
 from tests.support.serve_handle import Handle
 

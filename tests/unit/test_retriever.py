@@ -414,7 +414,7 @@ async def catalogued(
     return retriever, catalogue, document
 
 
-async def test_another_embedding_model_is_refused_and_says_what_to_do(
+async def test_a_collection_of_another_embedding_model_is_not_searched(
     embedder: WordEmbedder,
 ) -> None:
     """Its vectors have the same length."""
@@ -424,9 +424,6 @@ async def test_another_embedding_model_is_refused_and_says_what_to_do(
     with pytest.raises(Unavailable, match=r"embedded with 'words'.*'other words'") as refused:
         await retriever.search(["whale"], "library", 1, 100)
     assert refused.value.code == "embedding_model_changed"
-    new = replace(document, version=2, job_id="job_2")
-    with pytest.raises(Unavailable, match="embedded with 'words'"):
-        await retriever.publish(new, CHUNKS)
     embedder.present = EmbeddingModel("words", "words", 64)
     (found,) = await retriever.search(["whale"], "library", 1, 100)
     assert "whale" in found.text

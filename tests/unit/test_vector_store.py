@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
 
+from deployments.attribute_payloads import attributes_digest
 from deployments.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -39,12 +40,14 @@ from deployments.retriever.vector_store import (
     VectorIndex,
     VectorStore,
 )
-from deployments.types import Chunk, Document
+from deployments.types import Chunk, Document, StoredIndex, StoredPoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from deployments.filters import Attributes
 
 pytestmark = pytest.mark.anyio
 
@@ -238,6 +241,40 @@ async def test_neighbours_are_fetched_by_number_if_published(place: Place) -> No
     assert len(embedded_near) == 2
     for stored, dense in embedded_near:
         assert np.allclose(dense, vector(stored.chunk.number), atol=1e-6)
+
+
+async def test_the_inventory_lists_every_point_once_in_pages(place: Place) -> None:
+    store = place.store
+    attributes: Attributes = {"year": 2024, "draft": True}
+    shown = replace(make_document("whales", 5, place.collection), attributes=attributes)
+    await upload(store, shown)
+    hidden = replace(make_document("ships", 3, place.collection), version=2)
+    await store.add(INDEX, hidden, [embedded(n) for n in range(2)])
+    assert StoredIndex(INDEX.name) in await store.indexes()
+
+    def mine(listed: Sequence[StoredPoint]) -> list[StoredPoint]:
+        return [point for point in listed if point.collection == place.collection]
+
+    listed: list[StoredPoint] = []
+    while page := await store.inventory(INDEX.name, 3, listed[-1].id if listed else None):
+        listed += page
+    assert len({point.id for point in listed}) == len(listed)
+    whales = [point for point in mine(listed) if point.document_id == "whales"]
+    assert {(point.version, point.published) for point in whales} == {(1, True)}
+    assert {point.attributes for point in whales} == {attributes_digest(attributes)}
+    ships = [point for point in mine(listed) if point.document_id == "ships"]
+    assert {(one.version, one.published, one.attributes) for one in ships} == {(2, False, "")}
+    assert (len(whales), len(ships)) == (5, 2)
+
+    of_ships = await store.inventory(INDEX.name, 9, None, (place.collection, "ships"))
+    assert of_ships == ships
+    if place.kind != "memory":  # which raises another error than a server
+        assert await store.inventory("unknown", 9) == []
+    # The last point of a page may be removed before the next one is asked for.
+    await store.delete(place.collection, "ships")
+    after = [one.id for one in whales if one.id > ships[0].id]
+    left = mine(await store.inventory(INDEX.name, 9, ships[0].id))
+    assert [one.id for one in left] == after
 
 
 async def test_words_are_found_in_other_forms_and_unknown_ones_are_not(place: Place) -> None:

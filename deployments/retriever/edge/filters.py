@@ -7,7 +7,7 @@ from typing import Any
 from qdrant_edge import FieldCondition, Filter, MatchAny, RangeFloat
 
 from deployments import filters
-from deployments.retriever.attributes import VALUES, NumberRange, value_digest
+from deployments.attribute_payloads import VALUES, NumberRange, value_digest
 
 
 def condition(wanted: filters.Filter) -> Filter:

@@ -62,6 +62,35 @@ class Manifest:
         return replace(self, deleted=self.deleted + count, deleted_ms=began_ms)
 
 
+class IndexBackup:
+    """A copy of an index in another folder, made slice by slice while the index is used.
+
+    It has all that was in the index when the first slice was copied, unless that is removed before
+    its turn. Each call is in the thread of the index.
+    """
+
+    def __init__(self, index: Index, folder: Path) -> None:
+        self._index = index
+        self._folder = folder
+        self._manifest = Manifest(index.dimensions)
+        self._shard = Shard.create(folder / str(self._manifest.generation), index.dimensions)
+        self._copied: str | None = None
+
+    def copy(self) -> bool:
+        """Copy the next slice; return whether that was the last one, and the copy is whole."""
+        # The shard may be another one than before: a compaction keeps the ids.
+        self._copied = _copy_slice(self._index.shard, self._shard, self._copied)
+        if self._copied is not None:
+            return False
+        self._shard.close()
+        self._manifest.write(self._folder)
+        return True
+
+    def abandon(self) -> None:
+        """Close an unfinished copy."""
+        self._shard.close()
+
+
 class Index:
     """An open index; one thread at a time.
 
@@ -158,15 +187,8 @@ class Index:
             self._next = Manifest(self.dimensions, self._manifest.generation + 1)
             self._copy = Shard.create(self._shard_folder(1), self.dimensions)
             self._copied = None
-        records = self.shard.read(_SLICE_POINTS + 1, self._copied)
-        self._copy.copy(
-            (record.id, record.vector or {}, record.payload or {})
-            for record in records[:_SLICE_POINTS]
-        )
-        # Not once at the end: the interpreter lock is held as long as there is to write.
-        self._copy.flush()
-        if len(records) > _SLICE_POINTS:
-            self._copied = str(records[_SLICE_POINTS].id)
+        self._copied = _copy_slice(self.shard, self._copy, self._copied)
+        if self._copied is not None:
             return False
         self._next.write(self._folder)  # before anything else: if it fails, the old one stays
         old, self.shard, self._copy = self.shard, self._copy, None
@@ -216,6 +238,17 @@ class Index:
 
     def _shard_folder(self, further: int) -> Path:
         return self._folder / str(self._manifest.generation + further)
+
+
+def _copy_slice(source: Shard, target: Shard, after: str | None) -> str | None:
+    """Copy points, beginning with the id `after`; return the id that the next slice begins with."""
+    records = source.read(_SLICE_POINTS + 1, after)
+    target.copy(
+        (record.id, record.vector or {}, record.payload or {}) for record in records[:_SLICE_POINTS]
+    )
+    # Not once at the end: the interpreter lock is held as long as there is to write.
+    target.flush()
+    return str(records[_SLICE_POINTS].id) if len(records) > _SLICE_POINTS else None
 
 
 def _sync(folder: Path) -> None:

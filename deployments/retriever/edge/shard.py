@@ -42,8 +42,8 @@ from qdrant_edge import (
     UpdateOperation,
 )
 
+from deployments.attribute_payloads import NUMBER_FIELDS, attributes_payload
 from deployments.retriever import points
-from deployments.retriever.attributes import NUMBER_FIELDS, attributes_payload
 from deployments.retriever.edge.filters import condition
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from deployments.filters import Attributes
     from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
-    from deployments.types import Document
+    from deployments.types import Document, StoredPoint
 
     RawPoint = tuple[PointId, Vector, Payload]
 
@@ -257,6 +257,23 @@ class Shard:
         """Return points whole, in the order of their ids, beginning with `after` itself."""
         request = ScrollRequest(offset=after, limit=limit, with_payload=True, with_vector=True)
         return self._edge.scroll(request)[0]
+
+    def inventory(
+        self, limit: int, after: str | None, document: tuple[str, str] | None
+    ) -> list[StoredPoint]:
+        """List points in the order of their ids, from behind `after`; see VectorStore."""
+        request = ScrollRequest(
+            offset=after,
+            limit=limit + 1,  # the offset itself is among them, if it still exists
+            filter=of_document(*document) if document else None,
+            with_payload=list(points.INVENTORIED_FIELDS),
+            with_vector=False,
+        )
+        found = [
+            points.inventoried(record.id, record.payload or {})
+            for record in self._edge.scroll(request)[0]
+        ]
+        return [point for point in found if point.id != after][:limit]
 
     def copy(self, raw: Iterable[RawPoint]) -> None:
         """Store points as another shard has them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qdrant_client import models
 
 from deployments import filters
-from deployments.retriever.attributes import VALUES, NumberRange, value_digest
+from deployments.attribute_payloads import VALUES, NumberRange, value_digest
 
 
 def condition(wanted: filters.Filter) -> models.Filter:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from qdrant_client import models
 
+from deployments.attribute_payloads import NUMBER_FIELDS
 from deployments.errors import Conflict, NotFound
 from deployments.retriever import points
-from deployments.retriever.attributes import NUMBER_FIELDS
+from deployments.retriever.vector_store import VectorIndex
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
 
     from deployments.retriever.qdrant.calls import Caller
-    from deployments.retriever.vector_store import VectorIndex
 
 _PREFIX = "genserve-index-"
 _TENANT_GRAPH = models.HnswConfigDiff(m=0, payload_m=16)
@@ -29,6 +29,11 @@ _TENANT_GRAPH = models.HnswConfigDiff(m=0, payload_m=16)
 def qdrant_name(index: VectorIndex) -> str:
     """Return the name of an index on the server, which may hold other programs' collections."""
     return _PREFIX + index.name
+
+
+def index_name(name: str) -> str:
+    """Return the name of an index by its name on the server."""
+    return name.removeprefix(_PREFIX)
 
 
 class ServerIndexes:
@@ -67,6 +72,15 @@ class ServerIndexes:
         """Return the names of all indexes on the server."""
         found = await self._call(self._client.get_collections)
         return sorted(one.name for one in found.collections if one.name.startswith(_PREFIX))
+
+    async def index_of(self, name: str) -> VectorIndex:
+        """Return the index that has a name on the server; raise Unavailable if it is none."""
+        about = await self._call(self._client.get_collection, name)
+        vectors = about.config.params.vectors
+        dense = vectors.get(points.DENSE) if isinstance(vectors, dict) else None
+        if dense is None:
+            raise points.foreign_collection(name)
+        return VectorIndex(name.removeprefix(_PREFIX), dense.size)
 
     async def _create(self, name: str, index: VectorIndex) -> None:
         vectors = models.VectorParams(size=index.dimensions, distance=models.Distance.COSINE)

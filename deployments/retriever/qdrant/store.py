@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qdrant_client import AsyncQdrantClient, models
 
+from deployments.attribute_payloads import attributes_payload
 from deployments.errors import NotFound
 from deployments.retriever import points
-from deployments.retriever.attributes import attributes_payload
 from deployments.retriever.qdrant.calls import Caller
 from deployments.retriever.qdrant.collections_0_1 import ServerCollectionsOf01
-from deployments.retriever.qdrant.indexes import ServerIndexes, qdrant_name
+from deployments.retriever.qdrant.copies import IndexCopies
+from deployments.retriever.qdrant.indexes import ServerIndexes, index_name, qdrant_name
 from deployments.retriever.qdrant.requests import (
     IS_HIDDEN,
     chunk_point,
@@ -27,6 +28,8 @@ from deployments.retriever.qdrant.requests import (
     publication,
     published_version,
 )
+from deployments.retriever.vector_store import VectorIndex
+from deployments.types import StoredIndex
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,9 +43,8 @@ if TYPE_CHECKING:
         EmbeddedChunk,
         HybridQuery,
         StoredChunk,
-        VectorIndex,
     )
-    from deployments.types import Document
+    from deployments.types import Document, StoredPoint
 
 T = TypeVar("T")
 
@@ -83,6 +85,7 @@ class ServerStore:
         )
         self._chunker_version = chunker_version
         self.collections_of_0_1 = ServerCollectionsOf01(self._client, self._call, self._indexes)
+        self.copies = IndexCopies(self._client, self._call, self._indexes)
 
     async def add(
         self, index: VectorIndex, document: Document, chunks: Sequence[EmbeddedChunk]
@@ -206,6 +209,11 @@ class ServerStore:
         removed = await self.collections_of_0_1.delete(collection)
         return await self._remove(in_collection(collection)) or removed
 
+    async def empty(self, index: VectorIndex, collection: str) -> None:
+        """See VectorStore."""
+        selector = models.FilterSelector(filter=in_collection(collection))
+        await self._if_exists(index, lambda name: self._client.delete(name, selector))
+
     async def collections(self) -> list[str]:
         """See VectorStore."""
         found = set(await self.collections_of_0_1.dimensions())
@@ -216,8 +224,39 @@ class ServerStore:
             found |= {str(hit.value) for hit in answer.hits}
         return sorted(found)
 
+    async def indexes(self) -> list[StoredIndex]:
+        """See VectorStore."""
+        return [StoredIndex(index_name(name)) for name in await self._indexes.names()]
+
+    async def inventory(
+        self,
+        index: str,
+        limit: int,
+        after: str | None = None,
+        document: tuple[str, str] | None = None,
+    ) -> list[StoredPoint]:
+        """See VectorStore."""
+        which = of_document(*document) if document else None
+        found = await self._if_exists(
+            VectorIndex(index, dimensions=0),
+            lambda name: self._client.scroll(
+                name,
+                scroll_filter=which,
+                limit=limit + 1,  # the offset itself is among them, if it still exists
+                offset=after,
+                with_payload=list(points.INVENTORIED_FIELDS),
+            ),
+        )
+        records = found[0] if found else ()
+        listed = [points.inventoried(record.id, record.payload or {}) for record in records]
+        return [point for point in listed if point.id != after][:limit]
+
     async def purge(self, age_s: float) -> bool:  # noqa: ARG002 - the server decides when
         """See VectorStore. The server rewrites a segment once enough of it is deleted."""
+        return False
+
+    async def backup(self, name: str) -> bool:  # noqa: ARG002 - see `copies`
+        """See VectorStore."""
         return False
 
     async def close(self) -> None:

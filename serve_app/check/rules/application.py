@@ -19,7 +19,13 @@ from serve_app.check.rules.models import model_problems
 from serve_app.check.rules.state import state_problems
 from serve_app.check.rules.subject import Subject
 from serve_app.http.urls import is_loopback
-from serve_app.settings import APPLICATION_NAME, DEPLOYMENT_NAMES, IMPORT_PATH, AppSettings
+from serve_app.settings import (
+    APPLICATION_NAME,
+    DEPLOYMENT_NAMES,
+    IMPORT_PATH,
+    NEXT_EMBEDDER,
+    AppSettings,
+)
 from serve_app.settings.removed import REMOVED
 from serve_app.settings.tree import LAST_PORT, SERVE_HOST
 
@@ -71,7 +77,7 @@ def application_problems(
     settings = yield from _settings(file, application.get("args"), (*path, "args"))
     if settings is not None:
         yield from _public_path(file, settings, (*path, "args", "public_url"))
-    deployments = yield from _deployments(file, application, path)
+    deployments = yield from _deployments(file, application, path, settings)
     yield from _secrets(file, application, path)
     yield from load_problems(file, deployments)
     if settings is not None:
@@ -127,11 +133,12 @@ def _settings(
 
 
 def _deployments(
-    file: ConfigFile, application: Mapping[str, Any], path: Place
+    file: ConfigFile, application: Mapping[str, Any], path: Place, settings: AppSettings | None
 ) -> Generator[Problem, None, dict[str, Deployment]]:
     listed = application.get("deployments")
     path = (*path, "deployments")
     found: dict[str, Deployment] = {}
+    known = (*DEPLOYMENT_NAMES, NEXT_EMBEDDER)
     for i, options in enumerate(listed if isinstance(listed, list) else []):
         name = options.get("name") if isinstance(options, dict) else None
         if not isinstance(name, str):
@@ -139,14 +146,18 @@ def _deployments(
         if options.get("user_config") is not None:
             message = "no deployment here takes one: behaviour is set under `args`"
             yield file.problem((*path, i, "user_config"), message)
-        if name not in DEPLOYMENT_NAMES:
-            message = f"no such deployment{hint(name, DEPLOYMENT_NAMES)}"
+        if name not in known:
+            message = f"no such deployment{hint(name, known)}"
+            yield file.problem((*path, i, "name"), message)
+        elif name == NEXT_EMBEDDER and settings is not None and settings.embedder.next is None:
+            message = "remove it, or name the next model as `embedder.next`"
             yield file.problem((*path, i, "name"), message)
         elif name in found:
             yield file.problem((*path, i, "name"), "this deployment is already listed")
         else:
             found[name] = Deployment((*path, i), options)
-    for name in DEPLOYMENT_NAMES:
+    following = settings is not None and settings.embedder.next is not None
+    for name in known if following else DEPLOYMENT_NAMES:
         if name not in found:
             message = f"`{name}` is not listed: it would run with Serve's defaults, unbounded"
             yield file.problem(path, message)

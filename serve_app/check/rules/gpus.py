@@ -6,6 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from serve_app.check.file.deployment import number
+from serve_app.settings import NEXT_EMBEDDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +29,13 @@ def gpu_problems(subject: Subject) -> Iterator[Problem]:
             yield from _vllm(subject, llm)
         elif llm.num_gpus or llm.gpu_bundles:
             yield _idle(subject, llm, "the `openai` engine computes elsewhere")
-    for section, device in (
-        ("embedder", settings.embedder.device),
-        ("images", settings.images.device),
+    following = settings.embedder.next
+    for name, section, device in (
+        ("Embedder", "embedder", settings.embedder.device),
+        (NEXT_EMBEDDER, "embedder.next", following.device if following else None),
+        ("Images", "images", settings.images.device),
     ):
-        if deployment := subject.deployments.get(section.title()):
+        if device is not None and (deployment := subject.deployments.get(name)):
             yield from _single_card(subject, section, device, deployment)
 
 

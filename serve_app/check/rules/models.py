@@ -25,6 +25,7 @@ def model_problems(subject: Subject) -> Iterator[Problem]:
         "llm.model": settings.llm.model if settings.llm.engine == "vllm" else "",
         "embedder.model": settings.embedder.model,
         "embedder.reranker": settings.embedder.reranker or "",
+        "embedder.next.model": settings.embedder.next.model if settings.embedder.next else "",
         "images.model": settings.images.model,
     }
     for path, source in sources.items():

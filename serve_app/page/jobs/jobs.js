@@ -53,13 +53,12 @@ export class Jobs {
   }
 
   row(job) {
-    const ingest = job.kind === "ingest";
-    const title = ingest ? job.input.filename : job.input.prompt;
+    const title = titleOf(job);
     const badge = element("span", { class: "badge" });
     const facts = element("small", {});
     const bar = element("progress", { "aria-label": `Progress of ${title}` });
     const stop = button({ text: "Cancel", kind: "button", label: `Cancel ${title}`, onclick: () => stopJob(job.id, stop) });
-    const row = element("li", { class: "row job" }, icon(ingest ? "document" : "image"), element("div", { class: "row-text" }, foreign("strong", title), facts, bar), badge, stop);
+    const row = element("li", { class: "row job" }, icon(job.kind === "images" ? "image" : "document"), element("div", { class: "row-text" }, foreign("strong", title), facts, bar), badge, stop);
     const show = (now) => {
       row.dataset.state = now.status;
       badge.textContent = now.cancel_requested && !hasEnded(now) ? "stopping" : STATES[now.status];
@@ -77,12 +76,17 @@ export class Jobs {
   }
 }
 
+function titleOf({ kind, input }) {
+  if (kind === "import") return `Import of ${input.name ?? "a collection"}`;
+  return kind === "ingest" ? input.filename : input.prompt;
+}
+
 function words({ kind, status, input, progress: { done, total }, created_at: created, updated_at: updated, error }) {
   if (status === "failed") return sentence(error?.message) || "It failed.";
-  const what = kind === "ingest" ? "passage" : "picture";
+  const what = { ingest: "passage", images: "picture", import: "document" }[kind];
   const amount = total ? (status === "succeeded" ? many(total, what) : `${done} of ${many(total, what)}`) : "";
   const took = status === "succeeded" ? `in ${seconds(Math.max(0, updated - created))}` : "";
-  const bytes = kind === "ingest" ? size(input.size_bytes) : `${input.width} × ${input.height}`;
+  const bytes = kind === "images" ? `${input.width} × ${input.height}` : size(input.size_bytes);
   return [[amount, took].filter(Boolean).join(" "), bytes, moment(created)].filter(Boolean).join(" · ");
 }
 

@@ -80,15 +80,15 @@ export async function mayRepeat(key, quiet = false) {
   }
 }
 
-/** Send a request; `json` becomes its body. A `quiet` one never asks the person for a key. */
-export async function request(path, { method = "GET", json, signal, quiet = false } = {}) {
+/** Send a request; `json` or `body` is its body. A `quiet` one never asks the person for a key. */
+export async function request(path, { method = "GET", json, body: bytes, signal, quiet = false } = {}) {
   for (;;) {
     const key = settings.key;
     const headers = access(key);
     if (json !== undefined) headers["Content-Type"] = "application/json";
     let response;
     try {
-      const body = json === undefined ? undefined : JSON.stringify(json);
+      const body = json === undefined ? bytes : JSON.stringify(json);
       response = await fetch(path, { method, headers, body, signal });
     } catch (error) {
       throw wasStopped(error) ? error : unreachable();

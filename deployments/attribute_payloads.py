@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from deployments.filters import is_number
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deployments.filters import Attributes, AttributeValue, Ordered
 
 ATTRIBUTES = "attributes"
@@ -81,6 +83,23 @@ def attributes_payload(attributes: Attributes) -> dict[str, Any]:
             indexed[NUMBER_FIELDS[place].removeprefix(f"{ATTRIBUTES}.")] = high
     by_key = {_number(key): {"high": high, "low": low} for key, (high, low) in numbers.items()}
     return {ATTRIBUTES: {"values": values, "numbers": by_key, **indexed}}
+
+
+def payload_digest(payload: Mapping[str, Any] | None) -> str:
+    """Return a digest of the attributes in the payload of a point, the same for the same ones.
+
+    Chunks that version 0.1 has stored have none, which is as if the document had none.
+    """
+    known = payload or {}
+    if not any(known.values()):
+        return ""
+    ordered = {**known, "values": sorted(known.get("values") or ())}
+    return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def attributes_digest(attributes: Attributes) -> str:
+    """Return the `payload_digest` of the points of a document with these attributes."""
+    return payload_digest(attributes_payload(attributes)[ATTRIBUTES])
 
 
 def value_digest(key: str, value: AttributeValue) -> str:

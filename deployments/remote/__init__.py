@@ -1,0 +1,4 @@
+"""Ray Serve handles as the protocols of `deployments.interfaces`.
+
+Only these modules call `.remote()`.
+"""

@@ -1,0 +1,1 @@
+"""Archives by command: export a collection of a running service, and import one."""

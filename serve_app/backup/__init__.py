@@ -1,0 +1,1 @@
+"""Backup and restore by command: database, vectors and files of an installation."""

@@ -1,0 +1,1 @@
+"""The `doctor` command: find damage in what is stored, and mend it."""

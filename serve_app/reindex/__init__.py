@@ -1,0 +1,1 @@
+"""The `reindex` command: changes of the embedding model."""

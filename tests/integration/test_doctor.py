@@ -1,0 +1,271 @@
+"""The doctor finds each kind of damage and nothing else, and mends what can be mended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from dbos import DBOS
+
+from deployments.databases import is_sqlite
+from deployments.jobs.doctor import runs as runs_module
+from deployments.jobs.doctor.requests import DOCTOR
+from deployments.observability.metrics import DAMAGE, DOCTOR_RAN, DOCTOR_TOOK
+from deployments.types import DamageKind, StoredPoint
+from serve_app.doctor.stopped import examine
+from serve_app.testing import fake_settings
+from tests.support.api_keys import ALICE
+from tests.support.damage import COLLECTION, LASTING, MENDABLE, UNKNOWN, Furnished
+from tests.support.paths import ROOT
+from tests.support.whole_service import configuration, whole_service
+
+pytestmark = pytest.mark.anyio
+
+VECTORS = (
+    "no vectors",
+    "chunks missing",
+    "hidden chunks",
+    "hidden chunks of a current version",
+    "old vectors",
+    "unknown document",
+    "unknown collection",
+    "attributes",
+)
+"""The damage that is of the vector store."""
+
+
+@contextlib.asynccontextmanager
+async def furnished(
+    url: str, folder: Path, *, qdrant: str | None = None, anew: bool = True
+) -> AsyncIterator[Furnished]:
+    async with (
+        whole_service(url, folder, qdrant=qdrant) as service,
+        service.client(ALICE) as http,
+    ):
+        at = Furnished(service, http, url)
+        if anew:
+            await at.furnish()
+            await at.check_answers()
+        yield at
+
+
+async def test_each_damage_is_found_and_mended(job_database: str, tmp_path: Path) -> None:
+    async with furnished(job_database, tmp_path / "data") as at:
+        assert (await at.examine()).record()["kinds"] == []
+        for name, (kind, plant) in MENDABLE.items():
+            if not is_sqlite(job_database) and kind is DamageKind.UNKNOWN_FILE:
+                continue  # the same on every database
+            await plant(at)
+            found = await at.examine()
+            assert found.found == {kind: 1}, name
+            assert found.left == 1
+            mended = await at.examine(mend=True)
+            assert (mended.found, mended.left) == ({kind: 1}, 0), name
+            await at.idle()
+            assert (await at.examine()).record()["kinds"] == [], name
+            await at.check_answers()
+        for name, (kind, plant, path) in LASTING.items() if is_sqlite(job_database) else ():
+            damaged = path(at)
+            before = damaged.read_bytes()
+            await plant(at)
+            found = await at.examine(mend=True)
+            assert (found.found, found.left) == ({kind: 1}, 1), name
+            damaged.write_bytes(before)
+        assert (await at.examine()).record()["kinds"] == []
+
+
+async def test_vectors_on_a_server_are_mended_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data", qdrant=":memory:") as at:
+        for name in VECTORS:
+            kind, plant = MENDABLE[name]
+            await plant(at)
+            mended = await at.examine(mend=True)
+            assert (mended.found, mended.left) == ({kind: 1}, 0), name
+            await at.idle()
+            assert (await at.examine()).record()["kinds"] == [], name
+            await at.check_answers()
+
+
+async def test_documents_of_a_lost_index_are_ingested_again(tmp_path: Path) -> None:
+    url, data = f"sqlite:///{tmp_path}/data/jobs.sqlite", tmp_path / "data"
+    async with furnished(url, data) as first:
+        lost = first.content("blue tapir")
+    shutil.rmtree(data / "vectors" / "indexes")
+    lost.unlink()
+    async with furnished(url, data, anew=False) as at:
+        at.documents, at.store, at.file = first.documents, first.store, first.file
+        found = await at.examine(mend=True)
+        assert found.found == {
+            DamageKind.INDEX_MISSING: 1,
+            DamageKind.NO_VECTORS: 4,
+            DamageKind.CONTENT_MISSING: 1,
+        }
+        assert found.mended == {DamageKind.NO_VECTORS: 4}
+        await at.idle()
+        assert "red zebra 3" in await at.found("default", "red zebra")
+        assert "kept gnu" in await at.found(at.store, "kept gnu")
+        # Nothing is left of one: its owner sees why, and can upload it again.
+        document = at.documents["blue tapir"]
+        versions = (await at.http.get(f"/v1/documents/{document}/versions")).json()["data"]
+        assert versions[-1]["status"] == "failed"
+        assert "upload the file again" in str(versions[-1])
+        await at.upload("blue tapir.md", "blue tapir")
+        assert at.documents["blue tapir"] == document
+        assert (await at.examine()).record()["kinds"] == []
+        await at.check_answers()
+
+
+async def test_the_command_looks_whether_the_service_runs_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    config, url = configuration(tmp_path), f"sqlite:///{data}/jobs.sqlite"
+    assert (await run_command(config))[0] == 2  # nothing has been stored
+    monkeypatch.setenv("GENSERVE_DATABASE_URL", url)
+    async with furnished(url, data) as at:
+        for name in ("unknown document", "counts", "no vectors"):
+            await MENDABLE[name][1](at)
+        status, output, _ = await run_command(config, "--json")
+        assert status == 1
+        kinds = {one["kind"]: one for one in json.loads(output)["kinds"]}
+        assert kinds.keys() == {"unknown_document", "counts_wrong", "no_vectors"}
+        assert kinds["unknown_document"]["examples"][0]["subject"] == f"{COLLECTION} {UNKNOWN}"
+        status, output, _ = await run_command(config, "--mend")
+        assert status == 0
+        assert "3 found, 0 of them not mended" in output
+        await at.idle()
+        await at.check_answers()
+        for name in ("unknown document", "counts", "version lost"):
+            await MENDABLE[name][1](at)
+        await LASTING["file differs"][1](at)
+    status, output, error = await run_command(config, "--mend")
+    assert status == 1, output + error
+    assert "4 found, 1 of them not mended" in output
+    assert "file_differs: 1" in output
+
+
+async def test_a_damaged_database_and_index_are_found(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    url = f"sqlite:///{data}/jobs.sqlite"
+    async with furnished(url, data) as at:
+        index = await at.index()
+    settings = fake_settings(data_dir=str(data), files=str(data / "files"))
+
+    async def kinds() -> set[str]:
+        record = await examine(settings, url, mend=False, thorough=True)
+        return {one["kind"] for one in record["kinds"]}
+
+    assert await kinds() == set()
+    page = page_of(data / "jobs.sqlite", "genserve_erasures_by_owner")
+    before = (data / "jobs.sqlite").read_bytes()
+    (data / "jobs.sqlite").write_bytes(before[: page.start] + b"?" * 64 + before[page.start + 64 :])
+    assert await kinds() == {DamageKind.DATABASE_DAMAGED}
+    (data / "jobs.sqlite").write_bytes(before)
+    shard = data / "vectors" / "indexes" / index.name / "1"
+    for file in shard.rglob("*.json"):
+        file.write_bytes(b"damaged")
+    assert await kinds() == {DamageKind.INDEX_UNREADABLE}
+
+
+async def test_the_missing_upload_of_a_job_is_found(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data", anew=False) as at:
+        answer = await at.http.post("/upload", files={"file": ("slow.md", "slow 60")})
+        assert (await at.examine()).record()["kinds"] == []
+        (upload,) = at.path("uploads/alice").iterdir()
+        upload.unlink()
+        assert (await at.examine()).found == {DamageKind.UPLOAD_MISSING: 1}
+        await at.http.post(f"/v1/jobs/{answer.json()['job_id']}/cancel")
+
+
+async def test_a_periodic_run_is_one_run_of_all_replicas_and_its_findings_are_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = {metric: Exported() for metric in (DAMAGE, DOCTOR_RAN, DOCTOR_TOOK)}
+    for metric, recorder in exported.items():
+        monkeypatch.setattr(metric, "_exported", recorder)
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        runs = at.service.parts.doctor_runs
+        await runs.run_due()
+        await runs.publish()
+        assert exported[DOCTOR_RAN].values == {(): 0}
+        await MENDABLE["counts"][1](at)
+        monkeypatch.setattr(runs_module, "_FIRST_S", 0.0)
+        async with asyncio.timeout(30):
+            while not exported[DOCTOR_RAN].values[()]:
+                await runs.run_due()
+                await runs.publish()
+                await asyncio.sleep(0.1)
+        found = {kind for (kind,), number in exported[DAMAGE].values.items() if number}
+        assert found == {DamageKind.COUNTS_WRONG}
+        assert (await at.examine()).found == {DamageKind.COUNTS_WRONG: 1}  # it does not mend
+        # A replica that starts, or looks again, in the same period begins no other run.
+        monkeypatch.setattr(runs, "_scheduled", "")
+        for _ in range(3):
+            await runs.run_due()
+        rows = await DBOS.list_workflows_async(name=DOCTOR)
+        assert [row.status for row in rows] == ["SUCCESS"]
+
+
+async def test_what_changes_during_a_run_is_no_damage(
+    job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything changes between the inventory of the vectors and the look at the catalogue."""
+    async with furnished(job_database, tmp_path / "data") as at:
+        inventory = at.service.retriever.inventory
+
+        async def meddle() -> None:
+            monkeypatch.setattr(at.service.retriever, "inventory", inventory)
+            await at.upload("red zebra.md", "red zebra 4")
+            await at.upload("new.md", "a giraffe")
+            await at.http.delete(f"/v1/documents/{at.documents['green okapi']}")
+            changed = f"/v1/documents/{at.documents['blue tapir']}"
+            await at.http.post(changed, json={"attributes": {"colour": "blue"}})
+
+        async def outdated(index: str, limit: int, after: str | None = None) -> list[StoredPoint]:
+            page = await inventory(index, limit, after)
+            await meddle()
+            return page
+
+        monkeypatch.setattr(at.service.retriever, "inventory", outdated)
+        assert (await at.examine()).record()["kinds"] == []
+        assert "giraffe" in await at.found("default", "giraffe")
+
+
+class Exported:
+    """In place of Ray's: the values that were set."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, ...], float] = {}
+
+    def set(self, value: float, labels: dict[str, str]) -> None:
+        self.values[tuple(labels.values())] = value
+
+
+async def run_command(config: Path, *arguments: str) -> tuple[int, str, str]:
+    command = sys.executable, "-m", "serve_app.doctor", str(config), *arguments
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    output, error = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode or 0, output.decode(), error.decode()
+
+
+def page_of(database: Path, name: str) -> range:
+    """Return the bytes of the first page of an index in a SQLite file."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (number,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return range((number - 1) * size, number * size)
