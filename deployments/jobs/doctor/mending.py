@@ -71,13 +71,14 @@ class Mender:
     async def mend(self, finding: Finding) -> bool | None:
         """Mend a finding; return whether that was done, None if it cannot be.
 
-        A document that is ingested again counts as mended once its job is submitted.
+        A document that is ingested again counts as mended once its job is submitted. While a
+        backup is taken, nothing is mended.
         """
         mend = self._mends.get(finding.kind)
         if mend is None or not ABOUT[finding.kind].mendable:
             return None
         try:
-            return await mend(finding)
+            return not await self._catalogue.removals.held() and await mend(finding)
         except NeedsService:
             return False
         except ServiceError as error:
