@@ -7,7 +7,7 @@ While a backup is taken, all removals wait here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
@@ -77,7 +77,7 @@ class Removals:
             row = None if is_held(connection) else connection.execute(pending).first()
             if row is None:
                 return None
-            removal = _removal(row)
+            removal = removal_of(row.collection, row.document_id)
             update = REMOVALS.update().where(_is(removal)).values(created_ms=now)
             connection.execute(update)
             return removal
@@ -161,8 +161,9 @@ def _key(removal: Removal) -> str:
     return removal.document_id or _WHOLE_COLLECTION
 
 
-def _removal(row: Any) -> Removal:  # noqa: ANN401 - a row of the table
-    if row.collection == _NO_COLLECTION:
-        return Removal.of_path(row.document_id)
-    document_id, _, version = row.document_id.partition(_OF_VERSION)
-    return Removal(row.collection, document_id or None, int(version) if version else None)
+def removal_of(collection: str, key: str) -> Removal:
+    """Return the removal of a row: `key` is what stands in the column of the document."""
+    if collection == _NO_COLLECTION:
+        return Removal.of_path(key)
+    document_id, _, version = key.partition(_OF_VERSION)
+    return Removal(collection, document_id or None, int(version) if version else None)

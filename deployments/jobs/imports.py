@@ -174,7 +174,7 @@ class ImportSteps(ImportBackends):
 
 
 class _Tasks:
-    """A few documents at once: an async context manager, which cancels what is not awaited."""
+    """Run a few documents at once; an async context manager that cancels unfinished tasks."""
 
     def __init__(self, at_once: int) -> None:
         self._places = asyncio.Semaphore(at_once)
@@ -190,7 +190,11 @@ class _Tasks:
 
     async def start(self, work: Coroutine[Any, Any, float]) -> None:
         """Begin some work once there is a place; raise the error of work that has failed."""
-        await self._places.acquire()
+        try:
+            await self._places.acquire()
+        except BaseException:
+            work.close()
+            raise
         task = asyncio.create_task(work)
         task.add_done_callback(lambda _: self._places.release())
         self._tasks.append(task)

@@ -64,9 +64,16 @@ async def _remove_left(catalogue: Catalogue, retriever: Backend, files: FileStor
         if removal is None:
             return
         with _logged(removal.document_id or removal.collection):
-            with contextlib.suppress(NotFound):
-                await _remove(removal, catalogue, retriever, files)
-            await catalogue.removals.done(removal)
+            await carry_out(removal, catalogue, retriever, files)
+
+
+async def carry_out(
+    removal: Removal, catalogue: Catalogue, retriever: Backend, files: FileStore
+) -> None:
+    """Delete what was removed, and forget the removal."""
+    with contextlib.suppress(NotFound):
+        await _remove(removal, catalogue, retriever, files)
+    await catalogue.removals.done(removal)
 
 
 async def _remove(

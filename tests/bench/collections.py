@@ -46,7 +46,7 @@ from tests.bench.report import Check, Section, checks_table, percentile, say, ta
 from tests.support.made_up_documents import DIMENSIONS, RandomVectors, Words
 
 if TYPE_CHECKING:
-    from deployments.jobs.doctor.mending import Backend
+    from deployments.jobs.reconciliation import Backend
 
 _CHUNKS = 10  # of each document
 _DOCUMENTS = (1_000, 10_000, 20_000, 100_000)

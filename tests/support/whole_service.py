@@ -157,7 +157,8 @@ async def whole_service(
         removals=catalogue.removals,
     )
     try:
-        async with running(url, folder, images=images, searching=retriever, **options) as parts:
+        own = {"searching": retriever, "second_indexes": retriever}
+        async with running(url, folder, images=images, **own | options) as parts:
             fakes = Fakes(files=parts.files, catalogue=parts.catalogue)
             jobs = EngineJobs(parts)
             services = replace(fakes.services(), retriever=retriever, jobs=jobs)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.jobs.doctor.findings import Finding
-    from deployments.jobs.doctor.mending import Backend, Submit
+    from deployments.jobs.doctor.mending import Submit
+    from deployments.jobs.reconciliation import Backend
 
 
 RUNNING, STOPPED = Grace(), Grace(pause_s=0.0, look_s=0.0)

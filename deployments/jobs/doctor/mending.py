@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from deployments.catalogue.entries import VersionStatus
-from deployments.catalogue.removals import Removal
+from deployments.catalogue.removals import Removal, removal_of
 from deployments.collection_names import owner_of
 from deployments.contents import content_path, contents_folder
-from deployments.errors import NotFound, ServiceError
+from deployments.errors import ServiceError
 from deployments.jobs.doctor.findings import ABOUT
-from deployments.jobs.reconciliation import INTERRUPTED, reconcile_version
+from deployments.jobs.reconciliation import INTERRUPTED, carry_out, reconcile_version
 from deployments.kept_files import CARD_BYTES, file_id_of, kept_path
 from deployments.types import DamageKind, IngestSpec
 
@@ -24,12 +23,9 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import VersionEntry
     from deployments.catalogue.inspection import KnownDocument
     from deployments.file_store import FileStore
-    from deployments.interfaces import Retriever, StoredDocuments
     from deployments.jobs.doctor.findings import Finding
+    from deployments.jobs.reconciliation import Backend
     from deployments.types import Submitted
-
-    class Backend(Retriever, StoredDocuments, Protocol):
-        """The retriever, with what it has stored."""
 
     Submit = Callable[[IngestSpec, str | None], Awaitable[Submitted]]
 
@@ -152,17 +148,8 @@ class Mender:
         """Remove what the catalogue does not know, as a deletion removes it."""
         mending = self._catalogue.mending
         if await mending.begin_removal(removal.collection, removal.document_id):
-            await self._carry_out_removal(removal)
+            await carry_out(removal, self._catalogue, self._retriever, self._files)
         return True
-
-    async def _carry_out_removal(self, removal: Removal) -> None:
-        with contextlib.suppress(NotFound):
-            if removal.document_id is None:
-                await self._retriever.drop(removal.collection)
-            else:
-                await self._retriever.delete(removal.collection, removal.document_id)
-        await self._files.delete(contents_folder(removal.collection, removal.document_id))
-        await self._catalogue.removals.done(removal)
 
     async def _write_attributes(self, finding: Finding) -> bool:
         await self._retriever.apply_attributes(finding.collection, finding.document_id)
@@ -198,8 +185,8 @@ class Mender:
     async def _carry_out(self, finding: Finding) -> bool:
         """Carry out a removal, or a change of attributes."""
         if finding.detail == "removal":
-            removal = Removal(finding.collection, finding.document_id or None)
-            await self._carry_out_removal(removal)
+            removal = removal_of(finding.collection, finding.document_id)
+            await carry_out(removal, self._catalogue, self._retriever, self._files)
             return True
         if finding.detail == "attribute change":
             await self._write_attributes(finding)
