@@ -253,6 +253,7 @@ async def test_what_changes_meanwhile_comes_whole_and_an_interrupted_export_goes
         assert b"old text" not in await exported(http)
 
 
+@pytest.mark.long
 async def test_a_killed_import_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
