@@ -22,7 +22,13 @@ MODEL_CHANGED = "model_changed"
 """Code of the Conflict that an embedder raises if it has another model than the caller expects."""
 
 EMBEDDING_MODEL_CHANGED = "embedding_model_changed"
-"""Code of the error for a collection that was embedded with another model. Not cured by waiting."""
+"""Code of the error for a collection whose index belongs to no loaded model.
+
+Searches work again once it is embedded again; jobs do not wait for that.
+"""
+
+PARTS_MISSING = "parts_missing"
+"""Code of the error for an import that is begun before all parts of its archive are there."""
 
 NOT_STORED_WHOLE = "not_stored_whole"
 """Code of the error for a document that is published before all of its chunks are stored."""

@@ -34,15 +34,15 @@ SUBCOMMANDS = {
     "serve": Subcommand("serve_app.launch.start", "check FILE, prepare its models and start it"),
     "check": Subcommand("serve_app.check.__main__", "report what is wrong in FILE; start nothing"),
     "doctor": Subcommand("serve_app.doctor.command", "find damage in what is stored, and mend it"),
-    "backup": Subcommand("serve_app.backup.command", "copy an installation, which may be running"),
-    "restore": Subcommand("serve_app.backup.restore", "start again from such a copy"),
+    "backup": Subcommand("serve_app.backup.command", "back up what a service has stored"),
+    "restore": Subcommand("serve_app.backup.restore", "restore a backup into empty stores"),
     "erase": Subcommand("serve_app.erase.command", "erase a document, or the data of an API key"),
-    "reindex": Subcommand("serve_app.reindex.command", "steer a change of the embedding model"),
+    "reindex": Subcommand("serve_app.reindex.command", "control a change of the embedding model"),
     "export": Subcommand(
         "serve_app.archive.export_command", "write a collection of a running service to a file"
     ),
     "import": Subcommand(
-        "serve_app.archive.import_command", "make a vector store of a file that `export` wrote"
+        "serve_app.archive.import_command", "import an archive as a new vector store"
     ),
     "prepare": Subcommand("serve_app.launch.models", "convert the models that FILE names"),
 }

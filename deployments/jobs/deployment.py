@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 _SHORT_DOCUMENTS = 32  # at once, beside `ingest_concurrency`: they share a pass of the embedder
 _SHORT_IMAGE_JOBS = 1
-_IMPORTS = 2  # at once, of two keys if two wait: one document after the other
+_IMPORTS = 2  # at once, of two keys if two wait
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)

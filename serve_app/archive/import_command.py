@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.archives.tape import PART_BYTES
+from deployments.errors import PARTS_MISSING
 from serve_app.archive.service import CommandError, Refusal, Service, add_address
 from serve_app.http.bounds import size_in_words
 from serve_app.launch.progress import say
@@ -70,7 +71,7 @@ def _begun(service: Service, import_id: str, size: int, name: str | None) -> Any
             "/v1/imports", method="POST", import_id=import_id, size_bytes=size, name=name
         )
     except Refusal as refusal:
-        if refusal.status == _NOT_FOUND or "is missing" in str(refusal):
+        if refusal.status == _NOT_FOUND or refusal.code == PARTS_MISSING:
             return None
         raise
 

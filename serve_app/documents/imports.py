@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from deployments.archives.scanner import Scanner
 from deployments.archives.tape import PART_BYTES, part_path
-from deployments.errors import InvalidRequest, NotFound, Overloaded, TooLarge, Unavailable
+from deployments.errors import (
+    PARTS_MISSING,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unavailable,
+)
 from deployments.file_store import ARCHIVES, folder_of
 from deployments.job_ids import job_id_for
 from deployments.serving.request_context import detached
@@ -132,7 +139,7 @@ class Imports:
         if not here:
             raise _unknown()
         msg = f"part {int(missing[0])} of {count} is missing"
-        raise InvalidRequest(msg, param="size_bytes")
+        raise InvalidRequest(msg, code=PARTS_MISSING, param="size_bytes")
 
     async def remove(self, import_id: str) -> None:
         """Remove the parts of an archive; raises NotFound."""
