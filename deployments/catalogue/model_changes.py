@@ -18,7 +18,7 @@ from deployments.catalogue.tables import COLLECTIONS, MODEL_CHANGES
 from deployments.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import ChangeProgress, DocumentToCopy
@@ -133,15 +133,10 @@ class ModelChanges:
             lambda connection: second_indexes.to_copy(connection, loaded, after, limit)
         )
 
-    async def mark(self, document: Document, pair: str, *, only_second: bool = False) -> bool:
-        """Record that a version is in both indexes of a `pair`, or only in the second.
-
-        Return whether it exists, and is or may become the current one.
-        """
+    async def mark(self, document: Document, indexes: Collection[str]) -> bool:
+        """Record in which indexes a version is published; see `second_indexes.mark_version`."""
         return await self._database.write(
-            lambda connection: second_indexes.mark_version(
-                connection, document, pair, only_second=only_second
-            )
+            lambda connection: second_indexes.mark_version(connection, document, indexes)
         )
 
     async def to_empty(self, limit: int) -> list[tuple[str, str]]:

@@ -26,7 +26,6 @@ class Copy:
     document: Document
     source: VectorIndex
     target: LoadedModel
-    pair: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Copier:
             raise _not_stored(document)
         chunks = sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
         await self._add(target, near.document, chunks)
-        return Copy(near.document, source, target, claimed.pair), numbers.stop
+        return Copy(near.document, source, target), numbers.stop
 
     async def _published(self, index: VectorIndex, document: Document) -> StoredChunk | None:
         return await self.store.published(index, document.collection, document.id, document.version)
@@ -96,7 +95,7 @@ class Copier:
         """
         published = replace(copy.document, attributes=document.attributes)
         await self.store.publish(copy.target.index, published)
-        if not await self.claims.mark_copied(document, copy.pair):
+        if not await self.claims.mark(document, [copy.source.name, copy.target.index.name]):
             await self.store.discard(document.collection, document.id, [document.version])
 
 

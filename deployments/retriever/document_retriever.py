@@ -203,12 +203,13 @@ class DocumentRetriever:
             known = await self._attributes_of(document.collection, document.id)
             published = replace(document, attributes=known or {})
             await self._store.publish(targets.first.index, published)
+            indexes = [targets.first.index.name]
             if targets.second is not None:
                 with _left_for_later(document):
                     await self._store.publish(targets.second.index, published)
-                    await self._claims.mark(document, targets)
-            elif targets.only_second:
-                await self._claims.mark(document, targets)
+                    indexes.append(targets.second.index.name)
+            if targets.paired:
+                await self._claims.mark(document, indexes)
             await self._write_attributes(document.collection, document.id, known)
 
     async def apply_attributes(self, collection: str, document_id: str) -> None:
