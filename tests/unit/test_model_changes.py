@@ -253,6 +253,24 @@ async def test_a_version_is_marked_as_the_indexes_are_then(catalogue: Catalogue)
         await changes.mark(document, ["another"])
 
 
+async def test_an_index_that_is_emptied_gets_no_uploads(catalogue: Catalogue) -> None:
+    """Not even those of a collection without documents, which follow the configuration."""
+    changes = catalogue.model_changes
+    first = await uploaded(catalogue, "first", {OLD: "old"})
+    await started(catalogue)
+    await copy_all(catalogue, BOTH)
+    await changes.switch()
+    await changes.finish()
+    await catalogue.documents.remove(PAPERS, first.id)
+    for loaded in (BOTH, {OLD: "old"}):
+        claimed = await catalogue.collections.claim_index(PAPERS, loaded)
+        assert (claimed.name, claimed.other) == (NEW, None)
+    assert await changes.to_empty(9) == [(PAPERS, OLD)]
+    await changes.emptied(PAPERS, OLD)
+    await catalogue.collections.claim_index(PAPERS, {OLD: "old"})
+    assert await names(catalogue) == (OLD, None)
+
+
 async def test_an_upload_gives_its_collection_an_index_that_is_loaded(
     catalogue: Catalogue,
 ) -> None:
