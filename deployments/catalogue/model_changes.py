@@ -227,7 +227,8 @@ class ModelChanges:
     async def finish(self) -> None:
         """Keep the earlier indexes no longer, of which the chunks are removed in the background.
 
-        Raises Conflict unless all collections are searched in the new one.
+        Raises Conflict unless all collections are searched in the new one, and all documents are in
+        both, if both models are loaded: else one may be in the earlier index alone.
         """
         await self._end(ChangeState.FINISHED)
 
@@ -254,6 +255,10 @@ class ModelChanges:
                 raise Conflict(msg)
             if second_indexes.has_only_second(connection):
                 msg = "documents are only in the index that would be removed: try again later"
+                raise Conflict(msg)
+            finishes = state is ChangeState.FINISHED
+            if finishes and second_indexes.to_copy(connection, change.loaded, None, 1):
+                msg = "documents are still being copied to the earlier index: try again later"
                 raise Conflict(msg)
             second_indexes.unpair(connection)
             _set(connection, change, state=state.value, finished_ms=now_ms())

@@ -249,6 +249,8 @@ async def test_a_version_is_marked_as_the_indexes_are_then(catalogue: Catalogue)
         assert await changes.mark(document, [index])
         (found,) = await changes.to_copy(list(BOTH), None, 9)
         assert found.only_second == only_second
+    with pytest.raises(Conflict, match="still being copied"):
+        await changes.finish()
     with pytest.raises(Unavailable, match="try again"):
         await changes.mark(document, ["another"])
 
