@@ -88,15 +88,14 @@ class Copier:
         ]
         await self.store.add(target.index, document, embedded)
 
-    async def publish(self, copy: Copy, document: Document) -> None:
+    async def publish(self, copy: Copy, document: Document) -> bool:
         """Publish and mark a document that is copied whole, with the attributes of `document`.
 
-        It is dropped again if it was removed or replaced meanwhile.
+        Return False if it was removed or replaced meanwhile: then it must be discarded.
         """
         published = replace(copy.document, attributes=document.attributes)
         await self.store.publish(copy.target.index, published)
-        if not await self.claims.mark(document, [copy.source.name, copy.target.index.name]):
-            await self.store.discard(document.collection, document.id, [document.version])
+        return await self.claims.mark(document, [copy.source.name, copy.target.index.name])
 
 
 def _not_stored(document: Document) -> NotFound:

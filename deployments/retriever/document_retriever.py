@@ -238,10 +238,13 @@ class DocumentRetriever:
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop some versions of a document."""
-        removals = [Removal(collection, document_id, version) for version in versions]
         async with self._document_lock(collection, document_id):
-            if not await self._deferred(*removals):
-                await self._store.discard(collection, document_id, versions)
+            await self._discard(collection, document_id, versions)
+
+    async def _discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        removals = [Removal(collection, document_id, version) for version in versions]
+        if not await self._deferred(*removals):
+            await self._store.discard(collection, document_id, versions)
 
     async def search(
         self,
@@ -285,8 +288,10 @@ class DocumentRetriever:
         if done >= copy.document.chunks:
             async with self._document_lock(collection, document_id):
                 known = await self._attributes_of(collection, document_id)
-                await self._copier.publish(copy, replace(document, attributes=known or {}))
-                await self._write_attributes(collection, document_id, known)
+                if await self._copier.publish(copy, replace(document, attributes=known or {})):
+                    await self._write_attributes(collection, document_id, known)
+                else:
+                    await self._discard(collection, document_id, [document.version])
         return CopiedChunks(done, time.monotonic() - self._searched_s)
 
     async def empty(self, collection: str, index_name: str) -> None:
