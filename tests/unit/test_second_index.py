@@ -375,6 +375,29 @@ async def test_an_upload_that_ends_after_the_switch_is_in_both(
     assert await installation.hits(numbers=[100]) == 1
 
 
+async def test_one_document_that_fails_holds_up_no_others(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.deploy(Embedder("old"), Embedder("new", rotated=True))
+    copy, away = installation.retriever.copy, {"doc0.txt"}
+
+    async def failing(document: Document, *args: Any, **kwargs: Any) -> Any:
+        if document.filename in away:
+            raise Unavailable("the model of the index is not loaded")
+        return await copy(document, *args, **kwargs)
+
+    monkeypatch.setattr(installation.retriever, "copy", failing)
+    await installation.worker.run_pending()
+    changes = installation.catalogue.model_changes
+    assert (await changes.progress()).done_documents == DOCUMENTS - 1
+    change = await changes.latest()
+    assert change is not None
+    assert (change.failed, change.state) == (1, ChangeState.RUNNING)
+    away.clear()
+    await installation.worker.run_pending()
+    assert await installation.state() is ChangeState.SWITCHED
+
+
 async def test_a_copy_that_a_backup_needs_is_discarded_later(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
