@@ -17,7 +17,13 @@ from deployments.archives.records import ChunkRecord, Part, parse
 from deployments.archives.scanner import check_zeros
 from deployments.catalogue.entries import Upload, VersionStatus
 from deployments.contents import content_path
-from deployments.errors import MODEL_CHANGED, Conflict
+from deployments.errors import (
+    MODEL_CHANGED,
+    NOT_STORED_WHOLE,
+    Conflict,
+    InvalidRequest,
+    Unavailable,
+)
 from deployments.jobs.costs import chunks_s
 from deployments.types import Chunk, Chunking, Document, EmbeddedChunks
 
@@ -235,7 +241,14 @@ class DocumentImport:
             member = await self._part(tape)
             await self._keep(tape, record.content)
             await tape.pad(member)
-        await self._call(to.retriever, lambda: to.retriever.publish(document))
+        try:
+            await self._call(to.retriever, lambda: to.retriever.publish(document))
+        except InvalidRequest as error:
+            if error.code != NOT_STORED_WHOLE:
+                raise
+            # The step is repeated, and stores it in the index of the present model.
+            msg = "another embedding model has become the present one: try again"
+            raise Unavailable(msg) from None
         await self._call(to.catalogue, lambda: to.catalogue.versions.complete(document))
 
     async def _keep(self, tape: Tape, content: Part) -> None:
