@@ -54,7 +54,8 @@ class Upload:
     is `named` and the name is free. `digest` is the SHA-256 of the file in hexadecimal. With
     `attributes`, the document gets these; else it keeps its own. Without `chunking`, it is cut as
     the parser's settings say. `restored_from` is the number of the version whose content it has.
-    With `batch_id` it is a file of that batch, whose attributes it gets.
+    With `batch_id` it is a file of that batch, whose attributes it gets. A new document is refused
+    if the quota has no room for `room_bytes`, of which only its size is counted.
     """
 
     collection: str
@@ -71,6 +72,7 @@ class Upload:
     chunking: Chunking | None = None
     restored_from: int | None = None
     batch_id: str | None = None
+    room_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ def _claimed(
         return replace(found, other=first, other_model=loaded[first], pair=new_pair())
     second = None
     emptied = row.other_index_name is not None and row.pair is None
+    if emptied and first == row.other_index_name:
+        return found  # the worker empties this index first, or it would delete the new chunks
     if change is not None and not change.ended and not emptied:
         pair = change.index_name in loaded
         second = next((name for name in loaded if name != first), None) if pair else None

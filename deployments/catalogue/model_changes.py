@@ -18,7 +18,7 @@ from deployments.catalogue.tables import COLLECTIONS, MODEL_CHANGES
 from deployments.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from deployments.catalogue.database import Database
     from deployments.catalogue.entries import ChangeProgress, DocumentToCopy
@@ -133,15 +133,10 @@ class ModelChanges:
             lambda connection: second_indexes.to_copy(connection, loaded, after, limit)
         )
 
-    async def mark(self, document: Document, pair: str, *, only_second: bool = False) -> bool:
-        """Record that a version is in both indexes of a `pair`, or only in the second.
-
-        Return whether it exists, and is or may become the current one.
-        """
+    async def mark(self, document: Document, indexes: Collection[str]) -> bool:
+        """Record in which indexes a version is published; see `second_indexes.mark_version`."""
         return await self._database.write(
-            lambda connection: second_indexes.mark_version(
-                connection, document, pair, only_second=only_second
-            )
+            lambda connection: second_indexes.mark_version(connection, document, indexes)
         )
 
     async def to_empty(self, limit: int) -> list[tuple[str, str]]:
@@ -232,7 +227,8 @@ class ModelChanges:
     async def finish(self) -> None:
         """Keep the earlier indexes no longer, of which the chunks are removed in the background.
 
-        Raises Conflict unless all collections are searched in the new one.
+        Raises Conflict unless all collections are searched in the new one, and all documents are in
+        both, if both models are loaded: else one may be in the earlier index alone.
         """
         await self._end(ChangeState.FINISHED)
 
@@ -259,6 +255,10 @@ class ModelChanges:
                 raise Conflict(msg)
             if second_indexes.has_only_second(connection):
                 msg = "documents are only in the index that would be removed: try again later"
+                raise Conflict(msg)
+            finishes = state is ChangeState.FINISHED
+            if finishes and second_indexes.to_copy(connection, change.loaded, None, 1):
+                msg = "documents are still being copied to the earlier index: try again later"
                 raise Conflict(msg)
             second_indexes.unpair(connection)
             _set(connection, change, state=state.value, finished_ms=now_ms())

@@ -113,6 +113,8 @@ def _begin(connection: sa.Connection, upload: Upload, quotas: Quotas) -> Version
                 attributes=dict(upload.attributes or {}),
             )
         )
+        if upload.room_bytes > upload.size_bytes:
+            check_usage(connection, owner_of(collection), quotas, size_bytes=upload.room_bytes)
         added = {"documents": 1, "size_bytes": upload.size_bytes}
         add_usage(connection, owner_of(collection), quotas, **added)
         change_counts(connection, collection, {DocumentStatus.IN_PROGRESS.value: 1}, 0)

@@ -5,7 +5,8 @@ version that is in both has that name. A switch exchanges the two, so it needs n
 versions, and going back is another switch.
 
 Where only the model of the second index is loaded, uploads are stored in that alone. Such a version
-has the name with a suffix, until it is copied to the first index or the two are exchanged.
+has the name with a suffix, until it is copied to the first index or the two are exchanged. So has
+one that was in progress during a switch, as it may be stored in the earlier index already.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from deployments.catalogue.document_rows import ENTRIES, entry_of, is_version
-from deployments.catalogue.entries import ACTIVE, ChangeProgress, DocumentStatus, DocumentToCopy
+from deployments.catalogue.entries import (
+    ACTIVE,
+    ChangeProgress,
+    DocumentStatus,
+    DocumentToCopy,
+    VersionStatus,
+)
 from deployments.catalogue.expiry import NOT_REMOVED
 from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
-from deployments.errors import Conflict
+from deployments.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 
 _PAIR_BYTES = 12
 _ONLY = ".second"
+_IDS_AT_ONCE = 1000  # in one statement
 
 _HAS_SECOND = sa.and_(COLLECTIONS.c.pair.is_not(None), NOT_REMOVED)
 _COMPLETED = DOCUMENTS.c.status == DocumentStatus.COMPLETED.value
@@ -44,6 +52,23 @@ _EXCHANGED = {
     "other_embedding_model": COLLECTIONS.c.embedding_model,
 }
 _OF_COLLECTION = COLLECTIONS.c.id == DOCUMENTS.c.collection
+_IN_PROGRESS = VERSIONS.c.status == VersionStatus.IN_PROGRESS.value
+_LOCKED_INDEXES = (
+    sa.select(COLLECTIONS.c.index_name, COLLECTIONS.c.other_index_name, COLLECTIONS.c.pair)
+    .where(COLLECTIONS.c.id == sa.bindparam("of"), NOT_REMOVED)
+    .with_for_update()
+)
+_WANTED_ALONE = (
+    sa.select(VERSIONS.c.number)
+    .outerjoin(DOCUMENTS, CURRENT)
+    .where(
+        VERSIONS.c.collection == COLLECTIONS.c.id,
+        _ONLY_SECOND,
+        sa.or_(_IN_PROGRESS, _COMPLETED),
+    )
+    .correlate(COLLECTIONS)
+)
+"""The versions that are, or may become, current ones of a collection in its second index alone."""
 
 
 INDEXES = COLLECTIONS.c.index_name, COLLECTIONS.c.other_index_name, COLLECTIONS.c.pair
@@ -90,13 +115,7 @@ def unpair(
     Not those that have a version alone. With `other_than`, only pairs without that index, of which
     the second one is not loaded.
     """
-    only_second = (
-        sa.select(VERSIONS.c.number)
-        .join(DOCUMENTS, CURRENT)
-        .where(VERSIONS.c.collection == COLLECTIONS.c.id, _COMPLETED, _ONLY_SECOND)
-        .correlate(COLLECTIONS)
-    )
-    which = [COLLECTIONS.c.pair.is_not(None), ~only_second.exists()]
+    which = [COLLECTIONS.c.pair.is_not(None), ~_WANTED_ALONE.exists()]
     if other_than is not None:
         which += [
             COLLECTIONS.c.index_name != other_than,
@@ -107,13 +126,11 @@ def unpair(
 
 
 def has_only_second(connection: sa.Connection) -> bool:
-    """Return whether a document is in the second index of its collection alone."""
-    select = (
-        sa.select(DOCUMENTS.c.id)
-        .join(VERSIONS, CURRENT)
-        .join(COLLECTIONS, _OF_COLLECTION)
-        .where(_HAS_SECOND, _COMPLETED, _ONLY_SECOND)
-    )
+    """Return whether a document is in the second index of its collection alone.
+
+    Or whether an upload that is in progress may be.
+    """
+    select = sa.select(COLLECTIONS.c.id).where(_HAS_SECOND, _WANTED_ALONE.exists())
     return connection.execute(select.limit(1)).first() is not None
 
 
@@ -162,14 +179,23 @@ def to_copy(
     return [DocumentToCopy(entry_of(row).document, bool(row.only_second)) for row in rows]
 
 
-def mark_version(
-    connection: sa.Connection, document: Document, pair: str, *, only_second: bool
-) -> bool:
-    """Record that a version is in both indexes, or only in the second.
+def mark_version(connection: sa.Connection, document: Document, indexes: Collection[str]) -> bool:
+    """Record in which indexes a version is published: the two may have been exchanged meanwhile.
 
-    Return whether it exists, and is or may become the current one.
+    Return whether it exists, and is or may become the current one. Raises Unavailable if they are
+    not those of its collection any more.
     """
-    value = pair + _ONLY if only_second else pair
+    row = connection.execute(_LOCKED_INDEXES, {"of": document.collection}).first()
+    if row is None:
+        return False
+    in_first = row.index_name in indexes
+    in_second = row.pair is not None and row.other_index_name in indexes
+    if not in_first and not in_second:
+        msg = "the indexes of the collection have been changed: try again"
+        raise Unavailable(msg)
+    value = None
+    if in_second:
+        value = row.pair if in_first else row.pair + _ONLY
     marked = VERSIONS.update().where(is_version(document)).values(pair=value)
     return connection.scalar(marked.returning(VERSIONS.c.status)) in ACTIVE
 
@@ -209,29 +235,44 @@ def exchange(
     which = [_HAS_SECOND, COLLECTIONS.c.other_index_name == index_name]
     if collections is not None:
         which.append(COLLECTIONS.c.id.in_(collections))
-    # What completes a version must hold the lock of its collection.
+    # What completes or marks a version must hold the lock of its collection. Collections that match
+    # later, as others change them, are not locked: they stay as they are.
     locked = sa.select(COLLECTIONS.c.id).where(*which).order_by(COLLECTIONS.c.id).with_for_update()
-    count = len(connection.scalars(locked).all())
-    missing = (
+    ids = connection.scalars(locked).all()
+    groups = [ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE)]
+    if left := sum(_missing(connection, group) for group in groups):
+        msg = f"{left} documents are not in that index yet"
+        raise Conflict(msg, code="not_ready")
+    for group in groups:
+        _exchange(connection, group)
+    return len(ids)
+
+
+def _missing(connection: sa.Connection, collections: Sequence[str]) -> int:
+    """Count the documents that are not in the second index."""
+    select = (
         sa.select(sa.func.count())
         .select_from(DOCUMENTS)
         .join(VERSIONS, CURRENT)
         .join(COLLECTIONS, _OF_COLLECTION)
-        .where(_COMPLETED, ~_IN_SECOND, *which)
+        .where(_COMPLETED, ~_IN_SECOND, COLLECTIONS.c.id.in_(collections))
     )
-    if left := connection.scalar(missing):
-        msg = f"{left} documents are not in that index yet"
-        raise Conflict(msg, code="not_ready")
-    of_these = sa.select(COLLECTIONS.c.id).where(*which)
-    now_only_first = COLLECTIONS.c.pair + _ONLY
-    for pair in connection.scalars(sa.select(now_only_first).where(*which).distinct()).all():
+    return connection.scalar(select) or 0
+
+
+def _exchange(connection: sa.Connection, collections: Sequence[str]) -> None:
+    """Exchange the indexes of collections, and the marks of versions that are in one of them."""
+    of_these = COLLECTIONS.c.id.in_(collections)
+    for pair in connection.scalars(sa.select(COLLECTIONS.c.pair).where(of_these).distinct()).all():
+        in_pair = sa.select(COLLECTIONS.c.id).where(of_these, COLLECTIONS.c.pair == pair)
+        now_first = VERSIONS.c.pair.is_not_distinct_from(pair + _ONLY)
+        now_second = sa.and_(_IN_PROGRESS, VERSIONS.c.pair.is_distinct_from(pair))
         connection.execute(
             VERSIONS.update()
-            .where(VERSIONS.c.pair == pair, VERSIONS.c.collection.in_(of_these))
-            .values(pair=None)
+            .where(VERSIONS.c.collection.in_(in_pair), sa.or_(now_first, now_second))
+            .values(pair=sa.case((now_first, None), else_=pair + _ONLY))
         )
-    connection.execute(COLLECTIONS.update().where(*which).values(_EXCHANGED))
-    return count
+    connection.execute(COLLECTIONS.update().where(of_these).values(_EXCHANGED))
 
 
 def has_second(

@@ -17,7 +17,13 @@ from deployments.archives.records import ChunkRecord, Part, parse
 from deployments.archives.scanner import check_zeros
 from deployments.catalogue.entries import Upload, VersionStatus
 from deployments.contents import content_path
-from deployments.errors import MODEL_CHANGED, Conflict
+from deployments.errors import (
+    MODEL_CHANGED,
+    NOT_STORED_WHOLE,
+    Conflict,
+    InvalidRequest,
+    Unavailable,
+)
 from deployments.jobs.costs import chunks_s
 from deployments.types import Chunk, Chunking, Document, EmbeddedChunks
 
@@ -38,7 +44,7 @@ T = TypeVar("T")
 _BATCH_CHARS = 500_000  # in one call of the retriever, at most 2 MB
 _BATCH_VECTOR_BYTES = 2 * 1024**2
 _SPOOLED_BYTES = 1024**2
-_LEAST_BYTES_PER_TEXT = 1 / 16  # of a document, counted in quotas, for each byte of its chunks
+_LEAST_BYTES_PER_TEXT = 1 / 16  # that a quota must have, for each byte of the chunks of a document
 _UNIT = 1e-2  # how far the length of a vector may be from 1
 
 
@@ -94,7 +100,10 @@ class DocumentImport:
         self._author = identity.spec.owner
         self._vectors = vectors
         self._expected = deque(parts_of(record))
-        size = max(record.size_bytes, int(record.chunks.bytes * _LEAST_BYTES_PER_TEXT))
+        self._room_bytes = int(record.chunks.bytes * _LEAST_BYTES_PER_TEXT)
+        size = record.size_bytes
+        if record.content is None:  # nothing bears the size out that the record says
+            size = max(size, self._room_bytes)
         self._document = Document(
             id=identity.document_id,
             collection=identity.spec.collection,
@@ -133,12 +142,11 @@ class DocumentImport:
     async def _begin(self) -> VersionStatus:
         record, document = self._record, self._document
         sizes = record.chunking
-        digest = record.content.sha256 if record.content else record.sha256
         upload = Upload(
             document.collection,
             document.filename,
             document.size_bytes,
-            digest or "",
+            record.content.sha256 if record.content else "",  # of what is kept here
             self._job_id,
             document_id=document.id,
             author=self._author,
@@ -146,6 +154,7 @@ class DocumentImport:
             named=True,
             attributes=record.attributes or None,
             chunking=Chunking(sizes.max_tokens, sizes.overlap_tokens) if sizes else None,
+            room_bytes=self._room_bytes,
         )
         catalogue = self._to.catalogue
         entry = await self._call(catalogue, lambda: catalogue.versions.begin(upload))
@@ -235,7 +244,14 @@ class DocumentImport:
             member = await self._part(tape)
             await self._keep(tape, record.content)
             await tape.pad(member)
-        await self._call(to.retriever, lambda: to.retriever.publish(document))
+        try:
+            await self._call(to.retriever, lambda: to.retriever.publish(document))
+        except InvalidRequest as error:
+            if error.code != NOT_STORED_WHOLE:
+                raise
+            # The step is repeated, and stores it in the index of the present model.
+            msg = "another embedding model has become the present one: try again"
+            raise Unavailable(msg) from None
         await self._call(to.catalogue, lambda: to.catalogue.versions.complete(document))
 
     async def _keep(self, tape: Tape, content: Part) -> None:

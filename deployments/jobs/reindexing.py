@@ -32,6 +32,7 @@ _ASKED_S = 10.0  # after a search, the work yields for so long
 _PAUSES_IF_ASKED = 3.0  # times what a slice took: a quarter of the time is used
 _PAUSES_IF_IDLE = 0.2
 _EMPTIED_AT_ONCE = 10
+_FAILURES_IN_A_ROW = 8  # documents that cannot be copied for another reason than themselves
 _IN_FLIGHT_S = 10.0
 """A search or an upload that read the index of a collection earlier has ended after this time."""
 
@@ -62,6 +63,7 @@ class Reindexer:
         self._reported_s = self._counted_s = -math.inf
         self._rate = 0.0
         self._failed: set[tuple[str, str, int]] = set()
+        self._in_a_row = 0
 
     async def run_pending(self) -> None:
         """Do what there is to do; what fails is tried again later."""
@@ -140,6 +142,7 @@ class Reindexer:
         unserved = {name for name, _ in await self._changes.unserved(loaded)}
         present = ""
         self._failed.clear()
+        self._in_a_row = 0
         while found := await self._changes.to_copy(loaded, after, _PAGE):
             last = found[-1].document
             after = last.collection, last.id
@@ -175,7 +178,8 @@ class Reindexer:
     ) -> float:
         """Copy a document; return how long ago the last search was, in seconds.
 
-        A document that is not stored whole stays, and keeps the collection from being switched.
+        A document that fails stays, and keeps the collection from being switched. Raises what the
+        last of several in a row has failed with, unless these are not stored whole.
         """
         document, done, idle_s = wanted.document, 0, 0.0
         try:
@@ -193,6 +197,13 @@ class Reindexer:
             return 0.0  # the collection has no second index any more
         except (NotFound, InvalidRequest) as error:
             await self._note_failure(wanted, error)
+        except ServiceError as error:
+            self._in_a_row += 1
+            if self._in_a_row >= _FAILURES_IN_A_ROW:
+                raise
+            await self._note_failure(wanted, error)
+        else:
+            self._in_a_row = 0
         return idle_s
 
     async def _note_failure(self, wanted: DocumentToCopy, error: ServiceError) -> None:

@@ -10,7 +10,7 @@ from deployments.errors import EMBEDDING_MODEL_CHANGED, Unavailable
 from deployments.retriever.embedding import index_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from deployments.catalogue.entries import ChangeProgress, CollectionIndex
     from deployments.retriever.embedding import Embedders, LoadedModel
@@ -39,8 +39,8 @@ class IndexedCollections(Protocol):
 class IndexPairs(Protocol):
     """The changes of the embedding model in the catalogue."""
 
-    async def mark(self, document: Document, pair: str, *, only_second: bool = False) -> bool:
-        """Record that a version is in both indexes of a pair; return whether it is still wanted."""
+    async def mark(self, document: Document, indexes: Collection[str]) -> bool:
+        """Record in which indexes a version is published; return whether it is still wanted."""
         ...
 
     async def progress(self, collection: str | None = None) -> ChangeProgress:
@@ -52,14 +52,13 @@ class IndexPairs(Protocol):
 class Targets:
     """The indexes into which an upload goes.
 
-    It must be stored in the `first`, and in the `second` if that is possible. `pair` names the two
-    indexes of the collection; with `only_second`, the first is its second one.
+    It must be stored in the `first`, and in the `second` if that is possible. `paired` says whether
+    the collection has two indexes, of which the model of one may not be loaded.
     """
 
     first: LoadedModel
     second: LoadedModel | None = None
-    pair: str | None = None
-    only_second: bool = False
+    paired: bool = False
 
 
 class Claims:
@@ -94,9 +93,9 @@ class Claims:
         by_name = {each.index.name: each for each in loaded}
         present, other = by_name.get(claimed.name or ""), by_name.get(claimed.other or "")
         if present is not None:
-            return Targets(present, other, claimed.pair if other else None)
+            return Targets(present, other, paired=claimed.pair is not None)
         if other is not None:
-            return Targets(other, None, claimed.pair, only_second=True)
+            return Targets(other, paired=True)
         error = await self.not_served(collection, claimed)
         # With a code that jobs retry: a second index that is emptied now is replaced soon.
         raise error if claimed.name is None else Unavailable(error.message)
@@ -107,15 +106,9 @@ class Claims:
             loaded = {index_of(model).name: model.name}
             await self._collections.claim_index(collection, loaded, moved=True)
 
-    async def mark(self, document: Document, targets: Targets) -> None:
-        """Record that a version is published in the indexes of an upload."""
-        if self._pairs is not None and targets.pair is not None:
-            only = targets.only_second
-            await self._pairs.mark(document, targets.pair, only_second=only)
-
-    async def mark_copied(self, document: Document, pair: str) -> bool:
-        """Record that a version is in both indexes; return whether it is still wanted."""
-        return self._pairs is None or await self._pairs.mark(document, pair)
+    async def mark(self, document: Document, indexes: Collection[str]) -> bool:
+        """Record in which indexes a version is published; return whether it is still wanted."""
+        return self._pairs is None or await self._pairs.mark(document, indexes)
 
     async def not_served(self, collection: str, claimed: CollectionIndex) -> Unavailable:
         """Return the error for a collection in the index of no loaded model."""

@@ -26,7 +26,6 @@ class Copy:
     document: Document
     source: VectorIndex
     target: LoadedModel
-    pair: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Copier:
             raise _not_stored(document)
         chunks = sorted((one.chunk for one in found), key=lambda chunk: chunk.number)
         await self._add(target, near.document, chunks)
-        return Copy(near.document, source, target, claimed.pair), numbers.stop
+        return Copy(near.document, source, target), numbers.stop
 
     async def _published(self, index: VectorIndex, document: Document) -> StoredChunk | None:
         return await self.store.published(index, document.collection, document.id, document.version)
@@ -89,15 +88,14 @@ class Copier:
         ]
         await self.store.add(target.index, document, embedded)
 
-    async def publish(self, copy: Copy, document: Document) -> None:
+    async def publish(self, copy: Copy, document: Document) -> bool:
         """Publish and mark a document that is copied whole, with the attributes of `document`.
 
-        It is dropped again if it was removed or replaced meanwhile.
+        Return False if it was removed or replaced meanwhile: then it must be discarded.
         """
         published = replace(copy.document, attributes=document.attributes)
         await self.store.publish(copy.target.index, published)
-        if not await self.claims.mark_copied(document, copy.pair):
-            await self.store.discard(document.collection, document.id, [document.version])
+        return await self.claims.mark(document, [copy.source.name, copy.target.index.name])
 
 
 def _not_stored(document: Document) -> NotFound:

@@ -203,12 +203,13 @@ class DocumentRetriever:
             known = await self._attributes_of(document.collection, document.id)
             published = replace(document, attributes=known or {})
             await self._store.publish(targets.first.index, published)
+            indexes = [targets.first.index.name]
             if targets.second is not None:
                 with _left_for_later(document):
                     await self._store.publish(targets.second.index, published)
-                    await self._claims.mark(document, targets)
-            elif targets.only_second:
-                await self._claims.mark(document, targets)
+                    indexes.append(targets.second.index.name)
+            if targets.paired:
+                await self._claims.mark(document, indexes)
             await self._write_attributes(document.collection, document.id, known)
 
     async def apply_attributes(self, collection: str, document_id: str) -> None:
@@ -237,10 +238,13 @@ class DocumentRetriever:
 
     async def discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
         """Drop some versions of a document."""
-        removals = [Removal(collection, document_id, version) for version in versions]
         async with self._document_lock(collection, document_id):
-            if not await self._deferred(*removals):
-                await self._store.discard(collection, document_id, versions)
+            await self._discard(collection, document_id, versions)
+
+    async def _discard(self, collection: str, document_id: str, versions: Sequence[int]) -> None:
+        removals = [Removal(collection, document_id, version) for version in versions]
+        if not await self._deferred(*removals):
+            await self._store.discard(collection, document_id, versions)
 
     async def search(
         self,
@@ -284,8 +288,10 @@ class DocumentRetriever:
         if done >= copy.document.chunks:
             async with self._document_lock(collection, document_id):
                 known = await self._attributes_of(collection, document_id)
-                await self._copier.publish(copy, replace(document, attributes=known or {}))
-                await self._write_attributes(collection, document_id, known)
+                if await self._copier.publish(copy, replace(document, attributes=known or {})):
+                    await self._write_attributes(collection, document_id, known)
+                else:
+                    await self._discard(collection, document_id, [document.version])
         return CopiedChunks(done, time.monotonic() - self._searched_s)
 
     async def empty(self, collection: str, index_name: str) -> None:

@@ -26,7 +26,13 @@ from deployments.archives.records import (
 from deployments.archives.writing import PartFile, lines_of, record_member
 from deployments.catalogue.entries import DocumentStatus, PageQuery
 from deployments.contents import content_path
-from deployments.errors import Conflict, NotFound, ServiceError, Unavailable
+from deployments.errors import (
+    EMBEDDING_MODEL_CHANGED,
+    Conflict,
+    NotFound,
+    ServiceError,
+    Unavailable,
+)
 from deployments.kept_files import file_id_of
 
 if TYPE_CHECKING:
@@ -73,17 +79,17 @@ class Exports:
     async def open(self, collection: str, request: ExportRequest) -> AsyncGenerator[bytes, None]:
         """Return the archive in pieces; raises NotFound for the collection.
 
-        Raises Conflict if there are no vectors, or those that an interrupted export has are of
-        another model.
+        Raises Conflict for a collection of version 0.1 that is not moved, or if the vectors that an
+        interrupted export has are of another model.
         """
         entry = await self._catalogue.collections.get(collection)
         index = await self._catalogue.collections.index(collection)
         embedding = None
         if index.name is not None:
             embedding = Embedding(model=index.model, fingerprint=index.name)
-        elif request.vectors and index.completed:
-            msg = "this collection was stored by version 0.1: export it without vectors"
-            raise Conflict(msg, code="no_vectors", param="vectors")
+        elif index.completed:
+            msg = "version 0.1 has stored this collection: it can be exported once it is moved"
+            raise Conflict(msg, code=EMBEDDING_MODEL_CHANGED)
         found = embedding.fingerprint if embedding else None
         if request.fingerprint not in {None, found}:
             raise Conflict(_NEITHER, code="embedding_model_changed", param="fingerprint")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from deployments.catalogue.tables import COLLECTIONS
 from deployments.chunk_batches import write_batches
 from deployments.embedder.encoder import Encoder
 from deployments.parser.chunking.chunker import Chunker
@@ -251,6 +254,48 @@ async def test_what_changes_meanwhile_comes_whole_and_an_interrupted_export_goes
             await http.delete(f"/v1/vector_stores/{copy}")
         await replacing
         assert b"old text" not in await exported(http)
+
+
+async def test_an_imported_document_has_the_size_and_digest_of_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it is small beside its text; without content, it has neither of what was one."""
+    digest = hashlib.sha256(b"tiny").hexdigest()
+    chunks = [{"number": 0, "text": "snow " * 1000, "tokens": 1000}]
+    documents = [
+        BuiltDocument(1, chunks=chunks, content=b"tiny"),
+        BuiltDocument(2, chunks=chunks, content=None, record={"sha256": digest}),
+    ]
+    url = f"sqlite:///{tmp_path}/jobs.sqlite"
+    async with whole_service(url, tmp_path / "data") as service, service.client(ALICE) as http:
+        store = await imported(http, archive(members_of(documents)))
+        kept, textual = await history(http, store)
+        assert (kept[3], kept[6]) == (4, digest)
+        assert textual[3] > 300
+        assert not textual[6]
+        assert b"tiny" in await exported(http, store)
+        # The collection may be switched to another index while it is imported.
+        publish = DocumentRetriever.publish
+        lost: list[Document] = []
+
+        async def lost_once(self: DocumentRetriever, document: Document, *rest: Any) -> None:
+            if not lost:
+                lost.append(document)
+                await self._store.discard(document.collection, document.id, [document.version])
+            await publish(self, document, *rest)
+
+        monkeypatch.setattr(DocumentRetriever, "publish", lost_once)
+        again = await imported(http, archive(members_of(documents)), import_id="imp_" + "1" * 32)
+        assert lost
+        assert await history(http, again) == [kept, textual]
+
+        def unmoved(connection: sa.Connection) -> None:
+            connection.execute(COLLECTIONS.update().values(index_name=None))
+
+        await service.parts.catalogue._database.write(unmoved)
+        refused = await http.get(f"/v1/vector_stores/{again}/export")
+        assert refused.status_code == 409
+        assert refused.json()["error"]["code"] == "embedding_model_changed"
 
 
 @pytest.mark.long

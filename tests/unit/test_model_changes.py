@@ -14,7 +14,7 @@ from deployments.catalogue.database import Database
 from deployments.catalogue.entries import ChangeState, ModelChange, Upload
 from deployments.catalogue.migrate import VERSION_TABLE, migrate
 from deployments.catalogue.tables import METADATA
-from deployments.errors import Conflict, NotFound
+from deployments.errors import Conflict, NotFound, Unavailable
 from deployments.types import Document
 from tests.support.postgres import serve_postgres
 
@@ -59,10 +59,10 @@ async def uploaded(
     """Complete a document as a job does; it is marked if its collection has a pair."""
     document = await begun(catalogue, name, collection)
     indexes = await catalogue.collections.claim_index(collection, loaded)
-    if indexes.pair and {indexes.name, indexes.other} & loaded.keys():
-        only = indexes.name not in loaded
-        if only or indexes.other in loaded:
-            await catalogue.model_changes.mark(document, indexes.pair, only_second=only)
+    if indexes.pair:
+        stored = {indexes.name, indexes.other} & loaded.keys()
+        if stored:
+            await catalogue.model_changes.mark(document, {name for name in stored if name})
     await catalogue.versions.complete(document)
     return document
 
@@ -86,9 +86,10 @@ async def copy_all(catalogue: Catalogue, loaded: dict[str, str]) -> list[str]:
     changes = catalogue.model_changes
     found = await changes.to_copy(list(loaded), None, 100)
     for each in found:
-        pair = (await catalogue.collections.index(each.document.collection)).pair
-        assert pair
-        assert await changes.mark(each.document, pair)
+        indexes = await catalogue.collections.index(each.document.collection)
+        assert indexes.name
+        assert indexes.other
+        assert await changes.mark(each.document, {indexes.name, indexes.other})
     return [each.document.id for each in found]
 
 
@@ -210,6 +211,66 @@ async def test_one_model_after_the_other(catalogue: Catalogue) -> None:
     assert (await change_of(catalogue)).state is ChangeState.SWITCHED
     await changes.finish()
     assert await changes.to_empty(9) == [(PAPERS, OLD)]
+
+
+async def test_an_upload_in_progress_during_a_switch_is_copied_to_the_new_index(
+    catalogue: Catalogue,
+) -> None:
+    """It may be stored in the earlier index alone, which is not emptied before."""
+    changes = catalogue.model_changes
+    await uploaded(catalogue, "first", {OLD: "old"})
+    await started(catalogue)
+    await copy_all(catalogue, BOTH)
+    late, marked = await begun(catalogue, "late"), await begun(catalogue, "marked")
+    assert await changes.mark(marked, [OLD, NEW])
+    assert await changes.switch() == 1
+    with pytest.raises(Conflict, match="only in the index"):
+        await changes.finish()
+    for document in (late, marked):
+        await catalogue.versions.complete(document)
+    (found,) = await changes.to_copy(list(BOTH), None, 9)
+    assert (found.document.id, found.only_second) == (late.id, True)
+    with pytest.raises(Conflict, match="only in the index"):
+        await changes.finish()
+    assert await changes.mark(late, [OLD, NEW])
+    await changes.finish()
+
+
+async def test_a_version_is_marked_as_the_indexes_are_then(catalogue: Catalogue) -> None:
+    """They may be exchanged between storing it and recording that."""
+    changes = catalogue.model_changes
+    await uploaded(catalogue, "first", {OLD: "old"})
+    await started(catalogue)
+    await copy_all(catalogue, BOTH)
+    document = await begun(catalogue, "late")
+    await changes.switch()
+    await catalogue.versions.complete(document)
+    for index, only_second in ((OLD, True), (NEW, False)):
+        assert await changes.mark(document, [index])
+        (found,) = await changes.to_copy(list(BOTH), None, 9)
+        assert found.only_second == only_second
+    with pytest.raises(Conflict, match="still being copied"):
+        await changes.finish()
+    with pytest.raises(Unavailable, match="try again"):
+        await changes.mark(document, ["another"])
+
+
+async def test_an_index_that_is_emptied_gets_no_uploads(catalogue: Catalogue) -> None:
+    """Not even those of a collection without documents, which follow the configuration."""
+    changes = catalogue.model_changes
+    first = await uploaded(catalogue, "first", {OLD: "old"})
+    await started(catalogue)
+    await copy_all(catalogue, BOTH)
+    await changes.switch()
+    await changes.finish()
+    await catalogue.documents.remove(PAPERS, first.id)
+    for loaded in (BOTH, {OLD: "old"}):
+        claimed = await catalogue.collections.claim_index(PAPERS, loaded)
+        assert (claimed.name, claimed.other) == (NEW, None)
+    assert await changes.to_empty(9) == [(PAPERS, OLD)]
+    await changes.emptied(PAPERS, OLD)
+    await catalogue.collections.claim_index(PAPERS, {OLD: "old"})
+    assert await names(catalogue) == (OLD, None)
 
 
 async def test_an_upload_gives_its_collection_an_index_that_is_loaded(

@@ -25,9 +25,7 @@ async def prepare(url: str) -> None:
     change = await changes.latest()
     assert change is not None
     await changes.pair(change, list(loaded))
-    pair = (await catalogue.collections.index("alice.papers")).pair
-    assert pair
-    await changes.mark(document, pair)
+    await changes.mark(document, list(loaded))
     catalogue.close()
 
 

@@ -94,6 +94,7 @@ class Installation:
             collections=catalogue.collections,
             pairs=catalogue.model_changes,
             next_embedder=further,
+            removals=catalogue.removals,
             batch_chunks=4,
         )
         self.worker = Reindexer(catalogue, self.retriever, in_flight_s=0, idle_s=0, **kwargs)
@@ -372,6 +373,49 @@ async def test_an_upload_that_ends_after_the_switch_is_in_both(
     await installation.worker.run_pending()
     assert await installation.stored(new, upload)
     assert await installation.hits(numbers=[100]) == 1
+
+
+async def test_one_document_that_fails_holds_up_no_others(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.deploy(Embedder("old"), Embedder("new", rotated=True))
+    copy, away = installation.retriever.copy, {"doc0.txt"}
+
+    async def failing(document: Document, *args: Any, **kwargs: Any) -> Any:
+        if document.filename in away:
+            raise Unavailable("the model of the index is not loaded")
+        return await copy(document, *args, **kwargs)
+
+    monkeypatch.setattr(installation.retriever, "copy", failing)
+    await installation.worker.run_pending()
+    changes = installation.catalogue.model_changes
+    assert (await changes.progress()).done_documents == DOCUMENTS - 1
+    change = await changes.latest()
+    assert change is not None
+    assert (change.failed, change.state) == (1, ChangeState.RUNNING)
+    away.clear()
+    await installation.worker.run_pending()
+    assert await installation.state() is ChangeState.SWITCHED
+
+
+async def test_a_copy_that_a_backup_needs_is_discarded_later(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what it was copied from, which was removed while it was copied."""
+    old, catalogue = Embedder("old"), installation.catalogue
+    removed = await installation.upload(100)
+    installation.deploy(old, Embedder("new", rotated=True))
+    copy = installation.retriever._copier.slice
+
+    async def meanwhile(document: Document, *args: Any, **kwargs: Any) -> Any:
+        if document.id == removed.id:
+            assert await catalogue.backups.begin() is not None
+            await catalogue.documents.remove(PAPERS, removed.id)
+        return await copy(document, *args, **kwargs)
+
+    monkeypatch.setattr(type(installation.retriever._copier), "slice", staticmethod(meanwhile))
+    await installation.worker.run_pending()
+    assert await installation.stored(old, removed)
 
 
 async def test_a_document_that_is_not_stored_whole_prevents_the_switch(
