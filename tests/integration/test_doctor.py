@@ -123,6 +123,44 @@ async def test_documents_of_a_lost_index_are_ingested_again(tmp_path: Path) -> N
         await at.check_answers()
 
 
+async def test_a_document_that_another_index_has_whole_is_copied_from_there(
+    tmp_path: Path,
+) -> None:
+    """The second index is lost while the embedding model is changed."""
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        mending, document = at.service.parts.catalogue.mending, at.documents["blue tapir"]
+        at.content("blue tapir").unlink()
+
+        def check_mark(mark: str | None) -> None:
+            with sqlite3.connect(tmp_path / "data" / "jobs.sqlite") as connection:
+                query = "SELECT pair FROM genserve_versions WHERE document_id = ?"
+                assert connection.execute(query, (document,)).fetchone() == (mark,)
+
+        at.change(
+            "UPDATE genserve_collections SET other_index_name = 'lost',"
+            " other_embedding_model = 'lost', pair = 'p' WHERE id = :id",
+            id=COLLECTION,
+        )
+        at.change("UPDATE genserve_versions SET pair = 'p' WHERE document_id = :id", id=document)
+        report = await at.examine(mend=True)
+        assert report.mended == {DamageKind.NO_VECTORS: 1}
+        assert (await at.examine()).found == {DamageKind.CONTENT_MISSING: 1}
+        check_mark(None)
+        await at.check_answers()
+        entry = await at.service.parts.catalogue.documents.get(COLLECTION, document)
+        assert not await mending.correct_pair(entry.document, ["another"])
+        assert await mending.correct_pair(entry.document, ["lost"])
+        check_mark("p.second")
+        # What is left of one is not thrown away.
+        assert await mending.correct_pair(entry.document, [(await at.index()).name])
+        await MENDABLE["chunks missing"][1](at)
+        report = await at.examine(mend=True)
+        assert report.found[DamageKind.CHUNKS_MISSING] == 1
+        assert not report.mended
+        assert (await at.examine()).found == report.found
+
+
 async def test_the_command_looks_whether_the_service_runs_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
