@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 
+from deployments.catalogue.import_0_1 import SOURCE
 from deployments.databases import is_sqlite
+from deployments.errors import Unavailable
 from deployments.jobs.doctor import runs as runs_module
 from deployments.jobs.doctor.requests import DOCTOR
 from deployments.observability.metrics import DAMAGE, DOCTOR_RAN, DOCTOR_TOOK
@@ -50,6 +53,7 @@ async def furnished(
         service.client(ALICE) as http,
     ):
         at = Furnished(service, http, url)
+        await service.parts.catalogue.set_imported(SOURCE)
         if anew:
             await at.furnish()
             await at.check_answers()
@@ -211,6 +215,20 @@ async def test_a_damaged_database_and_index_are_found(tmp_path: Path) -> None:
     for file in shard.rglob("*.json"):
         file.write_bytes(b"damaged")
     assert await kinds() == {DamageKind.INDEX_UNREADABLE}
+
+
+async def test_a_stopped_service_that_has_not_imported_version_0_1_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    settings = fake_settings(data_dir=str(data), files=str(data / "files"))
+    kept = data / "files" / "kept" / "alice" / ("file-" + "0" * 32)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept by version 0.1")
+    os.utime(kept, (0, 0))
+    with pytest.raises(Unavailable, match="start the service once first"):
+        await examine(settings, f"sqlite:///{data}/jobs.sqlite", mend=True, thorough=False)
+    assert kept.exists()
 
 
 async def test_the_missing_upload_of_a_job_is_found(tmp_path: Path) -> None:
