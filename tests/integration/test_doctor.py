@@ -18,10 +18,11 @@ from dbos import DBOS
 from deployments.catalogue.import_0_1 import SOURCE
 from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
+from deployments.jobs import job_rows
 from deployments.jobs.doctor import runs as runs_module
 from deployments.jobs.doctor.requests import DOCTOR
 from deployments.observability.metrics import DAMAGE, DOCTOR_RAN, DOCTOR_TOOK
-from deployments.types import DamageKind, StoredPoint
+from deployments.types import DamageKind, JobKind, StoredPoint
 from serve_app.doctor.stopped import examine
 from serve_app.testing import fake_settings
 from tests.support.api_keys import ALICE
@@ -240,6 +241,35 @@ async def test_the_missing_upload_of_a_job_is_found(tmp_path: Path) -> None:
         upload.unlink()
         assert (await at.examine()).found == {DamageKind.UPLOAD_MISSING: 1}
         await at.http.post(f"/v1/jobs/{answer.json()['job_id']}/cancel")
+
+
+async def test_the_upload_of_a_queued_job_stays_while_other_jobs_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor lists the jobs in pages, and those of the first page end."""
+    monkeypatch.setattr(job_rows, "_BATCH", 2)
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data", anew=False) as at:
+        jobs = []
+        for number in range(6):
+            files = {"file": (f"{number}.md", f"slow 6{number}")}
+            jobs.append((await at.http.post("/upload", files=files)).json()["job_id"])
+        for upload in (uploads := sorted(at.path("uploads/alice").iterdir())):
+            os.utime(upload, (0, 0))
+        async with job_rows.open_rows(url) as rows:
+            assert rows is not None
+            listed = []
+            async for job in rows.all_of(JobKind.INGEST, job_rows.ACTIVE_STATES):
+                listed.append(job.id)
+                if len(listed) <= 2:
+                    await at.http.post(f"/v1/jobs/{job.id}/cancel")
+                    while job.id in await rows.unfinished([job.id]):
+                        await asyncio.sleep(0.05)
+            assert listed == jobs
+        assert (await at.examine(mend=True)).found[DamageKind.UNKNOWN_FILE] <= 2
+        assert sum(upload.exists() for upload in uploads) >= 4
+        for job_id in jobs[2:]:
+            await at.http.post(f"/v1/jobs/{job_id}/cancel")
 
 
 async def test_a_periodic_run_is_one_run_of_all_replicas_and_its_findings_are_metrics(
