@@ -191,7 +191,9 @@ class Inspection:
     async def waiting(self, age_s: float, limit: int) -> list[Waiting]:
         """List removals, changes of attributes and erasures that nobody has taken for so long."""
         latest_ms = now_ms() - int(age_s * 1000)
-        removals = REMOVALS.select().where(REMOVALS.c.created_ms <= latest_ms).limit(limit)
+        removals = (
+            REMOVALS.select().where(sa.func.abs(REMOVALS.c.created_ms) <= latest_ms).limit(limit)
+        )
         changes = ATTRIBUTE_CHANGES.select().where(ATTRIBUTE_CHANGES.c.created_ms <= latest_ms)
         erasures = ERASURES.select().where(
             ERASURES.c.finished_ms.is_(None), ERASURES.c.created_ms <= latest_ms

@@ -208,6 +208,8 @@ class Mender:
         """Carry out a removal, or a change of attributes."""
         if finding.detail == "removal":
             removal = removal_of(finding.collection, finding.document_id)
+            if not await self._catalogue.removals.begin(removal):
+                return False
             await carry_out(removal, self._catalogue, self._retriever, self._files)
             return True
         if finding.detail == "attribute change":
