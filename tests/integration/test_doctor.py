@@ -327,6 +327,28 @@ async def test_what_changes_during_a_run_is_no_damage(
         assert "giraffe" in await at.found("default", "giraffe")
 
 
+async def test_a_report_names_nothing_that_is_erased_during_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        await LASTING["content missing"][1](at)
+        (kind,) = (await at.examine()).record()["kinds"]
+        assert kind["examples"][0]["document_id"] == at.documents["green okapi"]
+        inventory = at.service.retriever.inventory
+
+        async def erase(index: str, limit: int, after: str | None = None) -> list[StoredPoint]:
+            monkeypatch.setattr(at.service.retriever, "inventory", inventory)
+            body = {"document_id": at.documents["blue tapir"]}
+            assert (await at.http.post("/v1/erasures", json=body)).status_code == 202
+            return await inventory(index, limit, after)
+
+        monkeypatch.setattr(at.service.retriever, "inventory", erase)
+        report = (await at.examine()).record()
+        assert report["left"] >= 1
+        assert not any(kind["examples"] for kind in report["kinds"])
+
+
 class Exported:
     """In place of Ray's: the values that were set."""
 
