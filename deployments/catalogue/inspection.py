@@ -12,6 +12,7 @@ from deployments.catalogue.document_rows import version_entry_of
 from deployments.catalogue.entries import FileEntry, VersionStatus
 from deployments.catalogue.expiry import NOT_REMOVED
 from deployments.catalogue.recounts import COUNTED, USED, counts_of, real_usage
+from deployments.catalogue.removals import of_versions, removal_of
 from deployments.catalogue.second_indexes import INDEXES, indexes_of_version
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
@@ -134,6 +135,12 @@ class Inspection:
         )
         found = await self._database.read(lambda connection: connection.execute(select).first())
         return found is not None
+
+    async def removed_versions(self, collection: str, document_id: str) -> set[int]:
+        """Return the versions of a document whose vectors are still to be removed."""
+        select = of_versions(collection, document_id)
+        keys = await self._database.read(lambda connection: connection.scalars(select).all())
+        return {removal_of(collection, key).version or 0 for key in keys}
 
     async def files(self, limit: int, after: str | None) -> list[tuple[str, FileEntry]]:
         """List the kept files of all owners, each with its owner."""

@@ -149,6 +149,14 @@ def check_not_being_removed(
         raise being_deleted()
 
 
+def of_versions(collection: str, document_id: str) -> sa.Select[str]:
+    """Select the keys of the removals of versions of a document; see `removal_of`."""
+    return sa.select(REMOVALS.c.document_id).where(
+        REMOVALS.c.collection == collection,
+        REMOVALS.c.document_id.startswith(f"{document_id}{_OF_VERSION}", autoescape=True),
+    )
+
+
 def of_kept_files(owner: str) -> sa.ColumnElement[bool]:
     """Match the removals of the kept files of an owner."""
     below = folder_of(KEPT, owner) + "/"

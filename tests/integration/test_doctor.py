@@ -21,6 +21,7 @@ from deployments.errors import Unavailable
 from deployments.jobs import job_rows
 from deployments.jobs.doctor import runs as runs_module
 from deployments.jobs.doctor.requests import DOCTOR
+from deployments.jobs.reconciliation import reconcile
 from deployments.observability.metrics import DAMAGE, DOCTOR_RAN, DOCTOR_TOOK
 from deployments.types import DamageKind, JobKind, StoredPoint
 from serve_app.doctor.stopped import examine
@@ -347,6 +348,27 @@ async def test_a_report_names_nothing_that_is_erased_during_its_run(
         report = (await at.examine()).record()
         assert report["left"] >= 1
         assert not any(kind["examples"] for kind in report["kinds"])
+
+
+async def test_what_waits_for_the_end_of_a_backup_is_no_damage(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        parts = at.service.parts
+        await MENDABLE["left waiting"][1](at)
+        token = await parts.catalogue.backups.begin()
+        await at.upload("red zebra.md", "red zebra 4")  # the version before is kept
+        assert (await at.examine()).record()["kinds"] == []
+        await parts.catalogue.backups.end(token)
+        assert (await at.examine()).found == {DamageKind.LEFT_WAITING: 1}
+        await reconcile(parts.catalogue, parts.searching, parts.files)
+        assert (await at.examine()).record()["kinds"] == []
+        removed = {point.version for point in await points_of(at, "red zebra")}
+        assert removed == {4}
+
+
+async def points_of(at: Furnished, words: str) -> list[StoredPoint]:
+    of_document = COLLECTION, at.documents[words]
+    return await at.service.store.inventory((await at.index()).name, 100, None, of_document)
 
 
 class Exported:
