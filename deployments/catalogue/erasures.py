@@ -115,6 +115,15 @@ class Erasures:
         )
         return await self._database.write(claim) if found else []
 
+    async def any_since(self, time_ms: int) -> bool:
+        """Return whether an erasure is under way, or was finished after a time."""
+        finished = ERASURES.c.finished_ms
+        select = sa.select(ERASURES.c.id).where(sa.or_(finished.is_(None), finished >= time_ms))
+        found = await self._database.read(
+            lambda connection: connection.execute(select.limit(1)).first()
+        )
+        return found is not None
+
     async def renew(self, erasures: Sequence[ErasureEntry]) -> None:
         """Keep the claims."""
         update = _update(erasures).values(claimed_ms=now_ms())

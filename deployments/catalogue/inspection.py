@@ -12,6 +12,7 @@ from deployments.catalogue.document_rows import version_entry_of
 from deployments.catalogue.entries import FileEntry, VersionStatus
 from deployments.catalogue.expiry import NOT_REMOVED
 from deployments.catalogue.recounts import COUNTED, USED, counts_of, real_usage
+from deployments.catalogue.removals import of_versions, removal_of
 from deployments.catalogue.second_indexes import INDEXES, indexes_of_version
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
@@ -135,6 +136,12 @@ class Inspection:
         found = await self._database.read(lambda connection: connection.execute(select).first())
         return found is not None
 
+    async def removed_versions(self, collection: str, document_id: str) -> set[int]:
+        """Return the versions of a document whose vectors are still to be removed."""
+        select = of_versions(collection, document_id)
+        keys = await self._database.read(lambda connection: connection.scalars(select).all())
+        return {removal_of(collection, key).version or 0 for key in keys}
+
     async def files(self, limit: int, after: str | None) -> list[tuple[str, FileEntry]]:
         """List the kept files of all owners, each with its owner."""
         select = FILES.select().order_by(FILES.c.id).limit(limit)
@@ -191,7 +198,9 @@ class Inspection:
     async def waiting(self, age_s: float, limit: int) -> list[Waiting]:
         """List removals, changes of attributes and erasures that nobody has taken for so long."""
         latest_ms = now_ms() - int(age_s * 1000)
-        removals = REMOVALS.select().where(REMOVALS.c.created_ms <= latest_ms).limit(limit)
+        removals = (
+            REMOVALS.select().where(sa.func.abs(REMOVALS.c.created_ms) <= latest_ms).limit(limit)
+        )
         changes = ATTRIBUTE_CHANGES.select().where(ATTRIBUTE_CHANGES.c.created_ms <= latest_ms)
         erasures = ERASURES.select().where(
             ERASURES.c.finished_ms.is_(None), ERASURES.c.created_ms <= latest_ms

@@ -16,10 +16,14 @@ from deployments.catalogue.document_rows import (
 from deployments.catalogue.entries import DocumentStatus, VersionStatus
 from deployments.catalogue.recounts import COUNTED, USED, real_counts, real_usage
 from deployments.catalogue.removals import Removal, add_removal
+from deployments.catalogue.second_indexes import _ONLY as ONLY_SECOND
+from deployments.catalogue.second_indexes import INDEXES
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, USAGE, VERSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from deployments.catalogue.database import Database
     from deployments.types import Document
 
@@ -91,6 +95,28 @@ class Mending:
             return True
 
         return await self._database.write(fail)
+
+    async def correct_pair(self, document: Document, whole_in: Collection[str]) -> bool:
+        """Mark a version as being in those indexes of its collection that have it whole.
+
+        The change of the embedding model copies it into the other one. Return whether one has it.
+        """
+
+        def correct(connection: sa.Connection) -> bool:
+            if not lock_collection(connection, document.collection):
+                return False
+            select = sa.select(*INDEXES).where(COLLECTIONS.c.id == document.collection)
+            row = connection.execute(select).one()
+            in_first = row.index_name in whole_in
+            in_second = row.pair is not None and row.other_index_name in whole_in
+            mark = None
+            if in_second:
+                mark = row.pair if in_first else row.pair + ONLY_SECOND
+            if in_first or in_second:
+                connection.execute(VERSIONS.update().where(is_version(document)).values(pair=mark))
+            return in_first or in_second
+
+        return await self._database.write(correct)
 
     async def begin_removal(self, collection: str, document_id: str | None) -> bool:
         """Add a removal of what the catalogue does not know; return False if it knows it.

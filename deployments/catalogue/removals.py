@@ -1,7 +1,8 @@
 """Outbox of deletions: of vectors and contents of what was removed, and of files.
 
 A removal is added in the transaction that removes the rows, so an interruption cannot lose it.
-While a backup is taken, all removals wait here.
+While a backup is taken, all removals wait here. The time of one that was deferred for a backup is
+negative until it is claimed.
 """
 
 from __future__ import annotations
@@ -85,13 +86,29 @@ class Removals:
         return await self._database.write(claim)
 
     async def done(self, removal: Removal) -> None:
-        """Forget a removal that was carried out; a backup that has begun meanwhile may hold it."""
+        """Forget a removal that was carried out; a backup that has begun meanwhile may hold it.
+
+        One that was deferred since it was claimed stays, also if the backup has ended.
+        """
 
         def done(connection: sa.Connection) -> None:
             if not is_held(connection):
-                connection.execute(REMOVALS.delete().where(_is(removal)))
+                carried_out = REMOVALS.c.created_ms >= 0
+                connection.execute(REMOVALS.delete().where(_is(removal), carried_out))
 
         await self._database.write(done)
+
+    async def begin(self, removal: Removal) -> bool:
+        """Claim a removal, however old it is; return False while a backup holds it."""
+        update = REMOVALS.update().where(_is(removal)).values(created_ms=now_ms())
+
+        def begin(connection: sa.Connection) -> bool:
+            if is_held(connection):
+                return False
+            connection.execute(update)
+            return True
+
+        return await self._database.write(begin)
 
     async def held(self) -> bool:
         """Return whether a backup holds removals: what can be removed another time must wait."""
@@ -105,6 +122,8 @@ class Removals:
         def add(connection: sa.Connection) -> None:
             for removal in removals:
                 add_removal(connection, removal)
+                update = REMOVALS.update().where(_is(removal))
+                connection.execute(update.values(created_ms=-now_ms()))
 
         await self._database.write(add)
         return True
@@ -128,6 +147,14 @@ def check_not_being_removed(
     new = {"of": collection, "document": document_id or _WHOLE_COLLECTION}
     if connection.execute(_REMOVALS_OF, new).first() is not None:
         raise being_deleted()
+
+
+def of_versions(collection: str, document_id: str) -> sa.Select[str]:
+    """Select the keys of the removals of versions of a document; see `removal_of`."""
+    return sa.select(REMOVALS.c.document_id).where(
+        REMOVALS.c.collection == collection,
+        REMOVALS.c.document_id.startswith(f"{document_id}{_OF_VERSION}", autoescape=True),
+    )
 
 
 def of_kept_files(owner: str) -> sa.ColumnElement[bool]:

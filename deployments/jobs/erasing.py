@@ -93,6 +93,9 @@ class Eraser:
             removed = await self._remove(erasures)
             if not removed:
                 return
+            if await self._catalogue.removals.held():
+                logger.info("erasures {} wait for the end of a backup", _ids(removed))
+                return
             for erasure in removed:
                 if erasure.document_id is None:
                     await self._catalogue.erased_rows.forget(erasure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -52,18 +53,31 @@ class JobRows:
         return {row.workflow_id for row in await with_timeout(rows)}
 
     async def all_of(self, kind: JobKind, statuses: list[str]) -> AsyncIterator[Job]:
-        """Yield the jobs of all owners that have one of these states in DBOS."""
-        offset = 0
+        """Yield the jobs of all owners that have one of these states in DBOS, the oldest first.
+
+        None is missed if others leave the state meanwhile.
+        """
+        after_ms: int | None = None
+        seen: set[str] = set()  # those that were created in that millisecond
         while True:
+            limit = _BATCH + len(seen)
             rows = await with_timeout(
                 self._client.list_workflows_async(
-                    name=kind.value, status=statuses, limit=_BATCH, offset=offset, load_output=False
+                    name=kind.value,
+                    status=statuses,
+                    start_time=None if after_ms is None else _moment(after_ms),
+                    limit=limit,
+                    load_output=False,
                 )
             )
             for row in rows:
+                if row.workflow_id in seen:
+                    continue
+                if row.created_at != after_ms:
+                    after_ms, seen = row.created_at, set()
+                seen.add(row.workflow_id)
                 yield job_of(row)
-            offset += len(rows)
-            if len(rows) < _BATCH:
+            if len(rows) < limit:
                 return
 
     async def missing(self, job_ids: Sequence[str]) -> set[str]:
@@ -120,6 +134,11 @@ class JobRows:
             workflow_ids=job_ids, load_input=False, load_output=False
         )
         return len(await with_timeout(rows))
+
+
+def _moment(time_ms: int) -> str:
+    """Return a time for DBOS, which rounds it down to a millisecond."""
+    return datetime.fromtimestamp((time_ms + 0.5) / 1000, UTC).isoformat()
 
 
 @contextlib.asynccontextmanager

@@ -137,8 +137,9 @@ class OwnerErasures:
         files, catalogue = self._stores.files, self._stores.catalogue
         with contextlib.suppress(NotFound):  # the collection has been dropped
             await self._stores.vectors.delete(collection, document_id)
+        removed = await catalogue.removals.held()  # then the vectors are still there
         await files.delete(contents_folder(collection, document_id))
-        removed = await catalogue.erased_rows.remove_document(erasure)
+        removed |= await catalogue.erased_rows.remove_document(erasure)
         # It may have been made of a kept file, which other vector stores may have, too.
         file_id = file_id_of(document_id)
         notes = folder_of(NOTES_OF_0_1, self._owner)

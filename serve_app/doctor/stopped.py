@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from deployments.catalogue.import_0_1 import SOURCE
 from deployments.catalogue.opening import open_catalogue
 from deployments.errors import Unavailable
 from deployments.file_store import FileStore
@@ -38,10 +39,14 @@ class _StoredVectors(DocumentRetriever):
 async def examine(found: AppSettings, url: str, *, mend: bool, thorough: bool) -> dict[str, Any]:
     """Run the doctor here; return the record of its report.
 
-    Raises Unavailable if a service uses the stores, or one does not answer.
+    Raises Unavailable if a service uses the stores, or one does not answer, or if the catalogue has
+    not imported the data of version 0.1: the doctor would take that for left behind.
     """
     catalogue = open_catalogue(url)
     try:
+        if await catalogue.imported_ms(SOURCE) is None:
+            msg = "the data of version 0.1 is not imported yet: start the service once first"
+            raise Unavailable(msg)
         store = open_store(found.retriever, found.data_dir, _ANY_CHUNKER)
         try:
             retriever = _StoredVectors(

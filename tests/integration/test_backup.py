@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from deployments.catalogue.opening import open_catalogue
+from deployments.catalogue.removals import Removal
 from deployments.errors import Conflict
 from deployments.jobs.reconciliation import reconcile
 from serve_app.backup import command
@@ -438,5 +439,27 @@ async def test_a_hold_belongs_to_one_backup_and_ends_by_itself(
         token = await backups.begin()
         await backups.end(killed)
         assert await catalogue.removals.held()
+    finally:
+        catalogue.close()
+
+
+async def test_a_removal_that_a_short_backup_defers_is_not_forgotten(job_database: str) -> None:
+    catalogue = open_catalogue(job_database)
+    removals = catalogue.removals
+    removal = Removal("alice.papers", "doc_1")
+    try:
+        token = await catalogue.backups.begin()
+        assert await removals.deferred(removal)
+        await catalogue.backups.end(token)
+        claimed = await removals.claim(0)
+        assert claimed == removal
+        # A backup begins before its vectors are removed, and ends before that is recorded.
+        token = await catalogue.backups.begin()
+        assert await removals.deferred(removal)
+        await catalogue.backups.end(token)
+        await removals.done(removal)
+        assert await removals.claim(0) == removal
+        await removals.done(removal)
+        assert await removals.claim(0) is None
     finally:
         catalogue.close()

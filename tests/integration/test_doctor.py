@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 import sys
@@ -14,11 +15,15 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 
+from deployments.catalogue.import_0_1 import SOURCE
 from deployments.databases import is_sqlite
+from deployments.errors import Unavailable
+from deployments.jobs import job_rows
 from deployments.jobs.doctor import runs as runs_module
 from deployments.jobs.doctor.requests import DOCTOR
+from deployments.jobs.reconciliation import reconcile
 from deployments.observability.metrics import DAMAGE, DOCTOR_RAN, DOCTOR_TOOK
-from deployments.types import DamageKind, StoredPoint
+from deployments.types import DamageKind, JobKind, StoredPoint
 from serve_app.doctor.stopped import examine
 from serve_app.testing import fake_settings
 from tests.support.api_keys import ALICE
@@ -50,6 +55,7 @@ async def furnished(
         service.client(ALICE) as http,
     ):
         at = Furnished(service, http, url)
+        await service.parts.catalogue.set_imported(SOURCE)
         if anew:
             await at.furnish()
             await at.check_answers()
@@ -123,6 +129,44 @@ async def test_documents_of_a_lost_index_are_ingested_again(tmp_path: Path) -> N
         await at.check_answers()
 
 
+async def test_a_document_that_another_index_has_whole_is_copied_from_there(
+    tmp_path: Path,
+) -> None:
+    """The second index is lost while the embedding model is changed."""
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        mending, document = at.service.parts.catalogue.mending, at.documents["blue tapir"]
+        at.content("blue tapir").unlink()
+
+        def check_mark(mark: str | None) -> None:
+            with sqlite3.connect(tmp_path / "data" / "jobs.sqlite") as connection:
+                query = "SELECT pair FROM genserve_versions WHERE document_id = ?"
+                assert connection.execute(query, (document,)).fetchone() == (mark,)
+
+        at.change(
+            "UPDATE genserve_collections SET other_index_name = 'lost',"
+            " other_embedding_model = 'lost', pair = 'p' WHERE id = :id",
+            id=COLLECTION,
+        )
+        at.change("UPDATE genserve_versions SET pair = 'p' WHERE document_id = :id", id=document)
+        report = await at.examine(mend=True)
+        assert report.mended == {DamageKind.NO_VECTORS: 1}
+        assert (await at.examine()).found == {DamageKind.CONTENT_MISSING: 1}
+        check_mark(None)
+        await at.check_answers()
+        entry = await at.service.parts.catalogue.documents.get(COLLECTION, document)
+        assert not await mending.correct_pair(entry.document, ["another"])
+        assert await mending.correct_pair(entry.document, ["lost"])
+        check_mark("p.second")
+        # What is left of one is not thrown away.
+        assert await mending.correct_pair(entry.document, [(await at.index()).name])
+        await MENDABLE["chunks missing"][1](at)
+        report = await at.examine(mend=True)
+        assert report.found[DamageKind.CHUNKS_MISSING] == 1
+        assert not report.mended
+        assert (await at.examine()).found == report.found
+
+
 async def test_the_command_looks_whether_the_service_runs_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +219,20 @@ async def test_a_damaged_database_and_index_are_found(tmp_path: Path) -> None:
     assert await kinds() == {DamageKind.INDEX_UNREADABLE}
 
 
+async def test_a_stopped_service_that_has_not_imported_version_0_1_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    settings = fake_settings(data_dir=str(data), files=str(data / "files"))
+    kept = data / "files" / "kept" / "alice" / ("file-" + "0" * 32)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept by version 0.1")
+    os.utime(kept, (0, 0))
+    with pytest.raises(Unavailable, match="start the service once first"):
+        await examine(settings, f"sqlite:///{data}/jobs.sqlite", mend=True, thorough=False)
+    assert kept.exists()
+
+
 async def test_the_missing_upload_of_a_job_is_found(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
     async with furnished(url, tmp_path / "data", anew=False) as at:
@@ -184,6 +242,35 @@ async def test_the_missing_upload_of_a_job_is_found(tmp_path: Path) -> None:
         upload.unlink()
         assert (await at.examine()).found == {DamageKind.UPLOAD_MISSING: 1}
         await at.http.post(f"/v1/jobs/{answer.json()['job_id']}/cancel")
+
+
+async def test_the_upload_of_a_queued_job_stays_while_other_jobs_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor lists the jobs in pages, and those of the first page end."""
+    monkeypatch.setattr(job_rows, "_BATCH", 2)
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data", anew=False) as at:
+        jobs = []
+        for number in range(6):
+            files = {"file": (f"{number}.md", f"slow 6{number}")}
+            jobs.append((await at.http.post("/upload", files=files)).json()["job_id"])
+        for upload in (uploads := sorted(at.path("uploads/alice").iterdir())):
+            os.utime(upload, (0, 0))
+        async with job_rows.open_rows(url) as rows:
+            assert rows is not None
+            listed = []
+            async for job in rows.all_of(JobKind.INGEST, job_rows.ACTIVE_STATES):
+                listed.append(job.id)
+                if len(listed) <= 2:
+                    await at.http.post(f"/v1/jobs/{job.id}/cancel")
+                    while job.id in await rows.unfinished([job.id]):
+                        await asyncio.sleep(0.05)
+            assert listed == jobs
+        assert (await at.examine(mend=True)).found[DamageKind.UNKNOWN_FILE] <= 2
+        assert sum(upload.exists() for upload in uploads) >= 4
+        for job_id in jobs[2:]:
+            await at.http.post(f"/v1/jobs/{job_id}/cancel")
 
 
 async def test_a_periodic_run_is_one_run_of_all_replicas_and_its_findings_are_metrics(
@@ -239,6 +326,49 @@ async def test_what_changes_during_a_run_is_no_damage(
         monkeypatch.setattr(at.service.retriever, "inventory", outdated)
         assert (await at.examine()).record()["kinds"] == []
         assert "giraffe" in await at.found("default", "giraffe")
+
+
+async def test_a_report_names_nothing_that_is_erased_during_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        await LASTING["content missing"][1](at)
+        (kind,) = (await at.examine()).record()["kinds"]
+        assert kind["examples"][0]["document_id"] == at.documents["green okapi"]
+        inventory = at.service.retriever.inventory
+
+        async def erase(index: str, limit: int, after: str | None = None) -> list[StoredPoint]:
+            monkeypatch.setattr(at.service.retriever, "inventory", inventory)
+            body = {"document_id": at.documents["blue tapir"]}
+            assert (await at.http.post("/v1/erasures", json=body)).status_code == 202
+            return await inventory(index, limit, after)
+
+        monkeypatch.setattr(at.service.retriever, "inventory", erase)
+        report = (await at.examine()).record()
+        assert report["left"] >= 1
+        assert not any(kind["examples"] for kind in report["kinds"])
+
+
+async def test_what_waits_for_the_end_of_a_backup_is_no_damage(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
+    async with furnished(url, tmp_path / "data") as at:
+        parts = at.service.parts
+        await MENDABLE["left waiting"][1](at)
+        token = await parts.catalogue.backups.begin()
+        await at.upload("red zebra.md", "red zebra 4")  # the version before is kept
+        assert (await at.examine()).record()["kinds"] == []
+        await parts.catalogue.backups.end(token)
+        assert (await at.examine()).found == {DamageKind.LEFT_WAITING: 1}
+        await reconcile(parts.catalogue, parts.searching, parts.files)
+        assert (await at.examine()).record()["kinds"] == []
+        removed = {point.version for point in await points_of(at, "red zebra")}
+        assert removed == {4}
+
+
+async def points_of(at: Furnished, words: str) -> list[StoredPoint]:
+    of_document = COLLECTION, at.documents[words]
+    return await at.service.store.inventory((await at.index()).name, 100, None, of_document)
 
 
 class Exported:

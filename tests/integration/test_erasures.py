@@ -14,7 +14,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from deployments.catalogue.entries import ErasureEntry
 from deployments.databases import create_engine, is_sqlite
+from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.embedding import read_as
 from tests.support.api_keys import ALICE, BOB
 from tests.support.job_clients import ENDED
@@ -306,6 +308,56 @@ async def test_an_erased_document_leaves_nothing_of_any_version(
         assert files_with(tmp_path, tenant.label, f"batched {tenant.secret}") == []
         assert rows_with(database, tenant.label) == []
         assert tenant.versions[-1] in await tenant.found()
+
+
+async def test_an_erasure_waits_for_the_end_of_a_backup(
+    running: WholeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup begins right after the erasure."""
+    catalogue, store = running.parts.catalogue, running.store
+    claim, tokens, passes = catalogue.erasures.claim, list[int](), list[int]()
+    held = catalogue.removals.held
+
+    async def claimed(age_s: float, limit: int) -> list[ErasureEntry]:
+        found = await claim(age_s, limit)
+        if found and not tokens:
+            tokens.append(await catalogue.backups.begin())
+        return found
+
+    async def counted() -> bool:
+        passes.append(1)
+        return await held()
+
+    async with running.client(ALICE) as http:
+        tenant = Tenant(http)
+        await tenant.replace(1)
+        vector = vector_of(
+            read_as(f"title of {tenant.secret}.md", "", f"{tenant.secret} {tenant.versions[0]}")
+        ).tobytes()
+        copied = tmp_path / "data" / "vectors" / "backups" / "1" / "copied"
+        copied.parent.mkdir(parents=True)
+        copied.touch()
+        monkeypatch.setattr(catalogue.erasures, "claim", claimed)
+        begun = await http.post("/v1/erasures", json={"document_id": tenant.document})
+        url = f"/v1/erasures/{begun.json()['id']}"
+        async with asyncio.timeout(TIMEOUT_S):
+            while not tokens:
+                await asyncio.sleep(0.05)
+        monkeypatch.setattr(catalogue.removals, "held", counted)
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(passes) < 8 and (await http.get(url)).json()["status"] != "completed":
+                await asyncio.sleep(0.05)
+        assert (await http.get(url)).json()["status"] != "completed"
+        assert files_with(tmp_path, vector)
+        assert copied.exists()
+        assert isinstance(store, EdgeStore)
+        async with store._backing_up:
+            await store.purge(0)
+        assert copied.exists()
+        await catalogue.backups.end(tokens[0])
+        await tenant.erased(begun.json()["id"])
+        assert files_with(tmp_path, vector) == []
+        assert not copied.exists()
 
 
 async def erased_by_command(config: Path, *arguments: str) -> tuple[int, str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deployments.jobs.doctor.mending import Submit
     from deployments.jobs.reconciliation import Backend
 
-
+_CLOCKS_S = 60.0  # by which those of two nodes may differ
 RUNNING, STOPPED = Grace(), Grace(pause_s=0.0, look_s=0.0)
 """Where a service runs, other work must come in between, and things change."""
 
@@ -72,6 +72,9 @@ class Doctor:
                     finding = replace(found, mended=await self._mender.mend(found))
                 if report.add(finding):
                     _log(finding)
+        # An erasure deletes the reports of runs that have ended. This one may name what it erases.
+        if await self._catalogue.erasures.any_since(int((report.began_at - _CLOCKS_S) * 1000)):
+            report.examples.clear()
         report.took_s = time.monotonic() - began
         return report
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _SLICE_DOCUMENTS = 200
 _SLICE_COLLECTIONS = 20
 _MOST_WAITING = 100
+_OF_ENDED = (DamageKind.OLD_VECTORS, DamageKind.HIDDEN_CHUNKS)
 _RECHECKED_TOGETHER = 500  # so that the pause between two looks is not waited for one by one
 
 
@@ -199,6 +200,9 @@ class Examination:
             await self._inspection.changes_attributes(document.collection, document.id)
         ):
             found = [one for one in found if one.kind is not DamageKind.ATTRIBUTES_DIFFER]
+        if any(finding.kind in _OF_ENDED for finding in found):
+            waits = await self._inspection.removed_versions(document.collection, document.id)
+            found = [one for one in found if one.kind not in _OF_ENDED or one.version not in waits]
         files = await self._store.stats([contents_folder(document.collection, document.id)])
         wrong = list(judge_contents(document, files, active, self._grace))
         if thorough:
@@ -261,6 +265,8 @@ class Examination:
         return owners
 
     async def _waiting(self) -> AsyncIterator[Finding]:
+        if await self._catalogue.removals.held():
+            return  # for the end of a backup
         for one in await self._inspection.waiting(self._grace.waiting_s, _MOST_WAITING):
             finding = Finding(
                 DamageKind.LEFT_WAITING,

@@ -175,16 +175,26 @@ class Files:
                         document_id=spec.document_id,
                         path=spec.upload_path,
                     )
-        uploads = {job.spec.upload_path for job in active if isinstance(job.spec, IngestSpec)}
-        job_ids = {job.id for job in active}
         owners = await self._files.names(UPLOADS)
         folders = [UPLOADS, *(f"{UPLOADS}/{owner}" for owner in owners), PAGES]
-        for file in await self._files.stats(folders):
-            if file.path not in uploads and not self._is_new(file):
-                yield Finding(DamageKind.UNKNOWN_FILE, path=file.path)
+        uploads = _uploads_of(active)
+        left = [
+            file.path
+            for file in await self._files.stats(folders)
+            if file.path not in uploads and not self._is_new(file)
+        ]
+        if left:  # a job that began again meanwhile may have been missed
+            uploads = _uploads_of([job async for job in self._jobs(JobKind.INGEST, ACTIVE_STATES)])
+        for path in left:
+            if path not in uploads:
+                yield Finding(DamageKind.UNKNOWN_FILE, path=path)
         for job_id in await self._files.names(CHUNKS):
-            if job_id not in job_ids and await self._is_old(f"{CHUNKS}/{job_id}"):
-                yield Finding(DamageKind.UNKNOWN_FILE, path=f"{CHUNKS}/{job_id}")
+            folder = f"{CHUNKS}/{job_id}"
+            if await self._is_old(folder) and not await self._is_active(job_id):
+                yield Finding(DamageKind.UNKNOWN_FILE, path=folder)
+
+    async def _is_active(self, job_id: str) -> bool:
+        return self._rows is not None and bool(await self._rows.unfinished([job_id]))
 
     async def _lacks_upload(self, job: Job) -> bool:
         spec = job.spec
@@ -238,3 +248,7 @@ class Files:
 
     def _is_new(self, file: StoredFile) -> bool:
         return time.time() - file.changed_at <= self._grace.file_s
+
+
+def _uploads_of(jobs: Sequence[Job]) -> set[str]:
+    return {job.spec.upload_path for job in jobs if isinstance(job.spec, IngestSpec)}

@@ -19,8 +19,8 @@ class About:
 
 _RESTORE = "restore it from a backup"
 _INGEST = (
-    "it is ingested again from its kept content; without that, it is marked as failed, and must be "
-    "uploaded again"
+    "it is copied again from another index that has it whole, or ingested again from its kept "
+    "content; if nothing of it is left, it is marked as failed, and must be uploaded again"
 )
 
 ABOUT = {

@@ -12,6 +12,7 @@ from deployments.collection_names import owner_of
 from deployments.contents import content_path, contents_folder
 from deployments.errors import ServiceError
 from deployments.jobs.doctor.findings import ABOUT
+from deployments.jobs.doctor.tallies import versions_of
 from deployments.jobs.reconciliation import INTERRUPTED, carry_out, reconcile_version
 from deployments.kept_files import CARD_BYTES, file_id_of, kept_path
 from deployments.types import DamageKind, IngestSpec
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.jobs.doctor.findings import Finding
     from deployments.jobs.reconciliation import Backend
-    from deployments.types import Submitted
+    from deployments.types import Document, Submitted
 
     Submit = Callable[[IngestSpec, str | None], Awaitable[Submitted]]
 
@@ -86,8 +87,14 @@ class Mender:
         version = document.current if document else None
         if document is None or version is None:
             return True  # removed or replaced meanwhile
+        published, all_known = await self._published(version.document)
+        whole = [name for name, chunks in published.items() if chunks >= version.document.chunks]
+        if await self._catalogue.mending.correct_pair(version.document, whole):
+            return True
         spec = await self._spec(document, version)
         if spec is None:
+            if published or not all_known:
+                return False  # a part of it is better than nothing
             if await self._catalogue.mending.fail(version.document, VECTORS_LOST, _LOST_MESSAGE):
                 number = version.document.version
                 await self._retriever.discard(document.collection, document.id, [number])
@@ -96,6 +103,21 @@ class Mender:
             raise NeedsService
         submitted = await self._submit(spec, None)
         return not submitted.job.ended
+
+    async def _published(self, document: Document) -> tuple[dict[str, int], bool]:
+        """Count the published chunks of a version in each index that has any.
+
+        Also return whether all indexes could be read.
+        """
+        indexes = await self._retriever.indexes()
+        readable = [index.name for index in indexes if index.readable]
+        stored = await versions_of(self._retriever, readable, document.collection, document.id)
+        published = {
+            index: tally.published
+            for (index, number), tally in stored.items()
+            if number == document.version and tally.published
+        }
+        return published, len(readable) == len(indexes)
 
     async def _spec(self, document: KnownDocument, version: VersionEntry) -> IngestSpec | None:
         """Return the job that ingests a version again; None if its content is not kept."""
@@ -186,6 +208,8 @@ class Mender:
         """Carry out a removal, or a change of attributes."""
         if finding.detail == "removal":
             removal = removal_of(finding.collection, finding.document_id)
+            if not await self._catalogue.removals.begin(removal):
+                return False
             await carry_out(removal, self._catalogue, self._retriever, self._files)
             return True
         if finding.detail == "attribute change":

@@ -58,7 +58,7 @@ class Report:
                     "mended": self.mended[kind],
                     "examples": [
                         asdict(each) | {"kind": kind.value, "subject": each.subject}
-                        for each in self.examples[kind]
+                        for each in self.examples.get(kind, ())
                     ],
                 }
                 for kind in DamageKind

@@ -167,8 +167,9 @@ class EdgeStore:
 
     async def purge(self, age_s: float) -> bool:
         """See VectorStore."""
-        if age_s <= 0:  # an erasure, which waits for backups: the copies were left by a killed one
-            await asyncio.to_thread(shutil.rmtree, self._backups, ignore_errors=True)
+        if age_s <= 0 and not self._backing_up.locked():
+            async with self._backing_up:  # an erasure, which waits for backups: one was killed
+                await asyncio.to_thread(shutil.rmtree, self._backups, ignore_errors=True)
         await self._compact(lambda index: index.has_deleted(age_s))
         return True
 
