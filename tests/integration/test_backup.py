@@ -443,6 +443,7 @@ async def test_a_hold_belongs_to_one_backup_and_ends_by_itself(
         catalogue.close()
 
 
+@pytest.mark.long
 async def test_a_removal_that_a_short_backup_defers_is_not_forgotten(job_database: str) -> None:
     catalogue = open_catalogue(job_database)
     removals = catalogue.removals

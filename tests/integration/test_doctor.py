@@ -244,6 +244,7 @@ async def test_the_missing_upload_of_a_job_is_found(tmp_path: Path) -> None:
         await at.http.post(f"/v1/jobs/{answer.json()['job_id']}/cancel")
 
 
+@pytest.mark.long
 async def test_the_upload_of_a_queued_job_stays_while_other_jobs_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +329,7 @@ async def test_what_changes_during_a_run_is_no_damage(
         assert "giraffe" in await at.found("default", "giraffe")
 
 
+@pytest.mark.long
 async def test_a_report_names_nothing_that_is_erased_during_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +352,7 @@ async def test_a_report_names_nothing_that_is_erased_during_its_run(
         assert not any(kind["examples"] for kind in report["kinds"])
 
 
+@pytest.mark.long
 async def test_what_waits_for_the_end_of_a_backup_is_no_damage(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/data/jobs.sqlite"
     async with furnished(url, tmp_path / "data") as at:

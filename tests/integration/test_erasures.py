@@ -310,6 +310,7 @@ async def test_an_erased_document_leaves_nothing_of_any_version(
         assert tenant.versions[-1] in await tenant.found()
 
 
+@pytest.mark.long
 async def test_an_erasure_waits_for_the_end_of_a_backup(
     running: WholeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
