@@ -32,6 +32,7 @@ from tests.support.collection_archives import BuiltDocument, archive, begun, mem
 from tests.support.job_clients import ENDED
 from tests.support.job_replica import SHORT_LEASE
 from tests.support.paths import ROOT
+from tests.support.postgres import LONG_ON_POSTGRES
 from tests.support.whole_service import whole_service
 
 pytestmark = pytest.mark.anyio
@@ -344,6 +345,7 @@ async def test_a_killed_import_goes_on_where_it_was(
     assert list((tmp_path / "data" / "files" / "archives").glob("*/*")) == []
 
 
+@LONG_ON_POSTGRES
 async def test_one_that_is_cancelled_or_fails_leaves_nothing_and_is_its_owners_alone(
     job_database: str, tmp_path: Path
 ) -> None:

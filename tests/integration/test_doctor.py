@@ -29,6 +29,7 @@ from serve_app.testing import fake_settings
 from tests.support.api_keys import ALICE
 from tests.support.damage import COLLECTION, LASTING, MENDABLE, UNKNOWN, Furnished
 from tests.support.paths import ROOT
+from tests.support.postgres import LONG_ON_POSTGRES
 from tests.support.whole_service import configuration, whole_service
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +63,7 @@ async def furnished(
         yield at
 
 
+@LONG_ON_POSTGRES
 async def test_each_damage_is_found_and_mended(job_database: str, tmp_path: Path) -> None:
     async with furnished(job_database, tmp_path / "data") as at:
         assert (await at.examine()).record()["kinds"] == []

@@ -23,6 +23,7 @@ from tests.support.job_clients import ENDED
 from tests.support.job_engine import Images
 from tests.support.leftovers import files_with
 from tests.support.paths import ROOT
+from tests.support.postgres import LONG_ON_POSTGRES
 from tests.support.whole_service import (
     WholeService,
     configuration,
@@ -271,6 +272,7 @@ async def test_an_erased_key_leaves_nothing_on_the_disk(
         assert document["filename"] == uploaded
 
 
+@LONG_ON_POSTGRES
 async def test_an_erased_document_leaves_nothing_of_any_version(
     running: WholeService, database: str, tmp_path: Path
 ) -> None:
@@ -370,6 +372,7 @@ async def erased_by_command(config: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
+@LONG_ON_POSTGRES
 async def test_a_command_erases_whether_the_service_runs_or_not(
     job_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

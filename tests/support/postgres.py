@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.support.daemons import Daemon, running
 from tests.support.processes import free_port
+
+LONG_ON_POSTGRES = pytest.mark.parametrize(
+    "job_database", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)], indirect=True
+)
+"""For tests that take long, and of which others prove the same on PostgreSQL in CI."""
 
 _PACKAGE = "pgserver"
 _USER = "genserve"
