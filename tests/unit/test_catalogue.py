@@ -102,6 +102,27 @@ async def test_the_migrations_make_the_tables_and_are_run_once(url: str) -> None
     second.close()
 
 
+async def test_data_in_the_schema_before_the_last_migration_is_kept(
+    database: Database, catalogue: Catalogue
+) -> None:
+    """It opens and answers; the documents of version 0.1 have a test of their own."""
+    document = (await catalogue.versions.begin(REPORT)).document
+    await catalogue.versions.complete(replace(document, chunks=2))
+
+    def downgrade(connection: sa.Connection) -> str | None:
+        alembic = config()
+        alembic.attributes["connection"] = connection
+        command.downgrade(alembic, "-1")
+        return revision_of(connection)
+
+    before = await database.write(downgrade)
+    migrate(database)
+    assert await database.read(revision_of) != before
+    current = await catalogue.documents.current(document.collection, [document.id])
+    assert current[document.id].filename == document.filename
+    assert (await catalogue.collections.get(document.collection)).completed == 1
+
+
 async def test_a_newer_schema_is_left_as_it_is(database: Database) -> None:
     def advance(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE genserve_collections ADD COLUMN newer TEXT")
