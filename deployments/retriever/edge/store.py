@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -46,7 +45,6 @@ INDEXES = "indexes"
 BACKUPS = "backups"
 """Folder of a copy of the indexes that was made for a backup, below its name."""
 
-_FLUSHED_SLICES = 5  # of a removal, at once: that takes some 60 ms, however few they are
 _PAUSE_S = 0.02  # between two slices of a compaction or a removal, as long as one takes
 
 
@@ -218,13 +216,12 @@ class EdgeStore:
         """
         removed = 0
         for index in await self._run(self._all) if indexes is None else indexes:
-            for number in itertools.count(1):
+            while True:
                 count = await self._run(index.remove, which)
                 removed += count
-                last = count < REMOVED_AT_ONCE
-                if removed and (last or number % _FLUSHED_SLICES == 0):
+                if count:
                     await self._run(index.flush)
-                if last:
+                if count < REMOVED_AT_ONCE:
                     break
                 await asyncio.sleep(_PAUSE_S)
         if removed and (self._compaction is None or self._compaction.done()):
