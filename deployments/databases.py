@@ -25,6 +25,11 @@ def is_sqlite(url: str) -> bool:
     return url.startswith("sqlite")
 
 
+def sqlite_path(url: str) -> Path:
+    """Return the path of the file of a SQLite database."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
 def create_engine(url: str, *, connections: int, sqlite_timeout_s: float) -> sa.Engine:
     """Create an engine with at most this many connections, and the folder of a SQLite file.
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ACTIVE_STATES = ["ENQUEUED", "DELAYED", "PENDING"]
 """The states in DBOS of a job that has not ended."""
+ENDED_STATES = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+"""And of one that has."""
 
 _BATCH = 100
 _CONNECTIONS = 2
@@ -93,7 +95,7 @@ class JobRows:
         """Delete the workflows of this name that have ended."""
         ended = self._client.list_workflows_async(
             name=name,
-            status=["SUCCESS", "ERROR", "CANCELLED"],
+            status=ENDED_STATES,
             load_input=False,
             load_output=False,
         )

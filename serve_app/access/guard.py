@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from deployments.errors import Overloaded
 from serve_app.access.keys import NOBODY
 from serve_app.http.errors import error_response, response_to
-from serve_app.http.urls import hostname, is_loopback, route_path
+from serve_app.http.urls import PART_OF_ARCHIVE, hostname, is_loopback, route_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ PUBLIC_FOLDERS = ("/page/", "/static-offline-docs/")
 """Public paths: they expose no user data. The page sends its key with all others."""
 UPLOAD_PATHS = ("/upload", "/v1/files")
 _ATTACHMENT = re.compile(r"/v1/vector_stores/[^/]+/files")
-_PART = re.compile(r"/v1/imports/[^/]+/parts/[^/]+")
 
 
 def is_public(path: str) -> bool:
@@ -42,7 +41,7 @@ def adds_document(method: str, path: str) -> bool:
     """
     if method == "POST":
         return path in UPLOAD_PATHS or _ATTACHMENT.fullmatch(path) is not None
-    return method == "PUT" and _PART.fullmatch(path) is not None
+    return method == "PUT" and PART_OF_ARCHIVE.fullmatch(path) is not None
 
 
 class Guard:

@@ -8,19 +8,15 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loguru import logger
-
 from deployments.catalogue.backups import HOLD_S
 from deployments.catalogue.opening import open_catalogue
 from deployments.errors import ServiceError
 from deployments.file_store import FileStore
-from deployments.private_files import UMASK
 from serve_app.backup.database import copy_database, kind_of, schema_of
 from serve_app.backup.files import remove_unlisted, save_files
 from serve_app.backup.manifest import (
@@ -36,6 +32,7 @@ from serve_app.backup.manifest import (
 from serve_app.backup.vectors import save_vectors
 from serve_app.launch.configuration import read, settings
 from serve_app.launch.database import existing_database
+from serve_app.launch.process import prepare_process
 from serve_app.launch.progress import StartError, say, step
 from serve_app.launch.version import genserve_version
 
@@ -52,9 +49,7 @@ _RENEWAL_S = HOLD_S / 6
 def main(arguments: list[str]) -> int:
     """Back up and report what was copied; return the exit status."""
     asked = _parser().parse_args(arguments)
-    os.umask(UMASK)
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="WARNING")
+    prepare_process()
     try:
         found = settings(read(asked.file), asked.file)
         manifest = asyncio.run(back_up(found, Path(asked.output)))

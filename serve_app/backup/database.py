@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -16,12 +15,13 @@ from alembic.script import ScriptDirectory
 from deployments.catalogue.attribute_changes import add_changes
 from deployments.catalogue.backups import forget_backup
 from deployments.catalogue.migrate import config, revision_of
-from deployments.databases import create_engine, is_sqlite
+from deployments.databases import create_engine, is_sqlite, sqlite_path
 from deployments.jobs.leases import forget_leases
 from serve_app.launch.progress import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 SQLITE_COPY, POSTGRES_COPY = "database.sqlite", "database.dump"
 _SQLITE_TIMEOUT_S = 30.0
@@ -94,11 +94,6 @@ def restore_database(copy: Path, url: str, changed_attributes: Iterable[tuple[st
     options = "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"
     _run("pg_restore", url, *options, str(copy))
     _prepare(url, changed_attributes)
-
-
-def sqlite_path(url: str) -> Path:
-    """Return the path of the file of a SQLite database."""
-    return Path(url.removeprefix("sqlite:///"))
 
 
 def _prepare(url: str, changed_attributes: Iterable[tuple[str, str]]) -> None:

@@ -6,15 +6,13 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loguru import logger
-
 from deployments.errors import ServiceError
 from deployments.file_store import FileStore
-from deployments.private_files import UMASK, make_private
+from deployments.private_files import make_private
+from deployments.retriever.opening import vectors_folder
 from deployments.settings import Secrets, database_url
 from serve_app.backup.database import (
     POSTGRES_COPY,
@@ -26,8 +24,9 @@ from serve_app.backup.database import (
 )
 from serve_app.backup.files import BACKED_UP, check_files, restore_files
 from serve_app.backup.manifest import CHANGES, FILE_LIST, FILES, Manifest, check_part
-from serve_app.backup.vectors import EDGE, has_vectors, restore_vectors, vectors_folder
+from serve_app.backup.vectors import EDGE, has_vectors, restore_vectors
 from serve_app.launch.configuration import read, settings
+from serve_app.launch.process import prepare_process
 from serve_app.launch.progress import StartError, say, step
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Restore and say what to do next; return the exit status."""
     asked = _parser().parse_args(arguments)
-    os.umask(UMASK)
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="WARNING")
+    prepare_process()
     try:
         found = settings(read(asked.file), asked.file)
         manifest = asyncio.run(restore(Path(asked.folder), found))
@@ -119,7 +116,9 @@ async def _check_empty(url: str, found: AppSettings) -> None:
         msg = f"the database has data of GenServe: {advice} its tables or its file first"
         raise StartError(msg)
     if await has_vectors(found):
-        store = vectors_folder(found) if found.retriever.store == EDGE else "the Qdrant server"
+        store = (
+            vectors_folder(found.data_dir) if found.retriever.store == EDGE else "the Qdrant server"
+        )
         msg = f"{store} has vectors of GenServe: {advice} them first"
         raise StartError(msg)
     files = FileStore(found.files)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
 from deployments.retriever.edge.store import BACKUPS, INDEXES
-from deployments.retriever.opening import open_server, open_store
+from deployments.retriever.opening import open_server, open_store, vectors_folder
 from serve_app.backup.manifest import VECTORS
 from serve_app.launch.database import is_running
 from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from deployments.catalogue.backups import Backups
     from deployments.retriever.qdrant.store import ServerStore
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 EDGE = "edge"
 _POLL_S = 0.5
-_ANY_CHUNKER = 0  # nothing is stored
 _COLLECTIONS_OF_0_1 = "*.*"  # NAME.DIMENSIONS
 
 
@@ -54,7 +53,7 @@ async def restore_vectors(found: AppSettings, folder: Path, parts: Sequence[Part
 async def has_vectors(found: AppSettings) -> bool:
     """Return whether the store holds anything."""
     if found.retriever.store == EDGE:
-        folder = vectors_folder(found)
+        folder = vectors_folder(found.data_dir)
         return any(folder.glob(f"{INDEXES}/*")) or any(folder.glob(_COLLECTIONS_OF_0_1))
     async with _server(found) as server:
         return await server.copies.exist()
@@ -62,7 +61,7 @@ async def has_vectors(found: AppSettings) -> bool:
 
 @contextlib.asynccontextmanager
 async def _server(found: AppSettings) -> AsyncIterator[ServerStore]:
-    server = open_server(found.retriever, _ANY_CHUNKER)
+    server = open_server(found.retriever)
     try:
         yield server
     finally:
@@ -71,7 +70,7 @@ async def _server(found: AppSettings) -> AsyncIterator[ServerStore]:
 
 async def _save_embedded(found: AppSettings, url: str, backups: Backups, folder: Path) -> None:
     """Have the embedded store copied, by the service if one runs, and move the copy."""
-    store = vectors_folder(found)
+    store = vectors_folder(found.data_dir)
     number = await backups.want_vectors()
     said = False
     while (made := await backups.made(number)) is None:
@@ -101,19 +100,14 @@ def _restore_embedded(found: AppSettings, folder: Path, parts: Sequence[Part]) -
     for part in parts:
         name, _, below = part.path.partition("/")
         if name == VECTORS:
-            target = vectors_folder(found) / below
+            target = vectors_folder(found.data_dir) / below
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / part.path, target)
 
 
-def vectors_folder(found: AppSettings) -> Path:
-    """Return the folder of the embedded store."""
-    return Path(found.data_dir) / "vectors"
-
-
 async def _copy_here(found: AppSettings, name: str) -> None:
     """Copy the store; raise Unavailable if a service uses it."""
-    store = await asyncio.to_thread(open_store, found.retriever, found.data_dir, _ANY_CHUNKER)
+    store = await asyncio.to_thread(open_store, found.retriever, found.data_dir)
     try:
         await store.backup(name)
     finally:

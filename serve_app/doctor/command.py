@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.errors import ServiceError
 from deployments.jobs.doctor.requests import open_requests
-from deployments.private_files import UMASK
 from serve_app.doctor.stopped import examine
 from serve_app.doctor.table import table
 from serve_app.launch.configuration import read, settings
 from serve_app.launch.database import existing_database, is_running
+from serve_app.launch.process import prepare_process
 from serve_app.launch.progress import StartError
 
 if TYPE_CHECKING:
@@ -31,9 +29,7 @@ _NOTHING_FOUND, _FOUND, _COULD_NOT_LOOK = 0, 1, 2
 def main(arguments: list[str]) -> int:
     """Look, and report; return 0 if nothing is left wrong, 1 if something is, else 2."""
     asked = _parser().parse_args(arguments)
-    os.umask(UMASK)
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="ERROR")
+    prepare_process("ERROR")
     try:
         found = settings(read(asked.file), asked.file)
         record = asyncio.run(_record(found, mend=asked.mend, thorough=not asked.sizes_only))

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from deployments.types import EmbeddingModel
     from serve_app.settings import AppSettings
 
-_ANY_CHUNKER = 0  # nothing is stored
-
 
 class _NoEmbedder:
     """There is no embedding model."""
@@ -47,7 +45,7 @@ async def examine(found: AppSettings, url: str, *, mend: bool, thorough: bool) -
         if await catalogue.imported_ms(SOURCE) is None:
             msg = "the data of version 0.1 is not imported yet: start the service once first"
             raise Unavailable(msg)
-        store = open_store(found.retriever, found.data_dir, _ANY_CHUNKER)
+        store = open_store(found.retriever, found.data_dir)
         try:
             retriever = _StoredVectors(
                 store,

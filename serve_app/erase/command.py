@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 from typing import TYPE_CHECKING
-
-from loguru import logger
 
 from deployments.catalogue.opening import open_catalogue
 from deployments.collection_names import DEFAULT_COLLECTION, check_collection_name, full_name
@@ -16,10 +12,10 @@ from deployments.document_ids import check_document_id
 from deployments.errors import InvalidRequest, ServiceError
 from deployments.file_store import FileStore
 from deployments.jobs.erasing import Eraser
-from deployments.private_files import UMASK
 from deployments.retriever.opening import open_store
 from serve_app.launch.configuration import read, settings
 from serve_app.launch.database import existing_database, is_running
+from serve_app.launch.process import prepare_process
 from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 _POLL_S = 1.0
-_ANY_CHUNKER = 0  # nothing is stored
 
 
 def main(arguments: list[str]) -> int:
@@ -37,9 +32,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     if (asked.document is None) != asked.everything:
         parser.error("name a --document, or erase --everything of the key")
-    os.umask(UMASK)
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="WARNING")
+    prepare_process()
     collection = None if asked.everything else full_name(asked.key, asked.collection)
     try:
         check_collection_name(collection or full_name(asked.key, DEFAULT_COLLECTION))
@@ -120,7 +113,7 @@ async def _erase(
 
 async def _erase_here(found: AppSettings, url: str, catalogue: Catalogue) -> None:
     """Carry out all erasures that are left; raise Unavailable if a service uses the stores."""
-    store = open_store(found.retriever, found.data_dir, _ANY_CHUNKER)
+    store = open_store(found.retriever, found.data_dir)
     try:
         eraser = Eraser(catalogue, store, FileStore(found.files), url, cancel=None, in_flight_s=0.0)
         await eraser.run(claim_s=0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from starlette.responses import JSONResponse
 from deployments.errors import TooLarge
 from serve_app.http.bounds import size_in_words, too_large
 from serve_app.http.errors import body_of, status_of
-from serve_app.http.urls import route_path
+from serve_app.http.urls import PART_OF_ARCHIVE, route_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # what multipart adds around a file
-_PART = re.compile(r"/v1/imports/[^/]+/parts/[^/]+")
 _STALL_S = 20.0
 _START_S = 30.0
 _BYTES_PER_S = 16 * 1024  # a slow mobile connection
@@ -50,7 +48,7 @@ class BodyLimit:
             return
         path = route_path(scope)
         file_bytes = self._file_bytes.get(path)
-        if _PART.fullmatch(path):
+        if PART_OF_ARCHIVE.fullmatch(path):
             limit = self._part_bytes
             message = too_large("part", limit)
         elif file_bytes is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ from starlette.datastructures import Headers
 
 if TYPE_CHECKING:
     from starlette.types import Scope
+
+PART_OF_ARCHIVE = re.compile(r"/v1/imports/[^/]+/parts/[^/]+")
+"""The paths to which parts of an archive are sent."""
 
 _PORTS = {"http": 80, "https": 443}
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from deployments.databases import is_sqlite
+from deployments.databases import is_sqlite, sqlite_path
 from deployments.jobs.leases import has_live_executor
 from deployments.settings import Secrets, database_url
 from serve_app.launch.progress import StartError
@@ -16,13 +15,11 @@ from serve_app.launch.progress import StartError
 if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
-_SQLITE_PREFIX = "sqlite:///"
-
 
 def existing_database(found: AppSettings) -> str:
     """Return the URL of the database; raise StartError if it is a file that does not exist."""
     url = database_url(found.database_url, Secrets())
-    path = Path(url.removeprefix(_SQLITE_PREFIX))
+    path = sqlite_path(url)
     if is_sqlite(url) and not path.exists():
         msg = f"{path}: no service has stored anything here"
         raise StartError(msg)

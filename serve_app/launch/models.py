@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loguru import logger
-
 from deployments.errors import InvalidRequest
 from deployments.model_source import resolve
-from deployments.private_files import UMASK, make_private
+from deployments.private_files import make_private
 from serve_app.launch.configuration import read, settings
+from serve_app.launch.process import prepare_process
 from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
@@ -31,11 +30,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE", help="the configuration")
     file = parser.parse_args(arguments).file
-    os.umask(UMASK)
+    prepare_process("INFO")
     # The conversion's progress bars add nothing to the line for each model.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="INFO")
     try:
         _prepare(settings(read(file), file))
     except (StartError, InvalidRequest) as error:

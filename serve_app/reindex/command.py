@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 from typing import TYPE_CHECKING
-
-from loguru import logger
 
 from deployments.catalogue.opening import open_catalogue
 from deployments.collection_names import check_collection_name, full_name
 from deployments.errors import ServiceError
-from deployments.private_files import UMASK
 from serve_app.launch.configuration import read, settings
 from serve_app.launch.database import existing_database, is_running
+from serve_app.launch.process import prepare_process
 from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
@@ -44,9 +40,7 @@ def main(arguments: list[str]) -> int:
         parser.error("name a --collection together with the --key that it belongs to")
     if asked.collection is not None and asked.action not in _OF_COLLECTION:
         parser.error(f"--collection: only for {', '.join(_OF_COLLECTION)}")
-    os.umask(UMASK)
-    logger.remove()
-    logger.add(sys.stderr, format="{message}", level="WARNING")
+    prepare_process()
     collection = None if asked.collection is None else full_name(asked.key, asked.collection)
     try:
         if collection is not None:

@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 from deployments.errors import Unavailable
-from deployments.jobs.job_rows import connect
+from deployments.jobs.job_rows import ENDED_STATES, connect
 from deployments.jobs.records import with_timeout
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 DOCTOR = "doctor"
 """The name of the workflow, and of its queue."""
-ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
 def options(run_id: str) -> EnqueueOptions:
@@ -50,7 +49,7 @@ class DoctorRequests:
         if not rows:
             msg = "the run was deleted meanwhile"
             raise Unavailable(msg)
-        if rows[0].status not in ENDED:
+        if rows[0].status not in ENDED_STATES:
             return None
         if rows[0].status != "SUCCESS":
             msg = f"the run failed: {rows[0].error or rows[0].status}"
