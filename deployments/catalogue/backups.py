@@ -1,9 +1,9 @@
 """Backups: a hold on removals while one is taken, and its request for the vectors.
 
-Database, vectors and files cannot be copied in one moment. A backup sets the hold, copies the
-database first, and then vectors and files. What that database refers to must stay until then, so
-whoever removes something asks for the hold after the transaction that lets go of it: without a
-hold, that transaction came before the copy.
+Database, vectors and files cannot be copied in one moment. A backup sets the hold, then copies the
+database, then vectors and files. Until it ends, whatever the copied database refers to must stay.
+So code that removes something checks the hold after its transaction has been committed: if there
+is no hold then, the transaction is in the copy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.statements import insert_missing
-from deployments.catalogue.tables import IMPORTS
+from deployments.catalogue.tables import BACKUPS
 from deployments.errors import Conflict
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 HOLD_S = 120.0
 """The hold of a backup that was killed ends after this time."""
 
-# Rows of a table that holds a number for a name.
-_HOLD = "backup"  # until when, in ms
-_WANTED = "backup vectors wanted"  # the number of the request
-_MADE = "backup vectors made"  # the number of the request, negative if it failed
-
-_UNTIL = sa.select(IMPORTS.c.finished_ms).where(IMPORTS.c.source == _HOLD)
+_ONLY = 1  # the id of the row: there is one backup at a time
+_UNTIL = sa.select(BACKUPS.c.held_until_ms)
 
 
 class Backups:
@@ -42,10 +38,8 @@ class Backups:
         until = now_ms() + int(HOLD_S * 1000)
 
         def begin(connection: sa.Connection) -> bool:
-            expired = IMPORTS.c.finished_ms <= now_ms()
-            connection.execute(IMPORTS.delete().where(IMPORTS.c.source == _HOLD, expired))
-            connection.execute(IMPORTS.delete().where(IMPORTS.c.source.in_([_WANTED, _MADE])))
-            return insert_missing(connection, IMPORTS, source=_HOLD, finished_ms=until)
+            connection.execute(BACKUPS.delete().where(BACKUPS.c.held_until_ms <= now_ms()))
+            return insert_missing(connection, BACKUPS, id=_ONLY, held_until_ms=until)
 
         if not await self._database.write(begin):
             msg = f"another backup is under way, or was killed in the last {HOLD_S:.0f} s"
@@ -56,10 +50,9 @@ class Backups:
         """Extend the hold; return its next token. Raise Conflict if it has expired."""
         until = now_ms() + int(HOLD_S * 1000)
         update = (
-            IMPORTS.update()
-            .where(IMPORTS.c.source == _HOLD, IMPORTS.c.finished_ms == token)
-            .where(IMPORTS.c.finished_ms > now_ms())
-            .values(finished_ms=until)
+            BACKUPS.update()
+            .where(BACKUPS.c.held_until_ms == token, BACKUPS.c.held_until_ms > now_ms())
+            .values(held_until_ms=until)
         )
         if not await self._database.write(lambda connection: connection.execute(update).rowcount):
             msg = "the backup was interrupted for too long, and must be repeated"
@@ -68,43 +61,34 @@ class Backups:
 
     async def end(self, token: int) -> None:
         """End the hold, unless it has expired and another backup has begun."""
-        own = sa.and_(IMPORTS.c.source == _HOLD, IMPORTS.c.finished_ms == token)
-        await self._database.write(
-            lambda connection: connection.execute(IMPORTS.delete().where(own))
-        )
+        delete = BACKUPS.delete().where(BACKUPS.c.held_until_ms == token)
+        await self._database.write(lambda connection: connection.execute(delete))
 
     async def want_vectors(self) -> int:
         """Request a copy of the vectors; return the number of the request."""
         number = now_ms()
-        await self._set(_WANTED, number)
+        update = BACKUPS.update().values(vectors_wanted=number, vectors_made=None)
+        await self._database.write(lambda connection: connection.execute(update))
         return number
 
     async def wanted(self) -> int | None:
-        """Return the number of the request that nobody has answered; None if there is none."""
-
-        def read(connection: sa.Connection) -> int | None:
-            if not is_held(connection):
-                return None
-            number, made = _number(connection, _WANTED), _number(connection, _MADE)
-            return number if number is not None and abs(made or 0) != number else None
-
-        return await self._database.read(read)
+        """Return the number of the unanswered request; None if there is none."""
+        select = sa.select(BACKUPS.c.vectors_wanted).where(
+            BACKUPS.c.held_until_ms > now_ms(), BACKUPS.c.vectors_made.is_(None)
+        )
+        return await self._database.read(lambda connection: connection.scalar(select))
 
     async def set_made(self, number: int, *, made: bool) -> None:
-        """Answer a request: the copy is made, or failed."""
-        await self._set(_MADE, number if made else -number)
+        """Answer a request: the copy was made, or failed."""
+        own = BACKUPS.update().where(BACKUPS.c.vectors_wanted == number)
+        await self._database.write(
+            lambda connection: connection.execute(own.values(vectors_made=made))
+        )
 
     async def made(self, number: int) -> bool | None:
-        """Return whether the requested copy is made; None while nobody has answered."""
-        found = await self._database.read(lambda connection: _number(connection, _MADE))
-        return None if found is None or abs(found) != number else found > 0
-
-    async def _set(self, name: str, number: int) -> None:
-        def write(connection: sa.Connection) -> None:
-            connection.execute(IMPORTS.delete().where(IMPORTS.c.source == name))
-            insert_missing(connection, IMPORTS, source=name, finished_ms=number)
-
-        await self._database.write(write)
+        """Return whether the requested copy was made; None until it is answered."""
+        select = sa.select(BACKUPS.c.vectors_made).where(BACKUPS.c.vectors_wanted == number)
+        return await self._database.read(lambda connection: connection.scalar(select))
 
 
 def is_held(connection: sa.Connection) -> bool:
@@ -114,12 +98,5 @@ def is_held(connection: sa.Connection) -> bool:
 
 
 def forget_backup(connection: sa.Connection) -> None:
-    """Remove the rows of the backup that a restored database was copied by."""
-    rows = IMPORTS.c.source.in_([_HOLD, _WANTED, _MADE])
-    connection.execute(IMPORTS.delete().where(rows))
-
-
-def _number(connection: sa.Connection, name: str) -> int | None:
-    select = sa.select(IMPORTS.c.finished_ms).where(IMPORTS.c.source == name)
-    number: int | None = connection.scalar(select)
-    return number
+    """Remove the row of the backup that a restored database was copied by."""
+    connection.execute(BACKUPS.delete())

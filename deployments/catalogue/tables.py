@@ -232,6 +232,16 @@ ERASURES = sa.Table(
     sa.Index("genserve_erasures_by_time", "finished_ms", "claimed_ms"),
 )
 
+BACKUPS = sa.Table(
+    "genserve_backups",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("held_until_ms", sa.BigInteger, nullable=False),
+    # The number of a request for a copy of the vectors, and whether it was made; null: not yet.
+    sa.Column("vectors_wanted", sa.BigInteger),
+    sa.Column("vectors_made", sa.Boolean),
+)
+
 MODEL_CHANGES = sa.Table(
     "genserve_model_changes",
     METADATA,

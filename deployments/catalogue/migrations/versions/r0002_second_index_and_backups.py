@@ -1,4 +1,4 @@
-"""Add a second index of collections, and changes of the embedding model."""
+"""Add a second index of collections, changes of the embedding model, and backups."""
 
 from __future__ import annotations
 
@@ -33,10 +33,18 @@ def upgrade() -> None:
         sa.Column("chunks_per_s", sa.Float, nullable=False),
         sa.Column("failed", sa.Integer, nullable=False),
     )
+    op.create_table(
+        "genserve_backups",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("held_until_ms", sa.BigInteger, nullable=False),
+        sa.Column("vectors_wanted", sa.BigInteger),
+        sa.Column("vectors_made", sa.Boolean),
+    )
 
 
 def downgrade() -> None:
     """Drop what was added."""
+    op.drop_table("genserve_backups")
     op.drop_table("genserve_model_changes")
     op.drop_column("genserve_versions", "pair")
     for name in ("other_index_name", "other_embedding_model", "pair"):
