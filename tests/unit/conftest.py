@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
 import hypothesis
 import pytest
+import sqlalchemy as sa
 
+from deployments.catalogue.database import Database
+from deployments.catalogue.migrate import VERSION_TABLE, migrate
+from deployments.catalogue.tables import METADATA
 from serve_app.testing import Fakes
+from tests.support.postgres import serve_postgres
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("unit", deadline=None)
@@ -21,3 +29,32 @@ def below_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with serve_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalogue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database without a catalogue."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
+    address: str = request.getfixturevalue("postgres")
+    engine = sa.create_engine(sa.make_url(address).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        METADATA.drop_all(connection)
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
+    engine.dispose()
+    return address
+
+
+@pytest.fixture
+async def database(catalogue_url: str) -> AsyncIterator[Database]:
+    """A database with an empty catalogue."""
+    opened = Database(catalogue_url, retries_s=1)
+    migrate(opened)
+    yield opened
+    opened.close()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +36,6 @@ from deployments.catalogue.tables import COLLECTIONS, METADATA
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
 from deployments.filters import Attributes, AttributeValue
 from deployments.types import Chunking, Document
-from tests.support.postgres import serve_postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -45,40 +43,13 @@ QUOTAS = Quotas(collections=4, documents=10, files=3, size_bytes=1000)
 REPORT = Upload("alice.papers", "report.pdf", 100, "a" * 64, "job_1")
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with serve_postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
-    address: str = request.getfixturevalue("postgres")
-    engine = sa.create_engine(sa.make_url(address).set(drivername="postgresql+psycopg"))
-    with engine.begin() as connection:
-        METADATA.drop_all(connection)
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
-    engine.dispose()
-    return address
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    opened = Database(url, retries_s=1)
-    migrate(opened)
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def catalogue(database: Database) -> Catalogue:
     return Catalogue(database, QUOTAS)
 
 
-async def test_the_migrations_make_the_tables_and_are_run_once(url: str) -> None:
-    first, second = Database(url), Database(url)
+async def test_the_migrations_make_the_tables_and_are_run_once(catalogue_url: str) -> None:
+    first, second = Database(catalogue_url), Database(catalogue_url)
     await asyncio.gather(asyncio.to_thread(migrate, first), asyncio.to_thread(migrate, second))
 
     def differences(connection: sa.Connection) -> list[object]:

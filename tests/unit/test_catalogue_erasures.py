@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
@@ -24,15 +22,13 @@ from deployments.catalogue.entries import (
     Removed,
     Upload,
 )
-from deployments.catalogue.migrate import VERSION_TABLE, migrate
+from deployments.catalogue.migrate import migrate
 from deployments.catalogue.new_batches import NewBatch
 from deployments.catalogue.removals import Removal
-from deployments.catalogue.tables import METADATA
 from deployments.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
 from deployments.file_store import FileStore
 from deployments.jobs.erasing import Eraser
 from tests.support.leftovers import files_with
-from tests.support.postgres import serve_postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -44,27 +40,9 @@ def document_id(number: int) -> str:
     return f"doc_{number:032x}"
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with serve_postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalogue]:
-    url = f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres")
-        engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
-        with engine.begin() as connection:
-            METADATA.drop_all(connection)
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
-        engine.dispose()
-    database = Database(url, retries_s=1)
-    migrate(database)
-    opened = Catalogue(database, QUOTAS)
-    yield opened
-    opened.close()
+@pytest.fixture
+def catalogue(database: Database) -> Catalogue:
+    return Catalogue(database, QUOTAS)
 
 
 async def furnish(catalogue: Catalogue, owner: str, documents: int = 7) -> None:

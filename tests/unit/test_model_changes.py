@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import ChangeState, ModelChange, Upload
-from deployments.catalogue.migrate import VERSION_TABLE, migrate
-from deployments.catalogue.tables import METADATA
 from deployments.errors import Conflict, NotFound, Unavailable
 from deployments.types import Document
-from tests.support.postgres import serve_postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -25,27 +19,9 @@ BOTH = {OLD: "old", NEW: "new"}
 PAPERS = "alice.papers"
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with serve_postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalogue]:
-    url = f"sqlite:///{tmp_path / 'catalogue.sqlite'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres")
-        engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
-        with engine.begin() as connection:
-            METADATA.drop_all(connection)
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
-        engine.dispose()
-    database = Database(url, retries_s=1)
-    migrate(database)
-    opened = Catalogue(database)
-    yield opened
-    opened.close()
+@pytest.fixture
+def catalogue(database: Database) -> Catalogue:
+    return Catalogue(database)
 
 
 async def begun(catalogue: Catalogue, name: str, collection: str = PAPERS) -> Document:
