@@ -1,4 +1,4 @@
-"""The doctor: one run over everything, which reports and, if it is told to, mends."""
+"""The doctor: checks everything in one run, reports damage and, on request, mends it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class About:
     mendable: bool = True
 
 
-_RESTORE = "restore it from a backup"
+_RESTORE = "copy it from `files/` of a backup to the same path of the file store"
 _INGEST = (
     "it is copied again from another index that has it whole, or ingested again from its kept "
     "content; if nothing of it is left, it is marked as failed, and must be uploaded again"
@@ -39,7 +39,7 @@ ABOUT = {
     DamageKind.INDEX_MISSING: About(
         "the index of a collection does not exist",
         "nothing in the collection is found",
-        "its documents are mended one by one: see no_vectors",
+        "mend the findings `no_vectors` of its documents",
         mendable=False,
     ),
     DamageKind.NO_VECTORS: About(
@@ -112,13 +112,13 @@ ABOUT = {
     DamageKind.PICTURES_MISSING: About(
         "pictures of a succeeded job are missing",
         "their links answer 404",
-        "none: have them made again",
+        "generate the images again",
         mendable=False,
     ),
     DamageKind.UPLOAD_MISSING: About(
         "the upload of a job that has not ended is missing",
         "the job will fail",
-        "none: upload the file again",
+        "upload the file again",
         mendable=False,
     ),
     DamageKind.COUNTS_WRONG: About(

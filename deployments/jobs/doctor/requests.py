@@ -29,7 +29,7 @@ def options(run_id: str) -> EnqueueOptions:
 
 
 class DoctorRequests:
-    """Asks for runs."""
+    """Queues runs of the doctor."""
 
     def __init__(self, client: DBOSClient) -> None:
         self._client = client
