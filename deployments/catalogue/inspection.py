@@ -179,7 +179,7 @@ class Inspection:
         )
 
     async def owners(self) -> list[str]:
-        """Name everybody who has something."""
+        """List all owners with data."""
         select = sa.union(
             sa.select(COLLECTIONS.c.owner), sa.select(FILES.c.owner), sa.select(USAGE.c.owner)
         )

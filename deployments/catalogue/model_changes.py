@@ -173,7 +173,7 @@ class ModelChanges:
         def switch(connection: sa.Connection) -> int:
             change = _under_way(connection)
             if not alone and change.index_name not in change.loaded:
-                msg = f"the service does not have the model {change.model!r} at present"
+                msg = f"the service has not loaded the model {change.model!r}"
                 raise Conflict(msg)
             return _exchange(connection, change, change.index_name, collection)
 

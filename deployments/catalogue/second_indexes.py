@@ -110,7 +110,7 @@ def pair_collections(
 def unpair(
     connection: sa.Connection, *, other_than: str | None = None, loaded: Collection[str] = ()
 ) -> None:
-    """Keep second indexes equal no longer: they are emptied, and then forgotten.
+    """Stop keeping second indexes in sync: they are emptied, and then forgotten.
 
     Not those that have a version alone. With `other_than`, only pairs without that index, of which
     the second one is not loaded.

@@ -56,7 +56,7 @@ def _import(service: Service, path: Path, name: str | None) -> int:
             _send(service, import_id, path)
             begun = _begun(service, import_id, state.st_size, name)
             if begun is None:
-                msg = "the service has lost what was sent: try again"
+                msg = "the service no longer has the uploaded parts: run the command again"
                 raise CommandError(msg)
         elif _is_over(service, begun):
             continue  # an earlier run of this command, of which nothing is left

@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genserve backup",
-        description="Copy database, vectors and files as they belong together, while the service "
-        "runs or not. With an embedded vector store, run it on the node of the Retriever.",
+        description="Copy database, vectors and files consistently, while the service runs or is "
+        "stopped. With an embedded vector store, run it on the node of the Retriever.",
         allow_abbrev=False,
     )
     parser.add_argument("file", metavar="FILE", help="the configuration of the service")
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 async def back_up(found: AppSettings, folder: Path) -> Manifest:
     """Copy an installation into a folder; return the manifest.
 
-    Raises StartError if that cannot be, and Conflict if another backup is under way.
+    Raises StartError if the backup fails, and Conflict if another backup is under way.
     """
     url = existing_database(found)
     before = _earlier(folder)
@@ -117,7 +117,7 @@ def _earlier(folder: Path) -> Path | None:
     known = {FILES, f".{MANIFEST}"}
     for each in folder.iterdir():
         if each.name not in known and not each.name.startswith(PARTS):
-            msg = f"{folder}: not empty, and no backup: name another folder"
+            msg = f"{folder}: neither empty nor a backup: name another folder"
             raise StartError(msg)
     return None
 

@@ -49,7 +49,7 @@ _DOCUMENTS_AT_ONCE = 100
 _CHUNKS_AT_ONCE = 64
 _ATTEMPTS = 10  # of a document that is replaced again and again
 _PAUSE_S = 0.3
-_NEITHER = "the vectors are of another embedding model than those before: export again"
+_OTHER_MODEL = "the vectors are of another embedding model than those before: export again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Exports:
             raise Conflict(msg, code=EMBEDDING_MODEL_CHANGED)
         found = embedding.fingerprint if embedding else None
         if request.fingerprint not in {None, found}:
-            raise Conflict(_NEITHER, code="embedding_model_changed", param="fingerprint")
+            raise Conflict(_OTHER_MODEL, code="embedding_model_changed", param="fingerprint")
         return self._pieces(entry, request, embedding)
 
     async def _pieces(
@@ -169,7 +169,7 @@ class Exports:
             for first in range(0, document.chunks, _CHUNKS_AT_ONCE):
                 stored = await self._retriever.embedded(document, first, _CHUNKS_AT_ONCE)
                 if stored.index != fingerprint:
-                    raise ServiceError(_NEITHER, code="embedding_model_changed")
+                    raise ServiceError(_OTHER_MODEL, code="embedding_model_changed")
                 dimensions = stored.vectors.shape[1]
                 await chunks.write(lines_of(stored.chunks))
                 await vectors.write(stored.vectors.astype("<f4").tobytes())

@@ -3,7 +3,7 @@
 import { fetched, whenKeyIsWanted } from "./shared/requests.js";
 import { Chat } from "./chat/chat.js";
 import { collections } from "./documents/collections.js";
-import { offersArchives } from "./documents/archives.js";
+import { connectArchiveButtons } from "./documents/archives.js";
 import { closes } from "./shared/dialogs.js";
 import { Documents } from "./documents/documents.js";
 import { fileChecks } from "./documents/file_checks.js";
@@ -33,7 +33,7 @@ const views = new Views({ documents: new Documents(), images, jobs: new Jobs() }
 
 whenKeyIsWanted((refused) => settingsDialog.askForKey(refused));
 takesFiles();
-offersArchives();
+connectArchiveButtons();
 part("switch-theme").addEventListener("click", switchTheme);
 uploads.addEventListener("ask", () => {
   settings.change({ documents: true });

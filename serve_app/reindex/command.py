@@ -106,7 +106,7 @@ def _state(change: ModelChange) -> str:
     if change.index_name not in change.loaded:
         state += ", and the service does not have this model at present"
     elif not change.beside:
-        state += "; a collection is unavailable until it is done"
+        state += "; each collection is unavailable until it is embedded again"
     elif not change.automatic and not change.ended:
         state += "; switched by command"
     return state

@@ -169,7 +169,7 @@ async def test_a_document_that_another_index_has_whole_is_copied_from_there(
         assert (await at.examine()).found == report.found
 
 
-async def test_the_command_looks_whether_the_service_runs_or_not(
+async def test_the_command_runs_with_and_without_a_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"

@@ -27,7 +27,7 @@ from tests.support.job_clients import ENDED
 from tests.support.whole_service import WholeService, WordEmbedder, vector_of
 
 ALWAYS = Grace(pause_s=0.0, look_s=0.0, version_s=-1.0, file_s=3600.0, waiting_s=3600.0)
-NOBODY = "alice.gone"  # a collection that does not exist
+MISSING_COLLECTION = "alice.gone"  # a collection that does not exist
 UNKNOWN = "doc_" + "0" * 32
 COLLECTION = "alice.default"
 
@@ -224,7 +224,7 @@ async def unknown_document(at: Furnished) -> None:
 
 
 async def unknown_collection(at: Furnished) -> None:
-    await at.add(NOBODY, UNKNOWN, 1, published=True)
+    await at.add(MISSING_COLLECTION, UNKNOWN, 1, published=True)
 
 
 async def attributes(at: Furnished) -> None:
@@ -313,7 +313,7 @@ MENDABLE: dict[str, tuple[DamageKind, Plant]] = {
         f"file {name}": (DamageKind.UNKNOWN_FILE, unknown_file(name))
         for name in (
             f"contents/{COLLECTION}/{UNKNOWN}/1",
-            f"contents/{NOBODY}/{UNKNOWN}/1",
+            f"contents/{MISSING_COLLECTION}/{UNKNOWN}/1",
             "kept/alice/file-" + "0" * 32,
             "images/job_gone/0.png",
             "uploads/alice/0123",

@@ -316,7 +316,7 @@ def counted(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_it_is_refused_with_a_reason(name: str) -> None:
+async def test_a_hostile_archive_is_refused_with_a_reason(name: str) -> None:
     make, reason = CASES[name]
     fakes = Fakes()
     fakes.jobs.runs = True
@@ -340,7 +340,7 @@ async def test_it_is_refused_with_a_reason(name: str) -> None:
 
 
 @pytest.mark.parametrize("with_vectors", [False, True])
-async def test_what_they_are_made_of_is_imported(*, with_vectors: bool) -> None:
+async def test_the_unspoiled_archive_is_imported(*, with_vectors: bool) -> None:
     document = BuiltDocument(vectors=unit_vectors() if with_vectors else None)
     fakes = Fakes()
     fakes.jobs.runs = True

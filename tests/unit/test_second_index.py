@@ -241,7 +241,7 @@ async def test_a_worker_that_is_killed_is_continued(
     assert "200 part69" in found[0].text
 
 
-async def test_the_next_model_may_be_away(installation: Installation) -> None:
+async def test_the_next_model_may_be_unavailable(installation: Installation) -> None:
     """Uploads and questions go on without it; what it lacks is copied later."""
     old, new = Embedder("old"), Embedder("new", rotated=True)
     new.away = True

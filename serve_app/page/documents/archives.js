@@ -15,7 +15,7 @@ const PAUSE_MS = 1000;
 const MAX_WAIT_S = 60;
 
 /** Connect the buttons of the documents view. */
-export function offersArchives() {
+export function connectArchiveButtons() {
   const input = part("archive");
   part("export-collection").addEventListener("click", () => exportCollection(settings.values.collection));
   part("import-collection").addEventListener("click", () => input.click());
