@@ -372,7 +372,7 @@ async def test_without_a_service_a_backup_is_taken_again_and_checked(
     assert again.folder != first.folder
     assert [each.name for each in folder.glob("parts-*")] == [again.folder]
     assert saved.stat().st_mtime_ns == copied.st_mtime_ns  # it was not copied again
-    with pytest.raises(StartError, match="no backup: name another folder"):
+    with pytest.raises(StartError, match="nor a backup: name another folder"):
         await back_up(to_back_up(), data)
     await check_refusals(folder, saved, to_back_up, to_restore, monkeypatch)
     assert not restored.exists()
