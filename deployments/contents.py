@@ -1,4 +1,4 @@
-"""Contents of documents, as they were uploaded: kept so that an earlier version can be restored.
+"""Contents of documents, as they were uploaded: kept so that a version can be read again.
 
 The path is COLLECTION/DOCUMENT/VERSION. Attached files have no content here: the kept file itself
 is used.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from deployments.collection_names import owner_of
 from deployments.errors import NotFound
+from deployments.kept_files import CARD_BYTES, file_id_of, kept_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from deployments.file_store import FileStore
+    from deployments.types import Document
 
 CONTENTS = "contents"
 """Folder of the file store, with a folder for each collection."""
@@ -23,6 +26,16 @@ CONTENTS = "contents"
 def content_path(collection: str, document_id: str, version: int) -> str:
     """Return the path of the content of a version."""
     return f"{contents_folder(collection, document_id)}/{version}"
+
+
+def path_and_start(document: Document, *, named: bool) -> tuple[str, int]:
+    """Return where the content of a version is, and its first byte there.
+
+    A document that is not `named` is an attached file.
+    """
+    if named:
+        return content_path(document.collection, document.id, document.version), 0
+    return kept_path(owner_of(document.collection), file_id_of(document.id)), CARD_BYTES
 
 
 def contents_folder(collection: str, document_id: str | None = None) -> str:

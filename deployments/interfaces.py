@@ -267,6 +267,18 @@ class StoredDocuments(Protocol):
         ...
 
 
+class RechunkingRetriever(Retriever, Protocol):
+    """A retriever as a change of the chunker uses it."""
+
+    async def replace_chunks(self, document: Document, chunks: Sequence[Chunk]) -> float:
+        """Store chunks of a published version that is cut anew, hidden; `publish` exchanges them.
+
+        Texts that the version has already keep their vectors. Return how long ago the last search
+        was, in seconds.
+        """
+        ...
+
+
 class SecondIndexes(Protocol):
     """Second indexes of collections, while the embedding model is changed."""
 

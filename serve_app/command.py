@@ -38,6 +38,7 @@ SUBCOMMANDS = {
     "restore": Subcommand("serve_app.backup.restore", "restore a backup into empty stores"),
     "erase": Subcommand("serve_app.erase.command", "erase a document, or the data of an API key"),
     "reindex": Subcommand("serve_app.reindex.command", "control a change of the embedding model"),
+    "rechunk": Subcommand("serve_app.rechunk.command", "control a change of the chunker"),
     "export": Subcommand(
         "serve_app.archive.export_command", "write a collection of a running service to a file"
     ),

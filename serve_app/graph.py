@@ -7,7 +7,7 @@ from deployments.embedder.deployment import Embedder
 from deployments.images.deployment import Images
 from deployments.jobs.deployment import Jobs
 from deployments.llm.deployment import LLM
-from deployments.parser.chunking.chunker import CHUNKER_VERSION
+from deployments.parser.chunking.chunker import CHUNKER_VERSION, chunker_name
 from deployments.parser.deployment import Parser
 from deployments.retriever.deployment import Retriever
 from deployments.scraper.deployment import Scraper
@@ -63,6 +63,7 @@ def build_app(args: AppSettings) -> Application:
             shares=shares,
             quotas=args.limits.quotas,
             switch_automatically=following is None or following.switch == "automatic",
+            chunker=chunker_name(args.parser.chunk_tokens),
         ),
     )
 

@@ -14,6 +14,7 @@ from loguru import logger
 from deployments.catalogue.attribute_changes import AttributeChanges
 from deployments.catalogue.backups import Backups
 from deployments.catalogue.batches import Batches
+from deployments.catalogue.chunker_changes import ChunkerChanges
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import Collections
 from deployments.catalogue.documents import Documents
@@ -54,6 +55,7 @@ class Catalogue:
         self.erasures = Erasures(database)
         self.erased_rows = ErasedRows(database)
         self.model_changes = ModelChanges(database)
+        self.chunker_changes = ChunkerChanges(database)
         self.inspection = Inspection(database)
         self.mending = Mending(database)
         self.backups = Backups(database)

@@ -261,3 +261,20 @@ MODEL_CHANGES = sa.Table(
     sa.Column("chunks_per_s", sa.Float, nullable=False),
     sa.Column("failed", sa.Integer, nullable=False),
 )
+
+CHUNKER_CHANGES = sa.Table(
+    "genserve_chunker_changes",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("chunker", sa.String(_CHUNKER_CHARS), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("claimed_ms", sa.BigInteger, nullable=False),
+    # The document that is at work: its chunks may not be those of its version.
+    sa.Column("collection", sa.String(_COLLECTION_CHARS)),
+    sa.Column("document_id", sa.String(_ID_CHARS)),
+    sa.Column("version", sa.Integer),
+    # As the worker reported them last: the rate, and documents that could not be cut.
+    sa.Column("chunks_per_s", sa.Float, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+)

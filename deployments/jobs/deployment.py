@@ -26,6 +26,7 @@ from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
 from deployments.jobs.queries import list_jobs
+from deployments.jobs.rechunking import Rechunker
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.records import fetch_job
 from deployments.jobs.reindexing import Reindexer
@@ -86,6 +87,7 @@ class Jobs:
         batch_chunks: int,
         shares: Mapping[str, float],
         quotas: Quotas,
+        chunker: str,
         switch_automatically: bool = True,
     ) -> None:
         """Start the engine.
@@ -101,6 +103,7 @@ class Jobs:
             batch_chunks: chunks that one step embeds and stores.
             shares: weights of API keys, by their names; 1 for those that are not named.
             quotas: the most that one API key keeps.
+            chunker: the name of the parser's, for documents without sizes of their own.
             switch_automatically: whether collections are searched with the next embedding model
                 once all documents are embedded by it.
         """
@@ -114,8 +117,9 @@ class Jobs:
         await ImportOf01(catalogue.with_quotas(NO_QUOTAS), store, search).run_if_needed()
         cancellations = Cancellations()
         backends = BackendCaller(cancellations)
+        reader = RemoteParser(parser, "document parser")
         ingest = IngestSteps(
-            RemoteParser(parser, "document parser"),
+            reader,
             search,
             store,
             backends,
@@ -147,6 +151,9 @@ class Jobs:
         self._canceller = JobCanceller(cancellations, self._watchers, workflows.withdraw)
         eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
         reindexer = Reindexer(catalogue, search, automatic=switch_automatically)
+        rechunker = Rechunker(
+            catalogue, reader, search, store, chunker=chunker, batch_chunks=batch_chunks
+        )
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,
@@ -168,6 +175,7 @@ class Jobs:
             erase=eraser.run_pending,
             purge=search.purge,
             reindex=reindexer.run_pending,
+            rechunk=rechunker.run_pending,
             doctor=DoctorRuns(lease, doctor, settings.doctor_every_hours, under_id),
             back_up=BackupVectors(catalogue.backups, search).run_pending,
             removals_held=catalogue.removals.held,

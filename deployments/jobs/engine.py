@@ -72,21 +72,24 @@ class Engine:
         erase: Callable[[], Awaitable[None]],
         purge: Callable[[float], Awaitable[object]],
         reindex: Callable[[], Awaitable[None]],
+        rechunk: Callable[[], Awaitable[None]],
         doctor: DoctorRuns,
         back_up: Callable[[], Awaitable[None]],
         removals_held: Callable[[], Awaitable[bool]],
     ) -> None:
         """Keep the parts; `database_url` is of SQLite or PostgreSQL.
 
-        `reconcile`, `erase`, `reindex` and `back_up` are called periodically, and so is `purge`,
-        with the age in seconds of what is to be purged. `feed_batches` runs until it is cancelled.
-        `removals_held` says whether files must not be swept, because a backup needs them.
+        `reconcile`, `erase`, `reindex`, `rechunk` and `back_up` are called periodically, and so is
+        `purge`, with the age in seconds of what is to be purged. `feed_batches` runs until it is
+        cancelled. `removals_held` says whether files must not be swept, because a backup needs
+        them.
         """
         self._feed_batches = feed_batches
         self._reconcile = reconcile
         self._erase = erase
         self._purge = purge
         self._reindex = reindex
+        self._rechunk = rechunk
         self._doctor = doctor
         self._back_up = back_up
         self._removals_held = removals_held
@@ -129,6 +132,7 @@ class Engine:
             asyncio.create_task(_repeat(_RECONCILE_PERIOD_S, self._reconcile)),
             asyncio.create_task(_repeat(_ERASE_PERIOD_S, self._erase)),
             asyncio.create_task(_repeat(_REINDEX_PERIOD_S, self._reindex)),
+            asyncio.create_task(_repeat(_REINDEX_PERIOD_S, self._rechunk)),
             asyncio.create_task(_repeat(_BACK_UP_PERIOD_S, self._back_up)),
             asyncio.create_task(_repeat(_PURGE_PERIOD_S, lambda: self._purge(_PURGED_S))),
             asyncio.create_task(_repeat(_SWEEP_PERIOD_S, lambda: self._sweep(files))),

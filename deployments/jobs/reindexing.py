@@ -12,6 +12,7 @@ from loguru import logger
 
 from deployments.catalogue.entries import ChangeProgress, ChangeState
 from deployments.errors import Conflict, InvalidRequest, NotFound, ServiceError
+from deployments.jobs.pacing import yield_to_searches
 from deployments.observability.metrics import REINDEX_CHUNKS, REINDEX_DOCUMENTS, REINDEX_LEFT
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _IDLE_S = 20.0  # between two looks for documents that an upload could not store
 _PAGE = 50
 _AT_ONCE = 4  # small documents
 _SLICE_CHUNKS = 32
-_ASKED_S = 10.0  # after a search, the work yields for so long
-_PAUSES_IF_ASKED = 3.0  # times what a slice took: a quarter of the time is used
-_PAUSES_IF_IDLE = 0.2
 _EMPTIED_AT_ONCE = 10
 _FAILURES_IN_A_ROW = 8  # documents that cannot be copied for another reason than themselves
 _IN_FLIGHT_S = 10.0
@@ -155,7 +153,7 @@ class Reindexer:
                 idle_s = min(
                     await asyncio.gather(*(self._copy(each, change, loaded) for each in together))
                 )
-                await _pause(time.monotonic() - began, idle_s)
+                await yield_to_searches(time.monotonic() - began, idle_s)
                 self._measure(
                     sum(each.document.chunks for each in together), time.monotonic() - began
                 )
@@ -190,7 +188,7 @@ class Reindexer:
                 )
                 done, idle_s = copied.done, copied.idle_s
                 if done < document.chunks:
-                    await _pause(time.monotonic() - began, idle_s)
+                    await yield_to_searches(time.monotonic() - began, idle_s)
                     if not await self._may_go_on(change, loaded):
                         break
         except Conflict:
@@ -264,11 +262,6 @@ class Reindexer:
             return
         if count:
             logger.info("{} collections are searched with the new model", count)
-
-
-async def _pause(took_s: float, idle_s: float) -> None:
-    """Rest after a slice that took so long; longer if a question was asked `idle_s` ago."""
-    await asyncio.sleep(took_s * (_PAUSES_IF_ASKED if idle_s < _ASKED_S else _PAUSES_IF_IDLE))
 
 
 def _next_together(found: list[DocumentToCopy]) -> list[DocumentToCopy]:

@@ -237,6 +237,17 @@ REINDEX_LEFT = Gauge(
     "estimate of the time until a change of the embedding model is done; else 0",
     at="Jobs",
 )
+RECHUNK_DOCUMENTS = Gauge(
+    "genserve_rechunk_documents",
+    "documents that a change of the chunker concerns: those done, and all; else 0",
+    at="Jobs",
+    state=("done", "all"),
+)
+RECHUNK_LEFT = Gauge(
+    "genserve_rechunk_seconds_left",
+    "estimate of the time until a change of the chunker is done; else 0",
+    at="Jobs",
+)
 DAMAGE = Gauge(
     "genserve_doctor_findings",
     "what the last run of the doctor found and did not mend: each replica of Jobs says the same",

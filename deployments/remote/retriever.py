@@ -32,6 +32,7 @@ class RemoteRetriever(Remote):
         "add",
         "add_embedded",
         "embedded",
+        "replace_chunks",
         "publish",
         "publish_many",
         "discard",
@@ -68,6 +69,12 @@ class RemoteRetriever(Remote):
 
     async def add_embedded(self, document: types.Document, chunks: types.EmbeddedChunks) -> None:
         await self._repeatable("add_embedded", document, chunks)
+
+    async def replace_chunks(
+        self, document: types.Document, chunks: Sequence[types.Chunk]
+    ) -> float:
+        idle_s: float = await self._repeatable("replace_chunks", document, chunks)
+        return idle_s
 
     async def publish(self, document: types.Document, chunks: Sequence[types.Chunk] = ()) -> None:
         if not chunks:

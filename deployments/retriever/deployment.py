@@ -72,6 +72,11 @@ class Retriever:
         await self._retriever.add(document, chunks)
         CHUNKS.add(len(chunks))
 
+    async def replace_chunks(self, document: Document, chunks: Sequence[Chunk]) -> float:
+        idle_s = await self._retriever.replace_chunks(document, chunks)
+        CHUNKS.add(len(chunks))
+        return idle_s
+
     async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
         await self._retriever.add_embedded(document, chunks)
         CHUNKS.add(len(chunks.chunks))

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 from loguru import logger
 
 from deployments.catalogue.removals import Removal
@@ -28,6 +29,7 @@ from deployments.retriever.claims import Claims
 from deployments.retriever.copying import Copier
 from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.embedding import Embedders, index_of, read_as
+from deployments.retriever.kept_vectors import KeptVectors, digest
 from deployments.retriever.moving_0_1 import move_collections
 from deployments.retriever.published_versions import PublishedVersions
 from deployments.retriever.search import Search
@@ -38,13 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from deployments.filters import Attributes, Filter
     from deployments.interfaces import Embedder
     from deployments.retriever.bm25 import SparseVector
     from deployments.retriever.claims import IndexedCollections, IndexPairs, Targets
+    from deployments.retriever.embedding import LoadedModel
     from deployments.retriever.search import CurrentVersions
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
@@ -106,6 +108,7 @@ class DocumentRetriever:
         self._lexical = LexicalEncoder()
         self._published = PublishedVersions(store, self._embedders, self._claims)
         self._copier = Copier(store, self._embedders, self._claims, self._lexical)
+        self._kept = KeptVectors(store)
         self._locks = DocumentLocks()
         self._searched_s = -math.inf
 
@@ -114,21 +117,31 @@ class DocumentRetriever:
         async with self._locks.of(document.collection, document.id).shared():
             await self._add_all(document, chunks)
 
-    async def _add_all(self, document: Document, chunks: Sequence[Chunk]) -> None:
+    async def replace_chunks(self, document: Document, chunks: Sequence[Chunk]) -> float:
+        """Store chunks as `add` does; see `deployments.interfaces`."""
+        async with self._locks.of(document.collection, document.id).shared():
+            await self._add_all(document, chunks, replaced=True)
+        return time.monotonic() - self._searched_s
+
+    async def _add_all(
+        self, document: Document, chunks: Sequence[Chunk], *, replaced: bool = False
+    ) -> None:
         check_collection_name(document.collection)
         remaining = iter(chunks)
         while batch := list(itertools.islice(remaining, self._batch_chunks)):
-            await self._add(document, batch)
+            await self._add(document, batch, replaced=replaced)
 
-    async def _add(self, document: Document, chunks: Sequence[Chunk]) -> None:
+    async def _add(self, document: Document, chunks: Sequence[Chunk], *, replaced: bool) -> None:
         """Store chunks in the indexes of their collection.
 
-        A second one that fails gets the document later.
+        A second one that fails gets the document later. With `replaced`, texts that the version
+        has in an index already keep their vectors.
         """
         texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
         targets = await self._claims.targets(document.collection)
+        kept = document if replaced else None
         async with self._locks.of(document.collection, document.id).embedding:
-            model, dense, second = await self._embed(texts, targets)
+            model, dense, second = await self._embed(texts, targets, kept)
         if model != targets.first.model:  # it was replaced meanwhile
             again = await self._claims.targets(document.collection)
             if again.first.model != model:
@@ -142,14 +155,14 @@ class DocumentRetriever:
                 await self._store.add(targets.second.index, document, embedded)
 
     async def _embed(
-        self, texts: Sequence[str], targets: Targets
+        self, texts: Sequence[str], targets: Targets, kept: Document | None
     ) -> tuple[EmbeddingModel, NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the first model, its vectors, and those of the second if there are any."""
         if targets.second is None:
-            return *(await targets.first.embedder.embed(texts, "passage")), None
+            return *(await self._vectors(texts, targets.first, kept)), None
         first, second = await asyncio.gather(
-            targets.first.embedder.embed(texts, "passage"),
-            targets.second.embedder.embed(texts, "passage"),
+            self._vectors(texts, targets.first, kept),
+            self._vectors(texts, targets.second, kept),
             return_exceptions=True,
         )
         if isinstance(first, BaseException):
@@ -160,6 +173,23 @@ class DocumentRetriever:
             return *first, None
         model, dense = second
         return *first, dense if model == targets.second.model else None
+
+    async def _vectors(
+        self, texts: Sequence[str], target: LoadedModel, kept: Document | None
+    ) -> tuple[EmbeddingModel, NDArray[np.float32]]:
+        """Return the vectors of texts; with `kept`, those that the document has are not made."""
+        known = {} if kept is None else await self._kept.of(target.index, kept)
+        rows = [known.get(digest(text)) for text in texts] if known else [None] * len(texts)
+        new = [text for text, row in zip(texts, rows, strict=True) if row is None]
+        if not new:
+            return target.model, np.stack([row for row in rows if row is not None])
+        model, made = await target.embedder.embed(new, "passage")
+        if len(new) == len(texts):
+            return model, made
+        if model != target.model:  # the kept ones are of another model
+            return await target.embedder.embed(texts, "passage")
+        remaining = iter(made)
+        return model, np.stack([next(remaining) if row is None else row for row in rows])
 
     async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
         """Store chunks with vectors of the present model; see `deployments.interfaces`."""
@@ -194,6 +224,7 @@ class DocumentRetriever:
         `chunks` are stored first.
         """
         async with self._document_lock(document.collection, document.id):
+            self._kept.forget()
             await self._add_all(document, chunks)
             try:
                 targets = await self._claims.targets(document.collection)

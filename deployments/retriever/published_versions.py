@@ -58,7 +58,7 @@ class PublishedVersions:
             near = await self.store.published(
                 index, document.collection, document.id, document.version
             )
-            if near is not None:
+            if near is not None and _is_cut_as(near.document, document):
                 return index, [(near, number) for number in numbers]
         raise _being_replaced()
 
@@ -81,6 +81,11 @@ class PublishedVersions:
             if found is not None:
                 return found.document
         raise unknown_document(document_id)
+
+
+def _is_cut_as(stored: Document, document: Document) -> bool:
+    """Return whether a version has not been cut anew since `document` was read."""
+    return (stored.chunks, stored.chunker) == (document.chunks, document.chunker)
 
 
 def _check_complete(wanted: Sequence[object], found: Sequence[object]) -> None:

@@ -163,6 +163,10 @@ class FakeRetriever:
         key = document.collection, document.id, document.version
         self.versions.setdefault(key, {}).update({chunk.number: chunk for chunk in chunks})
 
+    async def replace_chunks(self, document: Document, chunks: Sequence[Chunk]) -> float:
+        await self.add(document, chunks)
+        return 0.0
+
     async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
         if chunks.index != FAKE_INDEX:
             msg = "the vectors are of another embedding model than the present one"

@@ -32,6 +32,7 @@ from deployments.jobs.images import ImageSteps
 from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
+from deployments.jobs.rechunking import Rechunker
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.reindexing import Reindexer
 from deployments.jobs.retrying import BackendCaller
@@ -58,7 +59,7 @@ from deployments.types import (
 from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
 
-class Backend(interfaces.Retriever, interfaces.StoredDocuments, Protocol):
+class Backend(interfaces.RechunkingRetriever, interfaces.StoredDocuments, Protocol):
     """The retriever, with what it has stored."""
 
 
@@ -278,6 +279,7 @@ async def running(
     reindexer = Reindexer(
         catalogue, second_indexes or NoSecondIndexes(), in_flight_s=_IN_FLIGHT_S, idle_s=0.0
     )
+    rechunker = Rechunker(catalogue, parser, backend, files, chunker="", batch_chunks=4, idle_s=0.0)
     doctor = Doctor(
         *(catalogue, backend, files, url),
         submit=submissions.ingest,
@@ -295,6 +297,7 @@ async def running(
         erase=eraser.run_pending,
         purge=backend.purge,
         reindex=reindexer.run_pending,
+        rechunk=rechunker.run_pending,
         doctor=doctor_runs,
         back_up=BackupVectors(catalogue.backups, backend).run_pending,
         removals_held=catalogue.removals.held,

@@ -180,6 +180,12 @@ class ChangingService:
         self._write()
         deploy(self.config, self.data)
 
+    def start_with_chunks_of(self, chunk_tokens: int) -> None:
+        """Start the stopped service with another chunker."""
+        self.args["parser"] = {**self.args.get("parser", {}), "chunk_tokens": chunk_tokens}
+        self._write()
+        self.node.start()
+
     def _write(self) -> None:
         self.config.write_text(yaml.safe_dump(self._document, sort_keys=False))
 

@@ -9,12 +9,11 @@ from loguru import logger
 from deployments.catalogue.entries import VersionStatus
 from deployments.catalogue.removals import Removal, removal_of
 from deployments.collection_names import owner_of
-from deployments.contents import content_path, contents_folder
+from deployments.contents import contents_folder, path_and_start
 from deployments.errors import ServiceError
 from deployments.jobs.doctor.findings import ABOUT
 from deployments.jobs.doctor.tallies import versions_of
 from deployments.jobs.reconciliation import INTERRUPTED, carry_out, reconcile_version
-from deployments.kept_files import CARD_BYTES, file_id_of, kept_path
 from deployments.types import DamageKind, IngestSpec
 
 if TYPE_CHECKING:
@@ -123,9 +122,7 @@ class Mender:
         """Return the job that ingests a version again; None if its content is not kept."""
         collection, owner = document.collection, owner_of(document.collection)
         described = version.document
-        path, start_byte = content_path(collection, document.id, described.version), 0
-        if not document.named:
-            path, start_byte = kept_path(owner, file_id_of(document.id)), CARD_BYTES
+        path, start_byte = path_and_start(described, named=document.named)
         stored = await self._files.infos([path])
         if not stored or stored[0].size_bytes != described.size_bytes + start_byte:
             return None

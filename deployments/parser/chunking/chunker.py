@@ -39,6 +39,12 @@ _BATCH = 1000
 _MAX_FINE_STRETCHES = 50
 
 
+def chunker_name(chunk_tokens: int, overlap_tokens: int = 0) -> str:
+    """Name the version and the strategy of a chunker."""
+    name = f"{CHUNKER_VERSION}.{chunk_tokens}"
+    return f"{name}.{overlap_tokens}" if overlap_tokens else name
+
+
 class _Piece(NamedTuple):
     """A chunk's place in the text; its first `overlap` characters repeat what is before it."""
 
@@ -72,10 +78,7 @@ class Chunker:
             max_chunks: the most chunks in a document.
             overlap_tokens: how many of the tokens repeat the end of the chunk before.
         """
-        self.name = f"{CHUNKER_VERSION}.{chunk_tokens}"
-        """The version and the strategy."""
-        if overlap_tokens:
-            self.name = f"{self.name}.{overlap_tokens}"
+        self.name = chunker_name(chunk_tokens, overlap_tokens)
         self._tokenizer = load_tokenizer(tokenizer_file)
         self._max_tokens, self._overlap_tokens = chunk_tokens, overlap_tokens
         chunk_tokens -= overlap_tokens  # of a chunk's own text

@@ -1,0 +1,14 @@
+"""Pacing: background work that shares the embedder with searches leaves most of it to them."""
+
+from __future__ import annotations
+
+import asyncio
+
+_ASKED_S = 10.0  # after a search, the work yields for so long
+_PAUSES_IF_ASKED = 3.0  # times what a slice took: a quarter of the time is used
+_PAUSES_IF_IDLE = 0.2
+
+
+async def yield_to_searches(took_s: float, idle_s: float) -> None:
+    """Rest after a slice that took so long; longer if a question was asked `idle_s` ago."""
+    await asyncio.sleep(took_s * (_PAUSES_IF_ASKED if idle_s < _ASKED_S else _PAUSES_IF_IDLE))

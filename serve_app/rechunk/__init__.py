@@ -1,0 +1,1 @@
+"""The `rechunk` command: changes of the chunker."""

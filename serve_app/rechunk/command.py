@@ -1,0 +1,87 @@
+"""The `rechunk` command: show and control a change of the chunker, through the database."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+from deployments.catalogue.opening import open_catalogue
+from deployments.errors import ServiceError
+from serve_app.launch.configuration import read, settings
+from serve_app.launch.database import existing_database
+from serve_app.launch.process import prepare_process
+from serve_app.launch.progress import StartError, say
+
+if TYPE_CHECKING:
+    from deployments.catalogue.chunker_changes import ChunkerChanges
+    from serve_app.settings import AppSettings
+
+_ACTIONS = {
+    "status": "show the change and its progress",
+    "pause": "cut no further documents",
+    "resume": "go on after `pause`",
+    "cancel": "leave the other documents as they are",
+    "start": "begin a change again that was cancelled or finished",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Do what is asked and show the change; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    prepare_process()
+    try:
+        found = settings(read(asked.file), asked.file)
+        lines = asyncio.run(_run(found, asked.action))
+    except (StartError, ServiceError) as error:
+        say(f"error: {error}")
+        return 1
+    for line in lines:
+        say(line)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:<8}{meaning}" for name, meaning in _ACTIONS.items())
+    parser = argparse.ArgumentParser(
+        prog="genserve rechunk",
+        description="Show or control a change of the chunker, of a service that runs. It begins by "
+        "itself when the service finds documents that another chunker has cut: after an update of "
+        "GenServe, or once another `parser.chunk_tokens` is deployed.",
+        epilog=f"actions:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE", help="the configuration of the service")
+    parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help="see below")
+    return parser
+
+
+async def _run(found: AppSettings, action: str) -> list[str]:
+    catalogue = await asyncio.to_thread(open_catalogue, existing_database(found))
+    changes = catalogue.chunker_changes
+    try:
+        if action != "status":
+            await getattr(changes, action)()
+        return await _status(changes)
+    finally:
+        catalogue.close()
+
+
+async def _status(changes: ChunkerChanges) -> list[str]:
+    change = await changes.latest()
+    if change is None:
+        return ["no change of the chunker"]
+    progress = await changes.progress(change.chunker)
+    lines = [
+        f"change to chunker {change.chunker}: {change.state.value}",
+        f"documents  {progress.done_documents:,} of {progress.documents:,}",
+        f"chunks     {progress.done_chunks:,} of {progress.chunks:,}",
+    ]
+    left = progress.chunks - progress.done_chunks
+    if left and change.chunks_per_s and not change.ended:
+        minutes = left / change.chunks_per_s / 60
+        lines.append(f"rate       {change.chunks_per_s:.0f} chunks/s, about {minutes:.0f} min left")
+    if change.failed:
+        lines.append(f"failed     {change.failed:,} documents, which stay as they are: see the log")
+    return lines
