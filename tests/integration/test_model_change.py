@@ -47,7 +47,7 @@ async def test_no_question_fails_and_none_is_answered_worse(tmp_path: Path) -> N
                     await catalogue.model_changes.finish()
                     await asyncio.sleep(AFTER_S)
     finally:
-        await asyncio.to_thread(service.node.stop)
+        service.node.stop()  # in the main thread, as it handles signals
     after = asked.between("switched")
     assert [one.error for one in after if one.error] == []
     assert all(one.hit for one in after)
