@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from deployments.types import Document, DocumentWarning
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -21,6 +23,19 @@ def from_record(kind: type[T], record: Mapping[str, Any]) -> T:
     """
     known = _names(kind)  # type: ignore[arg-type]  # any class is hashable
     return kind(**{name: value for name, value in record.items() if name in known})
+
+
+def document_from(record: Mapping[str, Any]) -> Document:
+    """Build a document from a stored record."""
+    return replace(
+        from_record(Document, record), warnings=warnings_from(record.get("warnings") or ())
+    )
+
+
+def warnings_from(records: Iterable[Mapping[str, Any]]) -> tuple[DocumentWarning, ...]:
+    """Build the warnings of a document from stored records."""
+    made = (from_record(DocumentWarning, record) for record in records)
+    return tuple(replace(each, pages=tuple(each.pages)) for each in made)
 
 
 @cache

@@ -58,7 +58,8 @@ class Chunk:
     `number` counts from 0 within the document, `tokens` is by the embedder's tokenizer,
     pages count from 1 and are None for formats without pages. `section` names the headings
     above it, outermost first; `separator` is the white space between it and the chunk before.
-    Its first `overlap_chars` characters repeat the end of that one, and the white space.
+    Its first `overlap_chars` characters repeat the end of that one, and the white space. `ocr` says
+    that some of its text was recognised in a picture.
     """
 
     number: int
@@ -69,6 +70,30 @@ class Chunk:
     section: str = ""
     separator: str = "\n\n"
     overlap_chars: int = 0
+    ocr: bool = False
+
+
+class WarningCode(StrEnum):
+    """What readers of documents may find out of the way."""
+
+    PAGES_WITHOUT_TEXT = "pages_without_text"
+    PAGES_BY_OCR = "pages_by_ocr"
+    PAGES_UNREADABLE = "pages_unreadable"
+    ATTACHMENTS_NOT_READ = "attachments_not_read"
+    CUT_AT_LIMIT = "cut_at_limit"
+    PARTLY_READ = "partly_read"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWarning:
+    """What was not read of a document, or not as usual; `message` says it to a person.
+
+    `pages` count from 1; of many, the first ones are named.
+    """
+
+    code: str
+    message: str
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +142,7 @@ class ParsedDocument:
     `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
     those that were written. `cpu_s` is the processor time that reading it took, `inline` the chunks
     themselves if none were written. `chunker` names the version and the strategy that cut it.
+    `warnings` say what was not read.
     """
 
     title: str
@@ -127,6 +153,7 @@ class ParsedDocument:
     cpu_s: float = 0.0
     inline: tuple[Chunk, ...] = ()
     chunker: str = ""
+    warnings: tuple[DocumentWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +162,7 @@ class Document:
 
     `job_id` names the job that made it searchable, `version` counts from 1. `attributes` are those
     of all its versions. `chunker` names the version and the strategy of the chunker that cut it,
-    empty if version 0.1 has stored it.
+    empty if version 0.1 has stored it. `warnings` say what was not read.
     """
 
     id: str
@@ -151,6 +178,7 @@ class Document:
     version: int = 1
     attributes: Attributes = field(default_factory=dict)
     chunker: str = ""
+    warnings: tuple[DocumentWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +219,8 @@ class Passage:
 
     `first` and `last` are the numbers of its chunks, `section` that of the first. `score` is the
     cosine similarity of the query and the nearest of them; passages are not ordered by it.
-    `attributes` are those of the document.
+    `attributes` are those of the document. `ocr` says that some of its text was recognised in a
+    picture.
     """
 
     document_id: str
@@ -206,6 +235,7 @@ class Passage:
     score: float
     collection: str = ""
     attributes: Attributes = field(default_factory=dict)
+    ocr: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +450,8 @@ class Job:
     `done` of `total` are chunks stored, images made or documents imported; `total` is None until it
     is known.
     `error_code` and `error_message` are those of a failure, fit for the caller.
-    `cancel_requested` is true from the request on, while the job still winds down.
+    `cancel_requested` is true from the request on, while the job still winds down. `warnings` are
+    those of a document that was read.
     """
 
     id: str
@@ -433,6 +464,7 @@ class Job:
     error_code: str | None = None
     error_message: str | None = None
     cancel_requested: bool = False
+    warnings: tuple[DocumentWarning, ...] = ()
 
     @property
     def kind(self) -> JobKind:

@@ -41,6 +41,7 @@ MAX_CHUNKS = 2_000_000
 MAX_DIMENSIONS = 65_536
 
 _MAX_COUNT = 2**53
+_MAX_WARNINGS = 100
 _MAX_CHUNK_CHARS = 16 * 4096  # the chunker's most, for chunks of the most tokens
 _MAX_SECTION_CHARS = 100_000
 _MAX_CLOCK_SKEW_S = 24 * 3600.0
@@ -165,6 +166,14 @@ class Sizes(Record):
     overlap_tokens: Annotated[int, Field(ge=0, le=2048)]
 
 
+class WarningRecord(Record):
+    """What was not read of a document; see `deployments.types.DocumentWarning`."""
+
+    code: Annotated[Printable, StringConstraints(max_length=40)]
+    message: Annotated[str, StringConstraints(max_length=1000), _NO_NUL]
+    pages: Annotated[list[Annotated[int, Field(ge=1, le=_MAX_COUNT)]], Field(max_length=1000)] = []
+
+
 class DocumentRecord(Record):
     """document.json: one version of a document, and the files beside it."""
 
@@ -179,6 +188,7 @@ class DocumentRecord(Record):
     author: Annotated[str, StringConstraints(max_length=100), _NO_NUL] = ""
     chunker: Annotated[Printable, StringConstraints(max_length=40)] = ""
     chunking: Sizes | None = None
+    warnings: Annotated[list[WarningRecord], Field(max_length=_MAX_WARNINGS)] = []
     attributes: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS), _NO_NUL],

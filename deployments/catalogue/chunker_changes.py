@@ -20,6 +20,7 @@ from deployments.catalogue.document_rows import (
     document_of,
     is_document,
     is_version,
+    warnings_value,
 )
 from deployments.catalogue.entries import ChangeProgress, ChangeState, DocumentStatus
 from deployments.catalogue.expiry import NOT_REMOVED
@@ -160,6 +161,7 @@ class ChunkerChanges:
             "pages": document.pages,
             "chunks": document.chunks,
             "chunker": document.chunker,
+            "warnings": warnings_value(document),
         }
         is_current = sa.exists(
             sa.select(DOCUMENTS.c.id).where(

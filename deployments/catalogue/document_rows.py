@@ -5,7 +5,7 @@ What changes them must hold the lock of the collection.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIO
 from deployments.catalogue.usage import change_usage
 from deployments.collection_names import owner_of
 from deployments.errors import Conflict, NotFound
+from deployments.records import warnings_from
 from deployments.types import Chunking, Document
 
 # A document, and the version in which it is shown.
@@ -140,6 +141,7 @@ def document_of(row: Any) -> Document:  # noqa: ANN401 - of the versions
         row.job_id,
         row.number,
         chunker=row.chunker or "",
+        warnings=warnings_from(row.warnings or ()),
     )
 
 
@@ -177,6 +179,11 @@ def version_entry_of(row: Any) -> VersionEntry:  # noqa: ANN401 - of the version
         row.restored_from,
         chunking_of(row),
     )
+
+
+def warnings_value(document: Document) -> list[dict[str, Any]] | None:
+    """Return the column of the warnings of a version."""
+    return [asdict(each) for each in document.warnings] or None
 
 
 def unknown_document() -> NotFound:

@@ -112,6 +112,7 @@ VERSIONS = sa.Table(
     sa.Column("error_message", Text),
     *_chunking(),
     sa.Column("chunker", sa.String(_CHUNKER_CHARS)),  # that cut it, if it was read by 0.2 or later
+    sa.Column("warnings", sa.JSON(none_as_null=True)),  # what was not read; null: nothing to say
     sa.Column("restored_from", sa.Integer),  # the version whose content it has again
     # Its chunks are in both indexes of the collection if this is the `pair` of that.
     sa.Column("pair", sa.String(_PAIR_CHARS)),

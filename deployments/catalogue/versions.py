@@ -17,6 +17,7 @@ from deployments.catalogue.document_rows import (
     show_version,
     unknown_document,
     version_entry_of,
+    warnings_value,
 )
 from deployments.catalogue.entries import (
     KEPT_EARLIER,
@@ -307,6 +308,7 @@ def _complete(
         "pages": document.pages,
         "chunks": document.chunks,
         "chunker": document.chunker or None,
+        "warnings": warnings_value(document),
         "job_id": document.job_id,
         "error_code": None,
         "error_message": None,

@@ -25,6 +25,7 @@ from deployments.errors import (
     Unavailable,
 )
 from deployments.jobs.costs import chunks_s
+from deployments.records import warnings_from
 from deployments.types import Chunk, Chunking, Document, EmbeddedChunks
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class DocumentImport:
             created_at=record.created,
             job_id=identity.job_id,
             chunker=record.chunker,
+            warnings=warnings_from(each.model_dump() for each in record.warnings),
         )
         self._cost_s = 0.0
 

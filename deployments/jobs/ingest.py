@@ -24,7 +24,7 @@ from deployments.file_store import CHUNKS
 from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.records import CATALOGUED, fetch_row
 from deployments.jobs.retrying import remove_if_possible
-from deployments.records import from_record
+from deployments.records import document_from
 from deployments.types import Document, ParseSpec
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class IngestSteps:
             job_id=job_id,
             version=version,
             chunker=getattr(parsed, "chunker", ""),
+            warnings=getattr(parsed, "warnings", ()),
         )
         # A parser of version 0.1, which may still run, knows none of these.
         return Parsed(
@@ -134,7 +135,7 @@ class IngestSteps:
         chunks = await self.backends.call(
             job_id, self.files, lambda: read_batch(self.files, _chunks_folder(job_id), number)
         )
-        document = from_record(Document, record)
+        document = document_from(record)
         await self.backends.call(
             job_id, self.retriever, lambda: self.retriever.add(document, chunks)
         )
@@ -148,7 +149,7 @@ class IngestSteps:
         First it is published beside the one before, then the catalogue makes it the current one,
         and then the one before is discarded: a search finds one of them at any moment.
         """
-        document = from_record(Document, record)
+        document = document_from(record)
         try:
             await self._publish(job_id, document, chunks)
         except InvalidRequest as error:

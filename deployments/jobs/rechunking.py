@@ -182,6 +182,7 @@ class Rechunker:
             pages=parsed.pages,
             chunks=parsed.chunks,
             chunker=parsed.chunker,
+            warnings=parsed.warnings,
         )
         idle_s = 0.0
         for number in range(parsed.batches):

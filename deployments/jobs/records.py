@@ -10,7 +10,7 @@ from dbos import DBOS
 from dbos import error as dbos_errors
 
 from deployments.errors import NotFound, ServiceError, Unavailable
-from deployments.records import from_record
+from deployments.records import from_record, warnings_from
 from deployments.types import (
     Chunking,
     ImagesSpec,
@@ -46,6 +46,8 @@ DIGEST = "digest"
 0.1 refuses what it does not know."""
 REQUESTED_NAME = "requested_name"
 """Attribute of a workflow: the file name in the request, which may not be that of the document."""
+WARNINGS = "warnings"
+"""Attribute of a workflow: the warnings of the document that it has read."""
 COST, LONG = "cost_s", "long"
 """Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 
@@ -137,6 +139,7 @@ def job_of(row: WorkflowStatus) -> Job:
         error_code=code,
         error_message=message,
         cancel_requested=bool(attributes.get(CANCEL)),
+        warnings=warnings_from(attributes.get(WARNINGS, ())),
     )
 
 

@@ -22,7 +22,7 @@ from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.costs import SHORT_JOB_CHUNKS, chunks_s, estimate_s
 from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.imports import ImportState, state_record
-from deployments.jobs.records import DONE, TOTAL, spec_of
+from deployments.jobs.records import DONE, TOTAL, WARNINGS, spec_of
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
 from deployments.records import from_record
@@ -246,6 +246,8 @@ class Workflows:
                 parsed = await steps.parse(job_id, spec, version, short=short)
             self._dispatcher.charge(JobKind.INGEST, job_id, parsed.cpu_s)
             chunks = parsed.document["chunks"]
+            if warnings := parsed.document["warnings"]:
+                await _set_progress(job_id, {WARNINGS: warnings})
             if parsed.inline:
                 # One step, as each costs as much as a short text itself. Version 0.1 can go on
                 # from it: there are no batches, and a document may be published again.

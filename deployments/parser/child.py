@@ -70,7 +70,9 @@ def _parse(data: bytes, task: Task) -> ChunkedDocument:
     content = read(data, task.filename, max_chars=task.max_chars)
     pages = None if content.page_starts is None else len(content.page_starts)
     chunks = chunker.chunks(content)
-    return ChunkedDocument(content.title, content.media_type, pages, chunks, chunker.name)
+    return ChunkedDocument(
+        content.title, content.media_type, pages, chunks, chunker.name, content.warnings
+    )
 
 
 def _reader(kind: Format, task: Task) -> Callable[..., Content]:

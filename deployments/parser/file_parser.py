@@ -52,6 +52,7 @@ class FileParser:
             cpu_s=parsed.cpu_s,
             inline=inline,
             chunker=document.chunker,
+            warnings=document.warnings,
         )
 
     async def check_health(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
 from deployments.priority import LOWEST_PRIORITY
-from deployments.types import Chunk
+from deployments.records import warnings_from
+from deployments.types import Chunk, DocumentWarning
 
 _ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
 _BYTES_PER_CHAR = 4
@@ -48,7 +49,7 @@ class Task:
 class ChunkedDocument:
     """A parsed file with its chunks; `pages` is None for formats without pages.
 
-    `chunker` names the version and the strategy that cut it.
+    `chunker` names the version and the strategy that cut it, `warnings` say what was not read.
     """
 
     title: str
@@ -56,12 +57,13 @@ class ChunkedDocument:
     pages: int | None
     chunks: tuple[Chunk, ...]
     chunker: str = ""
+    warnings: tuple[DocumentWarning, ...] = ()
 
 
 def pack_document(document: ChunkedDocument) -> bytes:
     """Serialize a document, its chunks as rows."""
     rows = [
-        (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator, c.overlap_chars)
+        (c.text, c.tokens, c.page_start, c.page_end, c.section, c.separator, c.overlap_chars, c.ocr)
         for c in document.chunks
     ]
     reply = {
@@ -70,6 +72,7 @@ def pack_document(document: ChunkedDocument) -> bytes:
         "pages": document.pages,
         "chunks": rows,
         "chunker": document.chunker,
+        "warnings": [asdict(each) for each in document.warnings],
     }
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -91,11 +94,16 @@ def unpack(reply: bytes) -> ChunkedDocument:
         kind = _ERRORS.get(fields["error"], Unprocessable)
         raise kind(fields["message"], code=fields["code"])
     chunks = tuple(
-        Chunk(number, text, tokens, first, last, section, separator, overlap)
-        for number, (text, tokens, first, last, section, separator, overlap) in enumerate(
+        Chunk(number, text, tokens, first, last, section, separator, overlap, ocr)
+        for number, (text, tokens, first, last, section, separator, overlap, ocr) in enumerate(
             fields["chunks"]
         )
     )
     return ChunkedDocument(
-        fields["title"], fields["media_type"], fields["pages"], chunks, fields["chunker"]
+        fields["title"],
+        fields["media_type"],
+        fields["pages"],
+        chunks,
+        fields["chunker"],
+        warnings_from(fields["warnings"]),
     )

@@ -95,7 +95,7 @@ def published_payload(document: Document) -> dict[str, Any]:
     It has the description of the document, so that a passage needs no second look-up.
     """
     described = asdict(document)
-    del described[ATTRIBUTES]  # the catalogue has them
+    del described[ATTRIBUTES], described["warnings"]  # the catalogue has them
     attributes = attributes_payload(document.attributes)
     return {FOUND_IN: document.collection, "document": described, **attributes}
 

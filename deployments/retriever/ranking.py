@@ -229,6 +229,7 @@ class _Stretch:
             score=max(likeness[place] for place in self.places() if place in likeness),
             collection=document.collection,
             attributes=document.attributes,
+            ocr=any(one.chunk.ocr for one in self.chunks),
         )
 
 

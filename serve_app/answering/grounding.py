@@ -198,6 +198,8 @@ def _passage_source(passage: Passage) -> Source:
         uri=f"/v1/documents/{passage.document_id}{where}",
         page=passage.page_start,
         page_end=passage.page_end,
+        filename=passage.filename,
+        ocr=passage.ocr,
         score=round(passage.score, 4),
         text=passage.text,
     )

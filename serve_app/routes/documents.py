@@ -31,6 +31,7 @@ from serve_app.schemas.documents import (
 )
 from serve_app.schemas.fields import DEFAULT_COLLECTION, CollectionName, DocumentId
 from serve_app.schemas.jobs import JobError
+from serve_app.schemas.reading import ReadingWarning
 
 if TYPE_CHECKING:
     from deployments.catalogue.entries import VersionEntry
@@ -207,5 +208,6 @@ def _version_shaped(entry: VersionEntry) -> VersionResponse:
         job_id=document.job_id,
         chunker=document.chunker or None,
         restored_from=entry.restored_from,
+        warnings=list(map(ReadingWarning.model_validate, document.warnings)),
         error=error,
     )

@@ -21,6 +21,7 @@ from serve_app.schemas.jobs import (
     JobProgress,
     JobResponse,
 )
+from serve_app.schemas.reading import ReadingWarning
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -102,7 +103,11 @@ def _result(job: Job, scope: Scope) -> IngestResult | ImagesResult | ImportResul
     if isinstance(job.spec, ImportSpec):
         return ImportResult(vector_store_id=job.spec.collection)
     if isinstance(job.spec, IngestSpec):
-        return IngestResult(document_id=job.spec.document_id, collection=job.spec.collection)
+        return IngestResult(
+            document_id=job.spec.document_id,
+            collection=job.spec.collection,
+            warnings=list(map(ReadingWarning.model_validate, job.warnings)),
+        )
     if job.status in {JobStatus.FAILED, JobStatus.CANCELLED}:
         return None  # its pictures are removed
     return ImagesResult(

@@ -14,6 +14,7 @@ from deployments.errors import (
 )
 from deployments.kept_files import file_id_of
 from deployments.types import Chunking
+from serve_app.schemas.reading import ReadingWarning
 from serve_app.schemas.vector_store_files import (
     ChunkSizes,
     FileError,
@@ -94,6 +95,7 @@ def file_shaped(entry: DocumentEntry, store_id: str) -> VectorStoreFile:
         last_error=error,
         attributes=dict(document.attributes),
         chunking_strategy=_strategy_shaped(entry.chunking),
+        warnings=list(map(ReadingWarning.model_validate, document.warnings)),
         usage_bytes=document.size_bytes if entry.status is DocumentStatus.COMPLETED else 0,
     )
 

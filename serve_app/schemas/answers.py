@@ -53,7 +53,8 @@ class GenerateRequest(Request):
 class Source(BaseModel):
     """What the answer was given to read, by the number it cites.
 
-    `cited` says whether the answer refers to it, None as long as the answer is not whole.
+    `cited` says whether the answer refers to it, None as long as the answer is not whole. A
+    document has its `filename`; with `ocr`, some of the text was recognised in a picture.
     """
 
     id: int
@@ -63,6 +64,8 @@ class Source(BaseModel):
     page: int | None = None
     page_end: int | None = None
     section: str | None = None
+    filename: str | None = None
+    ocr: bool = False
     score: float | None = None
     text: str
     cited: bool | None = None

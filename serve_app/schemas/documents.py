@@ -27,6 +27,7 @@ from serve_app.schemas.filters import (
 )
 from serve_app.schemas.jobs import JobError  # noqa: TC001 - pydantic reads annotations
 from serve_app.schemas.paging import Listing, listing_example
+from serve_app.schemas.reading import WARNING_EXAMPLE, ReadingWarning
 
 
 class UploadForm(Request):
@@ -86,11 +87,12 @@ _EXAMPLE = {
     "created_at": TIME_EXAMPLE,
     "version": 1,
     "attributes": ATTRIBUTES_EXAMPLE,
+    "warnings": [WARNING_EXAMPLE],
 }
 
 
 class DocumentResponse(BaseModel):
-    """A searchable document, in its current version."""
+    """A searchable document, in its current version; `warnings` say what was not read of it."""
 
     model_config = example(_EXAMPLE)
 
@@ -106,6 +108,7 @@ class DocumentResponse(BaseModel):
     created_at: int
     version: int
     attributes: ShownAttributes
+    warnings: list[ReadingWarning]
 
 
 class DocumentChanges(Request):
@@ -146,6 +149,7 @@ _VERSION_EXAMPLE = {
     "job_id": JOB_ID_EXAMPLE,
     "chunker": "3.90",
     "restored_from": None,
+    "warnings": [],
     "error": None,
 }
 
@@ -171,6 +175,7 @@ class VersionResponse(BaseModel):
     job_id: str | None
     chunker: str | None
     restored_from: int | None = None
+    warnings: list[ReadingWarning]
     error: JobError | None = None
 
 

@@ -6,13 +6,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from deployments.types import JobKind, JobStatus  # noqa: TC001 - pydantic reads annotations
+from deployments.types import (  # noqa: TC001 - pydantic reads annotations
+    JobKind,
+    JobStatus,
+)
 from serve_app.schemas.fields import (
     JOB_ID_EXAMPLE,
     TIME_EXAMPLE,
     example,
 )
 from serve_app.schemas.paging import Listing, listing_example
+from serve_app.schemas.reading import ReadingWarning  # noqa: TC001 - pydantic reads annotations
 
 
 class JobProgress(BaseModel):
@@ -61,6 +65,7 @@ class IngestResult(BaseModel):
 
     document_id: str
     collection: str
+    warnings: list[ReadingWarning]
 
 
 class JobImage(BaseModel):

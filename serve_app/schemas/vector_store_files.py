@@ -17,6 +17,7 @@ from serve_app.schemas.fields import (
 )
 from serve_app.schemas.filters import ATTRIBUTES_EXAMPLE, Attributes, ShownAttributes
 from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
+from serve_app.schemas.reading import ReadingWarning  # noqa: TC001 - pydantic reads annotations
 
 
 class AutoChunking(Request):
@@ -95,11 +96,15 @@ _EXAMPLE: dict[str, Any] = {
     "usage_bytes": 0,
     "attributes": ATTRIBUTES_EXAMPLE,
     "chunking_strategy": {"type": "other"},
+    "warnings": [],
 }
 
 
 class VectorStoreFile(Listed):
-    """A file in a vector store; it can be searched once `status` is `completed`."""
+    """A file in a vector store; it can be searched once `status` is `completed`.
+
+    `warnings`, which OpenAI does not have, say what was not read of it.
+    """
 
     model_config = example(_EXAMPLE)
 
@@ -111,6 +116,7 @@ class VectorStoreFile(Listed):
     usage_bytes: int
     attributes: ShownAttributes
     chunking_strategy: StaticChunking | OtherChunking
+    warnings: list[ReadingWarning]
 
 
 class FileContentItem(BaseModel):

@@ -66,6 +66,7 @@ async def test_a_job_tells_what_it_was_given_how_far_it_is_and_what_came_of_it()
         assert (await http.get(f"/v1/jobs/{b}")).json()["result"] == {
             "document_id": PAPER.document_id,
             "collection": "papers",
+            "warnings": [],
         }
         bad = {"error_code": "encrypted_pdf", "error_message": "It needs a password."}
         await fakes.jobs.change(b, status=JobStatus.FAILED, **bad)

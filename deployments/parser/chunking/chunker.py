@@ -111,7 +111,10 @@ class Chunker:
             pieces = [pieces[0], *(self._overlapping(text, *pair) for pair in pairwise(pieces))]
         pages = [_pages(content, piece.start, piece.end) for piece in pieces]
         return tuple(
-            Chunk(number, text[start:end], tokens, first, last, section, gap, overlap)
+            Chunk(
+                *(number, text[start:end], tokens, first, last, section, gap, overlap),
+                ocr=_has_ocr(content, first, last),
+            )
             for number, ((start, end, tokens, overlap), (first, last), section, gap) in enumerate(
                 zip(pieces, pages, sections, gaps, strict=True)
             )
@@ -229,6 +232,13 @@ def _separator(gap: str) -> str:
     if "\n" in gap:
         return "\n" * min(gap.count("\n"), 2)
     return " " if gap else ""
+
+
+def _has_ocr(content: Content, first: int | None, last: int | None) -> bool:
+    """Return whether text of some pages was recognised in pictures."""
+    if first is None or last is None:
+        return bool(content.ocr_pages)  # a picture has no pages
+    return any(page in content.ocr_pages for page in range(first, last + 1))
 
 
 def _pages(content: Content, start: int, end: int) -> tuple[int, int] | tuple[None, None]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.text.invisible import without_invisible
+
+if TYPE_CHECKING:
+    from deployments.types import DocumentWarning
 
 MAX_TITLE_CHARS = 200
 MAX_SECTION_CHARS = 200
@@ -21,7 +25,9 @@ class Content:
     """The text of a file.
 
     `page_starts[i]` is the character offset in `text` at which page `i + 1` begins; None for
-    formats without pages. `markdown` is true if the text is Markdown.
+    formats without pages. `markdown` is true if the text is Markdown. `warnings` say what was not
+    read, and `ocr_pages` are the pages whose text was recognised in pictures. `ocr_wanted` are
+    pages whose text could not be read otherwise; a picture is page 1.
     """
 
     title: str
@@ -29,6 +35,9 @@ class Content:
     text: str
     page_starts: tuple[int, ...] | None = None
     markdown: bool = False
+    warnings: tuple[DocumentWarning, ...] = ()
+    ocr_pages: frozenset[int] = frozenset()
+    ocr_wanted: tuple[int, ...] = ()
 
 
 def clean(text: str) -> str:

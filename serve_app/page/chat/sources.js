@@ -40,6 +40,8 @@ export function openSource(source, all) {
   const facts = [
     [page ? "Web page" : "Document", null],
     [pages(source.page, source.page_end), null],
+    [source.filename === source.title ? "" : source.filename, "file"],
+    [source.ocr ? "read by OCR" : "", "Its text was recognised in a picture, and may be wrong"],
     [source.section, "section"],
     [Number.isFinite(source.score) ? `likeness ${source.score.toFixed(2)}` : "", "How like the question it is, of 1"],
   ];

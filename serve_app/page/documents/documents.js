@@ -9,6 +9,7 @@ import { faultNotice, notice } from "../shared/notices.js";
 import { settings } from "../shared/settings.js";
 import { uploads } from "./uploads.js";
 import { many, moment, size } from "../shared/formatting.js";
+import { warningNotes } from "./warnings.js";
 
 export class Documents {
   constructor() {
@@ -74,7 +75,7 @@ export class Documents {
   }
 
   row(document) {
-    const { filename, title, pages, chunks, size_bytes: bytes, created_at: created } = document;
+    const { filename, title, pages, chunks, size_bytes: bytes, created_at: created, warnings } = document;
     const facts = [pages ? many(pages, "page") : "", many(chunks, "passage"), size(bytes), moment(created)];
     const row = element(
       "li",
@@ -86,6 +87,7 @@ export class Documents {
         foreign("strong", title || filename),
         title && title !== filename ? foreign("span", filename) : null,
         element("small", {}, facts.filter(Boolean).join(" · ")),
+        ...warningNotes(warnings),
       ),
       button({ symbol: "trash", label: `Delete ${filename}`, kind: "tool", onclick: () => this.remove(document, row) }),
     );

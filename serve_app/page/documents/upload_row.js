@@ -1,6 +1,7 @@
 // The row of an upload in the rail: its name, its state in words, a progress bar, and buttons.
 
 import { button, element, foreign, part } from "../shared/dom.js";
+import { warningNotes } from "./warnings.js";
 
 export class UploadRow {
   constructor(name, stop) {
@@ -38,6 +39,11 @@ export class UploadRow {
     this.bar.remove();
     this.words.textContent = words;
     this.actions.replaceChildren(...more, button({ symbol: "close", label: `Dismiss ${this.name}`, kind: "tool", onclick: () => this.dismiss() }));
+  }
+
+  /** Say what was not read of the file. */
+  warn(warnings) {
+    this.words.after(...warningNotes(warnings));
   }
 
   dismiss() {

@@ -78,7 +78,7 @@ class Upload {
         sent();
       }
       const job = await follow(this.job, (state) => this.show(state), signal);
-      if (job.status === "succeeded") this.done(job.progress.total);
+      if (job.status === "succeeded") this.done(job.progress.total, job.result?.warnings ?? []);
       else this.end(job.status, job.status === "failed" ? sentence(job.error?.message) : "Stopped.");
     } catch (error) {
       if (wasStopped(error)) this.end("cancelled", "Stopped.");
@@ -115,15 +115,16 @@ class Upload {
     else this.row.progress(done, total, `${done} of ${many(total, "passage")}`);
   }
 
-  done(passages) {
+  done(passages, warnings) {
     const words = `Searchable${passages ? `, ${many(passages, "passage")}` : ""} in ${collections.name(this.collection)}`;
     const ask = () => {
       this.row.dismiss();
       this.uploads.ask();
     };
     this.row.end("succeeded", words, button({ text: "Ask about it", kind: "link", onclick: ask }));
-    announce(`${this.file.name} is searchable.`);
-    setTimeout(() => this.row.dismiss(), SHOWN_MS);
+    this.row.warn(warnings);
+    announce([`${this.file.name} is searchable.`, ...warnings.map(({ message }) => message)].join(" "));
+    if (!warnings.length) setTimeout(() => this.row.dismiss(), SHOWN_MS);
     this.uploads.searchable();
   }
 

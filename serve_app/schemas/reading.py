@@ -1,0 +1,26 @@
+"""The JSON of what was not read of a document."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from deployments.types import WarningCode  # noqa: TC001 - pydantic reads annotations
+
+WARNING_EXAMPLE = {
+    "code": "pages_by_ocr",
+    "message": "3 pages have no text, and were read by OCR: it may be wrong.",
+    "pages": [2, 3, 4],
+}
+
+
+class ReadingWarning(BaseModel):
+    """What was not read of a document, or not as usual; `message` says it to a person.
+
+    `pages` count from 1; of many, the first ones are named.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: WarningCode
+    message: str
+    pages: list[int]
