@@ -19,6 +19,7 @@ from deployments.file_store import (
     UPLOADS,
     folder_of,
 )
+from deployments.jobs.rechunking import RECHUNK_FOLDER
 from deployments.kept_files import file_id_of, kept_path
 from deployments.types import ImportSpec, IngestSpec
 
@@ -122,6 +123,7 @@ class OwnerErasures:
 
     async def _remove_everything(self, erasure: ErasureEntry) -> bool:
         removed = False
+        await self._stores.files.delete(RECHUNK_FOLDER)  # if it is another's, that begins again
         for collection in await self._stores.vectors.collections():
             if owner_of(collection) == self._owner:
                 removed |= await self._stores.vectors.drop(collection)
@@ -138,6 +140,7 @@ class OwnerErasures:
         with contextlib.suppress(NotFound):  # the collection has been dropped
             await self._stores.vectors.delete(collection, document_id)
         removed = await catalogue.removals.held()  # then the vectors are still there
+        await files.delete(RECHUNK_FOLDER)
         await files.delete(contents_folder(collection, document_id))
         removed |= await catalogue.erased_rows.remove_document(erasure)
         # It may have been made of a kept file, which other vector stores may have, too.

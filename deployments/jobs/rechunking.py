@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from deployments.interfaces import Parser, RechunkingRetriever
     from deployments.types import Document, ParsedDocument
 
+RECHUNK_FOLDER = f"{CHUNKS}/rechunk"
+"""Folder of the file store with the new chunks of the document that is at work."""
+
 _CLAIM_S = 60.0
 _REPORT_S = 5.0
 _IDLE_S = 10.0  # between two looks; Ray forgets a gauge that is not set for twenty seconds
 _PAGE = 50
 _FAILURES_IN_A_ROW = 8  # documents that cannot be cut for another reason than themselves
-_FOLDER = f"{CHUNKS}/rechunk"
 
 
 class Rechunker:
@@ -137,7 +139,7 @@ class Rechunker:
             await self._retriever.delete(collection, document_id)
         else:
             await self._retriever.discard(collection, document_id, [version])
-        await self._files.delete(_FOLDER)
+        await self._files.delete(RECHUNK_FOLDER)
         await self._changes.put_back(change)
 
     async def _cut_if_possible(self, change: ChunkerChange, wanted: DocumentToCut) -> bool:
@@ -167,7 +169,7 @@ class Rechunker:
         if await self._catalogue.removals.held():
             msg = "a backup is under way"
             raise Unavailable(msg)
-        await self._files.delete(_FOLDER)
+        await self._files.delete(RECHUNK_FOLDER)
         try:
             parsed = await self._parse(wanted)
         except (NotFound, InvalidRequest) as error:
@@ -187,14 +189,14 @@ class Rechunker:
         idle_s = 0.0
         for number in range(parsed.batches):
             slice_began = time.monotonic()
-            chunks = await read_batch(self._files, _FOLDER, number)
+            chunks = await read_batch(self._files, RECHUNK_FOLDER, number)
             idle_s = await self._retriever.replace_chunks(cut, chunks)
             await self._report_if_due(change)
             await yield_to_searches(time.monotonic() - slice_began, idle_s)
         if await self._is_current(document):
             await self._retriever.publish(cut)
         if await self._changes.complete(change, cut):
-            await self._files.delete(_FOLDER)
+            await self._files.delete(RECHUNK_FOLDER)
         else:
             await self._leave(change, document.collection, document.id, document.version)
         self._measure(parsed.chunks, time.monotonic() - began)
@@ -211,7 +213,7 @@ class Rechunker:
             ParseSpec(
                 path,
                 document.filename,
-                _FOLDER,
+                RECHUNK_FOLDER,
                 self._batch_chunks,
                 start_byte=start_byte,
                 chunking=wanted.chunking,
@@ -234,7 +236,7 @@ class Rechunker:
             return
         with contextlib.suppress(InvalidRequest):  # the doctor finds that it is not stored whole
             await self._retriever.publish(document)  # which drops other editions
-        await self._files.delete(_FOLDER)
+        await self._files.delete(RECHUNK_FOLDER)
         await self._changes.put_back(change)
 
     async def _may_go_on(self, change: ChunkerChange) -> bool:
