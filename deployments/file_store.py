@@ -32,6 +32,10 @@ UPLOADS, CHUNKS, IMAGES, PAGES = "uploads", "chunks", "images", "pages"
 """Folders: files to ingest, batches of chunks, images of jobs, PDFs of web pages. All but the
 images are temporary; Jobs sweeps what a crash leaves there."""
 
+RECHUNKED = "rechunk-"
+"""Beginning of the names of folders in `CHUNKS` that are of no job, but of a change of the
+chunker."""
+
 ARCHIVES = "archives"
 """Folder with a folder for each owner: archives to import, in parts. Temporary, too."""
 

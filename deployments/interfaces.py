@@ -267,11 +267,11 @@ class StoredDocuments(Protocol):
         ...
 
 
-class RechunkingRetriever(Retriever, Protocol):
+class RechunkingRetriever(Retriever, StoredDocuments, Protocol):
     """A retriever as a change of the chunker uses it."""
 
     async def replace_chunks(self, document: Document, chunks: Sequence[Chunk]) -> float:
-        """Store chunks of a published version that is cut anew, hidden; `publish` exchanges them.
+        """Store new chunks of a published version, hidden; `publish` exchanges them.
 
         Texts that the version has already keep their vectors. Return how long ago the last search
         was, in seconds.

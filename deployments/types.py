@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from deployments.pickling import set_state
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -72,9 +74,11 @@ class Chunk:
     overlap_chars: int = 0
     ocr: bool = False
 
+    __setstate__ = set_state
+
 
 class WarningCode(StrEnum):
-    """What readers of documents may find out of the way."""
+    """Codes of `DocumentWarning`."""
 
     PAGES_WITHOUT_TEXT = "pages_without_text"
     PAGES_BY_OCR = "pages_by_ocr"
@@ -155,6 +159,8 @@ class ParsedDocument:
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
 
+    __setstate__ = set_state
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -179,6 +185,8 @@ class Document:
     attributes: Attributes = field(default_factory=dict)
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
+
+    __setstate__ = set_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,8 @@ class Passage:
     collection: str = ""
     attributes: Attributes = field(default_factory=dict)
     ocr: bool = False
+
+    __setstate__ = set_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +475,8 @@ class Job:
     error_message: str | None = None
     cancel_requested: bool = False
     warnings: tuple[DocumentWarning, ...] = ()
+
+    __setstate__ = set_state
 
     @property
     def kind(self) -> JobKind:

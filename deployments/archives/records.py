@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,9 @@ from deployments.filters import (
     is_number,
 )
 
+if TYPE_CHECKING:
+    from deployments.types import DocumentWarning
+
 FORMAT: Final = "genserve-collection"
 MAJOR, MINOR = 1, 0
 MAX_RECORD_BYTES = 64 * 1024
@@ -41,7 +44,8 @@ MAX_CHUNKS = 2_000_000
 MAX_DIMENSIONS = 65_536
 
 _MAX_COUNT = 2**53
-_MAX_WARNINGS = 100
+MAX_WARNINGS = 20
+_MAX_MESSAGE_CHARS, _MAX_PAGES = 500, 100
 _MAX_CHUNK_CHARS = 16 * 4096  # the chunker's most, for chunks of the most tokens
 _MAX_SECTION_CHARS = 100_000
 _MAX_CLOCK_SKEW_S = 24 * 3600.0
@@ -170,8 +174,19 @@ class WarningRecord(Record):
     """What was not read of a document; see `deployments.types.DocumentWarning`."""
 
     code: Annotated[Printable, StringConstraints(max_length=40)]
-    message: Annotated[str, StringConstraints(max_length=1000), _NO_NUL]
-    pages: Annotated[list[Annotated[int, Field(ge=1, le=_MAX_COUNT)]], Field(max_length=1000)] = []
+    message: Annotated[str, StringConstraints(max_length=_MAX_MESSAGE_CHARS), _NO_NUL]
+    pages: Annotated[
+        list[Annotated[int, Field(ge=1, le=_MAX_COUNT)]], Field(max_length=_MAX_PAGES)
+    ] = []
+
+
+def warning_record(warning: DocumentWarning) -> WarningRecord:
+    """Return the record of a warning, within its bounds."""
+    return WarningRecord(
+        code=warning.code,
+        message=warning.message[:_MAX_MESSAGE_CHARS],
+        pages=list(warning.pages[:_MAX_PAGES]),
+    )
 
 
 class DocumentRecord(Record):
@@ -188,7 +203,7 @@ class DocumentRecord(Record):
     author: Annotated[str, StringConstraints(max_length=100), _NO_NUL] = ""
     chunker: Annotated[Printable, StringConstraints(max_length=40)] = ""
     chunking: Sizes | None = None
-    warnings: Annotated[list[WarningRecord], Field(max_length=_MAX_WARNINGS)] = []
+    warnings: Annotated[list[WarningRecord], Field(max_length=MAX_WARNINGS)] = []
     attributes: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS), _NO_NUL],
@@ -232,6 +247,7 @@ class ChunkRecord(Record):
     section: Annotated[str, StringConstraints(max_length=_MAX_SECTION_CHARS), _NO_NUL] = ""
     separator: Annotated[str, StringConstraints(pattern=r"^\s{0,8}\z")] = "\n\n"
     overlap_chars: Count = 0
+    ocr: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> ChunkRecord:

@@ -1,8 +1,8 @@
-"""Changes of the chunker: documents that another one has cut are cut anew, from their contents.
+"""Changes of the chunker: which documents another one has cut, and which of them is in progress.
 
-Jobs does the work (`deployments/jobs/rechunking.py`). A version keeps its number. The document that
-is at work is recorded before anything of it is stored, until its new chunks are in the catalogue:
-whatever is interrupted is done again.
+Jobs does the work (`deployments/jobs/rechunking.py`). A version keeps its number. It is recorded as
+in progress before any new chunk of it is stored, and until the catalogue knows how it is cut now:
+after an interruption it is rechunked again.
 """
 
 from __future__ import annotations
@@ -14,56 +14,53 @@ import sqlalchemy as sa
 
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import lock_collection
-from deployments.catalogue.document_rows import (
-    ENTRIES,
-    chunking_of,
-    document_of,
-    is_document,
-    is_version,
-    warnings_value,
-)
+from deployments.catalogue.document_rows import is_version, warnings_value
 from deployments.catalogue.entries import ChangeProgress, ChangeState, DocumentStatus
-from deployments.catalogue.expiry import NOT_REMOVED
+from deployments.catalogue.erased_rows import of_owner
+from deployments.catalogue.outdated_documents import (
+    OutdatedDocument,
+    VersionInProgress,
+    columns_of,
+    current_version,
+    outdated_documents,
+    progress,
+)
 from deployments.catalogue.statements import insert_missing
-from deployments.catalogue.tables import CHUNKER_CHANGES, COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
+from deployments.catalogue.tables import CHUNKER_CHANGES, CURRENT, DOCUMENTS, VERSIONS
 from deployments.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from deployments.catalogue.database import Database
-    from deployments.types import Chunking, Document
+    from deployments.types import Document
+
+CLAIM_LOST = "claim_lost"
+"""Code of the Conflict that a worker gets whose claim another one has taken over."""
 
 _LATEST = CHUNKER_CHANGES.select().order_by(CHUNKER_CHANGES.c.number.desc()).limit(1)
 _ENDED = {ChangeState.FINISHED, ChangeState.CANCELLED}
-_WITH_COLLECTIONS = COLLECTIONS.c.id == DOCUMENTS.c.collection
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkerChange:
-    """A change to the chunker of this name; `failed` documents cannot be cut, and stay as they are.
+    """A change to the chunker of this name; `failed` documents stay as they were cut.
 
-    `at_work` is a version, by collection, id of the document, and number.
+    `claimant` is the token of the worker that has claimed it.
     """
 
     number: int
     chunker: str
     state: ChangeState
-    at_work: tuple[str, str, int] | None = None
+    created_ms: int
+    claimed_ms: int
+    claimant: str = ""
+    in_progress: VersionInProgress | None = None
     chunks_per_s: float = 0.0
     failed: int = 0
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do, except a document at work."""
+        """Whether no further document is begun."""
         return self.state in _ENDED
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentToCut:
-    """The current version of a document; one that is not `named` is an attached file."""
-
-    document: Document
-    chunking: Chunking | None
-    named: bool
 
 
 class ChunkerChanges:
@@ -76,82 +73,83 @@ class ChunkerChanges:
         """Return the newest change, which may have ended."""
         return await self._database.read(_latest)
 
-    async def begin(self, chunker: str) -> None:
-        """Begin a change to a chunker, if the newest change is to another one and any is needed."""
+    async def begin(self, chunker: str, before_ms: int) -> None:
+        """Begin a change to a chunker if documents need it and the newest change is to another.
+
+        That must have begun before a time: a replica that is older than the newest change has
+        settings of the past.
+        """
+
+        def is_needed(connection: sa.Connection) -> bool:
+            latest = _latest(connection)
+            if latest is not None:
+                if latest.chunker == chunker or latest.created_ms >= before_ms:
+                    return False
+                if latest.in_progress is not None:
+                    return True
+            return bool(outdated_documents(connection, chunker, 1))
 
         def begin(connection: sa.Connection) -> None:
             latest = _latest(connection)
-            if latest is not None and latest.chunker == chunker:
+            if not is_needed(connection):
                 return
-            if connection.execute(_outdated(chunker).limit(1)).first() is None:
-                return
-            insert_missing(
+            in_progress = latest.in_progress if latest else None
+            number = latest.number + 1 if latest else 1
+            inserted = insert_missing(
                 connection,
                 CHUNKER_CHANGES,
-                number=latest.number + 1 if latest else 1,
+                number=number,
                 chunker=chunker,
                 state=ChangeState.RUNNING.value,
                 created_ms=now_ms(),
-                claimed_ms=0,
-                **_at_work(*(latest.at_work if latest and latest.at_work else _NOTHING)),
+                claimed_ms=latest.claimed_ms if latest else 0,  # its worker may still be at it
+                claimant="",
                 chunks_per_s=0.0,
                 failed=0,
+                **columns_of(in_progress),
             )
+            if inserted and latest is not None:
+                older = CHUNKER_CHANGES.update().where(CHUNKER_CHANGES.c.number < number)
+                connection.execute(older.values(**columns_of(None), claimant=""))
 
-        await self._database.write(begin)
+        if await self._database.read(is_needed):
+            await self._database.write(begin)
 
-    async def claim(self, age_s: float) -> ChunkerChange | None:
-        """Claim the newest change, unless it was claimed less than this long ago."""
+    async def claim(self, chunker: str, token: str, age_s: float) -> ChunkerChange | None:
+        """Claim the newest change, if it is to this chunker and not claimed for so long."""
         now = now_ms()
 
         def claim(connection: sa.Connection) -> ChunkerChange | None:
             row = connection.execute(_LATEST.with_for_update()).first()
-            if row is None or row.claimed_ms > now - int(age_s * 1000):
+            if row is None or row.chunker != chunker or row.claimed_ms > now - int(age_s * 1000):
                 return None
-            _set(connection, row.number, claimed_ms=now)
-            return _change(row)
+            _set(connection, row.number, claimed_ms=now, claimant=token)
+            return _change(connection.execute(_LATEST).one())
 
         return await self._database.write(claim)
 
+    async def renew(self, change: ChunkerChange) -> None:
+        """Renew a claim; this and what follows raises Conflict if it was lost."""
+        await self._update(change, claimed_ms=now_ms())
+
     async def report(self, change: ChunkerChange, chunks_per_s: float, failed: int) -> None:
-        """Renew a claim, and record what its worker has seen."""
-        values = {"claimed_ms": now_ms(), "chunks_per_s": chunks_per_s, "failed": failed}
-        await self._database.write(lambda connection: _set(connection, change.number, **values))
+        """Record what the worker has seen."""
+        await self._update(change, chunks_per_s=chunks_per_s, failed=failed)
 
     async def release(self, change: ChunkerChange) -> None:
-        """Give a claim up, so that another worker need not wait."""
-        await self._database.write(lambda connection: _set(connection, change.number, claimed_ms=0))
+        """Give up a claim, so that another worker need not wait."""
+        await self._update(change, claimed_ms=0, claimant="")
 
-    async def to_cut(
-        self, chunker: str, after: tuple[str, str] | None, limit: int
-    ) -> list[DocumentToCut]:
-        """List current versions that another chunker has cut, in the order of their keys."""
-        key = DOCUMENTS.c.collection, DOCUMENTS.c.id
-        select = _outdated(chunker).order_by(*key).limit(limit)
-        if after is not None:
-            select = select.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
-        rows = await self._database.read(lambda connection: connection.execute(select).all())
-        return list(map(_to_cut, rows))
+    async def begin_document(self, change: ChunkerChange, wanted: OutdatedDocument) -> None:
+        """Record that a version is in progress."""
+        await self._update(change, **columns_of(wanted.version))
 
-    async def to_cut_again(self, collection: str, document_id: str) -> DocumentToCut | None:
-        """Return the current version of a document that was at work; None if it was deleted."""
-        select = _COMPLETED.where(is_document(collection, document_id))
-        row = await self._database.read(lambda connection: connection.execute(select).first())
-        return None if row is None else _to_cut(row)
-
-    async def take(self, change: ChunkerChange, document: Document) -> None:
-        """Record that a version is at work."""
-        values = _at_work(document.collection, document.id, document.version)
-        await self._database.write(lambda connection: _set(connection, change.number, **values))
-
-    async def put_back(self, change: ChunkerChange) -> None:
-        """Record that no document is at work."""
-        await self._database.write(
-            lambda connection: _set(connection, change.number, **_at_work(*_NOTHING))
-        )
+    async def end_document(self, change: ChunkerChange) -> None:
+        """Record that no version is in progress."""
+        await self._update(change, **columns_of(None))
 
     async def complete(self, change: ChunkerChange, document: Document) -> bool:
-        """Record how a version is cut now, and that it is at work no longer.
+        """Record how a version is cut now, and that it is in progress no longer.
 
         Return False if it is not the current version any more.
         """
@@ -168,52 +166,64 @@ class ChunkerChanges:
                 CURRENT, DOCUMENTS.c.status == DocumentStatus.COMPLETED.value
             )
         )
+        same_job = VERSIONS.c.job_id.is_not_distinct_from(document.job_id)
 
         def complete(connection: sa.Connection) -> bool:
             if not lock_collection(connection, document.collection):
                 return False
-            update = VERSIONS.update().where(is_version(document), is_current)
+            update = VERSIONS.update().where(is_version(document), is_current, same_job)
             if not connection.execute(update.values(values)).rowcount:
                 return False
-            _set(connection, change.number, **_at_work(*_NOTHING))
+            _update(connection, change, **columns_of(None))
             return True
 
         return await self._database.write(complete)
 
+    async def finish(self, change: ChunkerChange) -> None:
+        """End a change, unless a command has changed its state."""
+        running = CHUNKER_CHANGES.c.state == ChangeState.RUNNING.value
+        update = CHUNKER_CHANGES.update().where(CHUNKER_CHANGES.c.number == change.number, running)
+        finished = update.values(state=ChangeState.FINISHED.value)
+        await self._database.write(lambda connection: connection.execute(finished))
+
+    async def outdated(
+        self, chunker: str, after: tuple[str, str] | None, limit: int
+    ) -> list[OutdatedDocument]:
+        """List current versions that another chunker has cut, in the order of their keys."""
+        return await self._database.read(
+            lambda connection: outdated_documents(connection, chunker, limit, after)
+        )
+
+    async def current(self, version: VersionInProgress) -> OutdatedDocument | None:
+        """Return a version if it is still the current one of its document."""
+        return await self._database.read(lambda connection: current_version(connection, version))
+
+    async def forget(self, collection: str, document_id: str) -> bool:
+        """Forget that a document is in progress, and end its claim; return whether it was."""
+        return await self._forget(
+            CHUNKER_CHANGES.c.collection == collection, CHUNKER_CHANGES.c.document_id == document_id
+        )
+
+    async def forget_owner(self, owner: str) -> bool:
+        """Forget that a document of an owner is in progress."""
+        return await self._forget(of_owner(CHUNKER_CHANGES.c.collection, owner))
+
+    async def _forget(self, *which: sa.ColumnElement[bool]) -> bool:
+        update = CHUNKER_CHANGES.update().where(*which).values(**columns_of(None), claimant="")
+        return await self._database.write(
+            lambda connection: connection.execute(update).rowcount > 0
+        )
+
     async def progress(self, chunker: str) -> ChangeProgress:
         """Count completed documents and their chunks, and those that a chunker has cut."""
-        done = sa.case((_is_cut_by(chunker), 1), else_=0)
-        counts = (
-            sa.select(
-                sa.func.count(),
-                sa.func.sum(done),
-                sa.func.sum(VERSIONS.c.chunks),
-                sa.func.sum(done * VERSIONS.c.chunks),
-            )
-            .select_from(DOCUMENTS)
-            .join(VERSIONS, CURRENT)
-            .join(COLLECTIONS, _WITH_COLLECTIONS)
-            .where(*_CAN_BE_CUT)
-        )
-        row = await self._database.read(lambda connection: connection.execute(counts).one())
-        return ChangeProgress(*(int(each or 0) for each in row))
-
-    async def finish(self, change: ChunkerChange) -> None:
-        """End a change that runs."""
-        running = CHUNKER_CHANGES.c.state == ChangeState.RUNNING.value
-        update = (
-            CHUNKER_CHANGES.update()
-            .where(CHUNKER_CHANGES.c.number == change.number, running)
-            .values(state=ChangeState.FINISHED.value)
-        )
-        await self._database.write(lambda connection: connection.execute(update))
+        return await self._database.read(lambda connection: progress(connection, chunker))
 
     async def start(self) -> None:
         """Begin a change again that has ended; raise NotFound if there was none."""
         await self._change_state(set(ChangeState), ChangeState.RUNNING)
 
     async def pause(self) -> None:
-        """Cut no further documents until `resume`."""
+        """Rechunk no further documents until `resume`."""
         await self._change_state({ChangeState.RUNNING}, ChangeState.PAUSED)
 
     async def resume(self) -> None:
@@ -239,11 +249,16 @@ class ChunkerChanges:
 
         await self._database.write(change_state)
 
+    async def _update(self, change: ChunkerChange, **values: Any) -> None:  # noqa: ANN401 - of columns
+        await self._database.write(lambda connection: _update(connection, change, **values))
 
-def being_cut(connection: sa.Connection) -> tuple[str, str] | None:
+
+def document_in_progress(connection: sa.Connection) -> tuple[str, str] | None:
     """Return the document whose chunks are being replaced, by collection and id."""
     latest = _latest(connection)
-    return None if latest is None or latest.at_work is None else latest.at_work[:2]
+    if latest is None or latest.in_progress is None:
+        return None
+    return latest.in_progress.collection, latest.in_progress.document_id
 
 
 def _latest(connection: sa.Connection) -> ChunkerChange | None:
@@ -251,40 +266,13 @@ def _latest(connection: sa.Connection) -> ChunkerChange | None:
     return None if row is None else _change(row)
 
 
-def _is_cut_by(chunker: str) -> sa.ColumnElement[bool]:
-    """Match versions that this chunker has cut, in their own sizes if they have them."""
-    version = sa.literal(f"{chunker.partition('.')[0]}.")
-    tokens = sa.cast(VERSIONS.c.chunk_tokens, sa.String)
-    overlap = sa.cast(VERSIONS.c.overlap_tokens, sa.String)
-    name = sa.case(
-        (VERSIONS.c.chunk_tokens.is_(None), sa.literal(chunker)),
-        (sa.func.coalesce(VERSIONS.c.overlap_tokens, 0) == 0, version + tokens),
-        else_=version + tokens + sa.literal(".") + overlap,
-    )
-    return VERSIONS.c.chunker == name
-
-
-_CAN_BE_CUT = (
-    DOCUMENTS.c.status == DocumentStatus.COMPLETED.value,
-    VERSIONS.c.chunker.is_not(None),  # version 0.1 has kept no contents
-    NOT_REMOVED,
-)
-_COMPLETED = ENTRIES.join(COLLECTIONS, _WITH_COLLECTIONS).where(*_CAN_BE_CUT)
-_NOTHING = (None, None, None)
-
-
-def _outdated(chunker: str) -> sa.Select[Any]:
-    return _COMPLETED.where(~_is_cut_by(chunker))
-
-
-def _to_cut(row: Any) -> DocumentToCut:  # noqa: ANN401 - of ENTRIES
-    return DocumentToCut(document_of(row), chunking_of(row), row.document_name is not None)
-
-
-def _at_work(
-    collection: str | None, document_id: str | None, version: int | None
-) -> dict[str, Any]:
-    return {"collection": collection, "document_id": document_id, "version": version}
+def _update(connection: sa.Connection, change: ChunkerChange, **values: Any) -> None:  # noqa: ANN401 - of columns
+    """Change the row of a change that is still claimed; raise Conflict if it is not."""
+    claimed = CHUNKER_CHANGES.c.claimant == change.claimant
+    update = CHUNKER_CHANGES.update().where(CHUNKER_CHANGES.c.number == change.number, claimed)
+    if not connection.execute(update.values(values)).rowcount:
+        msg = "another replica has taken over the change of the chunker"
+        raise Conflict(msg, code=CLAIM_LOST)
 
 
 def _set(connection: sa.Connection, number: int, **values: Any) -> None:  # noqa: ANN401 - of columns
@@ -293,11 +281,17 @@ def _set(connection: sa.Connection, number: int, **values: Any) -> None:  # noqa
 
 
 def _change(row: Any) -> ChunkerChange:  # noqa: ANN401 - a row of the table
+    version = None
+    if row.collection is not None:
+        version = VersionInProgress(row.collection, row.document_id, row.version, row.job_id)
     return ChunkerChange(
         row.number,
         row.chunker,
         ChangeState(row.state),
-        None if row.collection is None else (row.collection, row.document_id, row.version),
+        row.created_ms,
+        row.claimed_ms,
+        row.claimant,
+        version,
         row.chunks_per_s,
         row.failed,
     )

@@ -115,10 +115,7 @@ class ErasedRows:
     async def forget(self, erasure: ErasureEntry) -> None:
         """Remove what else is known of the owner: counts, removals and other erasures."""
         own, changes = (
-            table.c.collection.startswith(full_name(erasure.owner, ""), autoescape=True)
-            if erasure.owner
-            else table.c.collection.not_like("%.%")
-            for table in (REMOVALS, ATTRIBUTE_CHANGES)
+            of_owner(table.c.collection, erasure.owner) for table in (REMOVALS, ATTRIBUTE_CHANGES)
         )
         zero = {each.name: 0 for each in USAGE.c if not each.primary_key}
         others = ERASURES.c.owner == erasure.owner, ERASURES.c.id != erasure.id
@@ -131,6 +128,13 @@ class ErasedRows:
             connection.execute(ERASURES.delete().where(*others))  # they name collections
 
         await self._database.write(forget)
+
+
+def of_owner(collection: sa.ColumnElement[str], owner: str) -> sa.ColumnElement[bool]:
+    """Match the collections of an owner."""
+    if not owner:
+        return collection.not_like("%.%")
+    return collection.startswith(full_name(owner, ""), autoescape=True)
 
 
 def _remove(

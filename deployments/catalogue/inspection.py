@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from deployments.catalogue.chunker_changes import being_cut
+from deployments.catalogue.chunker_changes import document_in_progress
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.document_rows import version_entry_of
 from deployments.catalogue.entries import FileEntry, VersionStatus
@@ -41,8 +41,8 @@ _MAX_MESSAGES = 20
 class KnownDocument:
     """A document with all its versions; `indexes` are those that its current version must be in.
 
-    One that is not `named` is an attached file, whose content is the kept file. While it is cut
-    anew, its chunks may not be those of its version.
+    One that is not `named` is an attached file, whose content is the kept file. While it is
+    rechunked, its chunks may not be those of its version.
     """
 
     collection: str
@@ -53,7 +53,7 @@ class KnownDocument:
     attributes: Attributes
     indexes: tuple[str, ...]
     versions: tuple[VersionEntry, ...]
-    cut_anew: bool = False
+    rechunked: bool = False
 
     @property
     def current(self) -> VersionEntry | None:
@@ -265,7 +265,7 @@ def _known(connection: sa.Connection, select: sa.Select[Any]) -> list[KnownDocum
         for row in connection.execute(of_documents.order_by(VERSIONS.c.number)):
             # A document may have been added since, where transactions see others' changes.
             versions.setdefault((row.collection, row.document_id), []).append(version_entry_of(row))
-    at_work = being_cut(connection)
+    in_progress = document_in_progress(connection)
     return [
         KnownDocument(
             row.collection,
@@ -276,7 +276,7 @@ def _known(connection: sa.Connection, select: sa.Select[Any]) -> list[KnownDocum
             row.attributes,
             indexes_of_version(row, row.in_pair),
             tuple(versions[row.collection, row.id]),
-            cut_anew=(row.collection, row.id) == at_work,
+            rechunked=(row.collection, row.id) == in_progress,
         )
         for row in rows
     ]

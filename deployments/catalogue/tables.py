@@ -271,11 +271,13 @@ CHUNKER_CHANGES = sa.Table(
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("claimed_ms", sa.BigInteger, nullable=False),
-    # The document that is at work: its chunks may not be those of its version.
+    sa.Column("claimant", sa.String(40), nullable=False),  # the token of its worker, or empty
+    # The version that is rechunked: its chunks in the index may be other ones than it says.
     sa.Column("collection", sa.String(_COLLECTION_CHARS)),
     sa.Column("document_id", sa.String(_ID_CHARS)),
     sa.Column("version", sa.Integer),
-    # As the worker reported them last: the rate, and documents that could not be cut.
+    sa.Column("job_id", sa.String(_ID_CHARS)),
+    # As the worker reported them last: the rate, and documents that could not be rechunked.
     sa.Column("chunks_per_s", sa.Float, nullable=False),
     sa.Column("failed", sa.Integer, nullable=False),
 )

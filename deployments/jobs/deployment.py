@@ -26,6 +26,7 @@ from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import Lease
 from deployments.jobs.queries import list_jobs
+from deployments.jobs.rechunk_steps import RechunkSteps
 from deployments.jobs.rechunking import Rechunker
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.records import fetch_job
@@ -151,9 +152,7 @@ class Jobs:
         self._canceller = JobCanceller(cancellations, self._watchers, workflows.withdraw)
         eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
         reindexer = Reindexer(catalogue, search, automatic=switch_automatically)
-        rechunker = Rechunker(
-            catalogue, reader, search, store, chunker=chunker, batch_chunks=batch_chunks
-        )
+        rechunker = Rechunker(RechunkSteps(catalogue, reader, search, store, chunker, batch_chunks))
         self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,

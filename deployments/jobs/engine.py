@@ -18,7 +18,7 @@ from deployments import sqlite_connections
 from deployments.archives.tape import PART_BYTES, part_path
 from deployments.databases import is_sqlite
 from deployments.errors import Unavailable
-from deployments.file_store import ARCHIVES, CHUNKS, IMAGES, PAGES, UPLOADS
+from deployments.file_store import ARCHIVES, CHUNKS, IMAGES, PAGES, RECHUNKED, UPLOADS
 from deployments.jobs.claims import overwrite_deleted_rows, return_job
 from deployments.jobs.doctor.requests import DOCTOR
 from deployments.jobs.queue_metrics import publish_counts
@@ -53,6 +53,7 @@ _PURGED_S = 24 * 3600.0  # after which vectors that were deleted are purged
 _SWEEP_PERIOD_S = 3600.0
 _SWEEP_BATCH = 100
 _ARCHIVE_ORPHANED_S = 24 * 3600.0  # a part of an archive that is being uploaded
+_RECHUNKED_S = 24 * 3600.0  # longer than the chunks of any document are stored
 _ORPHANED_S = 3600.0  # a file that no job has used for so long was left by a crash
 
 
@@ -254,7 +255,8 @@ class Engine:
         ids = {row.workflow_id for row in active}
         for job_id in await files.names(CHUNKS):
             if job_id not in ids:
-                await files.delete_older(f"{CHUNKS}/{job_id}", _ORPHANED_S)
+                age_s = _RECHUNKED_S if job_id.startswith(RECHUNKED) else _ORPHANED_S
+                await files.delete_older(f"{CHUNKS}/{job_id}", age_s)
 
 
 def _engine_arguments(database_url: str) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from deployments.file_store import (
     IMAGES,
     KEPT,
     NOTES_OF_0_1,
+    RECHUNKED,
     UPLOADS,
     folder_of,
 )
-from deployments.jobs.rechunking import RECHUNK_FOLDER
 from deployments.kept_files import file_id_of, kept_path
 from deployments.types import ImportSpec, IngestSpec
 
@@ -123,7 +123,7 @@ class OwnerErasures:
 
     async def _remove_everything(self, erasure: ErasureEntry) -> bool:
         removed = False
-        await self._stores.files.delete(RECHUNK_FOLDER)  # if it is another's, that begins again
+        removed |= await self._stop_rechunking()
         for collection in await self._stores.vectors.collections():
             if owner_of(collection) == self._owner:
                 removed |= await self._stores.vectors.drop(collection)
@@ -134,13 +134,27 @@ class OwnerErasures:
             removed = True
         return removed
 
+    async def _stop_rechunking(self, document: tuple[str, str] | None = None) -> bool:
+        """Forget the version that is rechunked, with its new chunks; return whether there was one.
+
+        If it is a document of another owner, that begins again.
+        """
+        changes, files = self._stores.catalogue.chunker_changes, self._stores.files
+        stopped = await (
+            changes.forget_owner(self._owner) if document is None else changes.forget(*document)
+        )
+        for name in await files.names(CHUNKS):
+            if name.startswith(RECHUNKED):
+                await files.delete(f"{CHUNKS}/{name}")
+        return stopped
+
     async def _remove_document(self, erasure: ErasureEntry) -> bool:
         collection, document_id = erasure.collection or "", erasure.document_id or ""
         files, catalogue = self._stores.files, self._stores.catalogue
         with contextlib.suppress(NotFound):  # the collection has been dropped
             await self._stores.vectors.delete(collection, document_id)
         removed = await catalogue.removals.held()  # then the vectors are still there
-        await files.delete(RECHUNK_FOLDER)
+        removed |= await self._stop_rechunking((collection, document_id))
         await files.delete(contents_folder(collection, document_id))
         removed |= await catalogue.erased_rows.remove_document(erasure)
         # It may have been made of a kept file, which other vector stores may have, too.

@@ -7,6 +7,7 @@ version without a job.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
@@ -127,6 +128,8 @@ async def reconcile_version(
         except NotFound:
             stored = None
         if stored is not None:
+            if job is not None:
+                stored = replace(stored, warnings=job.warnings)
             if useless := await versions.complete(stored):
                 await retriever.discard(document.collection, document.id, useless)
             return

@@ -224,7 +224,7 @@ class DocumentRetriever:
         `chunks` are stored first.
         """
         async with self._document_lock(document.collection, document.id):
-            self._kept.forget()
+            self._kept.forget(document)
             await self._add_all(document, chunks)
             try:
                 targets = await self._claims.targets(document.collection)

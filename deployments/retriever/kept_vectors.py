@@ -1,4 +1,4 @@
-"""Vectors of a published version, for those texts that stay when it is cut anew."""
+"""Vectors of a published version, for those texts that stay when it is rechunked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Vectors = Mapping[bytes, NDArray[np.float32]]
 
 _SLICE_CHUNKS = 256
-_MOST_INDEXES = 2  # those that a document is in
+_MOST_CHUNKS = 20_000
+"""The vectors of longer documents are not kept: they take up too much memory."""
 
 
 class KeptVectors:
@@ -34,9 +35,9 @@ class KeptVectors:
         """Return the vectors of the published chunks of a version, by `digest` of their texts."""
         key = document.collection, document.id, document.version
         near = await self._store.published(index, *key)
-        if near is None:
+        if near is None or near.document.chunks > _MOST_CHUNKS:
             return {}
-        if key != self._of or len(self._read) >= _MOST_INDEXES:
+        if key != self._of:
             self._of, self._read = key, {}
         if (found := self._read.get((index.name, near.edition))) is None:
             vectors: dict[bytes, NDArray[np.float32]] = {}
@@ -49,11 +50,12 @@ class KeptVectors:
             found = self._read[index.name, near.edition] = vectors
         return found
 
-    def forget(self) -> None:
-        """Free the memory."""
-        self._of, self._read = None, {}
+    def forget(self, document: Document) -> None:
+        """Free the memory if it is of this version."""
+        if self._of == (document.collection, document.id, document.version):
+            self._of, self._read = None, {}
 
 
 def digest(text: str) -> bytes:
-    """Return what stands for a text, as embedders read it."""
+    """Return the SHA-256 of a text that is embedded."""
     return sha256(text.encode()).digest()

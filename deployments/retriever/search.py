@@ -222,6 +222,8 @@ class Search:
                 for (document_id, edition), number in seen.items()
                 if not _is_found(versions.get(document_id), number, query.filters)
             }
+            stale |= _other_editions(current, seen)
+            current = [one for one in current if _edition(one) not in stale]
             if len(current) == len(found) and stale >= query.excluded:
                 break
             query = replace(query, excluded=frozenset(stale))
@@ -266,6 +268,26 @@ def _is_found(version: CurrentVersion | None, number: int, filters: Filter | Non
     if version is None or version.number != number:
         return False
     return filters is None or matches(filters, version.attributes)
+
+
+def _edition(one: Candidate) -> tuple[str, str]:
+    return one.stored.document.id, one.stored.edition
+
+
+def _other_editions(
+    current: Sequence[Candidate], seen: Mapping[tuple[str, str], int]
+) -> set[tuple[str, str]]:
+    """Return all but one edition of each version: one is about to replace the other."""
+    kept: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    for one in current:  # the best first
+        kept.setdefault(one.stored.document.id, one.stored.edition)
+        numbers[one.stored.document.id] = one.stored.document.version
+    return {
+        (document_id, edition)
+        for (document_id, edition), number in seen.items()
+        if numbers.get(document_id) == number and kept[document_id] != edition
+    }
 
 
 def _named(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deployments.archives.headers import END
@@ -13,6 +13,7 @@ from deployments.archives.layout import CHUNKS, CONTENT, LAST, MANIFEST, VECTORS
 from deployments.archives.records import (
     FORMAT,
     MAJOR,
+    MAX_WARNINGS,
     MINOR,
     Chunks,
     DocumentRecord,
@@ -22,7 +23,7 @@ from deployments.archives.records import (
     Part,
     Sizes,
     Vectors,
-    WarningRecord,
+    warning_record,
 )
 from deployments.archives.writing import PartFile, lines_of, record_member
 from deployments.catalogue.entries import DocumentStatus, PageQuery
@@ -193,7 +194,7 @@ class Exports:
             chunking=None
             if sizes is None
             else Sizes(max_tokens=sizes.max_tokens, overlap_tokens=sizes.overlap_tokens),
-            warnings=[WarningRecord(**asdict(each)) for each in document.warnings],
+            warnings=[warning_record(each) for each in document.warnings[:MAX_WARNINGS]],
             attributes=dict(document.attributes),
             sha256=(content.digest if content else digest) or None,
             chunks=Chunks(bytes=chunks.size_bytes, sha256=chunks.digest, count=document.chunks),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from deployments.types import WarningCode  # noqa: TC001 - pydantic reads annotations
-
 WARNING_EXAMPLE = {
     "code": "pages_by_ocr",
     "message": "3 pages have no text, and were read by OCR: it may be wrong.",
@@ -16,11 +14,14 @@ WARNING_EXAMPLE = {
 class ReadingWarning(BaseModel):
     """What was not read of a document, or not as usual; `message` says it to a person.
 
+    Codes: `pages_without_text`, `pages_by_ocr`, `pages_unreadable`, `attachments_not_read`,
+    `cut_at_limit`, `partly_read`; there may be others.
+
     `pages` count from 1; of many, the first ones are named.
     """
 
     model_config = ConfigDict(from_attributes=True)
 
-    code: WarningCode
+    code: str
     message: str
     pages: list[int]

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from deployments.catalogue.entries import ErasureEntry
 from deployments.databases import create_engine, is_sqlite
-from deployments.jobs.rechunking import RECHUNK_FOLDER
+from deployments.file_store import CHUNKS, RECHUNKED
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.embedding import read_as
 from tests.support.api_keys import ALICE, BOB
@@ -275,7 +275,7 @@ async def test_an_erased_key_leaves_nothing_on_the_disk(
 
 def leave_new_chunks(data: Path, text: str) -> None:
     """Leave what a killed worker leaves that has cut a document anew."""
-    path = data / "files" / RECHUNK_FOLDER / "0.json"
+    path = data / "files" / CHUNKS / f"{RECHUNKED}1234" / "0.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import ChangeState
 from deployments.parser.chunking.chunker import chunker_name
 from tests.support import model_change
@@ -55,7 +56,7 @@ async def test_no_question_fails_and_every_answer_is_found(tmp_path: Path) -> No
             store = await model_change.fill(http, data_set, copies=3)
         service.node.stop()
         with service.catalogue() as catalogue:
-            await catalogue.chunker_changes.begin(CHUNKER)
+            await catalogue.chunker_changes.begin(CHUNKER, now_ms())
             await catalogue.chunker_changes.pause()
             service.start_with_chunks_of(TOKENS)
             async with service.client() as http:

@@ -32,6 +32,7 @@ from deployments.jobs.images import ImageSteps
 from deployments.jobs.imports import ImportSteps
 from deployments.jobs.ingest import IngestSteps
 from deployments.jobs.leases import LEASE_TIMES, Lease, LeaseTimes
+from deployments.jobs.rechunk_steps import RechunkSteps
 from deployments.jobs.rechunking import Rechunker
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.reindexing import Reindexer
@@ -59,7 +60,7 @@ from deployments.types import (
 from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
 
-class Backend(interfaces.RechunkingRetriever, interfaces.StoredDocuments, Protocol):
+class Backend(interfaces.RechunkingRetriever, Protocol):
     """The retriever, with what it has stored."""
 
 
@@ -279,7 +280,7 @@ async def running(
     reindexer = Reindexer(
         catalogue, second_indexes or NoSecondIndexes(), in_flight_s=_IN_FLIGHT_S, idle_s=0.0
     )
-    rechunker = Rechunker(catalogue, parser, backend, files, chunker="", batch_chunks=4, idle_s=0.0)
+    rechunker = Rechunker(RechunkSteps(catalogue, parser, backend, files, "", 4))
     doctor = Doctor(
         *(catalogue, backend, files, url),
         submit=submissions.ingest,

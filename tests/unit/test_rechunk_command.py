@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import Upload
 from deployments.catalogue.opening import open_catalogue
 from serve_app.rechunk.command import main
@@ -20,7 +21,7 @@ async def prepare(url: str) -> None:
     upload = Upload("alice.papers", "a.txt", 9, "a", "job_1")
     document = (await catalogue.versions.begin(upload)).document
     await catalogue.versions.complete(replace(document, chunks=4, chunker="3.90"))
-    await catalogue.chunker_changes.begin("3.120")
+    await catalogue.chunker_changes.begin("3.120", now_ms())
     catalogue.close()
 
 

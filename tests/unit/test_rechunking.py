@@ -15,15 +15,17 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.clock import now_ms
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import ChangeState, PageQuery, Upload
 from deployments.catalogue.migrate import migrate
 from deployments.chunk_batches import read_batch, write_batches
 from deployments.contents import content_path
-from deployments.errors import NotFound, Unavailable, Unprocessable
+from deployments.errors import NotFound, ServiceError, Unavailable, Unprocessable
 from deployments.file_store import FileStore
 from deployments.jobs.doctor.documents import Grace
 from deployments.jobs.doctor.examination import Examination
+from deployments.jobs.rechunk_steps import RechunkSteps
 from deployments.jobs.rechunking import Rechunker
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
@@ -103,12 +105,10 @@ class Installation:
     def deploy(self, lines: int) -> None:
         """Start parser and worker again, with another chunker."""
         self.parser = LineParser(self.files, lines)
-        self.worker = Rechunker(
-            *(self.catalogue, self.parser, self.retriever, self.files),
-            chunker=self.parser.chunker,
-            batch_chunks=2,
-            idle_s=0,
+        steps = RechunkSteps(
+            *(self.catalogue, self.parser, self.retriever, self.files), self.parser.chunker, 2
         )
+        self.worker = Rechunker(steps, rest_s=0, look_s=0)
 
     async def upload(self, number: int, chunking: Chunking | None = None) -> Document:
         """Ingest a document as a job does."""
@@ -169,7 +169,7 @@ class Installation:
         return [finding.kind.value async for finding in examined.findings()]
 
 
-@pytest.fixture(params=["edge", "server"])
+@pytest.fixture
 async def installation(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Installation]:
@@ -177,7 +177,7 @@ async def installation(
     migrate(database)
     catalogue = Catalogue(database)
     store: EdgeStore | ServerStore
-    if request.param == "edge":
+    if getattr(request, "param", "edge") == "edge":
         store = EdgeStore(tmp_path / "vectors", chunker_version=1)
     else:
         store = ServerStore(":memory:", chunker_version=1)
@@ -203,6 +203,7 @@ async def installation(
     catalogue.close()
 
 
+@pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
 async def test_questions_are_answered_while_all_documents_are_cut_anew(
     installation: Installation,
 ) -> None:
@@ -232,6 +233,7 @@ async def test_sizes_of_their_own_stay(installation: Installation) -> None:
     assert installation.parser.calls == DOCUMENTS
 
 
+@pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
 @pytest.mark.parametrize("at", ["replace_chunks", "publish", "after publish"])
 async def test_a_worker_that_is_killed_is_continued(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, at: str
@@ -366,7 +368,7 @@ async def test_a_change_is_paused_cancelled_and_begun_again(installation: Instal
     changes = installation.catalogue.chunker_changes
     with pytest.raises(NotFound, match="were cut by the chunker"):
         await changes.pause()
-    await changes.begin("1.2")
+    await changes.begin("1.2", now_ms())
     await changes.pause()
     installation.deploy(2)
     await installation.worker.run_pending()
@@ -381,6 +383,134 @@ async def test_a_change_is_paused_cancelled_and_begun_again(installation: Instal
     installation.deploy(3)
     await installation.worker.run_pending()
     assert await installation.cut_by() == [("1.3", 4)] * DOCUMENTS
+
+
+async def test_a_second_worker_waits_and_a_lost_claim_ends_the_first(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.deploy(2)
+    first, parse = installation.worker, installation.parser.parse
+    changes = installation.catalogue.chunker_changes
+    others = 0
+
+    async def meanwhile(spec: ParseSpec) -> ParsedDocument:
+        nonlocal others
+        parsed = await parse(spec)
+        others += 1
+        assert await changes.claim("1.2", "another", 60) is None
+        if others == 2:
+            assert await changes.claim("1.2", "another", -1) is not None
+        return parsed
+
+    monkeypatch.setattr(installation.parser, "parse", meanwhile)
+    await first.run_pending()
+    assert others == 2
+    assert [chunker for chunker, _ in await installation.cut_by()].count("1.2") == 1
+    assert (await changes.latest()).claimant == "another"  # type: ignore[union-attr]
+    assert await installation.hits() == DOCUMENTS
+
+
+async def test_a_replica_with_settings_of_the_past_begins_no_change(
+    installation: Installation,
+) -> None:
+    installation.deploy(3)
+    old = installation.worker
+    await asyncio.sleep(0.01)
+    installation.deploy(2)
+    await installation.worker.run_pending()
+    await old.run_pending()
+    assert await installation.cut_by() == [("1.2", 4)] * DOCUMENTS
+
+
+async def test_a_change_back_completes_the_document_in_progress(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    installation.deploy(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(installation.retriever, "publish", killed)
+        with contextlib.suppress(asyncio.CancelledError):
+            await installation.worker.run_pending()
+    await asyncio.sleep(0.01)
+    installation.deploy(1)
+    await installation.worker.run_pending()
+    latest = await installation.catalogue.chunker_changes.latest()
+    assert latest is not None
+    assert (latest.chunker, latest.in_progress) == ("1.1", None)
+    assert await installation.cut_by() == [("1.1", 6)] * DOCUMENTS
+    assert await installation.damage() == []
+
+
+async def test_what_was_published_before_a_kill_is_described_though_its_content_is_gone(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (await installation.ids())[0]
+    publish = installation.retriever.publish
+
+    async def killed(document: Document, *args: Any) -> None:
+        await publish(document, *args)
+        raise asyncio.CancelledError
+
+    installation.deploy(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(installation.retriever, "publish", killed)
+        with contextlib.suppress(asyncio.CancelledError):
+            await installation.worker.run_pending()
+    await installation.files.delete(content_path(PAPERS, first, 1))
+    installation.deploy(2)
+    await installation.worker.run_pending()
+    assert await installation.cut_by() == [("1.2", 4)] * DOCUMENTS
+    assert await installation.damage() == ["content_missing"]
+
+
+async def test_one_document_that_fails_holds_up_no_others(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = (await installation.ids())[1]
+    replace_chunks = installation.retriever.replace_chunks
+
+    async def fails(document: Document, *args: Any) -> float:
+        if document.id == failing:
+            msg = "its index is damaged"
+            raise ServiceError(msg)
+        return await replace_chunks(document, *args)
+
+    installation.deploy(2)
+    monkeypatch.setattr(installation.retriever, "replace_chunks", fails)
+    for _ in range(5):
+        await installation.worker.run_pending()
+    change = await installation.catalogue.chunker_changes.latest()
+    assert change is not None
+    assert (change.state, change.failed) == (ChangeState.FINISHED, 1)
+    assert sorted(await installation.cut_by()) == [("1.1", 6)] + [("1.2", 4)] * 4
+    assert await installation.hits() == DOCUMENTS
+
+
+@pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
+async def test_a_search_shows_one_edition_of_a_version(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As between the two operations by which a server exchanges them."""
+    candidates = installation.store.candidates
+    excluded: list[frozenset[tuple[str, str]]] = []
+
+    async def both(index: Any, collection: str, query: Any) -> list[Any]:
+        found = await candidates(index, collection, query)
+        twins = [
+            replace(one, stored=replace(one.stored, edition="1.2.4"))
+            for one in found
+            if (one.stored.document.id, "1.2.4") not in query.excluded
+        ]
+        excluded.append(query.excluded)
+        return [*found, *twins]
+
+    monkeypatch.setattr(installation.store, "candidates", both)
+    found = await installation.retriever.search(["word0n5"], PAPERS, 10, 5000)
+    places = [(passage.document_id, passage.first) for passage in found]
+    assert len(places) == len(set(places)) > 0
+    assert {edition for one in excluded for _, edition in one} == {"1.2.4"}
 
 
 async def test_nothing_is_cut_while_a_backup_is_taken(installation: Installation) -> None:

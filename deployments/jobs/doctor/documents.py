@@ -49,9 +49,9 @@ def judge_vectors(
 ) -> Iterator[Finding]:
     """Compare a document with its vectors; `active` are jobs that have not ended.
 
-    `unreadable` are indexes. What an active job works on, or is cut anew, is not looked at.
+    `unreadable` are indexes. What an active job works on is not looked at, nor what is rechunked.
     """
-    busy = document.cut_anew or not document.job_ids.isdisjoint(active)
+    busy = document.rechunked or not document.job_ids.isdisjoint(active)
     by_number = {one.document.version: one for one in document.versions}
     if not busy:
         for (_, number), tally in stored.items():

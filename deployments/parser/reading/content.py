@@ -27,7 +27,7 @@ class Content:
     `page_starts[i]` is the character offset in `text` at which page `i + 1` begins; None for
     formats without pages. `markdown` is true if the text is Markdown. `warnings` say what was not
     read, and `ocr_pages` are the pages whose text was recognised in pictures. `ocr_wanted` are
-    pages whose text could not be read otherwise; a picture is page 1.
+    pages whose text could not be read otherwise.
     """
 
     title: str

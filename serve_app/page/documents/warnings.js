@@ -3,6 +3,6 @@
 import { foreign } from "../shared/dom.js";
 
 /** One note for each warning of a document. */
-export function warningNotes(warnings) {
+export function warningNotes(warnings = []) {
   return warnings.map(({ message }) => foreign("small", message, { class: "warning" }));
 }

@@ -1,4 +1,4 @@
-"""Add a second index of collections, changes of embedding model and chunker, and backups."""
+"""Add a second index of collections, changes of the embedding model, and backups."""
 
 from __future__ import annotations
 
@@ -34,19 +34,6 @@ def upgrade() -> None:
         sa.Column("failed", sa.Integer, nullable=False),
     )
     op.create_table(
-        "genserve_chunker_changes",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("chunker", sa.String(40), nullable=False),
-        sa.Column("state", sa.String(20), nullable=False),
-        sa.Column("created_ms", sa.BigInteger, nullable=False),
-        sa.Column("claimed_ms", sa.BigInteger, nullable=False),
-        sa.Column("collection", sa.String(96)),
-        sa.Column("document_id", sa.String(100)),
-        sa.Column("version", sa.Integer),
-        sa.Column("chunks_per_s", sa.Float, nullable=False),
-        sa.Column("failed", sa.Integer, nullable=False),
-    )
-    op.create_table(
         "genserve_backups",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("held_until_ms", sa.BigInteger, nullable=False),
@@ -58,7 +45,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop what was added."""
     op.drop_table("genserve_backups")
-    op.drop_table("genserve_chunker_changes")
     op.drop_table("genserve_model_changes")
     op.drop_column("genserve_versions", "pair")
     for name in ("other_index_name", "other_embedding_model", "pair"):
