@@ -169,7 +169,7 @@ class RendererSettings(Settings):
     page_timeout_s: PositiveFloat = Field(
         default=5.0, description="For one page, waiting for its turn included."
     )
-    memory_bytes: Annotated[int, Field(ge=256 * 1024**2)] = Field(
+    memory_bytes: Annotated[int, Field(ge=512 * 1024**2)] = Field(
         default=1024**3,
         description="Of the browser with all of its processes; over it, it is started again.",
     )

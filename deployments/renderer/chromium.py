@@ -142,8 +142,9 @@ class Chromium:
             self.free.put_nowait(proxy)
 
     def _script(self, executable: str, folder: Path) -> str:
-        command = [sys.executable, "-I", launcher.__file__, str(folder / "control")]
-        command += [str(folder / "home"), self._network, str(self._pages + 1), executable]
+        command = [sys.executable, "-I", launcher.__file__]
+        command += [str(folder / "control"), str(folder / "home"), self._network]
+        command += [str(self._pages + 1), str(self._memory_bytes), executable]
         return f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
 
     async def _end(self) -> None:

@@ -34,7 +34,7 @@ OWN_NETWORK = "own-network"
 
 def main(arguments: list[str]) -> None:
     """Isolate this process and execute Chromium; report a failure to the replica and exit."""
-    control, home, network, listeners, chromium, *options = arguments
+    control, home, network, listeners, memory_bytes, chromium, *options = arguments
     with socket.socket(socket.AF_UNIX) as replica:
         replica.connect(control)
         try:
@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> None:
             _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # with Playwright's driver
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            # Of each process: a script that allocates more gets an error.
+            resource.setrlimit(resource.RLIMIT_DATA, (int(memory_bytes), int(memory_bytes)))
             os.chdir("/")
         except OSError as error:
             replica.send(f"error {error.strerror or error}".encode())

@@ -78,6 +78,7 @@ async def _close(context: BrowserContext) -> None:
 
     with contextlib.suppress(Error, TimeoutError):
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await context.unroute_all(behavior="ignoreErrors")  # or handlers wait for ever
             await context.close()
 
 

@@ -52,7 +52,7 @@ class PageRenderer:
         )
         self._starting = asyncio.Lock()
         self._chromium: Chromium | None = None
-        self._shown = 0
+        self._shown, self._closed = 0, False
 
     async def start(self) -> None:
         """Start the browser; raise Unavailable with the reason if that is not possible."""
@@ -60,9 +60,11 @@ class PageRenderer:
 
     async def close(self) -> None:
         """End the browser."""
-        if self._chromium is not None:
-            await self._chromium.close()
-        self._destinations.close()
+        async with self._starting:
+            self._closed = True
+            if self._chromium is not None:
+                await self._chromium.close()
+            self._destinations.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -108,6 +110,9 @@ class PageRenderer:
     async def _running(self) -> Chromium:
         """Return the browser; start one if there is none, or the last one has ended."""
         async with self._starting:
+            if self._closed:
+                msg = "the renderer is closed"
+                raise Unavailable(msg)
             old = self._chromium
             idle = old is not None and old.free.qsize() == self._settings.max_pages
             worn = idle and self._shown >= _PAGES_PER_BROWSER
