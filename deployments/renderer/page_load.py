@@ -142,11 +142,13 @@ class _Load:
     async def _route(self, route: Route, request: Request) -> None:
         from playwright.async_api import Error
 
-        with contextlib.suppress(Error):  # the page has gone meanwhile
+        try:
             if request.resource_type in _SKIPPED or not self._may_navigate(request):
                 await route.abort()
             else:
                 await route.continue_()
+        except Error:  # the page has gone meanwhile
+            await route.fallback()  # or Playwright waits for ever for an answer
 
     def _may_navigate(self, request: Request) -> bool:
         if not request.is_navigation_request() or request.frame != self._page.main_frame:

@@ -77,7 +77,8 @@ async def attempt(reader: PageRenderer, url: str) -> RenderedPage | ServiceError
 
 async def attack(reader: PageRenderer, site: Site, target: str, **only: str) -> set[str]:
     """Show the page that tries everything against one target; return what it tried."""
-    page = await attempt(reader, site.url("/attack", target=f"http://{target}", **only))
+    url = site.url("/attack", target=f"http://{target}", leave=" ".join(LEAVE), **only)
+    page = await attempt(reader, url)
     assert isinstance(page, RenderedPage), page
     begun = re.search(r'id="begun">([^<]*)<', page.html)
     assert begun is not None
@@ -92,21 +93,20 @@ async def test_nothing_on_a_forbidden_address_is_connected_to(
     opened = renderer(site, "127.0.0.0/8", "::1/128", traffic=MANY, own_network=False)
     async with opened:
         tried = await attack(opened, site, f"127.0.0.1:{site.port}")
-        await attempt(opened, site.url("/leave/form", url=f"http://127.0.0.1:{site.port}/form"))
     reached = {each.rpartition("/")[2] for each in canaries.heard}
     assert len(tried) >= 70
     assert len(reached & tried) >= 30, sorted(tried - reached)
-    assert "form" in reached
+    assert "form" in reached and "location" in reached
     canaries.heard.clear()
     # Then as it is: flags and proxy alone, without the network namespace behind them.
     async with renderer(site, traffic=MANY, own_network=False) as closed:
         targets = [target.format(**ports) for target in (*FORBIDDEN, *OTHER_SPELLINGS)]
         whole = len(FORBIDDEN)
         inside = f"http://127.0.0.1:{site.port}/inside"
-        leaving = [site.url(f"/leave/{way}", url=inside) for way in LEAVE]
+        leaving = [site.url(f"/leave/{way}", url=inside) for way in ("location", "form")]
         leaving += [site.url("/to", url=inside), site.url("/refresh-header", url=inside)]
         leaving += [site.url("/plain", "rebinding.example"), site.url("/plain", "mixed.example")]
-        leaving += [f"http://{target}/direct" for target in targets]
+        leaving += [f"http://{target}/direct" for target in targets[:2]]
         leaving += ["http://169.254.169.254/latest/meta-data/", "file:///etc/hostname"]
         begun = [await attack(closed, site, target) for target in targets[:whole]]
         spelled = [attack(closed, site, target, only=COMMON) for target in targets[whole:]]

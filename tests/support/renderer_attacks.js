@@ -105,6 +105,9 @@ const tries = {
   "user-name": (url) => element("iframe", { src: url.replace("//", "//user:word@") }),
 };
 const report = () => { document.getElementById("begun").textContent = begun.join(" "); };
+for (const way of query.get("leave")?.split(" ") ?? []) {
+  tries[way] = (url) => element("iframe", { src: `/leave/${way}?` + new URLSearchParams({ url }) });
+}
 const only = query.get("only")?.split(" ") ?? Object.keys(tries);
 for (const [name, attempt] of Object.entries(tries)) {
   if (!only.includes(name)) continue;
@@ -115,7 +118,7 @@ for (const [name, attempt] of Object.entries(tries)) {
 }
 report();
 // The page is read once its text rests: leave the tries their time.
-let left = 20;
+let left = 12;
 const clock = setInterval(() => {
   document.getElementById("clock").textContent = left--;
   if (left < 0) clearInterval(clock);
