@@ -106,7 +106,11 @@ class Chromium:
             os.killpg(self._pid, signal.SIGKILL)
 
     async def _launch(
-        self, stack: contextlib.AsyncExitStack, executable: str, folder: Path, control: socket.socket
+        self,
+        stack: contextlib.AsyncExitStack,
+        executable: str,
+        folder: Path,
+        control: socket.socket,
     ) -> None:
         from playwright.async_api import Error, async_playwright
 

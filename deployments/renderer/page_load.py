@@ -94,9 +94,9 @@ class _Load:
     async def run(self, url: str) -> RenderedPage:
         page = self._page = await self._context.new_page()
         self._context.on("page", self._close_popup)
-        page.on("request", lambda request: self._open.add(request))
-        page.on("requestfinished", lambda request: self._open.discard(request))
-        page.on("requestfailed", lambda request: self._open.discard(request))
+        page.on("request", self._opened)
+        page.on("requestfinished", self._ended)
+        page.on("requestfailed", self._ended)
         await self._context.route("**/*", self._route)
         left_s = max(0.01, self._read_by_s - time.monotonic())
         response = await page.goto(url, wait_until="commit", timeout=left_s * 1000)
@@ -110,6 +110,12 @@ class _Load:
             msg = "the page could not be shown"
             raise Unprocessable(msg)
         return RenderedPage(page.url, html)
+
+    def _opened(self, request: Request) -> None:
+        self._open.add(request)
+
+    def _ended(self, request: Request) -> None:
+        self._open.discard(request)
 
     async def _settle(self, session: CDPSession) -> None:
         """Wait until text and requests have come to rest, or until the page must be read."""

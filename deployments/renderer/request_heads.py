@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _REQUEST_LINE: Final = re.compile(r"([A-Z]{1,20}) ([\x21-\x7e]{1,60000}) HTTP/1\.[01]")
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}):[ \t]*(.*)")
+_LENGTH: Final = re.compile(r"[0-9]{1,12}")
 _HOP_BY_HOP: Final = frozenset(
     ("connection", "keep-alive", "upgrade", "te", "trailer", "expect", "http2-settings")
 )
@@ -43,29 +47,41 @@ def read_head(data: bytes) -> RequestHead:
         if port is None:
             raise BadHead
         return RequestHead(host, port, tunnel=True)
-    fields = [_FIELD.fullmatch(each) for each in lines]
-    scheme, separator, rest = target.partition("://")
-    if separator == "" or scheme.lower() != "http":
-        raise BadHead
+    scheme, _, rest = target.partition("://")
     host, port = _authority(f"//{rest}")
-    kept, body_bytes = [], 0
-    for entry in fields:
+    if scheme.lower() != "http":
+        raise BadHead
+    kept, body_bytes = _fields(lines)
+    path = rest[min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest)) :]
+    path = path if path.startswith("/") else f"/{path}"
+    head = "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "Connection: close", "", ""])
+    return RequestHead(
+        host,
+        port or _HTTP_PORT,
+        tunnel=False,
+        forwarded=head.encode("latin-1"),
+        body_bytes=body_bytes,
+    )
+
+
+def _fields(lines: Sequence[str]) -> tuple[list[str], int]:
+    """Return the header fields to forward, and the length of the body."""
+    kept: list[str] = []
+    body_bytes = 0
+    for line in lines:
+        entry = _FIELD.fullmatch(line)
         if entry is None:
             raise BadHead
         name, value = entry[1].lower(), entry[2]
         if name == "transfer-encoding":  # browsers send none over HTTP/1.1
             raise BadHead
         if name == "content-length":
-            if not (value.isascii() and value.isdigit()):
+            if not _LENGTH.fullmatch(value):
                 raise BadHead
             body_bytes = int(value)
         if name not in _HOP_BY_HOP and not name.startswith("proxy-"):
-            kept.append(f"{entry[1]}: {value}")
-    authority_end = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
-    path = rest[authority_end:]
-    path = path if path.startswith("/") else f"/{path}"
-    head = "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "Connection: close", "", ""])
-    return RequestHead(host, port or _HTTP_PORT, False, head.encode("latin-1"), body_bytes)
+            kept.append(line)
+    return kept, body_bytes
 
 
 def _authority(url: str) -> tuple[str, int | None]:

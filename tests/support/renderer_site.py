@@ -90,7 +90,7 @@ async def _page(request: web.Request) -> web.StreamResponse:
     url = request.query.get("url", "")
     match request.path:
         case "/attack":
-            link = f'<{request.query["target"]}/link-header>; rel=preload; as=script'
+            link = f"<{request.query['target']}/link-header>; rel=preload; as=script"
             report = f"script-src * blob: 'unsafe-inline'; report-uri {request.query['target']}/csp"
             return _html(ATTACK, Link=link, **{"Content-Security-Policy-Report-Only": report})
         case "/attack.js":
