@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -63,19 +64,16 @@ class Chromium:
         self._executable, self._destinations, self._pages = executable, destinations, pages
         self._memory_bytes, self._traffic = memory_bytes, traffic or TrafficBounds()
         self._network = launcher.OWN_NETWORK if own_network else ""
-        self._resources = contextlib.AsyncExitStack()
+        self._resources = AsyncExitStack()
         self.free: asyncio.Queue[FilteringProxy] = asyncio.Queue()
         self.peak_bytes = 0
 
     async def start(self) -> Self:
         """Start the browser; raise Unavailable if it cannot be started or isolated."""
         executable = find(self._executable)
-        async with contextlib.AsyncExitStack() as stack:
-            folder = Path(tempfile.mkdtemp(prefix="genserve-chromium-"))
+        async with AsyncExitStack() as stack:
+            folder = _new_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            home = folder / "home"
-            home.mkdir(mode=0o700)
-            folder.chmod(0o711)  # another user may own the home in it
             control = stack.enter_context(socket.socket(socket.AF_UNIX))
             control.bind(str(folder / "control"))
             control.listen(1)
@@ -107,7 +105,7 @@ class Chromium:
 
     async def _launch(
         self,
-        stack: contextlib.AsyncExitStack,
+        stack: AsyncExitStack,
         executable: str,
         folder: Path,
         control: socket.socket,
@@ -175,6 +173,14 @@ def find(executable: str) -> str:
         msg = f"there is no browser `{executable}` (apt-get install chromium)"
         raise Unavailable(msg)
     return found
+
+
+def _new_folder() -> Path:
+    """Make a folder for the socket and script of a start, with a home for the browser."""
+    folder = Path(tempfile.mkdtemp(prefix="genserve-chromium-"))
+    (folder / "home").mkdir(mode=0o700)
+    folder.chmod(0o711)  # another user may own the home in it
+    return folder
 
 
 def _receive(control: socket.socket, listeners: int) -> tuple[int, list[socket.socket]]:

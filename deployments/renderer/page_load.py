@@ -27,7 +27,13 @@ _HTML: Final = f"document.documentElement.outerHTML.slice(0, {MAX_HTML_CHARS})"
 
 
 async def load(
-    browser: Browser, url: str, *, user_agent: str, proxy_port: int, read_by_s: float
+    browser: Browser,
+    url: str,
+    *,
+    user_agent: str,
+    proxy_port: int,
+    read_by_s: float,
+    deadline_s: float,
 ) -> RenderedPage:
     """Return the page as it is when it has settled, at the latest at `read_by_s`.
 
@@ -39,6 +45,7 @@ async def load(
         user_agent: the `User-Agent` header.
         proxy_port: of the proxy on loopback, which serves this page alone.
         read_by_s: by the monotonic clock; what has loaded by then is read.
+        deadline_s: by the same clock, when it must have been read.
 
     Raises:
         DeadlineExceeded: the site did not answer, or the page's scripts leave no time to read it.
@@ -50,7 +57,7 @@ async def load(
 
     context = None
     try:
-        async with asyncio.timeout(max(0.0, read_by_s - time.monotonic()) + _POLL_S * 2):
+        async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
             context = await browser.new_context(
                 user_agent=user_agent,
                 proxy={"server": f"http://127.0.0.1:{proxy_port}"},

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_WAITING: Final = 32
 _PAGES_PER_BROWSER: Final = 500
-_CLOSE_MARGIN_S: Final = 0.3
+_READ_SHARE: Final = 0.8
+"""Of the time that is left when a page's turn has come; the rest is for reading it."""
 
 
 class PageRenderer:
@@ -85,14 +86,16 @@ class PageRenderer:
         try:
             async with asyncio.timeout(timeout_s) as waiting:
                 async with self._turns.place(owner):
-                    chromium = await self._running()
+                    # A start that takes longer than this page goes on for the next one.
+                    chromium = await asyncio.shield(asyncio.ensure_future(self._running()))
                     waiting.reschedule(None)
-                    return await self._load(chromium, url, deadline_s - _CLOSE_MARGIN_S)
+                    return await self._load(chromium, url, deadline_s)
         except TimeoutError as error:
             msg = "the browser is busy with other pages"
             raise DeadlineExceeded(msg) from error
 
-    async def _load(self, chromium: Chromium, url: str, read_by_s: float) -> RenderedPage:
+    async def _load(self, chromium: Chromium, url: str, deadline_s: float) -> RenderedPage:
+        now_s = time.monotonic()
         proxy = await chromium.free.get()
         self._shown += 1
         try:
@@ -102,7 +105,8 @@ class PageRenderer:
                     url,
                     user_agent=self._user_agent,
                     proxy_port=proxy.port,
-                    read_by_s=read_by_s,
+                    read_by_s=now_s + _READ_SHARE * (deadline_s - now_s),
+                    deadline_s=deadline_s,
                 )
         finally:
             chromium.free.put_nowait(proxy)

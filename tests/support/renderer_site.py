@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-SCRIPT = Path(__file__).with_name("renderer_attacks.js").read_text(encoding="utf-8")
 SITE = "127.0.0.2"  # the only address that the tests open
 NAMES: dict[str, list[list[str]]] = {
     # The answers to the first lookup, the second and so on; the last one stays.
@@ -23,24 +22,39 @@ NAMES: dict[str, list[list[str]]] = {
     "mixed.example": [["127.0.0.3", SITE]],
     "rebinding.example": [[SITE], ["127.0.0.3"]],
 }
-ATTACK = "<title>Attack</title><p id=begun></p><p id=clock></p><script src=/attack.js></script>"
+SCRIPTS = {
+    "/attack.js": Path(__file__).with_name("renderer_attacks.js").read_text(encoding="utf-8"),
+    "/worker.js": "self.oninstall = () => fetch('@URL@', { mode: 'no-cors' })",
+}
 SHOP = """<html><head><title>Shop</title></head><body><div id="root"></div><noscript>You need to
 enable JavaScript to run this app.</noscript><script>
-setTimeout(() => {{ document.title = "Opening hours";
+setTimeout(() => { document.title = "Opening hours";
 document.getElementById("root").innerHTML = "<main><h1>Opening hours</h1>" +
 "<p>The shop at the harbour opens at nine and closes at half past six. </p>".repeat(6) + "</main>"
-}}, {delay_ms})</script></body></html>"""
+}, 300)</script></body></html>"""
+# Ways of leaving a page for another.
 LEAVE = {
-    "refresh": '<meta http-equiv="refresh" content="0;url={url}">',
-    "location": '<script>location = "{url}"</script>',
-    "replace": '<script>location.replace("{url}")</script>',
-    "click": '<a id=a href="{url}">x</a><script>a.click()</script>',
-    "download": '<a id=a href="{url}" download=x>x</a><script>a.click()</script>',
-    "form": '<form id=f method=post action="{url}"></form><script>f.submit()</script>',
-    "base": '<base href="{url}/"><script>location = "x"</script>',
-    "write": '<script>document.write("<iframe src={url}></iframe>")</script>',
-    "script-url": '<script>location = "javascript:location=`{url}`"</script>',
-    "unload": '<script>onpagehide = () => navigator.sendBeacon("{url}"); location = "/shop"</script>',
+    "refresh": '<meta http-equiv="refresh" content="0;url=@URL@">',
+    "location": '<script>location = "@URL@"</script>',
+    "replace": '<script>location.replace("@URL@")</script>',
+    "click": '<a id=a href="@URL@">x</a><script>a.click()</script>',
+    "download": '<a id=a href="@URL@" download=x>x</a><script>a.click()</script>',
+    "form": '<form id=f method=post action="@URL@"></form><script>f.submit()</script>',
+    "base": '<base href="@URL@/"><script>location = "x"</script>',
+    "write": '<script>document.write("<iframe src=@URL@></iframe>")</script>',
+    "script-url": '<script>location = "javascript:location=`@URL@`"</script>',
+    "unload": '<script>onpagehide = () => fetch("@URL@"); location = "/plain"</script>',
+}
+PAGES = {
+    "/attack": "<p id=begun></p><p id=clock></p><script src=/attack.js></script>",
+    "/refresh-header": "<p>Wait.</p>",
+    "/shop": SHOP,
+    "/plain": "<p>No scripts here.</p>",
+    "/loops": "<p>A page.</p><script>for (;;);</script>",
+    "/allocates": "<script>a = []; for (;;) a.push(new Uint8Array(2e7).fill(1))</script>",
+    "/moves": "<script>location = '/moves?' + Math.random()</script>",
+    "/large": "<p>x</p>" + "<!-- -->" * 300_000,
+    **{f"/leave/{way}": page for way, page in LEAVE.items()},
 }
 
 
@@ -82,50 +96,35 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._canaries.heard.append("datagram")
 
 
-def _html(text: str, **headers: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", headers=headers)
-
-
 async def _page(request: web.Request) -> web.StreamResponse:
-    url = request.query.get("url", "")
-    match request.path:
-        case "/attack":
-            link = f"<{request.query['target']}/link-header>; rel=preload; as=script"
-            report = f"script-src * blob: 'unsafe-inline'; report-uri {request.query['target']}/csp"
-            return _html(ATTACK, Link=link, **{"Content-Security-Policy-Report-Only": report})
-        case "/attack.js":
-            return web.Response(text=SCRIPT, content_type="text/javascript")
-        case "/shop":
-            return _html(SHOP.format(delay_ms=300))
-        case "/plain":
-            return _html("<p>No scripts here.</p>")
-        case "/to":
-            return web.Response(status=302, headers={"Location": url})
-        case "/refresh-header":
-            return _html("x", Refresh=f"0;url={url}")
-        case "/worker.js":
-            code = f"self.oninstall = () => fetch('{url}', {{ mode: 'no-cors' }})"
-            return web.Response(text=code, content_type="text/javascript")
-        case "/loops":
-            return _html("<p>A page.</p><script>for (;;);</script>")
-        case "/allocates":
-            return _html("<script>a = []; for (;;) a.push(new Uint8Array(2e7).fill(1))</script>")
-        case "/moves":
-            return _html("<script>location = '/moves?' + Math.random()</script>")
-        case "/broken":
-            return web.Response(status=503)
-        case "/large":
-            return _html("<p>x</p>" + "<!-- -->" * 200_000)
-        case "/endless":
-            response = web.StreamResponse(headers={"Content-Type": "text/html"})
-            await response.prepare(request)
-            await response.write(b"<h1>Log of the lighthouse</h1>")
-            for number in range(1000):
-                await response.write(f"<p>Entry {number}</p>".encode())
-                await asyncio.sleep(0.1)
-            return response
-    leave = LEAVE.get(request.path.removeprefix("/leave/"))
-    return _html(leave.format(url=url)) if leave else web.Response(status=404)
+    """Serve a page by its path; most are made for the URL in the query."""
+    url, target = request.query.get("url", ""), request.query.get("target", "")
+    if request.path == "/to":
+        return web.Response(status=302, headers={"Location": url})
+    if request.path in SCRIPTS:
+        code = SCRIPTS[request.path].replace("@URL@", url)
+        return web.Response(text=code, content_type="text/javascript")
+    headers = {}
+    if request.path == "/attack":
+        headers["Link"] = f"<{target}/link-header>; rel=preload; as=script"
+        report = f"script-src * blob: 'unsafe-inline'; report-uri {target}/csp"
+        headers["Content-Security-Policy-Report-Only"] = report
+    if request.path == "/refresh-header":
+        headers["Refresh"] = f"0;url={url}"
+    text = PAGES.get(request.path, "").replace("@URL@", url)
+    return web.Response(
+        text=text, status=200 if text else 404, content_type="text/html", headers=headers
+    )
+
+
+async def _endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/html"})
+    await response.prepare(request)
+    await response.write(b"<h1>Log of the lighthouse</h1>")
+    for number in range(1000):
+        await response.write(f"<p>Entry {number}</p>".encode())
+        await asyncio.sleep(0.1)
+    return response
 
 
 @asynccontextmanager
@@ -133,6 +132,7 @@ async def serve_site() -> AsyncIterator[tuple[Site, Canaries]]:
     """Serve the site and listen on addresses and ports around it."""
     async with AsyncExitStack() as stack:
         app = web.Application()
+        app.router.add_get("/endless", _endless)
         app.router.add_route("*", "/{path:.*}", _page)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
