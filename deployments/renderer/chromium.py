@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -167,7 +168,10 @@ class Chromium:
 
 
 def find(executable: str) -> str:
-    """Return the path of the browser; raise Unavailable if it does not exist."""
+    """Return the path of the browser; raise Unavailable if it, or Playwright, is missing."""
+    if find_spec("playwright") is None:
+        msg = "Playwright is not installed (pip install 'genserve[renderer]')"
+        raise Unavailable(msg)
     found = shutil.which(executable)
     if found is None:
         msg = f"there is no browser `{executable}` (apt-get install chromium)"

@@ -26,7 +26,7 @@ _STATE: Final = "[document.readyState, document.body ? document.body.innerText.l
 _HTML: Final = f"document.documentElement.outerHTML.slice(0, {MAX_HTML_CHARS})"
 
 
-async def load(
+async def load(  # noqa: PLR0913 - what one page needs
     browser: Browser,
     url: str,
     *,

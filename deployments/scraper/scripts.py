@@ -23,9 +23,10 @@ _EMPTY_CHARS: Final = 200
 """A page with scripts and less text than this is rendered."""
 _SHORT_CHARS: Final = 1_500
 """A page with less text than this is rendered if it asks for scripts."""
+_LOOKED_AT_BYTES: Final = 200_000  # which takes at most some 50 ms
 _SCRIPT: Final = re.compile(rb"<script\b", re.IGNORECASE)
 _ASKS: Final = re.compile(
-    rb"<noscript\b[^>]{0,200}>[^\0]{0,600}?java\s?script"
+    rb"<noscript\b[^>]{0,200}>[^\0]{0,200}?java\s?script"
     rb"|<(?:div|main|app-root|body)\b[^>]{0,200}\bid=[\"']?(?:root|app|__next|__nuxt|___gatsby)\b"
     rb"[^>]{0,200}>\s{0,100}</",
     re.IGNORECASE,
@@ -44,7 +45,7 @@ def asks_for_scripts(html: bytes, text: str) -> bool:
     """Tell whether a page with this visible text is likely to show more when its scripts run."""
     if len(text) >= _SHORT_CHARS or not _SCRIPT.search(html):
         return False
-    return len(text) < _EMPTY_CHARS or _ASKS.search(html) is not None
+    return len(text) < _EMPTY_CHARS or _ASKS.search(html, 0, _LOOKED_AT_BYTES) is not None
 
 
 class ScriptedPages:

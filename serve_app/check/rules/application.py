@@ -16,6 +16,7 @@ from serve_app.check.rules.capacity import capacity_problems, load_problems
 from serve_app.check.rules.engine import engine_problems
 from serve_app.check.rules.gpus import gpu_problems
 from serve_app.check.rules.models import model_problems
+from serve_app.check.rules.renderer import renderer_problems
 from serve_app.check.rules.state import state_problems
 from serve_app.check.rules.subject import Subject
 from serve_app.http.urls import is_loopback
@@ -90,7 +91,9 @@ def application_problems(
     if settings is not None:
         subject = Subject(file, settings, deployments, nodes)
         rules = [capacity_problems, state_problems, gpu_problems, engine_problems]
-        for rule in (*rules, model_problems) if same_environment else rules:
+        if same_environment:
+            rules += [model_problems, renderer_problems]
+        for rule in rules:
             yield from rule(subject)
 
 
