@@ -160,6 +160,8 @@ requirements: $(TESTED) ## Compile the pinned requirement files again
 	$$compile $$cpu -o configs/requirements/cpu.txt; \
 	$$compile $$cpu -c configs/requirements/cpu.txt --group dev -o $(VENV)/all.txt; \
 	grep -vxFf configs/requirements/cpu.txt $(VENV)/all.txt > configs/requirements/dev.txt; \
+	$$compile $$cpu -c $(VENV)/all.txt --extra renderer -o $(VENV)/renderer.txt; \
+	grep -vxFf configs/requirements/cpu.txt $(VENV)/renderer.txt > configs/requirements/renderer.txt; \
 	UV_FIND_LINKS= $$compile --extra gpu -o configs/requirements/gpu.txt
 
 clean: ## Remove the environment (the data stays)

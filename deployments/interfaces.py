@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ParsedDocument,
         ParseSpec,
         Passage,
+        RenderedPage,
         StoredIndex,
         StoredPoint,
         Submitted,
@@ -130,6 +131,19 @@ class Scraper(Checked, Protocol):
         """Read the pages concurrently, in order; a page that fails is an outcome.
 
         Owners take turns; so do prompts of nobody in particular.
+        """
+        ...
+
+
+class Renderer(Checked, Protocol):
+    """Web pages whose text is made by scripts, to HTML."""
+
+    async def render(self, url: str, timeout_s: float, owner: str = "") -> RenderedPage:
+        """Load a page in a browser and return it once it has settled, or as it is at the end.
+
+        Owners take turns. Raises Overloaded when too many pages wait, DeadlineExceeded if the
+        page or a turn did not come in time, Unprocessable if the page cannot be shown, and
+        Unavailable if the browser crashed or does not start.
         """
         ...
 

@@ -154,6 +154,27 @@ class ScraperSettings(Settings):
     )
 
 
+class RendererSettings(Settings):
+    """Reading pages that are empty without their scripts, with a browser."""
+
+    chromium: str = Field(
+        default="chromium",
+        min_length=1,
+        max_length=400,
+        description="The browser: a path, or a name on PATH.",
+    )
+    max_pages: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=2, description="Pages loaded at once, in a replica."
+    )
+    page_timeout_s: PositiveFloat = Field(
+        default=5.0, description="For one page, waiting for its turn included."
+    )
+    memory_bytes: Annotated[int, Field(ge=512 * 1024**2)] = Field(
+        default=1024**3,
+        description="Of the browser with all of its processes; over it, it is started again.",
+    )
+
+
 class ParserSettings(Settings):
     """Reading uploaded files."""
 

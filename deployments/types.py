@@ -41,7 +41,7 @@ class Page:
     """One page named in a prompt, read or not.
 
     `text` is Markdown and empty unless `outcome` is `ok`; `detail` says in a few words,
-    fit for the person who asked, why a page could not be read.
+    fit for the person who asked, why a page could not be read, or was read without its scripts.
     """
 
     url: str
@@ -51,6 +51,14 @@ class Page:
     text: str = ""
     detail: str = ""
     elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPage:
+    """A page as a browser shows it: the URL after all redirects, and the HTML of its document."""
+
+    url: str
+    html: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from deployments.jobs.deployment import Jobs
 from deployments.llm.deployment import LLM
 from deployments.parser.chunking.chunker import CHUNKER_VERSION, chunker_name
 from deployments.parser.deployment import Parser
+from deployments.renderer.deployment import Renderer
 from deployments.retriever.deployment import Retriever
 from deployments.scraper.deployment import Scraper
 from serve_app.ingress import Ingress
@@ -34,6 +35,9 @@ def build_app(args: AppSettings) -> Application:
         max_file_bytes,
         shares=shares,
     )
+    renderer = None
+    if args.renderer is not None:
+        renderer = Renderer.bind(args.renderer, args.scraper, shares=shares)
     images = Images.bind(args.images, args.data_dir, shares=shares)
     retriever = Retriever.bind(
         args.retriever,
@@ -47,7 +51,7 @@ def build_app(args: AppSettings) -> Application:
         args,
         llm=LLM.bind(args.llm, args.data_dir),
         embedder=embedder,
-        scraper=Scraper.bind(args.scraper, args.files, parser, shares=shares),
+        scraper=Scraper.bind(args.scraper, args.files, parser, renderer, shares=shares),
         parser=parser,
         retriever=retriever,
         images=images,

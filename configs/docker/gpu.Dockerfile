@@ -21,17 +21,28 @@ ARG UV_VERSION=0.13.9
 ARG UV_DEFAULT_INDEX
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 COPY configs/requirements/gpu.txt /tmp/requirements.txt
+COPY configs/requirements/renderer.txt /tmp/renderer.txt
 RUN --mount=type=cache,target=/root/.cache \
     python -m venv /opt/genserve \
     && /opt/genserve/bin/pip install --quiet --disable-pip-version-check "uv==${UV_VERSION}" \
     && /opt/genserve/bin/uv pip install --python /opt/genserve/bin/python --link-mode=copy \
        --no-deps --compile-bytecode -r /tmp/requirements.txt
+# Playwright, which drives Chromium, only if PACKAGES (below) has it.
+ARG PACKAGES=""
+RUN --mount=type=cache,target=/root/.cache \
+    [[ " ${PACKAGES} " != *" chromium "* ]] \
+    || /opt/genserve/bin/uv pip install --python /opt/genserve/bin/python --link-mode=copy \
+       --no-deps --compile-bytecode -r /tmp/renderer.txt
 
 FROM python:3.11-slim-bookworm
 # g++: Triton and PyTorch compile kernels when a model is loaded. wget: KubeRay's probes.
-# hadolint ignore=DL3008
+# Further Debian packages: --build-arg PACKAGES="chromium tesseract-ocr tesseract-ocr-deu", with
+# Chromium for the setting `renderer` (400 MB; its sandbox needs user namespaces, configs/README.md)
+# and Tesseract's languages for OCR.
+ARG PACKAGES=""
+# hadolint ignore=DL3008,SC2086
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ wget \
+    && apt-get install -y --no-install-recommends g++ wget ${PACKAGES} \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home genserve \
     && install -d -o genserve -g genserve /var/lib/genserve /var/cache/huggingface

@@ -10,6 +10,7 @@ from deployments.file_store import FileStore
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import PAGES, export_metrics
 from deployments.remote.parser import RemoteParser
+from deployments.remote.renderer import RemoteRenderer
 from deployments.scraper.pdf_pages import PdfPages
 from deployments.scraper.reader import WebReader
 from deployments.serving.capacity import reserved_cores
@@ -33,6 +34,7 @@ class Scraper:
         settings: ScraperSettings,
         files: str,
         parser: DeploymentHandle[Any],
+        renderer: DeploymentHandle[Any] | None = None,
         *,
         shares: Mapping[str, float],
     ) -> None:
@@ -42,6 +44,7 @@ class Scraper:
             settings: bounds of pages.
             files: folder or URL of the file store.
             parser: handle of the Parser deployment, for PDFs.
+            renderer: handle of the Renderer deployment, for pages that are made by scripts.
             shares: weights of API keys, by their names; 1 for those that are not named.
         """
         log_to_serve()
@@ -49,7 +52,10 @@ class Scraper:
         export_metrics()
         parsing = RemoteParser(parser, "document parser")
         pdfs = PdfPages(parsing, FileStore(files), shares)
-        self._reader = WebReader(settings, pdfs, processes=reserved_cores(), shares=shares)
+        rendering = RemoteRenderer(renderer, "page renderer") if renderer else None
+        self._reader = WebReader(
+            settings, pdfs, rendering, processes=reserved_cores(), shares=shares
+        )
         await self._reader.start()
 
     async def fetch(self, urls: Sequence[str], owner: str = "") -> list[Page]:

@@ -16,6 +16,7 @@ from deployments.errors import Unavailable
 from deployments.scraper.extract import ExtractionBounds, Extractor
 from deployments.scraper.fetch import PageFailure, WebClient
 from deployments.scraper.robots import RobotsRules
+from deployments.scraper.scripts import ScriptedPages
 from deployments.scraper.session import open_session
 from deployments.scraper.worker import HTML_TYPES, TEXT_TYPES
 from deployments.text.html import HtmlText
@@ -24,6 +25,7 @@ from deployments.types import Page, PageOutcome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from deployments.interfaces import Renderer
     from deployments.scraper.pdf_pages import PdfPages
     from deployments.settings import ScraperSettings
 
@@ -34,6 +36,8 @@ _MAX_PAGE_BYTES: Final = 2_000_000  # of HTML or text, after decompression
 class WebReader:
     """Implement `deployments.interfaces.Scraper`; PDFs are read only if `pdfs` is given.
 
+    With a `renderer`, pages that are empty without their scripts are read through it.
+
     Use it as a context manager, or call `start` first and `close` last.
     """
 
@@ -41,6 +45,7 @@ class WebReader:
         self,
         settings: ScraperSettings,
         pdfs: PdfPages | None = None,
+        renderer: Renderer | None = None,
         *,
         processes: int = 1,
         extraction: ExtractionBounds | None = None,
@@ -52,6 +57,8 @@ class WebReader:
         self._shares = shares
         self._processes, self._extraction = processes, extraction
         self._pdfs = pdfs
+        self._renderer = renderer
+        self._scripts: ScriptedPages | None = None
         self._max_bytes = dict.fromkeys((*HTML_TYPES, *TEXT_TYPES), max_page_bytes)
         if pdfs is not None:
             self._max_bytes[_PDF] = settings.max_pdf_bytes
@@ -66,6 +73,9 @@ class WebReader:
             self._session = await stack.enter_async_context(open_session(self._settings))
             self._client = WebClient(self._session, self._settings)
             self._robots = RobotsRules(self._client, self._settings.user_agent)
+            if self._renderer is not None:
+                permit = self._robots.permit if self._settings.respect_robots else None
+                self._scripts = ScriptedPages(self._renderer, self._extractor, permit)
             await self._extractor.start()
             self._resources = stack.pop_all()
 
@@ -108,8 +118,9 @@ class WebReader:
         final_url, found = "", HtmlText("", "")
         try:
             async with asyncio.timeout(self._settings.page_timeout_s):
-                final_url, found = await self._read(url, turn)
-            outcome, detail = PageOutcome.OK, ""
+                deadline_s = started + self._settings.page_timeout_s
+                final_url, found, detail = await self._read(url, turn, deadline_s)
+            outcome = PageOutcome.OK
         except PageFailure as failure:
             outcome, detail = failure.outcome, failure.detail
         except TimeoutError:
@@ -130,7 +141,7 @@ class WebReader:
             elapsed_s=time.monotonic() - started,
         )
 
-    async def _read(self, url: str, turn: str) -> tuple[str, HtmlText]:
+    async def _read(self, url: str, turn: str, deadline_s: float) -> tuple[str, HtmlText, str]:
         try:
             target = URL(url)
         except ValueError as error:
@@ -139,5 +150,7 @@ class WebReader:
         download = await self._client.download(target, self._max_bytes, permit)
         final_url = str(download.url.with_fragment(None))
         if download.media_type == _PDF and self._pdfs is not None:
-            return final_url, await self._pdfs.read(download, turn)
-        return final_url, await self._extractor.extract(download, turn)
+            return final_url, await self._pdfs.read(download, turn), ""
+        if self._scripts is not None and download.media_type in HTML_TYPES:
+            return await self._scripts.read(download, turn, deadline_s)
+        return final_url, await self._extractor.extract(download, turn), ""

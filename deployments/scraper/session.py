@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from deployments.scraper.addresses import is_permitted
+from deployments.addresses import is_permitted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohappyeyeballs import AddrInfoType, SocketFactoryType
 
-    from deployments.scraper.addresses import Network
+    from deployments.addresses import Network
     from deployments.settings import ScraperSettings
 
 _CONNECT_TIMEOUT_S = 3.0

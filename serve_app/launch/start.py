@@ -32,6 +32,7 @@ from serve_app.launch.configuration import (
 from serve_app.launch.progress import StartError, dashboard, say, step, wait_until_ready
 from serve_app.launch.ray_directory import ray_tmpdir, sweep
 from serve_app.launch.ray_token import token_file
+from serve_app.launch.scripts import scripts_line
 from serve_app.launch.stop import interrupt_on_signals, stop
 
 # Nothing phones home; and Serve's settings for throughput, measured in tests/bench.
@@ -74,7 +75,8 @@ def main(arguments: list[str]) -> int:
             host = ["--host", asked.host]
         nodes = ["--nodes", "local"]  # where this command starts Ray, whatever the file names
         _run_module("serve_app.check", config, *nodes, *host, failure="nothing was started")
-        data_dir = Path(settings(document, config).data_dir)
+        app = settings(document, config)
+        data_dir = Path(app.data_dir)
         make_private(data_dir)
         if asked.host or asked.port:
             config = moved(document, asked.host, asked.port, data_dir)
@@ -89,7 +91,7 @@ def main(arguments: list[str]) -> int:
         wait_until_ready(service, service_url(document), token, log)
         make_private(tmpdir / "ray")  # Ray opens its folders to all users
         step(f"ready after {time.monotonic() - began:.0f} s")
-        say(_welcome(document, data_dir, token, dashboard(log)))
+        say(_welcome(document, data_dir, token, dashboard(log), scripts_line(app)))
         status = service.wait()
         raise StartError(f"Ray Serve ended with status {status}; see {log}")
     except KeyboardInterrupt:
@@ -141,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _welcome(document: dict[str, Any], data_dir: Path, token: Path, dashboard: str) -> str:
+def _welcome(
+    document: dict[str, Any], data_dir: Path, token: Path, dashboard: str, scripts: str
+) -> str:
     return _WELCOME.format(
         url=service_url(document),
         key=" -H 'authorization: Bearer KEY'" if api_keys() else "",
@@ -149,7 +153,7 @@ def _welcome(document: dict[str, Any], data_dir: Path, token: Path, dashboard: s
         token=token,
         status=status_command(token, dashboard),
         ray=data_dir / "ray",
-        reach="\n".join(_reach(document)),
+        reach="\n".join([*_reach(document), scripts]),
     )
 
 

@@ -162,6 +162,12 @@ def _of_times(settings: SettingsTree) -> Iterator[Contradiction]:
             "scraper.page_timeout_s",
             f"{page_s:g} is longer than `answer.context_timeout_s` ({answer.context_timeout_s:g})",
         )
+    if settings.renderer and settings.renderer.page_timeout_s > page_s:
+        yield Contradiction(
+            "renderer.page_timeout_s",
+            f"{settings.renderer.page_timeout_s:g} is longer than `scraper.page_timeout_s` "
+            f"({page_s:g}), which it is a part of",
+        )
     if answer.context_timeout_s + answer.first_token_timeout_s > answer.total_timeout_s:
         yield Contradiction(
             "answer.total_timeout_s",

@@ -24,6 +24,7 @@ from deployments.settings import (
     JobsSettings,
     LLMSettings,
     ParserSettings,
+    RendererSettings,
     RetrieverSettings,
     ScraperSettings,
     Settings,
@@ -52,6 +53,8 @@ DEPLOYMENT_NAMES = (
 """As the YAML calls them; `serve_app.graph` binds a class to each."""
 NEXT_EMBEDDER = "NextEmbedder"
 """A further deployment, if `embedder.next` is set."""
+RENDERER = "Renderer"
+"""A further deployment, if `renderer` is set."""
 
 SYSTEM_PROMPT = (
     "You are a helpful assistant. When numbered sources are given, answer from them and cite "
@@ -178,6 +181,11 @@ class SettingsTree(Settings):
     llm: LLMSettings
     embedder: EmbedderSettings
     scraper: ScraperSettings = Field(default_factory=ScraperSettings)
+    renderer: RendererSettings | None = Field(
+        default=None,
+        description="Read pages that are empty without their scripts, by the deployment Renderer; "
+        "unset, their static part is read.",
+    )
     parser: ParserSettings = Field(default_factory=ParserSettings)
     retriever: RetrieverSettings = Field(default_factory=RetrieverSettings)
     images: ImagesSettings = Field(default_factory=ImagesSettings)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.scraper.addresses import is_permitted
+from deployments.addresses import is_permitted
 
 # IANA's special-purpose address registries (RFC 6890) as of November 2025: each block with its
 # flag "Globally Reachable", an oracle that is not Python's. None is "N/A".

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,19 @@ def test_a_next_embedder_needs_its_model_and_its_room() -> None:
     reserved = text.replace("num_cpus: 0.05", "num_gpus: 0.5")
     (found,) = check(reserved, CPU, read_spec("box=1x2+1")).problems
     assert "`embedder.next.device` is cpu" in found.message
+
+
+def test_a_renderer_is_set_and_listed_as_the_comments_say(tmp_path: Path) -> None:
+    browser = tmp_path / "chromium"
+    browser.touch(mode=0o755)
+    for name, nodes in ((CPU, None), (CLUSTER, None)):
+        text = re.sub(r"^( +)# (?=renderer:|- name: Renderer|  \S)", r"\1", shipped(name), flags=re.M)
+        text = edited(text, "renderer: {", f"renderer: {{chromium: {browser}, ")
+        assert check(text, name, nodes).problems == []
+    text = edited(text, f"chromium: {browser}", "chromium: no-such-browser")
+    assert check(text, CLUSTER).problems == []  # the nodes are elsewhere
+    (found,) = check(edited(shipped(CPU), "# renderer:", "renderer:"), CPU).problems
+    assert "`Renderer` is not listed" in found.message
 
 
 NEXT_MODEL = "        next: {model: some/model}\n        max_batch_tokens: 4096 "

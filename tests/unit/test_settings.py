@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_FIELDS = 83
+MOST_FIELDS = 84
 """Of `args:`: the settings and their sections."""
 LLM = {"model": "Qwen/Qwen3-8B", "served_name": "Qwen3-8B"}
 EMBEDDER = {"model": "BAAI/bge-m3"}
@@ -36,6 +36,7 @@ def test_what_is_left_out_is_filled_in_from_where_it_is_started(
 
     assert made.data_dir == str(tmp_path / ".data")
     assert made.answer.context_timeout_s > made.scraper.page_timeout_s
+    assert made.renderer is None
 
 
 def test_folders_may_be_given_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

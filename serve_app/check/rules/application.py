@@ -16,6 +16,7 @@ from serve_app.check.rules.capacity import capacity_problems, load_problems
 from serve_app.check.rules.engine import engine_problems
 from serve_app.check.rules.gpus import gpu_problems
 from serve_app.check.rules.models import model_problems
+from serve_app.check.rules.renderer import renderer_problems
 from serve_app.check.rules.state import state_problems
 from serve_app.check.rules.subject import Subject
 from serve_app.http.urls import is_loopback
@@ -24,6 +25,7 @@ from serve_app.settings import (
     DEPLOYMENT_NAMES,
     IMPORT_PATH,
     NEXT_EMBEDDER,
+    RENDERER,
     AppSettings,
 )
 from serve_app.settings.removed import REMOVED
@@ -40,6 +42,12 @@ SECRET_NAMES = frozenset(
     | {"HF_TOKEN", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY"}
 )
 """Environment variables that hold a secret."""
+
+_OPTIONAL = {
+    NEXT_EMBEDDER: "name the next model as `embedder.next`",
+    RENDERER: "set `renderer`, which may be {}",
+}
+"""Deployments that only some configurations have, and what to set for them."""
 
 ROOT_PATH = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 
@@ -83,7 +91,9 @@ def application_problems(
     if settings is not None:
         subject = Subject(file, settings, deployments, nodes)
         rules = [capacity_problems, state_problems, gpu_problems, engine_problems]
-        for rule in (*rules, model_problems) if same_environment else rules:
+        if same_environment:
+            rules += [model_problems, renderer_problems]
+        for rule in rules:
             yield from rule(subject)
 
 
@@ -138,7 +148,8 @@ def _deployments(
     listed = application.get("deployments")
     path = (*path, "deployments")
     found: dict[str, Deployment] = {}
-    known = (*DEPLOYMENT_NAMES, NEXT_EMBEDDER)
+    known = (*DEPLOYMENT_NAMES, *_OPTIONAL)
+    off = {name for name in _OPTIONAL if settings is not None and not _wanted(settings, name)}
     for i, options in enumerate(listed if isinstance(listed, list) else []):
         name = options.get("name") if isinstance(options, dict) else None
         if not isinstance(name, str):
@@ -149,19 +160,24 @@ def _deployments(
         if name not in known:
             message = f"no such deployment{hint(name, known)}"
             yield file.problem((*path, i, "name"), message)
-        elif name == NEXT_EMBEDDER and settings is not None and settings.embedder.next is None:
-            message = "remove it, or name the next model as `embedder.next`"
-            yield file.problem((*path, i, "name"), message)
+        elif name in off:
+            yield file.problem((*path, i, "name"), f"remove it, or {_OPTIONAL[name]}")
         elif name in found:
             yield file.problem((*path, i, "name"), "this deployment is already listed")
         else:
             found[name] = Deployment((*path, i), options)
-    following = settings is not None and settings.embedder.next is not None
-    for name in known if following else DEPLOYMENT_NAMES:
-        if name not in found:
+    for name in known:
+        optional = name in _OPTIONAL and (settings is None or name in off)
+        if name not in found and not optional:
             message = f"`{name}` is not listed: it would run with Serve's defaults, unbounded"
             yield file.problem(path, message)
     return found
+
+
+def _wanted(settings: AppSettings, name: str) -> bool:
+    """Tell whether the settings ask for an optional deployment."""
+    setting = {NEXT_EMBEDDER: settings.embedder.next, RENDERER: settings.renderer}[name]
+    return setting is not None
 
 
 def _secrets(file: ConfigFile, application: Mapping[str, Any], path: Place) -> Iterator[Problem]:

@@ -111,10 +111,12 @@ def capacity_problems(subject: Subject) -> Iterator[Problem]:
     """List deployments that Serve would keep below their own capacity, and cut answers."""
     settings = subject.settings
     sequences = int(number(settings.llm.engine_args.get("max_num_seqs")))
+    pages = settings.renderer.max_pages if settings.renderer else 0
     for name, least, why in (
         ("LLM", sequences, f"`llm.engine_args.max_num_seqs` ({sequences}) are computed at once"),
         ("Images", settings.images.max_batch, "`images.max_batch` pictures share a pass"),
         ("Jobs", MAX_WATCHERS + 1, f"{MAX_WATCHERS} callers that watch jobs may take them all"),
+        ("Renderer", pages, f"`renderer.max_pages` ({pages}) are loaded at once"),
     ):
         deployment = subject.deployments.get(name)
         if deployment and 0 < deployment.max_ongoing_requests < least:

@@ -1,0 +1,1 @@
+"""Renderer: read web pages with a browser that reaches the public internet only."""

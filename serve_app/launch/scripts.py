@@ -1,0 +1,26 @@
+"""What the start says about web pages that need JavaScript."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deployments.errors import Unavailable
+from deployments.renderer.chromium import find
+from deployments.settings import RendererSettings
+
+if TYPE_CHECKING:
+    from serve_app.settings import AppSettings
+
+
+def scripts_line(settings: AppSettings) -> str:
+    """Say whether pages that are empty without their scripts are read, and how to have it so."""
+    if settings.renderer is not None:
+        return f"Web pages that need JavaScript are read with {settings.renderer.chromium}."
+    try:
+        browser = f"{find(RendererSettings().chromium)} is installed"
+    except Unavailable as error:
+        browser = error.message
+    return (
+        f"Web pages that need JavaScript are not read: {browser}; configs/README.md says how to "
+        "set `renderer`."
+    )
