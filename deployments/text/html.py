@@ -15,6 +15,9 @@ from lxml import etree, html  # type: ignore[import-untyped]
 
 from deployments.errors import TooLarge
 from deployments.text.invisible import without_invisible
+from deployments.text.main_blocks import choose
+from deployments.text.mathml import write_formulas
+from deployments.text.page_blocks import page_blocks
 
 MIN_MAIN_CHARS: Final = 100
 """A shorter extraction is discarded in favour of the whole visible text."""
@@ -88,12 +91,15 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
     tree = _parse(markup)
     if tree is None:
         return HtmlText("", "")
+    is_huge = _is_huge(tree)
+    if not is_huge:
+        write_formulas(tree)
     _bound_spans(tree)
     _empty_unseen(tree)
     title = _title(tree)
     for element in tree.iter("title"):
         element.clear(keep_tail=True)
-    text = "" if _is_huge(tree) else _main_text(tree)
+    text = "" if is_huge else _readable_text(tree)
     if len(text) < MIN_MAIN_CHARS:
         text = _whole_text(tree) or text
     return HtmlText(title, text)
@@ -210,6 +216,11 @@ def _main_text(tree: html.HtmlElement) -> str:
         include_comments=False,
     )
     return visible_text(main or "")
+
+
+def _readable_text(tree: html.HtmlElement) -> str:
+    blocks = choose(page_blocks(tree), _main_text(tree))
+    return visible_text("\n\n".join(b.markdown for b in blocks))
 
 
 def _whole_text(tree: html.HtmlElement) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING
@@ -19,10 +20,45 @@ _IPV6_HOST = re.compile(
 )
 
 
+_START = re.compile(r"https?://", re.IGNORECASE)
+_WORD = re.compile(r"[0-9A-Za-z]")
+# Scripts that are written without spaces, and Hangul, whose particles follow a word directly.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u318f"
+    "\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_PICTURES = "\U0001f000-\U0001faff"
+_INSIDE = "\u00b7\u200c\u200d\u30fb"
+"""Middle dots, and the joiners of letters."""
+_PAIRED = frozenset("'_~")
+"""Marks of quotations and emphasis that addresses may contain."""
+
+
 @cache
 def _finder() -> LinkifyIt:
     # Only what was written with its scheme: "see readme.md" names no page.
     return LinkifyIt({}, {"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+
+
+@cache
+def _end() -> re.Pattern[str]:
+    """Return a pattern of what ends an address.
+
+    That is white space; quotes, brackets and other punctuation of any script outside ASCII, except
+    dashes and middle dots between letters; asterisks of emphasis; and letters of a script without
+    spaces directly behind an ASCII letter or digit ("/target" in "/targetを"), which elsewhere
+    belong to the address ("/wiki/京都").
+    """
+    kinds = frozenset(("Cc", "Cf", "Pe", "Pf", "Pi", "Po", "Ps", "Sc", "Sk", "Sm", "So"))
+    marks = "".join(
+        char
+        for char in map(chr, range(0x80, 0x10000))
+        if unicodedata.category(char) in kinds and char not in _INSIDE
+    )
+    return re.compile(
+        rf"[\s<>\"`|\\^{{}}\u2014\u2015{marks}{_PICTURES}]|\*+(?![0-9A-Za-z/])"
+        rf"|[:\u2010-\u2013\u00b7\u30fb]+(?!\S)|(?<=[0-9A-Za-z])[{_UNSPACED}]"
+    )
 
 
 def find_urls(text: str) -> list[str]:
@@ -30,13 +66,37 @@ def find_urls(text: str) -> list[str]:
     if "://" not in text:
         return []
     # linkify-it knows no host in brackets: it reads a name of the same length in its place.
-    readable = _IPV6_HOST.sub(_named, text)
+    readable = _apart(_IPV6_HOST.sub(_named, text))
     found = _finder().match(readable) or []
     return list(
         dict.fromkeys(
             text[m.index : m.last_index] for m in found if m.schema.lower() in {"http:", "https:"}
         )
     )
+
+
+def _apart(text: str) -> str:
+    """Set each address apart from its neighbours: those become spaces, so that all places stay."""
+    chars = list(text)
+    after = 0
+    for start in _START.finditer(text):
+        if start.start() < after:  # in another address
+            continue
+        before = text[start.start() - 1] if start.start() > after else " "
+        if _WORD.match(before):
+            continue
+        ended = _end().search(text, start.end())
+        after = ended.start() if ended else len(text)
+        if before in _PAIRED:
+            closed = text.rfind(before, start.end(), after)
+            while closed > start.end() and text[closed - 1] == before:
+                closed -= 1
+            after = closed if closed > 0 else after
+        if start.start():
+            chars[start.start() - 1] = " "
+        if after < len(text):
+            chars[after] = " "
+    return "".join(chars)
 
 
 def _named(host: re.Match[str]) -> str:

@@ -1,0 +1,190 @@
+"""Choose the blocks of a web page that a reader came for.
+
+An extraction of the main text finds the article of a page, but drops what stands beside it: a
+second section, a table of data, answers. So it is compared with all blocks of the page: those that
+it holds are kept, and of the others those that are neither navigation nor teasers of other pages.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from deployments.text.landmarks import Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from deployments.text.page_blocks import Block
+
+# Scripts without spaces between words count by the character.
+_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_TOKEN: Final = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_SHINGLE: Final = 4
+"""Tokens compared at a time."""
+_MAX_LINE_CHARS: Final = 50_000
+_MAX_COMPARED_CHARS: Final = 2_000
+"""Of a block: its beginning is compared."""
+_MIN_COVERED: Final = 0.5
+"""The share of a block's shingles that the extraction holds, if it holds the block."""
+_MAX_LINK_SHARE: Final = 0.5
+_MIN_PROSE_CHARS: Final = 40
+_MIN_TEASERS: Final = 2
+_MIN_TEASER_SHARE: Final = 0.25
+_MAX_TEASER_CHARS: Final = 800
+_MAX_SNIPPET_CHARS: Final = 400
+_THREAD_CHARS: Final = 1_000
+"""A shorter text with comments is read as the question of a thread."""
+
+
+class Extraction:
+    """Lookup of blocks in the main text that an extraction has found."""
+
+    def __init__(self, text: str) -> None:
+        """Index the text by its short lines and by runs of tokens."""
+        self._lines: set[tuple[str, ...]] = set()
+        self._shingles: set[tuple[str, ...]] = set()
+        for line in text.split("\n"):
+            tokens = _tokens(line[:_MAX_LINE_CHARS])
+            self._shingles.update(_shingles(tokens))
+            if len(tokens) < _SHINGLE or "|" in line:
+                self._lines.update(tuple(_tokens(cell)) for cell in line.split("|"))
+
+    def holds(self, text: str) -> bool:
+        """Tell whether most of a block is in the text, in any order of its parts."""
+        tokens = _tokens(text[:_MAX_COMPARED_CHARS])
+        if len(tokens) < _SHINGLE:
+            return bool(tokens) and tuple(tokens) in self._lines
+        found = [shingle in self._shingles for shingle in _shingles(tokens)]
+        return sum(found) >= len(found) * _MIN_COVERED
+
+
+def choose(blocks: Sequence[Block], main: str) -> list[Block]:
+    """Return the blocks that are content, in order.
+
+    Args:
+        blocks: All visible blocks of the page.
+        main: An extraction of its main text; may be empty.
+    """
+    extraction = Extraction(main)
+    covered = [
+        (block.zone is not Zone.NOISE or _is_prose(block)) and extraction.holds(block.text)
+        for block in blocks
+    ]
+    covered_chars = sum(
+        len(b.text) for b, is_covered in zip(blocks, covered, strict=True) if is_covered
+    )
+    keep = list(covered)
+    sections = [section for section in _sections(blocks, covered) if section]
+    own_levels = {blocks[s[0]].level for s in sections if _heads_main_text(s, blocks, covered)}
+    for section in sections:
+        if _continues_list(section, blocks, covered):
+            for index in section:
+                keep[index] = True
+        elif (
+            not covered_chars
+            or blocks[section[0]].level in own_levels
+            or not _is_teaser(section, blocks, covered_chars)
+        ):
+            for index in section:
+                keep[index] = _is_content(blocks[index])
+    chars = sum(len(b.text) for b, kept in zip(blocks, keep, strict=True) if kept)
+    comments = [i for i, b in enumerate(blocks) if b.zone is Zone.COMMENT and not covered[i]]
+    if chars < _THREAD_CHARS:
+        for index in comments:
+            keep[index] = blocks[index].link_share < _MAX_LINK_SHARE
+    return _with_headings(blocks, keep, covered)
+
+
+def _is_prose(block: Block) -> bool:
+    return block.link_share < _MAX_LINK_SHARE and len(block.text) >= _MIN_PROSE_CHARS
+
+
+def _is_content(block: Block) -> bool:
+    if not _TOKEN.search(block.text):
+        return False
+    return block.zone is Zone.CONTENT and (
+        block.level > 0 or block.in_list or block.link_share < _MAX_LINK_SHARE
+    )
+
+
+def _sections(blocks: Sequence[Block], covered: Sequence[bool]) -> Iterator[list[int]]:
+    """Split the blocks that are not covered at headings and at those that are."""
+    number = 0
+
+    def section(index: int) -> int:
+        nonlocal number
+        number += covered[index] or blocks[index].level > 0
+        return number
+
+    for _, indices in groupby(range(len(blocks)), section):
+        yield [index for index in indices if not covered[index]]
+
+
+def _heads_main_text(
+    section: Sequence[int], blocks: Sequence[Block], covered: Sequence[bool]
+) -> bool:
+    """Tell whether a section is a heading, and perhaps a byline, of main text."""
+    after = section[-1] + 1
+    return (
+        blocks[section[0]].level > 0
+        and after < len(blocks)
+        and covered[after]
+        and not blocks[after].level
+    )
+
+
+def _continues_list(
+    section: Sequence[int], blocks: Sequence[Block], covered: Sequence[bool]
+) -> bool:
+    """Tell whether a section is items of a list whose items before and after are main text."""
+    if section[0] == 0 or section[-1] == len(blocks) - 1:
+        return False
+    around = section[0] - 1, section[-1] + 1
+    return all(blocks[index].in_list for index in (*around, *section)) and all(
+        covered[index] for index in around
+    )
+
+
+def _is_teaser(section: Sequence[int], blocks: Sequence[Block], covered_chars: int) -> bool:
+    """Tell whether a section names other pages: a heading that is a link, or several links."""
+    group = [blocks[index] for index in section if blocks[index].zone is not Zone.NOISE]
+    if not group:
+        return False
+    size = sum(len(block.text) for block in group)
+    if group[0].level and group[0].link_share > _MAX_LINK_SHARE:
+        return size < min(_MAX_TEASER_CHARS, covered_chars / 4)
+    names = [block for block in group if block.link_share > _MAX_LINK_SHARE or block.leads]
+    snippets = (len(block.text) for block in group if block not in names)
+    return len(names) >= max(_MIN_TEASERS, len(group) * _MIN_TEASER_SHARE) and (
+        max(snippets, default=0) <= _MAX_SNIPPET_CHARS
+    )
+
+
+def _with_headings(
+    blocks: Sequence[Block], keep: Sequence[bool], covered: Sequence[bool]
+) -> list[Block]:
+    """Return the kept blocks, without headings that nothing follows."""
+    chosen: list[Block] = []
+    below = 7  # the highest level of heading that what follows belongs to
+    for index in range(len(blocks) - 1, -1, -1):
+        block = blocks[index]
+        if not keep[index]:
+            continue
+        if not block.level:
+            below = 0
+        elif not covered[index] and block.level > 1 and block.level <= below:
+            continue
+        else:
+            below = block.level
+        chosen.append(block)
+    return chosen[::-1]
+
+
+def _tokens(text: str) -> list[str]:
+    return _TOKEN.findall(text.lower())
+
+
+def _shingles(tokens: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[start:] for start in range(_SHINGLE)), strict=False)
