@@ -13,9 +13,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from deployments.parser.reading.content import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MIN_TITLE_CHARS: Final = 3
 MIN_WIDE_TITLE_CHARS: Final = 2  # Chinese, Japanese and Korean: a character is a syllable or more
@@ -23,6 +26,12 @@ _MAX_WORDS: Final = 30
 _MIN_LETTER_SHARE: Final = 0.5  # of the characters that are no spaces
 _MAX_CASE_CHANGES: Final = 0.3  # of the letters: "aBcDeF" is no word
 _WIDE_SCRIPT_START: Final = "\u2e80"
+
+_HEADING_RATIO: Final = 1.2  # of its height to that of the text
+_MAX_HEADING_SIZES: Final = 3
+_MAX_HEADING_LINES: Final = 4
+_SAME_SIZE: Final = 0.95
+_MIN_HEADING_LETTERS: Final = 3
 
 _PROGRAM = re.compile(
     r"^(?:Microsoft (?:Office )?\w+|PowerPoint Presentation|Print|Layout \d+|Slide \d+)\s*[-:]\s*",
@@ -114,12 +123,12 @@ def _has_words(title: str) -> bool:
 
 def _is_spaced_out(title: str) -> bool:
     """Tell whether letters stand apart ("A N N U A L") or change case as ciphers do."""
-    words = _WORD.findall(title)
+    words = [match[0] for match in _WORD.finditer(title)]
     single = sum(len(word) == 1 and word < _WIDE_SCRIPT_START for word in words)
     if len(words) >= 4 and single * 2 > len(words):  # noqa: PLR2004 - initials are fewer
         return True
     changes = sum(a.islower() and b.isupper() for word in words for a, b in pairwise(word))
-    return changes > max(2, sum(map(len, words)) * _MAX_CASE_CHANGES)
+    return changes > max(2.0, sum(len(word) for word in words) * _MAX_CASE_CHANGES)
 
 
 def _is_left_behind(title: str) -> bool:
@@ -152,3 +161,38 @@ def _is_fragment(title: str) -> bool:
         or first in {",", ".", ";", ":", ")", "|", "=", "-", "\u2013", "\u2014"}
         or title.count("(") != title.count(")")
     )
+
+
+def largest_heading(page: Sequence[tuple[float, str]], heights: Sequence[tuple[float, int]]) -> str:
+    """Return the largest heading of a page as a title, "" if none is clearly larger than the text.
+
+    Args:
+        page: the height of each line of the page, and its text.
+        heights: the height of each line of some pages, and how many letters it has.
+    """
+    body = _usual_height(heights)
+    lines = [
+        (size, text)
+        for size, text in page
+        if size >= body * _HEADING_RATIO and sum(map(str.isalpha, text)) >= _MIN_HEADING_LETTERS
+    ]
+    for _ in range(_MAX_HEADING_SIZES):
+        if not lines:
+            break
+        largest = max(size for size, _ in lines)
+        group = [text for size, text in lines if size >= largest * _SAME_SIZE]
+        title = tidy_title(" ".join(group)) if len(group) <= _MAX_HEADING_LINES else ""
+        if title or (title := tidy_title(group[0])):
+            return title
+        lines = [line for line in lines if line[0] < largest * _SAME_SIZE]
+    return ""
+
+
+def _usual_height(heights: Sequence[tuple[float, int]]) -> float:
+    """Return the height of the line that the median letter is in."""
+    left = sum(letters for _, letters in heights) / 2
+    for height, letters in sorted(heights):
+        left -= letters
+        if left <= 0:
+            return height
+    return 0.0
