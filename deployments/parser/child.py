@@ -76,7 +76,7 @@ def _parse(data: bytes, task: Task) -> ChunkedDocument:
 
 
 def _reader(kind: Format, task: Task) -> Callable[..., Content]:
-    """Import the reader of one format only: pypdf and trafilatura are slow to import."""
+    """Import the reader of one format only: pdfium and trafilatura are slow to import."""
     match kind:
         case Format.PDF:
             from deployments.parser.reading.pdf import read_pdf

@@ -52,7 +52,10 @@ def main() -> int:
 
 def _import_readers(tokenizer_file: str) -> None:
     """Import what a child would import, and load what it would load."""
-    import deployments.parser.reading.pdf  # noqa: F401 - for the children
+    import pypdf  # noqa: F401 - for the children
+    import pypdfium2_raw  # noqa: F401 - loads the library; each child initialises it
+
+    import deployments.parser.reading.pdf  # noqa: F401
     from deployments.parser.chunking.chunker import load_tokenizer
     from deployments.parser.chunking.markdown import markdown_blocks
     from deployments.parser.reading.html import read_html

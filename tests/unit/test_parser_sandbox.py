@@ -120,7 +120,7 @@ def pdf(content: bytes, attached: bytes = b"") -> bytes:
 
 @pytest.fixture(scope="module")
 def slow_pdf() -> bytes:
-    """A few kilobytes that take pypdf minutes."""
+    """Some kilobytes that take a reader minutes."""
     return pdf(b"BT /F1 9 Tf 9 9 Td " + b"(ab) Tj " * 8_000_000 + b"ET")
 
 
@@ -207,7 +207,7 @@ async def test_a_child_bounds_itself_should_its_parent_be_gone(
 
 
 async def test_memory_is_bounded() -> None:
-    bomb = pdf(b"BT /F1 9 Tf 9 9 Td (" + b"a" * 10_000_000 + b") Tj ET")
+    bomb = pdf(b"BT /F1 9 Tf 9 9 Td " + b"(ab) Tj " * 1_000_000 + b"ET")
     with pytest.raises(Unprocessable, match="memory"):
         await parse(parser(memory_bytes=180_000_000), bomb, "bomb.pdf")
 
@@ -422,7 +422,7 @@ async def test_the_process_of_the_parser_never_holds_a_large_file(files_of: File
     watching = asyncio.create_task(watch())
     document = await subject.parse(spec)
     watching.cancel()
-    assert (document.title, document.pages, document.chunks) == ("marmalade", 1, 1)
+    assert (document.title, document.pages, document.chunks) == ("large", 1, 1)
     assert largest - before < size / 2
 
 

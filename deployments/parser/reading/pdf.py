@@ -2,160 +2,278 @@
 
 from __future__ import annotations
 
-import io
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
-from pypdf import PasswordType, PdfReader
-from pypdf.errors import DependencyError, FileNotDecryptedError, LimitReachedError
-
-from deployments.errors import InvalidRequest, TooLarge, Unprocessable
+from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.content import (
     Content,
     check_text,
     clean,
-    one_line,
     title_of_filename,
     too_long,
 )
-from deployments.parser.reading.flow import flow, heading_like, without_running_lines
+from deployments.parser.reading.flow import flow, without_running_lines
 from deployments.parser.reading.formats import Format
-from deployments.parser.reading.tables import may_hold_table, with_cells
+from deployments.parser.reading.pdf_drawings import image_share, lost_share, rules
+from deployments.parser.reading.pdf_extras import Annotations, attachment_names
+from deployments.parser.reading.pdf_layout import page_lines
+from deployments.parser.reading.pdf_lines import segment_of, segments_of
+from deployments.parser.reading.pdf_warnings import PageStates, warnings_of
+from deployments.parser.reading.pdfium import PasswordError, PdfiumDocument, PdfiumError
+from deployments.parser.reading.pypdf_pages import NotReadable, PypdfDocument
+from deployments.parser.reading.readability import (
+    is_unreadable,
+    mended,
+    noise_share,
+    space_code,
+    without_controls,
+)
+from deployments.parser.reading.tables import may_hold_table, with_ruled_tables
+from deployments.parser.reading.titles import largest_heading, tidy_title
 
 if TYPE_CHECKING:
-    from pypdf import PageObject
+    from collections.abc import Mapping
 
-_TAIL_BYTES = 2048
-_MAX_TITLE_LINES = 8
-# Each is extracted twice.
-_MAX_TABLE_PAGES = 500
-_LIGATURES = str.maketrans(
-    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
-)
-_SOFT_HYPHEN_AT_END = re.compile(r"\u00ad[ \t]*(?=\n)")
-_NO_TITLE = re.compile(
-    r"\W*(?:untitled\W*\w{0,3}|anonymous|unspecified|title|document ?\d*|)\W*|"
-    r".*\.(?:docx?|dvi|indd|odt|pdf|pptx?|qxd|rtf|tex|tmp|txt|xlsx?)",
-    re.IGNORECASE,
-)
-_PROGRAM = re.compile(r"^(?:Microsoft \w+|PowerPoint Presentation) - ")
+    from deployments.parser.reading.pdf_lines import Segment
+    from deployments.parser.reading.pdfium import Characters, PdfiumPage
+
+# A page with fewer visible characters is a scan if a picture covers at least this share of it.
+_MAX_SCAN_CHARS: Final = 200
+_MIN_SCAN_SHARE: Final = 0.6
+_MAX_NOISE_SHARE: Final = 0.08  # of the characters of a line that is kept
+_MAX_GARBLED_SHARE: Final = 0.15  # of the characters of a page, in lines that are not
+_MAX_LOST_SHARE: Final = 0.3  # of the texts on a page
+_MORE: Final = 1.2  # times the characters: what pypdf has to find to be taken instead
+_MAX_COPIES: Final = 4  # of a character that is drawn several times
+_BODY_PAGES: Final = 10
+_SOFT_HYPHEN_AT_END = re.compile(r"\xad[ \t]*$")
+_FL_LIGATURE = re.compile(r"\r(?!\n)")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
 _DAMAGED = "This PDF is damaged or incomplete. Open and save it again, or upload it once more."
 
 
-class _Page(NamedTuple):
-    """The lines of a page in reading order and, if it may hold a table, as laid out."""
+@dataclass(slots=True)
+class _Document:
+    """The lines of all pages, and what was found out about them."""
 
-    lines: list[str]
-    layout: list[str]
+    pages: list[list[str]] = field(default_factory=list)
+    states: PageStates = field(default_factory=PageStates)
+    title: str = ""
+    first_page: list[tuple[float, str]] = field(default_factory=list)  # height and text of lines
+    heights: list[tuple[float, int]] = field(default_factory=list)  # of lines, with their letters
 
 
-def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> Content:
+def read_pdf(
+    data: bytes,
+    filename: str,
+    *,
+    max_pages: int,
+    max_chars: int,
+    ocr: Mapping[int, str] | None = None,
+) -> Content:
     """Read the text of a PDF.
 
+    Args:
+        data: the file.
+        filename: its name, from which the title is made if there is no other.
+        max_pages: the most pages of a document.
+        max_chars: the most characters.
+        ocr: texts recognised in pictures of pages, by page number, from 1. They take the place
+            of what the pages hold.
+
+    Returns:
+        The content. Pages without readable text are its `ocr_wanted`; its text is empty if that
+        is all pages.
+
     Raises:
-        Unprocessable: `encrypted_pdf`, `damaged_pdf`, or `no_text` for a scan.
-        TooLarge: too many pages or characters, or a page that decompresses to too much.
+        Unprocessable: `encrypted_pdf`, `damaged_pdf`, or `no_text` if all pages are blank.
+        TooLarge: too many pages or characters.
     """
-    # A truncated PDF lacks its cross-reference table. What pypdf could recover would be part
-    # of a document that looks complete.
-    if b"startxref" not in data.rstrip(b"\0\t\n\r ")[-_TAIL_BYTES:]:
-        raise _damaged()
     try:
-        reader = _open(data)
-        pages = _page_texts(reader, _page_count(reader, max_pages), max_chars)
-        title = _metadata_title(reader)
-    except (InvalidRequest, MemoryError):
-        raise
-    except (DependencyError, FileNotDecryptedError, NotImplementedError) as error:
+        document = _read_by_pdfium(data, max_pages, max_chars)
+    except PasswordError as error:
         raise _encrypted() from error
-    # On damage pypdf raises nearly every built-in exception, RecursionError among them.
-    except Exception as error:
-        raise _damaged() from error
-    lines = without_running_lines([page.lines for page in pages])
-    lines = [with_cells(own, page.layout) for own, page in zip(lines, pages, strict=True)]
-    text, starts = flow(lines)
-    check_text(text, max_chars)
-    title = title or _first_heading(lines) or title_of_filename(filename)
-    return Content(title, Format.PDF, text, page_starts=starts)
+    except PdfiumError as error:
+        document = _read_by_pypdf(data, max_pages, max_chars, error)
+    states = document.states
+    states.count = len(document.pages)
+    # What was recovered may be a part of the document.
+    states.cut_off = data.rfind(b"endobj") > data.rfind(b"startxref")
+    if ocr:
+        for number in sorted(ocr.keys() & set(states.wanted())):
+            if ocr[number].strip():
+                document.pages[number - 1] = clean(ocr[number]).split("\n")
+                states.recognised.add(number)
+    text, starts = flow(without_running_lines(document.pages))
+    wanted = states.wanted()
+    if text.strip() or not wanted:
+        check_text(text, max_chars)
+    return Content(
+        tidy_title(document.title)
+        or largest_heading(document.first_page, document.heights)
+        or title_of_filename(filename),
+        Format.PDF,
+        text,
+        page_starts=starts,
+        warnings=warnings_of(states),
+        ocr_pages=frozenset(states.recognised),
+        ocr_wanted=wanted,
+    )
 
 
-def _open(data: bytes) -> PdfReader:
-    reader = PdfReader(io.BytesIO(data), strict=False)
-    # Many PDFs are encrypted with an empty password, to restrict printing and the like.
-    if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
-        raise _encrypted()
-    return reader
+def _read_by_pdfium(data: bytes, max_pages: int, max_chars: int) -> _Document:
+    source = PdfiumDocument(data)
+    _check_pages(source.pages, max_pages)
+    document = _Document(title=source.metadata("Title"))
+    states = document.states
+    states.attachments = attachment_names(source)
+    annotations = Annotations(source)
+    second = _SecondReader(data)
+    left = max_chars
+    for number in range(1, source.pages + 1):
+        page = source.page(number - 1)
+        lines: list[str] = []
+        if page is None:
+            states.damaged.add(number)
+        else:
+            lines = _page(page, number, document, annotations, second, left)
+            page.close()
+        left -= sum(map(len, lines))
+        if left < 0:
+            raise too_long(max_chars)
+        document.pages.append(lines)
+    if len(states.damaged) == source.pages:
+        raise _damaged()
+    return document
 
 
-def _page_count(reader: PdfReader, max_pages: int) -> int:
-    count = len(reader.pages)
+class _SecondReader:
+    """Reads pages by pypdf, opened for the first of them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @cached_property
+    def _document(self) -> PypdfDocument | None:
+        try:
+            return PypdfDocument(self._data)
+        except NotReadable:
+            return None
+
+    def lines(self, number: int) -> list[str]:
+        """Return the lines of a page, mended; none if they cannot be read."""
+        document = self._document
+        lines = document.lines(number - 1) if document and number <= document.pages else None
+        return [mended(line) for line in lines or ()]
+
+
+def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
+    page: PdfiumPage,
+    number: int,
+    document: _Document,
+    annotations: Annotations,
+    second: _SecondReader,
+    most: int,
+) -> list[str]:
+    """Return the lines of a page and note its state."""
+    characters = page.characters(_MAX_COPIES * most + _MAX_COPIES)
+    if characters is None:
+        raise too_long(most)
+    text = _FL_LIGATURE.sub("\ufb02", characters.text)
+    segments = segments_of(characters._replace(text=text), page.media_box())
+    values, notes = annotations.read(page, len(segments))
+    states = document.states
+    visible = sum(len(word.text) for segment in segments for word in segment.words)
+    if lost_share(page) > _MAX_LOST_SHARE:
+        lines = second.lines(number)
+        more = sum(len(line.replace(" ", "")) for line in lines) > visible * _MORE
+        if more and not is_unreadable("\n".join(lines)):
+            shown = [value.text for value in values] + notes
+            return [_spelt_out(line) for line in [*lines, *shown]]
+    segments = _readable(segments, characters, number, states)
+    if number not in states.unreadable:
+        blank = not (visible or values or notes or not page.count_objects())
+        if blank or (visible < _MAX_SCAN_CHARS and image_share(page) >= _MIN_SCAN_SHARE):
+            states.without_text.add(number)
+    segments += values
+    if number <= _BODY_PAGES:
+        document.heights += [(segment.size, len(segment.text)) for segment in segments]
+    if number == 1:
+        document.first_page = [(segment.size, segment.text) for segment in segments]
+    if may_hold_table(segments):
+        segments = with_ruled_tables(segments, *rules(page))
+    rtl = 2 * len(_RIGHT_TO_LEFT.findall(text)) > sum(map(str.isalpha, text))
+    lines = page_lines(segments, right_to_left=rtl)
+    lines += [line for note in notes for line in ("", *note.splitlines())]
+    return [_spelt_out(line) for line in lines]
+
+
+def _readable(
+    segments: list[Segment], characters: Characters, number: int, states: PageStates
+) -> list[Segment]:
+    """Return the segments, mended, that can be read; note if too many cannot."""
+    unmapped = characters.unmapped / max(characters.sampled, 1)
+    if unmapped and (code := space_code([segment.text for segment in segments])):
+        segments = [
+            segment_of([word._replace(text=word.text.replace(code, " ").strip() or " ")
+                        for word in segment.words], segment.order)
+            for segment in segments
+        ]  # fmt: skip
+    for segment in segments:
+        segment.text = mended(segment.text)
+    kept = [segment for segment in segments if noise_share(segment.text) <= _MAX_NOISE_SHARE]
+    if len(kept) < len(segments):
+        total = sum(len(segment.text) for segment in segments)
+        if sum(len(segment.text) for segment in kept) < total * (1 - _MAX_GARBLED_SHARE):
+            states.unreadable.add(number)
+    if is_unreadable(" ".join(segment.text for segment in kept), unmapped):
+        states.unreadable.add(number)
+        return []
+    return kept
+
+
+def _spelt_out(line: str) -> str:
+    return without_controls(clean(_SOFT_HYPHEN_AT_END.sub("-", line)))
+
+
+def _read_by_pypdf(data: bytes, max_pages: int, max_chars: int, cause: Exception) -> _Document:
+    try:
+        source = PypdfDocument(data)
+    except NotReadable:
+        raise _damaged() from cause
+    _check_pages(source.pages, max_pages)
+    document = _Document(title=source.title)
+    states = document.states
+    left = max_chars
+    for number in range(1, source.pages + 1):
+        read = source.lines(number - 1)
+        lines = [mended(line) for line in read or ()]
+        if read is None:
+            states.damaged.add(number)
+        elif is_unreadable("\n".join(lines)):
+            states.unreadable.add(number)
+            lines = []
+        elif not any(line.strip() for line in lines):
+            states.without_text.add(number)
+        left -= sum(map(len, lines))
+        if left < 0:
+            raise too_long(max_chars)
+        document.pages.append([_spelt_out(line) for line in lines])
+    if len(states.damaged) == source.pages:
+        raise _damaged() from cause
+    return document
+
+
+def _check_pages(count: int, max_pages: int) -> None:
     if count > max_pages:
         msg = f"The PDF has {count:,} pages; at most {max_pages:,} are read."
         raise TooLarge(msg)
-    return count
-
-
-def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[_Page]:
-    """Extract the lines of each page; a damaged page is empty, unless all of them are."""
-    pages: list[_Page] = []
-    failures: list[Exception] = []
-    total = tables = 0
-    for number in range(count):
-        try:
-            page = reader.pages[number]
-            text = _spelt_out(page.extract_text())
-        except (MemoryError, DependencyError, FileNotDecryptedError):
-            raise
-        except Exception as error:  # noqa: BLE001 - see read_pdf
-            failures.append(error)
-            pages.append(_Page([], []))
-            continue
-        total += len(text)
-        if total > max_chars:
-            raise too_long(max_chars)
-        lines = text.split("\n")
-        table = tables < _MAX_TABLE_PAGES and may_hold_table(lines)
-        tables += table
-        pages.append(_Page(lines, _layout(page) if table else []))
-    if any(line.strip() for page in pages for line in page.lines):
-        return pages
-    if any(isinstance(error, LimitReachedError) for error in failures):
-        msg = "This PDF unpacks to far more data than a document of text has."
-        raise TooLarge(msg)
-    if failures or not pages:
+    if count < 1:
         raise _damaged()
-    msg = "No page of this PDF has any text. If it is a scan, run OCR over it first."
-    raise Unprocessable(msg, code="no_text")
-
-
-def _layout(page: PageObject) -> list[str]:
-    """Return the lines as laid out, columns apart; none if the extraction fails."""
-    try:
-        text = page.extract_text(extraction_mode="layout", layout_mode_space_vertically=False)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - see read_pdf
-        return []
-    return _spelt_out(text).split("\n")
-
-
-def _spelt_out(text: str) -> str:
-    return clean(_SOFT_HYPHEN_AT_END.sub("-", text).translate(_LIGATURES))
-
-
-def _metadata_title(reader: PdfReader) -> str:
-    """Return the title in the metadata, or "" if there is none or a program set it."""
-    metadata = cast("dict[str, Any]", reader.metadata or {})
-    title = metadata.get("/Title")
-    title = _PROGRAM.sub("", one_line(title)) if isinstance(title, str) else ""
-    return "" if _NO_TITLE.fullmatch(title) else title
-
-
-def _first_heading(pages: list[list[str]]) -> str:
-    lines = [line for line in pages[0] if line.strip()][:_MAX_TITLE_LINES]
-    heading = next((n for n in range(len(lines)) if heading_like(lines[n : n + 2])), None)
-    return "" if heading is None else one_line(lines[heading])
 
 
 def _encrypted() -> Unprocessable:

@@ -1,0 +1,238 @@
+"""Words and segments of lines on a PDF page, from its characters and their boxes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deployments.parser.reading.pdfium import Box, Characters
+
+# Gaps are shares of the height of a character, which is some 1.2 times the size of its font.
+CELL_GAP: Final = 0.85
+"""The least gap between cells of a row, or columns of text."""
+_WORD_GAP: Final = 0.28  # without a space in the content
+_LEAST_WORD_GAP: Final = 0.04  # of a space that pdfium inserted
+_MIN_OVERLAP: Final = 0.4  # of the lower of two heights on one line
+_TWIN_SHIFT: Final = 0.12  # a glyph drawn again to look bold
+_TWIN_REACH: Final = 4  # characters back
+_SAME_PLACE: Final = 3.0  # points
+# Letters that stand apart: gaps inside words are below the first bound, gaps between words above
+# the second, and at least this share of the words are single letters.
+_INSIDE_GAP: Final = 0.32
+_BETWEEN_GAP: Final = 0.42
+_SINGLE_SHARE: Final = 0.2
+_MIN_SPACED_WORDS: Final = 4
+_MIN_TURNED_CHARS: Final = 4
+_HYPHENS: Final = ("\x02", "\ufffe")  # pdfium's mark of a hyphen at the end of a line
+_SPACES: Final = frozenset(" \t\xa0\u3000")
+
+_LINE = re.compile(r"[^\r\n]+")
+
+
+class Word(NamedTuple):
+    """A word and its box, in points from the lower left corner of the page."""
+
+    text: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+
+@dataclass(slots=True)
+class Segment:
+    """Words beside each other on one line, without a gap as between cells or columns.
+
+    `order` counts segments in the content of the page. A table in place of lines has `rows`.
+    """
+
+    words: list[Word]
+    left: float
+    bottom: float
+    right: float
+    top: float
+    order: int
+    rows: list[str] = field(default_factory=list)
+    text: str = ""
+    size: float = 0.0
+
+
+def segment_of(words: list[Word], order: int) -> Segment:
+    """Return a segment of one word at least."""
+    heights = sorted(word.top - word.bottom for word in words)
+    return Segment(
+        words,
+        min(word.left for word in words),
+        min(word.bottom for word in words),
+        max(word.right for word in words),
+        max(word.top for word in words),
+        order,
+        text=" ".join(word.text for word in words),
+        size=heights[len(heights) // 2],
+    )
+
+
+def segments_of(characters: Characters, sheet: Box) -> list[Segment]:
+    """Return the segments on a sheet in the order of its content."""
+    found: list[Segment] = []
+    seen: set[tuple[str, int, int]] = set()
+    for line in _LINE.finditer(characters.text):
+        for words in _lines(characters, line.start(), line.end()):
+            for group in _groups(_without_letter_spacing(words)):
+                segment = segment_of(group, len(found))
+                if segment.right <= sheet.left or segment.left >= sheet.right:
+                    continue
+                if segment.top <= sheet.bottom or segment.bottom >= sheet.top:
+                    continue
+                # A line may be drawn again to look bold, or to cast a shadow.
+                x, y = round(segment.left / _SAME_PLACE), round(segment.bottom / _SAME_PLACE)
+                if (segment.text, x, y) not in seen:
+                    found.append(segment)
+                    near = (-1, 0, 1)
+                    seen.update((segment.text, x + a, y + b) for a in near for b in near)
+    return found
+
+
+def _lines(characters: Characters, start: int, end: int) -> Iterator[list[Word]]:
+    """Yield the words of each line between two line ends of pdfium, which has joined some."""
+    lines = [line for line in _split(characters, start, end) if line]
+    letters = sum(len(word.text) for line in lines for word in line)
+    if letters >= _MIN_TURNED_CHARS and letters < 2 * len(lines):
+        # Turned text: each letter is above or below the one before.
+        words = [word for line in lines for word in line]
+        box = (
+            min(word.left for word in words),
+            min(word.bottom for word in words),
+            max(word.right for word in words),
+            max(word.bottom for word in words) + min(word.top - word.bottom for word in words),
+        )
+        lines = [[Word(text, *box) for text in characters.text[start:end].split()]]
+    for line in lines:
+        if line[-1].text.endswith(_HYPHENS):
+            line[-1] = line[-1]._replace(text=line[-1].text[:-1] + "-")
+        yield line
+
+
+def _split(characters: Characters, start: int, end: int) -> Iterator[list[Word]]:
+    """Yield the words of each line of a stretch of text: a line ends where the height changes."""
+    text, boxes = characters.text, characters.boxes
+    words: list[Word] = []
+    letters = _Letters()
+    low = high = 0.0  # of the line
+    space = False
+    for index in range(start, end):
+        letter = text[index]
+        left, top, right, bottom = boxes[4 * index : 4 * index + 4]
+        em = top - bottom
+        if letter in _SPACES:
+            if em > 0:  # pdfium has not inserted it
+                words += letters.taken()
+            space = True
+            continue
+        if letters.letters or words:
+            if min(high, top) - max(low, bottom) < _MIN_OVERLAP * min(em, high - low):
+                yield words + letters.taken()
+                words = []
+            elif letters.has_twin(letter, left, em):
+                continue
+            elif letters.gap(left, right) > em * (_LEAST_WORD_GAP if space else _WORD_GAP):
+                words += letters.taken()
+        if not letters.letters and not words:
+            low, high = bottom, top
+        letters.add(letter, left, bottom, right, top)
+        space = False
+    yield words + letters.taken()
+
+
+class _Letters:
+    """The letters of the word that is being read."""
+
+    __slots__ = ("bottom", "left", "letters", "right", "starts", "top")
+
+    def __init__(self) -> None:
+        self.letters: list[str] = []
+        self.starts: list[float] = []
+        self.left = self.bottom = self.right = self.top = 0.0
+
+    def add(self, letter: str, left: float, bottom: float, right: float, top: float) -> None:
+        if self.letters:
+            self.left, self.bottom = min(self.left, left), min(self.bottom, bottom)
+            self.right, self.top = max(self.right, right), max(self.top, top)
+        else:
+            self.left, self.bottom, self.right, self.top = left, bottom, right, top
+        self.letters.append(letter)
+        self.starts.append(left)
+
+    def gap(self, left: float, right: float) -> float:
+        """Return the gap to another letter on either side, in points; none before the first."""
+        return max(left - self.right, self.left - right) if self.letters else 0.0
+
+    def has_twin(self, letter: str, left: float, em: float) -> bool:
+        """Tell whether the letter was drawn at nearly the same place before.
+
+        The letters of a ligature have the same place.
+        """
+        last = self.letters[-_TWIN_REACH:]
+        if letter not in last or left == self.starts[-1]:
+            return False
+        return any(
+            twin == letter and abs(left - start) < em * _TWIN_SHIFT
+            for twin, start in zip(last, self.starts[-_TWIN_REACH:], strict=True)
+        )
+
+    def taken(self) -> list[Word]:
+        """Return the word, if there is one, and begin another one."""
+        if not self.letters:
+            return []
+        word = Word("".join(self.letters), self.left, self.bottom, self.right, self.top)
+        self.letters, self.starts = [], []
+        return [word]
+
+
+def _gap(a: Word, b: Word) -> float:
+    """Return the gap between two words, whatever their order, in heights of a character."""
+    gap = max(b.left - a.right, a.left - b.right)
+    return gap / max(min(a.top - a.bottom, b.top - b.bottom), 1.0)
+
+
+def _without_letter_spacing(words: list[Word]) -> list[Word]:
+    """Join the pieces of words whose letters stand apart."""
+    single = sum(len(word.text) == 1 and word.text.isalpha() for word in words)
+    if len(words) < _MIN_SPACED_WORDS or single < len(words) * _SINGLE_SHARE:
+        return words
+    gaps = [_gap(a, b) for a, b in pairwise(words)]
+    between = [gap for gap in gaps if gap >= _BETWEEN_GAP]
+    inside = [gap for gap in gaps if gap < _INSIDE_GAP]
+    if not inside or not between or len(between) + len(inside) < len(gaps):
+        return words
+    joined = [words[0]]
+    for word, gap in zip(words[1:], gaps, strict=True):
+        if gap < _INSIDE_GAP:
+            last = joined[-1]
+            joined[-1] = Word(
+                last.text + word.text,
+                min(last.left, word.left),
+                min(last.bottom, word.bottom),
+                max(last.right, word.right),
+                max(last.top, word.top),
+            )
+        else:
+            joined.append(word)
+    return joined
+
+
+def _groups(words: list[Word]) -> Iterator[list[Word]]:
+    """Yield the words between gaps as wide as between cells."""
+    group = words[:1]
+    for a, b in pairwise(words):
+        if _gap(a, b) > CELL_GAP:
+            yield group
+            group = []
+        group.append(b)
+    if group:
+        yield group

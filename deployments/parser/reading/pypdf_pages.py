@@ -1,0 +1,46 @@
+"""Second reader of PDFs, by pypdf: for documents and pages that pdfium cannot read."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, cast
+
+
+class NotReadable(Exception):
+    """pypdf cannot read the document either."""
+
+
+class PypdfDocument:
+    """An open document: its number of pages and the title in its metadata."""
+
+    def __init__(self, data: bytes) -> None:
+        """Open a document; raise NotReadable if pypdf cannot."""
+        from pypdf import PasswordType, PdfReader
+
+        try:
+            self._reader = PdfReader(io.BytesIO(data), strict=False)
+            if self._reader.is_encrypted:
+                locked = self._reader.decrypt("") == PasswordType.NOT_DECRYPTED
+            else:
+                locked = False
+            self.pages = 0 if locked else len(self._reader.pages)
+            metadata = cast("dict[str, Any]", (not locked and self._reader.metadata) or {})
+        except MemoryError:
+            raise
+        # On damage pypdf raises nearly every built-in exception, RecursionError among them.
+        except Exception as error:
+            raise NotReadable from error
+        if not self.pages:
+            raise NotReadable
+        title = metadata.get("/Title")
+        self.title = title if isinstance(title, str) else ""
+
+    def lines(self, index: int) -> list[str] | None:
+        """Return the lines of a page, counted from 0; None if it is damaged."""
+        try:
+            text = self._reader.pages[index].extract_text()
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - see above
+            return None
+        return cast("str", text).split("\n")
