@@ -21,8 +21,11 @@ from deployments.parser.reading.content import (
 from deployments.parser.reading.flow import flow, heading_like, without_running_lines
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.tables import may_hold_table, with_cells
+from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pypdf import PageObject
 
 _TAIL_BYTES = 2048
@@ -50,11 +53,18 @@ class _Page(NamedTuple):
     layout: list[str]
 
 
-def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> Content:
-    """Read the text of a PDF.
+def read_pdf(
+    data: bytes,
+    filename: str,
+    *,
+    max_pages: int,
+    max_chars: int,
+    ocr: Mapping[int, str] | None = None,
+) -> Content:
+    """Read the text of a PDF, with the texts in `ocr` of pages that have none.
 
     Raises:
-        Unprocessable: `encrypted_pdf`, `damaged_pdf`, or `no_text` for a scan.
+        Unprocessable: `encrypted_pdf` or `damaged_pdf`.
         TooLarge: too many pages or characters, or a page that decompresses to too much.
     """
     # A truncated PDF lacks its cross-reference table. What pypdf could recover would be part
@@ -72,12 +82,37 @@ def read_pdf(data: bytes, filename: str, *, max_pages: int, max_chars: int) -> C
     # On damage pypdf raises nearly every built-in exception, RecursionError among them.
     except Exception as error:
         raise _damaged() from error
+    wanted = [n for n, page in enumerate(pages, 1) if not any(map(str.strip, page.lines))]
+    by_ocr = {n: clean((ocr or {}).get(n, "")).split("\n") for n in wanted}
+    by_ocr = {n: own for n, own in by_ocr.items() if any(own)}
+    wanted = [n for n in wanted if n not in by_ocr]
+    pages = [_Page(by_ocr.get(n, page.lines), page.layout) for n, page in enumerate(pages, 1)]
     lines = without_running_lines([page.lines for page in pages])
     lines = [with_cells(own, page.layout) for own, page in zip(lines, pages, strict=True)]
     text, starts = flow(lines)
-    check_text(text, max_chars)
+    if text.strip() or not wanted:
+        check_text(text, max_chars)
     title = title or _first_heading(lines) or title_of_filename(filename)
-    return Content(title, Format.PDF, text, page_starts=starts)
+    return Content(
+        title,
+        Format.PDF,
+        text,
+        page_starts=starts,
+        warnings=_warnings(sorted(by_ocr), wanted, len(pages)),
+        ocr_pages=frozenset(by_ocr),
+        ocr_wanted=tuple(wanted),
+    )
+
+
+def _warnings(by_ocr: list[int], wanted: list[int], count: int) -> tuple[DocumentWarning, ...]:
+    found = []
+    if by_ocr:
+        msg = f"{len(by_ocr)} of {count} pages were read by OCR: it may be wrong."
+        found.append(DocumentWarning(WarningCode.PAGES_BY_OCR, msg, tuple(by_ocr[:100])))
+    if wanted:
+        msg = f"{len(wanted)} of {count} pages hold no text."
+        found.append(DocumentWarning(WarningCode.PAGES_WITHOUT_TEXT, msg, tuple(wanted[:100])))
+    return tuple(found)
 
 
 def _open(data: bytes) -> PdfReader:
@@ -125,8 +160,7 @@ def _page_texts(reader: PdfReader, count: int, max_chars: int) -> list[_Page]:
         raise TooLarge(msg)
     if failures or not pages:
         raise _damaged()
-    msg = "No page of this PDF has any text. If it is a scan, run OCR over it first."
-    raise Unprocessable(msg, code="no_text")
+    return pages
 
 
 def _layout(page: PageObject) -> list[str]:
