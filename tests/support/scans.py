@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 DPI = 150
 _A4 = (1240, 1754)
-_SMALL = (900, 420)
-_MARGIN = 90
+_SMALL = (860, 290)
+_MARGIN = 70
 _LINE_PX = 46
 _NOISE = 14.0
 _PAPER, _INK = 243, 25

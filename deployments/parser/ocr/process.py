@@ -170,5 +170,5 @@ def _environment() -> Mapping[str, Any]:
         "OMP_THREAD_LIMIT": "1",
         "OPENBLAS_NUM_THREADS": "1",
         # Tensors of different sizes would fragment the heap.
-        "MALLOC_MMAP_THRESHOLD_": "1000000",
+        "MALLOC_MMAP_THRESHOLD_": "32000000",
     }
