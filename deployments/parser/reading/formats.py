@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from deployments.errors import Unprocessable, UnsupportedMedia
 
-READ = "Files that are read: PDF, PNG, JPEG, TIFF, WebP, plain text, Markdown and HTML."
+READ = "Files that are read: PDF, plain text, Markdown and HTML; images as PNG, JPEG, TIFF or WebP."
 
 _PDF_MAGIC = b"%PDF-"
 _PDF_HEADER_BYTES = 1024
@@ -56,6 +56,7 @@ class Format(StrEnum):
     WEBP = "image/webp"
 
 
+IMAGES = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.WEBP))
 _IMAGE_MAGIC = (
     (b"\x89PNG", Format.PNG),
     (b"\xff\xd8\xff", Format.JPEG),
@@ -80,7 +81,7 @@ def detect(data: bytes, filename: str) -> Format:
     image = _image(data)
     if image and suffix != ".pdf":
         return image
-    kind = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+    kind = "an image" if image else _name_of(data)
     if suffix == ".pdf":
         looks = f"it looks like {kind}" if kind else "its content does not begin like one"
         msg = f"This is not a PDF: {looks}, whatever its name says."
@@ -128,6 +129,10 @@ def not_text() -> UnsupportedMedia:
     """Return the error for a binary file or an unknown encoding."""
     msg = f"This is not a text file, or not in UTF-8. {READ}"
     return UnsupportedMedia(msg)
+
+
+def _name_of(data: bytes) -> str | None:
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
 
 
 def _image(data: bytes) -> Format | None:
