@@ -159,7 +159,7 @@ async def test_a_killed_process_is_replaced_once_for_a_file_and_for_the_next_one
     assert document.media_type == "image/png"
 
 
-async def test_a_cancelled_or_slow_page_ends_the_process(
+async def test_a_cancelled_page_or_a_slow_one_ends_the_process(
     parser: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = Recognizer(max_pages=9)
@@ -169,6 +169,12 @@ async def test_a_cancelled_or_slow_page_ends_the_process(
     task.cancel()
     await asyncio.wait([task])
     assert subject.pid is None
+    assert not psutil.pid_exists(pid)
+    task = asyncio.create_task(parser.parse(data, "a.webp", subject))
+    pid = await started(subject)
+    subject.close()
+    with pytest.raises(Unprocessable, match="was killed"):
+        await task
     assert not psutil.pid_exists(pid)
     monkeypatch.setattr(process, "PAGE_WAIT_S", 0.05)
     with pytest.raises(Unprocessable, match="took too long, for 1 page") as caught:

@@ -60,7 +60,7 @@ case "$*" in
 *osd*) cat > /dev/null; printf 'Orientation: 0\\nScript: Cyrillic\\n' ;;
 *) cat > /dev/null
    printf 'level\\tpage\\tblock\\tpar\\tline\\tword\\tl\\tt\\tw\\th\\tconf\\ttext\\n'
-   row 1 1 90 Снег; row 1 1 90 "($4)"; row 1 2 70 белый; row 2 1 5 '~' ;;
+   row 1 1 90 Снег; row 1 1 90 "($6)"; row 1 2 70 белый; row 2 1 5 '~' ;;
 esac
 """
 

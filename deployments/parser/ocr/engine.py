@@ -29,6 +29,7 @@ _MAX_ENLARGEMENT = 2.0
 _MIN_SCORE = 0.5
 _MAX_LINES = 1000
 _MAX_ASPECT = 100  # width of a line by its height
+_MIN_CHARS = 0.6  # of a line as long as it is high; two are usual, of Chinese one
 _LINE_MARGIN = 0.06  # of the height: without it the first letter or the full stop may be lost
 _TALL = 1.5
 _SAMPLE_LINES = 4
@@ -83,7 +84,7 @@ class Engine:
             return Recognised("", 1.0, 0)
         pixels, boxes = self._upright(pixels, boxes)
         read = self._recognise(pixels, boxes)
-        weights = [max(len(text), 1) for text, _ in read]
+        weights = [max(_size(box)) for box in boxes]
         scores = [score for _, score in read]
         confidence = sum(map(math.prod, zip(weights, scores, strict=True))) / sum(weights)
         lines = [
@@ -101,7 +102,7 @@ class Engine:
         enlarged = min(_MIN_DETECTION_SIDE_PX / min(height, width), _MAX_ENLARGEMENT)
         scale = min(math.sqrt(_DETECTION_PIXELS / (height * width)), max(enlarged, 1.0))
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        found = self._models(
+        found: Any = self._models(
             cv2.resize(
                 pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             ),
@@ -137,10 +138,16 @@ class Engine:
             return over, [_overturned(box, height, width) for box in boxes]
         return pixels, boxes
 
-    def _recognise(self, pixels: Pixels, boxes: Sequence[Pixels]) -> list[tuple[str, float]]:
-        crops = self._models.crop_text_regions(pixels, boxes)
-        found = self._models.recognize_txt(crops)
-        return [(text, float(score)) for text, score in zip(found.txts, found.scores, strict=True)]
+    def _recognise(self, pixels: Pixels, boxes: list[Pixels]) -> list[tuple[str, float]]:
+        """Return the text of each line, and the confidence that it is all of the line."""
+        import numpy as np
+
+        crops = self._models.crop_text_regions(pixels, np.asarray(boxes))
+        found: Any = self._models.recognize_txt(crops)
+        return [
+            (text, float(score) * _coverage(text, box))
+            for text, score, box in zip(found.txts, found.scores, boxes, strict=True)
+        ]
 
 
 def _padded(pixels: Pixels) -> Pixels:
@@ -158,6 +165,16 @@ def _size(box: Pixels) -> tuple[float, float]:
     """Return the width and the height of a box, whatever its angle."""
     (left, top), right, _, bottom = box.tolist()
     return math.dist((left, top), right), math.dist((left, top), bottom)
+
+
+def _coverage(text: str, box: Pixels) -> float:
+    """Return which share of a line a text has, as far as its length tells.
+
+    The models leave out letters of unknown scripts, and are confident in what remains.
+    """
+    shorter, longer = sorted(_size(box))
+    expected = _MIN_CHARS * longer / max(shorter, 1)
+    return min(len("".join(text.split())) / max(expected, 1), 1.0)
 
 
 def _may_be_line(box: Pixels) -> bool:

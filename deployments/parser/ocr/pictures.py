@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.formats import Format
+from deployments.parser.reading.images import check_size, damaged, open_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-MAX_IMAGE_PIXELS = 80_000_000
-"""Of an image file; a page of A4 at 600 dpi has 35 million."""
 MAX_PAGE_PIXELS = 8_000_000
 """Of what is recognised; a page of A4 at 200 dpi has 4 million."""
 _DPI = 200
 _POINTS_PER_INCH = 72
-_DECODERS = ("PNG", "JPEG", "TIFF", "WEBP")
 
 
 def picture(data: bytes, media_type: str, page: int) -> NDArray[Any]:
     """Return a page, from 1, of a file as 8-bit blue, green and red.
 
     Raises:
-        TooLarge: an image has more than `MAX_IMAGE_PIXELS`.
+        TooLarge: an image has more than `images.MAX_IMAGE_PIXELS`.
         Unprocessable: the image or the page is damaged.
     """
     return _rendered(data, page) if media_type == Format.PDF else _decoded(data, page)
-
-
-def open_image(data: bytes) -> Image:
-    """Read the header of an image; raise TooLarge or Unprocessable (`damaged_image`)."""
-    from PIL import Image, UnidentifiedImageError
-
-    # Checked below, with an error of our own.
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        image = Image.open(io.BytesIO(data), formats=_DECODERS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, ArithmeticError) as error:
-        raise damaged() from error
-    _check_size(image)
-    return image
-
-
-def damaged() -> Unprocessable:
-    """Return the error for an image that cannot be decoded."""
-    msg = "This image is damaged or incomplete. Open and save it again, or upload it once more."
-    return Unprocessable(msg, code="damaged_image")
-
-
-def _check_size(image: Image) -> None:
-    if image.width * image.height > MAX_IMAGE_PIXELS:
-        msg = (
-            f"The image has {image.width:,} x {image.height:,} pixels; at most "
-            f"{MAX_IMAGE_PIXELS // 1_000_000} million are read. Make it smaller and try again."
-        )
-        raise TooLarge(msg)
 
 
 def _decoded(data: bytes, page: int) -> NDArray[Any]:
@@ -69,7 +37,7 @@ def _decoded(data: bytes, page: int) -> NDArray[Any]:
     try:
         if page > 1:
             image.seek(page - 1)
-            _check_size(image)  # frames differ
+            check_size(image)  # frames differ
         size = _size_within(image.width, image.height)
         image.draft("RGB", size)  # a JPEG is decoded in a smaller size at once
         decoded = _in_8_bits(image)

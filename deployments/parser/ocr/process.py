@@ -59,6 +59,7 @@ class OcrProcess:
         self._process: Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._end: asyncio.TimerHandle | None = None
+        self._reply: asyncio.Future[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -79,7 +80,7 @@ class OcrProcess:
         try:
             channel = self._started()
             async with asyncio.timeout(PAGE_WAIT_S):
-                reply = await _exchange(channel, json.dumps(request).encode(), file.fileno())
+                reply = await self._exchange(channel, json.dumps(request).encode(), file.fileno())
             if not reply:
                 return self._cause()
             ended = False
@@ -93,7 +94,8 @@ class OcrProcess:
                 self._end = asyncio.get_running_loop().call_later(IDLE_S, self.close)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; a page under way fails as if it had been killed."""
+        self._give_up()
         if self._end is not None:
             self._end.cancel()
             self._end = None
@@ -104,6 +106,44 @@ class OcrProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    async def _exchange(self, channel: socket.socket, request: bytes, descriptor: int) -> bytes:
+        """Send a request and return the reply, empty if the process has ended."""
+        loop, number = asyncio.get_running_loop(), channel.fileno()
+        reply: asyncio.Future[bytes] = loop.create_future()
+
+        def receive() -> None:
+            try:
+                message = channel.recv(MAX_MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            loop.remove_reader(number)
+            if not reply.done():
+                reply.set_result(message)
+
+        try:
+            socket.send_fds(channel, [request], [descriptor])
+        except OSError:
+            return b""
+        self._reply = reply
+        loop.add_reader(number, receive)
+        try:
+            return await reply
+        finally:
+            if self._reply is reply:
+                loop.remove_reader(number)
+                self._reply = None
+
+    def _give_up(self) -> None:
+        """End the wait for a reply before its socket is closed, whose number is used again."""
+        reply, self._reply = self._reply, None
+        if reply is None or self._channel is None or reply.get_loop().is_closed():
+            return
+        reply.get_loop().remove_reader(self._channel.fileno())
+        if not reply.done():
+            reply.set_result(b"")
 
     def _started(self) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:
@@ -125,39 +165,13 @@ class OcrProcess:
 
     def _cause(self) -> Page:
         """Return the error that the exit status of the dead process suggests."""
-        assert self._process is not None  # noqa: S101 - it has just closed its channel
+        if self._process is None:  # it was closed here
+            raise OcrKilledError
         status = self._process.wait()
         logger.warning("the OCR process ended with status {}", status)
         if status in {-signal.SIGKILL, -signal.SIGTERM}:
             raise OcrKilledError
         return Page(error="too_slow" if status == -signal.SIGXCPU else "unreadable")
-
-
-async def _exchange(channel: socket.socket, request: bytes, descriptor: int) -> bytes:
-    """Send a request and return the reply, empty if the process has ended."""
-    loop = asyncio.get_running_loop()
-    reply: asyncio.Future[bytes] = loop.create_future()
-
-    def receive() -> None:
-        try:
-            message = channel.recv(MAX_MESSAGE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            message = b""
-        loop.remove_reader(channel.fileno())
-        if not reply.done():
-            reply.set_result(message)
-
-    try:
-        socket.send_fds(channel, [request], [descriptor])
-    except OSError:
-        return b""
-    loop.add_reader(channel.fileno(), receive)
-    try:
-        return await reply
-    finally:
-        loop.remove_reader(channel.fileno())
 
 
 def _environment() -> Mapping[str, Any]:

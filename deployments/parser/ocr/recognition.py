@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,6 +22,7 @@ _MAX_FILES = 32
 _MAX_FAILURES = 3
 _UNREAD_CONFIDENCE = 0.8
 _MAX_NAMED_PAGES = 100
+_KILLED = "The file could not be read: the process that read its pictures was killed."
 _KNOWN = "Latin, Chinese and Japanese"
 
 
@@ -44,6 +44,7 @@ class Recognizer:
         self._places = FairPlaces(1, shares=shares)
         self._files = 0
         self._process = OcrProcess()
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -51,7 +52,8 @@ class Recognizer:
         return self._process.pid
 
     def close(self) -> None:
-        """End the process."""
+        """End the process for good."""
+        self._closed = True
         self._process.close()
 
     async def read(
@@ -88,12 +90,13 @@ class Recognizer:
         try:
             return await self._process.read(file, media_type, number, start)
         except OcrKilledError:
-            await asyncio.sleep(0)
+            killed = Unprocessable(_KILLED, code="reader_killed")
+        if self._closed:
+            raise killed
         try:
             return await self._process.read(file, media_type, number, start)
         except OcrKilledError:
-            msg = "The file could not be read: the process that read its pictures was killed."
-            raise Unprocessable(msg, code="reader_killed") from None
+            raise killed from None
 
 
 def without_text(

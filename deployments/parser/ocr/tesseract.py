@@ -41,7 +41,7 @@ _LANGUAGES = {
 
 
 def read(pixels: NDArray[Any]) -> tuple[str, Recognised | None]:
-    """Return the script of a picture, "" if it cannot be told, and its text, if it can be read.
+    """Return which other script a picture has, "" if none can be told, and its text, if it is read.
 
     Both need tesseract with the data `osd`; the text also data of a language of that script.
     """
@@ -55,15 +55,15 @@ def read(pixels: NDArray[Any]) -> tuple[str, Recognised | None]:
     languages = _languages(script)
     if not languages:
         return script, None
-    table = _run("-", "-", "-l", "+".join(languages), "--dpi", _DPI, "tsv", picture=png.getvalue())
-    return script, _recognised(table)
+    options = ("--psm", "1", "-l", "+".join(languages), "--dpi", _DPI)  # 1: turned upright
+    return script, _recognised(_run("-", "-", *options, "tsv", picture=png.getvalue()))
 
 
 def _script(png: bytes) -> str:
     if "osd" not in _installed():
         return ""
     found = _SCRIPT.search(_run("-", "-", "--psm", "0", "-l", "osd", picture=png))
-    return found[1] if found else ""
+    return found[1] if found and found[1] in _LANGUAGES else ""
 
 
 def _languages(script: str) -> list[str]:

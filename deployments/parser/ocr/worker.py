@@ -36,6 +36,8 @@ MEMORY_BYTES = 4 * 1024**3
 """Of address space; without a limit on a GPU, whose driver reserves far more."""
 _MAX_OPEN_FILES = 64
 _TRUSTED_CONFIDENCE = 0.8
+_MIN_CONFIDENCE = 0.7
+"""The text of a page in which less is had is left out."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -120,9 +122,11 @@ def _page(engine: Engine, pixels: NDArray[Any]) -> dict[str, Any]:
         from deployments.parser.ocr import tesseract
 
         script, other = tesseract.read(pixels)
-        if other is not None and other.confidence > found.confidence:
+        if other is not None:
             found = other
-    if found.confidence < _TRUSTED_CONFIDENCE / 2:
+        elif script:
+            found = Recognised("", found.confidence, found.lines)
+    if found.confidence < _MIN_CONFIDENCE:
         found = Recognised("", found.confidence, found.lines)
     text = found.text.encode("utf-8", errors="replace")[:MAX_TEXT_BYTES]
     return {

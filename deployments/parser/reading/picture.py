@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deployments.errors import TooLarge
-from deployments.parser.ocr.pictures import damaged, open_image
 from deployments.parser.reading.content import Content, check_text, clean, title_of_filename
 from deployments.parser.reading.flow import flow
 from deployments.parser.reading.formats import Format
+from deployments.parser.reading.images import damaged, open_image
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
