@@ -192,6 +192,13 @@ class ParserSettings(Settings):
         default=2 * 1024**3, description="Of the process that reads a document."
     )
 
+    ocr: bool = Field(
+        default=True, description="Recognise the text of scans and pictures, by a process of 1 GB."
+    )
+    max_ocr_pages: PositiveInt = Field(
+        default=200, description="Of a document: each takes some six seconds of processor time."
+    )
+
     @property
     def max_chars(self) -> int:
         """The most characters in a document."""

@@ -94,6 +94,7 @@ class WarningCode(StrEnum):
     ATTACHMENTS_NOT_READ = "attachments_not_read"
     CUT_AT_LIMIT = "cut_at_limit"
     PARTLY_READ = "partly_read"
+    SCRIPT_NOT_READ = "script_not_read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class ParseSpec:
     A `short` file does not wait for long ones, and has `SHORT_PARSE_CPU_S`. Files of different
     owners take turns. With `inline`, chunks that fit into one batch are returned, not written.
     The content of the file begins at `start_byte`. Without `chunking`, chunks are as long as the
-    parser's settings say.
+    parser's settings say. Without `ocr`, pictures of text are not read.
     """
 
     path: str
@@ -145,6 +146,7 @@ class ParseSpec:
     inline: bool = False
     start_byte: int = 0
     chunking: Chunking | None = None
+    ocr: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
     from deployments.parser.reading.content import Content
 
 _MAX_OPEN_FILES = 64
+_RECOGNISED = 3  # the descriptor of texts that were read by OCR
 
 
 def parse_file(task: Task) -> int:
     """Parse standard input; return 0 if a reply was written, a document or an error."""
     lower_priority(task.nice)  # parsing is background work
+    recognised = _recognised() if task.recognised else None
     # Output that a library prints must not end up in the reply.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # pypdf's warnings quote the document.
     logging.disable(logging.CRITICAL)
     try:
-        reply = _reply(sys.stdin.buffer.read(), task)
+        reply = _reply(sys.stdin.buffer.read(), task, recognised)
     except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is no Exception
         # Type and location only: the message may quote the document.
         sys.stderr.write(f"\n{type(error).__name__} {_place(error)}\n")
@@ -45,9 +48,14 @@ def parse_file(task: Task) -> int:
     return 0
 
 
-def _reply(data: bytes, task: Task) -> bytes:
+def _recognised() -> dict[int, str]:
+    with os.fdopen(_RECOGNISED, "rb") as file:
+        return {int(page): text for page, text in json.load(file).items()}
+
+
+def _reply(data: bytes, task: Task, recognised: dict[int, str] | None) -> bytes:
     try:
-        return pack_document(_parse(data, task))
+        return pack_document(_parse(data, task, recognised))
     except InvalidRequest as error:
         return pack_error(error)
     except MemoryError:
@@ -56,8 +64,8 @@ def _reply(data: bytes, task: Task) -> bytes:
     return pack_error(Unprocessable(msg, code="too_complex"))
 
 
-def _parse(data: bytes, task: Task) -> ChunkedDocument:
-    read = _reader(detect(data, task.filename), task)
+def _parse(data: bytes, task: Task, recognised: dict[int, str] | None) -> ChunkedDocument:
+    read = _reader(detect(data, task.filename), task, recognised)
     chunker = Chunker(
         task.tokenizer_file,
         chunk_tokens=task.chunk_tokens,
@@ -69,19 +77,30 @@ def _parse(data: bytes, task: Task) -> ChunkedDocument:
     _confine(task)
     content = read(data, task.filename, max_chars=task.max_chars)
     pages = None if content.page_starts is None else len(content.page_starts)
-    chunks = chunker.chunks(content)
+    without_text = bool(content.ocr_wanted) and not content.text.strip()
+    chunks = () if without_text else chunker.chunks(content)
     return ChunkedDocument(
-        content.title, content.media_type, pages, chunks, chunker.name, content.warnings
+        content.title,
+        content.media_type,
+        pages,
+        chunks,
+        chunker.name,
+        content.warnings,
+        content.ocr_wanted,
     )
 
 
-def _reader(kind: Format, task: Task) -> Callable[..., Content]:
+def _reader(kind: Format, task: Task, recognised: dict[int, str] | None) -> Callable[..., Content]:
     """Import the reader of one format only: pdfium and trafilatura are slow to import."""
     match kind:
         case Format.PDF:
             from deployments.parser.reading.pdf import read_pdf
 
-            return partial(read_pdf, max_pages=task.max_pages)
+            return partial(read_pdf, max_pages=task.max_pages, ocr=recognised)
+        case Format.PNG | Format.JPEG | Format.TIFF | Format.WEBP:
+            from deployments.parser.reading.picture import read_picture
+
+            return partial(read_picture, max_pages=task.max_pages, ocr=recognised)
         case Format.HTML:
             from deployments.parser.reading.html import read_html
 

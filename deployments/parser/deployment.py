@@ -11,6 +11,7 @@ from deployments.file_store import FileStore
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
 from deployments.parser.file_parser import FileParser
+from deployments.parser.ocr.recognition import Recognizer
 from deployments.parser.sandbox import Sandbox
 from deployments.serving.capacity import max_ongoing_requests, reserved_cores
 from deployments.serving.private_files import keep_files_private
@@ -51,7 +52,8 @@ class Parser:
             shares=shares,
         )
         sandbox.start()
-        self._parser = FileParser(sandbox, FileStore(files), max_file_bytes)
+        recognizer = Recognizer(settings.max_ocr_pages, shares) if settings.ocr else None
+        self._parser = FileParser(sandbox, FileStore(files), max_file_bytes, recognizer)
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         return await self._parser.parse(spec)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.chunk_batches import write_batches
-from deployments.types import ParsedDocument
+from deployments.errors import InvalidRequest, Unprocessable
+from deployments.parser.ocr.recognition import without_text
+from deployments.parser.sandbox import Parsed
+from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from deployments.file_store import FileStore
+    from deployments.parser.ocr.recognition import Recognizer
     from deployments.parser.sandbox import Sandbox
     from deployments.types import Chunk, ParseSpec
 
@@ -22,17 +28,28 @@ class FileParser:
     holds its content.
     """
 
-    def __init__(self, sandbox: Sandbox, files: FileStore, max_file_bytes: int) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        files: FileStore,
+        max_file_bytes: int,
+        recognizer: Recognizer | None = None,
+    ) -> None:
+        """Keep the parts; without a recognizer, pictures of text are not read."""
         self._sandbox = sandbox
         self._files = files
         self._max_file_bytes = max_file_bytes
+        self._recognizer = recognizer
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         """See `deployments.interfaces.Parser`."""
-        source = self._files.opened(spec.path, self._max_file_bytes, spec.start_byte)
-        parsed = await self._sandbox.parse(
-            source, spec.filename, short=spec.short, owner=spec.owner, chunking=spec.chunking
-        )
+        parsed = await self._read(spec, None)
+        if parsed.document.ocr_wanted:
+            try:
+                parsed = await self._with_ocr(spec, parsed)
+            except InvalidRequest as error:
+                error.cpu_s += parsed.cpu_s
+                raise
         document = parsed.document
         written = document.chunks
         if spec.max_chars is not None:
@@ -55,12 +72,57 @@ class FileParser:
             warnings=document.warnings,
         )
 
+    async def _with_ocr(self, spec: ParseSpec, parsed: Parsed) -> Parsed:
+        """Parse again with the texts of pages that only OCR can read.
+
+        Raises:
+            Unprocessable: `no_text` or `unreadable_text`; with `SHORT_PARSE_EXCEEDED` it is not
+                short, as recognition takes seconds.
+        """
+        document = parsed.document
+        if self._recognizer is None or not getattr(spec, "ocr", False):
+            if not document.chunks:
+                raise without_text(document.warnings, disabled=self._recognizer is None)
+            return parsed
+        if spec.short:
+            msg = "The file needs OCR to read."
+            raise Unprocessable(msg, code=SHORT_PARSE_EXCEEDED)
+        async with self._opened(spec) as file:
+            found = await self._recognizer.read(
+                file, document.media_type, document.ocr_wanted, spec.owner
+            )
+        cpu_s = parsed.cpu_s + found.cpu_s
+        if found.texts:
+            again = await self._read(spec, found.texts)
+            document, cpu_s = again.document, cpu_s + again.cpu_s
+        if not document.chunks:
+            error = without_text(document.warnings, tried=found.warnings)
+            error.cpu_s = found.cpu_s
+            raise error
+        warnings = document.warnings + found.warnings
+        return Parsed(replace(document, warnings=warnings), cpu_s)
+
+    async def _read(self, spec: ParseSpec, recognised: Mapping[int, str] | None) -> Parsed:
+        return await self._sandbox.parse(
+            self._opened(spec),
+            spec.filename,
+            short=spec.short,
+            owner=spec.owner,
+            chunking=spec.chunking,
+            recognised=recognised,
+        )
+
+    def _opened(self, spec: ParseSpec) -> AbstractAsyncContextManager[BinaryIO]:
+        return self._files.opened(spec.path, self._max_file_bytes, spec.start_byte)
+
     async def check_health(self) -> None:
         """Return always: every file has a process of its own, so nothing here can break."""
 
     def close(self) -> None:
         """Stop all processes."""
         self._sandbox.close()
+        if self._recognizer is not None:
+            self._recognizer.close()
 
 
 def _until(chunks: Iterable[Chunk], max_chars: int) -> Iterator[Chunk]:

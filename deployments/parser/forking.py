@@ -72,15 +72,23 @@ class Forks:
             self._template.close()
             self._template = None
 
-    async def run(self, task: Task, file: BinaryIO, max_reply_bytes: int) -> Run:
-        """Run a child with the file as its standard input; kill it if its reply is too long."""
+    async def run(
+        self, task: Task, file: BinaryIO, max_reply_bytes: int, recognised: BinaryIO | None = None
+    ) -> Run:
+        """Run a child with the file as its standard input; kill it if its reply is too long.
+
+        It also gets the file of `recognised` texts, if the task says so.
+        """
         self.start()
         template = self._template
         assert template is not None  # noqa: S101 - `start` has just set it
         with contextlib.ExitStack() as ends:
             output, output_end = _pipe(ends)
             log, log_end = _pipe(ends)
-            child = template.fork(task, (file.fileno(), output_end.fileno(), log_end.fileno()))
+            inputs = [] if recognised is None else [recognised.fileno()]
+            child = template.fork(
+                task, (file.fileno(), output_end.fileno(), log_end.fileno(), *inputs)
+            )
             output_end.close()
             log_end.close()
             reply_reader, log_reader = (
@@ -141,7 +149,7 @@ class _Template:
             )
         self._channel.settimeout(0)
 
-    def fork(self, task: Task, descriptors: tuple[int, int, int]) -> _Child:
+    def fork(self, task: Task, descriptors: tuple[int, ...]) -> _Child:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._channel.fileno(), self._receive)

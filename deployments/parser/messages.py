@@ -19,7 +19,11 @@ _BYTES_OF_FRAME = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One file to read: its name and limits; its content is the child's standard input."""
+    """One file to read: its name and limits; its content is the child's standard input.
+
+    `recognised` says that the texts of pages that were read by OCR are on the next descriptor
+    after standard error, as JSON by page number.
+    """
 
     filename: str
     tokenizer_file: str
@@ -32,6 +36,7 @@ class Task:
     memory_bytes: int
     overlap_tokens: int = 0
     nice: int = LOWEST_PRIORITY
+    recognised: bool = False
 
     @property
     def max_reply_bytes(self) -> int:
@@ -50,6 +55,7 @@ class ChunkedDocument:
     """A parsed file with its chunks; `pages` is None for formats without pages.
 
     `chunker` names the version and the strategy that cut it, `warnings` say what was not read.
+    Without a text, it has no chunks, and only OCR of the pages `ocr_wanted` can find one.
     """
 
     title: str
@@ -58,6 +64,7 @@ class ChunkedDocument:
     chunks: tuple[Chunk, ...]
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
+    ocr_wanted: tuple[int, ...] = ()
 
 
 def pack_document(document: ChunkedDocument) -> bytes:
@@ -73,6 +80,7 @@ def pack_document(document: ChunkedDocument) -> bytes:
         "chunks": rows,
         "chunker": document.chunker,
         "warnings": [asdict(each) for each in document.warnings],
+        "ocr_wanted": document.ocr_wanted,
     }
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -106,4 +114,5 @@ def unpack(reply: bytes) -> ChunkedDocument:
         chunks,
         fields["chunker"],
         warnings_from(fields["warnings"]),
+        tuple(fields["ocr_wanted"]),
     )

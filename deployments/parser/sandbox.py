@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
+import os
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from deployments.parser.messages import Task, unpack
 from deployments.types import SHORT_PARSE_CPU_S, SHORT_PARSE_EXCEEDED, Chunking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from deployments.parser.forking import Run
@@ -98,7 +100,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def parse(
+    async def parse(  # noqa: PLR0913 - what a call of the parser says
         self,
         source: AbstractAsyncContextManager[BinaryIO],
         filename: str,
@@ -106,6 +108,7 @@ class Sandbox:
         short: bool = False,
         owner: str = "",
         chunking: Chunking | None = None,
+        recognised: Mapping[int, str] | None = None,
     ) -> Parsed:
         """Parse a file.
 
@@ -116,6 +119,9 @@ class Sandbox:
             short: parse it in a place for short files, with `SHORT_PARSE_CPU_S` at most.
             owner: who takes turns with others.
             chunking: the length of chunks, if not that of the settings.
+            recognised: the texts of pages that were read by OCR.
+
+        Returns a document without chunks if only OCR can find a text.
 
         Raises:
             Overloaded: too many files wait, in all or of this owner.
@@ -129,8 +135,10 @@ class Sandbox:
             cpu_s = min(SHORT_PARSE_CPU_S, task.cpu_s)
             task = replace(task, cpu_s=cpu_s, nice=_SHORT_PRIORITY)
         places = self._short if short else self._long
-        async with places.place(owner), self._in_time(), source as file:
-            run = await self._forks.run(task, file, task.max_reply_bytes)
+        with _file_of(recognised) as texts:
+            task = replace(task, recognised=texts is not None)
+            async with places.place(owner), self._in_time(), source as file:
+                run = await self._forks.run(task, file, task.max_reply_bytes, texts)
         try:
             return Parsed(await self._document(run, task), run.ended.cpu_s)
         except InvalidRequest as error:
@@ -191,6 +199,19 @@ class Sandbox:
         error = Unprocessable(msg, code="parse_timeout")
         error.cpu_s = self._settings.cpu_s  # at most: the process was killed before it was measured
         return error
+
+
+@contextlib.contextmanager
+def _file_of(recognised: Mapping[int, str] | None) -> Iterator[BinaryIO | None]:
+    """Write texts into a file in memory, for a child: they may be too long for a message."""
+    if recognised is None:
+        yield None
+        return
+    with os.fdopen(os.memfd_create("recognised", os.MFD_CLOEXEC), "w+b") as file:
+        file.write(json.dumps(recognised).encode())
+        file.flush()
+        file.seek(0)
+        yield file
 
 
 def _places(what: str, places: int, calls: int, shares: Mapping[str, float] | None) -> FairPlaces:

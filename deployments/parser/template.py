@@ -5,7 +5,8 @@ template has one thread, no secrets and no event loop, so its children start in 
 
 Requests and replies are JSON messages on a socket of the type SOCK_SEQPACKET:
 
-    {"run": 7, "task": {...}}, with the descriptors of the file, the reply and the log
+    {"run": 7, "task": {...}}, with the descriptors of the file, the reply and the log, and of
+        the texts of its pages if they were recognised by OCR
     {"kill": 7}
     {"started": 7, "pid": 123}
     {"ended": 7, "status": -9, "cpu_s": 0.02}
@@ -32,7 +33,7 @@ from deployments.parser.child import parse_file
 from deployments.parser.messages import Task
 
 MAX_MESSAGE_BYTES = 64 * 1024
-_DESCRIPTORS = 3
+_MAX_TASK_DESCRIPTORS = 4
 _MAX_DESCRIPTORS = 256  # of the template itself, which opens a handful
 _PR_SET_PDEATHSIG = 1
 
@@ -96,7 +97,7 @@ class Template:
         """Serve one request; return False if the socket was closed."""
         try:
             message, descriptors, _, _ = socket.recv_fds(
-                self._channel, MAX_MESSAGE_BYTES, _DESCRIPTORS
+                self._channel, MAX_MESSAGE_BYTES, _MAX_TASK_DESCRIPTORS
             )
         except ConnectionError:
             return False
@@ -135,7 +136,7 @@ class Template:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for target, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, target)
-            os.closerange(_DESCRIPTORS, _MAX_DESCRIPTORS)
+            os.closerange(len(descriptors), _MAX_DESCRIPTORS)
             if os.getppid() == parent:  # else it ended before PR_SET_PDEATHSIG was set
                 status = parse_file(Task(**task))
         finally:

@@ -82,7 +82,16 @@ class PdfPages:
         path = f"{folder}/page.pdf"
         await self._files.put(path, download.data)
         # Someone waits for it: it is read as a short file first, and as a long one if it is none.
-        task = ParseSpec(path, filename, folder, max_chars=MAX_TEXT_CHARS, short=True, owner=owner)
+        # OCR would take too long.
+        task = ParseSpec(
+            path,
+            filename,
+            folder,
+            max_chars=MAX_TEXT_CHARS,
+            short=True,
+            owner=owner,
+            ocr=False,
+        )
         try:
             async with self._short.place(owner):
                 document = await self._parser.parse(task)

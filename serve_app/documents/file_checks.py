@@ -7,7 +7,14 @@ from typing import BinaryIO, NamedTuple
 
 from deployments.errors import TooLarge
 from deployments.parser.reading.content import check_text, clean
-from deployments.parser.reading.formats import Format, decode, detect, encoding_of, not_text
+from deployments.parser.reading.formats import (
+    IMAGES,
+    Format,
+    decode,
+    detect,
+    encoding_of,
+    not_text,
+)
 from serve_app.http.bounds import too_large
 
 _BLOCK_BYTES = 1 << 20
@@ -37,7 +44,7 @@ def check_format(head: bytes, size_bytes: int, filename: str) -> None:
         Unprocessable: the file is empty (`empty_file`) or blank (`no_text`).
     """
     kind = detect(head, filename)
-    if kind is Format.PDF:
+    if kind is Format.PDF or kind in IMAGES:
         return
     encoding = encoding_of(head)
     if "\0" in head.decode(encoding, errors="replace"):

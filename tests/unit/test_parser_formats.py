@@ -27,6 +27,11 @@ PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
         (b"<p>fragment</p>", "part.htm", Format.HTML),
         (b"import os\n", "script.py", Format.TEXT),
         (b"word", "", Format.TEXT),
+        (b"\x89PNG\r\n\x1a\n...", "scan.bin", Format.PNG),
+        (b"\xff\xd8\xff\xe0...", "photo.jpg", Format.JPEG),
+        (b"II*\x00...", "fax.tif", Format.TIFF),
+        (b"MM\x00*...", "fax.tif", Format.TIFF),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "photo", Format.WEBP),
     ],
 )
 def test_detects_format(data: bytes, filename: str, expected: Format) -> None:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from deployments.errors import Unprocessable, UnsupportedMedia
 
-READ = "Files that are read: PDF, plain text, Markdown and HTML."
+READ = "Files that are read: PDF, plain text, Markdown and HTML; images as PNG, JPEG, TIFF or WebP."
 
 _PDF_MAGIC = b"%PDF-"
 _PDF_HEADER_BYTES = 1024
@@ -18,12 +18,8 @@ _MAGIC = (
     (b"PK\x05\x06", "a Zip archive or an Office document"),
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
     (b"{\\rtf", "an RTF document"),
-    (b"\x89PNG", "an image"),
-    (b"\xff\xd8\xff", "an image"),
     (b"GIF8", "an image"),
-    (b"II*\x00", "an image"),
-    (b"MM\x00*", "an image"),
-    (b"RIFF", "an image, a sound or a film"),
+    (b"RIFF", "a sound or a film"),
     (b"\x1f\x8b", "a compressed file"),
     (b"BZh", "a compressed file"),
     (b"7z\xbc\xaf", "a compressed file"),
@@ -54,6 +50,19 @@ class Format(StrEnum):
     TEXT = "text/plain"
     MARKDOWN = "text/markdown"
     HTML = "text/html"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    TIFF = "image/tiff"
+    WEBP = "image/webp"
+
+
+IMAGES = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.WEBP))
+_IMAGE_MAGIC = (
+    (b"\x89PNG", Format.PNG),
+    (b"\xff\xd8\xff", Format.JPEG),
+    (b"II*\x00", Format.TIFF),
+    (b"MM\x00*", Format.TIFF),
+)
 
 
 def detect(data: bytes, filename: str) -> Format:
@@ -69,7 +78,10 @@ def detect(data: bytes, filename: str) -> Format:
     suffix = PurePath(filename).suffix.lower()
     if _is_pdf(data, suffix):
         return Format.PDF
-    kind = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+    image = _image(data)
+    if image and suffix != ".pdf":
+        return image
+    kind = "an image" if image else _name_of(data)
     if suffix == ".pdf":
         looks = f"it looks like {kind}" if kind else "its content does not begin like one"
         msg = f"This is not a PDF: {looks}, whatever its name says."
@@ -117,6 +129,16 @@ def not_text() -> UnsupportedMedia:
     """Return the error for a binary file or an unknown encoding."""
     msg = f"This is not a text file, or not in UTF-8. {READ}"
     return UnsupportedMedia(msg)
+
+
+def _name_of(data: bytes) -> str | None:
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+
+
+def _image(data: bytes) -> Format | None:
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Format.WEBP
+    return next((kind for magic, kind in _IMAGE_MAGIC if data.startswith(magic)), None)
 
 
 def _is_pdf(data: bytes, suffix: str) -> bool:

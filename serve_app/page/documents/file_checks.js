@@ -8,7 +8,7 @@ const HEAD_BYTES = 4096;
 const PDF_HEADER_BYTES = 1024;
 const MAX_CONTROL_SHARE = 0.02;  // of a text, as in the service
 const UTF16_NUL_SHARE = 0.3;
-const READABLE = "PDF, plain text, Markdown and HTML files can be read.";
+const READABLE = "PDF, plain text, Markdown and HTML files can be read, and images as PNG, JPEG, TIFF or WebP.";
 
 class FileChecks {
   constructor() {

@@ -1,0 +1,1 @@
+"""Optical character recognition: the process that does it, and the client of that process."""
