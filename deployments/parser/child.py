@@ -15,7 +15,7 @@ from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
 from deployments.parser.messages import ChunkedDocument, pack_document, pack_error
 from deployments.parser.reading.formats import Format, detect
-from deployments.parser.reading.text import read_markdown, read_text
+from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.priority import lower_priority
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def parse_file(task: Task) -> int:
     # Output that a library prints must not end up in the reply.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # Files within a file may need readers that are imported once this process is confined.
+    sys.dont_write_bytecode = True
     # pypdf's warnings quote the document.
     logging.disable(logging.CRITICAL)
     try:
@@ -105,10 +107,8 @@ def _reader(kind: Format, task: Task, recognised: dict[int, str] | None) -> Call
             from deployments.parser.reading.html import read_html
 
             return read_html
-        case Format.MARKDOWN:
-            return read_markdown
-        case Format.TEXT:
-            return read_text
+        case _:
+            return reader_of(kind, whole_file(task.max_pages))
 
 
 def _confine(task: Task) -> None:

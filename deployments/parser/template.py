@@ -60,9 +60,13 @@ def _import_readers(tokenizer_file: str) -> None:
     from deployments.parser.chunking.chunker import load_tokenizer
     from deployments.parser.chunking.markdown import markdown_blocks
     from deployments.parser.reading.html import read_html
+    from deployments.parser.reading.markdown import read_markdown
+    from deployments.parser.reading.text import read_text
 
     load_tokenizer(tokenizer_file)
     markdown_blocks("# A page to warm up with\n")
+    read_text(b"A page to warm up with", "warm.txt", max_chars=1000)
+    read_markdown(b"A page to warm up with", "warm.md", max_chars=1000)
     read_html(b"<p>A page to warm up with", "warm.html", max_chars=1000)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from deployments.errors import MODEL_CHANGED, Conflict, ServiceError, Unavailable
-from deployments.retriever.bm25 import TOKENIZER
+from deployments.retriever.bm25 import TOKENIZER, normal
 from deployments.retriever.vector_store import VectorIndex
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def index_of(model: EmbeddingModel) -> VectorIndex:
 def read_as(title: str, section: str, text: str) -> str:
     """Return a chunk as embedder, word index and reranker read it: under its headings.
 
-    A stretch of text seldom names what the whole is about.
+    A stretch of text seldom names what the whole is about. Unicode is normalised, see `normal`.
     """
     headings = (title[:_MAX_HEADING_CHARS], section[:_MAX_HEADING_CHARS])
-    return "\n".join(filter(None, (*headings, text)))
+    return normal("\n".join(filter(None, (*headings, text))))
 
 
 class IndexEmbedder:

@@ -16,7 +16,7 @@ from deployments.errors import NotFound, ServiceError
 from deployments.filters import matches
 from deployments.observability.tracing import span
 from deployments.retriever import ranking
-from deployments.retriever.bm25 import LexicalEncoder
+from deployments.retriever.bm25 import LexicalEncoder, normal
 from deployments.retriever.embedding import LoadedModel, index_of, read_as
 from deployments.retriever.merging import fused, ranked_together
 from deployments.retriever.relevance import Relevance
@@ -97,7 +97,7 @@ class Search:
             models[group] = models.get(group) or await self._model_of(collection, claimed)
             groups[group].append(collection)
         # Without any, the embedder is not asked, which may be busy or away.
-        wanted = _Wanted(queries, limit, max_chars, filters)
+        wanted = _Wanted([*map(normal, queries)], limit, max_chars, filters)
         found = await asyncio.gather(
             *(self._passages(wanted, group, models[index]) for index, group in groups.items())
         )

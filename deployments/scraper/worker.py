@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from deployments.text.html import HtmlText, decode_text, html_to_text, visible_text
+from deployments.text.decoding import decode_text
+from deployments.text.html import HtmlText, html_to_text, visible_text
 
 HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
 TEXT_TYPES: Final = ("text/plain", "text/markdown", "text/x-markdown")

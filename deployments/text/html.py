@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from contextlib import suppress
 from copy import deepcopy
@@ -10,10 +9,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from bs4.dammit import EncodingDetector, UnicodeDammit
+from bs4.dammit import EncodingDetector
 from lxml import etree, html  # type: ignore[import-untyped]
 
 from deployments.errors import TooLarge
+from deployments.text.decoding import codec_of, decode_text
 from deployments.text.invisible import without_invisible
 from deployments.text.main_blocks import choose
 from deployments.text.mathml import write_formulas
@@ -33,16 +33,6 @@ _HIDING_STYLE: Final = re.compile(
     r"(?:[a-z%]+)?(?:;|!|$)|(?:text-indent|left|right|top|bottom):-\d{3,}"
 )
 _CSS_NOISE: Final = re.compile(r"/\*.*?\*/|\s+", re.DOTALL)
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_TEXT_CODECS: Final = re.compile(
-    r"utf-8|utf-16(?:-[bl]e)?|cp(?:125\d|866|874|932|936|949|950)|iso8859-\d{1,2}|koi8-[ru]"
-    r"|mac-(?:roman|cyrillic)|shift_jis|euc_jp|iso2022_jp|euc_kr|gb2312|gbk|gb18030|big5(?:hkscs)?"
-)
-_SAMPLE_BYTES: Final = 64 * 1024
 # Attributes as the HTML standard reads them; each quantifier is possessive, for linear time.
 _ATTRIBUTE: Final = re.compile(
     r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?+)?+"
@@ -86,60 +76,43 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
             declaration in the page, then by guess.
         encoding: The encoding named by the transport, such as the `charset` of a Content-Type.
     """
-    markup = decode_text(data, encoding, is_html=True) if isinstance(data, bytes) else data
-    _check_attributes(markup)
-    tree = _parse(markup)
+    markup = decode_html(data, encoding) if isinstance(data, bytes) else data
+    tree = visible_tree(markup)
     if tree is None:
         return HtmlText("", "")
-    is_huge = _is_huge(tree)
-    if not is_huge:
-        write_formulas(tree)
-    _bound_spans(tree)
-    _empty_unseen(tree)
     title = _title(tree)
     for element in tree.iter("title"):
         element.clear(keep_tail=True)
-    text = "" if is_huge else _readable_text(tree)
+    text = "" if _is_huge(tree) else _readable_text(tree)
     if len(text) < MIN_MAIN_CHARS:
         text = _whole_text(tree) or text
     return HtmlText(title, text)
 
 
-def decode_text(data: bytes, encoding: str | None = None, *, is_html: bool = False) -> str:
-    """Decode by byte order mark, `encoding`, declaration, UTF-8, then guess; never fail."""
-    for mark, name in _MARKS:
-        if data.startswith(mark):
-            return data[len(mark) :].decode(name, "replace")
-    declared = EncodingDetector.find_declared_encoding(data, is_html=is_html)
-    names = [name for name in map(_codec, (encoding, declared)) if name]
-    for name in (*names, "utf-8"):
-        with suppress(UnicodeDecodeError):
-            return data.decode(name)
-    if names:
-        return data.decode(names[0], "replace")
-    # To guess takes long: by the beginning only, up to a character that is whole.
-    sample = data[:_SAMPLE_BYTES]
-    sample = sample[: max(sample.rfind(b" "), sample.rfind(b"<")) + 1] or sample
-    unsafe = [declared] if declared else []
-    guess = UnicodeDammit(sample, exclude_encodings=unsafe, is_html=is_html).original_encoding
-    return data.decode(_codec(guess) or "windows-1252", "replace")
+def decode_html(data: bytes, declared: str | None = None) -> str:
+    """Decode by byte order mark, `declared`, the declaration in the page, then by guess."""
+    in_page = EncodingDetector.find_declared_encoding(data, is_html=True)
+    for label in (declared, in_page):
+        if name := codec_of(label):
+            with suppress(UnicodeDecodeError):
+                data.decode(name)
+                return decode_text(data, name)
+    return decode_text(data, declared if codec_of(declared) else in_page)
 
 
-def _codec(label: str | None) -> str | None:
-    """Return the codec of an encoding's name; None for one that text is not written in.
+def visible_tree(markup: str) -> html.HtmlElement | None:
+    """Return the tree of a page without hidden elements and scripts; None if it is blank.
 
-    Python also has codecs that take a time that grows with the square of the length, such as
-    punycode, and codecs that are no encodings of text.
+    Raises TooLarge if an element has more than `MAX_ATTRIBUTES`.
     """
-    label = (label or "").strip().lower()
-    # By the WHATWG standard these names mean windows-1252.
-    if label in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"}:
-        return "windows-1252"
-    try:
-        name = codecs.lookup(label).name
-    except (LookupError, ValueError):
-        return None
-    return name if _TEXT_CODECS.fullmatch(name) else None
+    _check_attributes(markup)
+    tree = _parse(markup)
+    if tree is not None:
+        if not _is_huge(tree):
+            write_formulas(tree)
+        _bound_spans(tree)
+        _empty_unseen(tree)
+    return tree
 
 
 def visible_text(text: str) -> str:

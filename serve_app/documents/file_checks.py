@@ -8,13 +8,14 @@ from typing import BinaryIO, NamedTuple
 from deployments.errors import TooLarge
 from deployments.parser.reading.content import check_text, clean
 from deployments.parser.reading.formats import (
-    IMAGES,
+    BINARY,
     Format,
-    decode,
+    check_decoded,
+    check_decoded_head,
     detect,
-    encoding_of,
-    not_text,
 )
+from deployments.text.decoding import decode_text
+from deployments.text.html import decode_html
 from serve_app.http.bounds import too_large
 
 _BLOCK_BYTES = 1 << 20
@@ -37,22 +38,22 @@ def check_format(head: bytes, size_bytes: int, filename: str) -> None:
     """Refuse what the parser would refuse for the first `HEAD_BYTES` of a file.
 
     A text of that length or less is decoded as the parser does; of a longer one only NUL
-    characters tell for certain that it is binary.
+    characters, and a beginning full of others that no text has, tell that it is binary.
 
     Raises:
         UnsupportedMedia: the format is not supported, or a text is binary.
         Unprocessable: the file is empty (`empty_file`) or blank (`no_text`).
     """
     kind = detect(head, filename)
-    if kind is Format.PDF or kind in IMAGES:
+    if kind in BINARY:
         return
-    encoding = encoding_of(head)
-    if "\0" in head.decode(encoding, errors="replace"):
-        raise not_text()
-    # HTML in an 8-bit encoding is decoded as the page itself declares.
-    if len(head) == size_bytes and (kind is not Format.HTML or encoding.startswith("utf")):
-        text = clean(decode(head))
+    text = decode_html(head) if kind is Format.HTML else decode_text(head)
+    if len(head) == size_bytes:
+        check_decoded(text)
+        text = clean(text)
         check_text(text, len(text))
+    else:
+        check_decoded_head(text)
 
 
 def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:

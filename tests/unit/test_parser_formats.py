@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from deployments.errors import Unprocessable, UnsupportedMedia
-from deployments.parser.reading.formats import Format, decode, detect
+from deployments.parser.reading.formats import SUFFIXES, Format, decode, detect
 from tests.support.archives import zip_file
+from tests.support.paths import ROOT
 
 OFFICE = zip_file(**{"word/document.xml": "<x/>"})
 PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
@@ -25,7 +28,7 @@ PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
         (b'<?xml version="1.0"?>\n<html xmlns="x"/>', "page.txt", Format.HTML),
         ("<html></html>".encode("utf-16"), "page", Format.HTML),
         (b"<p>fragment</p>", "part.htm", Format.HTML),
-        (b"import os\n", "script.py", Format.TEXT),
+        (b"import os\n", "script.py", Format.CODE),
         (b"word", "", Format.TEXT),
         (b"\x89PNG\r\n\x1a\n...", "scan.bin", Format.PNG),
         (b"\xff\xd8\xff\xe0...", "photo.jpg", Format.JPEG),
@@ -60,10 +63,18 @@ def test_a_pdf_by_name_only(data: bytes, reason: str) -> None:
         detect(data, "Report.PDF")
 
 
-@pytest.mark.parametrize("filename", ["a.docx", "a.zip", "a.txt"])
+@pytest.mark.parametrize("filename", ["a.png", "a.bin", "a.txt"])
 def test_other_formats_are_named_and_so_are_those_that_are_read(filename: str) -> None:
-    with pytest.raises(UnsupportedMedia, match=r"Zip.*PDF, plain text, Markdown and HTML"):
-        detect(OFFICE, filename)
+    with pytest.raises(UnsupportedMedia, match=r"7z.*PDF, Word, .* plain text, Markdown"):
+        detect(b"7z\xbc\xaf\x27\x1c", filename)
+
+
+def test_the_page_offers_the_formats_that_are_read() -> None:
+    page = (ROOT / "serve_app" / "page" / "index.html").read_text()
+    offered = re.search(r'id="files"[^>]* accept="([^"]*)"', page)
+    assert offered
+    suffixes = {each for some in SUFFIXES.values() for each in some.split()}
+    assert {each for each in offered[1].split(",") if each.startswith(".")} == suffixes
 
 
 @pytest.mark.parametrize(

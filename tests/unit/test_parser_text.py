@@ -12,7 +12,8 @@ from deployments.errors import TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import clean, title_of_filename
 from deployments.parser.reading.flow import flow, without_running_lines
 from deployments.parser.reading.html import read_html
-from deployments.parser.reading.text import read_markdown, read_text
+from deployments.parser.reading.markdown import read_markdown
+from deployments.parser.reading.text import read_text
 
 LIMIT = 100_000
 PARAGRAPH = (

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.chunking.blocks import Break
 from deployments.parser.chunking.markdown import markdown_blocks
+from deployments.parser.chunking.outlined import outlined_blocks
 from deployments.parser.chunking.packing import Unit, pack, split_units
 from deployments.parser.chunking.plain_text import plain_blocks
 from deployments.parser.chunking.sections import sections_at
@@ -22,9 +23,10 @@ from deployments.types import Chunk
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from deployments.parser.chunking.blocks import Block
     from deployments.parser.reading.content import Content
 
-CHUNKER_VERSION = 3
+CHUNKER_VERSION = 4
 """Raise it with every change that cuts a text at other places: stored ids depend on it."""
 
 # A sentence longer than a chunk is cut into quarters of a chunk, which fill chunks evenly.
@@ -92,7 +94,7 @@ class Chunker:
         """Split a text; raise TooLarge above `max_chunks`, Unprocessable if it is blank."""
         text = content.text
         self._stretches = 0
-        blocks = markdown_blocks(text) if content.markdown else plain_blocks(text)
+        blocks = _blocks(content)
         units = list(self._measured(text, split_units(text, blocks)))
         if not units:
             msg = "There is no text in this file."
@@ -212,6 +214,12 @@ class Chunker:
             yield from self._pieces(text, units[middle:])
         else:
             yield _Piece(start, end, tokens)
+
+
+def _blocks(content: Content) -> list[Block]:
+    if content.outline is not None:
+        return outlined_blocks(content.text, content.outline)
+    return markdown_blocks(content.text) if content.markdown else plain_blocks(content.text)
 
 
 def _size(tokens: int, chars: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from markdown_it import MarkdownIt
 
 from deployments.parser.chunking.blocks import heading, lines_of
+from deployments.parser.reading.markdown import FRONT_MATTER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from deployments.parser.chunking.blocks import Block
 
-_FRONT_MATTER: Final = re.compile(
-    r"---[ \t]*\n\w[^\n:]*:.*\n(?:.*\n){0,99}?(?:---|\.\.\.)[ \t]*(?:\n|$)"
-)
 _LINK: Final = re.compile(r"!?\[([^\[\]]{0,200})\]\([^()\s]{0,500}\)")
 _MAX_TITLE_SOURCE_CHARS: Final = 1000
 _MAX_NESTING: Final = 20  # quotes and lists; what lies deeper is read as text
@@ -29,7 +27,7 @@ _MAX_SETEXT_CHARS: Final = 200
 
 def markdown_blocks(text: str) -> list[Block]:
     """Return headings and paragraphs whole; code, front matter and rows of tables by line."""
-    front = _FRONT_MATTER.match(text)
+    front = FRONT_MATTER.match(text)
     front_end = front.end() if front else 0
     layout = _Layout(first_line=text.count("\n", 0, front_end))
     layout.read(_block_parser().parse(text[front_end:]))

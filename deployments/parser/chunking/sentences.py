@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Includes closing quotes, brackets and note numbers; full-width marks need no space after them.
+# The marks of Unicode's Sentence_Terminal in scripts that are in use: Armenian, Hebrew, Arabic,
+# Syriac, N'Ko, Devanagari and its relatives, Tibetan, Burmese, Ethiopic, Khmer, Mongolian,
+# Balinese, Javanese, Sinhala, Ol Chiki, Meetei Mayek and Chinese. No space need follow them.
+_MARKS = (
+    "\u0589\u05c3\u061e\u061f\u06d4\u0700-\u0702\u07f9\u0964\u0965\u0df4\u0f0d\u0f0e\u104a\u104b"
+    "\u1362\u1367\u1368\u17d4\u17d5\u1803\u1809\u1b5a\u1b5b\u1b5e\u1b5f\u1c7e\u1c7f\u203c\u203d"
+    "\u2047-\u2049\u3002\ua9c8\ua9c9\uaaf0\uaaf1\uabeb\ufe12\ufe52\ufe56\ufe57\uff01\uff0e\uff1f"
+    "\uff61"
+)
+# Includes closing quotes, brackets and note numbers. A semicolon after a Greek letter asks.
 _END = re.compile(
-    r"([.!?…؟\u06d4।][\"'”\u2019»)\]]{0,3}(?:\[[0-9]{1,3}\]){0,3})\s+"
-    r"|([。\uff01\uff1f]+[\"”\u2019」』\uff09]{0,3})\s*"
+    r"((?:[.!?…]|(?<=[\u0370-\u03ff]);)[\"'”\u2019»)\]]{0,3}(?:\[[0-9]{1,3}\]){0,3})\s+"
+    rf"|([{_MARKS}]+[\"”\u2019」』\uff09»)\]]{{0,3}})\s*"
 )
 # Abbreviations and numbers whose full stop ends no sentence. If it does end one, two sentences
 # stay together, which does no harm.

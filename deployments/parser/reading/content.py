@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.text.invisible import without_invisible
@@ -20,14 +20,24 @@ _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
 
+class Heading(NamedTuple):
+    """A span of a text that heads a section; `level` counts from 1."""
+
+    start: int
+    end: int
+    level: int
+    title: str
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The text of a file.
 
     `page_starts[i]` is the character offset in `text` at which page `i + 1` begins; None for
-    formats without pages. `markdown` is true if the text is Markdown. `warnings` say what was not
-    read, and `ocr_pages` are the pages whose text was recognised in pictures. `ocr_wanted` are
-    pages whose text could not be read otherwise.
+    formats without pages. `markdown` is true if the text is Markdown. `outline` has the headings
+    of a text whose lines must stay as they are; None if they are to be recognised. `warnings` say
+    what was not read, and `ocr_pages` are the pages whose text was recognised in pictures.
+    `ocr_wanted` are pages whose text could not be read otherwise.
     """
 
     title: str
@@ -38,6 +48,7 @@ class Content:
     warnings: tuple[DocumentWarning, ...] = ()
     ocr_pages: frozenset[int] = frozenset()
     ocr_wanted: tuple[int, ...] = ()
+    outline: tuple[Heading, ...] | None = None
 
 
 def clean(text: str) -> str:

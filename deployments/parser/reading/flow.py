@@ -28,6 +28,14 @@ _MIN_WRAP_CHARS = 40
 _MAX_WRAP_CHARS = 120
 _MIN_FULL_SHARE = 0.7
 _MIN_WORDS_A_LINE = 5
+_MIN_ROWS = 3
+_MIN_ROW_SHARE = 0.6
+_MIN_EVEN_SHARE = 0.8
+_MIN_LOWER_SHARE = 0.15
+_MIN_SEPARATORS = 2
+_SEPARATORS = ",;\t|"
+_ROW_EDGES = ".,:;|0123456789"
+_DIGIT_START = re.compile(r"[\[(]?[0-9]")
 _MAX_HEADING_CHARS = 120
 _MAX_HEADING_SHARE = 0.7
 
@@ -77,14 +85,43 @@ def flow(pages: Sequence[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
 
 
 def hard_wrapped(lines: Sequence[str]) -> bool:
-    """Tell whether lines are hard-wrapped prose rather than lists, tables, code or paragraphs."""
+    """Tell whether lines are hard-wrapped prose rather than rows, verse, code or paragraphs."""
     width = _width(lines)
     pairs = [(a, b) for a, b in pairwise(lines) if a.strip() and b.strip()]
     if not pairs or not _MIN_WRAP_CHARS <= width <= _MAX_WRAP_CHARS:
         return False
     full = sum(_is_full(a.strip(), b.strip(), width) for a, b in pairs)
     words = sum(len(a.split()) for a, _ in pairs)
-    return full >= len(pairs) * _MIN_FULL_SHARE and words >= len(pairs) * _MIN_WORDS_A_LINE
+    return (
+        full >= len(pairs) * _MIN_FULL_SHARE
+        and words >= len(pairs) * _MIN_WORDS_A_LINE
+        and not row_like([line for line in lines if line.strip()])
+    )
+
+
+def row_like(lines: Sequence[str]) -> bool:
+    """Tell whether each of some lines is a row, a log entry, a verse or an item of a list.
+
+    A line of prose seldom ends where a sentence or a part of it does, and the next one begins in
+    the middle of it: in scripts with two cases, often with a lower-case letter.
+    """
+    count = len(lines)
+    if count < _MIN_ROWS:
+        return False
+    texts = [line.strip() for line in lines]
+    starts = Counter(text.split(maxsplit=1)[0].strip(_ROW_EDGES) for text in texts)
+    digits = sum(bool(_DIGIT_START.match(text)) for text in texts)
+    if max(starts.most_common(1)[0][1], digits) > count * _MIN_ROW_SHARE:
+        return True
+    for separator in _SEPARATORS:
+        common = Counter(text.count(separator) for text in texts).most_common(1)[0]
+        if common[0] >= _MIN_SEPARATORS and common[1] >= count * _MIN_EVEN_SHARE:
+            return True
+    following = [text for text in texts[1:] if text[0].isalpha()]
+    cased = [text for text in following if text[0].isupper() or text[0].islower()]
+    if len(cased) * 2 < count - 1:  # no such script
+        return False
+    return sum(text[0].islower() for text in cased) < len(cased) * _MIN_LOWER_SHARE
 
 
 def heading_like(lines: Sequence[str]) -> bool:

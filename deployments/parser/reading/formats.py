@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from enum import StrEnum
 from pathlib import PurePath
+from typing import Final
 
 from deployments.errors import Unprocessable, UnsupportedMedia
-
-READ = "Files that are read: PDF, plain text, Markdown and HTML; images as PNG, JPEG, TIFF or WebP."
-
-_PDF_MAGIC = b"%PDF-"
-_PDF_HEADER_BYTES = 1024
-_MAGIC = (
-    (b"PK\x03\x04", "a Zip archive or an Office document"),
-    (b"PK\x05\x06", "a Zip archive or an Office document"),
-    (b"\xd0\xcf\x11\xe0", "an old Office document"),
-    (b"{\\rtf", "an RTF document"),
-    (b"GIF8", "an image"),
-    (b"RIFF", "a sound or a film"),
-    (b"\x1f\x8b", "a compressed file"),
-    (b"BZh", "a compressed file"),
-    (b"7z\xbc\xaf", "a compressed file"),
-    (b"\xfd7zXZ", "a compressed file"),
-    (b"\x7fELF", "a program"),
+from deployments.parser.reading.refused_formats import (
+    MAGIC,
+    OLD_OFFICE,
+    PACKAGES,
+    REFUSED_SUFFIXES,
 )
-# UTF-32 first: its little-endian byte order mark begins with that of UTF-16.
-_BOMS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+from deployments.text.decoding import decode_text
+
+READ: Final = (
+    "Files that are read: PDF, Word, PowerPoint, Excel, OpenDocument, RTF, EPUB, mails, web "
+    "pages, plain text, Markdown, CSV, JSON, XML, notebooks, source code, subtitles, ZIP files of "
+    "these, and images as PNG, JPEG, TIFF or WebP."
 )
-_MARKDOWN = {".md", ".markdown"}
-_HTML = {".html", ".htm", ".xhtml"}
-_TEXT = {".txt", ".text", *_MARKDOWN, *_HTML}
-_HTML_LOOK = re.compile(r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE)
-_CONTROLS = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd]")
-_MAX_CONTROL_SHARE = 0.02
-_SAMPLE_BYTES = 4096
+
+_PDF_MAGIC: Final = b"%PDF-"
+_PDF_HEADER_BYTES: Final = 1024
+_ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06")
+_OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_RTF_MAGIC: Final = b"{\\rtf"
+_ZIP_NAME: Final = re.compile(rb"PK\x03\x04.{22}(..)..", re.DOTALL)
+_ZIP_DIRECTORY_NAME: Final = re.compile(rb"PK\x01\x02.{24}(..)..", re.DOTALL)
+_LOCAL_HEADER_BYTES: Final = 30
+_DIRECTORY_HEADER_BYTES: Final = 46
+_MAX_NAMES: Final = 2000  # of a ZIP file, looked at to tell what it is
+_CONTROLS: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd]")
+_MAX_CONTROL_SHARE: Final = 0.02
+_MAX_CONTROL_SHARE_OF_HEAD: Final = 0.2  # the rest may have few
+_SAMPLE_BYTES: Final = 4096
+_HTML_LOOK: Final = re.compile(
+    r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE
+)
+_XML_LOOK: Final = re.compile(r"\s*<\?xml\s")
+_MAIL_FIELD: Final = re.compile(
+    r"(?:[A-Z][A-Za-z-]{1,60}:[ \t].*(?:\r?\n[ \t].*)*\r?\n){2,}", re.ASCII
+)
+_MAIL_FIELDS: Final = ("\nfrom:", "\ndate:")
+_MIME: Final = "\nmime-version:"
+_ARCHIVE_TYPE: Final = re.compile(
+    r"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE
+)
 
 
 class Format(StrEnum):
@@ -50,79 +57,158 @@ class Format(StrEnum):
     TEXT = "text/plain"
     MARKDOWN = "text/markdown"
     HTML = "text/html"
+    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+    XLS = "application/vnd.ms-excel"
+    ODT = "application/vnd.oasis.opendocument.text"
+    ODS = "application/vnd.oasis.opendocument.spreadsheet"
+    ODP = "application/vnd.oasis.opendocument.presentation"
+    RTF = "application/rtf"
+    EPUB = "application/epub+zip"
+    EML = "message/rfc822"
+    MSG = "application/vnd.ms-outlook"
+    MHTML = "multipart/related"
+    CSV = "text/csv"
+    TSV = "text/tab-separated-values"
+    JSON = "application/json"
+    JSONL = "application/jsonl"
+    NOTEBOOK = "application/x-ipynb+json"
+    CODE = "text/x-source"
+    LOG = "text/x-log"
+    SUBTITLES = "application/x-subrip"
+    XML = "application/xml"
+    ZIP = "application/zip"
     PNG = "image/png"
     JPEG = "image/jpeg"
     TIFF = "image/tiff"
     WEBP = "image/webp"
 
 
-IMAGES = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.WEBP))
-_IMAGE_MAGIC = (
+IMAGES: Final = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.WEBP))
+_IMAGE_MAGIC: Final = (
     (b"\x89PNG", Format.PNG),
     (b"\xff\xd8\xff", Format.JPEG),
     (b"II*\x00", Format.TIFF),
     (b"MM\x00*", Format.TIFF),
 )
 
+SUFFIXES: Final[dict[Format, str]] = {
+    Format.PDF: ".pdf",
+    Format.TEXT: ".txt .text",
+    Format.MARKDOWN: ".md .markdown",
+    Format.HTML: ".html .htm .xhtml",
+    Format.DOCX: ".docx .docm .dotx .dotm",
+    Format.PPTX: ".pptx .pptm .ppsx .ppsm .potx .potm",
+    Format.XLSX: ".xlsx .xlsm .xltx .xltm",
+    Format.XLSB: ".xlsb",
+    Format.XLS: ".xls .xlt",
+    Format.ODT: ".odt .ott",
+    Format.ODS: ".ods .ots",
+    Format.ODP: ".odp .otp",
+    Format.RTF: ".rtf",
+    Format.EPUB: ".epub",
+    Format.EML: ".eml .emlx",
+    Format.MSG: ".msg",
+    Format.MHTML: ".mhtml .mht",
+    Format.CSV: ".csv",
+    Format.TSV: ".tsv .tab",
+    Format.JSON: ".json .geojson",
+    Format.JSONL: ".jsonl .ndjson",
+    Format.NOTEBOOK: ".ipynb",
+    Format.LOG: ".log",
+    Format.SUBTITLES: ".srt .vtt",
+    Format.XML: ".xml",
+    Format.ZIP: ".zip",
+    Format.PNG: ".png",
+    Format.JPEG: ".jpg .jpeg",
+    Format.TIFF: ".tif .tiff",
+    Format.WEBP: ".webp",
+    Format.CODE: (
+        ".py .pyi .js .mjs .cjs .ts .tsx .jsx .java .c .h .cc .cpp .cxx .hpp .hh .cs .go .rs .rb "
+        ".php .swift .kt .kts .scala .sh .bash .zsh .ps1 .sql .r .jl .lua .pl .pm .m .dart .ex "
+        ".exs .erl .hs .clj .groovy .gradle .vb .f90 .proto .tf .yaml .yml .toml .ini .cfg .css "
+        ".scss .vue .svelte"
+    ),
+}
+"""The file name extensions of each format, for detection and for what clients offer."""
+
+_OF_SUFFIX: Final = {each: kind for kind, some in SUFFIXES.items() for each in some.split()}
+BINARY: Final = frozenset(
+    (
+        *(Format.PDF, Format.DOCX, Format.PPTX, Format.XLSX, Format.XLSB, Format.XLS),
+        *(Format.ODT, Format.ODS, Format.ODP, Format.EPUB, Format.MSG, Format.ZIP),
+        *(Format.EML, Format.MHTML, Format.RTF),  # parts of them have encodings of their own
+        *IMAGES,
+    )
+)
+"""Formats that are not decoded as one text."""
+_OFFICE_FOLDERS: Final = ((b"word/", Format.DOCX), (b"ppt/", Format.PPTX), (b"xl/", Format.XLSX))
+_OFFICE: Final = frozenset((Format.DOCX, Format.PPTX, Format.XLSX, Format.XLSB))
+_PACKAGED: Final = _OFFICE | {Format.EPUB, Format.ODT, Format.ODS, Format.ODP}
+_MAX_STATED_BYTES: Final = 100
+
 
 def detect(data: bytes, filename: str) -> Format:
-    """Return the format of a file.
+    """Return the format of a file; its first 64 KiB are enough.
 
     Raises:
-        Unprocessable: the file is empty (`empty_file`).
-        UnsupportedMedia: the format is not supported, or the file is named .pdf but is none.
+        Unprocessable: the file is empty (`empty_file`) or protected by a password.
+        UnsupportedMedia: the format is not supported, or the content does not fit the name.
     """
     if not data:
         msg = "The file is empty (0 bytes)."
         raise Unprocessable(msg, code="empty_file")
     suffix = PurePath(filename).suffix.lower()
-    if _is_pdf(data, suffix):
+    named = _OF_SUFFIX.get(suffix)
+    if _is_pdf(data, named):
         return Format.PDF
     image = _image(data)
-    if image and suffix != ".pdf":
+    if image and named is not Format.PDF:
         return image
-    kind = "an image" if image else _name_of(data)
-    if suffix == ".pdf":
+    magic = next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
+    if image:
+        magic = "an image"
+    if named is Format.PDF:
+        kind = "a Zip archive or an Office document" if _is_package(data) else magic
         looks = f"it looks like {kind}" if kind else "its content does not begin like one"
         msg = f"This is not a PDF: {looks}, whatever its name says."
         raise UnsupportedMedia(msg)
-    if kind:
-        msg = f"This looks like {kind}, which is not read. {READ}"
+    if data.startswith(_ZIP_MAGIC):
+        return _kind_of_package(data, suffix)
+    if data.startswith(_OLE_MAGIC):
+        return _kind_of_compound_file(data, suffix)
+    if data.startswith(_RTF_MAGIC):
+        return Format.RTF
+    if magic:
+        msg = f"This looks like {magic}, which is not read. {READ}"
         raise UnsupportedMedia(msg)
-    if suffix in _MARKDOWN:
-        return Format.MARKDOWN
-    sample = data[:_SAMPLE_BYTES].decode(encoding_of(data), errors="replace")
-    if suffix in _HTML or _HTML_LOOK.match(sample):
-        return Format.HTML
-    return Format.TEXT
-
-
-def encoding_of(data: bytes) -> str:
-    """Return the encoding of a text: by byte order mark, by NULs, else UTF-8 or cp1252."""
-    for bom, encoding in _BOMS:
-        if data.startswith(bom):
-            return encoding
-    sample = data[:_SAMPLE_BYTES]
-    # UTF-16 without a mark: mostly-Latin text has NULs in nearly every second byte.
-    nulls = sample.count(0)
-    if nulls > len(sample) * 0.3:
-        in_odd = sample[1::2].count(0)
-        if in_odd in (0, nulls):
-            return "utf-16-le" if in_odd else "utf-16-be"
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+    if advice := REFUSED_SUFFIXES.get(suffix):
+        raise UnsupportedMedia(advice)
+    return _kind_of_text(data, suffix, named)
 
 
 def decode(data: bytes) -> str:
     """Decode a text file; raise UnsupportedMedia if it is binary."""
-    text = data.decode(encoding_of(data), errors="replace").removeprefix("\ufeff")
-    controls = sum(1 for _ in _CONTROLS.finditer(text))
-    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE:
-        raise not_text()
+    text = decode_text(data).removeprefix("\ufeff")
+    check_decoded(text)
     return text
+
+
+def check_decoded(text: str) -> None:
+    """Raise UnsupportedMedia for what was no text, or in an encoding that is not known."""
+    # One wrong byte costs one character, also in a short text.
+    controls = sum(1 for _ in _CONTROLS.finditer(text)) - 1
+    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE or not text.strip("\ufffd"):
+        raise not_text()
+
+
+def check_decoded_head(text: str) -> None:
+    """Raise UnsupportedMedia if the beginning of a text shows for certain that it is none."""
+    controls = sum(1 for _ in _CONTROLS.finditer(text))
+    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD:
+        raise not_text()
 
 
 def not_text() -> UnsupportedMedia:
@@ -131,17 +217,116 @@ def not_text() -> UnsupportedMedia:
     return UnsupportedMedia(msg)
 
 
-def _name_of(data: bytes) -> str | None:
-    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
-
-
 def _image(data: bytes) -> Format | None:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return Format.WEBP
     return next((kind for magic, kind in _IMAGE_MAGIC if data.startswith(magic)), None)
 
 
-def _is_pdf(data: bytes, suffix: str) -> bool:
+def _is_pdf(data: bytes, named: Format | None) -> bool:
     """Look for the header, which may follow some rubbish, but not the name of it in a text."""
     at = data.find(_PDF_MAGIC, 0, _PDF_HEADER_BYTES)
-    return at == 0 or (at > 0 and suffix not in _TEXT)
+    return at == 0 or (at > 0 and named in {None, Format.PDF} and not _is_package(data))
+
+
+def _is_package(data: bytes) -> bool:
+    return data.startswith((*_ZIP_MAGIC, _OLE_MAGIC))
+
+
+def _kind_of_package(data: bytes, suffix: str) -> Format:
+    """Tell what a ZIP file holds, by its member `mimetype` or the names of others."""
+    names = _zip_names(data)
+    if names[:1] == [b"mimetype"] and (stated := _stated_kind(data)):
+        return stated
+    for part, advice in PACKAGES:
+        if any(name.startswith(part) for name in names):
+            raise UnsupportedMedia(advice)
+    named = _OF_SUFFIX.get(suffix)
+    if named in _OFFICE or b"[Content_Types].xml" in names or b"_rels/.rels" in names:
+        if b"xl/workbook.bin" in names or suffix == ".xlsb":
+            return Format.XLSB
+        for folder, kind in _OFFICE_FOLDERS:
+            if any(name.startswith(folder) for name in names):
+                return kind
+    return named if named in _PACKAGED else Format.ZIP
+
+
+def _stated_kind(data: bytes) -> Format | None:
+    """Return the format that the first member of a ZIP file states."""
+    start = _LOCAL_HEADER_BYTES + len(b"mimetype")
+    stated = data[start : start + _MAX_STATED_BYTES]
+    for kind in (Format.EPUB, Format.ODT, Format.ODS, Format.ODP):
+        if stated.startswith(kind.encode()):
+            return kind
+    if stated.startswith(b"application/vnd.oasis"):
+        msg = f"This kind of OpenDocument file is not read: save it as PDF. {READ}"
+        raise UnsupportedMedia(msg)
+    return None
+
+
+def _zip_names(data: bytes) -> list[bytes]:
+    """Return the first names in the headers of members, and in the directory if that is there."""
+    names: list[bytes] = []
+    for pattern, size in (
+        (_ZIP_NAME, _LOCAL_HEADER_BYTES),
+        (_ZIP_DIRECTORY_NAME, _DIRECTORY_HEADER_BYTES),
+    ):
+        for number, found in enumerate(pattern.finditer(data)):
+            if number == _MAX_NAMES:
+                break
+            length = int.from_bytes(found[1], "little")
+            names.append(data[found.start() + size : found.start() + size + length])
+    return names
+
+
+def _kind_of_compound_file(data: bytes, suffix: str) -> Format:
+    """Tell what an OLE compound file holds, by the names of its streams."""
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        msg = "This document is protected by a password. Save it without one and try again."
+        raise Unprocessable(msg, code="encrypted_document")
+    named = _OF_SUFFIX.get(suffix)
+    if named is Format.XLS or named is Format.MSG:
+        return named
+    for stream, advice in OLD_OFFICE:
+        if stream.encode("utf-16-le") in data:
+            raise UnsupportedMedia(advice)
+    if "__substg1.0_".encode("utf-16-le") in data:
+        return Format.MSG
+    if any(name.encode("utf-16-le") in data for name in ("Workbook", "Book\0")):
+        return Format.XLS
+    advice = REFUSED_SUFFIXES.get(suffix) or f"This looks like an old Office document. {READ}"
+    raise UnsupportedMedia(advice)
+
+
+def _kind_of_text(data: bytes, suffix: str, named: Format | None) -> Format:
+    sample = decode_text(data[:_SAMPLE_BYTES])
+    if named in BINARY - {Format.EML, Format.MHTML}:
+        # Programs also save pages and tables as text under these names.
+        if looks := _looks_of(sample):
+            return looks
+        if named is Format.XLS and "\t" in sample.partition("\n")[0]:
+            return Format.TSV
+        msg = f"This is not a {suffix[1:].upper()} file, whatever its name says. {READ}"
+        raise UnsupportedMedia(msg)
+    if named is Format.XML and _HTML_LOOK.match(sample):
+        return Format.HTML
+    if named not in {None, Format.TEXT}:
+        return named
+    return _looks_of(sample) or Format.TEXT
+
+
+def _looks_of(sample: str) -> Format | None:
+    """Return the format that the beginning of a text shows; None for plain text."""
+    if _HTML_LOOK.match(sample):
+        return Format.HTML
+    if _XML_LOOK.match(sample):
+        return Format.XML
+    if sample.startswith("WEBVTT"):
+        return Format.SUBTITLES
+    found = _MAIL_FIELD.match(sample)
+    fields = f"\n{found[0].lower()}" if found else ""
+    if _MIME not in fields:
+        return None
+    if _ARCHIVE_TYPE.search(fields) and "\nsnapshot" in fields:
+        return Format.MHTML
+    return Format.EML if all(field in fields for field in _MAIL_FIELDS) else None

@@ -9,19 +9,15 @@ from deployments.parser.reading.content import (
     one_line,
     title_of_filename,
 )
-from deployments.parser.reading.formats import Format, decode, encoding_of, not_text
-from deployments.text.html import html_to_text
+from deployments.parser.reading.formats import Format, check_decoded
+from deployments.text.html import decode_html, html_to_text
 
 
 def read_html(data: bytes, filename: str, *, max_chars: int) -> Content:
     """Read an HTML file; raise UnsupportedMedia for binary data."""
-    if encoding_of(data).startswith("utf"):
-        page = html_to_text(decode(data))
-    elif b"\0" in data:
-        raise not_text()
-    else:
-        # An 8-bit encoding, which the page itself declares.
-        page = html_to_text(data)
+    markup = decode_html(data)
+    check_decoded(markup)
+    page = html_to_text(markup)
     text = clean(page.text)
     check_text(text, max_chars)
     title = one_line(page.title) or title_of_filename(filename)

@@ -1,8 +1,9 @@
-"""Read plain text and Markdown files."""
+"""Read plain text files."""
 
 from __future__ import annotations
 
-import re
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from deployments.parser.reading.content import (
     Content,
@@ -11,28 +12,37 @@ from deployments.parser.reading.content import (
     one_line,
     title_of_filename,
 )
-from deployments.parser.reading.flow import flow, hard_wrapped, heading_like
+from deployments.parser.reading.flow import flow, hard_wrapped, heading_like, row_like
 from deployments.parser.reading.formats import Format, decode
 
-_HEADING = re.compile(r"^ {0,3}# +(\S.*)$|^(\S.{0,198})\n=+ *$", re.MULTILINE)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def read_text(data: bytes, filename: str, *, max_chars: int) -> Content:
     """Read plain text and join hard-wrapped lines; raise UnsupportedMedia for binary data."""
     text = clean(decode(data))
     check_text(text, max_chars)
+    filled = [line for line in text.split("\n") if line.strip()]
+    # Of rows, the first one is no title.
+    is_titled = heading_like(filled) and not row_like(filled)
+    title = one_line(filled[0]) if is_titled else title_of_filename(filename)
+    return Content(title, Format.TEXT, reflowed(text))
+
+
+def reflowed(text: str) -> str:
+    """Join the lines of hard-wrapped prose; rows, logs, verse and lists stay lines."""
     lines = text.split("\n")
-    if hard_wrapped(lines):
-        text, _ = flow([lines])
-    filled = [line for line in lines if line.strip()]
-    title = one_line(filled[0]) if heading_like(filled) else title_of_filename(filename)
-    return Content(title, Format.TEXT, text)
+    if not hard_wrapped(lines):
+        return text
+    parts = []
+    for is_prose, blocks in groupby(_blocks(lines), key=lambda block: not row_like(block)):
+        together = [line for block in blocks for line in (*block, "")][:-1]
+        parts.append(flow([together])[0] if is_prose else "\n".join(together))
+    return "\n\n".join(parts)
 
 
-def read_markdown(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read Markdown; its title is the first top-level heading."""
-    text = clean(decode(data))
-    check_text(text, max_chars)
-    heading = _HEADING.search(text)
-    title = one_line((heading[1] or heading[2]).rstrip(" #")) if heading else ""
-    return Content(title or title_of_filename(filename), Format.MARKDOWN, text, markdown=True)
+def _blocks(lines: Sequence[str]) -> list[list[str]]:
+    """Return the lines between blank ones."""
+    groups = groupby(lines, key=lambda line: bool(line.strip()))
+    return [list(group) for filled, group in groups if filled]

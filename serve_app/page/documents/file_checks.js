@@ -8,7 +8,12 @@ const HEAD_BYTES = 4096;
 const PDF_HEADER_BYTES = 1024;
 const MAX_CONTROL_SHARE = 0.02;  // of a text, as in the service
 const UTF16_NUL_SHARE = 0.3;
-const READABLE = "PDF, plain text, Markdown and HTML files can be read, and images as PNG, JPEG, TIFF or WebP.";
+const READABLE = "PDF, Office and OpenDocument files, mails, web pages, texts, tables, ZIP files of these and images as PNG, JPEG, TIFF or WebP can be read.";
+
+const OLD_OFFICE = {
+  ".doc": "DOC is not read: save it as DOCX.",
+  ".ppt": "PPT is not read: save it as PPTX.",
+};
 
 class FileChecks {
   constructor() {
@@ -26,12 +31,27 @@ class FileChecks {
       return "The browser could not read the file.";
     }
     if (/\.pdf$/i.test(file.name)) return isPdf(head) ? null : "This is not a PDF, although its name ends in .pdf.";
-    return hasReadableName(file.name) || isPdf(head) || looksLikeText(head) ? null : `This is not a text file. ${READABLE}`;
+    const ending = /\.[a-z0-9]+$/i.exec(file.name)?.[0].toLowerCase();
+    if (isCompoundFile(head) && OLD_OFFICE[ending]) return OLD_OFFICE[ending];
+    const known = hasReadableName(file.name) || isPdf(head) || isPackage(head) || isCompoundFile(head);
+    return known || looksLikeText(head) ? null : `This is not a text file. ${READABLE}`;
   }
 }
 
 function isPdf(head) {
   return new TextDecoder("latin1").decode(head.subarray(0, PDF_HEADER_BYTES)).includes("%PDF-");
+}
+
+function isPackage(head) {
+  return startsWith(head, [0x50, 0x4b, 0x03, 0x04]);  // a ZIP file: also Office documents and books
+}
+
+function isCompoundFile(head) {
+  return startsWith(head, [0xd0, 0xcf, 0x11, 0xe0]);  // an old Office document, or a mail of Outlook
+}
+
+function startsWith(head, bytes) {
+  return bytes.every((byte, place) => head[place] === byte);
 }
 
 /** Whether the name ends as one of those that the file chooser offers. */

@@ -43,7 +43,7 @@ def test_files_are_sent_while_others_wait_to_be_searchable(fake: FakeService, vi
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("pictures.zip", "PK\x03\x04 no document", "PDF, plain text, Markdown and HTML"),
+        ("pictures.7z", "7z\x00\x01\x02\x03", "texts, tables and ZIP files of these can be read"),
         ("a.pdf", "these are words", "not a PDF"),
         ("large.txt", "x" * 1_100_000, "larger than 1 MB"),
         ("empty.md", "", "empty"),

@@ -1,0 +1,158 @@
+"""Read mails (EML): headers, body, and attachments in formats that are read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from deployments.errors import Unprocessable
+from deployments.parser.reading.content import clean, one_line, title_of_filename
+from deployments.parser.reading.formats import Format, check_decoded
+from deployments.parser.reading.markup import add_markup
+from deployments.parser.reading.nested import Unread, Within, add_file
+from deployments.parser.reading.outlined_text import OutlinedText
+from deployments.parser.reading.text import reflowed
+from deployments.parser.reading.xml_trees import damaged
+from deployments.text.decoding import decode_text
+from deployments.text.html import decode_html
+from deployments.types import DocumentWarning, WarningCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import EmailMessage
+
+    from deployments.parser.reading.content import Content
+
+_WHAT: Final = "This mail"
+MAX_PARTS: Final = 200
+"""Parts within parts: the time of the parser grows with their number times the lines."""
+SHOWN_HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
+_CONTAINERS: Final = re.compile(rb"boundary\s{0,9}=|message/rfc822", re.IGNORECASE)
+_LENGTH_LINE: Final = re.compile(rb"[0-9]{1,12}[ \t]*\r?\n")
+_MIN_PLAIN_SHARE: Final = 0.25
+_MAX_HEADER_CHARS: Final = 2_000
+
+
+def read_eml(data: bytes, filename: str, *, max_chars: int, within: Within) -> Content:
+    """Read a mail; the title is its subject.
+
+    Raises Unprocessable if there are more than `MAX_PARTS` within others (`too_complex`).
+    """
+    mail = parse_mail(data)
+    text = OutlinedText(max_chars)
+    unread = Unread()
+    warnings = list(_add_mail(text, mail, within, unread, max_chars))
+    if unread.names:
+        warnings.append(unread.warning(WarningCode.ATTACHMENTS_NOT_READ, "attachments"))
+    if text.blank:
+        check_decoded(decode_text(data))
+    title = one_line(_header(mail, "Subject")) or title_of_filename(filename)
+    return text.content(title, Format.EML, warnings)
+
+
+def parse_mail(data: bytes) -> EmailMessage:
+    """Parse a mail with bounds; raise Unprocessable if it is nested too deeply."""
+    from email import message_from_bytes, policy
+
+    if len(_CONTAINERS.findall(data)) > MAX_PARTS:
+        msg = f"The mail has more than {MAX_PARTS} mails and parts within others."
+        raise Unprocessable(msg, code="too_complex")
+    if data[:1].isdigit():  # of Apple Mail: the length of the mail is above it
+        data = _LENGTH_LINE.sub(b"", data, count=1)
+    try:
+        return message_from_bytes(data, policy=policy.default)
+    except RecursionError:
+        msg = "The mail has too many mails and parts within others."
+        raise Unprocessable(msg, code="too_complex") from None
+    except Exception as error:  # the parser of headers meets odd ones
+        raise damaged(_WHAT) from error
+
+
+def add_headers(text: OutlinedText, headers: Iterator[tuple[str, str]]) -> None:
+    """Add the headers that are not blank."""
+    text.lines(f"{name}: {value}" for name, value in headers if value)
+
+
+def add_body(text: OutlinedText, plain: str, markup: str) -> None:
+    """Add the body: the plain text, or HTML if that says much more."""
+    plain = clean(plain)
+    if markup.strip():
+        shown = OutlinedText(max(len(markup) * 2, 1))
+        add_markup(shown, markup)
+        if not shown.blank:
+            content = shown.content("", Format.HTML)
+            if len(plain.strip()) < len(content.text) * _MIN_PLAIN_SHARE:
+                text.append(content, 0)
+                return
+    text.lines(reflowed(plain).split("\n\n")[:1])
+    for paragraph in reflowed(plain).split("\n\n")[1:]:
+        text.paragraph(paragraph)
+
+
+def _add_mail(
+    text: OutlinedText, mail: EmailMessage, within: Within, unread: Unread, max_chars: int
+) -> Iterator[DocumentWarning]:
+    add_headers(text, ((name, _header(mail, name)) for name in SHOWN_HEADERS))
+    bodies: dict[str, list[str]] = {"plain": [], "html": []}
+    attached: list[tuple[str, EmailMessage]] = []
+    for part in _leaves(mail):
+        kind, subtype = part.get_content_maintype(), part.get_content_subtype()
+        name = _filename(part)
+        is_attached = part.get_content_disposition() == "attachment" or bool(name)
+        if kind == "text" and not is_attached and subtype in bodies:
+            bodies[subtype].append(_decoded(part, subtype))
+        elif kind == "text" and not is_attached:
+            bodies["plain"].append(_decoded(part, "plain"))
+        elif is_attached or kind in {"message", "application"}:
+            attached.append((name or f"attachment.{subtype}", part))
+    add_body(text, "\n\n".join(bodies["plain"]), "\n".join(bodies["html"]))
+    for given, part in attached:
+        name = given
+        if part.get_content_type() == "message/rfc822":
+            name = given if given.endswith(".eml") else f"{given}.eml"
+            inner = part.get_payload()
+            first = inner[0] if isinstance(inner, list) and inner else None
+            data = b"" if first is None or isinstance(first, str) else first.as_bytes()
+        else:
+            payload = part.get_payload(decode=True)
+            data = payload if isinstance(payload, bytes) else b""
+        within.unpacked.add(len(data))
+        yield from add_file(
+            text, data, name, within, unread, heading=f"Attachment {name}", max_chars=max_chars
+        )
+
+
+def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
+    """Yield the parts that hold no others; an attached mail is one."""
+    stack = [part]
+    while stack:
+        each = stack.pop()
+        payload = each.get_payload() if each.is_multipart() else None
+        if isinstance(payload, list) and each.get_content_maintype() == "multipart":
+            stack += [each for each in reversed(payload) if not isinstance(each, str)]
+        else:
+            yield each
+
+
+def _decoded(part: EmailMessage, subtype: str) -> str:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    charset = part.get_content_charset()
+    return decode_html(payload, charset) if subtype == "html" else decode_text(payload, charset)
+
+
+def _filename(part: EmailMessage) -> str:
+    try:
+        name = part.get_filename()
+    except Exception:  # noqa: BLE001 - the parser of headers meets odd ones
+        return ""
+    return one_line(str(name)) if name else ""
+
+
+def _header(mail: EmailMessage, name: str) -> str:
+    try:
+        value = mail.get(name)
+    except Exception:  # noqa: BLE001 - see _filename
+        return ""
+    return " ".join(clean(str(value)).split())[:_MAX_HEADER_CHARS] if value is not None else ""

@@ -1,0 +1,105 @@
+"""Add the whole visible text of HTML to a document: chapters of books, bodies of mails."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from lxml import etree  # type: ignore[import-untyped]
+
+from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.xml_trees import text_of
+from deployments.text.html import visible_tree
+
+if TYPE_CHECKING:
+    from deployments.parser.reading.outlined_text import OutlinedText
+    from deployments.parser.reading.xml_trees import XmlElement
+
+_HEADING: Final = re.compile("h([1-6])")
+_BLOCKS: Final = re.compile(
+    "address|article|aside|blockquote|body|caption|d[dlt]|details|div|fieldset|figcaption|figure"
+    "|footer|form|h[1-6]|header|hr|html|legend|li|main|nav|ol|p|pre|section|summary|table|tbody"
+    "|t[dhr]|tfoot|thead|ul"
+)
+_MIN_HEADED_COLUMNS: Final = 3
+_MAX_CELL_CHARS: Final = 300
+
+
+def add_markup(text: OutlinedText, markup: str, below: int = 0) -> None:
+    """Add the text of a page; its headings are levels below level `below`.
+
+    Raises TooLarge if an element has very many attributes.
+    """
+    tree = visible_tree(markup)
+    if tree is None:
+        return
+    for element in tree.iter("title", "head"):
+        element.clear(keep_tail=True)
+    _Walk(text, below).walk(tree)
+
+
+class _Walk:
+    """Collects inline text until a block begins or ends."""
+
+    def __init__(self, text: OutlinedText, below: int) -> None:
+        self._text = text
+        self._below = below
+        self._inline: list[str] = []
+        self._in_list_item = False
+
+    def walk(self, tree: XmlElement) -> None:
+        whole: XmlElement | None = None  # an element that was added with all that is in it
+        for event, element in etree.iterwalk(tree, events=("start", "end")):
+            tag = element.tag if isinstance(element.tag, str) else ""
+            if whole is None:
+                if _BLOCKS.fullmatch(tag):
+                    self._end()
+                if event == "start":
+                    whole = element if self._add_whole(element, tag) else None
+                    self._inline.append("" if whole is not None else _spaced(element.text))
+                else:
+                    self._inline.append(_spaced(element.tail))
+            elif event == "end" and element is whole:
+                whole = None
+                self._inline.append(_spaced(element.tail))
+        self._end()
+
+    def _add_whole(self, element: XmlElement, tag: str) -> bool:
+        """Add a heading, a table or a preformatted text; return whether it is one."""
+        if found := _HEADING.fullmatch(tag):
+            self._text.heading(text_of(element), int(found[1]) + self._below)
+            return True
+        if tag == "pre":
+            self._text.lines("".join(element.itertext()).split("\n"))
+            return True
+        if tag == "br":
+            self._inline.append("\n")
+        elif _BLOCKS.fullmatch(tag):
+            self._in_list_item = tag == "li" or (self._in_list_item and tag == "p")
+        return tag == "table" and self._add_table(element)
+
+    def _end(self) -> None:
+        """Add the inline text that was collected, as a block."""
+        lines = [" ".join(line.split()) for line in "".join(self._inline).split("\n")]
+        self._inline.clear()
+        lines = [line for line in lines if line]
+        if lines and self._in_list_item:
+            self._text.line(f"- {' '.join(lines)}")
+            self._in_list_item = False
+        elif lines:
+            self._text.lines(lines)
+
+    def _add_table(self, table: XmlElement) -> bool:
+        """Add a table of short cells by its rows; return False for one that lays out a page."""
+        if next(table.iterdescendants("table", "h1", "h2", "h3"), None) is not None:
+            return False
+        rows = [[text_of(cell) for cell in row.iter("td", "th")] for row in table.iter("tr")]
+        longest = max((len(cell) for row in rows for cell in row), default=0)
+        if max(map(len, rows), default=0) == 1 or longest > _MAX_CELL_CHARS:
+            return False
+        self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+        return True
+
+
+def _spaced(text: str | None) -> str:
+    return re.sub(r"\s+", " ", text) if text else ""

@@ -1,0 +1,222 @@
+"""Read OpenDocument files: texts (ODT), spreadsheets (ODS) and presentations (ODP)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from deployments.errors import TooLarge
+from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.formats import Format
+from deployments.parser.reading.outlined_text import OutlinedText
+from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.titles import tidy_title
+from deployments.parser.reading.xml_trees import attribute, damaged, local, named, text_of
+from deployments.parser.reading.zip_members import ZipMembers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deployments.parser.reading.content import Content
+    from deployments.parser.reading.xml_trees import XmlElement
+
+MAX_REPEATED_CELLS: Final = 1_000
+"""A filled cell or row that is said to be repeated more often is repeated so often."""
+MAX_ROWS: Final = 1_100_000
+"""Of a spreadsheet."""
+_WHAT: Final = "This OpenDocument file"
+_MAX_SPACES: Final = 100
+_MAX_LONG_CELL_CHARS: Final = 300  # a longer one lays out a page
+_MIN_HEADED_COLUMNS: Final = 3
+_NO_BLOCKS: Final = frozenset(("", "tracked-changes", "note", "annotation", "notes", "forms"))
+_LEFT_OUT: Final = frozenset(
+    ("tracked-changes", "note", "annotation", "ruby-text", "title", "desc")
+)
+
+
+def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
+    """Read a text, spreadsheet or presentation; its macros and links are left alone."""
+    members = ZipMembers(data, _WHAT)
+    root = members.xml("content.xml")
+    body = next(named(root, "body"), None)
+    if body is None or not len(body):
+        raise damaged(_WHAT)
+    text = OutlinedText(max_chars)
+    content = body[0]
+    match local(content):
+        case "spreadsheet":
+            kind = Format.ODS
+            _add_sheets(text, content)
+        case "presentation":
+            kind = Format.ODP
+            _add_slides(text, content)
+        case _:
+            kind = Format.ODT
+            _add_blocks(text, content)
+    if kind is Format.ODT:
+        _add_headers(text, members)
+    meta = members.xml_if_any("meta.xml")
+    stated = next((text_of(each) for each in named(meta, "title")), "") if meta is not None else ""
+    title = tidy_title(stated)
+    if not title and text.headings and kind is not Format.ODS and text.headings[0].start == 0:
+        title = tidy_title(text.headings[0].title)
+    return text.content(title or title_of_filename(filename), kind)
+
+
+def _add_blocks(text: OutlinedText, parent: XmlElement, *, in_list: bool = False) -> None:
+    for child in parent:
+        match local(child):
+            case "h":
+                level = attribute(child, "outline-level")
+                text.heading(_plain(child), int(level) if level.isdecimal() else 1)
+                _add_notes(text, child)
+            case "p":
+                _add_paragraph(text, child, in_list=in_list)
+            case "list":
+                _add_blocks(text, child, in_list=True)
+            case "table":
+                _add_table(text, child)
+            case name if name not in _NO_BLOCKS:
+                _add_blocks(text, child, in_list=in_list)
+
+
+def _add_paragraph(text: OutlinedText, paragraph: XmlElement, *, in_list: bool) -> None:
+    plain = _plain(paragraph)
+    if in_list and plain:
+        text.line(f"- {plain}")
+    elif attribute(paragraph, "style-name") == "Title":
+        text.heading(plain)
+    else:
+        text.paragraph(plain)
+    _add_notes(text, paragraph)
+    for box in named(paragraph, "text-box"):
+        _add_blocks(text, box)
+
+
+def _add_table(text: OutlinedText, table: XmlElement) -> None:
+    rows: list[list[str]] = []
+    layout = False
+    for row in named(table, "table-row"):
+        cells = [" ".join(_paragraphs(cell)) for cell in row if local(cell) == "table-cell"]
+        layout = layout or any(len(cell) > _MAX_LONG_CELL_CHARS for cell in cells)
+        rows.append(cells)
+    if layout or max(map(len, rows), default=0) == 1:
+        for cell in named(table, "table-cell"):
+            _add_blocks(text, cell)
+        return
+    text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+    _add_notes(text, table)
+
+
+def _add_sheets(text: OutlinedText, content: XmlElement) -> None:
+    for table in content.iterchildren("{*}table"):
+        text.heading(attribute(table, "name"))
+        text.lines(row_lines(_rows(table), 1))
+        _add_notes(text, table)
+
+
+def _rows(table: XmlElement) -> Iterator[list[str]]:
+    count = 0
+    for row in named(table, "table-row"):
+        cells: list[str] = []
+        blank = 0
+        for cell in row.iterchildren("{*}table-cell", "{*}covered-table-cell"):
+            value = " ".join(_paragraphs(cell))
+            times = _number(attribute(cell, "number-columns-repeated"))
+            if value:
+                cells += [""] * min(blank, MAX_REPEATED_CELLS)
+                cells += [value] * min(times, MAX_REPEATED_CELLS)
+                blank = 0
+            else:
+                blank += times
+        if cells:
+            for _ in range(
+                min(_number(attribute(row, "number-rows-repeated")), MAX_REPEATED_CELLS)
+            ):
+                count += 1
+                if count > MAX_ROWS:
+                    msg = f"A sheet has more than {MAX_ROWS:,} rows. Split it and try again."
+                    raise TooLarge(msg)
+                yield cells
+
+
+def _number(value: str) -> int:
+    return int(value) if value.isdecimal() and len(value) < len("9999999999") else 1
+
+
+def _add_slides(text: OutlinedText, content: XmlElement) -> None:
+    for number, page in enumerate(content.iterchildren("{*}page"), 1):
+        text.page()
+        title = next((f for f in named(page, "frame") if attribute(f, "class") == "title"), None)
+        heading = " ".join(_paragraphs(title)) if title is not None else ""
+        text.heading(heading or f"Slide {number}")
+        for shape in page:
+            if shape is not title and local(shape) != "notes":
+                _add_blocks(text, shape)
+        for notes in page.iterchildren("{*}notes"):
+            plain = "\n".join(_paragraphs(notes))
+            if plain:
+                text.paragraph(f"Notes: {plain}")
+
+
+def _add_notes(text: OutlinedText, element: XmlElement) -> None:
+    """Add the footnotes, endnotes and comments in an element."""
+    for note in named(element, "note", "annotation"):
+        is_comment = local(note) == "annotation"
+        body = note if is_comment else next(named(note, "note-body"), note)
+        by = next((text_of(each) for each in named(note, "creator")), "") if is_comment else ""
+        label = f"Comment by {by}" if by else "Comment" if is_comment else "Note"
+        plain = " ".join(_plain(each) for each in named(body, "p"))
+        text.line(f"{label}: {plain}" if plain.strip() else "")
+
+
+def _add_headers(text: OutlinedText, members: ZipMembers) -> None:
+    root = members.xml_if_any("styles.xml")
+    seen: dict[str, None] = {}
+    for part in (
+        named(root, "header", "footer", "header-left", "footer-left") if root is not None else ()
+    ):
+        seen.update(dict.fromkeys(_paragraphs(part)))
+    if seen:
+        text.heading("Header and footer")
+        text.lines(seen)
+
+
+def _paragraphs(element: XmlElement) -> list[str]:
+    """Return the paragraphs in an element, without those of notes in it."""
+    found = []
+    for each in named(element, "p", "h"):
+        inside = (local(a) for a in each.iterancestors())
+        if not any(name in {"annotation", "note"} for name in inside) and (plain := _plain(each)):
+            found.append(plain)
+    return found
+
+
+def _plain(paragraph: XmlElement) -> str:
+    return "".join(_runs(paragraph)).strip()
+
+
+def _runs(element: XmlElement) -> Iterator[str]:
+    """Yield the text of a paragraph; white space in it is collapsed, as OpenDocument says."""
+    yield _collapsed(element.text)
+    for child in element:
+        match local(child):
+            case "s":
+                yield " " * min(_number(attribute(child, "c")), _MAX_SPACES)
+            case "tab":
+                yield "\t"
+            case "line-break":
+                yield "\n"
+            case "text-box":
+                pass
+            case name if name and name not in _LEFT_OUT:
+                yield from _runs(child)
+        yield _collapsed(child.tail)
+
+
+def _collapsed(text: str | None) -> str:
+    if not text:
+        return ""
+    inside = " ".join(text.split())
+    if not inside:
+        return " "
+    return f"{' ' * text[0].isspace()}{inside}{' ' * text[-1].isspace()}"

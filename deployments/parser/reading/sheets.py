@@ -1,0 +1,143 @@
+"""Read spreadsheets (XLSX, XLSB, XLS): a sheet is a section, a row a line with its headers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import re
+from typing import TYPE_CHECKING, Final
+
+from deployments.errors import TooLarge
+from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.formats import Format
+from deployments.parser.reading.outlined_text import OutlinedText
+from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.titles import tidy_title
+from deployments.parser.reading.xml_trees import attribute, damaged, named, text_of
+from deployments.parser.reading.zip_members import ZipMembers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from deployments.parser.reading.content import Content
+    from deployments.parser.reading.xml_trees import XmlElement
+
+MAX_CELLS: Final = 20_000_000
+"""Of a sheet: rows by columns, as python-calamine keeps a place for each."""
+MAX_ROWS: Final = 1_100_000
+"""Of a sheet."""
+_MAX_EXACT: Final = 1e15  # of floats that are written as integers
+_WHAT: Final = "This workbook"
+_REFERENCE: Final = re.compile(rb'<(?:\w+:)?c r="([A-Z]{1,3})([0-9]{1,7})"')
+_ROW_REFERENCE: Final = re.compile(rb'<(?:\w+:)?row [^>]{0,200}?\br="([0-9]{1,7})"')
+
+
+def read_sheets(data: bytes, filename: str, *, max_chars: int) -> Content:
+    """Read the values of all sheets, as they were last computed, and the comments on cells.
+
+    Raises:
+        TooLarge: a sheet spans more than `MAX_CELLS`, or there is too much text.
+        Unprocessable: the workbook is damaged or protected by a password.
+    """
+    import python_calamine
+
+    members = ZipMembers(data, _WHAT) if data.startswith(b"PK") else None
+    if members is not None:
+        members.check_sizes()
+        _check_cells(members)
+    text = OutlinedText(max_chars)
+    try:
+        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+        comments = _comments(members) if members is not None else {}
+        for name in workbook.sheet_names:
+            sheet = workbook.get_sheet_by_name(name)
+            text.heading(name)
+            text.lines(row_lines(map(_cells, sheet.iter_rows()), 1))
+            text.lines(comments.get(name, ()))
+    except (python_calamine.CalamineError, ValueError) as error:
+        raise damaged(_WHAT) from error
+    title = ""
+    if members is not None and (core := members.xml_if_any("docProps/core.xml")) is not None:
+        title = tidy_title(next((text_of(each) for each in named(core, "title")), ""))
+    kind = Format.XLS
+    if members is not None:
+        kind = Format.XLSB if "xl/workbook.bin" in members else Format.XLSX
+    return text.content(title or title_of_filename(filename), kind)
+
+
+def shown_value(value: object) -> str:
+    """Return a value of a cell as a person writes it."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return (
+                str(int(value)) if value.is_integer() and abs(value) < _MAX_EXACT else repr(value)
+            )
+        case dt.datetime():
+            midnight = value.time() == dt.time()
+            return value.date().isoformat() if midnight else value.isoformat(" ", "minutes")
+        case dt.date():
+            return value.isoformat()
+        case dt.time():
+            return value.isoformat("minutes")
+        case _:
+            return str(value)
+
+
+def _cells(row: Sequence[object]) -> list[str]:
+    return [shown_value(value) for value in row]
+
+
+def _check_cells(members: ZipMembers) -> None:
+    """Refuse a sheet with cells far apart before a place is kept for all between them."""
+    for name in list(members.names("xl/worksheets/")):
+        if not name.endswith(".xml"):
+            continue
+        content = members.read(name)
+        rows, columns = max(content.count(b"<row"), content.count(b":row")), 1
+        if rows > MAX_ROWS:
+            raise _too_wide(rows, columns)
+        for found in _ROW_REFERENCE.finditer(content):
+            rows = max(rows, int(found[1]))
+        for column, row in _REFERENCE.findall(content):
+            if len(column) > 1:
+                columns = max(columns, _column_number(column))
+            rows = max(rows, int(row))
+        if rows * columns > MAX_CELLS:
+            raise _too_wide(rows, columns)
+
+
+def _too_wide(rows: int, columns: int) -> TooLarge:
+    msg = f"A sheet spans {rows:,} rows by {columns:,} columns. Split it and try again."
+    return TooLarge(msg)
+
+
+def _column_number(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - ord("A") + 1
+    return number
+
+
+def _comments(members: ZipMembers) -> dict[str, list[str]]:
+    """Return the comments on the cells of each sheet, by its name."""
+    book = members.xml_if_any("xl/workbook.xml")
+    parts = members.related("xl/workbook.xml")
+    found: dict[str, list[str]] = {}
+    for sheet in named(book, "sheet") if book is not None else ():
+        _, path = parts.get(_relation_id(sheet), ("", ""))
+        for kind, part in members.related(path).values():
+            if kind in {"comments", "threadedComment"}:
+                root = members.xml_if_any(part)
+                found.setdefault(sheet.get("name", ""), []).extend(_notes(root))
+    return found
+
+
+def _relation_id(sheet: XmlElement) -> str:
+    return next((str(v) for k, v in sheet.attrib.items() if k.endswith("}id")), "")
+
+
+def _notes(root: XmlElement | None) -> Iterator[str]:
+    for comment in named(root, "comment", "threadedComment") if root is not None else ():
+        yield f"Comment on {attribute(comment, 'ref')}: {text_of(comment)}"

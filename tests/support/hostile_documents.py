@@ -1,0 +1,171 @@
+"""Documents made to exhaust a reader: bombs, loops, depth, entities."""
+
+# ruff: noqa: E501 - lines of markup are whole
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from tests.support.office_files import docx, opendocument, zipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_MB = 1024**2
+_LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
+_DOCTYPE = f'<!DOCTYPE r [<!ENTITY a0 "ha">{_LAUGHS}]>'
+_TEXT_TYPE = "application/vnd.oasis.opendocument.text"
+
+
+def bomb(
+    name: str, unit: bytes, times: int, *, before: bytes = b"", declared: int | None = None
+) -> bytes:
+    """Return a ZIP member whose content is a unit many times, compressed in no time.
+
+    `declared` is the size that the file says, if not the true one.
+    """
+    packer = zlib.compressobj(9, wbits=-15)
+    head = packer.compress(before) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(unit) + packer.flush(zlib.Z_FULL_FLUSH)
+    data = head + block * times + packer.flush()
+    size = len(before) + len(unit) * times if declared is None else declared
+    return member(name, data, size)
+
+
+def member(name: str, data: bytes, size: int, *, copies: int = 1) -> bytes:
+    """Return a ZIP file of one member, which the directory names so many times."""
+    encoded = name.encode()
+    sizes = (0, len(data), size, len(encoded))
+    local = b"PK\3\4" + struct.pack("<5H3I2H", 20, 0, 8, 0, 0, *sizes, 0) + encoded + data
+    entry = struct.pack("<6H3I5H2I", 20, 20, 0, 8, 0, 0, *sizes, 0, 0, 0, 0, 0, 0)
+    directory = (b"PK\1\2" + entry + encoded) * copies
+    counts = min(copies, 0xFFFF)
+    end = struct.pack("<4H2IH", 0, 0, counts, counts, len(directory), len(local), 0)
+    return local + directory + b"PK\5\6" + end
+
+
+def _nested_zip() -> bytes:
+    inner = bomb("a.txt", b"words " * 200_000, 50)
+    for _ in range(8):
+        inner = zipped({f"{n}.zip": inner for n in range(4)})
+    return inner
+
+
+def _nested_mail(depth: int) -> bytes:
+    return (
+        b"Content-Type: message/rfc822\nMIME-Version: 1.0\nFrom: a\n\n" * depth
+        + b"Subject: x\n\nend"
+    )
+
+
+def _parts_in_parts(depth: int) -> bytes:
+    return b"MIME-Version: 1.0\nFrom: a\n" + b"".join(
+        b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(depth)
+    )
+
+
+def _sheet(inside: str) -> dict[str, str | bytes]:
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    relations = "http://schemas.openxmlformats.org/package/2006/relationships"
+    return {
+        "[Content_Types].xml": "<Types/>",
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+        '<sheet name="A" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{relations}"><Relationship Id="r1" '
+        f'Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{inside}</sheetData></worksheet>',
+    }
+
+
+def _many_rows() -> bytes:
+    rows = "<row><c><v>1</v></c></row>" * 10_000_000
+    return zipped(_sheet(rows[: 26 * 1_200_000]))
+
+
+def compound_file(names: tuple[str, ...], *, loop: bool = True) -> bytes:
+    """Return an OLE compound file whose chains of sectors never end."""
+    header = (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<5H", 62, 3, 0xFFFE, 9, 6)
+    )
+    header += bytes(6) + struct.pack("<9I", 0, 1, 1, 0, 4096, 0, 1, 0xFFFFFFFE, 0)
+    header += struct.pack("<I", 0) + b"\xff" * 432
+    table = struct.pack("<128I", 0xFFFFFFFD, *([1] * 127 if loop else [0xFFFFFFFE] * 127))
+    entries = b""
+    for number, name in enumerate(("Root Entry", *names)):
+        encoded = name.encode("utf-16-le").ljust(64, b"\0")
+        kind = 2 if number else 5
+        links = struct.pack("<3I", 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF if number else 1)
+        entries += encoded + struct.pack("<HBB", len(name) * 2 + 2, kind, 1) + links + bytes(36)
+        entries += struct.pack("<IQ", 1, 0x7FFFFFFF)
+    return header + table + entries.ljust(512, b"\0")
+
+
+def _xml(inside: str) -> str:
+    return f'<?xml version="1.0"?>{inside}'
+
+
+def _deep_tables() -> bytes:
+    return docx("<w:tbl><w:tr><w:tc>" * 20_000 + "</w:tc></w:tr></w:tbl>" * 20_000)
+
+
+def _entity_in_docx(entity: str) -> bytes:
+    body = '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+    body += "<w:body><w:p><w:r><w:t>&x;</w:t></w:r></w:p></w:body></w:document>"
+    text = _xml(f"<!DOCTYPE d [<!ENTITY x {entity}>]>{body}")
+    return zipped({"[Content_Types].xml": "<Types/>", "word/document.xml": text})
+
+
+def _repeated_cells() -> bytes:
+    cell = '<table:table-cell table:number-columns-repeated="999999999"><text:p>word</text:p></table:table-cell>'
+    row = f'<table:table-row table:number-rows-repeated="999999999">{cell}</table:table-row>'
+    return opendocument("spreadsheet", f'<table:table table:name="A">{row * 50}</table:table>')
+
+
+FILES: Mapping[str, Callable[[], bytes]] = {
+    "bomb.docx": lambda: bomb("word/document.xml", b" " * _MB, 1_000),
+    "bomb.pptx": lambda: bomb("ppt/media/a.png", bytes(_MB), 1_000),
+    "bomb.odt": lambda: bomb("content.xml", b"<x/>" * 250_000, 1_000),
+    "bomb.epub": lambda: bomb("META-INF/container.xml", b" " * _MB, 1_000),
+    "bomb.zip": lambda: bomb("a.txt", b"words " * 200_000, 1_000),
+    "lies.docx": lambda: bomb("word/document.xml", b" " * _MB, 1_000, declared=100),
+    "overlapping.zip": lambda: member(
+        "a.txt", zlib.compress(b"a " * _MB, wbits=-15), 2 * _MB, copies=900
+    ),
+    "many.zip": lambda: member("a.txt", b"\3\0", 0, copies=30_000),
+    "nested.zip": _nested_zip,
+    "damaged.zip": lambda: zipped({"a.txt": "words"})[:-30],
+    "laughs.xml": lambda: _xml(f"{_DOCTYPE}<r>&a9;</r>").encode(),
+    "laughs-in-attribute.xml": lambda: _xml(f'{_DOCTYPE}<r x="&a9;"/>').encode(),
+    "file.xml": lambda: _xml(
+        '<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r>&x;</r>'
+    ).encode(),
+    "network.xml": lambda: _xml('<!DOCTYPE r SYSTEM "http://192.0.2.1/a.dtd"><r>&x;</r>').encode(),
+    "deep.xml": lambda: _xml("<a>" * 200_000).encode(),
+    "file.docx": lambda: _entity_in_docx('SYSTEM "file:///etc/passwd"'),
+    "deep.docx": _deep_tables,
+    "rows.xlsx": _many_rows,
+    "corners.xlsx": lambda: zipped(
+        _sheet(
+            '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+        )
+    ),
+    "repeated.ods": _repeated_cells,
+    "loop.xls": lambda: compound_file(("Workbook",)),
+    "loop.msg": lambda: compound_file(("__properties_version1.0",)),
+    "locked.docx": lambda: compound_file(("EncryptedPackage",)),
+    "nested.eml": lambda: _nested_mail(1_000),
+    "parts.eml": lambda: _parts_in_parts(5_000),
+    "attributes.eml": lambda: (
+        b"From: a\nMIME-Version: 1.0\nContent-Type: text/html\n\n<p " + b"a=b " * 50_000 + b">x"
+    ),
+    "deep.json": lambda: b"[" * 200_000 + b"]" * 200_000,
+    "deep-enough.json": lambda: b'{"a":' * 500 + b"1" + b"}" * 500,
+    "deep.ipynb": lambda: b'{"cells":' * 100_000,
+    "braces.rtf": lambda: b"{\\rtf1 " + b"{" * 2 * _MB,
+    "fonts.rtf": lambda: b"{\\rtf1{\\fonttbl" + b"{\\f0 x" * 200_000,
+    "open-quote.csv": lambda: b'a,b\n"' + b"word,\n" * 1_200_000,
+    "elf.zip": lambda: zipped({"a.bin": b"\x7fELF" + bytes(100)}),
+}

