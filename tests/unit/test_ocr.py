@@ -108,6 +108,9 @@ async def test_scanned_pages_are_read_whichever_way_they_lie(
         for number in range(3)
     ]
     assert sum(found) == 9
+    text = " ".join(chunk.text for chunk in document.inline)
+    order = [text.index(scans.fact(page, number)[1]) for page in range(3) for number in range(3)]
+    assert order == sorted(order)
     assert document.pages == 3
     (warning,) = document.warnings
     assert (warning.code, warning.pages) == (WarningCode.PAGES_BY_OCR, (1, 2, 3))
@@ -264,7 +267,7 @@ def test_images_of_every_kind_are_dark_on_white(mode: str) -> None:
         made.putalpha(grey.point(lambda value: 255 - value))
         made = made.convert(mode)
     elif mode == "I;16":
-        made = grey.convert("I").point(lambda value: value * 200).convert("I;16")
+        made = grey.convert("I").point(lambda value: value * 180 + 5000).convert("I;16")
     else:
         made = grey.convert(mode)
     out = io.BytesIO()
