@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
-.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-page bench-pictures bench-query-rewriting
+.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pictures bench-query-rewriting
 .PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
 
 help: ## Show this list
@@ -96,6 +96,9 @@ bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 40 min
 
 bench-tokens: $(TESTED) ## The cost of the graph per token, beside bare vLLM, with a fast engine (45 minutes)
 	@$(BIN)/python -m tests.bench.fast_engine
+
+bench-ocr: $(TESTED) ## Read ten scanned pages and look for their facts (2 minutes)
+	@$(BIN)/python -m tests.bench.scans
 
 bench-collections: $(TESTED) ## Collections of up to 100,000 documents: search, lists, uploads, compaction (12 minutes)
 	@$(BIN)/python -m tests.bench.collections

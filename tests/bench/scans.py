@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> Iterator[Section]:
     body = f"""\
 ## Scanned pages
 
-`make bench-ocr`: {count} pages of A4 at {scans.DPI} dpi with noise, four of them on their side or
+`make bench-ocr`: {count} pages of A4 at {scans.DPI} dpi with noise, five of them on their side or
 upside down and four askew, each with {_FACTS} facts among some 330 words; {seconds / count:.1f} s a
 page, on one core, start included. A fact counts if a chunk of the right page has it.
 

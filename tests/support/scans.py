@@ -15,18 +15,23 @@ _A4 = (1240, 1754)
 _SMALL = (860, 290)
 _MARGIN = 70
 _LINE_PX = 46
+_FONT_PX = 26
 _NOISE = 14.0
 _PAPER, _INK = 243, 25
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A page: its lines, its angle in degrees, and whether it is a whole sheet of A4."""
+    """A page: its lines, its angle in degrees, and whether it is a whole sheet of A4.
+
+    `font` is a file; without one, Pillow's font is used, which is Latin.
+    """
 
     lines: Sequence[str]
     angle: float = 0.0
     sheet: bool = False
     noise: float = _NOISE
+    font: str = ""
 
 
 def fact(page: int, number: int) -> tuple[str, str]:
@@ -41,7 +46,10 @@ def fact(page: int, number: int) -> tuple[str, str]:
 def picture(scan: Scan) -> Image.Image:
     """Draw a page."""
     sheet = Image.new("L", _A4 if scan.sheet else _SMALL, _PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(26)
+    pen = ImageDraw.Draw(sheet)
+    font = (
+        ImageFont.truetype(scan.font, _FONT_PX) if scan.font else ImageFont.load_default(_FONT_PX)
+    )
     for row, line in enumerate(scan.lines):
         pen.text((_MARGIN, _MARGIN + row * _LINE_PX), line, _INK, font)
     turned = sheet.rotate(scan.angle, Image.Resampling.BICUBIC, expand=True, fillcolor=_PAPER)

@@ -7,12 +7,14 @@ import io
 import os
 import signal
 import struct
+import sys
 import time
 import zlib
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 
+import matplotlib as mpl
 import psutil
 import pytest
 from PIL import Image
@@ -54,9 +56,11 @@ async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 async def recognizer(anyio_backend: str) -> AsyncIterator[Recognizer]:
-    """Keep the models for all tests that use them."""
+    """Keep the models for all tests that use them, without a tesseract of this machine."""
     shared = Recognizer(max_pages=3)
-    yield shared
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent))
+        yield shared
     shared.close()
 
 
@@ -104,6 +108,9 @@ async def test_scanned_pages_are_read_whichever_way_they_lie(
         for number in range(3)
     ]
     assert sum(found) == 9
+    text = " ".join(chunk.text for chunk in document.inline)
+    order = [text.index(scans.fact(page, number)[1]) for page in range(3) for number in range(3)]
+    assert order == sorted(order)
     assert document.pages == 3
     (warning,) = document.warnings
     assert (warning.code, warning.pages) == (WarningCode.PAGES_BY_OCR, (1, 2, 3))
@@ -131,6 +138,18 @@ async def test_frames_of_a_fax_are_pages_and_those_over_the_limit_are_named(
     async with asyncio.timeout(5):  # the idle process ends
         while recognizer.pid is not None:
             await asyncio.sleep(0.01)
+
+
+async def test_letters_that_the_models_do_not_know_are_no_text(
+    parser: Files, recognizer: Recognizer
+) -> None:
+    """They leave such letters out, and are confident of the full stops that remain."""
+    font = Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+    lines = ["Длина моста составляет триста метров.", "Гарантия на насос действует сорок лет."]
+    data = scans.image(scans.Scan(lines, font=str(font)), "JPEG")
+    with pytest.raises(Unprocessable, match="may be in another script") as caught:
+        await parser.parse(data, "letter.jpg", recognizer)
+    assert caught.value.code == "no_text"
 
 
 async def started(recognizer: Recognizer, other_than: int | None = None) -> int:
@@ -248,7 +267,7 @@ def test_images_of_every_kind_are_dark_on_white(mode: str) -> None:
         made.putalpha(grey.point(lambda value: 255 - value))
         made = made.convert(mode)
     elif mode == "I;16":
-        made = grey.convert("I").point(lambda value: value * 200).convert("I;16")
+        made = grey.convert("I").point(lambda value: value * 180 + 5000).convert("I;16")
     else:
         made = grey.convert(mode)
     out = io.BytesIO()

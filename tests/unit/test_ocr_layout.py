@@ -47,6 +47,19 @@ def test_rows_of_a_table_stay_rows() -> None:
     assert page_text(cells[::-1]).split("\n")[2] == "item 2 | 2 kg | 2.50"
 
 
+def test_labels_of_a_form_stay_beside_their_values() -> None:
+    form = {
+        "Name of the tenant": "Johann Bernhardt of Gerlin",
+        "Address of the flat that is let": "Old Harbour Street 17",
+        "Notice period in months": "three, to the end of a quarter",
+        "Deposit, in crowns and without interest": "two thousand four hundred",
+        "Keys": "five, of which two are for the cellar",
+    }
+    boxes = [box(label, 0, row) for row, label in enumerate(form)]
+    boxes += [box(value, 500, row) for row, value in enumerate(form.values())]
+    assert page_text(boxes).split("\n") == [" | ".join(pair) for pair in form.items()]
+
+
 def test_a_wider_gap_begins_a_paragraph() -> None:
     boxes = [box("one", 0, 0), box("two", 0, 1), box("three", 0, 3), box("four", 0, 4)]
     assert page_text(boxes) == "one\ntwo\n\nthree\nfour"

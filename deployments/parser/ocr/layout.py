@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _MIN_COLUMN_LINES = 4
 _MIN_COLUMN_WIDTH = 8  # of its lines, in their heights: less is a column of a table
+_MIN_COLUMN_FILL = 0.75  # median of its lines, of its width: labels of a form vary more
 _MAX_CROSSING = 0.3
 _MAX_COLUMNS = 4
 _SAME_ROW = 0.5  # overlap of two lines, of the lower one's height
@@ -111,8 +112,10 @@ def _column(lines: Sequence[_Line]) -> bool:
     """Tell whether lines are text rather than cells of a table."""
     if len(lines) < _MIN_COLUMN_LINES:
         return False
-    widths = [(line.right - line.left) / max(line.height, 1) for line in lines]
-    return median(widths) >= _MIN_COLUMN_WIDTH
+    height = median(line.height for line in lines)
+    width = median(line.right - line.left for line in lines)
+    whole = max(line.right for line in lines) - min(line.left for line in lines)
+    return width >= _MIN_COLUMN_WIDTH * height and width >= _MIN_COLUMN_FILL * whole
 
 
 def _beside(left: Sequence[_Line], right: Sequence[_Line]) -> bool:
