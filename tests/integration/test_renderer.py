@@ -15,8 +15,9 @@ from deployments.errors import DeadlineExceeded, ServiceError, Unavailable
 from deployments.renderer.page_load import MAX_HTML_CHARS
 from deployments.renderer.proxy import TrafficBounds
 from deployments.renderer.renderer import PageRenderer
+from deployments.scraper.reader import WebReader
 from deployments.settings import RendererSettings, ScraperSettings
-from deployments.types import RenderedPage
+from deployments.types import PageOutcome, RenderedPage
 from tests.support.renderer_site import LEAVE, SITE, Canaries, Site, resolve_names, serve_site
 
 pytestmark = pytest.mark.anyio
@@ -63,12 +64,15 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return resolve_names(monkeypatch)
 
 
+def settings_of(site: Site, *networks: str) -> ScraperSettings:
+    opened = {"allowed_networks": [f"{SITE}/32", *networks], "allowed_ports": [site.port]}
+    return ScraperSettings.model_validate(opened | {"page_timeout_s": 40})
+
+
 def renderer(
     site: Site, *networks: str, memory_bytes: int = MEMORY_BYTES, **more: Any
 ) -> PageRenderer:
-    scraper = ScraperSettings.model_validate(
-        {"allowed_networks": [f"{SITE}/32", *networks], "allowed_ports": [site.port]}
-    )
+    scraper = settings_of(site, *networks)
     settings = RendererSettings(page_timeout_s=40, max_pages=4, memory_bytes=memory_bytes)
     return PageRenderer(settings, scraper, **more)
 
@@ -165,6 +169,21 @@ async def test_pages_are_read_within_their_bounds(site: Site) -> None:
         assert isinstance(moves, ServiceError)
         assert isinstance(large, RenderedPage)
         assert len(large.html) == MAX_HTML_CHARS
+
+
+async def test_a_page_made_by_scripts_is_read_by_the_scraper(site: Site) -> None:
+    settings = settings_of(site)
+    async with renderer(site) as rendering, WebReader(settings, None, rendering) as reader:
+        shop, plain, missing = await reader.fetch(
+            [site.url("/shop"), site.url("/plain"), site.url("/missing")]
+        )
+        await rendering.close()
+        (away,) = await reader.fetch([site.url("/shop")])
+    assert (shop.outcome, shop.title, shop.detail) == (PageOutcome.OK, "Opening hours", "")
+    assert "closes at half past six" in shop.text
+    assert (plain.outcome, plain.detail) == (PageOutcome.OK, "")
+    assert missing.outcome is PageOutcome.HTTP_ERROR
+    assert "the renderer is not available" in away.detail
 
 
 async def test_memory_is_bounded_and_a_crash_is_survived(site: Site) -> None:
