@@ -107,6 +107,7 @@ class PageRenderer:
                     proxy_port=proxy.port,
                     read_by_s=now_s + _READ_SHARE * (deadline_s - now_s),
                     deadline_s=deadline_s,
+                    end_browser=chromium.kill,
                 )
         finally:
             chromium.free.put_nowait(proxy)
