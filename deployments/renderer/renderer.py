@@ -99,7 +99,7 @@ class PageRenderer:
         proxy = await chromium.free.get()
         self._shown += 1
         try:
-            with proxy.page():
+            with proxy.page(urlsplit(url).hostname or ""):
                 return await load(
                     chromium.browser,
                     url,

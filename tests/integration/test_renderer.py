@@ -18,7 +18,15 @@ from deployments.renderer.renderer import PageRenderer
 from deployments.scraper.reader import WebReader
 from deployments.settings import RendererSettings, ScraperSettings
 from deployments.types import PageOutcome, RenderedPage
-from tests.support.renderer_site import LEAVE, SITE, Canaries, Site, resolve_names, serve_site
+from tests.support.renderer_site import (
+    LEAVE,
+    SITE,
+    Canaries,
+    Site,
+    resolve_names,
+    serve_site,
+    take_for_public,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +36,7 @@ MANY = TrafficBounds(max_connections=2000)
 FORBIDDEN = ("127.0.0.1:{port}", "inside.example:{port}")
 OTHER_SPELLINGS = (
     f"{SITE}:{{other_port}}",
+    "127.0.0.3:{port}",
     "localhost:{port}",
     "[::1]:{port}",
     "0x7f000001:{port}",
@@ -61,6 +70,7 @@ def canaries(web: tuple[Site, Canaries]) -> Canaries:
 
 @pytest.fixture(autouse=True)
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    take_for_public(monkeypatch, SITE)
     return resolve_names(monkeypatch)
 
 
@@ -104,26 +114,30 @@ async def attack(reader: PageRenderer, site: Site, target: str, **only: str) -> 
 
 
 async def test_nothing_on_a_forbidden_address_is_connected_to(
-    site: Site, canaries: Canaries, lookups: list[str]
+    site: Site, canaries: Canaries, lookups: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = {"port": site.port, "other_port": canaries.other_port}
-    # First with the addresses opened, to see which tries are real.
-    opened = renderer(site, "127.0.0.0/8", "::1/128", traffic=MANY, own_network=False)
-    async with opened:
+    # First with the address as a public one, to see which tries are real.
+    take_for_public(monkeypatch, SITE, "127.0.0.1")
+    async with renderer(site, traffic=MANY, own_network=False) as opened:
         tried = await attack(opened, site, f"127.0.0.1:{site.port}")
     reached = {each.rpartition("/")[2] for each in canaries.heard}
     assert len(tried) >= 70
     assert len(reached & tried) >= 30, sorted(tried - reached)
     assert {"form", "location"} <= reached
     canaries.heard.clear()
-    # Then as it is: flags and proxy alone, without the network namespace behind them.
-    async with renderer(site, traffic=MANY, own_network=False) as closed:
+    # Then as it is: flags and proxy alone, without the network namespace behind them. Scripts must
+    # not even reach a network that the operator has opened.
+    take_for_public(monkeypatch, SITE)
+    async with renderer(site, "127.0.0.3/32", traffic=MANY, own_network=False) as closed:
         targets = [target.format(**ports) for target in (*FORBIDDEN, *OTHER_SPELLINGS)]
         whole = len(FORBIDDEN)
         inside = f"http://127.0.0.1:{site.port}/inside"
         leaving = [site.url(f"/leave/{way}", url=inside) for way in ("location", "form")]
         leaving += [site.url("/to", url=inside), site.url("/refresh-header", url=inside)]
-        leaving += [site.url("/plain", "rebinding.example"), site.url("/plain", "mixed.example")]
+        again = f"http://rebinding.example:{site.port}/plain"
+        leaving += [site.url("/leave/location", "rebinding.example", url=again)]
+        leaving += [site.url("/plain", "mixed.example")]
         leaving += [f"http://{target}/direct" for target in targets[:2]]
         leaving += ["http://169.254.169.254/latest/meta-data/", "file:///etc/hostname"]
         begun = [await attack(closed, site, target) for target in targets[:whole]]
@@ -135,7 +149,7 @@ async def test_nothing_on_a_forbidden_address_is_connected_to(
     texts = [page.html for page in shown if isinstance(page, RenderedPage)]
     assert not any("secret" in text for text in texts)
     assert sum("No scripts here" in text for text in texts) == 2
-    assert lookups.count("inside.example") > 10
+    assert lookups.count("rebinding.example") == 1
 
 
 async def test_the_network_of_the_browser_has_nothing_but_the_proxy(

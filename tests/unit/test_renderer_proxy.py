@@ -91,7 +91,7 @@ async def test_a_request_is_forwarded_and_a_second_one_is_not(
     server, port = upstream
     site = f"127.0.0.2:{port}"
     assert await say(proxy, get(site)) == b""  # no page is open
-    with proxy.page() as traffic:
+    with proxy.page("127.0.0.2") as traffic:
         answer = await say(proxy, get(site, "/a?b"), get("other.example", "/secret"))
         assert answer.count(b"hi") == 1
         tunnelled = await say(proxy, f"CONNECT {site} HTTP/1.1\r\n\r\n", "any bytes", "and more")
@@ -106,7 +106,7 @@ async def test_forbidden_destinations_and_more_than_the_bounds_are_refused(
     proxy: FilteringProxy, upstream: tuple[Upstream, int]
 ) -> None:
     server, port = upstream
-    with proxy.page() as traffic:
+    with proxy.page("127.0.0.2") as traffic:
         for request in (
             get(f"127.0.0.1:{port}"),
             get("127.0.0.2:1"),
@@ -117,6 +117,8 @@ async def test_forbidden_destinations_and_more_than_the_bounds_are_refused(
         assert len(await say(proxy, get(f"127.0.0.2:{port}", "/large"))) <= BOUNDS.max_bytes
         assert await say(proxy, get(f"127.0.0.2:{port}")) == b""  # no bytes are left
     assert traffic.refused == 4
+    with proxy.page("public.example"):  # whose scripts may not reach what the operator opened
+        assert b" 403 " in await say(proxy, get(f"127.0.0.2:{port}"))
 
 
 @pytest.mark.parametrize(
