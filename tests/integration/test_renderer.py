@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import DeadlineExceeded, ServiceError, Unavailable
+from deployments.renderer import launcher
 from deployments.renderer.page_load import MAX_HTML_CHARS
 from deployments.renderer.proxy import TrafficBounds
 from deployments.renderer.renderer import PageRenderer
@@ -230,3 +231,29 @@ async def test_chromium_keeps_its_sandbox_and_gives_up_root(
     assert not re.search(r"^Uid:.*\b0\b", status, re.MULTILINE)
     assert "NoNewPrivs:\t1" in status
     assert "GENSERVE" not in environment
+
+
+REFUSED = """
+import sys
+sys.path.insert(0, {folder!r})
+import launcher
+def refuse(*_, **more):
+    raise OSError(1, "unshare: refused")
+launcher._call = refuse
+launcher.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def refused_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the launcher see a kernel that refuses namespaces."""
+    program = tmp_path / "refused.py"
+    program.write_text(REFUSED.format(folder=str(Path(launcher.__file__).parent)))
+    monkeypatch.setattr(launcher, "__file__", str(program))
+
+
+async def test_a_browser_that_cannot_be_isolated_is_not_started(
+    site: Site, refused_namespaces: None
+) -> None:
+    with pytest.raises(Unavailable, match="cannot be isolated and is not started: unshare"):
+        await renderer(site).start()
