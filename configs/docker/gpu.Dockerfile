@@ -30,9 +30,10 @@ RUN --mount=type=cache,target=/root/.cache \
 # Playwright, which drives Chromium, only if PACKAGES (below) has it.
 ARG PACKAGES=""
 RUN --mount=type=cache,target=/root/.cache \
-    [[ " ${PACKAGES} " != *" chromium "* ]] \
-    || /opt/genserve/bin/uv pip install --python /opt/genserve/bin/python --link-mode=copy \
-       --no-deps --compile-bytecode -r /tmp/renderer.txt
+    case " ${PACKAGES} " in *" chromium "*) \
+       /opt/genserve/bin/uv pip install --python /opt/genserve/bin/python --link-mode=copy \
+       --no-deps --compile-bytecode -r /tmp/renderer.txt ;; \
+    esac
 
 FROM python:3.11-slim-bookworm
 # g++: Triton and PyTorch compile kernels when a model is loaded. wget: KubeRay's probes.

@@ -67,7 +67,7 @@ class Chromium:
         self._network = launcher.OWN_NETWORK if own_network else ""
         self._resources = AsyncExitStack()
         self.free: asyncio.Queue[FilteringProxy] = asyncio.Queue()
-        self.peak_bytes = 0
+        self.peak_bytes, self._ended = 0, False
 
     async def start(self) -> Self:
         """Start the browser; raise Unavailable if it cannot be started or isolated."""
@@ -101,8 +101,14 @@ class Chromium:
 
     def kill(self) -> None:
         """End all processes of the browser at once."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, signal.SIGKILL)
+        if not self._ended:  # later, its process id may be that of another
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+
+    def _end_rest(self, _: Browser) -> None:
+        """End what is left of a browser whose main process has ended."""
+        self.kill()
+        self._ended = True
 
     async def _launch(
         self,
@@ -134,6 +140,7 @@ class Chromium:
             reason = next((str(e) for e in reported if isinstance(e, Unavailable)), "")
             raise Unavailable(reason or f"Chromium does not start: {_reason(error)}") from error
         self._pid, listeners = await handed_over
+        self._browser.on("disconnected", self._end_rest)
         stack.callback(self.kill)
         stack.push_async_callback(self._end)
         proxies = []

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from deployments.addresses import Network
 
     Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    Address = tuple[socket.AddressFamily, Any]
+    Resolved = dict[str, list[Address]]
 
 _CONNECT_TIMEOUT_S: Final = 3.0
 _RESOLVER_THREADS: Final = 16
@@ -33,25 +35,32 @@ class Unreached(Exception):
 class Destinations:
     """Connect to allowed ports of public addresses, and of networks that the operator opened.
 
-    A name is resolved once and the connection is made to the address that was checked, so that
-    a name that changes its address between the two (DNS rebinding) reaches nothing else.
+    The latter are for the host of the page that a user named: the scripts of a public page must
+    not reach them. A name is resolved once a page, and connections are made to the addresses that
+    were checked, so that a name that changes its address (DNS rebinding) reaches nothing else.
     """
 
     def __init__(self, networks: Sequence[Network], ports: Sequence[int]) -> None:
         self._networks, self._ports = tuple(networks), frozenset(ports)
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="proxy-resolver")
 
-    async def connect(self, host: str, port: int) -> Streams:
-        """Return streams of a connection; raise ForbiddenDestination or Unreached."""
+    async def connect(self, host: str, port: int, *, named: bool, resolved: Resolved) -> Streams:
+        """Return streams of a connection; raise ForbiddenDestination or Unreached.
+
+        `named` says that the user has named this host; `resolved` keeps the names of the page.
+        """
         if port not in self._ports:
             raise ForbiddenDestination
+        opened = self._networks if named else ()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                found = await self._resolve(host, port)
-                allowed = [each for each in found if self._allows(each[1][0])]
+                if host not in resolved:
+                    resolved.setdefault(host, await self._resolve(host))
+                found = resolved[host]
+                allowed = [each for each in found if is_permitted(ip_address(each[1][0]), opened)]
                 if not allowed:
                     raise ForbiddenDestination
-                return await _connect(allowed)
+                return await _connect(allowed, port)
         except (OSError, TimeoutError, UnicodeError) as error:
             raise Unreached from error
 
@@ -59,25 +68,22 @@ class Destinations:
         """Stop the threads without waiting for lookups in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _allows(self, address: str) -> bool:
-        return is_permitted(ip_address(address), self._networks)
-
-    async def _resolve(self, host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
+    async def _resolve(self, host: str) -> list[Address]:
         look_up = partial(
-            socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+            socket.getaddrinfo, host, 0, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
         found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
         return [(family, address) for family, _, _, _, address in found]
 
 
-async def _connect(addresses: Sequence[tuple[socket.AddressFamily, Any]]) -> Streams:
+async def _connect(addresses: Sequence[Address], port: int) -> Streams:
     """Connect to the first address that answers."""
     failure: OSError = OSError("no address")
-    for family, address in addresses:
+    for family, (host, _, *rest) in addresses:
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)  # noqa: FBT003 - its only argument
-            await asyncio.get_running_loop().sock_connect(connection, address)
+            await asyncio.get_running_loop().sock_connect(connection, (host, port, *rest))
             return await asyncio.open_connection(sock=connection)
         except OSError as error:
             connection.close()

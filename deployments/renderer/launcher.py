@@ -14,7 +14,6 @@ import fcntl
 import os
 import pwd
 import resource
-import shutil
 import signal
 import socket
 import struct
@@ -43,7 +42,7 @@ def main(arguments: list[str]) -> None:
             sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(listeners))]
             port = sockets[0].getsockname()[1]
             if os.getuid() == 0:
-                _become_user(home, options)
+                _become_user(home)
             _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # with Playwright's driver
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -59,6 +58,9 @@ def main(arguments: list[str]) -> None:
             each.close()
     # Requests outside of a page, such as the browser's own, find a proxy that refuses them.
     proxy = [f"--proxy-server=http://127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>"]
+    # In the home instead of a folder of Playwright's own, which may stay behind after a crash.
+    options = [each for each in options if not each.startswith(_PROFILE)]
+    options.append(f"{_PROFILE}{home}/profile")
     environment = {"HOME": home, "TMPDIR": home, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     os.execve(chromium, [chromium, *proxy, *options], environment)  # noqa: S606 - no shell
 
@@ -78,12 +80,10 @@ def _isolate_network() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack(_IFREQ_FORMAT, b"lo", flags | _IFF_UP))
 
 
-def _become_user(home: str, options: list[str]) -> None:
-    """Give up root for good: Chromium runs as `nobody`, who owns its profile and its home."""
+def _become_user(home: str) -> None:
+    """Give up root for good: Chromium runs as `nobody`, who owns its home."""
     user = pwd.getpwnam(_USER)
-    profiles = [each.removeprefix(_PROFILE) for each in options if each.startswith(_PROFILE)]
-    for folder in (home, *profiles):
-        shutil.chown(folder, user.pw_uid, user.pw_gid)
+    os.chown(home, user.pw_uid, user.pw_gid)
     os.setgroups([])
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)

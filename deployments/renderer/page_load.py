@@ -11,6 +11,8 @@ from deployments.errors import DeadlineExceeded, Unavailable, Unprocessable
 from deployments.types import RenderedPage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.async_api import Browser, BrowserContext, CDPSession, Page, Request, Route
 
 MAX_HTML_CHARS: Final = 2_000_000
@@ -34,6 +36,7 @@ async def load(  # noqa: PLR0913 - what one page needs
     proxy_port: int,
     read_by_s: float,
     deadline_s: float,
+    end_browser: Callable[[], None],
 ) -> RenderedPage:
     """Return the page as it is when it has settled, at the latest at `read_by_s`.
 
@@ -46,6 +49,7 @@ async def load(  # noqa: PLR0913 - what one page needs
         proxy_port: of the proxy on loopback, which serves this page alone.
         read_by_s: by the monotonic clock; what has loaded by then is read.
         deadline_s: by the same clock, when it must have been read.
+        end_browser: called if the page cannot be closed, or it would go on for ever.
 
     Raises:
         DeadlineExceeded: the site did not answer, or the page's scripts leave no time to read it.
@@ -76,17 +80,20 @@ async def load(  # noqa: PLR0913 - what one page needs
         msg = "the page could not be shown"
         raise Unprocessable(msg) from error
     finally:
-        if context is not None:
-            await _close(context)
+        if context is not None and not await _close(context):
+            end_browser()
 
 
-async def _close(context: BrowserContext) -> None:
+async def _close(context: BrowserContext) -> bool:
+    """Close the context with its page, and tell whether that worked."""
     from playwright.async_api import Error
 
-    with contextlib.suppress(Error, TimeoutError):
+    try:
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            await context.unroute_all(behavior="ignoreErrors")  # or handlers wait for ever
             await context.close()
+    except (Error, TimeoutError):
+        return False
+    return True
 
 
 class _Load:

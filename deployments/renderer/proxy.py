@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Coroutine, Iterator
 
-    from deployments.renderer.destinations import Destinations
+    from deployments.renderer.destinations import Destinations, Resolved
     from deployments.renderer.request_heads import RequestHead
 
 _PIECE_BYTES: Final = 65_536
@@ -42,10 +42,14 @@ class Traffic:
     """What one page has used so far."""
 
     bounds: TrafficBounds
+    host: str
+    """The host that the user has named, in lower case and without brackets."""
     bytes: int = 0
     connections: int = 0
     refused: int = 0
     """Connections to forbidden destinations, and over the bounds."""
+    resolved: Resolved = field(default_factory=dict)
+    """The addresses of the names that the page has used."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def admits(self) -> bool:
@@ -90,9 +94,9 @@ class FilteringProxy:
             _cancel(self._traffic)
 
     @contextlib.contextmanager
-    def page(self) -> Iterator[Traffic]:
-        """Open the proxy for a page; at the end close all of its connections."""
-        traffic = self._traffic = Traffic(self._bounds)
+    def page(self, host: str) -> Iterator[Traffic]:
+        """Open the proxy for a page of this host; at the end close all of its connections."""
+        traffic = self._traffic = Traffic(self._bounds, host)
         try:
             yield traffic
         finally:
@@ -124,7 +128,12 @@ class FilteringProxy:
         try:
             async with asyncio.timeout(_HEAD_TIMEOUT_S):
                 head = read_head(await reader.readuntil(b"\r\n\r\n"))
-            up_reader, up_writer = await self._destinations.connect(head.host, head.port)
+            up_reader, up_writer = await self._destinations.connect(
+                head.host,
+                head.port,
+                named=head.host == traffic.host,
+                resolved=traffic.resolved,
+            )
         except (BadHead, asyncio.LimitOverrunError):
             await _refuse(writer, "400 Bad Request")
             return

@@ -99,7 +99,7 @@ class PageRenderer:
         proxy = await chromium.free.get()
         self._shown += 1
         try:
-            with proxy.page():
+            with proxy.page(urlsplit(url).hostname or ""):
                 return await load(
                     chromium.browser,
                     url,
@@ -107,6 +107,7 @@ class PageRenderer:
                     proxy_port=proxy.port,
                     read_by_s=now_s + _READ_SHARE * (deadline_s - now_s),
                     deadline_s=deadline_s,
+                    end_browser=chromium.kill,
                 )
         finally:
             chromium.free.put_nowait(proxy)

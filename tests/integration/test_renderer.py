@@ -12,12 +12,22 @@ from typing import Any
 import pytest
 
 from deployments.errors import DeadlineExceeded, ServiceError, Unavailable
+from deployments.renderer import launcher
 from deployments.renderer.page_load import MAX_HTML_CHARS
 from deployments.renderer.proxy import TrafficBounds
 from deployments.renderer.renderer import PageRenderer
+from deployments.scraper.reader import WebReader
 from deployments.settings import RendererSettings, ScraperSettings
-from deployments.types import RenderedPage
-from tests.support.renderer_site import LEAVE, SITE, Canaries, Site, resolve_names, serve_site
+from deployments.types import PageOutcome, RenderedPage
+from tests.support.renderer_site import (
+    LEAVE,
+    SITE,
+    Canaries,
+    Site,
+    resolve_names,
+    serve_site,
+    take_for_public,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +37,7 @@ MANY = TrafficBounds(max_connections=2000)
 FORBIDDEN = ("127.0.0.1:{port}", "inside.example:{port}")
 OTHER_SPELLINGS = (
     f"{SITE}:{{other_port}}",
+    "127.0.0.3:{port}",
     "localhost:{port}",
     "[::1]:{port}",
     "0x7f000001:{port}",
@@ -60,15 +71,19 @@ def canaries(web: tuple[Site, Canaries]) -> Canaries:
 
 @pytest.fixture(autouse=True)
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    take_for_public(monkeypatch, SITE)
     return resolve_names(monkeypatch)
+
+
+def settings_of(site: Site, *networks: str) -> ScraperSettings:
+    opened = {"allowed_networks": [f"{SITE}/32", *networks], "allowed_ports": [site.port]}
+    return ScraperSettings.model_validate(opened | {"page_timeout_s": 40})
 
 
 def renderer(
     site: Site, *networks: str, memory_bytes: int = MEMORY_BYTES, **more: Any
 ) -> PageRenderer:
-    scraper = ScraperSettings.model_validate(
-        {"allowed_networks": [f"{SITE}/32", *networks], "allowed_ports": [site.port]}
-    )
+    scraper = settings_of(site, *networks)
     settings = RendererSettings(page_timeout_s=40, max_pages=4, memory_bytes=memory_bytes)
     return PageRenderer(settings, scraper, **more)
 
@@ -100,26 +115,30 @@ async def attack(reader: PageRenderer, site: Site, target: str, **only: str) -> 
 
 
 async def test_nothing_on_a_forbidden_address_is_connected_to(
-    site: Site, canaries: Canaries, lookups: list[str]
+    site: Site, canaries: Canaries, lookups: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = {"port": site.port, "other_port": canaries.other_port}
-    # First with the addresses opened, to see which tries are real.
-    opened = renderer(site, "127.0.0.0/8", "::1/128", traffic=MANY, own_network=False)
-    async with opened:
+    # First with the address as a public one, to see which tries are real.
+    take_for_public(monkeypatch, SITE, "127.0.0.1")
+    async with renderer(site, traffic=MANY, own_network=False) as opened:
         tried = await attack(opened, site, f"127.0.0.1:{site.port}")
     reached = {each.rpartition("/")[2] for each in canaries.heard}
     assert len(tried) >= 70
     assert len(reached & tried) >= 30, sorted(tried - reached)
     assert {"form", "location"} <= reached
     canaries.heard.clear()
-    # Then as it is: flags and proxy alone, without the network namespace behind them.
-    async with renderer(site, traffic=MANY, own_network=False) as closed:
+    # Then as it is: flags and proxy alone, without the network namespace behind them. Scripts must
+    # not even reach a network that the operator has opened.
+    take_for_public(monkeypatch, SITE)
+    async with renderer(site, "127.0.0.3/32", traffic=MANY, own_network=False) as closed:
         targets = [target.format(**ports) for target in (*FORBIDDEN, *OTHER_SPELLINGS)]
         whole = len(FORBIDDEN)
         inside = f"http://127.0.0.1:{site.port}/inside"
         leaving = [site.url(f"/leave/{way}", url=inside) for way in ("location", "form")]
         leaving += [site.url("/to", url=inside), site.url("/refresh-header", url=inside)]
-        leaving += [site.url("/plain", "rebinding.example"), site.url("/plain", "mixed.example")]
+        again = f"http://rebinding.example:{site.port}/plain"
+        leaving += [site.url("/leave/location", "rebinding.example", url=again)]
+        leaving += [site.url("/plain", "mixed.example")]
         leaving += [f"http://{target}/direct" for target in targets[:2]]
         leaving += ["http://169.254.169.254/latest/meta-data/", "file:///etc/hostname"]
         begun = [await attack(closed, site, target) for target in targets[:whole]]
@@ -131,7 +150,7 @@ async def test_nothing_on_a_forbidden_address_is_connected_to(
     texts = [page.html for page in shown if isinstance(page, RenderedPage)]
     assert not any("secret" in text for text in texts)
     assert sum("No scripts here" in text for text in texts) == 2
-    assert lookups.count("inside.example") > 10
+    assert lookups.count("rebinding.example") == 1
 
 
 async def test_the_network_of_the_browser_has_nothing_but_the_proxy(
@@ -167,6 +186,21 @@ async def test_pages_are_read_within_their_bounds(site: Site) -> None:
         assert len(large.html) == MAX_HTML_CHARS
 
 
+async def test_a_page_made_by_scripts_is_read_by_the_scraper(site: Site) -> None:
+    settings = settings_of(site)
+    async with renderer(site) as rendering, WebReader(settings, None, rendering) as reader:
+        shop, plain, missing = await reader.fetch(
+            [site.url("/shop"), site.url("/plain"), site.url("/missing")]
+        )
+        await rendering.close()
+        (away,) = await reader.fetch([site.url("/shop")])
+    assert (shop.outcome, shop.title, shop.detail) == (PageOutcome.OK, "Opening hours", "")
+    assert "closes at half past six" in shop.text
+    assert (plain.outcome, plain.detail) == (PageOutcome.OK, "")
+    assert missing.outcome is PageOutcome.HTTP_ERROR
+    assert "the renderer is not available" in away.detail
+
+
 async def test_memory_is_bounded_and_a_crash_is_survived(site: Site) -> None:
     async with renderer(site, memory_bytes=512 * 1024**2) as reader:
         await attempt(reader, site.url("/allocates"))
@@ -197,3 +231,29 @@ async def test_chromium_keeps_its_sandbox_and_gives_up_root(
     assert not re.search(r"^Uid:.*\b0\b", status, re.MULTILINE)
     assert "NoNewPrivs:\t1" in status
     assert "GENSERVE" not in environment
+
+
+REFUSED = """
+import sys
+sys.path.insert(0, {folder!r})
+import launcher
+def refuse(*_, **more):
+    raise OSError(1, "unshare: refused")
+launcher._call = refuse
+launcher.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def refused_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the launcher see a kernel that refuses namespaces."""
+    program = tmp_path / "refused.py"
+    program.write_text(REFUSED.format(folder=str(Path(launcher.__file__).parent)))
+    monkeypatch.setattr(launcher, "__file__", str(program))
+
+
+async def test_a_browser_that_cannot_be_isolated_is_not_started(
+    site: Site, refused_namespaces: None
+) -> None:
+    with pytest.raises(Unavailable, match="cannot be isolated and is not started: unshare"):
+        await renderer(site).start()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,12 +15,14 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-SITE = "127.0.0.2"  # the only address that the tests open
+from deployments.addresses import Address, Network, is_permitted
+
+SITE = "127.0.0.2"  # the only address here that the tests take for a public one
 NAMES: dict[str, list[list[str]]] = {
     # The answers to the first lookup, the second and so on; the last one stays.
     "site.example": [[SITE]],
     "inside.example": [["127.0.0.1"]],
-    "mixed.example": [["127.0.0.3", SITE]],
+    "mixed.example": [["127.0.0.1", SITE]],
     "rebinding.example": [[SITE], ["127.0.0.3"]],
 }
 SCRIPTS = {
@@ -161,6 +164,16 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def take_for_public(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Have the renderer take these addresses for public ones."""
+    public = {ip_address(address) for address in addresses}
+
+    def permitted(address: Address, opened: Sequence[Network] = ()) -> bool:
+        return address in public or is_permitted(address, opened)
+
+    monkeypatch.setattr("deployments.renderer.destinations.is_permitted", permitted)
 
 
 def resolve_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -161,10 +161,13 @@ def test_a_next_embedder_needs_its_model_and_its_room() -> None:
 def test_a_renderer_is_set_and_listed_as_the_comments_say(tmp_path: Path) -> None:
     browser = tmp_path / "chromium"
     browser.touch(mode=0o755)
-    for name, nodes in ((CPU, None), (CLUSTER, None)):
-        text = re.sub(r"^( +)# (?=renderer:|- name: Renderer|  \S)", r"\1", shipped(name), flags=re.M)
-        text = edited(text, "renderer: {", f"renderer: {{chromium: {browser}, ")
-        assert check(text, name, nodes).problems == []
+    for name in (CPU, CLUSTER):
+        listed = re.search(r"^ +# - name: Renderer.*\n(?: +# .*\n)+", shipped(name), re.MULTILINE)
+        assert listed is not None
+        entry = listed[0].replace("# ", "", 1).replace("#   ", "  ")
+        text = edited(shipped(name), listed[0], entry)
+        text = edited(text, "# renderer: {", f"renderer: {{chromium: {browser}, ")
+        assert check(text, name).problems == []
     text = edited(text, f"chromium: {browser}", "chromium: no-such-browser")
     assert check(text, CLUSTER).problems == []  # the nodes are elsewhere
     (found,) = check(edited(shipped(CPU), "# renderer:", "renderer:"), CPU).problems

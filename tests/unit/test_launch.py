@@ -14,14 +14,17 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from deployments.settings import RendererSettings
 from serve_app.check import check
 from serve_app.launch.configuration import (
     moved,
     require_free_port,
     require_keys,
     service_url,
+    settings,
 )
 from serve_app.launch.progress import StartError
+from serve_app.launch.scripts import scripts_line
 from serve_app.launch.start import status_command
 from tests.support.paths import ROOT
 
@@ -158,3 +161,15 @@ def test_a_signal_stops_it_unless_nohup_ignores_that(
         out = launcher.stdout.read()
     assert ("stopping" in out) is stops
     assert launcher.returncode == (0 if stops else 1), out
+
+
+def test_the_start_says_whether_pages_with_scripts_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = settings(shipped(), "configs/cpu.yaml")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "not read: there is no browser `chromium`" in scripts_line(app)
+    (tmp_path / "chromium").touch(mode=0o755)
+    assert f"not read: {tmp_path}/chromium is installed" in scripts_line(app)
+    app = app.model_copy(update={"renderer": RendererSettings()})
+    assert "are read with chromium." in scripts_line(app)

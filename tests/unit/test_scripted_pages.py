@@ -35,7 +35,7 @@ SITE = "https://site.example/page"
         (f"{'<noscript><div ' * 100_000}{SCRIPT}", 600, False),  # and quickly
     ],
 )
-def test_a_page_asks_for_scripts(html: str, chars: int, asks: bool) -> None:
+def test_a_page_asks_for_scripts(html: str, chars: int, *, asks: bool) -> None:
     started = time.process_time()
     assert asks_for_scripts(html.encode(), "x" * chars) is asks
     assert time.process_time() - started < 1
@@ -60,6 +60,7 @@ class Renderer:
     async def check_health(self) -> None: ...
 
     async def render(self, url: str, timeout_s: float, owner: str = "") -> RenderedPage:
+        assert owner == "someone"
         self.asked.append((url, timeout_s))
         if isinstance(self.answer, Exception):
             raise self.answer
