@@ -29,7 +29,7 @@ from tests.support.renderer_site import (
     take_for_public,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 MEMORY_BYTES = 4 * 1024**3  # the pages that attack open some hundred frames
 MANY = TrafficBounds(max_connections=2000)
