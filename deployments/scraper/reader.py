@@ -14,7 +14,7 @@ from yarl import URL
 
 from deployments.errors import Unavailable
 from deployments.scraper.extract import ExtractionBounds, Extractor
-from deployments.scraper.fetch import PageFailure, WebClient
+from deployments.scraper.fetch import PageFailure, Redirects, WebClient
 from deployments.scraper.robots import RobotsRules
 from deployments.scraper.session import open_session
 from deployments.scraper.worker import HTML_TYPES, TEXT_TYPES
@@ -131,13 +131,19 @@ class WebReader:
         )
 
     async def _read(self, url: str, turn: str) -> tuple[str, HtmlText]:
-        try:
-            target = URL(url)
-        except ValueError as error:
-            raise PageFailure(PageOutcome.BLOCKED, "not a valid web address") from error
         permit = self._robots.permit if self._settings.respect_robots else None
-        download = await self._client.download(target, self._max_bytes, permit)
-        final_url = str(download.url.with_fragment(None))
-        if download.media_type == _PDF and self._pdfs is not None:
-            return final_url, await self._pdfs.read(download, turn)
-        return final_url, await self._extractor.extract(download, turn)
+        redirects = Redirects()
+        while True:
+            try:
+                target = URL(url)
+            except ValueError as error:
+                raise PageFailure(PageOutcome.BLOCKED, "not a valid web address") from error
+            download = await self._client.download(target, self._max_bytes, permit, redirects)
+            final_url = str(download.url.with_fragment(None))
+            if download.media_type == _PDF and self._pdfs is not None:
+                return final_url, await self._pdfs.read(download, turn)
+            page = await self._extractor.extract(download, turn)
+            if not page.refresh:
+                return final_url, page
+            redirects.use()
+            url = page.refresh

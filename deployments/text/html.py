@@ -18,6 +18,7 @@ from deployments.text.invisible import without_invisible
 from deployments.text.main_blocks import choose
 from deployments.text.mathml import write_formulas
 from deployments.text.page_blocks import page_blocks
+from deployments.text.refresh import refresh_target
 
 MIN_MAIN_CHARS: Final = 100
 """A shorter extraction is discarded in favour of the whole visible text."""
@@ -66,13 +67,19 @@ _BLOCKS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class HtmlText:
-    """Title and text of a page; both are empty if it has none."""
+    """Title and text of a page; both are empty if it has none.
+
+    `titles` are all that it names itself, in the order in which they are preferred. `refresh` is
+    the address of the page that it leads on to, which is to be read in its place.
+    """
 
     title: str
     text: str
+    titles: tuple[str, ...] = ()
+    refresh: str = ""
 
 
-def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
+def html_to_text(data: bytes | str, encoding: str | None = None, *, url: str = "") -> HtmlText:
     """Return the title and main text of a page.
 
     The text is Markdown without links and images. Scripts, comments, invisible characters and
@@ -85,24 +92,26 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
         data: The page; bytes are decoded by byte order mark, then `encoding`, then the
             declaration in the page, then by guess.
         encoding: The encoding named by the transport, such as the `charset` of a Content-Type.
+        url: The page's own address. If it is given, a page that leads on to another one is not
+            read: only its `refresh` is returned.
     """
     markup = decode_text(data, encoding, is_html=True) if isinstance(data, bytes) else data
     _check_attributes(markup)
     tree = _parse(markup)
     if tree is None:
         return HtmlText("", "")
-    is_huge = _is_huge(tree)
-    if not is_huge:
-        write_formulas(tree)
+    write_formulas(tree)
     _bound_spans(tree)
     _empty_unseen(tree)
-    title = _title(tree)
+    if url and (target := refresh_target(tree, url)):
+        return HtmlText("", "", refresh=target)
+    titles = _titles(tree)
     for element in tree.iter("title"):
         element.clear(keep_tail=True)
-    text = "" if is_huge else _readable_text(tree)
+    text = "" if _is_huge(tree) else _readable_text(tree)
     if len(text) < MIN_MAIN_CHARS:
         text = _whole_text(tree) or text
-    return HtmlText(title, text)
+    return HtmlText(titles[0] if titles else "", text, titles)
 
 
 def decode_text(data: bytes, encoding: str | None = None, *, is_html: bool = False) -> str:
@@ -191,12 +200,12 @@ def _is_hidden(element: html.HtmlElement) -> bool:
     return bool(style and _HIDING_STYLE.search(_CSS_NOISE.sub("", style.lower())))
 
 
-def _title(tree: html.HtmlElement) -> str:
-    for path in ("//title/text()", "//meta[@property='og:title']/@content", "//h1[1]//text()"):
-        title = " ".join(visible_text("".join(tree.xpath(path)[:100])).split())
-        if title:
-            return title[:MAX_TITLE_CHARS]
-    return ""
+def _titles(tree: html.HtmlElement) -> tuple[str, ...]:
+    found = (
+        " ".join(visible_text("".join(tree.xpath(path)[:100])).split())[:MAX_TITLE_CHARS]
+        for path in ("//title/text()", "//meta[@property='og:title']/@content", "//h1[1]//text()")
+    )
+    return tuple(title for title in found if title)
 
 
 def _is_huge(tree: html.HtmlElement) -> bool:

@@ -6,10 +6,10 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from lxml import html  # type: ignore[import-untyped]
+    from lxml import html
 
 _NOISE_TAGS: Final = frozenset(("nav", "footer", "aside", "form", "header"))
 _NOISE_ROLES: Final = frozenset(

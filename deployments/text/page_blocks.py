@@ -8,13 +8,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 from deployments.text.landmarks import Landmarks, Zone
 from deployments.text.page_tables import is_data_table, table_markdown
 
 if TYPE_CHECKING:
-    from lxml import html  # type: ignore[import-untyped]
+    from lxml import html
 
 _BLOCKS: Final = frozenset(
     re.findall(
