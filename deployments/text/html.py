@@ -15,9 +15,9 @@ from lxml import etree, html  # type: ignore[import-untyped]
 
 from deployments.errors import TooLarge
 from deployments.text.invisible import without_invisible
-from deployments.text.main_blocks import choose
+from deployments.text.main_blocks import choose, is_complete
 from deployments.text.mathml import write_formulas
-from deployments.text.page_blocks import page_blocks
+from deployments.text.page_blocks import joined, page_blocks
 from deployments.text.refresh import refresh_target
 
 MIN_MAIN_CHARS: Final = 100
@@ -109,8 +109,8 @@ def html_to_text(data: bytes | str, encoding: str | None = None, *, url: str = "
     for element in tree.iter("title"):
         element.clear(keep_tail=True)
     text = "" if _is_huge(tree) else _readable_text(tree)
-    if len(text) < MIN_MAIN_CHARS:
-        text = _whole_text(tree) or text
+    if not text:
+        text = _whole_text(tree)
     return HtmlText(titles[0] if titles else "", text, titles)
 
 
@@ -228,8 +228,13 @@ def _main_text(tree: html.HtmlElement) -> str:
 
 
 def _readable_text(tree: html.HtmlElement) -> str:
-    blocks = choose(page_blocks(tree), _main_text(tree))
-    return visible_text("\n\n".join(b.markdown for b in blocks))
+    """Return the blocks that are content; empty if they are too few to trust the choice."""
+    blocks = page_blocks(tree)
+    chosen = choose(blocks, _main_text(tree))
+    text = visible_text(joined(chosen))
+    if len(text) < MIN_MAIN_CHARS and not is_complete(chosen, blocks):
+        return ""
+    return text
 
 
 def _whole_text(tree: html.HtmlElement) -> str:

@@ -8,6 +8,7 @@ it holds are kept, and of the others those that are neither navigation nor tease
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ _MAX_COMPARED_CHARS: Final = 2_000
 _MIN_COVERED: Final = 0.5
 """The share of a block's shingles that the extraction holds, if it holds the block."""
 _MAX_LINK_SHARE: Final = 0.5
+_WHOLE_LINK_SHARE: Final = 0.9
 _MIN_PROSE_CHARS: Final = 40
 _MIN_TEASERS: Final = 2
 _MIN_TEASER_SHARE: Final = 0.25
@@ -36,6 +38,13 @@ _MAX_TEASER_CHARS: Final = 800
 _MAX_SNIPPET_CHARS: Final = 400
 _THREAD_CHARS: Final = 1_000
 """A shorter text with comments is read as the question of a thread."""
+_MAIN_LEVEL: Final = 2
+_QUESTION: Final = re.compile(r"[?\uff1f\u061f\u037e]\W*\Z")
+_ANSWERS: Final = re.compile(
+    r"\b(?:answers?|antwort(?:en)?|r\u00e9ponses?|respuestas?|respostas?|rispost[ae]|antwoord(?:en)?"
+    r"|\u043e\u0442\u0432\u0435\u0442\w*)\b|\u56de\u7b54|\ub2f5\ubcc0|\u7b54\u6848",
+    re.IGNORECASE,
+)
 
 
 class Extraction:
@@ -72,6 +81,7 @@ def choose(blocks: Sequence[Block], main: str) -> list[Block]:
         (block.zone is not Zone.NOISE or _is_prose(block)) and extraction.holds(block.text)
         for block in blocks
     ]
+    _trim_links(blocks, covered)
     covered_chars = sum(
         len(b.text) for b, is_covered in zip(blocks, covered, strict=True) if is_covered
     )
@@ -91,10 +101,46 @@ def choose(blocks: Sequence[Block], main: str) -> list[Block]:
                 keep[index] = _is_content(blocks[index])
     chars = sum(len(b.text) for b, kept in zip(blocks, keep, strict=True) if kept)
     comments = [i for i, b in enumerate(blocks) if b.zone is Zone.COMMENT and not covered[i]]
-    if chars < _THREAD_CHARS:
+    if chars < _THREAD_CHARS or _asks(blocks):
         for index in comments:
             keep[index] = blocks[index].link_share < _MAX_LINK_SHARE
     return _with_headings(blocks, keep, covered)
+
+
+def _trim_links(blocks: Sequence[Block], covered: list[bool]) -> None:
+    """Drop the short links before and after the main text of a page with little text."""
+    for indices in (range(len(blocks)), range(len(blocks) - 1, -1, -1)):
+        for index in indices:
+            if covered[index]:
+                if not _is_short_link(blocks[index]):
+                    break
+                covered[index] = False
+
+
+def _is_short_link(block: Block) -> bool:
+    is_link = block.zone is Zone.LINKS and block.link_share > _WHOLE_LINK_SHARE
+    return is_link and len(_tokens(block.text)) < _SHINGLE
+
+
+def is_complete(chosen: Sequence[Block], blocks: Sequence[Block]) -> bool:
+    """Tell whether the chosen blocks are all but navigation, of which there is some."""
+    left = Counter(block.zone for block in blocks)
+    left.subtract(block.zone for block in chosen)
+    return (
+        any(block.link_share < _MAX_LINK_SHARE for block in chosen)
+        and left[Zone.NOISE] + left[Zone.LINKS] > 0
+        and not left[Zone.CONTENT] + left[Zone.COMMENT]
+    )
+
+
+def _asks(blocks: Sequence[Block]) -> bool:
+    """Tell whether a main heading is a question, or one of the comments names answers."""
+    return any(
+        _QUESTION.search(block.text)
+        if 0 < block.level <= _MAIN_LEVEL and block.zone is Zone.CONTENT
+        else block.zone is Zone.COMMENT and block.level and _ANSWERS.search(block.text)
+        for block in blocks
+    )
 
 
 def _is_prose(block: Block) -> bool:

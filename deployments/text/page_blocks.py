@@ -14,6 +14,8 @@ from deployments.text.landmarks import Landmarks, Zone
 from deployments.text.page_tables import is_data_table, table_markdown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lxml import html
 
 _BLOCKS: Final = frozenset(
@@ -218,6 +220,17 @@ def page_blocks(tree: html.HtmlElement) -> list[Block]:
             whole = element
             events.skip_subtree()
     return walk.finished()
+
+
+def joined(blocks: Sequence[Block]) -> str:
+    """Return blocks as Markdown, with a blank line between them except between list items."""
+    pieces: list[str] = []
+    before = False
+    for block in blocks:
+        pieces.append("\n" if before and block.in_list else "\n\n")
+        pieces.append(block.markdown)
+        before = block.in_list
+    return "".join(pieces[1:])
 
 
 def _inline(pieces: list[tuple[str, bool, bool]], *, marked: bool) -> str:
