@@ -104,7 +104,17 @@ def choose(blocks: Sequence[Block], main: str) -> list[Block]:
     if chars < _THREAD_CHARS or _asks(blocks):
         for index in comments:
             keep[index] = blocks[index].link_share < _MAX_LINK_SHARE
+    _drop_repeated(blocks, keep, covered)
     return _with_headings(blocks, keep, covered)
+
+
+def _drop_repeated(blocks: Sequence[Block], keep: list[bool], covered: Sequence[bool]) -> None:
+    """Drop what a page shows again: captions of a gallery, a copy for small screens."""
+    seen = {block.text for block, is_covered in zip(blocks, covered, strict=True) if is_covered}
+    for index, block in enumerate(blocks):
+        if keep[index] and not covered[index] and len(block.text) >= _MIN_PROSE_CHARS:
+            keep[index] = block.text not in seen
+            seen.add(block.text)
 
 
 def _trim_links(blocks: Sequence[Block], covered: list[bool]) -> None:
@@ -148,11 +158,12 @@ def _is_prose(block: Block) -> bool:
 
 
 def _is_content(block: Block) -> bool:
-    if not _TOKEN.search(block.text):
+    if not _TOKEN.search(block.text) or block.zone in {Zone.NOISE, Zone.COMMENT}:
         return False
-    return block.zone is Zone.CONTENT and (
-        block.level > 0 or block.in_list or block.link_share < _MAX_LINK_SHARE
-    )
+    is_linked = block.link_share > _MAX_LINK_SHARE
+    if block.zone is Zone.LINKS:
+        return block.level == 1 and not is_linked
+    return block.level > 0 or block.in_list or not is_linked
 
 
 def _sections(blocks: Sequence[Block], covered: Sequence[bool]) -> Iterator[list[int]]:
@@ -175,6 +186,7 @@ def _heads_main_text(
     after = section[-1] + 1
     return (
         blocks[section[0]].level > 0
+        and blocks[section[0]].zone is not Zone.NOISE
         and after < len(blocks)
         and covered[after]
         and not blocks[after].level

@@ -39,10 +39,8 @@ def is_data_table(table: html.HtmlElement) -> bool:
             cells += 1
             size = 0
             for text in element.itertext():
-                size += len(text)
-                if size > _MAX_CELL_CHARS and len(" ".join(_cell(element)[0].split())) > (
-                    _MAX_CELL_CHARS
-                ):
+                size += len(text.strip())
+                if size > _MAX_CELL_CHARS:
                     return False
     return rows > 0 and cells > rows
 
