@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
 
 from deployments.text.landmarks import Zone
@@ -144,11 +144,13 @@ def is_complete(chosen: Sequence[Block], blocks: Sequence[Block]) -> bool:
 
 
 def _asks(blocks: Sequence[Block]) -> bool:
-    """Tell whether a main heading is a question, or one of the comments names answers."""
+    """Tell whether the main heading is a question, or a heading of the comments names answers."""
+    main = (b for b in blocks if b.zone is Zone.CONTENT and 0 < b.level <= _MAIN_LEVEL)
+    # The first may be the name of the site.
+    if any(_QUESTION.search(block.text) for block in islice(main, 2)):
+        return True
     return any(
-        _QUESTION.search(block.text)
-        if 0 < block.level <= _MAIN_LEVEL and block.zone is Zone.CONTENT
-        else block.zone is Zone.COMMENT and block.level and _ANSWERS.search(block.text)
+        block.zone is Zone.COMMENT and block.level and _ANSWERS.search(block.text)
         for block in blocks
     )
 

@@ -23,7 +23,7 @@ _BLOCKS: Final = frozenset(
         r"\S+",
         "address article aside blockquote body caption center dd details dir div dl dt fieldset"
         " figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main"
-        " menu nav ol optgroup option p pre search section select summary table tbody td tfoot th"
+        " menu nav ol optgroup option p pre search section summary table tbody td tfoot th"
         " thead tr ul",
     )
 )
@@ -72,6 +72,8 @@ class _Walk:
     def start(self, element: html.HtmlElement) -> bool:
         """Enter an element; return False if it has been read whole."""
         tag = element.tag
+        if tag in _CHOICES:
+            return False
         if tag in _BLOCKS:
             self._flush()
             self._landmarks.enter(element)
@@ -79,8 +81,6 @@ class _Walk:
                 self._table(element)
                 return False
             self._open(tag)
-        elif tag in _CHOICES:
-            return False
         elif self._is_link(element):
             self._links += 1
         elif tag in _STRONG:
