@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pictures bench-query-rewriting
-.PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads eval check soak requirements clean
+.PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -151,6 +151,9 @@ bench-search: $(TESTED) ## Time a search among 20,000 chunks of the embedded sto
 
 bench-schemas: $(TESTED) ## Send 300 schemas, honest and hostile, to the model (6 minutes)
 	@$(BIN)/python -m tests.bench.schemas
+
+bench-web-pages: $(TESTED) ## The text of real web pages beside the expected one, in CORPUS (1 minute)
+	@$(BIN)/python -m tests.bench.web_pages --corpus "$(CORPUS)"
 
 bench-query-rewriting: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
 	@$(BIN)/python -m tests.bench.retrieval --rewriting

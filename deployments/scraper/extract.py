@@ -65,7 +65,7 @@ class Extractor:
         await _end(self._pool)
 
     async def extract(self, download: Download, owner: str = "") -> HtmlText:
-        """Return the text of HTML or plain text; raise PageFailure.
+        """Return the text of HTML or plain text, or the `refresh` of a page; raise PageFailure.
 
         Owners take turns: one with many slow pages holds up only itself. Cancelling the call
         kills the process that works on it.
@@ -84,7 +84,7 @@ class Extractor:
             # Only the type: the message may quote the page.
             logger.warning("no text could be made of a page: {}", type(error).__name__)
             raise PageFailure(PageOutcome.EMPTY, "no text could be made of the page") from error
-        if not page.text:
+        if not page.text and not page.refresh:
             raise PageFailure(PageOutcome.EMPTY, "there is no text on the page")
         return page
 
@@ -94,13 +94,7 @@ class Extractor:
             await _end(broken)
         work = self._pool.schedule(
             page_text,
-            (
-                download.data,
-                download.media_type,
-                download.charset,
-                self._bounds.max_chars,
-                self._bounds.cpu_s,
-            ),
+            (download, self._bounds.max_chars, self._bounds.cpu_s),
             timeout=self._bounds.timeout_s,
         )
         return await asyncio.wrap_future(work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,20 @@ class Download:
     data: bytes
 
 
+class Redirects:
+    """The redirects that one page may still use."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_REDIRECTS
+
+    def use(self) -> None:
+        """Count one; raise PageFailure if it is one too many."""
+        if not self._left:
+            detail = f"redirected more than {_MAX_REDIRECTS} times"
+            raise PageFailure(PageOutcome.HTTP_ERROR, detail)
+        self._left -= 1
+
+
 class WebClient:
     """Download URLs and check every redirect like the first URL; failures are PageFailure."""
 
@@ -53,25 +68,31 @@ class WebClient:
         self._ports = frozenset(settings.allowed_ports)
 
     async def download(
-        self, url: URL, max_bytes: Mapping[str, int], permit: Permit | None = None
+        self,
+        url: URL,
+        max_bytes: Mapping[str, int],
+        permit: Permit | None = None,
+        redirects: Redirects | None = None,
     ) -> Download:
         """Download a page.
 
         Args:
             url: An absolute http or https URL.
-            max_bytes: The accepted media types, each with its limit after decompression.
+            max_bytes: The accepted media types, or patterns of them, each with its limit after
+                decompression. The first that matches counts.
             permit: Awaited before each hop; raises PageFailure to forbid it.
+            redirects: Those left to the page; by default all that a page may use.
         """
-        async with self.open(url, permit) as response:
+        async with self.open(url, permit, redirects) as response:
             if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
                 raise PageFailure(PageOutcome.HTTP_ERROR, f"the site answered {_name(response)}")
             if response.status == HTTPStatus.NO_CONTENT or response.content_length == 0:
                 raise PageFailure(PageOutcome.EMPTY, "the page is empty")
             media_type = response.content_type
-            if media_type not in max_bytes:
+            limit = _limit(media_type, max_bytes)
+            if limit is None:
                 kind = media_type if _MEDIA_TYPE.fullmatch(media_type) else "this kind of content"
                 raise PageFailure(PageOutcome.UNSUPPORTED_TYPE, f"{kind} is not read")
-            limit = max_bytes[media_type]
             data, whole = await read_capped(response, limit)
             if not whole:
                 raise PageFailure(PageOutcome.TOO_LARGE, f"larger than {limit / 1e6:.3g} MB")
@@ -79,10 +100,11 @@ class WebClient:
 
     @asynccontextmanager
     async def open(
-        self, url: URL, permit: Permit | None = None
+        self, url: URL, permit: Permit | None = None, redirects: Redirects | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Follow redirects and yield the final response before its body is read."""
-        for _ in range(_MAX_REDIRECTS + 1):
+        redirects = redirects or Redirects()
+        while True:
             self._check(url)
             if permit is not None:
                 await permit(url)
@@ -93,7 +115,7 @@ class WebClient:
                         yield response
                         return
                     url = response.url.join(URL(location))
-        raise PageFailure(PageOutcome.HTTP_ERROR, f"redirected more than {_MAX_REDIRECTS} times")
+            redirects.use()
 
     def _check(self, url: URL) -> None:
         if url.scheme not in {"http", "https"} or not url.host:
@@ -112,6 +134,11 @@ async def read_capped(response: aiohttp.ClientResponse, max_bytes: int) -> tuple
         if len(data) > max_bytes:
             return bytes(data[:max_bytes]), False
     return bytes(data), True
+
+
+def _limit(media_type: str, max_bytes: Mapping[str, int]) -> int | None:
+    matching = (limit for kind, limit in max_bytes.items() if fnmatchcase(media_type, kind))
+    return next(matching, None)
 
 
 def _name(response: aiohttp.ClientResponse) -> str:

@@ -14,7 +14,7 @@ from yarl import URL
 
 from deployments.errors import Unavailable
 from deployments.scraper.extract import ExtractionBounds, Extractor
-from deployments.scraper.fetch import PageFailure, WebClient
+from deployments.scraper.fetch import PageFailure, Redirects, WebClient
 from deployments.scraper.robots import RobotsRules
 from deployments.scraper.scripts import ScriptedPages
 from deployments.scraper.session import open_session
@@ -142,15 +142,22 @@ class WebReader:
         )
 
     async def _read(self, url: str, turn: str, deadline_s: float) -> tuple[str, HtmlText, str]:
-        try:
-            target = URL(url)
-        except ValueError as error:
-            raise PageFailure(PageOutcome.BLOCKED, "not a valid web address") from error
         permit = self._robots.permit if self._settings.respect_robots else None
-        download = await self._client.download(target, self._max_bytes, permit)
-        final_url = str(download.url.with_fragment(None))
-        if download.media_type == _PDF and self._pdfs is not None:
-            return final_url, await self._pdfs.read(download, turn), ""
-        if self._scripts is not None and download.media_type in HTML_TYPES:
-            return await self._scripts.read(download, turn, deadline_s)
-        return final_url, await self._extractor.extract(download, turn), ""
+        redirects = Redirects()
+        while True:
+            try:
+                target = URL(url)
+            except ValueError as error:
+                raise PageFailure(PageOutcome.BLOCKED, "not a valid web address") from error
+            download = await self._client.download(target, self._max_bytes, permit, redirects)
+            final_url, detail = str(download.url.with_fragment(None)), ""
+            if download.media_type == _PDF and self._pdfs is not None:
+                return final_url, await self._pdfs.read(download, turn), ""
+            if self._scripts is not None and download.media_type in HTML_TYPES:
+                final_url, page, detail = await self._scripts.read(download, turn, deadline_s)
+            else:
+                page = await self._extractor.extract(download, turn)
+            if not page.refresh:
+                return final_url, page, detail
+            redirects.use()
+            url = page.refresh

@@ -72,6 +72,8 @@ class ScriptedPages:
             if error.outcome is not PageOutcome.EMPTY:
                 raise
             failure = error
+        if static.refresh:  # it leads on to another page
+            return _without_fragment(download.url), static, ""
         if asks_for_scripts(download.data, static.text):
             try:
                 url, rendered = await self._rendered(str(download.url), owner, deadline_s)

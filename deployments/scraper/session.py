@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT_S = 3.0
 _MAX_CONNECTIONS = 64
 _MAX_CONNECTIONS_PER_HOST = 4
-ACCEPT = "text/html, application/xhtml+xml, text/markdown, text/plain, application/pdf;q=0.9"
+ACCEPT = (
+    "text/html, application/xhtml+xml, text/markdown, text/plain, application/pdf;q=0.9,"
+    " text/*;q=0.8, application/json;q=0.7, application/xml;q=0.7"
+)
 
 
 class ForbiddenAddress(OSError):

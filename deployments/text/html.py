@@ -15,9 +15,10 @@ from lxml import etree, html  # type: ignore[import-untyped]
 from deployments.errors import TooLarge
 from deployments.text.decoding import codec_of, decode_text
 from deployments.text.invisible import without_invisible
-from deployments.text.main_blocks import choose
+from deployments.text.main_blocks import choose, is_complete
 from deployments.text.mathml import write_formulas
-from deployments.text.page_blocks import page_blocks
+from deployments.text.page_blocks import joined, page_blocks
+from deployments.text.refresh import refresh_target
 
 MIN_MAIN_CHARS: Final = 100
 """A shorter extraction is discarded in favour of the whole visible text."""
@@ -56,13 +57,19 @@ _BLOCKS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class HtmlText:
-    """Title and text of a page; both are empty if it has none."""
+    """Title and text of a page; both are empty if it has none.
+
+    `titles` are all that it names itself, in the order in which they are preferred. `refresh` is
+    the address of the page that it leads on to, which is to be read in its place.
+    """
 
     title: str
     text: str
+    titles: tuple[str, ...] = ()
+    refresh: str = ""
 
 
-def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
+def html_to_text(data: bytes | str, encoding: str | None = None, *, url: str = "") -> HtmlText:
     """Return the title and main text of a page.
 
     The text is Markdown without links and images. Scripts, comments, invisible characters and
@@ -75,18 +82,22 @@ def html_to_text(data: bytes | str, encoding: str | None = None) -> HtmlText:
         data: The page; bytes are decoded by byte order mark, then `encoding`, then the
             declaration in the page, then by guess.
         encoding: The encoding named by the transport, such as the `charset` of a Content-Type.
+        url: The page's own address. If it is given, a page that leads on to another one is not
+            read: only its `refresh` is returned.
     """
     markup = decode_html(data, encoding) if isinstance(data, bytes) else data
     tree = visible_tree(markup)
     if tree is None:
         return HtmlText("", "")
-    title = _title(tree)
+    if url and (target := refresh_target(tree, url)):
+        return HtmlText("", "", refresh=target)
+    titles = _titles(tree)
     for element in tree.iter("title"):
         element.clear(keep_tail=True)
     text = "" if _is_huge(tree) else _readable_text(tree)
-    if len(text) < MIN_MAIN_CHARS:
-        text = _whole_text(tree) or text
-    return HtmlText(title, text)
+    if not text:
+        text = _whole_text(tree)
+    return HtmlText(titles[0] if titles else "", text, titles)
 
 
 def decode_html(data: bytes, declared: str | None = None) -> str:
@@ -164,12 +175,12 @@ def _is_hidden(element: html.HtmlElement) -> bool:
     return bool(style and _HIDING_STYLE.search(_CSS_NOISE.sub("", style.lower())))
 
 
-def _title(tree: html.HtmlElement) -> str:
-    for path in ("//title/text()", "//meta[@property='og:title']/@content", "//h1[1]//text()"):
-        title = " ".join(visible_text("".join(tree.xpath(path)[:100])).split())
-        if title:
-            return title[:MAX_TITLE_CHARS]
-    return ""
+def _titles(tree: html.HtmlElement) -> tuple[str, ...]:
+    found = (
+        " ".join(visible_text("".join(tree.xpath(path)[:100])).split())[:MAX_TITLE_CHARS]
+        for path in ("//title/text()", "//meta[@property='og:title']/@content", "//h1[1]//text()")
+    )
+    return tuple(title for title in found if title)
 
 
 def _is_huge(tree: html.HtmlElement) -> bool:
@@ -192,8 +203,13 @@ def _main_text(tree: html.HtmlElement) -> str:
 
 
 def _readable_text(tree: html.HtmlElement) -> str:
-    blocks = choose(page_blocks(tree), _main_text(tree))
-    return visible_text("\n\n".join(b.markdown for b in blocks))
+    """Return the blocks that are content; empty if they are too few to trust the choice."""
+    blocks = page_blocks(tree)
+    chosen = choose(blocks, _main_text(tree))
+    text = visible_text(joined(chosen))
+    if len(text) < MIN_MAIN_CHARS and not is_complete(chosen, blocks):
+        return ""
+    return text
 
 
 def _whole_text(tree: html.HtmlElement) -> str:

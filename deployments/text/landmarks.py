@@ -6,10 +6,10 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from lxml import html  # type: ignore[import-untyped]
+    from lxml import html
 
 _NOISE_TAGS: Final = frozenset(("nav", "footer", "aside", "form", "header"))
 _NOISE_ROLES: Final = frozenset(
@@ -23,10 +23,11 @@ _NOISE_NAMES: Final = frozenset(
     re.findall(
         r"\S+",
         "ad ads advert advertisement advertising banner breadcrumb breadcrumbs consent cookie"
-        " cookies footer gdpr login masthead modal nav navbar navigation newsletter outbrain pager"
-        " pagination paywall popup promo promotion recirc recirculation recommendation"
-        " recommendations recommended related share sharing sidebar signin signup skip social"
-        " sponsor sponsored subscribe subscription taboola teaser teasers toolbar trending",
+        " cookies copyright foot footer gdpr login masthead modal nav navbar navigation"
+        " newsletter outbrain pager pagination paywall popup promo promotion recirc"
+        " recirculation recommendation recommendations recommended related share sharing sidebar"
+        " signin signup skip social sponsor sponsored subscribe subscription taboola teaser"
+        " teasers toolbar trending",
     )
 )
 _COMMENT_NAMES: Final = frozenset(
@@ -38,14 +39,17 @@ _CONTAINERS: Final = frozenset(
     re.findall(
         r"\S+",
         "article aside blockquote body center details dir div dl fieldset figure footer form"
-        " header html li main menu nav ol p section table tbody td tr ul",
+        " header html main menu nav ol p section table tbody td tr ul",
     )
 )
 _TEXT_FIELDS: Final = frozenset(("text", "email", "password", "search", "tel", "url"))
 _WRAPPERS: Final = frozenset(("html", "body", "main", "article"))
+_LISTS: Final = frozenset(("ul", "ol", "dl"))
 _ARTICLES: Final = frozenset(("article", "main"))
 _MAX_LINK_SHARE: Final = 0.5
 """A container with a larger share of its text in links is a list of links."""
+_MAX_LISTED_LINK_SHARE: Final = 0.8
+"""Of the items of a list: each ingredient of a recipe may contain a link."""
 _MAJORITY: Final = 0.5
 """A container with more of the page's text is never noise: the name of a wrapper says little."""
 
@@ -100,7 +104,8 @@ class Landmarks:
             return Zone.NOISE
         if not _COMMENT_NAMES.isdisjoint(names):
             return Zone.COMMENT
-        if element.tag in _CONTAINERS and linked > size * _MAX_LINK_SHARE:
+        share = _MAX_LISTED_LINK_SHARE if element.tag in _LISTS else _MAX_LINK_SHARE
+        if element.tag in _CONTAINERS and linked > size * share:
             return Zone.LINKS
         return None
 

@@ -8,7 +8,8 @@ it holds are kept, and of the others those that are neither navigation nor tease
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from collections import Counter
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
 
 from deployments.text.landmarks import Zone
@@ -29,6 +30,7 @@ _MAX_COMPARED_CHARS: Final = 2_000
 _MIN_COVERED: Final = 0.5
 """The share of a block's shingles that the extraction holds, if it holds the block."""
 _MAX_LINK_SHARE: Final = 0.5
+_WHOLE_LINK_SHARE: Final = 0.9
 _MIN_PROSE_CHARS: Final = 40
 _MIN_TEASERS: Final = 2
 _MIN_TEASER_SHARE: Final = 0.25
@@ -36,6 +38,13 @@ _MAX_TEASER_CHARS: Final = 800
 _MAX_SNIPPET_CHARS: Final = 400
 _THREAD_CHARS: Final = 1_000
 """A shorter text with comments is read as the question of a thread."""
+_MAIN_LEVEL: Final = 2
+_QUESTION: Final = re.compile(r"[?\uff1f\u061f\u037e]\W*\Z")
+_ANSWERS: Final = re.compile(
+    r"\b(?:answers?|antwort(?:en)?|r\u00e9ponses?|respuestas?|respostas?|rispost[ae]|antwoord(?:en)?"
+    r"|\u043e\u0442\u0432\u0435\u0442\w*)\b|\u56de\u7b54|\ub2f5\ubcc0|\u7b54\u6848",
+    re.IGNORECASE,
+)
 
 
 class Extraction:
@@ -72,6 +81,7 @@ def choose(blocks: Sequence[Block], main: str) -> list[Block]:
         (block.zone is not Zone.NOISE or _is_prose(block)) and extraction.holds(block.text)
         for block in blocks
     ]
+    _trim_links(blocks, covered)
     covered_chars = sum(
         len(b.text) for b, is_covered in zip(blocks, covered, strict=True) if is_covered
     )
@@ -91,10 +101,58 @@ def choose(blocks: Sequence[Block], main: str) -> list[Block]:
                 keep[index] = _is_content(blocks[index])
     chars = sum(len(b.text) for b, kept in zip(blocks, keep, strict=True) if kept)
     comments = [i for i, b in enumerate(blocks) if b.zone is Zone.COMMENT and not covered[i]]
-    if chars < _THREAD_CHARS:
+    if chars < _THREAD_CHARS or _asks(blocks):
         for index in comments:
             keep[index] = blocks[index].link_share < _MAX_LINK_SHARE
+    _drop_repeated(blocks, keep, covered)
     return _with_headings(blocks, keep, covered)
+
+
+def _drop_repeated(blocks: Sequence[Block], keep: list[bool], covered: Sequence[bool]) -> None:
+    """Drop what a page shows again: captions of a gallery, a copy for small screens."""
+    seen = {block.text for block, is_covered in zip(blocks, covered, strict=True) if is_covered}
+    for index, block in enumerate(blocks):
+        if keep[index] and not covered[index] and len(block.text) >= _MIN_PROSE_CHARS:
+            keep[index] = block.text not in seen
+            seen.add(block.text)
+
+
+def _trim_links(blocks: Sequence[Block], covered: list[bool]) -> None:
+    """Drop the short links before and after the main text of a page with little text."""
+    for indices in (range(len(blocks)), range(len(blocks) - 1, -1, -1)):
+        for index in indices:
+            if covered[index]:
+                if not _is_short_link(blocks[index]):
+                    break
+                covered[index] = False
+
+
+def _is_short_link(block: Block) -> bool:
+    is_link = block.zone is Zone.LINKS and block.link_share > _WHOLE_LINK_SHARE
+    return is_link and len(_tokens(block.text)) < _SHINGLE
+
+
+def is_complete(chosen: Sequence[Block], blocks: Sequence[Block]) -> bool:
+    """Tell whether the chosen blocks are all but navigation, of which there is some."""
+    left = Counter(block.zone for block in blocks)
+    left.subtract(block.zone for block in chosen)
+    return (
+        any(block.link_share < _MAX_LINK_SHARE for block in chosen)
+        and left[Zone.NOISE] + left[Zone.LINKS] > 0
+        and not left[Zone.CONTENT] + left[Zone.COMMENT]
+    )
+
+
+def _asks(blocks: Sequence[Block]) -> bool:
+    """Tell whether the main heading is a question, or a heading of the comments names answers."""
+    main = (b for b in blocks if b.zone is Zone.CONTENT and 0 < b.level <= _MAIN_LEVEL)
+    # The first may be the name of the site.
+    if any(_QUESTION.search(block.text) for block in islice(main, 2)):
+        return True
+    return any(
+        block.zone is Zone.COMMENT and block.level and _ANSWERS.search(block.text)
+        for block in blocks
+    )
 
 
 def _is_prose(block: Block) -> bool:
@@ -102,11 +160,12 @@ def _is_prose(block: Block) -> bool:
 
 
 def _is_content(block: Block) -> bool:
-    if not _TOKEN.search(block.text):
+    if not _TOKEN.search(block.text) or block.zone in {Zone.NOISE, Zone.COMMENT}:
         return False
-    return block.zone is Zone.CONTENT and (
-        block.level > 0 or block.in_list or block.link_share < _MAX_LINK_SHARE
-    )
+    is_linked = block.link_share > _MAX_LINK_SHARE
+    if block.zone is Zone.LINKS:
+        return block.level == 1 and not is_linked
+    return block.level > 0 or block.in_list or not is_linked
 
 
 def _sections(blocks: Sequence[Block], covered: Sequence[bool]) -> Iterator[list[int]]:
@@ -129,6 +188,7 @@ def _heads_main_text(
     after = section[-1] + 1
     return (
         blocks[section[0]].level > 0
+        and blocks[section[0]].zone is not Zone.NOISE
         and after < len(blocks)
         and covered[after]
         and not blocks[after].level

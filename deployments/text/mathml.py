@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from lxml import html  # type: ignore[import-untyped]
 
+MAX_FORMULAS: Final = 5_000
+"""Of a page; the rest is read as plain text."""
 MAX_FORMULA_ELEMENTS: Final = 2_000
 """Of a larger formula, the plain text is returned."""
 _MAX_DEPTH: Final = 50
@@ -30,7 +32,7 @@ _MAX_ANCESTORS: Final = 3
 
 def write_formulas(tree: html.HtmlElement) -> None:
     """Replace each `math` element by its text, and remove the second copy that renderers add."""
-    for math in list(tree.iter("math")):
+    for math in list(islice(tree.iter("math"), MAX_FORMULAS)):
         text = formula_text(math)
         math.clear(keep_tail=True)
         math.tag = "span"

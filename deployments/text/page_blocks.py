@@ -8,20 +8,22 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 from deployments.text.landmarks import Landmarks, Zone
 from deployments.text.page_tables import is_data_table, table_markdown
 
 if TYPE_CHECKING:
-    from lxml import html  # type: ignore[import-untyped]
+    from collections.abc import Sequence
+
+    from lxml import html
 
 _BLOCKS: Final = frozenset(
     re.findall(
         r"\S+",
         "address article aside blockquote body caption center dd details dir div dl dt fieldset"
         " figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main"
-        " menu nav ol optgroup option p pre search section select summary table tbody td tfoot th"
+        " menu nav ol optgroup option p pre search section summary table tbody td tfoot th"
         " thead tr ul",
     )
 )
@@ -70,6 +72,8 @@ class _Walk:
     def start(self, element: html.HtmlElement) -> bool:
         """Enter an element; return False if it has been read whole."""
         tag = element.tag
+        if tag in _CHOICES:
+            return False
         if tag in _BLOCKS:
             self._flush()
             self._landmarks.enter(element)
@@ -77,8 +81,6 @@ class _Walk:
                 self._table(element)
                 return False
             self._open(tag)
-        elif tag in _CHOICES:
-            return False
         elif self._is_link(element):
             self._links += 1
         elif tag in _STRONG:
@@ -218,6 +220,17 @@ def page_blocks(tree: html.HtmlElement) -> list[Block]:
             whole = element
             events.skip_subtree()
     return walk.finished()
+
+
+def joined(blocks: Sequence[Block]) -> str:
+    """Return blocks as Markdown, with a blank line between them except between list items."""
+    pieces: list[str] = []
+    before = False
+    for block in blocks:
+        pieces.append("\n" if before and block.in_list else "\n\n")
+        pieces.append(block.markdown)
+        before = block.in_list
+    return "".join(pieces[1:])
 
 
 def _inline(pieces: list[tuple[str, bool, bool]], *, marked: bool) -> str:

@@ -6,37 +6,19 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from lxml import html  # type: ignore[import-untyped]
+    from lxml import html
 
 _LAYOUT: Final = frozenset(
-    re.findall(
-        r"\S+", "table article section main form h1 h2 h3 pre blockquote nav aside header footer"
-    )
+    re.findall(r"\S+", "article section main form h1 h2 h3 pre blockquote nav aside header footer")
 )
 _MAX_CELL_CHARS: Final = 1_000
 _MAX_ELEMENTS: Final = 30_000
+_MAX_NESTED_TABLES: Final = 20
 _BREAKS: Final = frozenset(
-    (
-        "br",
-        "li",
-        "p",
-        "div",
-        "dt",
-        "dd",
-        "ul",
-        "ol",
-        "dl",
-        "tr",
-        "hr",
-        "figure",
-        "figcaption",
-        "h4",
-        "h5",
-        "h6",
-    )
+    re.findall(r"\S+", "br dd div dl dt figcaption figure h4 h5 h6 hr li ol p table td th tr ul")
 )
 _SPACES: Final = re.compile(r"\s+")
 
@@ -45,19 +27,20 @@ def is_data_table(table: html.HtmlElement) -> bool:
     """Tell whether a table has rows of short cells; others only place parts of the page."""
     if table.get("role") in {"presentation", "none"}:
         return False
-    rows = cells = 0
+    has_heads = False
+    rows = cells = nested = 0
     for element in islice(table.iterdescendants(), _MAX_ELEMENTS):
-        if element.tag in _LAYOUT:
+        nested += element.tag == "table"
+        has_heads = has_heads or element.tag == "th"
+        if element.tag in _LAYOUT or nested > (_MAX_NESTED_TABLES if has_heads else 0):
             return False
         rows += element.tag == "tr"
         if element.tag in {"td", "th"}:
             cells += 1
             size = 0
             for text in element.itertext():
-                size += len(text)
-                if size > _MAX_CELL_CHARS and len(" ".join(_cell(element)[0].split())) > (
-                    _MAX_CELL_CHARS
-                ):
+                size += len(text.strip())
+                if size > _MAX_CELL_CHARS:
                     return False
     return rows > 0 and cells > rows
 
@@ -71,7 +54,7 @@ def table_markdown(table: html.HtmlElement) -> tuple[str, float]:
         if element.tag == "caption":
             text, links = _cell(element)
             captions.append(text)
-        else:
+        elif next(element.iterancestors("table")) is table:
             row = []
             for cell in element.iterchildren("td", "th"):
                 text, links = _cell(cell)

@@ -74,6 +74,21 @@ def test_html_keeps_what_a_reader_sees() -> None:
         assert "secret" not in content.text
 
 
+@pytest.mark.parametrize(
+    ("head", "title"),
+    [
+        ("<title>Harbour  tolls</title><h1>Tolls of today</h1>", "Harbour tolls"),
+        ("<title>Untitled</title><h1>Tolls of <em>today</em></h1>", "Tolls of today"),
+        ('<title>index.html</title><meta property="og:title" content="Tolls">', "Tolls"),
+        ("<title>Document</title>", "tolls 1911"),
+        ("", "tolls 1911"),
+    ],
+)
+def test_html_title(head: str, title: str) -> None:
+    page = f"<html>{head}<p>{PARAGRAPH}</p></html>".encode()
+    assert read_html(page, "x/tolls 1911.html", max_chars=LIMIT).title == title
+
+
 def test_html_in_the_encoding_it_declares() -> None:
     text = "日本語の文章。" * 30
     page = f'<html><head><meta charset="shift_jis"></head><body><p>{text}</p></body></html>'

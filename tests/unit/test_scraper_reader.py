@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -30,6 +31,7 @@ ARTICLE = (
     f"<p>{'The harbour was dredged in 1911. ' * 10}</p></article></body></html>"
 )
 HTML = {"Content-Type": "text/html"}
+JSON = {"Content-Type": "application/ld+json"}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,20 @@ class Site:
             status=301, headers={"Location": f"/hop/{left - 1}" if left else "/good"}
         )
 
+    async def refresh(self, request: web.Request) -> web.Response:
+        content = request.query.get("content", f"0; url={request.query.get('to')}")
+        content = content.replace("SELF", str(request.rel_url))
+        text = f'<meta http-equiv="Refresh" content="{content}"><p>Wait a moment, please.</p>'
+        return web.Response(text=text + "<p>" + "Slow. " * 50, content_type="text/html")
+
+    async def reloading_hop(self, request: web.Request) -> web.Response:
+        left = int(request.match_info["left"])
+        to = f"/meta-hop/{left - 1}" if left else "/good"
+        if left % 2:
+            return web.Response(status=302, headers={"Location": to})
+        text = f"<base href='/'><meta http-equiv=refresh content=0;URL='{to}'>"
+        return web.Response(text=text, content_type="text/html")
+
     async def drip(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers=HTML)
         await response.prepare(request)
@@ -98,6 +114,13 @@ class Site:
                 "headers": {"Content-Type": "text/html; charset=windows-1252"},
             },
             "/plain": {"text": "Just \u200bwords.", "content_type": "text/plain"},
+            "/rows.csv": {"text": "name,watts\nLumo,47\nAnna,30\n", "content_type": "text/csv"},
+            "/data.json": {"body": b'{"lamp":"Caf\\u00e9","watts":[47]}', "headers": JSON},
+            "/deep.json": {"body": b"[" * 90_000, "headers": JSON},
+            "/feed": {
+                "body": "<?xml version='1.0' encoding='iso-8859-2'?><a>Łódź</a>".encode("latin2"),
+                "headers": {"Content-Type": "application/atom+xml"},
+            },
             "/broken": {"status": 500},
             "/large": {"body": b"x" * (MAX_PAGE_BYTES + 1), "headers": HTML},
             "/bomb": {"body": bomb, "headers": HTML | {"Content-Encoding": "gzip"}},
@@ -126,6 +149,8 @@ class Site:
             web.get("/redirect", self.redirect),
             web.get("/hop/{left}", self.hop),
             web.get("/drip", self.drip),
+            web.get("/refresh", self.refresh),
+            web.get("/meta-hop/{left}", self.reloading_hop),
         ]
 
 
@@ -242,6 +267,19 @@ async def test_plain_text(reader: WebReader, site: Site) -> None:
     assert (await read(reader, site.url("/plain"))).text == "Just words."
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/rows.csv", "name,watts\nLumo,47\nAnna,30"),
+        ("/data.json", '{\n "lamp": "Café",\n "watts": [\n  47\n ]\n}'),
+        ("/deep.json", "[" * 90_000),
+        ("/feed", "<?xml version='1.0' encoding='iso-8859-2'?><a>Łódź</a>"),
+    ],
+)
+async def test_data_is_read_as_text(reader: WebReader, site: Site, path: str, text: str) -> None:
+    assert (await read(reader, site.url(path))).text == text
+
+
 async def test_a_pdf_is_read_by_the_parser_and_leaves_no_file(
     reader: WebReader, site: Site, folder: Path
 ) -> None:
@@ -309,15 +347,47 @@ async def test_redirects_are_followed_up_to_their_bound(reader: WebReader, site:
         "http://127.0.0.1:22/",
         "http://user:secret@127.0.0.1:{port}/good",
         "file:///etc/passwd",
+        "javascript:alert(1)",
+        "data:text/html,here",
+        "http://[::1",
     ],
 )
+@pytest.mark.parametrize("kind", ["redirect", "refresh"])
 async def test_a_redirect_is_checked_like_any_other_url(
-    reader: WebReader, site: Site, target: str
+    reader: WebReader, site: Site, target: str, kind: str
 ) -> None:
-    page = await read(reader, site.url(f"/redirect?to={target.format(port=site.port)}"))
+    page = await read(reader, site.url(f"/{kind}?to={target.format(port=site.port)}"))
     assert page.outcome is PageOutcome.BLOCKED
     assert page.final_url == ""
-    assert site.asked == ["/redirect"]
+    assert site.asked == [f"/{kind}"]
+
+
+async def test_a_page_that_refreshes_to_another_counts_as_a_redirect(
+    reader: WebReader, site: Site
+) -> None:
+    page = await read(reader, site.url("/meta-hop/4"))
+    assert page.outcome is PageOutcome.OK
+    assert page.final_url == site.url("/good")
+    page = await read(reader, site.url("/meta-hop/5"))
+    assert page.outcome is PageOutcome.HTTP_ERROR
+    assert "5 times" in page.detail
+    page = await read(reader, site.url("/refresh?to=/refresh?to=x"))
+    assert page.outcome is PageOutcome.HTTP_ERROR  # x does not exist
+    page = await read(reader, site.url("/refresh?to=/paper"))
+    assert page.title == "A paper"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["300", "0", "3; url=", "99;url=/good", "0; url=SELF#top", "x; url=/good"],
+)
+async def test_a_page_that_reloads_or_stays_is_read(
+    reader: WebReader, site: Site, content: str
+) -> None:
+    here = "content=" + quote(content)
+    page = await read(reader, site.url(f"/refresh?{here}"))
+    assert page.outcome is PageOutcome.OK
+    assert "Wait a moment" in page.text
 
 
 @pytest.mark.parametrize("url", ["", "http://", "http://[::1", "http://a:999999/", "nonsense"])

@@ -30,7 +30,7 @@ AROUND = (
 )
 NOISE = (
     "All recipes", "Contact us", "cookies into", "Quince jelly", "Plum cake", "Imprint",
-    "You may also like",
+    "You may also like", "crimson",
 )  # fmt: skip
 TEASERS = ("Newest from the orchard", "It snowed on the trees", "Second from", "It thawed")
 
@@ -51,7 +51,7 @@ PAGES = {
     ),
     "product with its data": (
         ("<main><h1>Lamp Lumo 47</h1><div class='gallery'><img src='a.jpg' alt='x'></div>"
-        f"<div class='price'>19.99 EUR</div><form><select><option>red</option></select>"
+        f"<div class='price'>19.99 EUR</div><form><select><option>crimson</option></select>"
         "<button>Add to basket</button><span>Ships in 2 days</span></form>"
         f"<div id='description'><p>{PROSE}</p></div><div class='specs'><h3>Data</h3><dl>"
         "<dt>Weight</dt><dd>3.2 kg</dd><dt>Colour:</dt><dd>green</dd></dl><table>"
@@ -79,6 +79,23 @@ PAGES = {
         "</ul></div><div class='answer'><p>Not at all.</p></div></div>"),
         ("With a knife.", "- Hold it still.", "Not at all."),
     ),
+    "thread of comments on a long question": (
+        (f"<div class='post'><h1>Which lamp for a boat?</h1><p>{PROSE * 6}</p></div>"
+        "<div class='comment'><p>Get the Lumo 47.</p></div>"),
+        ("Get the Lumo 47.",),
+    ),
+    "ingredients with links": (
+        (f"<main><article><h1>Tart</h1><p>{PROSE}</p></article><ul><li><label>4 pears</label></li>"
+        "<li><label><a href='/f'>180 g flour</a></label></li></ul></main>"),
+        ("- 4 pears\n- 180 g flour",),
+    ),
+    "lists and a table in cells": (
+        (f"<article><p>{PROSE}</p><table><tr><th>Plan</th><th>Has</th></tr><tr><td>Pro</td>"
+        "<td><ul><li>9 users</li><li>80 GB</li></ul><table><tr><td>a</td><td>b</td></tr></table>"
+        "</td></tr></table></article>"),
+        ("| Plan | Has |\n|---|---|\n| Pro | 9 users; 80 GB; a; b |",),
+    ),
+    "a few words": ("<div>Closed<br>until May</div>", ("Closed\nuntil May",)),
     "thread of posts": (
         "".join(
             f"<div class='post'><div class='author'><a href='/u{n}'>User {n}</a></div>"

@@ -6,10 +6,10 @@ from deployments.parser.reading.content import (
     Content,
     check_text,
     clean,
-    one_line,
     title_of_filename,
 )
 from deployments.parser.reading.formats import Format, check_decoded
+from deployments.parser.reading.titles import tidy_title
 from deployments.text.html import decode_html, html_to_text
 
 
@@ -20,5 +20,6 @@ def read_html(data: bytes, filename: str, *, max_chars: int) -> Content:
     page = html_to_text(markup)
     text = clean(page.text)
     check_text(text, max_chars)
-    title = one_line(page.title) or title_of_filename(filename)
+    titles = (tidy_title(title) for title in page.titles)
+    title = next(filter(None, titles), "") or title_of_filename(filename)
     return Content(title, Format.HTML, text, markdown=True)
