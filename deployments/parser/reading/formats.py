@@ -150,6 +150,7 @@ def detect(data: bytes, filename: str) -> Format:
     magic = next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
     if named is Format.PDF:
         kind = "a Zip archive or an Office document" if _is_package(data) else magic
+        kind = kind and kind.partition(",")[0]
         looks = f"it looks like {kind}" if kind else "its content does not begin like one"
         msg = f"This is not a PDF: {looks}, whatever its name says."
         raise UnsupportedMedia(msg)
@@ -160,7 +161,8 @@ def detect(data: bytes, filename: str) -> Format:
     if data.startswith(_RTF_MAGIC):
         return Format.RTF
     if magic:
-        msg = f"This looks like {magic}, which is not read. {READ}"
+        stated = magic if "not read" in magic else f"{magic}, which is not read"
+        msg = f"This looks like {stated}. {READ}"
         raise UnsupportedMedia(msg)
     if advice := REFUSED_SUFFIXES.get(suffix):
         raise UnsupportedMedia(advice)

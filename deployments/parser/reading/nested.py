@@ -29,6 +29,11 @@ class Unread:
     names: list[str] = field(default_factory=list)
     total: int = 0
 
+    def note(self, name: str) -> None:
+        """Note a file that is not even tried."""
+        self.total += 1
+        self.names.append(name)
+
     def warning(self, code: str, what: str) -> DocumentWarning:
         """Return the warning that names them; `what` is the plural of what they are."""
         named = ", ".join(self.names[:_MAX_NAMED])
