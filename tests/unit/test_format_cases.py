@@ -15,6 +15,7 @@ from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.embedding import read_as
 from deployments.text.decoding import decode_text
+from serve_app.documents.file_checks import check_format
 from tests.support.hostile_documents import compound_file
 from tests.support.office_files import zipped
 from tests.support.paths import ROOT
@@ -64,12 +65,22 @@ def test_encodings() -> None:
         ("shift_jis", "この橋の長さは三百四十メートルです。五月に開通しました。"),
         ("gb18030", "这座桥的长度是三百四十米，于五月开放通行。"),
         ("euc_kr", "이 다리의 길이는 삼백사십 미터이며 오월에 개통되었다."),
+        ("iso2022_jp", "この橋の長さは三百四十メートルです。"),
         ("utf-16-le", "这座桥的长度是三百四十米。\n于五月开放通行。"),
         ("utf-16-be", "Мост через Ондру построен в 1931 году."),
     ],
 )
 def test_a_text_in_an_old_encoding_is_recognised(encoding: str, text: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("encoding", ["cp037", "cp500", "utf-32-le", "utf-32-be"])
+def test_an_encoding_that_cannot_be_read_is_refused(encoding: str) -> None:
+    text = "The bridge is 340 metres long, and open to all who walk. " * 5
+    with pytest.raises(UnsupportedMedia, match="not a text file"):
+        decode(text.encode(encoding))
+    with pytest.raises(UnsupportedMedia, match="not a text file"):
+        check_format((text * 300).encode(encoding)[:65_536], 1_000_000, "a.txt")
 
 
 def test_a_declared_encoding_goes_before_a_guess() -> None:

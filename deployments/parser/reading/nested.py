@@ -98,7 +98,7 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
         return ()
     text.heading(heading)
     text.append(content, 1)
-    return content.warnings
+    return tuple(DocumentWarning(each.code, f"{name}: {each.message}") for each in content.warnings)
 
 
 def headings_of(content: Content) -> tuple[Heading, ...]:
