@@ -88,13 +88,9 @@ def detect(data: bytes, filename: str) -> Format:
     named = _OF_SUFFIX.get(suffix)
     if _is_pdf(data, named):
         return Format.PDF
-    magic = next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
+    magic = _magic(data)
     if named is Format.PDF:
-        kind = "a Zip archive or an Office document" if _is_package(data) else magic
-        kind = kind and kind.partition(",")[0]
-        looks = f"it looks like {kind}" if kind else "its content does not begin like one"
-        msg = f"This is not a PDF: {looks}, whatever its name says."
-        raise UnsupportedMedia(msg)
+        raise _no_pdf(data)
     if data.startswith(_ZIP_MAGIC):
         return _kind_of_package(data, suffix)
     if data.startswith(_OLE_MAGIC):
@@ -149,6 +145,19 @@ def not_text() -> UnsupportedMedia:
     """Return the error for a binary file or an unknown encoding."""
     msg = f"This is not a text file, or not in UTF-8. {READ}"
     return UnsupportedMedia(msg)
+
+
+def _magic(data: bytes) -> str | None:
+    """Return what a file looks like that is not read; see `MAGIC`."""
+    return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
+
+
+def _no_pdf(data: bytes) -> UnsupportedMedia:
+    kind = "a Zip archive or an Office document" if _is_package(data) else _magic(data)
+    looks = "its content does not begin like one"
+    if kind:
+        looks = f"it looks like {kind.partition(',')[0]}"
+    return UnsupportedMedia(f"This is not a PDF: {looks}, whatever its name says.")
 
 
 def _is_pdf(data: bytes, named: Format | None) -> bool:
