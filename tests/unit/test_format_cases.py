@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import unicodedata
 
 import pytest
@@ -128,10 +129,25 @@ def test_a_notebook_is_the_text_of_its_cells() -> None:
     assert "iVBOR" not in content.text
 
 
+def test_pictures_written_as_text_are_left_out() -> None:
+    picture = base64.b64encode(bytes(range(256)) * 9).decode()
+    markdown = f"See ![a](data:image/png;base64,{picture}) here."
+    book = json.dumps({"cells": [{"cell_type": "markdown", "source": markdown}]}).encode()
+    assert read("a.ipynb", book).text == "See ![a](data:) here."
+    assert read("a.md", markdown.encode()).text == "See ![a](data:) here."
+    value = json.dumps({"name": "a", "png": picture, "url": f"data:image/png;base64,{picture}"})
+    assert read("a.json", value.encode()).text == "name: a\npng: (binary data)\nurl: data:"
+
+
 def test_markdown_is_named_by_its_front_matter_or_heading() -> None:
     assert read("md_code_first.md").title == "Lamp manual"
     assert read("a.md", b'---\ntitle: "Lamps"\n---\n\n# Manual\n').title == "Lamps"
     assert read("a.md", b"~~~~\n# no\n~~~\n# no\n~~~~\n\nLamp manual\n===\n").title == "Lamp manual"
+    assert read("a.md", b'+++\ntitle = "Lamps"\n+++\n\n# Manual\n').title == "Lamps"
+    assert (
+        read("a.md", b'<h1 align="center"><b>Lamp</b> manual</h1>\n\nWords').title == "Lamp manual"
+    )
+    assert read("a.md", b"# [Lamp manual](http://a/b) ![x](y.svg)\n").title == "Lamp manual"
     assert read("notes.md", b"#hashtag\n\n    # code\n").title == "notes"
 
 

@@ -136,21 +136,28 @@ def _column_number(letters: bytes) -> int:
 
 
 def _comments(members: ZipMembers) -> dict[str, list[str]]:
-    """Return the comments on the cells of each sheet, by its name."""
+    """Return comments on cells and texts in boxes, by the names of their sheets."""
     book = members.xml_if_any("xl/workbook.xml")
     parts = members.related("xl/workbook.xml")
     found: dict[str, list[str]] = {}
     for sheet in named(book, "sheet") if book is not None else ():
         _, path = parts.get(_relation_id(sheet), ("", ""))
         for kind, part in members.related(path).values():
-            if kind in {"comments", "threadedComment"}:
+            if kind in {"comments", "threadedComment", "drawing"}:
                 root = members.xml_if_any(part)
-                found.setdefault(sheet.get("name", ""), []).extend(_notes(root))
+                notes = _boxes(root) if kind == "drawing" else _notes(root)
+                found.setdefault(sheet.get("name", ""), []).extend(notes)
     return found
 
 
 def _relation_id(sheet: XmlElement) -> str:
     return next((str(v) for k, v in sheet.attrib.items() if k.endswith("}id")), "")
+
+
+def _boxes(root: XmlElement | None) -> Iterator[str]:
+    """Yield the texts in boxes and shapes."""
+    for body in named(root, "txBody") if root is not None else ():
+        yield from filter(None, map(text_of, named(body, "p")))
 
 
 def _notes(root: XmlElement | None) -> Iterator[str]:
