@@ -91,12 +91,9 @@ def _front_title(text: str) -> str:
 
 def _heading_title(text: str) -> str:
     """Return the first top-level heading, which may be written in HTML."""
-    headings = (
-        tidy_title(_LINK.sub(r"\1", _IMAGE.sub("", each.title)))
-        for each in markdown_headings(text)
-        if each.level == 1
-    )
-    if title := next(filter(None, headings), ""):
-        return title
+    for each in markdown_headings(text):
+        title = one_line(_LINK.sub(r"\1", _IMAGE.sub("", each.title)))
+        if each.level == 1 and tidy_title(title):
+            return title  # with its emphasis, as in the text
     found = _HTML_HEADING.search(text)
     return tidy_title(_HTML_TAG.sub("", found[1])) if found else ""
