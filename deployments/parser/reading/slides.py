@@ -43,7 +43,8 @@ def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
         stated = str(presentation.core_properties.title or "")
     except (PythonPptxError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise damaged(_WHAT) from error
-    first = text.headings[0].title if text.headings else ""
+    # The heading of the first slide, unless that has none.
+    first = next((each.title for each in text.headings if each.start == 0), "")
     title = tidy_title(stated) or tidy_title(first) or title_of_filename(filename)
     return text.content(title, Format.PPTX, blank_pages(text))
 
