@@ -43,6 +43,7 @@ _SAMPLE_BYTES: Final = 64 * 1024
 # A text in UTF-8 may have so many wrong bytes for each of its characters beyond ASCII.
 _MAX_WRONG_SHARE: Final = 0.1
 _MIN_NUL_SHARE: Final = 0.3  # in UTF-16 of mostly Latin letters
+_ISO_2022_JP: Final = b"\x1b$"
 _COMMON: Final = frozenset(" \n\r\t,.\u3002\u3001\uff0c\u06d4\u0964")
 
 
@@ -57,6 +58,9 @@ def decode_text(data: bytes, declared: str | None = None) -> str:
             return data[len(mark) :].decode(name, "replace")
     if wide := utf_16_without_mark(data):
         return data.decode(wide, "replace")
+    if _ISO_2022_JP in data[:_SAMPLE_BYTES]:  # seven bits, so it looks like ASCII
+        with suppress(UnicodeDecodeError):
+            return data.decode("iso2022_jp")
     named = codec_of(declared)
     for name in filter(None, (named, "utf-8")):
         with suppress(UnicodeDecodeError):

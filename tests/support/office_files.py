@@ -132,9 +132,9 @@ def _pptx() -> Sample:
     third = show.slides.add_slide(show.slide_layouts[6])
     group = third.shapes.add_group_shape()
     group.shapes.add_textbox(0, 0, 900_000, 900_000).text_frame.text = "Made in Thornbury"
-    data = CategoryChartData()
+    data = CategoryChartData()  # type: ignore[no-untyped-call]
     data.categories = ["May", "June"]
-    data.add_series("Sold lamps", (311, 47))
+    data.add_series("Sold lamps", (311, 47))  # type: ignore[no-untyped-call]
     third.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 900_000, 900_000, data)
     buffer = io.BytesIO()
     show.save(buffer)
@@ -149,7 +149,7 @@ def _pptx() -> Sample:
 
 
 def _xlsx() -> Sample:
-    import xlsxwriter
+    import xlsxwriter  # type: ignore[import-untyped]
 
     buffer = io.BytesIO()
     book = xlsxwriter.Workbook(buffer)

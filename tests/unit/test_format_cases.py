@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import unicodedata
 
 import pytest
@@ -15,6 +16,7 @@ from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.embedding import read_as
 from deployments.text.decoding import decode_text
+from serve_app.documents.file_checks import check_format
 from tests.support.hostile_documents import compound_file
 from tests.support.office_files import zipped
 from tests.support.paths import ROOT
@@ -64,12 +66,22 @@ def test_encodings() -> None:
         ("shift_jis", "この橋の長さは三百四十メートルです。五月に開通しました。"),
         ("gb18030", "这座桥的长度是三百四十米，于五月开放通行。"),
         ("euc_kr", "이 다리의 길이는 삼백사십 미터이며 오월에 개통되었다."),
+        ("iso2022_jp", "この橋の長さは三百四十メートルです。"),
         ("utf-16-le", "这座桥的长度是三百四十米。\n于五月开放通行。"),
         ("utf-16-be", "Мост через Ондру построен в 1931 году."),
     ],
 )
 def test_a_text_in_an_old_encoding_is_recognised(encoding: str, text: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize("encoding", ["cp037", "cp500", "utf-32-le", "utf-32-be"])
+def test_an_encoding_that_cannot_be_read_is_refused(encoding: str) -> None:
+    text = "The bridge is 340 metres long, and open to all who walk. " * 5
+    with pytest.raises(UnsupportedMedia, match="not a text file"):
+        decode(text.encode(encoding))
+    with pytest.raises(UnsupportedMedia, match="not a text file"):
+        check_format((text * 300).encode(encoding)[:65_536], 1_000_000, "a.txt")
 
 
 def test_a_declared_encoding_goes_before_a_guess() -> None:
@@ -117,10 +129,25 @@ def test_a_notebook_is_the_text_of_its_cells() -> None:
     assert "iVBOR" not in content.text
 
 
+def test_pictures_written_as_text_are_left_out() -> None:
+    picture = base64.b64encode(bytes(range(256)) * 9).decode()
+    markdown = f"See ![a](data:image/png;base64,{picture}) here."
+    book = json.dumps({"cells": [{"cell_type": "markdown", "source": markdown}]}).encode()
+    assert read("a.ipynb", book).text == "See ![a](data:) here."
+    assert read("a.md", markdown.encode()).text == "See ![a](data:) here."
+    value = json.dumps({"name": "a", "png": picture, "url": f"data:image/png;base64,{picture}"})
+    assert read("a.json", value.encode()).text == "name: a\npng: (binary data)\nurl: data:"
+
+
 def test_markdown_is_named_by_its_front_matter_or_heading() -> None:
     assert read("md_code_first.md").title == "Lamp manual"
     assert read("a.md", b'---\ntitle: "Lamps"\n---\n\n# Manual\n').title == "Lamps"
     assert read("a.md", b"~~~~\n# no\n~~~\n# no\n~~~~\n\nLamp manual\n===\n").title == "Lamp manual"
+    assert read("a.md", b'+++\ntitle = "Lamps"\n+++\n\n# Manual\n').title == "Lamps"
+    assert (
+        read("a.md", b'<h1 align="center"><b>Lamp</b> manual</h1>\n\nWords').title == "Lamp manual"
+    )
+    assert read("a.md", b"# [Lamp manual](http://a/b) ![x](y.svg)\n").title == "Lamp manual"
     assert read("notes.md", b"#hashtag\n\n    # code\n").title == "notes"
 
 

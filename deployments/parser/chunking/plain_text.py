@@ -39,7 +39,9 @@ def plain_blocks(text: str) -> list[Block]:
             together += 1
         else:
             begins = line.after_blank or CELL_JOINT not in lines[place - 1].text
-            blocks.append(line.block(leads=begins and CELL_JOINT in line.text))
+            # A single line with the joint is prose, or a menu.
+            is_row = CELL_JOINT in line.text and CELL_JOINT in below
+            blocks.append(line.block(leads=begins and is_row))
             together = 0
     return blocks[::-1]
 

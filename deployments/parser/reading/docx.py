@@ -128,6 +128,10 @@ class _Document:
         else:
             self._text.paragraph(text)
         self._add_notes(element)
+        self._boxes(element)
+
+    def _boxes(self, element: XmlElement) -> None:
+        """Add the texts in text boxes, which are written twice for older programs."""
         for box in named(element, "txbxContent"):
             if not any(local(parent) == "Fallback" for parent in box.iterancestors()):
                 self._blocks(box)
@@ -154,6 +158,7 @@ class _Document:
             return
         self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
         self._add_notes(table)
+        self._boxes(table)
 
     def _plain(self, paragraph: XmlElement) -> str:
         return "".join(_runs(paragraph)).strip()

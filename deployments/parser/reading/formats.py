@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import PurePath
 from typing import Final
 
 from deployments.errors import Unprocessable, UnsupportedMedia
+from deployments.parser.reading.media_types import IMAGES, READ, SUFFIXES, Format
 from deployments.parser.reading.refused_formats import (
     MAGIC,
     OLD_OFFICE,
@@ -16,10 +16,16 @@ from deployments.parser.reading.refused_formats import (
 )
 from deployments.text.decoding import decode_text
 
-READ: Final = (
-    "Files that are read: PDF, Word, PowerPoint, Excel, OpenDocument, RTF, EPUB, mails, web "
-    "pages, plain text, Markdown, CSV, JSON, XML, notebooks, source code, subtitles, ZIP files of "
-    "these, and images as PNG, JPEG, TIFF or WebP."
+__all__ = (
+    "IMAGES",
+    "READ",
+    "SUFFIXES",
+    "Format",
+    "check_decoded",
+    "check_decoded_head",
+    "decode",
+    "detect",
+    "not_text",
 )
 
 _PDF_MAGIC: Final = b"%PDF-"
@@ -35,6 +41,10 @@ _MAX_NAMES: Final = 2000  # of a ZIP file, looked at to tell what it is
 _CONTROLS: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd]")
 _MAX_CONTROL_SHARE: Final = 0.02
 _MAX_CONTROL_SHARE_OF_HEAD: Final = 0.2  # the rest may have few
+_SPACED: Final = re.compile("[\x80-\u0dff\u2000-\u2dff]")  # scripts with spaces, and signs
+_MIN_GIBBERISH_CHARS: Final = 50
+_MIN_GIBBERISH_SIGNS: Final = 10
+_MAX_WORD_CHARS: Final = 60  # on average
 _SAMPLE_BYTES: Final = 4096
 _HTML_LOOK: Final = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE
@@ -50,90 +60,6 @@ _ARCHIVE_TYPE: Final = re.compile(
 )
 
 
-class Format(StrEnum):
-    """A supported format; its value is the media type."""
-
-    PDF = "application/pdf"
-    TEXT = "text/plain"
-    MARKDOWN = "text/markdown"
-    HTML = "text/html"
-    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
-    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
-    XLS = "application/vnd.ms-excel"
-    ODT = "application/vnd.oasis.opendocument.text"
-    ODS = "application/vnd.oasis.opendocument.spreadsheet"
-    ODP = "application/vnd.oasis.opendocument.presentation"
-    RTF = "application/rtf"
-    EPUB = "application/epub+zip"
-    EML = "message/rfc822"
-    MSG = "application/vnd.ms-outlook"
-    MHTML = "multipart/related"
-    CSV = "text/csv"
-    TSV = "text/tab-separated-values"
-    JSON = "application/json"
-    JSONL = "application/jsonl"
-    NOTEBOOK = "application/x-ipynb+json"
-    CODE = "text/x-source"
-    LOG = "text/x-log"
-    SUBTITLES = "application/x-subrip"
-    XML = "application/xml"
-    ZIP = "application/zip"
-    PNG = "image/png"
-    JPEG = "image/jpeg"
-    TIFF = "image/tiff"
-    WEBP = "image/webp"
-
-
-IMAGES: Final = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.WEBP))
-_IMAGE_MAGIC: Final = (
-    (b"\x89PNG", Format.PNG),
-    (b"\xff\xd8\xff", Format.JPEG),
-    (b"II*\x00", Format.TIFF),
-    (b"MM\x00*", Format.TIFF),
-)
-
-SUFFIXES: Final[dict[Format, str]] = {
-    Format.PDF: ".pdf",
-    Format.TEXT: ".txt .text",
-    Format.MARKDOWN: ".md .markdown",
-    Format.HTML: ".html .htm .xhtml",
-    Format.DOCX: ".docx .docm .dotx .dotm",
-    Format.PPTX: ".pptx .pptm .ppsx .ppsm .potx .potm",
-    Format.XLSX: ".xlsx .xlsm .xltx .xltm",
-    Format.XLSB: ".xlsb",
-    Format.XLS: ".xls .xlt",
-    Format.ODT: ".odt .ott",
-    Format.ODS: ".ods .ots",
-    Format.ODP: ".odp .otp",
-    Format.RTF: ".rtf",
-    Format.EPUB: ".epub",
-    Format.EML: ".eml .emlx",
-    Format.MSG: ".msg",
-    Format.MHTML: ".mhtml .mht",
-    Format.CSV: ".csv",
-    Format.TSV: ".tsv .tab",
-    Format.JSON: ".json .geojson",
-    Format.JSONL: ".jsonl .ndjson",
-    Format.NOTEBOOK: ".ipynb",
-    Format.LOG: ".log",
-    Format.SUBTITLES: ".srt .vtt",
-    Format.XML: ".xml",
-    Format.ZIP: ".zip",
-    Format.PNG: ".png",
-    Format.JPEG: ".jpg .jpeg",
-    Format.TIFF: ".tif .tiff",
-    Format.WEBP: ".webp",
-    Format.CODE: (
-        ".py .pyi .js .mjs .cjs .ts .tsx .jsx .java .c .h .cc .cpp .cxx .hpp .hh .cs .go .rs .rb "
-        ".php .swift .kt .kts .scala .sh .bash .zsh .ps1 .sql .r .jl .lua .pl .pm .m .dart .ex "
-        ".exs .erl .hs .clj .groovy .gradle .vb .f90 .proto .tf .yaml .yml .toml .ini .cfg .css "
-        ".scss .vue .svelte"
-    ),
-}
-"""The file name extensions of each format, for detection and for what clients offer."""
-
 _OF_SUFFIX: Final = {each: kind for kind, some in SUFFIXES.items() for each in some.split()}
 BINARY: Final = frozenset(
     (
@@ -144,6 +70,12 @@ BINARY: Final = frozenset(
     )
 )
 """Formats that are not decoded as one text."""
+_IMAGE_MAGIC: Final = (
+    (b"\x89PNG", Format.PNG),
+    (b"\xff\xd8\xff", Format.JPEG),
+    (b"II*\x00", Format.TIFF),
+    (b"MM\x00*", Format.TIFF),
+)
 _OFFICE_FOLDERS: Final = ((b"word/", Format.DOCX), (b"ppt/", Format.PPTX), (b"xl/", Format.XLSX))
 _OFFICE: Final = frozenset((Format.DOCX, Format.PPTX, Format.XLSX, Format.XLSB))
 _PACKAGED: Final = _OFFICE | {Format.EPUB, Format.ODT, Format.ODS, Format.ODP}
@@ -167,14 +99,9 @@ def detect(data: bytes, filename: str) -> Format:
     image = _image(data)
     if image and named is not Format.PDF:
         return image
-    magic = next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
-    if image:
-        magic = "an image"
+    magic = _magic(data)
     if named is Format.PDF:
-        kind = "a Zip archive or an Office document" if _is_package(data) else magic
-        looks = f"it looks like {kind}" if kind else "its content does not begin like one"
-        msg = f"This is not a PDF: {looks}, whatever its name says."
-        raise UnsupportedMedia(msg)
+        raise _no_pdf(data)
     if data.startswith(_ZIP_MAGIC):
         return _kind_of_package(data, suffix)
     if data.startswith(_OLE_MAGIC):
@@ -182,7 +109,8 @@ def detect(data: bytes, filename: str) -> Format:
     if data.startswith(_RTF_MAGIC):
         return Format.RTF
     if magic:
-        msg = f"This looks like {magic}, which is not read. {READ}"
+        stated = magic if "not read" in magic else f"{magic}, which is not read"
+        msg = f"This looks like {stated}. {READ}"
         raise UnsupportedMedia(msg)
     if advice := REFUSED_SUFFIXES.get(suffix):
         raise UnsupportedMedia(advice)
@@ -197,17 +125,30 @@ def decode(data: bytes) -> str:
 
 
 def check_decoded(text: str) -> None:
-    """Raise UnsupportedMedia for what was no text, or in an encoding that is not known."""
+    """Raise UnsupportedMedia for what was no text, or in an unknown encoding."""
     # One wrong byte costs one character, also in a short text.
     controls = sum(1 for _ in _CONTROLS.finditer(text)) - 1
     if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE or not text.strip("\ufffd"):
         raise not_text()
+    if _is_gibberish(text[:_SAMPLE_BYTES]):
+        raise not_text()
+
+
+def _is_gibberish(text: str) -> bool:
+    """Tell whether letters beyond ASCII follow each other without a space, as in EBCDIC.
+
+    East Asian scripts, and some of South East Asia, are written without spaces.
+    """
+    beyond = [sign for sign in text if _SPACED.match(sign)]
+    spaces = sum(sign.isspace() for sign in text)
+    is_long = len(beyond) > _MIN_GIBBERISH_CHARS and len(set(beyond)) > _MIN_GIBBERISH_SIGNS
+    return is_long and spaces * _MAX_WORD_CHARS < len(beyond)
 
 
 def check_decoded_head(text: str) -> None:
     """Raise UnsupportedMedia if the beginning of a text shows for certain that it is none."""
     controls = sum(1 for _ in _CONTROLS.finditer(text))
-    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD:
+    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD or _is_gibberish(text):
         raise not_text()
 
 
@@ -221,6 +162,21 @@ def _image(data: bytes) -> Format | None:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return Format.WEBP
     return next((kind for magic, kind in _IMAGE_MAGIC if data.startswith(magic)), None)
+
+
+def _magic(data: bytes) -> str | None:
+    """Return what a file looks like that is not read; see `MAGIC`."""
+    if _image(data):
+        return "an image"
+    return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
+
+
+def _no_pdf(data: bytes) -> UnsupportedMedia:
+    kind = "a Zip archive or an Office document" if _is_package(data) else _magic(data)
+    looks = "its content does not begin like one"
+    if kind:
+        looks = f"it looks like {kind.partition(',')[0]}"
+    return UnsupportedMedia(f"This is not a PDF: {looks}, whatever its name says.")
 
 
 def _is_pdf(data: bytes, named: Format | None) -> bool:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from deployments.errors import Unprocessable
+from deployments.parser.reading.binary_text import is_data, without_data
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format, decode
 from deployments.parser.reading.outlined_text import OutlinedText
@@ -135,4 +136,5 @@ def _scalar(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case _:
-            return " ".join(str(value).split())
+            text = str(value)
+            return "(binary data)" if is_data(text) else " ".join(without_data(text).split())

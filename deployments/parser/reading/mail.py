@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from deployments.parser.reading.nested import Unread, Within, add_file
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.text import reflowed
 from deployments.parser.reading.xml_trees import damaged
-from deployments.text.decoding import decode_text
+from deployments.text.decoding import decode_text, utf_16_without_mark
 from deployments.text.html import decode_html
 from deployments.types import DocumentWarning, WarningCode
 
@@ -29,6 +30,10 @@ MAX_PARTS: Final = 200
 SHOWN_HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
 _CONTAINERS: Final = re.compile(rb"boundary\s{0,9}=|message/rfc822", re.IGNORECASE)
 _LENGTH_LINE: Final = re.compile(rb"[0-9]{1,12}[ \t]*\r?\n")
+_SIGNATURES: Final = frozenset(
+    ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
+)
+_ENCRYPTED: Final = frozenset(("application/pkcs7-mime", "application/x-pkcs7-mime"))
 _MIN_PLAIN_SHARE: Final = 0.25
 _MAX_HEADER_CHARS: Final = 2_000
 
@@ -57,6 +62,8 @@ def parse_mail(data: bytes) -> EmailMessage:
     if len(_CONTAINERS.findall(data)) > MAX_PARTS:
         msg = f"The mail has more than {MAX_PARTS} mails and parts within others."
         raise Unprocessable(msg, code="too_complex")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or utf_16_without_mark(data):
+        data = decode_text(data).encode()
     if data[:1].isdigit():  # of Apple Mail: the length of the mail is above it
         data = _LENGTH_LINE.sub(b"", data, count=1)
     try:
@@ -84,42 +91,51 @@ def add_body(text: OutlinedText, plain: str, markup: str) -> None:
             if len(plain.strip()) < len(content.text) * _MIN_PLAIN_SHARE:
                 text.append(content, 0)
                 return
-    text.lines(reflowed(plain).split("\n\n")[:1])
-    for paragraph in reflowed(plain).split("\n\n")[1:]:
-        text.paragraph(paragraph)
+    text.paragraph(reflowed(plain))
 
 
 def _add_mail(
     text: OutlinedText, mail: EmailMessage, within: Within, unread: Unread, max_chars: int
 ) -> Iterator[DocumentWarning]:
     add_headers(text, ((name, _header(mail, name)) for name in SHOWN_HEADERS))
-    bodies: dict[str, list[str]] = {"plain": [], "html": []}
+    plain: list[str] = []
+    markup: list[str] = []
     attached: list[tuple[str, EmailMessage]] = []
     for part in _leaves(mail):
-        kind, subtype = part.get_content_maintype(), part.get_content_subtype()
-        name = _filename(part)
-        is_attached = part.get_content_disposition() == "attachment" or bool(name)
-        if kind == "text" and not is_attached and subtype in bodies:
-            bodies[subtype].append(_decoded(part, subtype))
-        elif kind == "text" and not is_attached:
-            bodies["plain"].append(_decoded(part, "plain"))
-        elif is_attached or kind in {"message", "application"}:
-            attached.append((name or f"attachment.{subtype}", part))
-    add_body(text, "\n\n".join(bodies["plain"]), "\n".join(bodies["html"]))
-    for given, part in attached:
-        name = given
-        if part.get_content_type() == "message/rfc822":
-            name = given if given.endswith(".eml") else f"{given}.eml"
-            inner = part.get_payload()
-            first = inner[0] if isinstance(inner, list) and inner else None
-            data = b"" if first is None or isinstance(first, str) else first.as_bytes()
-        else:
-            payload = part.get_payload(decode=True)
-            data = payload if isinstance(payload, bytes) else b""
+        kind, name = part.get_content_type(), _filename(part)
+        if kind in _SIGNATURES:
+            continue
+        if kind.startswith("text/") and not name and not _is_attachment(part):
+            (markup if kind == "text/html" else plain).append(_decoded(part))
+        elif not (kind.startswith("image/") and "content-id" in part and not _is_attachment(part)):
+            # An image with an id is shown in the text, such as a logo.
+            attached.append((name or f"attachment.{part.get_content_subtype()}", part))
+    add_body(text, "\n\n".join(plain), "\n".join(markup))
+    is_encrypted = mail.get_content_type() == "multipart/encrypted"
+    for name, part in attached:
+        if is_encrypted or part.get_content_type() in _ENCRYPTED:
+            unread.note(f"{name} (encrypted)")
+            continue
+        known, data = _content_of(part, name)
         within.unpacked.add(len(data))
         yield from add_file(
-            text, data, name, within, unread, heading=f"Attachment {name}", max_chars=max_chars
+            text, data, known, within, unread, heading=f"Attachment {known}", max_chars=max_chars
         )
+
+
+def _content_of(part: EmailMessage, name: str) -> tuple[str, bytes]:
+    """Return name and content of an attachment, which may be a mail."""
+    if part.get_content_type() == "message/rfc822":
+        inner = part.get_payload()
+        first = inner[0] if isinstance(inner, list) and inner else None
+        name = name if name.endswith(".eml") else f"{name}.eml"
+        return name, b"" if first is None or isinstance(first, str) else first.as_bytes()
+    payload = part.get_payload(decode=True)
+    return name, payload if isinstance(payload, bytes) else b""
+
+
+def _is_attachment(part: EmailMessage) -> bool:
+    return part.get_content_disposition() == "attachment"
 
 
 def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
@@ -134,12 +150,13 @@ def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
             yield each
 
 
-def _decoded(part: EmailMessage, subtype: str) -> str:
+def _decoded(part: EmailMessage) -> str:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return ""
     charset = part.get_content_charset()
-    return decode_html(payload, charset) if subtype == "html" else decode_text(payload, charset)
+    is_html = part.get_content_type() == "text/html"
+    return decode_html(payload, charset) if is_html else decode_text(payload, charset)
 
 
 def _filename(part: EmailMessage) -> str:

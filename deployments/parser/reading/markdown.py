@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from deployments.parser.reading.binary_text import without_data
 from deployments.parser.reading.content import (
     Content,
     Heading,
@@ -14,15 +15,21 @@ from deployments.parser.reading.content import (
     title_of_filename,
 )
 from deployments.parser.reading.formats import Format, decode
+from deployments.parser.reading.titles import tidy_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FRONT_MATTER: Final = re.compile(
     r"---[ \t]*\n\w[^\n:]*:.*\n(?:.*\n){0,99}?(?:---|\.\.\.)[ \t]*(?:\n|$)"
+    r"|\+\+\+[ \t]*\n\w[^\n=]*=.*\n(?:.*\n){0,99}?\+\+\+[ \t]*(?:\n|$)"
 )
-"""Metadata at the beginning of a file, in YAML."""
-_TITLE: Final = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
+"""Metadata at the beginning of a file, in YAML or TOML."""
+_TITLE: Final = re.compile(r"^title[ \t]*[:=][ \t]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
+_HTML_HEADING: Final = re.compile(r"<h1(?:\s[^<>]{0,500})?>([^\n]{1,500}?)</h1>", re.IGNORECASE)
+_HTML_TAG: Final = re.compile(r"<[^<>]{0,500}>")
+_IMAGE: Final = re.compile(r"!\[[^\[\]]{0,200}\]\([^()\s]{0,500}\)")
+_LINK: Final = re.compile(r"\[([^\[\]]{0,200})\]\([^()\s]{0,500}\)")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _ATX: Final = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE: Final = re.compile(r" {0,3}(=+|-+) *")
@@ -30,13 +37,10 @@ _MAX_SETEXT_CHARS: Final = 200
 
 
 def read_markdown(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read Markdown; the text stays as it is."""
-    text = clean(decode(data))
+    """Read Markdown; the text stays as it is, but for pictures that are written in it."""
+    text = clean(without_data(decode(data)))
     check_text(text, max_chars)
-    title = _front_title(text)
-    if not title:
-        headings = (each.title for each in markdown_headings(text) if each.level == 1)
-        title = next(headings, "")
+    title = _front_title(text) or _heading_title(text)
     return Content(title or title_of_filename(filename), Format.MARKDOWN, text, markdown=True)
 
 
@@ -83,3 +87,13 @@ def _front_title(text: str) -> str:
     if title[:1] in {'"', "'"} and title[:1] == title[-1:]:
         title = title[1:-1]
     return one_line(title)
+
+
+def _heading_title(text: str) -> str:
+    """Return the first top-level heading, which may be written in HTML."""
+    for each in markdown_headings(text):
+        title = one_line(_LINK.sub(r"\1", _IMAGE.sub("", each.title)))
+        if each.level == 1 and tidy_title(title):
+            return title  # with its emphasis, as in the text
+    found = _HTML_HEADING.search(text)
+    return tidy_title(_HTML_TAG.sub("", found[1])) if found else ""

@@ -29,6 +29,11 @@ class Unread:
     names: list[str] = field(default_factory=list)
     total: int = 0
 
+    def note(self, name: str) -> None:
+        """Note a file that is not even tried."""
+        self.total += 1
+        self.names.append(name)
+
     def warning(self, code: str, what: str) -> DocumentWarning:
         """Return the warning that names them; `what` is the plural of what they are."""
         named = ", ".join(self.names[:_MAX_NAMED])
@@ -93,7 +98,7 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
         return ()
     text.heading(heading)
     text.append(content, 1)
-    return content.warnings
+    return tuple(DocumentWarning(each.code, f"{name}: {each.message}") for each in content.warnings)
 
 
 def headings_of(content: Content) -> tuple[Heading, ...]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import Unprocessable
+from deployments.parser.reading.binary_text import without_data
 from deployments.parser.reading.content import clean, title_of_filename
 from deployments.parser.reading.formats import Format, decode
 from deployments.parser.reading.markdown import markdown_headings
@@ -47,4 +48,4 @@ def add_markdown(text: OutlinedText, source: str) -> None:
 
 def _source(cell: dict[str, Any]) -> str:
     source = cell.get("source", cell.get("input", ""))
-    return "".join(map(str, source)) if isinstance(source, list) else str(source)
+    return without_data("".join(map(str, source)) if isinstance(source, list) else str(source))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from deployments.errors import TooLarge
+from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
-from deployments.parser.reading.outlined_text import OutlinedText
+from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
 from deployments.parser.reading.rows import row_lines
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import attribute, damaged, local, named, text_of
@@ -36,6 +37,10 @@ _LEFT_OUT: Final = frozenset(
 def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
     """Read a text, spreadsheet or presentation; its macros and links are left alone."""
     members = ZipMembers(data, _WHAT)
+    manifest = members.xml_if_any("META-INF/manifest.xml")
+    if manifest is not None and next(named(manifest, "encryption-data"), None) is not None:
+        msg = f"{_WHAT} is protected by a password. Save it without one and try again."
+        raise Unprocessable(msg, code="encrypted_document")
     root = members.xml("content.xml")
     body = next(named(root, "body"), None)
     if body is None or not len(body):
@@ -59,7 +64,8 @@ def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
     title = tidy_title(stated)
     if not title and text.headings and kind is not Format.ODS and text.headings[0].start == 0:
         title = tidy_title(text.headings[0].title)
-    return text.content(title or title_of_filename(filename), kind)
+    warnings = blank_pages(text)
+    return text.content(title or title_of_filename(filename), kind, warnings)
 
 
 def _add_blocks(text: OutlinedText, parent: XmlElement, *, in_list: bool = False) -> None:
@@ -109,9 +115,8 @@ def _add_table(text: OutlinedText, table: XmlElement) -> None:
 
 def _add_sheets(text: OutlinedText, content: XmlElement) -> None:
     for table in content.iterchildren("{*}table"):
-        text.heading(attribute(table, "name"))
-        text.lines(row_lines(_rows(table), 1))
-        _add_notes(text, table)
+        rows = row_lines(_rows(table), 1)
+        text.section(attribute(table, "name"), chain(rows, _notes(table)))
 
 
 def _rows(table: XmlElement) -> Iterator[list[str]]:
@@ -144,11 +149,11 @@ def _number(value: str) -> int:
 
 
 def _add_slides(text: OutlinedText, content: XmlElement) -> None:
-    for number, page in enumerate(content.iterchildren("{*}page"), 1):
+    for page in content.iterchildren("{*}page"):
         text.page()
         title = next((f for f in named(page, "frame") if attribute(f, "class") == "title"), None)
         heading = " ".join(_paragraphs(title)) if title is not None else ""
-        text.heading(heading or f"Slide {number}")
+        text.heading(heading)
         for shape in page:
             if shape is not title and local(shape) != "notes":
                 _add_blocks(text, shape)
@@ -160,13 +165,19 @@ def _add_slides(text: OutlinedText, content: XmlElement) -> None:
 
 def _add_notes(text: OutlinedText, element: XmlElement) -> None:
     """Add the footnotes, endnotes and comments in an element."""
+    for note in _notes(element):
+        text.line(note)
+
+
+def _notes(element: XmlElement) -> Iterator[str]:
     for note in named(element, "note", "annotation"):
         is_comment = local(note) == "annotation"
         body = note if is_comment else next(named(note, "note-body"), note)
         by = next((text_of(each) for each in named(note, "creator")), "") if is_comment else ""
         label = f"Comment by {by}" if by else "Comment" if is_comment else "Note"
         plain = " ".join(_plain(each) for each in named(body, "p"))
-        text.line(f"{label}: {plain}" if plain.strip() else "")
+        if plain.strip():
+            yield f"{label}: {plain}"
 
 
 def _add_headers(text: OutlinedText, members: ZipMembers) -> None:

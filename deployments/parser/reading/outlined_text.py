@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from deployments.parser.reading.content import (
@@ -12,13 +13,14 @@ from deployments.parser.reading.content import (
     one_line,
     too_long,
 )
+from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from deployments.types import DocumentWarning
 
 _MAX_LEVEL = 9
+_MAX_NAMED_PAGES = 100
 
 
 class OutlinedText:
@@ -78,6 +80,19 @@ class OutlinedText:
             else:
                 self.line(text)
 
+    def section(self, title: str, texts: Iterable[str]) -> None:
+        """Add a heading with lines below it, unless there are none."""
+        begun = False
+        for text in texts:
+            if not text.strip():
+                continue
+            if begun:
+                self.line(text)
+            else:
+                self.heading(title)
+                self.paragraph(text)
+                begun = True
+
     def append(self, content: Content, below: int) -> None:
         """Add the text of another document, its headings below level `below`."""
         start = self._add(content.text, "\n\n")
@@ -90,6 +105,12 @@ class OutlinedText:
             )
             for each in content.outline or ()
         ]
+
+    def pages_without_text(self) -> tuple[tuple[int, ...], int]:
+        """Return the numbers of the pages without text, and the number of all pages."""
+        starts = [*self._page_starts, *[self._chars] * self._new_pages, self._chars]
+        blank = [number for number, (start, end) in enumerate(pairwise(starts), 1) if start == end]
+        return tuple(blank), len(starts) - 1
 
     def content(
         self, title: str, media_type: str, warnings: Sequence[DocumentWarning] = ()
@@ -118,3 +139,12 @@ class OutlinedText:
         self._page_starts += [start] * self._new_pages
         self._new_pages = 0
         return start
+
+
+def blank_pages(text: OutlinedText) -> tuple[DocumentWarning, ...]:
+    """Return the warning that names slides without text, if there are any."""
+    pages, total = text.pages_without_text()
+    if not pages:
+        return ()
+    message = f"{len(pages)} of {total} slides hold no text."
+    return (DocumentWarning(WarningCode.PAGES_WITHOUT_TEXT, message, pages[:_MAX_NAMED_PAGES]),)

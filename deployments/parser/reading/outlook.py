@@ -39,12 +39,15 @@ def read_msg(data: bytes, filename: str, *, max_chars: int, within: Within) -> C
         )
         add_body(text, mail.body or "", mail.html_body or "")
         attached = [
-            (one_line(each.file_name or "attachment"), each.file_bytes or b"")
+            (one_line(each.file_name or "attached mail"), each.file_bytes)
             for each in mail.attachments
         ]
     except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
         raise damaged(_WHAT) from error
     for name, content in attached:
+        if content is None:  # a mail within the mail
+            unread.note(name)
+            continue
         within.unpacked.add(len(content))
         warnings += add_file(
             text, content, name, within, unread, heading=f"Attachment {name}", max_chars=max_chars

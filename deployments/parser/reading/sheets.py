@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from deployments.errors import TooLarge
+from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText
@@ -15,6 +16,7 @@ from deployments.parser.reading.rows import row_lines
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import attribute, damaged, named, text_of
 from deployments.parser.reading.zip_members import ZipMembers
+from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,23 +48,36 @@ def read_sheets(data: bytes, filename: str, *, max_chars: int) -> Content:
         members.check_sizes()
         _check_cells(members)
     text = OutlinedText(max_chars)
+    unread = []
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
-        comments = _comments(members) if members is not None else {}
-        for name in workbook.sheet_names:
+    except (python_calamine.CalamineError, ValueError, OSError) as error:
+        if "password" not in str(error).lower():
+            raise damaged(_WHAT) from error
+        msg = f"{_WHAT} is protected by a password. Save it without one and try again."
+        raise Unprocessable(msg, code="encrypted_document") from error
+    comments = _comments(members) if members is not None else {}
+    for name in workbook.sheet_names:
+        try:
             sheet = workbook.get_sheet_by_name(name)
-            text.heading(name)
-            text.lines(row_lines(map(_cells, sheet.iter_rows()), 1))
-            text.lines(comments.get(name, ()))
-    except (python_calamine.CalamineError, ValueError) as error:
-        raise damaged(_WHAT) from error
+        except (python_calamine.CalamineError, ValueError, OSError):  # a chart, or damaged
+            unread.append(name)
+            continue
+        rows = row_lines(map(_cells, sheet.iter_rows()), 1)
+        text.section(name, chain(rows, comments.get(name, ())))
+    if text.blank and unread:
+        raise damaged(_WHAT)
+    warnings = []
+    if unread:
+        message = f"{len(unread)} of {len(workbook.sheet_names)} sheets could not be read."
+        warnings.append(DocumentWarning(WarningCode.PARTLY_READ, message))
     title = ""
     if members is not None and (core := members.xml_if_any("docProps/core.xml")) is not None:
         title = tidy_title(next((text_of(each) for each in named(core, "title")), ""))
     kind = Format.XLS
     if members is not None:
         kind = Format.XLSB if "xl/workbook.bin" in members else Format.XLSX
-    return text.content(title or title_of_filename(filename), kind)
+    return text.content(title or title_of_filename(filename), kind, warnings)
 
 
 def shown_value(value: object) -> str:
@@ -121,21 +136,28 @@ def _column_number(letters: bytes) -> int:
 
 
 def _comments(members: ZipMembers) -> dict[str, list[str]]:
-    """Return the comments on the cells of each sheet, by its name."""
+    """Return comments on cells and texts in boxes, by the names of their sheets."""
     book = members.xml_if_any("xl/workbook.xml")
     parts = members.related("xl/workbook.xml")
     found: dict[str, list[str]] = {}
     for sheet in named(book, "sheet") if book is not None else ():
         _, path = parts.get(_relation_id(sheet), ("", ""))
         for kind, part in members.related(path).values():
-            if kind in {"comments", "threadedComment"}:
+            if kind in {"comments", "threadedComment", "drawing"}:
                 root = members.xml_if_any(part)
-                found.setdefault(sheet.get("name", ""), []).extend(_notes(root))
+                notes = _boxes(root) if kind == "drawing" else _notes(root)
+                found.setdefault(sheet.get("name", ""), []).extend(notes)
     return found
 
 
 def _relation_id(sheet: XmlElement) -> str:
     return next((str(v) for k, v in sheet.attrib.items() if k.endswith("}id")), "")
+
+
+def _boxes(root: XmlElement | None) -> Iterator[str]:
+    """Yield the texts in boxes and shapes."""
+    for body in named(root, "txBody") if root is not None else ():
+        yield from filter(None, map(text_of, named(body, "p")))
 
 
 def _notes(root: XmlElement | None) -> Iterator[str]:

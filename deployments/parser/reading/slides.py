@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
-from deployments.parser.reading.outlined_text import OutlinedText
+from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
 from deployments.parser.reading.rows import row_lines
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import damaged, named, parse_xml, text_of
@@ -37,15 +37,16 @@ def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
     # refuses.
     try:
         presentation = pptx.Presentation(io.BytesIO(_plain(members, data)))
-        for number, slide in enumerate(presentation.slides, 1):
+        for slide in presentation.slides:
             text.page()
-            _add_slide(text, slide, number)
+            _add_slide(text, slide)
         stated = str(presentation.core_properties.title or "")
     except (PythonPptxError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise damaged(_WHAT) from error
-    first = text.headings[0].title if text.headings else ""
+    # The heading of the first slide, unless that has none.
+    first = next((each.title for each in text.headings if each.start == 0), "")
     title = tidy_title(stated) or tidy_title(first) or title_of_filename(filename)
-    return text.content(title, Format.PPTX)
+    return text.content(title, Format.PPTX, blank_pages(text))
 
 
 def _plain(members: ZipMembers, data: bytes) -> bytes:
@@ -72,10 +73,10 @@ def _plain(members: ZipMembers, data: bytes) -> bytes:
     return copy.getvalue()
 
 
-def _add_slide(text: OutlinedText, slide: Slide, number: int) -> None:
+def _add_slide(text: OutlinedText, slide: Slide) -> None:
     title = slide.shapes.title
     heading = title.text_frame.text.strip() if title is not None and title.has_text_frame else ""
-    text.heading(heading or f"Slide {number}", 1, heading or f"Slide {number}")
+    text.heading(heading, 1, heading)
     for shape in _leaves(slide.shapes):
         if title is not None and shape.shape_id == title.shape_id:
             continue

@@ -1,4 +1,4 @@
-"""Read plain text files."""
+"""Read plain text files; their title is the name of the file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from deployments.parser.reading.content import (
     Content,
     check_text,
     clean,
-    one_line,
     title_of_filename,
 )
-from deployments.parser.reading.flow import flow, hard_wrapped, heading_like, row_like
+from deployments.parser.reading.flow import flow, hard_wrapped, row_like
 from deployments.parser.reading.formats import Format, decode
 
 if TYPE_CHECKING:
@@ -23,11 +22,7 @@ def read_text(data: bytes, filename: str, *, max_chars: int) -> Content:
     """Read plain text and join hard-wrapped lines; raise UnsupportedMedia for binary data."""
     text = clean(decode(data))
     check_text(text, max_chars)
-    filled = [line for line in text.split("\n") if line.strip()]
-    # Of rows, the first one is no title.
-    is_titled = heading_like(filled) and not row_like(filled)
-    title = one_line(filled[0]) if is_titled else title_of_filename(filename)
-    return Content(title, Format.TEXT, reflowed(text))
+    return Content(title_of_filename(filename), Format.TEXT, reflowed(text))
 
 
 def reflowed(text: str) -> str:

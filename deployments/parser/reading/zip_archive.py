@@ -42,8 +42,7 @@ def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> C
             content = members.read(info)
         except Unprocessable as error:
             encrypted = error if error.code == "encrypted_document" else encrypted
-            unread.total += 1
-            unread.names.append(name)
+            unread.note(name)
             continue
         warnings += add_file(text, content, name, within, unread, heading=name, max_chars=max_chars)
     if unread.names:

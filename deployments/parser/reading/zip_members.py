@@ -115,11 +115,12 @@ class ZipMembers:
 
     def check_sizes(self) -> None:
         """Unpack all members once, for a library that reads them without bounds."""
+        unpacked = Unpacked()
         for info in self.infos:
             try:
                 with self._archive.open(info) as file:
                     while block := file.read(_BLOCK_BYTES):
-                        self._unpacked.add(len(block))
+                        unpacked.add(len(block))
             except TooLarge:
                 raise
             except Exception as error:
