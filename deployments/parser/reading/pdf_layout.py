@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MIN_COLUMN_SEGMENTS: Final = 3
 _MIN_COLUMN_CHARS: Final = 14.0  # a line of a column on average
 _MIN_COLUMN_SHARE: Final = 0.15  # of the width
-_MAX_SPANNING_SHARE: Final = 0.4  # of the height of the lower column
+_MAX_SPANNING_SHARE: Final = 0.6  # of the height of the lower column
 _MIN_GUTTER: Final = 0.5  # heights of a line
 _MAX_COLUMNS: Final = 6
 _PARAGRAPH_GAP: Final = 0.6  # heights of a line, beyond the usual gap
