@@ -45,12 +45,14 @@ _MAX_SCAN_CHARS: Final = 200
 _MIN_SCAN_SHARE: Final = 0.6
 _MAX_NOISE_SHARE: Final = 0.08  # of the characters of a line that is kept
 _MAX_GARBLED_SHARE: Final = 0.15  # of the characters of a page, in lines that are not
+_FI_CODE: Final = "\x0c"
+_MAX_LONE_RETURNS: Final = 2  # on a page
 _MAX_LOST_SHARE: Final = 0.3  # of the texts on a page
 _MORE: Final = 1.2  # times the characters: what pypdf has to find to be taken instead
 _MAX_COPIES: Final = 4  # of a character that is drawn several times
 _BODY_PAGES: Final = 10
 _SOFT_HYPHEN_AT_END = re.compile(r"\xad[ \t]*$")
-_FL_LIGATURE = re.compile(r"\r(?!\n)")
+_RETURN = re.compile(r"\r(?!\n)")  # in the content: pdfium ends lines with two codes
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
 _DAMAGED = "This PDF is damaged or incomplete. Open and save it again, or upload it once more."
@@ -183,7 +185,7 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     characters = page.characters(_MAX_COPIES * most + _MAX_COPIES)
     if characters is None:
         raise too_long(most)
-    text = _FL_LIGATURE.sub("\ufb02", characters.text)
+    text = _without_returns(characters.text)
     segments = segments_of(characters._replace(text=text), page.media_box())
     values, notes = annotations.read(page, len(segments))
     states = document.states
@@ -210,6 +212,13 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     lines = page_lines(segments, right_to_left=rtl)
     lines += [line for note in notes for line in ("", *note.splitlines())]
     return [_spelt_out(line) for line in lines]
+
+
+def _without_returns(text: str) -> str:
+    """Return the text with the code of TeX's "fl" as this ligature, of other fonts as a code."""
+    returns = len(_RETURN.findall(text))
+    is_tex = returns <= text.count(_FI_CODE) + _MAX_LONE_RETURNS  # "fi" is far more frequent
+    return _RETURN.sub("\ufb02" if is_tex else "\x1a", text) if returns else text
 
 
 def _readable(
