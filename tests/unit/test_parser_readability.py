@@ -80,6 +80,7 @@ def test_long_ciphered_page_of_a_font_that_claims_to_be_right() -> None:
         ("AAAAnnnnnnnnuuuuaaaallll", "Annual"),
         ("a bookkeeper", "a bookkeeper"),
         ("ﬁrst oﬀer", "first offer"),
+        ("\U0001d45d + \U0001d452", "p + e"),
         ("x \uf02b y \uf03d z", "x + y = z"),
     ],
 )

@@ -7,12 +7,19 @@ document, after the fork.
 from __future__ import annotations
 
 import ctypes
+import sys
 from array import array
 from functools import cache
-from typing import Any, Final, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from deployments.parser.reading.blank_font import BlankFonts
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HIGH_HALVES, _LOW_HALVES = range(0xD800, 0xDC00), range(0xDC00, 0xE000)  # of UTF-16
+_NOTHING: Final = "\u2060"  # is removed with other invisible characters
 _PASSWORD_ERROR: Final = 4
 _SECURITY_ERROR: Final = 5
 _QUARTER_TURNS: Final = 4
@@ -142,7 +149,7 @@ class PdfiumPage:
         if len(text) != count or "\0" in text:  # characters beyond the 16 bits, or none
             unicode = _fast("FPDFText_GetUnicode", ctypes.c_uint, ctypes.c_void_p, ctypes.c_int)
             codes = [unicode(address, index) for index in range(count)]
-            text = "".join(map(_character, codes))
+            text = _text_of(codes)
         # The share of a page is what matters: of a long one, characters at even distances.
         failed = _fast("FPDFText_HasUnicodeMapError", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         sample = range(0, count, max(1, count // 400))
@@ -206,5 +213,16 @@ def _pointer_of(function: Any) -> Any:  # noqa: ANN401 - the bindings have no ty
     return function.argtypes[-2]
 
 
-def _character(code: int) -> str:
-    return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"  # noqa: PLR2004
+def _text_of(codes: Sequence[int]) -> str:
+    """Return one character for each code; pdfium gives characters of 17 bits and more as two."""
+    letters = [chr(code) if code <= sys.maxunicode else "\ufffd" for code in codes]
+    for place, (high, low) in enumerate(pairwise(codes)):
+        if high in _HIGH_HALVES and low in _LOW_HALVES:
+            pair = letters[place] + letters[place + 1]
+            letters[place] = pair.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            letters[place + 1] = _NOTHING
+    return "".join("\ufffd" if _is_half(letter) else letter for letter in letters)
+
+
+def _is_half(letter: str) -> bool:
+    return ord(letter) in _HIGH_HALVES or ord(letter) in _LOW_HALVES

@@ -68,9 +68,10 @@ _SYMBOL_SIGNS: Final = str.maketrans(
     "\uf02b\uf02d\uf03c\uf03d\uf03e\uf0a3\uf0a7\uf0a8\uf0b0\uf0b1\uf0b3\uf0b4\uf0b7\uf0b9\uf0d8\uf0e0\uf0fc",
     "+-<=>\u2264\u2022\u2022\xb0\xb1\u2265\xd7\u2022\u2260\u2022\u2192\u2713",
 )
-# Letters that are shapes of others: ligatures, Arabic forms by position, radicals.
+# Letters that are shapes of others: ligatures, Arabic forms, radicals, italics of formulas.
 _SHAPES = re.compile(
-    "[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufdfb\ufe70-\ufefc\u2e80-\u2fdf]", re.UNICODE
+    "[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufdfb\ufe70-\ufefc\u2e80-\u2fdf\U0001d400-\U0001d7ff]",
+    re.UNICODE,
 )
 _CODE_IN_WORD = re.compile(
     r"[^\W\d_][\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f][^\W\d_]"

@@ -32,7 +32,7 @@ _MAX_RULED_CELL_CHARS: Final = 800  # a longer one is a frame around text
 _MIN_ROW_OVERLAP: Final = 0.5  # of the lower of two heights
 _MAX_RULES: Final = 600  # on a page, beyond which they are a drawing
 _TOUCH: Final = 3.0  # points
-_BULLET = re.compile(r"[^\w\s]{1,2}|[(\[]?\w{1,4}[.)\]]|o")
+_BULLET = re.compile(r"[^\w\s]{1,2}|[(\[]?\w{1,4}\s?[.)\]:\u2236]|o")
 
 
 @dataclass(frozen=True, slots=True)
