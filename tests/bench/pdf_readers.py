@@ -263,8 +263,9 @@ def _section(
         "percentile of the F1 score against poppler's `pdftotext`, of letters and digits, of "
         "words, and of pairs of words one after the other, which tells the order. A file that is "
         "not read counts 0. The checks are for files that our reader does not warn about "
-        f"({len(sure)}); it warns about {len(files) - len(sure)}, which the table counts. Pages "
-        "are plain if our reader finds no table and keeps the order of the old one.\n"
+        f"({len(sure)}); it warns about {len(files) - len(sure)}, which the table counts. "
+        "Files are plain if our reader finds no table in them and their lines are longer than "
+        "those of columns. xberg keeps what it has read, and may have read it before.\n"
     )
     return Section("pdf_readers", body, checks)
 

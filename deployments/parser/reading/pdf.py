@@ -21,6 +21,7 @@ from deployments.parser.reading.pdf_drawings import image_share, lost_share, rul
 from deployments.parser.reading.pdf_extras import Annotations, attachment_names
 from deployments.parser.reading.pdf_layout import page_lines
 from deployments.parser.reading.pdf_lines import segment_of, segments_of
+from deployments.parser.reading.pdf_plain import plain_segments
 from deployments.parser.reading.pdf_warnings import PageStates, warnings_of
 from deployments.parser.reading.pdfium import PasswordError, PdfiumDocument, PdfiumError
 from deployments.parser.reading.pypdf_pages import NotReadable, PypdfDocument
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.parser.reading.pdf_lines import Segment
-    from deployments.parser.reading.pdfium import Characters, PdfiumPage
+    from deployments.parser.reading.pdfium import PdfiumPage
 
 # A page with fewer visible characters is a scan if a picture covers at least this share of it.
 _MAX_SCAN_CHARS: Final = 200
@@ -182,11 +183,18 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     most: int,
 ) -> list[str]:
     """Return the lines of a page and note its state."""
-    characters = page.characters(_MAX_COPIES * most + _MAX_COPIES)
-    if characters is None:
-        raise too_long(most)
-    text = _without_returns(characters.text)
-    segments = segments_of(characters._replace(text=text), page.media_box())
+    shown = page.text()
+    try:
+        if shown.count > _MAX_COPIES * most + _MAX_COPIES:
+            raise too_long(most)
+        text = _without_returns(shown.text)
+        segments = plain_segments(shown, page) if text == shown.text else None
+        if segments is None:
+            characters = shown.characters()._replace(text=text)
+            segments = segments_of(characters, page.media_box())
+        unmapped = shown.unmapped_share()
+    finally:
+        shown.close()
     values, notes = annotations.read(page, len(segments))
     states = document.states
     visible = sum(len(word.text) for segment in segments for word in segment.words)
@@ -194,9 +202,9 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
         lines = second.lines(number)
         more = sum(len(line.replace(" ", "")) for line in lines) > visible * _MORE
         if more and not is_unreadable("\n".join(lines)):
-            shown = [value.text for value in values] + notes
-            return [_spelt_out(line) for line in [*lines, *shown]]
-    segments = _readable(segments, characters, number, states)
+            extras = [value.text for value in values] + notes
+            return [_spelt_out(line) for line in [*lines, *extras]]
+    segments = _readable(segments, unmapped, number, states)
     if number not in states.unreadable:
         blank = not (visible or values or notes or not page.count_objects())
         if blank or (visible < _MAX_SCAN_CHARS and image_share(page) >= _MIN_SCAN_SHARE):
@@ -222,10 +230,9 @@ def _without_returns(text: str) -> str:
 
 
 def _readable(
-    segments: list[Segment], characters: Characters, number: int, states: PageStates
+    segments: list[Segment], unmapped: float, number: int, states: PageStates
 ) -> list[Segment]:
     """Return the segments, mended, that can be read; note if too many cannot."""
-    unmapped = characters.unmapped / max(characters.sampled, 1)
     if unmapped and (code := space_code([segment.text for segment in segments])):
         segments = [
             segment_of([word._replace(text=word.text.replace(code, " ").strip() or " ")
