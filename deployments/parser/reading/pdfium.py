@@ -106,7 +106,7 @@ class PdfiumPage:
         self.raw, self.handle = raw, handle
         box = raw.FS_RECTF()
         raw.FPDF_GetPageBoundingBox(handle, box)
-        self._turn = raw.FPDFPage_GetRotation(handle) % _QUARTER_TURNS
+        self._turn: int = raw.FPDFPage_GetRotation(handle) % _QUARTER_TURNS
         self.visible = Box(box.left, box.bottom, box.right, box.top)
         self.width: float = raw.FPDF_GetPageWidthF(handle)
         self.height: float = raw.FPDF_GetPageHeightF(handle)
@@ -200,13 +200,15 @@ class TextPage:
         """Return the share of characters without a Unicode mapping, from a sample of them."""
         failed = _fast("FPDFText_HasUnicodeMapError", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
         sample = range(0, self.count, max(1, self.count // _CHARACTER_SAMPLES))
-        return sum(failed(self._address, n) == 1 for n in sample) / max(len(sample), 1)
+        unmapped: int = sum(failed(self._address, n) == 1 for n in sample)
+        return unmapped / max(len(sample), 1)
 
     def height_at(self, index: int) -> float:
         """Return the height of the box of a character, in points."""
         box = self.raw.FS_RECTF()
         self.raw.FPDFText_GetLooseCharBox(self.handle, index, box)
-        return float(box.top - box.bottom)
+        height: float = box.top - box.bottom
+        return height
 
     def characters(self, start: int = 0, end: int | None = None) -> Characters:
         """Return a stretch of the text with the boxes of its characters."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _MIN_VISIBLE: Final = 12  # characters; a shorter page is judged by its unmapped share alone
 _MIN_LETTERS: Final = 12  # for statistics of letters where the font is suspected
-_MIN_LETTERS_UNSUSPECTED: Final = 150  # of different words
+_MIN_LETTERS_UNSUSPECTED: Final = 45  # of different words
+_MANY_LETTERS: Final = 150  # so many say more
 _SUSPECTED_SHARE: Final = 0.3  # of the characters without a mapping
 _MAX_NOISE_SHARE: Final = 0.15  # private, undefined and control characters
 _MAX_GLYPH_NAME_SHARE: Final = 0.2
@@ -35,7 +36,8 @@ _MIN_IDEOGRAPHS: Final = 10
 # Mean natural logarithm of the frequency of Latin letters: prose in European languages has -2.8
 # to -3.1, letters that stand for others -3.5 and less.
 _LEAST_LIKELIHOOD: Final = -3.3
-_LEAST_LIKELIHOOD_UNSUSPECTED: Final = -3.4
+_LEAST_LIKELIHOOD_OF_MANY: Final = -3.4
+_LEAST_LIKELIHOOD_OF_FEW: Final = -3.55
 
 # Per mille, the mean of English, German, French, Spanish, Italian, Polish and Swedish.
 _FREQUENCIES: Final = (
@@ -216,7 +218,8 @@ def _has_wrong_letters(text: str, *, suspected: bool) -> bool:
     if known < (_MIN_LETTERS if suspected else _MIN_LETTERS_UNSUSPECTED):
         return False
     likelihood = sum(counts[letter] * value for letter, value in _LOGARITHMS.items())
-    least = _LEAST_LIKELIHOOD if suspected else _LEAST_LIKELIHOOD_UNSUSPECTED
+    least = _LEAST_LIKELIHOOD_OF_MANY if known >= _MANY_LETTERS else _LEAST_LIKELIHOOD_OF_FEW
+    least = _LEAST_LIKELIHOOD if suspected else least
     return likelihood / known < least
 
 
