@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
-.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pictures bench-query-rewriting
+.PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
 .PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
 help: ## Show this list
@@ -132,6 +132,9 @@ bench-uploads: $(TESTED) ## Upload 20 PDFs at once and watch latency and memory 
 
 bench-ingest: $(TESTED) ## How fast documents are searchable, alone and beside other keys (6 minutes)
 	@$(BIN)/python -m tests.bench.ingest
+
+bench-pdf: $(TESTED) ## Compare readers of PDFs on public documents in /tmp/corpora/pdf (10 minutes)
+	@$(BIN)/python -m tests.bench.pdf_readers
 
 bench-images: $(TESTED) ## What image jobs cost a chat, and how fast they are taken (10 minutes)
 	@$(BIN)/python -m tests.bench.service images

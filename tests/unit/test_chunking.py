@@ -116,8 +116,12 @@ def test_a_list_and_its_lead_and_a_table_and_its_head(chunker: Chunker) -> None:
     chunks = chunker.chunks(marked(text))
     lines = {line for chunk in chunks for line in chunk.text.split("\n")}
     assert {*rows, *items.split("\n")} <= lines
-    (head,) = [chunk.text for chunk in chunks if "Paid to" in chunk.text]
-    assert rows[0] in head
+    heads = [chunk.text for chunk in chunks if "Paid to" in chunk.text]
+    assert rows[0] in heads[0]
+    # Each chunk with rows begins with the head, which the whole text has once.
+    assert all("Paid to |\n|---|" in chunk.text for chunk in chunks if "| Ship " in chunk.text)
+    assert len(heads) > 1
+    assert rejoined(chunks) == text
     (lead,) = [chunk.text for chunk in chunks if "as follows:" in chunk.text]
     assert SENTENCES[0] in lead
 

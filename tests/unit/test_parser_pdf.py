@@ -215,6 +215,24 @@ def test_rows_of_a_table_stay_rows(columns: int, tokenizer_file: str) -> None:
     assert any("that was paid and by whom. The ledger of the old" in line for line in lines)
 
 
+def test_head_of_a_table_is_in_each_chunk(tokenizer_file: str) -> None:
+    rows = [["Ship", "Home port", "Toll"]]
+    rows += [[f"the Maid {n}", "New Rotterdam", str(n * 37)] for n in range(30)]
+    content = read(laid_out(Table(rows)))
+    for overlap in (0, 10):
+        chunker = Chunker(tokenizer_file, chunk_tokens=90, max_chunks=99, overlap_tokens=overlap)
+        chunks = chunker.chunks(content)
+        assert len(chunks) > 3
+        head = "Ship | Home port | Toll\n--- | --- | ---\n"
+        with_rows = [chunk for chunk in chunks if "the Maid" in chunk.text]
+        assert all(head in chunk.text and chunk.tokens <= 90 for chunk in with_rows)
+        whole = "".join(
+            (chunk.separator if chunk.number else "") + chunk.text[chunk.overlap_chars :]
+            for chunk in chunks
+        )
+        assert whole == content.text
+
+
 def test_columns_of_prose_are_no_table() -> None:
     style = getSampleStyleSheet()["BodyText"]
     left, right = (Paragraph(f"{n} ships and {n} boats<br/>" * 40, style) for n in (1, 2))

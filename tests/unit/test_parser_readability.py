@@ -20,6 +20,8 @@ PROSE = [
     "이 오래된 다리는 두 개의 교각이 움직였기 때문에 5월에 폐쇄되었습니다.",
     "1,204.50 17.03 (4,711.00) 38 % 2024-05-01 12/47 EUR 99.90 +3.4 -2.8 = 0.6",
     "Name ................ Street ................ Town ................ Date ........",
+    "HTTP JSON XML YAML SQL KV GPU CPU RAM JVM TLS SSH DNS VPN XSS CSRF JWT RFC IETF ISO ANSI CSS",
+    "Wojciech Szczęsny, Grzegorz Krychowiak, Kamil Glik, Jakub Błaszczykowski, Piotr Zieliński",
     "AB-4711-XK GTIN 04012345123456 SKU X7 REV B RoHS IP67 24 V DC 0.5 A M12x1",
 ]
 CIPHERED = "7KH ROG EULGJH RYHU WKH $QGUH ZDV FORVHG LQ 0D\\ EHFDXVH WZR RI LWV SLHUV KDG PRYHG"
@@ -40,6 +42,7 @@ def test_font_without_a_mapping_whose_codes_are_letters(text: str) -> None:
     ("text", "unmapped"),
     [
         (CIPHERED, 1.0),
+        (CIPHERED, 0.0),
         ("%-*!2/)!'4.),*!28*4!6-*!$1)4*!9&5!(/25*)!.1!#&:!", 1.0),
         ("ÄOHFM QJEJï B ÈOOF VO jCMFTLJWFS Z VO C VG CPVSHVJHOPO", 1.0),
         ("ɍɝɥɨɜɚɹ ɲɥɢɮɨɜɚɥɶɧɚɹ ɦɚɲɢɧɚ", 0.0),
@@ -80,6 +83,7 @@ def test_long_ciphered_page_of_a_font_that_claims_to_be_right() -> None:
         ("AAAAnnnnnnnnuuuuaaaallll", "Annual"),
         ("a bookkeeper", "a bookkeeper"),
         ("ﬁrst oﬀer", "first offer"),
+        ("\U0001d45d + \U0001d452", "p + e"),
         ("x \uf02b y \uf03d z", "x + y = z"),
     ],
 )

@@ -63,6 +63,7 @@ def test_program_and_spaces_are_removed(candidate: str, title: str) -> None:
         "report_final_v2.docx",
         "lamp-manual.indd",
         "annual_report_final",
+        "IBM-pumps.graffle",
         r"C:\Users\anna\Desktop\report.doc",
         "file:///tmp/print.html",
         "https://example.org/a",

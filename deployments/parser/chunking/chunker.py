@@ -18,6 +18,7 @@ from deployments.parser.chunking.outlined import outlined_blocks
 from deployments.parser.chunking.packing import Unit, pack, split_units
 from deployments.parser.chunking.plain_text import plain_blocks
 from deployments.parser.chunking.sections import sections_at
+from deployments.parser.chunking.table_heads import TableHeads
 from deployments.types import Chunk
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _MAX_CHARS_PER_TOKEN = 16
 _STRETCH = re.compile(r"\S(?:.{0,1998}\S)?(?!\S)|\S.{0,1999}", re.DOTALL)
 _SPACES = re.compile(r"\s+")
 _BATCH = 1000
+_MAX_HEAD_SHARE = 0.4  # of a chunk: a longer head of a table is not repeated
 # The splitter takes a second for 50,000 characters: further ones are cut without it.
 _MAX_FINE_STRETCHES = 50
 
@@ -48,12 +50,16 @@ def chunker_name(chunk_tokens: int, overlap_tokens: int = 0) -> str:
 
 
 class _Piece(NamedTuple):
-    """A chunk's place in the text; its first `overlap` characters repeat what is before it."""
+    """A chunk's place in the text; its first `overlap` characters repeat what is before it.
+
+    A `head` of a table is put in front of it.
+    """
 
     start: int
     end: int
     tokens: int
     overlap: int = 0
+    head: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -101,10 +107,11 @@ class Chunker:
             raise Unprocessable(msg, code="no_text")
         # A lower bound, checked before the work of packing.
         self._check_number(-(-sum(unit.size for unit in units) // self._chunk_tokens))
+        heads = TableHeads(text)
         pieces = [
             piece
             for chunk in pack(units, self._chunk_tokens)
-            for piece in self._pieces(text, chunk)
+            for piece in self._pieces(text, chunk, heads)
         ]
         self._check_number(len(pieces))
         gaps = ["", *(_separator(text[a.end : b.start]) for a, b in pairwise(pieces))]
@@ -114,16 +121,25 @@ class Chunker:
         pages = [_pages(content, piece.start, piece.end) for piece in pieces]
         return tuple(
             Chunk(
-                *(number, text[start:end], tokens, first, last, section, gap, overlap),
+                number,
+                piece.head + text[piece.start : piece.end],
+                piece.tokens,
+                first,
+                last,
+                section,
+                gap,
+                len(piece.head) + piece.overlap,
                 ocr=_has_ocr(content, first, last),
             )
-            for number, ((start, end, tokens, overlap), (first, last), section, gap) in enumerate(
+            for number, (piece, (first, last), section, gap) in enumerate(
                 zip(pieces, pages, sections, gaps, strict=True)
             )
         )
 
     def _overlapping(self, text: str, before: _Piece, piece: _Piece) -> _Piece:
         """Begin a piece with the last words of the one before, as far as they fit."""
+        if piece.head:
+            return piece
         codes = self._tokenizer.encode(text[before.start : before.end], add_special_tokens=False)
         starts = [before.start + left for left, _ in codes.offsets]
         room = min(self._overlap_tokens, len(starts))
@@ -204,16 +220,27 @@ class Chunker:
             since_space += 1
         yield begin, text[begin:]
 
-    def _pieces(self, text: str, units: Sequence[Unit]) -> Iterator[_Piece]:
-        """Yield some units as one chunk, or as several if white space adds too many tokens."""
+    def _pieces(self, text: str, units: Sequence[Unit], heads: TableHeads) -> Iterator[_Piece]:
+        """Yield some units as one chunk, or as several if too many tokens are added.
+
+        White space adds some, and the head of a table that they are rows of.
+        """
         start, end = units[0].start, units[-1].end
-        tokens = self.count(text[start:end])
-        if len(units) > 1 and (tokens > self._chunk_tokens or end - start > self._max_chars):
+        head = heads.above(start)
+        if head and self.count(head) > self._chunk_tokens * _MAX_HEAD_SHARE:
+            head = ""
+        for front in (head, ""):
+            tokens = self.count(front + text[start:end])
+            chars = len(front) + end - start
+            fits = tokens <= self._chunk_tokens and chars <= self._max_chars
+            if fits or len(units) > 1 or not front:
+                break
+        if len(units) > 1 and not fits:
             middle = len(units) // 2
-            yield from self._pieces(text, units[:middle])
-            yield from self._pieces(text, units[middle:])
+            yield from self._pieces(text, units[:middle], heads)
+            yield from self._pieces(text, units[middle:], heads)
         else:
-            yield _Piece(start, end, tokens)
+            yield _Piece(start, end, tokens, head=front)
 
 
 def _blocks(content: Content) -> list[Block]:

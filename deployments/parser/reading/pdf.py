@@ -21,6 +21,7 @@ from deployments.parser.reading.pdf_drawings import image_share, lost_share, rul
 from deployments.parser.reading.pdf_extras import Annotations, attachment_names
 from deployments.parser.reading.pdf_layout import page_lines
 from deployments.parser.reading.pdf_lines import segment_of, segments_of
+from deployments.parser.reading.pdf_plain import plain_segments
 from deployments.parser.reading.pdf_warnings import PageStates, warnings_of
 from deployments.parser.reading.pdfium import PasswordError, PdfiumDocument, PdfiumError
 from deployments.parser.reading.pypdf_pages import NotReadable, PypdfDocument
@@ -38,19 +39,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.parser.reading.pdf_lines import Segment
-    from deployments.parser.reading.pdfium import Characters, PdfiumPage
+    from deployments.parser.reading.pdfium import PdfiumPage
 
 # A page with fewer visible characters is a scan if a picture covers at least this share of it.
 _MAX_SCAN_CHARS: Final = 200
 _MIN_SCAN_SHARE: Final = 0.6
 _MAX_NOISE_SHARE: Final = 0.08  # of the characters of a line that is kept
 _MAX_GARBLED_SHARE: Final = 0.15  # of the characters of a page, in lines that are not
+_FI_CODE: Final = "\x0c"
+_MAX_LONE_RETURNS: Final = 2  # on a page
 _MAX_LOST_SHARE: Final = 0.3  # of the texts on a page
 _MORE: Final = 1.2  # times the characters: what pypdf has to find to be taken instead
 _MAX_COPIES: Final = 4  # of a character that is drawn several times
 _BODY_PAGES: Final = 10
 _SOFT_HYPHEN_AT_END = re.compile(r"\xad[ \t]*$")
-_FL_LIGATURE = re.compile(r"\r(?!\n)")
+_RETURN = re.compile(r"\r(?!\n)")  # in the content: pdfium ends lines with two codes
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
 _DAMAGED = "This PDF is damaged or incomplete. Open and save it again, or upload it once more."
@@ -180,11 +183,18 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     most: int,
 ) -> list[str]:
     """Return the lines of a page and note its state."""
-    characters = page.characters(_MAX_COPIES * most + _MAX_COPIES)
-    if characters is None:
-        raise too_long(most)
-    text = _FL_LIGATURE.sub("\ufb02", characters.text)
-    segments = segments_of(characters._replace(text=text), page.media_box())
+    shown = page.text()
+    try:
+        if shown.count > _MAX_COPIES * most + _MAX_COPIES:
+            raise too_long(most)
+        text = _without_returns(shown.text)
+        segments = plain_segments(shown, page) if text == shown.text else None
+        if segments is None:
+            characters = shown.characters()._replace(text=text)
+            segments = segments_of(characters, page.media_box())
+        unmapped = shown.unmapped_share()
+    finally:
+        shown.close()
     values, notes = annotations.read(page, len(segments))
     states = document.states
     visible = sum(len(word.text) for segment in segments for word in segment.words)
@@ -192,9 +202,9 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
         lines = second.lines(number)
         more = sum(len(line.replace(" ", "")) for line in lines) > visible * _MORE
         if more and not is_unreadable("\n".join(lines)):
-            shown = [value.text for value in values] + notes
-            return [_spelt_out(line) for line in [*lines, *shown]]
-    segments = _readable(segments, characters, number, states)
+            extras = [value.text for value in values] + notes
+            return [_spelt_out(line) for line in [*lines, *extras]]
+    segments = _readable(segments, unmapped, number, states)
     if number not in states.unreadable:
         blank = not (visible or values or notes or not page.count_objects())
         if blank or (visible < _MAX_SCAN_CHARS and image_share(page) >= _MIN_SCAN_SHARE):
@@ -212,11 +222,17 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     return [_spelt_out(line) for line in lines]
 
 
+def _without_returns(text: str) -> str:
+    """Return the text with the code of TeX's "fl" as this ligature, of other fonts as a code."""
+    returns = len(_RETURN.findall(text))
+    is_tex = returns <= text.count(_FI_CODE) + _MAX_LONE_RETURNS  # "fi" is far more frequent
+    return _RETURN.sub("\ufb02" if is_tex else "\x1a", text) if returns else text
+
+
 def _readable(
-    segments: list[Segment], characters: Characters, number: int, states: PageStates
+    segments: list[Segment], unmapped: float, number: int, states: PageStates
 ) -> list[Segment]:
     """Return the segments, mended, that can be read; note if too many cannot."""
-    unmapped = characters.unmapped / max(characters.sampled, 1)
     if unmapped and (code := space_code([segment.text for segment in segments])):
         segments = [
             segment_of([word._replace(text=word.text.replace(code, " ").strip() or " ")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deployments.parser.reading.pdfium import PdfiumPage
 
 _MAX_OBJECTS: Final = 20_000  # on a page
-_OBJECT_SAMPLES: Final = 200
+_OBJECT_SAMPLES: Final = 60
 _MIN_TEXTS: Final = 10
 _EMPTY: Final = 0.01  # points
 _MAX_PATH_POINTS: Final = 400

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
 from deployments.parser.reading.pdfium import Box
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MIN_COLUMN_SEGMENTS: Final = 3
 _MIN_COLUMN_CHARS: Final = 14.0  # a line of a column on average
 _MIN_COLUMN_SHARE: Final = 0.15  # of the width
-_MAX_SPANNING_SHARE: Final = 0.4  # of the height of the lower column
+_MAX_SPANNING_SHARE: Final = 0.6  # of the height of the lower column
 _MIN_GUTTER: Final = 0.5  # heights of a line
 _MAX_COLUMNS: Final = 6
 _PARAGRAPH_GAP: Final = 0.6  # heights of a line, beyond the usual gap
@@ -149,13 +149,12 @@ def _gutter(segments: Sequence[Segment]) -> tuple[float, float] | None:
         return None
     start = min(segment.left for segment in segments)
     width = max(segment.right for segment in segments) - start
-    covered = [0.0] * (int(width / _BIN) + 2)
+    changes = [0.0] * (int(width / _BIN) + 3)
     for segment in segments:
         height = 0.0 if segment.rows else segment.top - segment.bottom
-        first = max(0, int((segment.left - start) / _BIN))
-        last = min(len(covered) - 1, int((segment.right - start) / _BIN))
-        for place in range(first, last + 1):
-            covered[place] += height
+        changes[int((segment.left - start) / _BIN)] += height
+        changes[int((segment.right - start) / _BIN) + 1] -= height
+    covered = list(accumulate(changes))
     em = sorted(segment.size for segment in segments)[len(segments) // 2]
     strips = sorted(_strips(covered), key=lambda strip: strip[1] - strip[0], reverse=True)
     for begin, end in strips[: 2 * _MAX_COLUMNS]:

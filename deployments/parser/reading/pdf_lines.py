@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import ne, sub
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from deployments.parser.reading.pdfium import Box, Characters
 
@@ -29,9 +30,9 @@ _SINGLE_SHARE: Final = 0.2
 _MIN_SPACED_WORDS: Final = 4
 _MIN_TURNED_CHARS: Final = 4
 _HYPHENS: Final = ("\x02", "\ufffe")  # pdfium's mark of a hyphen at the end of a line
-_SPACES: Final = frozenset(" \t\xa0\u3000")
 
 _LINE = re.compile(r"[^\r\n]+")
+_TOKEN = re.compile(r"[^ \t\xa0\u3000]+")
 
 
 class Word(NamedTuple):
@@ -81,8 +82,9 @@ def segments_of(characters: Characters, sheet: Box) -> list[Segment]:
     """Return the segments on a sheet in the order of its content."""
     found: list[Segment] = []
     seen: set[tuple[str, int, int]] = set()
-    for line in _LINE.finditer(characters.text):
-        for words in _lines(characters, line.start(), line.end()):
+    boxes = _Boxes(characters)
+    for stretch in _LINE.finditer(characters.text):
+        for words in _lines(boxes, stretch.start(), stretch.end()):
             for group in _groups(_without_letter_spacing(words)):
                 segment = segment_of(group, len(found))
                 if segment.right <= sheet.left or segment.left >= sheet.right:
@@ -98,11 +100,25 @@ def segments_of(characters: Characters, sheet: Box) -> list[Segment]:
     return found
 
 
-def _lines(characters: Characters, start: int, end: int) -> Iterator[list[Word]]:
+class _Boxes:
+    """The edges of all characters, one array for each, and the distances between neighbours."""
+
+    __slots__ = ("bottoms", "gaps", "lefts", "rights", "steps", "text", "tops")
+
+    def __init__(self, characters: Characters) -> None:
+        self.text = characters.text
+        self.lefts, self.tops, self.rights, self.bottoms = (
+            characters.boxes[edge::4] for edge in range(4)
+        )
+        self.gaps = list(map(sub, self.lefts[1:], self.rights))
+        self.steps = list(map(sub, self.lefts[1:], self.lefts))
+
+
+def _lines(boxes: _Boxes, start: int, end: int) -> Iterator[list[Word]]:
     """Yield the words of each line between two line ends of pdfium, which has joined some."""
-    lines = [line for line in _split(characters, start, end) if line]
+    lines = [line for line in _split(boxes, start, end) if line]
     letters = sum(len(word.text) for line in lines for word in line)
-    if letters >= _MIN_TURNED_CHARS and letters < 2 * len(lines):
+    if len(lines) > 1 and letters >= _MIN_TURNED_CHARS and letters < 2 * len(lines):
         # Turned text: each letter is above or below the one before.
         words = [word for line in lines for word in line]
         box = (
@@ -111,42 +127,77 @@ def _lines(characters: Characters, start: int, end: int) -> Iterator[list[Word]]
             max(word.right for word in words),
             max(word.bottom for word in words) + min(word.top - word.bottom for word in words),
         )
-        lines = [[Word(text, *box) for text in characters.text[start:end].split()]]
+        lines = [[Word(text, *box) for text in boxes.text[start:end].split()]]
     for line in lines:
         if line[-1].text.endswith(_HYPHENS):
             line[-1] = line[-1]._replace(text=line[-1].text[:-1] + "-")
         yield line
 
 
-def _split(characters: Characters, start: int, end: int) -> Iterator[list[Word]]:
+def _split(boxes: _Boxes, start: int, end: int) -> Iterator[list[Word]]:
     """Yield the words of each line of a stretch of text: a line ends where the height changes."""
-    text, boxes = characters.text, characters.boxes
     words: list[Word] = []
-    letters = _Letters()
     low = high = 0.0  # of the line
-    space = False
-    for index in range(start, end):
-        letter = text[index]
-        left, top, right, bottom = boxes[4 * index : 4 * index + 4]
-        em = top - bottom
-        if letter in _SPACES:
-            if em > 0:  # pdfium has not inserted it
-                words += letters.taken()
-            space = True
-            continue
-        if letters.letters or words:
-            if min(high, top) - max(low, bottom) < _MIN_OVERLAP * min(em, high - low):
-                yield words + letters.taken()
+    until = start
+    for token in _TOKEN.finditer(boxes.text, start, end):
+        first, last = token.span()
+        # A space of the content has a height, one that pdfium has inserted has none.
+        spaced = any(map(ne, boxes.tops[until:first], boxes.bottoms[until:first]))
+        until = last
+        for piece in _pieces(boxes, first, last):
+            em = piece.top - piece.bottom
+            if words and min(high, piece.top) - max(low, piece.bottom) < _MIN_OVERLAP * min(
+                em, high - low
+            ):
+                yield words
                 words = []
-            elif letters.has_twin(letter, left, em):
+            if not words:
+                low, high = piece.bottom, piece.top
+            near = words and not spaced and _distance(words[-1], piece) <= em * _LEAST_WORD_GAP
+            if near and first > start:
+                words[-1] = _joined(words[-1], piece)
+            else:
+                words.append(piece)
+            spaced = True
+    yield words
+
+
+def _pieces(boxes: _Boxes, first: int, last: int) -> Iterable[Word]:
+    """Return the words among characters without a space between them."""
+    tops, bottoms = boxes.tops[first:last], boxes.bottoms[first:last]
+    top, bottom = max(tops), min(bottoms)
+    em = top - bottom
+    left, right = boxes.lefts[first], boxes.rights[last - 1]
+    if last - first == 1:
+        return (Word(boxes.text[first], left, bottom, right, top),)
+    if (
+        min(tops) - max(bottoms) > em * _MIN_OVERLAP
+        and max(boxes.gaps[first : last - 1]) <= em * _WORD_GAP / 2
+        and min(boxes.steps[first : last - 1]) > em * _TWIN_SHIFT
+    ):
+        return (Word(boxes.text[first:last], left, bottom, right, top),)
+    return _by_letters(boxes, first, last)
+
+
+def _by_letters(boxes: _Boxes, first: int, last: int) -> Iterator[Word]:
+    letters = _Letters()
+    low = high = 0.0
+    for index in range(first, last):
+        letter = boxes.text[index]
+        left, top = boxes.lefts[index], boxes.tops[index]
+        right, bottom = boxes.rights[index], boxes.bottoms[index]
+        em = top - bottom
+        if letters.letters:
+            shared = min(high, top) - max(low, bottom)
+            if letters.has_twin(letter, left, em):
                 continue
-            elif letters.gap(left, right) > em * (_LEAST_WORD_GAP if space else _WORD_GAP):
-                words += letters.taken()
-        if not letters.letters and not words:
-            low, high = bottom, top
+            if shared < _MIN_OVERLAP * min(em, high - low) or (
+                letters.gap(left, right) > em * _WORD_GAP
+            ):
+                yield letters.taken()
+        low, high = bottom, top
         letters.add(letter, left, bottom, right, top)
-        space = False
-    yield words + letters.taken()
+    yield letters.taken()
 
 
 class _Letters:
@@ -185,19 +236,31 @@ class _Letters:
             for twin, start in zip(last, self.starts[-_TWIN_REACH:], strict=True)
         )
 
-    def taken(self) -> list[Word]:
-        """Return the word, if there is one, and begin another one."""
-        if not self.letters:
-            return []
+    def taken(self) -> Word:
+        """Return the word of one letter at least, and begin another one."""
         word = Word("".join(self.letters), self.left, self.bottom, self.right, self.top)
         self.letters, self.starts = [], []
-        return [word]
+        return word
+
+
+def _distance(a: Word, b: Word) -> float:
+    """Return the gap between two words, whatever their order, in points."""
+    return max(b.left - a.right, a.left - b.right)
+
+
+def _joined(a: Word, b: Word) -> Word:
+    return Word(
+        a.text + b.text,
+        min(a.left, b.left),
+        min(a.bottom, b.bottom),
+        max(a.right, b.right),
+        max(a.top, b.top),
+    )
 
 
 def _gap(a: Word, b: Word) -> float:
     """Return the gap between two words, whatever their order, in heights of a character."""
-    gap = max(b.left - a.right, a.left - b.right)
-    return gap / max(min(a.top - a.bottom, b.top - b.bottom), 1.0)
+    return _distance(a, b) / max(min(a.top - a.bottom, b.top - b.bottom), 1.0)
 
 
 def _without_letter_spacing(words: list[Word]) -> list[Word]:
@@ -213,14 +276,7 @@ def _without_letter_spacing(words: list[Word]) -> list[Word]:
     joined = [words[0]]
     for word, gap in zip(words[1:], gaps, strict=True):
         if gap < _INSIDE_GAP:
-            last = joined[-1]
-            joined[-1] = Word(
-                last.text + word.text,
-                min(last.left, word.left),
-                min(last.bottom, word.bottom),
-                max(last.right, word.right),
-                max(last.top, word.top),
-            )
+            joined[-1] = _joined(joined[-1], word)
         else:
             joined.append(word)
     return joined

@@ -7,12 +7,20 @@ document, after the fork.
 from __future__ import annotations
 
 import ctypes
+import sys
 from array import array
-from functools import cache
-from typing import Any, Final, NamedTuple
+from functools import cache, cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from deployments.parser.reading.blank_font import BlankFonts
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HIGH_HALVES, _LOW_HALVES = range(0xD800, 0xDC00), range(0xDC00, 0xE000)  # of UTF-16
+_NOTHING: Final = "\u2060"  # is removed with other invisible characters
+_CHARACTER_SAMPLES: Final = 200  # of a page
 _PASSWORD_ERROR: Final = 4
 _SECURITY_ERROR: Final = 5
 _QUARTER_TURNS: Final = 4
@@ -39,9 +47,6 @@ class Characters(NamedTuple):
 
     text: str
     boxes: array[float]
-    unmapped: int
-    """How many of the first `sampled` characters have no Unicode mapping."""
-    sampled: int
 
 
 class PdfiumError(Exception):
@@ -101,8 +106,8 @@ class PdfiumPage:
         self.raw, self.handle = raw, handle
         box = raw.FS_RECTF()
         raw.FPDF_GetPageBoundingBox(handle, box)
-        self._turn = raw.FPDFPage_GetRotation(handle) % _QUARTER_TURNS
-        self._visible = Box(box.left, box.bottom, box.right, box.top)
+        self._turn: int = raw.FPDFPage_GetRotation(handle) % _QUARTER_TURNS
+        self.visible = Box(box.left, box.bottom, box.right, box.top)
         self.width: float = raw.FPDF_GetPageWidthF(handle)
         self.height: float = raw.FPDF_GetPageHeightF(handle)
 
@@ -114,46 +119,19 @@ class PdfiumPage:
         """Return how many objects are drawn on the page."""
         return int(self.raw.FPDFPage_CountObjects(self.handle))
 
-    def characters(self, most: int) -> Characters | None:
-        """Return the characters of the page; None for more than `most`."""
-        text_page = self.raw.FPDFText_LoadPage(self.handle)
-        if not text_page:
-            return Characters("", array("f"), 0, 0)
-        try:
-            count = self.raw.FPDFText_CountChars(text_page)
-            if count > most:
-                return None
-            return self._characters(text_page, max(count, 0))
-        finally:
-            self.raw.FPDFText_ClosePage(text_page)
+    @property
+    def is_turned(self) -> bool:
+        """Whether the page is shown turned."""
+        return self._turn != 0
 
-    def _characters(self, text_page: Any, count: int) -> Characters:  # noqa: ANN401 - a handle
-        address = ctypes.cast(text_page, ctypes.c_void_p).value
-        box_of = _fast(
-            "FPDFText_GetLooseCharBox", ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
-        )
-        boxes = array("f", bytes(16 * count))
-        start = boxes.buffer_info()[0]
-        for index in range(count):
-            box_of(address, index, start + 16 * index)
-        buffer = (ctypes.c_ushort * (count + 1))()
-        self.raw.FPDFText_GetText(text_page, 0, count, buffer)
-        text = bytes(buffer)[: 2 * count].decode("utf-16-le", "replace")
-        if len(text) != count or "\0" in text:  # characters beyond the 16 bits, or none
-            unicode = _fast("FPDFText_GetUnicode", ctypes.c_uint, ctypes.c_void_p, ctypes.c_int)
-            codes = [unicode(address, index) for index in range(count)]
-            text = "".join(map(_character, codes))
-        # The share of a page is what matters: of a long one, characters at even distances.
-        failed = _fast("FPDFText_HasUnicodeMapError", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-        sample = range(0, count, max(1, count // 400))
-        unmapped = sum(failed(address, index) == 1 for index in sample)
-        self._turn_boxes(boxes)
-        return Characters(text, boxes, unmapped, len(sample))
+    def text(self) -> TextPage:
+        """Return the text of the page; close it after use."""
+        return TextPage(self, self.raw, self.raw.FPDFText_LoadPage(self.handle))
 
-    def _turn_boxes(self, boxes: array[float]) -> None:
+    def turn_boxes(self, boxes: array[float]) -> None:
         """Turn the boxes as the page is turned, and count from its visible corner."""
-        x, y = self._visible.left, self._visible.bottom
-        width, height = self._visible.right - x, self._visible.top - y
+        x, y = self.visible.left, self.visible.bottom
+        width, height = self.visible.right - x, self.visible.top - y
         if self._turn == 0:
             if x or y:
                 for place in range(0, len(boxes), 4):
@@ -187,8 +165,63 @@ class PdfiumPage:
     def shown(self, left: float, bottom: float, right: float, top: float) -> Box:
         """Return a box of the content as it is shown on the page."""
         edges = array("f", (left, top, right, bottom))
-        self._turn_boxes(edges)
+        self.turn_boxes(edges)
         return Box(edges[0], edges[3], edges[2], edges[1])
+
+
+class TextPage:
+    """The text of an open page: `count` characters, with positions if they are asked for."""
+
+    def __init__(self, page: PdfiumPage, raw: Any, handle: Any) -> None:  # noqa: ANN401
+        self._page, self.raw, self.handle = page, raw, handle
+        self._address = ctypes.cast(handle, ctypes.c_void_p).value
+        self.count = max(raw.FPDFText_CountChars(handle), 0) if handle else 0
+
+    def close(self) -> None:
+        """Free the memory of the text."""
+        if self.handle:
+            self.raw.FPDFText_ClosePage(self.handle)
+
+    @cached_property
+    def text(self) -> str:
+        """One character at each position, in the order of the content."""
+        if not self.count:
+            return ""
+        buffer = (ctypes.c_ushort * (self.count + 1))()
+        self.raw.FPDFText_GetText(self.handle, 0, self.count, buffer)
+        text = bytes(buffer)[: 2 * self.count].decode("utf-16-le", "replace")
+        if len(text) == self.count and "\0" not in text:
+            return text
+        # There are characters of more than 16 bits, or without a code.
+        unicode = _fast("FPDFText_GetUnicode", ctypes.c_uint, ctypes.c_void_p, ctypes.c_int)
+        return _text_of([unicode(self._address, index) for index in range(self.count)])
+
+    def unmapped_share(self) -> float:
+        """Return the share of characters without a Unicode mapping, from a sample of them."""
+        failed = _fast("FPDFText_HasUnicodeMapError", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        sample = range(0, self.count, max(1, self.count // _CHARACTER_SAMPLES))
+        unmapped: int = sum(failed(self._address, n) == 1 for n in sample)
+        return unmapped / max(len(sample), 1)
+
+    def height_at(self, index: int) -> float:
+        """Return the height of the box of a character, in points."""
+        box = self.raw.FS_RECTF()
+        self.raw.FPDFText_GetLooseCharBox(self.handle, index, box)
+        height: float = box.top - box.bottom
+        return height
+
+    def characters(self, start: int = 0, end: int | None = None) -> Characters:
+        """Return a stretch of the text with the boxes of its characters."""
+        box_of = _fast(
+            "FPDFText_GetLooseCharBox", ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
+        )
+        end = self.count if end is None else end
+        boxes = array("f", bytes(16 * (end - start)))
+        address = boxes.buffer_info()[0] - 16 * start
+        for index in range(start, end):
+            box_of(self._address, index, address + 16 * index)
+        self._page.turn_boxes(boxes)
+        return Characters(self.text[start:end], boxes)
 
 
 def utf16(function: Any, *arguments: Any) -> str:  # noqa: ANN401 - the bindings have no types
@@ -206,5 +239,16 @@ def _pointer_of(function: Any) -> Any:  # noqa: ANN401 - the bindings have no ty
     return function.argtypes[-2]
 
 
-def _character(code: int) -> str:
-    return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"  # noqa: PLR2004
+def _text_of(codes: Sequence[int]) -> str:
+    """Return one character for each code; pdfium gives characters of 17 bits and more as two."""
+    letters = [chr(code) if code <= sys.maxunicode else "\ufffd" for code in codes]
+    for place, (high, low) in enumerate(pairwise(codes)):
+        if high in _HIGH_HALVES and low in _LOW_HALVES:
+            pair = letters[place] + letters[place + 1]
+            letters[place] = pair.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            letters[place + 1] = _NOTHING
+    return "".join("\ufffd" if _is_half(letter) else letter for letter in letters)
+
+
+def _is_half(letter: str) -> bool:
+    return ord(letter) in _HIGH_HALVES or ord(letter) in _LOW_HALVES

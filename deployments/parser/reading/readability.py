@@ -10,6 +10,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 _MIN_VISIBLE: Final = 12  # characters; a shorter page is judged by its unmapped share alone
 _MIN_LETTERS: Final = 12  # for statistics of letters where the font is suspected
-_MIN_LETTERS_UNSUSPECTED: Final = 150  # of different words
+_MIN_LETTERS_UNSUSPECTED: Final = 45  # of different words
+_MANY_LETTERS: Final = 150  # so many say more
 _SUSPECTED_SHARE: Final = 0.3  # of the characters without a mapping
 _MAX_NOISE_SHARE: Final = 0.15  # private, undefined and control characters
 _MAX_GLYPH_NAME_SHARE: Final = 0.2
@@ -34,7 +36,8 @@ _MIN_IDEOGRAPHS: Final = 10
 # Mean natural logarithm of the frequency of Latin letters: prose in European languages has -2.8
 # to -3.1, letters that stand for others -3.5 and less.
 _LEAST_LIKELIHOOD: Final = -3.3
-_LEAST_LIKELIHOOD_UNSUSPECTED: Final = -3.4
+_LEAST_LIKELIHOOD_OF_MANY: Final = -3.4
+_LEAST_LIKELIHOOD_OF_FEW: Final = -3.55
 
 # Per mille, the mean of English, German, French, Spanish, Italian, Polish and Swedish.
 _FREQUENCIES: Final = (
@@ -67,9 +70,10 @@ _SYMBOL_SIGNS: Final = str.maketrans(
     "\uf02b\uf02d\uf03c\uf03d\uf03e\uf0a3\uf0a7\uf0a8\uf0b0\uf0b1\uf0b3\uf0b4\uf0b7\uf0b9\uf0d8\uf0e0\uf0fc",
     "+-<=>\u2264\u2022\u2022\xb0\xb1\u2265\xd7\u2022\u2260\u2022\u2192\u2713",
 )
-# Letters that are shapes of others: ligatures, Arabic forms by position, radicals.
+# Letters that are shapes of others: ligatures, Arabic forms, radicals, italics of formulas.
 _SHAPES = re.compile(
-    "[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufdfb\ufe70-\ufefc\u2e80-\u2fdf]", re.UNICODE
+    "[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufdfb\ufe70-\ufefc\u2e80-\u2fdf\U0001d400-\U0001d7ff]",
+    re.UNICODE,
 )
 _CODE_IN_WORD = re.compile(
     r"[^\W\d_][\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f][^\W\d_]"
@@ -93,9 +97,9 @@ def mended(line: str) -> str:
 
 def _without_copies(line: str) -> str:
     """Return "Annual" for "AAnnnnuuaall", if all words of the line are like that."""
-    words = line.split()
-    if sum(map(len, words)) < _MIN_DOUBLED_CHARS:
+    if len(line) < _MIN_DOUBLED_CHARS or line[0] != line[1]:
         return line
+    words = line.split()
     for copies in _COPIES:
         runs = [run for word in words for run in _RUN.finditer(word)]
         letters = sum(run[1].isalpha() for run in runs)
@@ -122,8 +126,11 @@ def space_code(texts: Sequence[str]) -> str:
 
 def noise_share(text: str) -> float:
     """Return the share of private, undefined and control characters."""
-    visible = [character for character in text if not character.isspace()]
-    return sum(map(_is_noise, visible)) / max(len(visible), 1)
+    if text.isascii() and text.isprintable():
+        return 0.0
+    counts = Counter("".join(text.split()))
+    noise = sum(times for character, times in counts.items() if _is_noise(character))
+    return noise / max(counts.total(), 1)
 
 
 def without_controls(text: str) -> str:
@@ -139,45 +146,56 @@ def is_unreadable(text: str, unmapped: float = 0.0) -> bool:
         unmapped: the share of its characters for which the font has no Unicode mapping. It is a
             suspicion only: many old fonts have none and use the codes of the letters.
     """
-    visible = [character for character in text if not character.isspace()]
+    visible = Counter("".join(text.split()))
+    count = visible.total()
     suspected = unmapped >= _SUSPECTED_SHARE
     if noise_share(text) > _MAX_NOISE_SHARE:
         return True
-    if len(visible) < _MIN_VISIBLE and not suspected:
+    if count < _MIN_VISIBLE and not suspected:
         return False
     names = sum(len(match[0]) for match in _GLYPH_NAME.finditer(text))
     broken = len(_CODE_IN_WORD.findall(text))
     return (
-        names > len(visible) * _MAX_GLYPH_NAME_SHARE
+        names > count * _MAX_GLYPH_NAME_SHARE
         or broken > len(text.split()) * _MAX_BROKEN_SHARE
         or _has_many_symbols(visible, suspected=suspected)
-        or _has_wrong_scripts(text)
+        or (not text.isascii() and _has_wrong_scripts(text, visible))
         or _has_wrong_letters(text, suspected=suspected)
     )
 
 
-def _has_many_symbols(visible: Sequence[str], *, suspected: bool) -> bool:
-    body = [character for character in visible if character not in _LEADERS]
-    symbols = sum(unicodedata.category(character)[0] not in "LMN" for character in body)
+def _has_many_symbols(visible: Counter[str], *, suspected: bool) -> bool:
+    body = {c: times for c, times in visible.items() if c not in _LEADERS}
+    count = sum(body.values())
+    symbols = sum(
+        times for c, times in body.items() if not c.isalnum() and unicodedata.category(c)[0] != "M"
+    )
     most = _MAX_SYMBOL_SHARE_SUSPECTED if suspected else _MAX_SYMBOL_SHARE
-    return len(body) >= _MIN_VISIBLE and symbols > len(body) * most
+    return count >= _MIN_VISIBLE and symbols > count * most
 
 
 def _is_noise(character: str) -> bool:
     return character == "\ufffd" or unicodedata.category(character) in {"Co", "Cn", "Cc", "Cs"}
 
 
-def _has_wrong_scripts(text: str) -> bool:
+def _has_wrong_scripts(text: str, visible: Counter[str]) -> bool:
     """Tell whether scripts are mixed as in no language, or ideographs are rare ones."""
     ideographs = "".join(_IDEOGRAPH.findall(text))
     if len(ideographs) >= _MIN_IDEOGRAPHS and _common_share(ideographs) < _MIN_COMMON_IDEOGRAPHS:
         return True
     words = _WORD.findall(text)
-    scripts = Counter(_script(character) for character in text if character.isalpha())
+    scripts: Counter[str] = Counter()
+    for character, times in visible.items():
+        if character.isalpha():
+            scripts[_script(character)] += times
     least = scripts.total() * _MIN_SCRIPT_SHARE
     if sum(times >= least for times in scripts.values()) > _MAX_SCRIPTS:
         return True
-    mixed = sum(len({_script(character) for character in word} - {""}) > 1 for word in words)
+    mixed = sum(
+        len({_script(character) for character in word} - {""}) > 1
+        for word in words
+        if not word.isascii()
+    )
     return len(words) >= _MIN_LETTERS and mixed > len(words) * _MAX_MIXED_SHARE
 
 
@@ -186,19 +204,23 @@ def _has_wrong_letters(text: str, *, suspected: bool) -> bool:
     latin = _LATIN.findall(text)
     if len(latin) < _MIN_LETTERS:
         return False
-    rare = len(_RARE_LATIN.findall(text))
-    accented = sum(letter > "\x7f" for letter in latin)
-    if rare > len(latin) * _MAX_RARE_SHARE or (
-        suspected and accented > len(latin) * _MAX_ACCENT_SHARE
-    ):
-        return True
+    if not text.isascii():
+        rare = len(_RARE_LATIN.findall(text))
+        accented = sum(letter > "\x7f" for letter in latin)
+        if rare > len(latin) * _MAX_RARE_SHARE or (
+            suspected and accented > len(latin) * _MAX_ACCENT_SHARE
+        ):
+            return True
     # Words that are repeated, as in forms and tests of printers, say nothing about a language.
     sample = text if suspected else " ".join(set(_WORD.findall(text)))
-    known = [letter for letter in _plain(sample) if letter in _LOGARITHMS]
-    if len(known) < (_MIN_LETTERS if suspected else _MIN_LETTERS_UNSUSPECTED):
+    counts = Counter(_plain(sample))
+    known = sum(counts[letter] for letter in _LOGARITHMS)
+    if known < (_MIN_LETTERS if suspected else _MIN_LETTERS_UNSUSPECTED):
         return False
-    least = _LEAST_LIKELIHOOD if suspected else _LEAST_LIKELIHOOD_UNSUSPECTED
-    return sum(_LOGARITHMS[letter] for letter in known) / len(known) < least
+    likelihood = sum(counts[letter] * value for letter, value in _LOGARITHMS.items())
+    least = _LEAST_LIKELIHOOD_OF_MANY if known >= _MANY_LETTERS else _LEAST_LIKELIHOOD_OF_FEW
+    least = _LEAST_LIKELIHOOD if suspected else least
+    return likelihood / known < least
 
 
 def _plain(text: str) -> str:
@@ -206,6 +228,7 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFD", text).lower()
 
 
+@cache
 def _script(character: str) -> str:
     """Return the first word of a letter's name, "" for scripts that mix with others."""
     name = unicodedata.name(character, "").split(" ", 1)[0]

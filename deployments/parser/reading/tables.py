@@ -32,7 +32,7 @@ _MAX_RULED_CELL_CHARS: Final = 800  # a longer one is a frame around text
 _MIN_ROW_OVERLAP: Final = 0.5  # of the lower of two heights
 _MAX_RULES: Final = 600  # on a page, beyond which they are a drawing
 _TOUCH: Final = 3.0  # points
-_BULLET = re.compile(r"[^\w\s]{1,2}|[(\[]?\w{1,4}[.)\]]|o")
+_BULLET = re.compile(r"[^\w\s]{1,2}|[(\[]?\w{1,4}\s?[.)\]:\u2236]|o")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,17 @@ def with_ruled_tables(
         return list(segments)
     left = list(segments)
     for grid in _grids(across, down):
-        xs = _positions([(line.left + line.right) / 2 for line in grid if _is_upright(line)])
-        ys = _positions([(line.bottom + line.top) / 2 for line in grid if not _is_upright(line)])
+        upright = [line for line in grid if _is_upright(line)]
+        level = [line for line in grid if not _is_upright(line)]
+        # Outer lines may be missing.
+        xs = _positions([
+            *((line.left + line.right) / 2 for line in upright),
+            *(edge for line in level for edge in (line.left, line.right)),
+        ])  # fmt: skip
+        ys = _positions([
+            *((line.bottom + line.top) / 2 for line in level),
+            *(edge for line in upright for edge in (line.bottom, line.top)),
+        ])  # fmt: skip
         if not 3 <= len(xs) <= _MAX_COLUMNS + 1 or len(ys) < 3:  # noqa: PLR2004 - two cells
             continue
         inside = [s for s in left if _is_inside(s, xs, ys)]

@@ -54,6 +54,7 @@ _FILE_NAME = re.compile(
     r"png|pmd|pptx?|ps|pub|qxd|qxp|rtf|tex|tiff?|tmp|txt|vsdx?|wpd|xlsx?|xml)(?:\s*[([].*)?",
     re.IGNORECASE,
 )
+_NAME_OF_FILE = re.compile(r"\w_\w|\w-v?\d|\d{3,}|\w{3}\.[a-z]{3,8}$")  # without a space
 _PATH = re.compile(r"(?:[A-Za-z]:[\\/]|file:|https?:|www\.|\\\\|/[\w.-]+/)\S*.*", re.IGNORECASE)
 _CAPTION = re.compile(
     r"(?:fig(?:ure|ura|\.)?|abb(?:ildung|\.)|tab(?:le|elle|leau|\.)?|chart|diagram|exhibit|box|"
@@ -143,7 +144,7 @@ def _is_left_behind(title: str) -> bool:
         or _CELLS.search(title)
         or _ADDRESS.search(title)
         # "annual_report_final-v2": names of files have no spaces.
-        or (" " not in title and re.search(r"\w_\w|\w-v?\d|\d{3,}", title))
+        or (" " not in title and _NAME_OF_FILE.search(title))
     )
 
 
