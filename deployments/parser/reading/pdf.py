@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from deployments.errors import TooLarge, Unprocessable
@@ -24,7 +23,7 @@ from deployments.parser.reading.pdf_lines import segment_of, segments_of
 from deployments.parser.reading.pdf_plain import plain_segments
 from deployments.parser.reading.pdf_warnings import PageStates, warnings_of
 from deployments.parser.reading.pdfium import PasswordError, PdfiumDocument, PdfiumError
-from deployments.parser.reading.pypdf_pages import NotReadable, PypdfDocument
+from deployments.parser.reading.pypdf_pages import NotReadable, PypdfDocument, SecondReader
 from deployments.parser.reading.readability import (
     is_unreadable,
     mended,
@@ -36,7 +35,7 @@ from deployments.parser.reading.tables import may_hold_table, with_ruled_tables
 from deployments.parser.reading.titles import largest_heading, tidy_title
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deployments.parser.reading.pdf_lines import Segment
     from deployments.parser.reading.pdfium import PdfiumPage
@@ -52,7 +51,7 @@ _MAX_LOST_SHARE: Final = 0.3  # of the texts on a page
 _MORE: Final = 1.2  # times the characters: what pypdf has to find to be taken instead
 _MAX_COPIES: Final = 4  # of a character that is drawn several times
 _BODY_PAGES: Final = 10
-_SOFT_HYPHEN_AT_END = re.compile(r"\xad[ \t]*$")
+_SOFT_HYPHEN_AT_END = re.compile(r"\xad[ \t]*$", re.MULTILINE)
 _RETURN = re.compile(r"\r(?!\n)")  # in the content: pdfium ends lines with two codes
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
@@ -135,7 +134,7 @@ def _read_by_pdfium(data: bytes, max_pages: int, max_chars: int) -> _Document:
     states = document.states
     states.attachments = attachment_names(source)
     annotations = Annotations(source)
-    second = _SecondReader(data)
+    second = SecondReader(data)
     left = max_chars
     for number in range(1, source.pages + 1):
         page = source.page(number - 1)
@@ -154,32 +153,12 @@ def _read_by_pdfium(data: bytes, max_pages: int, max_chars: int) -> _Document:
     return document
 
 
-class _SecondReader:
-    """Reads pages by pypdf, opened for the first of them."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @cached_property
-    def _document(self) -> PypdfDocument | None:
-        try:
-            return PypdfDocument(self._data)
-        except NotReadable:
-            return None
-
-    def lines(self, number: int) -> list[str]:
-        """Return the lines of a page, mended; none if they cannot be read."""
-        document = self._document
-        lines = document.lines(number - 1) if document and number <= document.pages else None
-        return [mended(line) for line in lines or ()]
-
-
 def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     page: PdfiumPage,
     number: int,
     document: _Document,
     annotations: Annotations,
-    second: _SecondReader,
+    second: SecondReader,
     most: int,
 ) -> list[str]:
     """Return the lines of a page and note its state."""
@@ -188,8 +167,11 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
         if shown.count > _MAX_COPIES * most + _MAX_COPIES:
             raise too_long(most)
         text = _without_returns(shown.text)
-        segments = plain_segments(shown, page) if text == shown.text else None
-        if segments is None:
+        found = plain_segments(shown, page) if text == shown.text else None
+        plain = found is not None
+        if found is not None:
+            segments = found
+        else:
             characters = shown.characters()._replace(text=text)
             segments = segments_of(characters, page.media_box())
         unmapped = shown.unmapped_share()
@@ -203,7 +185,7 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
         more = sum(len(line.replace(" ", "")) for line in lines) > visible * _MORE
         if more and not is_unreadable("\n".join(lines)):
             extras = [value.text for value in values] + notes
-            return [_spelt_out(line) for line in [*lines, *extras]]
+            return _spelt_out([*lines, *extras])
     segments = _readable(segments, unmapped, number, states)
     if number not in states.unreadable:
         blank = not (visible or values or notes or not page.count_objects())
@@ -214,12 +196,12 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
         document.heights += [(segment.size, len(segment.text)) for segment in segments]
     if number == 1:
         document.first_page = [(segment.size, segment.text) for segment in segments]
-    if may_hold_table(segments):
+    if not plain and may_hold_table(segments):
         segments = with_ruled_tables(segments, *rules(page))
     rtl = 2 * len(_RIGHT_TO_LEFT.findall(text)) > sum(map(str.isalpha, text))
     lines = page_lines(segments, right_to_left=rtl)
     lines += [line for note in notes for line in ("", *note.splitlines())]
-    return [_spelt_out(line) for line in lines]
+    return _spelt_out(lines)
 
 
 def _without_returns(text: str) -> str:
@@ -252,8 +234,9 @@ def _readable(
     return kept
 
 
-def _spelt_out(line: str) -> str:
-    return without_controls(clean(_SOFT_HYPHEN_AT_END.sub("-", line)))
+def _spelt_out(lines: Sequence[str]) -> list[str]:
+    text = _SOFT_HYPHEN_AT_END.sub("-", "\n".join(lines))
+    return without_controls(clean(text)).split("\n")
 
 
 def _read_by_pypdf(data: bytes, max_pages: int, max_chars: int, cause: Exception) -> _Document:
@@ -278,7 +261,7 @@ def _read_by_pypdf(data: bytes, max_pages: int, max_chars: int, cause: Exception
         left -= sum(map(len, lines))
         if left < 0:
             raise too_long(max_chars)
-        document.pages.append([_spelt_out(line) for line in lines])
+        document.pages.append(_spelt_out(lines))
     if len(states.damaged) == source.pages:
         raise _damaged() from cause
     return document

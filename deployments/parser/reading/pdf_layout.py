@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,8 @@ _PARAGRAPH_GAP: Final = 0.6  # heights of a line, beyond the usual gap
 _BIN: Final = 2.0  # points
 _MIN_UPRIGHT: Final = 1.8  # the height of a line to its width
 _MAX_STACKED_CHARS: Final = 2
-_WIDE_START: Final = "\u2e80"  # of Chinese, Japanese and Korean
+
+_WIDE = re.compile("[\u2e80-\uffef]")  # Chinese, Japanese and Korean
 
 
 def page_lines(segments: Sequence[Segment], *, right_to_left: bool = False) -> list[str]:
@@ -49,6 +51,10 @@ def page_lines(segments: Sequence[Segment], *, right_to_left: bool = False) -> l
 
 def _upright_lines(segments: Sequence[Segment]) -> list[str]:
     """Return lines that run from top to bottom, the right one first; none if few lines do."""
+    wide = sum(len(_WIDE.findall(segment.text)) for segment in segments)
+    total = sum(len(segment.text) for segment in segments)
+    if wide * 2 <= total:
+        return []
     joined: list[list[Segment]] = []
     for segment in sorted(segments, key=lambda s: s.order):
         last = joined[-1][-1] if joined else None
@@ -62,9 +68,7 @@ def _upright_lines(segments: Sequence[Segment]) -> list[str]:
         for line, box in zip(joined, lines, strict=True)
         if box.top - box.bottom > _MIN_UPRIGHT * (box.right - box.left) and not line[0].rows
     ]
-    total = sum(len(segment.text) for segment in segments)
-    wide = sum(character >= _WIDE_START for segment in segments for character in segment.text)
-    if sum(upright) * 2 <= total or wide * 2 <= total:
+    if sum(upright) * 2 <= total:
         return []
     order = list(range(len(joined)))
     highest, lowest = max(box.top for box in lines), min(box.bottom for box in lines)

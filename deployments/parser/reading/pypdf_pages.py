@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from functools import cached_property
 from typing import Any, cast
+
+from deployments.parser.reading.readability import mended
 
 
 class NotReadable(Exception):
@@ -44,3 +47,24 @@ class PypdfDocument:
         except Exception:  # noqa: BLE001 - see above
             return None
         return cast("str", text).split("\n")
+
+
+class SecondReader:
+    """Reads pages by pypdf, opened for the first of them."""
+
+    def __init__(self, data: bytes) -> None:
+        """Keep the content of the document."""
+        self._data = data
+
+    @cached_property
+    def _document(self) -> PypdfDocument | None:
+        try:
+            return PypdfDocument(self._data)
+        except NotReadable:
+            return None
+
+    def lines(self, number: int) -> list[str]:
+        """Return the lines of a page, mended; none if they cannot be read."""
+        document = self._document
+        lines = document.lines(number - 1) if document and number <= document.pages else None
+        return [mended(line) for line in lines or ()]

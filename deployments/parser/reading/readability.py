@@ -20,6 +20,8 @@ _MIN_VISIBLE: Final = 12  # characters; a shorter page is judged by its unmapped
 _MIN_LETTERS: Final = 12  # for statistics of letters where the font is suspected
 _MIN_LETTERS_UNSUSPECTED: Final = 45  # of different words
 _MANY_LETTERS: Final = 150  # so many say more
+_SAFE_SHARE: Final = 0.02  # of the characters without a mapping: a part of the page will do
+_SAMPLE_CHARS: Final = 1500
 _SUSPECTED_SHARE: Final = 0.3  # of the characters without a mapping
 _MAX_NOISE_SHARE: Final = 0.15  # private, undefined and control characters
 _MAX_GLYPH_NAME_SHARE: Final = 0.2
@@ -89,6 +91,8 @@ _COPIES: Final = (4, 3, 2)
 
 def mended(line: str) -> str:
     """Return a line with ligatures spelt out and letters once that were drawn several times."""
+    if line.isascii() and line.isprintable():
+        return _without_copies(line)
     line = line.translate(_SYMBOL_SIGNS)
     line = _LOST_LIGATURE.sub(lambda code: _TEX_LIGATURES[code[0]], line)
     line = _SHAPES.sub(lambda shape: unicodedata.normalize("NFKC", shape[0]), line)
@@ -146,15 +150,17 @@ def is_unreadable(text: str, unmapped: float = 0.0) -> bool:
         unmapped: the share of its characters for which the font has no Unicode mapping. It is a
             suspicion only: many old fonts have none and use the codes of the letters.
     """
+    suspected = unmapped >= _SUSPECTED_SHARE
+    if unmapped < _SAFE_SHARE and len(text) > _SAMPLE_CHARS:
+        text = text[:_SAMPLE_CHARS]
     visible = Counter("".join(text.split()))
     count = visible.total()
-    suspected = unmapped >= _SUSPECTED_SHARE
     if noise_share(text) > _MAX_NOISE_SHARE:
         return True
     if count < _MIN_VISIBLE and not suspected:
         return False
     names = sum(len(match[0]) for match in _GLYPH_NAME.finditer(text))
-    broken = len(_CODE_IN_WORD.findall(text))
+    broken = 0 if text.isprintable() else len(_CODE_IN_WORD.findall(text))
     return (
         names > count * _MAX_GLYPH_NAME_SHARE
         or broken > len(text.split()) * _MAX_BROKEN_SHARE
