@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from deployments.archives.headers import END, Member, decode, encode
 from deployments.archives.scanner import Scanner
 from deployments.errors import Unprocessable
+from deployments.file_store import FileStore
 from serve_app.testing import Fakes
 from tests.support.collection_archives import (
     BuiltDocument,
@@ -54,7 +57,7 @@ def test_a_scanner_reads_pieces_and_goes_on_after_a_cut(sizes: list[int], cut: i
 @pytest.mark.parametrize("part_bytes", [512, 1000, 4096])
 @pytest.mark.parametrize("in_memory", [True, False])
 async def test_an_archive_is_imported_from_many_parts(
-    monkeypatch: pytest.MonkeyPatch, part_bytes: int, *, in_memory: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part_bytes: int, *, in_memory: bool
 ) -> None:
     for module in (
         "deployments.archives.tape",
@@ -64,7 +67,7 @@ async def test_an_archive_is_imported_from_many_parts(
         monkeypatch.setattr(f"{module}.PART_BYTES", part_bytes)
     if not in_memory:
         monkeypatch.setattr("deployments.jobs.imports._IN_MEMORY_BYTES", 0)
-    fakes = Fakes()
+    fakes = Fakes(files=FileStore(str(tmp_path)))  # in memory, readers of a file share a position
     fakes.jobs.runs = True
     async with fakes.client() as http:
         job = (await begun(http, WHOLE)).json()["job_id"]

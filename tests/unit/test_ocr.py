@@ -164,6 +164,7 @@ async def test_a_killed_process_is_replaced_once_for_a_file_and_for_the_next_one
     parser: Files, recognizer: Recognizer
 ) -> None:
     data = scans.image(scans.Scan(facts(5)[:1], 180), "PNG")
+    recognizer._process.close()  # that of another test may wait for files
     doomed = asyncio.create_task(parser.parse(data, "doomed.png", recognizer))
     first = await started(recognizer)
     os.kill(first, signal.SIGKILL)

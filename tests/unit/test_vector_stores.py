@@ -401,7 +401,7 @@ async def test_what_cannot_be_done_names_its_field(
 
 async def test_a_file_in_no_known_format_is_attached_as_one_that_failed(fakes: Fakes) -> None:
     async with fakes.client() as http:
-        file = await keep(http, "a.png", b"\x89PNG\r\n\x1a\n" + bytes(99))
+        file = await keep(http, "a.bin", b"\x7fELF" + bytes(99))
         answer = await http.post(f"{STORES}/default/files", json={"file_id": file["id"]})
         assert answer.status_code == 200
         assert answer.json()["status"] == "failed"
