@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from email.message import EmailMessage
 from typing import TYPE_CHECKING, Final
 
 from deployments.errors import Unprocessable
@@ -20,7 +21,6 @@ from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from email.message import EmailMessage
 
     from deployments.parser.reading.content import Content
 
@@ -145,7 +145,7 @@ def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
         each = stack.pop()
         payload = each.get_payload() if each.is_multipart() else None
         if isinstance(payload, list) and each.get_content_maintype() == "multipart":
-            stack += [each for each in reversed(payload) if not isinstance(each, str)]
+            stack += [one for one in reversed(payload) if isinstance(one, EmailMessage)]
         else:
             yield each
 
