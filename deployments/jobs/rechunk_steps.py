@@ -20,23 +20,29 @@ from deployments.errors import (
 from deployments.file_store import CHUNKS, RECHUNKED
 from deployments.jobs.pacing import yield_to_searches
 from deployments.jobs.reconciliation import carry_out
-from deployments.types import ParseSpec
+from deployments.types import ParseSpec, WarningCode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.chunker_changes import ChunkerChange, ChunkerChanges
     from deployments.catalogue.outdated_documents import OutdatedDocument, VersionInProgress
     from deployments.file_store import FileStore
     from deployments.interfaces import Parser, RechunkingRetriever
-    from deployments.types import Document, ParsedDocument
+    from deployments.types import Document, DocumentWarning, ParsedDocument
 
 _RETRIED_CODES = frozenset({"reader_killed", "parse_timeout"})  # of the parser
 
 
 class Unreadable(ServiceError, code="unreadable"):
     """A document whose content is not kept, or cannot be parsed."""
+
+
+def _ocr_pages(warnings: Iterable[DocumentWarning]) -> set[int]:
+    """Return the pages whose text was recognised in pictures."""
+    found = (one.pages for one in warnings if one.code == WarningCode.PAGES_BY_OCR)
+    return {page for pages in found for page in pages}
 
 
 def folder_of_claim(change: ChunkerChange) -> str:
@@ -126,6 +132,9 @@ class RechunkSteps:
         if parsed.chunker != wanted.chunker(self.chunker):
             msg = "the parser is being replaced by one with another chunker"
             raise Unavailable(msg)
+        if _ocr_pages(document.warnings) - _ocr_pages(parsed.warnings):
+            msg = "OCR does not read pages of it that it has read before"
+            raise Unreadable(msg)
         return parsed
 
     async def undo(self, change: ChunkerChange, wanted: OutdatedDocument) -> None:

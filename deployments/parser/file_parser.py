@@ -93,12 +93,16 @@ class FileParser:
             )
         cpu_s = parsed.cpu_s + found.cpu_s
         if found.texts:
-            again = await self._read(spec, found.texts)
+            try:
+                again = await self._read(spec, found.texts)
+            except InvalidRequest as error:
+                error.cpu_s += found.cpu_s
+                raise
             document, cpu_s = again.document, cpu_s + again.cpu_s
         if not document.chunks:
-            error = without_text(document.warnings, tried=found.warnings)
-            error.cpu_s = found.cpu_s
-            raise error
+            empty = without_text(document.warnings, tried=found.warnings)
+            empty.cpu_s = found.cpu_s
+            raise empty
         warnings = document.warnings + found.warnings
         return Parsed(replace(document, warnings=warnings), cpu_s)
 
@@ -132,4 +136,4 @@ def _until(chunks: Iterable[Chunk], max_chars: int) -> Iterator[Chunk]:
         if left <= 0:
             return
         yield chunk
-        left -= len(chunk.text)
+        left -= len(chunk.text) - chunk.overlap_chars

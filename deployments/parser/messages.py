@@ -41,10 +41,10 @@ class Task:
     @property
     def max_reply_bytes(self) -> int:
         """Return an upper bound for the size of a valid reply."""
-        # Of each chunk, the next one repeats what is its own at most.
-        copies = 2 if self.overlap_tokens else 1
+        # Of each chunk, the next one repeats what is its own at most: an overlap, or the head of a
+        # table.
         return (
-            _BYTES_PER_CHAR * self.max_chars * copies
+            _BYTES_PER_CHAR * self.max_chars * 2
             + _BYTES_PER_CHUNK * self.max_chunks
             + _BYTES_OF_FRAME
         )

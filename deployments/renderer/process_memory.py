@@ -21,7 +21,7 @@ def session_bytes(session: int) -> int:
     total = 0
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError, IndexError):  # it ends meanwhile
                 total += _own_bytes(process, session)
     return total
 

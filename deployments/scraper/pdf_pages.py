@@ -60,8 +60,10 @@ class PdfPages:
         self._files = files
         self._short = FairPlaces(_SHORT_AT_ONCE, shares=shares)
 
-    async def read(self, download: Download, owner: str = "") -> HtmlText:
-        """Return title and text, the text cut at `MAX_TEXT_CHARS`; raise PageFailure.
+    async def read(self, download: Download, owner: str = "") -> tuple[HtmlText, str]:
+        """Return title and text, and what was not read; raise PageFailure.
+
+        The text is cut at `MAX_TEXT_CHARS`.
 
         Owners take turns at the parser.
         """
@@ -76,7 +78,7 @@ class PdfPages:
         finally:
             await self._remove(folder)
 
-    async def _read(self, download: Download, folder: str, owner: str) -> HtmlText:
+    async def _read(self, download: Download, folder: str, owner: str) -> tuple[HtmlText, str]:
         name = download.url.name or "page"
         filename = name if name.lower().endswith(".pdf") else f"{name}.pdf"
         path = f"{folder}/page.pdf"
@@ -102,10 +104,12 @@ class PdfPages:
         text = ""
         for number in range(document.batches):
             batch = await read_batch(self._files, folder, number)
-            text = "\n\n".join([*filter(None, [text]), *(chunk.text for chunk in batch)])
+            for chunk in batch:
+                text += (chunk.separator if text else "") + chunk.text[chunk.overlap_chars :]
         if not text:
             raise PageFailure(PageOutcome.EMPTY, "there is no text in the PDF")
-        return HtmlText(document.title, text[:MAX_TEXT_CHARS])
+        unread = " ".join(warning.message for warning in document.warnings)
+        return HtmlText(document.title, text[:MAX_TEXT_CHARS]), unread
 
     async def _remove(self, folder: str) -> None:
         try:

@@ -152,7 +152,7 @@ class WebReader:
             download = await self._client.download(target, self._max_bytes, permit, redirects)
             final_url, detail = str(download.url.with_fragment(None)), ""
             if download.media_type == _PDF and self._pdfs is not None:
-                return final_url, await self._pdfs.read(download, turn), ""
+                return final_url, *(await self._pdfs.read(download, turn))
             if self._scripts is not None and download.media_type in HTML_TYPES:
                 final_url, page, detail = await self._scripts.read(download, turn, deadline_s)
             else:

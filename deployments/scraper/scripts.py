@@ -98,7 +98,7 @@ class ScriptedPages:
             async with asyncio.timeout(left_s):
                 page = await self._renderer.render(url, left_s - _EXTRACTION_S, owner)
                 final = URL(page.url)
-                if self._permit is not None and final.origin() != URL(url).origin():
+                if self._permit is not None and final != URL(url):
                     await self._permit(final)
                 data = page.html.encode("utf-8", "replace")[:_MAX_HTML_BYTES]
                 download = Download(final, "text/html", "utf-8", data)

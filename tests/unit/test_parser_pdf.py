@@ -443,6 +443,20 @@ def test_notes_values_and_attachments() -> None:
     assert "prices.csv" in warning.message
 
 
+def test_notes_stay_beside_the_text_that_was_recognised() -> None:
+    from pypdf.annotations import Text
+
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(case("mixed_scan"))))
+    writer.add_annotation(1, Text(text="Bought in Gerlin", rect=(72, 600, 300, 640)))
+    out = io.BytesIO()
+    writer.write(out)
+    found = {2: "The lamp is old."}
+    content = read_pdf(out.getvalue(), "a.pdf", max_pages=9, max_chars=999, ocr=found)
+    assert content.page_starts is not None
+    lines = content.text[content.page_starts[1] :].split("\n")
+    assert [line for line in lines if line] == [found[2], "Bought in Gerlin"]
+
+
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_turned_page_with_a_ruled_table(turn: int) -> None:
     style = getSampleStyleSheet()["BodyText"]

@@ -31,7 +31,15 @@ from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.qdrant.store import ServerStore
 from deployments.settings import RetrieverSettings
-from deployments.types import Chunk, Chunking, Document, EmbeddingModel, ParsedDocument, ParseSpec
+from deployments.types import (
+    Chunk,
+    Chunking,
+    Document,
+    DocumentWarning,
+    EmbeddingModel,
+    ParsedDocument,
+    ParseSpec,
+)
 from serve_app.testing import FakeEmbedder
 
 pytestmark = pytest.mark.anyio
@@ -344,6 +352,20 @@ async def test_what_cannot_be_read_again_stays_and_is_counted(installation: Inst
     assert installation.parser.calls == 0
     await installation.catalogue.chunker_changes.start()
     await installation.worker.run_pending()
+    assert sorted(await installation.cut_by()) == [("1.1", 6)] + [("1.2", 4)] * 4
+
+
+async def test_what_ocr_has_read_is_not_replaced_by_less(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned = await installation.upload(0)
+    recognised = replace(scanned, warnings=(DocumentWarning("pages_by_ocr", "OCR", (1, 2)),))
+    await installation.catalogue.versions.complete(recognised)
+    installation.deploy(2)
+    await installation.worker.run_pending()
+    change = await installation.catalogue.chunker_changes.latest()
+    assert change is not None
+    assert (change.state, change.failed) == (ChangeState.FINISHED, 1)
     assert sorted(await installation.cut_by()) == [("1.1", 6)] + [("1.2", 4)] * 4
 
 

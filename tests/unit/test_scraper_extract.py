@@ -164,7 +164,7 @@ async def test_pdfs_wait_for_the_parser_in_turns_and_long_ones_hold_up_no_short_
         await asyncio.sleep(0.01)
     assert begun == ["many short"] * 4
     go_on.set()
-    assert ["snow" in (await one).text for one in few] == [True, True]
+    assert ["snow" in (await one)[0].text for one in few] == [True, True]
     short = [name for name in begun if name.endswith("short")]
     assert short[4:7].count("few short") == 2
     for task in many:

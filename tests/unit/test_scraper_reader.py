@@ -17,7 +17,7 @@ from deployments.scraper.extract import ExtractionBounds
 from deployments.scraper.pdf_pages import PdfPages
 from deployments.scraper.reader import WebReader
 from deployments.settings import ScraperSettings
-from deployments.types import Chunk, Page, PageOutcome, ParsedDocument, ParseSpec
+from deployments.types import Chunk, DocumentWarning, Page, PageOutcome, ParsedDocument, ParseSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -169,13 +169,18 @@ class PdfParser:
             raise Overloaded("too many files are waiting")
         if spec.filename == "scan.pdf":
             raise Unprocessable("the PDF has no text, only images")
-        chunks = [Chunk(0, "First page.", 3, 1, 1), Chunk(1, "Second page.", 3, 2, 2)]
+        # The second chunk repeats the head of a table.
+        second = Chunk(1, "First page.\nSecond page.", 3, 2, 2, "", "\n", len("First page.\n"))
+        chunks = [Chunk(0, "First page.", 3, 1, 1), second]
         batches = await write_batches(self.files, spec.chunks_folder, chunks, 1)
         if spec.filename == "endless.pdf":
             self.begun.set()
             await asyncio.Event().wait()
         assert spec.filename == "paper.pdf"
-        return ParsedDocument("A paper", "application/pdf", 2, len(chunks), batches)
+        unread = (DocumentWarning("pages_without_text", "1 of 3 pages holds no text.", (3,)),)
+        return ParsedDocument(
+            "A paper", "application/pdf", 3, len(chunks), batches, warnings=unread
+        )
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +290,8 @@ async def test_a_pdf_is_read_by_the_parser_and_leaves_no_file(
 ) -> None:
     page = await read(reader, site.url("/paper"))
     assert page.outcome is PageOutcome.OK
-    assert (page.title, page.text) == ("A paper", "First page.\n\nSecond page.")
+    assert (page.title, page.text) == ("A paper", "First page.\nSecond page.")
+    assert page.detail == "1 of 3 pages holds no text."
     assert left_in(folder) == []
     assert (await read(reader, site.url("/scan.pdf"))).outcome is PageOutcome.EMPTY
     assert left_in(folder) == []

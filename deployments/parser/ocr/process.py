@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -84,7 +85,7 @@ class OcrProcess:
             if not reply:
                 return self._cause()
             ended = False
-            return Page(**json.loads(reply))
+            return _page(reply)
         except TimeoutError:
             return Page(error="too_slow")
         finally:
@@ -103,7 +104,8 @@ class OcrProcess:
             self._channel.close()
             self._channel = None
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # with what it has started
             self._process.wait()
             self._process = None
 
@@ -172,6 +174,13 @@ class OcrProcess:
         if status in {-signal.SIGKILL, -signal.SIGTERM}:
             raise OcrKilledError
         return Page(error="too_slow" if status == -signal.SIGXCPU else "unreadable")
+
+
+def _page(reply: bytes) -> Page:
+    try:
+        return Page(**json.loads(reply))
+    except ValueError:  # longer than a message may be
+        return Page(error="unreadable")
 
 
 def _environment() -> Mapping[str, Any]:

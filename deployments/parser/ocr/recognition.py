@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.errors import Overloaded, Unprocessable
 from deployments.fair_places import FairPlaces
-from deployments.parser.ocr.process import OcrKilledError, OcrProcess
+from deployments.parser.ocr.process import OcrKilledError, OcrProcess, Page
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deployments.parser.ocr.process import Page
-
 FILE_WAIT_S = 3600.0
-"""Wall-clock time for the pages of a file."""
+"""Wall-clock time for the pages of a file, without what it waits for those of others."""
 _MAX_FILES = 32
 _MAX_FAILURES = 3
 _UNREAD_CONFIDENCE = 0.8
 _MAX_NAMED_PAGES = 100
 _KILLED = "The file could not be read: the process that read its pictures was killed."
+_KILLED_CODE = "reader_killed"
 _KNOWN = "Latin, Chinese and Japanese"
 
 
@@ -63,40 +62,43 @@ class Recognizer:
 
         Raises:
             Overloaded: too many files are under way.
-            Unprocessable: `reader_killed`, the process was killed twice.
+            Unprocessable: `reader_killed`, the process was killed and no page could be read.
         """
         if self._files >= _MAX_FILES:
             msg = "too many files wait for OCR; try again shortly"
             raise Overloaded(msg)
         self._files += 1
-        end = time.monotonic() + FILE_WAIT_S
-        start = file.tell()
+        left_s, start = FILE_WAIT_S, file.tell()
         read: dict[int, Page] = {}
         failures = 0
         try:
             for number in pages[: self._max_pages]:
-                if time.monotonic() > end or failures == _MAX_FAILURES:
+                if left_s <= 0 or failures == _MAX_FAILURES:
                     break
                 async with self._places.place(owner):
+                    began = time.monotonic()
                     read[number] = page = await self._page(file, media_type, number, start)
+                    left_s -= time.monotonic() - began
                 failures += bool(page.error)
         finally:
             self._files -= 1
+        cpu_s = sum(page.cpu_s for page in read.values())
         texts = {number: page.text for number, page in read.items() if page.text.strip()}
-        warnings = _warnings(pages, read, self._max_pages)
-        return Recognition(texts, warnings, sum(page.cpu_s for page in read.values()))
+        if not texts and any(page.error == _KILLED_CODE for page in read.values()):
+            error = Unprocessable(_KILLED, code=_KILLED_CODE)
+            error.cpu_s = cpu_s
+            raise error
+        return Recognition(texts, _warnings(pages, read, self._max_pages), cpu_s)
 
     async def _page(self, file: BinaryIO, media_type: str, number: int, start: int) -> Page:
-        try:
-            return await self._process.read(file, media_type, number, start)
-        except OcrKilledError:
-            killed = Unprocessable(_KILLED, code="reader_killed")
-        if self._closed:
-            raise killed
-        try:
-            return await self._process.read(file, media_type, number, start)
-        except OcrKilledError:
-            raise killed from None
+        """Read a page; once more, if that has killed the process."""
+        for _ in range(2):
+            try:
+                return await self._process.read(file, media_type, number, start)
+            except OcrKilledError:
+                if self._closed:
+                    raise Unprocessable(_KILLED, code=_KILLED_CODE) from None
+        return Page(error=_KILLED_CODE)
 
 
 def without_text(

@@ -37,7 +37,7 @@ MEMORY_BYTES = 4 * 1024**3
 _MAX_OPEN_FILES = 64
 _TRUSTED_CONFIDENCE = 0.8
 _MIN_CONFIDENCE = 0.7
-"""The text of a page in which less is had is left out."""
+"""The text of a page with less is left out."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -97,9 +97,10 @@ def _confine(memory_bytes: int | None) -> None:
 
 def _reply(engine: Engine, request: dict[str, Any], descriptor: int) -> bytes:
     began_s = _cpu_s()
+    own_s = sum(os.times()[:2])
     # The kernel ends this process, by SIGXCPU, when the page has taken too much.
     ceiling = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(began_s) + PAGE_CPU_S, ceiling))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(own_s) + PAGE_CPU_S, ceiling))
     try:
         data = _content(descriptor, request["start"])
         reply = _page(engine, picture(data, request["media_type"], request["page"]))

@@ -65,6 +65,7 @@ class _Document:
     pages: list[list[str]] = field(default_factory=list)
     states: PageStates = field(default_factory=PageStates)
     title: str = ""
+    extras: dict[int, list[str]] = field(default_factory=dict)  # values of forms, and notes
     first_page: list[tuple[float, str]] = field(default_factory=list)  # height and text of lines
     heights: list[tuple[float, int]] = field(default_factory=list)  # of lines, with their letters
 
@@ -108,7 +109,8 @@ def read_pdf(
     if ocr:
         for number in sorted(ocr.keys() & set(states.wanted())):
             if ocr[number].strip():
-                document.pages[number - 1] = clean(ocr[number]).split("\n")
+                extras = document.extras.get(number, [])  # notes are not drawn
+                document.pages[number - 1] = [*clean(ocr[number]).split("\n"), "", *extras]
                 states.recognised.add(number)
     text, starts = flow(without_running_lines(document.pages))
     wanted = states.wanted()
@@ -178,19 +180,18 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     finally:
         shown.close()
     values, notes = annotations.read(page, len(segments))
+    document.extras[number] = [value.text for value in values] + notes
     states = document.states
     visible = sum(len(word.text) for segment in segments for word in segment.words)
     if lost_share(page) > _MAX_LOST_SHARE:
         lines = second.lines(number)
         more = sum(len(line.replace(" ", "")) for line in lines) > visible * _MORE
         if more and not is_unreadable("\n".join(lines)):
-            extras = [value.text for value in values] + notes
-            return _spelt_out([*lines, *extras])
+            return _spelt_out([*lines, *document.extras[number]])
     segments = _readable(segments, unmapped, number, states)
-    if number not in states.unreadable:
-        blank = not (visible or values or notes or not page.count_objects())
-        if blank or (visible < _MAX_SCAN_CHARS and image_share(page) >= _MIN_SCAN_SHARE):
-            states.without_text.add(number)
+    has_extras = bool(values or notes)
+    if number not in states.unreadable and _is_scan(page, visible, has_extras=has_extras):
+        states.without_text.add(number)
     segments += values
     if number <= _BODY_PAGES:
         document.heights += [(segment.size, len(segment.text)) for segment in segments]
@@ -202,6 +203,16 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     lines = page_lines(segments, right_to_left=rtl)
     lines += [line for note in notes for line in ("", *note.splitlines())]
     return _spelt_out(lines)
+
+
+def _is_scan(page: PdfiumPage, visible: int, *, has_extras: bool) -> bool:
+    """Return whether what a page shows is no text; notes may lie on a picture."""
+    if visible >= _MAX_SCAN_CHARS or not page.count_objects():
+        return False
+    if not visible and not has_extras:
+        return True
+    share = image_share(page)
+    return share >= _MIN_SCAN_SHARE or (not visible and share > 0)
 
 
 def _without_returns(text: str) -> str:
