@@ -196,7 +196,7 @@ class ParserSettings(Settings):
         default=True, description="Recognise the text of scans and pictures, by a process of 1 GB."
     )
     max_ocr_pages: PositiveInt = Field(
-        default=200, description="Of a document: each takes some six seconds of processor time."
+        default=200, description="Of a document: each takes some five seconds of processor time."
     )
 
     @property

@@ -21,6 +21,6 @@ def scripts_line(settings: AppSettings) -> str:
     except Unavailable as error:
         browser = error.message
     return (
-        f"Web pages that need JavaScript are not read: {browser}; configs/README.md says how to "
-        "set `renderer`."
+        f"Web pages that need JavaScript are not read, as `renderer` is not set: {browser}; "
+        "configs/README.md says how to set it."
     )

@@ -168,8 +168,8 @@ def test_the_start_says_whether_pages_with_scripts_are_read(
 ) -> None:
     app = settings(shipped(), "configs/cpu.yaml")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "not read: there is no browser `chromium`" in scripts_line(app)
+    assert "`renderer` is not set: there is no browser `chromium`" in scripts_line(app)
     (tmp_path / "chromium").touch(mode=0o755)
-    assert f"not read: {tmp_path}/chromium is installed" in scripts_line(app)
+    assert f"`renderer` is not set: {tmp_path}/chromium is installed" in scripts_line(app)
     app = app.model_copy(update={"renderer": RendererSettings()})
     assert "are read with chromium." in scripts_line(app)

@@ -47,7 +47,7 @@ def _warnings(states: PageStates) -> Iterator[DocumentWarning]:
         (WarningCode.PAGES_UNREADABLE, states.unreadable - states.recognised,
          "The text of {pages} cannot be read: {its} fonts do not say which letters they show."),
         (WarningCode.PAGES_BY_OCR, states.recognised,
-         "The text of {pages} was recognised in {its} pictures and may have mistakes."),
+         "The text of {pages} was recognised by OCR, and may have mistakes."),
         (WarningCode.PARTLY_READ, states.damaged, "{pages} {are} damaged and {were} left out."),
     )  # fmt: skip
     for code, pages, message in kinds:

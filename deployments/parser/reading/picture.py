@@ -76,8 +76,8 @@ def _frames(image: Image, max_pages: int) -> int:
 def _warnings(read: Sequence[int], wanted: Sequence[int]) -> tuple[DocumentWarning, ...]:
     warnings = []
     if read:
-        subject = "The text of this image was" if len(read) == 1 else f"{len(read)} pages were"
-        msg = f"{subject} read by OCR: it may be wrong."
+        subject = "this image" if len(read) == 1 else f"{len(read)} pages"
+        msg = f"The text of {subject} was recognised by OCR, and may have mistakes."
         warnings.append(_warning(WarningCode.PAGES_BY_OCR, msg, read))
     if wanted:
         subject = "1 page of this image holds" if len(wanted) == 1 else f"{len(wanted)} pages hold"
