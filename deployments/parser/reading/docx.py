@@ -10,7 +10,7 @@ from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.rows import row_lines
 from deployments.parser.reading.titles import tidy_title
-from deployments.parser.reading.xml_trees import attribute, local, named, text_of
+from deployments.parser.reading.xml_trees import attribute, local, named, outermost, text_of
 from deployments.parser.reading.zip_members import ZipMembers
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _NOTES: Final = {
     "endnoteReference": ("endnotes", "endnote", "Note"),
     "commentReference": ("comments", "comment", "Comment"),
 }
+_WRAPPERS: Final = frozenset(("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"))
+_FALLBACK: Final = frozenset(("Fallback",))
 _LEFT_OUT: Final = frozenset(
     ("del", "moveFrom", "delText", "instrText", "Fallback", "pPr", "rPr", "sdtPr", "tblPr", "trPr")
 )
@@ -109,7 +111,7 @@ class _Document:
                     self._paragraph(child)
                 case "tbl":
                     self._table(child)
-                case "sdt" | "sdtContent" | "customXml" | "ins" | "moveTo" | "smartTag":
+                case name if name in _WRAPPERS:
                     self._blocks(child)
 
     def _paragraph(self, element: XmlElement) -> None:
@@ -132,9 +134,8 @@ class _Document:
 
     def _boxes(self, element: XmlElement) -> None:
         """Add the texts in text boxes, which are written twice for older programs."""
-        for box in named(element, "txbxContent"):
-            if not any(local(parent) == "Fallback" for parent in box.iterancestors()):
-                self._blocks(box)
+        for box in outermost(element, "txbxContent", closed=_FALLBACK):
+            self._blocks(box)
 
     def _add_notes(self, element: XmlElement) -> None:
         for reference in named(element, *_NOTES):
@@ -147,7 +148,7 @@ class _Document:
         for row in table.iterchildren("{*}tr"):
             cells = []
             for cell in row.iterchildren("{*}tc", "{*}sdt"):
-                texts = [self._plain(p) for p in named(cell, "p")]
+                texts = [self._plain(p) for p in outermost(cell, "p")]
                 cells.append(" ".join(filter(None, texts)))
                 layout = layout or len(cells[-1]) > _MAX_LONG_CELL_CHARS
             rows.append(cells)
