@@ -102,3 +102,19 @@ def test_parts_within_each_other_are_read_once(name: str, data: bytes) -> None:
         assert text.count(f"level {depth}") == 1
     assert text.count("deep") == 1
     assert text.count("a note") == (name == "boxes.odt")
+
+
+@pytest.mark.parametrize("words", ["Alva", "Alva lies in Gerlin. " * 20], ids=["table", "layout"])
+def test_wrapped_rows_and_cells_are_read(words: str) -> None:
+    def cell(text: str) -> str:
+        return f"<w:tc><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:tc>"
+
+    rows = (
+        f"<w:tr>{cell(words)}<w:sdt><w:sdtContent>{cell('47 kW')}</w:sdtContent></w:sdt></w:tr>"
+        f"<w:sdt><w:sdtContent><w:tr>{cell('Berta')}{cell('48 kW')}</w:tr></w:sdtContent></w:sdt>"
+        f"<w:ins><w:tr>{cell('Clara')}{cell('49 kW')}</w:tr></w:ins>"
+        f"<w:customXml><w:tr>{cell('Dora')}{cell('50 kW')}</w:tr></w:customXml>"
+    )
+    text = read("a.docx", docx(f"<w:tbl>{rows}</w:tbl>")).text
+    for fact in ("47 kW", "Berta", "48 kW", "Clara", "49 kW", "Dora", "50 kW"):
+        assert text.count(fact) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from deployments.parser.reading.content import title_of_filename
@@ -145,17 +146,17 @@ class _Document:
     def _table(self, table: XmlElement) -> None:
         rows: list[list[str]] = []
         layout = False
-        for row in table.iterchildren("{*}tr"):
+        own_rows = [list(_unwrapped(row, "tc")) for row in _unwrapped(table, "tr")]
+        for row in own_rows:
             cells = []
-            for cell in row.iterchildren("{*}tc", "{*}sdt"):
+            for cell in row:
                 texts = [self._plain(p) for p in outermost(cell, "p")]
                 cells.append(" ".join(filter(None, texts)))
                 layout = layout or len(cells[-1]) > _MAX_LONG_CELL_CHARS
             rows.append(cells)
         if layout or max(map(len, rows), default=0) == 1:
-            for cell in table.iterchildren("{*}tr"):
-                for part in cell.iterchildren("{*}tc"):
-                    self._blocks(part)
+            for cell in chain.from_iterable(own_rows):
+                self._blocks(cell)
             return
         self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
         self._add_notes(table)
@@ -179,6 +180,15 @@ class _Document:
         if seen:
             self._text.heading("Header and footer")
             self._text.lines(seen)
+
+
+def _unwrapped(parent: XmlElement, name: str) -> Iterator[XmlElement]:
+    """Yield the children with a name, also those in content controls and insertions."""
+    for child in parent:
+        if local(child) == name:
+            yield child
+        elif local(child) in _WRAPPERS:
+            yield from _unwrapped(child, name)
 
 
 def _runs(element: XmlElement) -> Iterator[str]:
