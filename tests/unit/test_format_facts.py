@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from email.message import EmailMessage
 from importlib.resources import files
 
 import pytest
 
+from deployments.errors import TooLarge
 from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.reading import zip_members
 from deployments.parser.reading.content import Content
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.nested import headings_of
@@ -138,3 +141,32 @@ def test_a_zip_file_leaves_out_only_what_systems_leave_behind() -> None:
     assert content.text == ".github/ci.yml\n\nci: 47\n\ndocs/a.txt\n\nGerlin"
     (warning,) = content.warnings
     assert warning.message == "1 of 3 files were not read: .env."
+
+
+def packed(kind: str, members: dict[str, bytes]) -> bytes:
+    """Return a ZIP file, or a mail with attachments."""
+    if kind == "zip":
+        return zipped(dict(members))
+    mail = EmailMessage()
+    mail["From"], mail["Date"] = "Ann", "Mon, 11 May 2026 10:00:00 +0000"
+    mail.set_content("See below.")
+    for name, data in members.items():
+        mail.add_attachment(data, maintype="application", subtype="x", filename=name)
+    return mail.as_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zip", "eml"])
+def test_a_file_that_is_too_large_is_named_and_the_others_are_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {"large.txt": b"words " * (LIMIT // 6 + 1)}
+    content = read(f"a.{kind}", packed(kind, large | {"b.txt": b"Gerlin"}))
+    assert "Gerlin" in content.text
+    (warning,) = content.warnings
+    assert "large.txt (too large)." in warning.message
+    half = b"words " * (LIMIT // 11)
+    with pytest.raises(TooLarge, match="characters of text"):
+        read(f"a.{kind}", packed(kind, {"a.txt": half, "b.txt": half}))
+    monkeypatch.setattr(zip_members, "MAX_UNPACKED_BYTES", LIMIT)
+    with pytest.raises(TooLarge, match="unpacks to more than"):
+        read(f"a.{kind}", packed(kind, large | {"b.txt": b"Gerlin"}))

@@ -73,7 +73,8 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
 ) -> tuple[DocumentWarning, ...]:
     """Add the text of a file below a heading; return its warnings.
 
-    What cannot be read is noted in `unread`; TooLarge for the text of all is raised.
+    What cannot be read is noted in `unread`. TooLarge is raised only for the bounds that all files
+    share: what they unpack to, and the length of the text of all.
     """
     unread.total += 1
     if within.depth >= MAX_DEPTH or len(within.read) >= MAX_FILES:
@@ -83,7 +84,10 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
     try:
         content = within.read_file(data, name, within.deeper(), max_chars)
     except TooLarge:
-        raise
+        if within.unpacked.exceeded:
+            raise
+        unread.names.append(f"{name} (too large)")
+        return ()
     except InvalidRequest as error:
         if not (isinstance(error, Unprocessable) and error.code in {"empty_file", "no_text"}):
             unread.names.append(name)
