@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_right
 from email.message import EmailMessage
 from importlib.resources import files
@@ -170,3 +171,33 @@ def test_a_file_that_is_too_large_is_named_and_the_others_are_read(
     monkeypatch.setattr(zip_members, "MAX_UNPACKED_BYTES", LIMIT)
     with pytest.raises(TooLarge, match="unpacks to more than"):
         read(f"a.{kind}", packed(kind, large | {"b.txt": b"Gerlin"}))
+
+
+def scanned(pages: int, said: str = "") -> bytes:
+    """Return a PDF whose pages are pictures, but for text on the first one."""
+    from PIL import Image
+    from reportlab.lib.utils import ImageReader
+    from reportlab.pdfgen.canvas import Canvas
+
+    out = io.BytesIO()
+    canvas = Canvas(out)
+    for page in range(pages):
+        if said and page == 0:
+            canvas.drawString(99, 700, said)
+        else:
+            canvas.drawImage(ImageReader(Image.new("L", (90, 90), 99)), 0, 0, 590, 840)
+        canvas.showPage()
+    canvas.save()
+    return out.getvalue()
+
+
+def test_scans_within_a_file_are_named_with_their_pages() -> None:
+    files: dict[str, bytes | str] = {
+        "scan.pdf": scanned(2),
+        "mixed.pdf": scanned(3, "The bridge of Gerlin is 340 metres long."),
+    }
+    said = [each.message for each in read("a.zip", zipped(files)).warnings]
+    unread = "1 of 2 files were not read: scan.pdf (needs OCR: upload it by itself)."
+    assert said[-1] == unread
+    assert said[0].startswith("mixed.pdf: ")
+    assert said[0].endswith(" Pages: 2, 3.")

@@ -98,11 +98,23 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
         unread.names.append(name)
         return ()
     if not content.text.strip():
-        unread.names.append(name)
+        reason = " (needs OCR: upload it by itself)" if content.ocr_wanted else ""
+        unread.names.append(f"{name}{reason}")
         return ()
     text.heading(heading)
     text.append(content, 1)
-    return tuple(DocumentWarning(each.code, f"{name}: {each.message}") for each in content.warnings)
+    return tuple(
+        DocumentWarning(each.code, f"{name}: {each.message}{_named_pages(each.pages)}")
+        for each in content.warnings
+    )
+
+
+def _named_pages(pages: tuple[int, ...]) -> str:
+    if not pages:
+        return ""
+    named = ", ".join(map(str, pages[:_MAX_NAMED]))
+    more = len(pages) - _MAX_NAMED
+    return f" Pages: {named}{f' and {more} more' if more > 0 else ''}."
 
 
 def headings_of(content: Content) -> tuple[Heading, ...]:
