@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from deployments.errors import TooLarge
+from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
 from deployments.parser.reading import zip_members
 from deployments.parser.reading.content import Content
@@ -201,3 +201,5 @@ def test_scans_within_a_file_are_named_with_their_pages() -> None:
     assert said[-1] == unread
     assert said[0].startswith("mixed.pdf: ")
     assert said[0].endswith(" Pages: 2, 3.")
+    with pytest.raises(Unprocessable, match=r"could be read: scan.pdf \(needs OCR: upload"):
+        read("a.zip", zipped({"scan.pdf": files["scan.pdf"]}))

@@ -36,11 +36,12 @@ class Unread:
 
     def warning(self, code: str, what: str) -> DocumentWarning:
         """Return the warning that names them; `what` is the plural of what they are."""
-        named = ", ".join(self.names[:_MAX_NAMED])
-        more = len(self.names) - _MAX_NAMED
-        rest = f" and {more} more" if more > 0 else ""
-        message = f"{len(self.names)} of {self.total} {what} were not read: {named}{rest}."
+        message = f"{len(self.names)} of {self.total} {what} were not read: {self.listed()}."
         return DocumentWarning(code, message)
+
+    def listed(self) -> str:
+        """Return the first names."""
+        return _first(self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,12 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
 def _named_pages(pages: tuple[int, ...]) -> str:
     if not pages:
         return ""
-    named = ", ".join(map(str, pages[:_MAX_NAMED]))
-    more = len(pages) - _MAX_NAMED
-    return f" Pages: {named}{f' and {more} more' if more > 0 else ''}."
+    return f" Pages: {_first(list(map(str, pages)))}."
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def headings_of(content: Content) -> tuple[Heading, ...]:

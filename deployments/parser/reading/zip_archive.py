@@ -50,6 +50,7 @@ def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> C
     if text.blank:
         if encrypted is not None:
             raise encrypted
-        msg = f"None of the {unread.total} files in this ZIP file could be read."
+        named = f": {unread.listed()}" if unread.names else ""
+        msg = f"None of the {unread.total} files in this ZIP file could be read{named}."
         raise Unprocessable(msg, code="no_text")
     return text.content(title_of_filename(filename), Format.ZIP, warnings)
