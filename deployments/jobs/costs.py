@@ -21,8 +21,16 @@ _CHUNK_S = 0.008  # to embed and store it, by the small model on one core
 _CHUNK_TOKENS = 90  # of such a chunk; longer ones cost in proportion
 _FILE_S = 0.03
 # CPU seconds to parse and embed a byte; a wrong guess costs a short file a second start.
-_BYTE_S = {".pdf": 10e-6, ".html": 10e-6, ".htm": 10e-6, ".xhtml": 10e-6}
 _TEXT_BYTE_S = 20e-6
+_PACKAGES = (
+    ".docx .docm .dotx .dotm .pptx .pptm .ppsx .ppsm .potx .potm .xlsx .xlsm .xltx .xltm .xlsb "
+    ".odt .ott .ods .ots .odp .otp .epub .zip"
+)
+_BYTE_S = {".pdf": 10e-6, ".html": 10e-6, ".htm": 10e-6, ".xhtml": 10e-6} | dict.fromkeys(
+    _PACKAGES.split(), _TEXT_BYTE_S / 5
+)
+_IMAGES = frozenset([".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"])
+_IMAGE_S = 5.0  # OCR is never short
 _ARCHIVE_BYTE_S = 2e-6  # with vectors; steps that embed are charged for it
 _MOST_S = 120.0  # estimated: large files are mostly pictures
 _PIXEL_STEP_S = 2e-6  # by the small model of this repository
@@ -36,8 +44,10 @@ def chunks_s(chunks: Sequence[Chunk]) -> float:
 def estimate_s(spec: JobSpec) -> float:
     """Estimate what a job costs, from the size and kind of its file or its pictures."""
     if isinstance(spec, IngestSpec):
-        byte_s = _BYTE_S.get(PurePath(spec.filename).suffix.lower(), _TEXT_BYTE_S)
-        return _FILE_S + min(spec.size_bytes * byte_s, _MOST_S)
+        suffix = PurePath(spec.filename).suffix.lower()
+        byte_s = _BYTE_S.get(suffix, _TEXT_BYTE_S)
+        least_s = _IMAGE_S if suffix in _IMAGES else _FILE_S
+        return least_s + min(spec.size_bytes * byte_s, _MOST_S)
     if isinstance(spec, ImportSpec):
         return _FILE_S + min(spec.size_bytes * _ARCHIVE_BYTE_S, _MOST_S)
     return spec.count * spec.steps * spec.width * spec.height * _PIXEL_STEP_S

@@ -74,8 +74,8 @@ def _parse(data: bytes, task: Task, recognised: dict[int, str] | None) -> Chunke
         max_chunks=task.max_chunks,
         overlap_tokens=task.overlap_tokens,
     )
-    # After the imports above, which may store their bytecode; so far only the first bytes of
-    # the file have been examined.
+    # After the imports above, which may store their bytecode; so far the file has only been
+    # searched for signatures and names.
     _confine(task)
     content = read(data, task.filename, max_chars=task.max_chars)
     pages = None if content.page_starts is None else len(content.page_starts)

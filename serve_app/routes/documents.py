@@ -66,7 +66,11 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> UploadResponse:
-    """Take a PDF, text, Markdown, HTML or image file and make it searchable in the background.
+    """Take a file and make it searchable in the background.
+
+    Files that are read: PDF, Word, PowerPoint, Excel, OpenDocument, RTF, EPUB, mails, web pages,
+    plain text, Markdown, CSV, JSON, XML, notebooks, source code, subtitles, ZIP files of these, and
+    images as PNG, JPEG, TIFF or WebP.
 
     The document can be searched once the job has succeeded. Another file of the same name becomes a
     new version of it, unless `on_conflict` says otherwise. The same file again changes nothing, and

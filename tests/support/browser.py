@@ -103,10 +103,14 @@ class Visit:
         self.page.dispatch_event("main", "drop", {"dataTransfer": carried})
         self.page.get_by_text("Drop to add").wait_for(state="hidden")
 
-    def choose(self, files: Mapping[str, str]) -> None:
+    def choose(self, files: Mapping[str, str | bytes]) -> None:
         """Choose files with these contents, as from the dialog of the browser."""
         chosen: list[FilePayload] = [
-            {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
+            {
+                "name": name,
+                "mimeType": "text/plain",
+                "buffer": content if isinstance(content, bytes) else content.encode(),
+            }
             for name, content in files.items()
         ]
         self.page.locator("#files").set_input_files(chosen)

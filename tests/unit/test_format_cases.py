@@ -119,7 +119,9 @@ def test_what_is_not_read_of_a_mail_is_said() -> None:
     )
     (warning,) = read("a.eml", mail.encode()).warnings
     assert warning.code == "attachments_not_read"
-    assert warning.message == "1 of 1 attachments were not read: lamp.png."
+    assert warning.message == (
+        "1 of 1 attachments were not read: lamp.png (needs OCR: upload it by itself)."
+    )
 
 
 def test_a_notebook_is_the_text_of_its_cells() -> None:
@@ -127,6 +129,56 @@ def test_a_notebook_is_the_text_of_its_cells() -> None:
     assert content.title == "Lamp study"
     assert "We measure the flicker of lamps." in content.text
     assert "iVBOR" not in content.text
+
+
+def test_printed_outputs_of_a_notebook_are_read_within_bounds() -> None:
+    picture = base64.b64encode(bytes(range(256)) * 9).decode()
+    outputs: list[dict[str, object]] = [
+        {"output_type": "stream", "text": ["\x1b[31m47 watts\x1b[0m\n", "48 watts"]},
+        {"data": {"text/html": "<b>bold</b>", "text/plain": "Gerlin"}},
+        {"data": {"image/png": picture, "text/plain": "<Figure size 640x480 with 1 Axes>"}},
+        {"output_type": "stream", "text": picture},
+    ]
+    long: list[dict[str, object]] = [{"text": "words " * 999}] * 40
+    cells = [{"cell_type": "code", "source": "show()", "outputs": outputs + long}]
+    text = read("a.ipynb", json.dumps({"cells": cells}).encode()).text
+    shown = "show()\n\n47 watts\n48 watts\n\nGerlin\n\n"
+    assert text.startswith(shown + "words")
+    assert 45_000 < len(text) < 50_200
+
+
+@pytest.mark.parametrize(
+    ("cues", "shown"),
+    [
+        (["I do not know", "no"], "[00:01] I do not know no"),
+        (["so today", "so today\nwe go", "we go", "we go\nhome."], "[00:01] so today we go home."),
+    ],
+)
+def test_only_rolling_captions_are_left_out(cues: list[str], shown: str) -> None:
+    source = "\n\n".join(f"00:0{n}.000 --> 00:0{n}.900\n{cue}" for n, cue in enumerate(cues, 1))
+    assert read("a.vtt", f"WEBVTT\n\n{source}\n".encode()).text == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_plain_read"), [("mixed", True), ("related", True), ("alternative", False)]
+)
+def test_only_alternatives_of_a_mail_are_compared(kind: str, *, is_plain_read: bool) -> None:
+    page = "<p>" + "The bridge is open. " * 20 + "</p>"
+    mail = (
+        f"From: a\nSubject: s\nMIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary=B\n\n"
+        f"--B\nContent-Type: text/html\n\n{page}\n--B\n\nA footer.\n--B--\n"
+    )
+    text = read("a.eml", mail.encode()).text
+    assert "The bridge is open." in text
+    assert ("A footer." in text) is is_plain_read
+
+
+def test_frames_of_a_saved_page_are_counted() -> None:
+    part = "--B\nContent-Type: text/html\n\n<p>The lamps of Gerlin need 47 watts.</p>\n"
+    head = "MIME-Version: 1.0\nContent-Type: multipart/related; boundary=B\n\n"
+    (warning,) = read("a.mhtml", f"{head}{part * 3}--B--\n".encode()).warnings
+    assert warning.code == "partly_read"
+    assert warning.message == "2 frames of this page were not read."
 
 
 def test_pictures_written_as_text_are_left_out() -> None:

@@ -7,7 +7,11 @@ import re
 import pytest
 
 from deployments.errors import Unprocessable, UnsupportedMedia
-from deployments.parser.reading.formats import SUFFIXES, Format, decode, detect
+from deployments.parser.reading.formats import READ, SUFFIXES, Format, decode, detect
+from deployments.parser.reading.pdf_warnings import PageStates, warnings_of
+from deployments.types import DocumentWarning, WarningCode
+from serve_app.routes.documents import upload
+from serve_app.schemas.reading import WARNING_EXAMPLE, ReadingWarning
 from tests.support.archives import zip_file
 from tests.support.paths import ROOT
 
@@ -92,3 +96,15 @@ def test_decodes_what_editors_save(encoding: str) -> None:
 def test_binary_is_not_text(data: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match="not a text file"):
         decode(data)
+
+
+def test_the_page_and_the_reference_name_the_same_formats() -> None:
+    assert READ in " ".join(str(upload.__doc__).split())
+    assert f'"{READ}"' in (ROOT / "serve_app/page/documents/file_checks.js").read_text()
+
+
+def test_the_reference_names_all_warnings_and_shows_a_real_one() -> None:
+    assert set(WarningCode) <= set(re.findall(r"`(\w+)`", str(ReadingWarning.__doc__)))
+    pages = {2, 3, 4}
+    (warning,) = warnings_of(PageStates(12, without_text=pages, recognised=pages))
+    assert DocumentWarning(**WARNING_EXAMPLE | {"pages": tuple(pages)}) == warning  # type: ignore[arg-type]

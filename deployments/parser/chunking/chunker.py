@@ -272,7 +272,7 @@ def _separator(gap: str) -> str:
 def _has_ocr(content: Content, first: int | None, last: int | None) -> bool:
     """Return whether text of some pages was recognised in pictures."""
     if first is None or last is None:
-        return bool(content.ocr_pages)  # a picture has no pages
+        return bool(content.ocr_pages)  # of a format without pages
     return any(page in content.ocr_pages for page in range(first, last + 1))
 
 

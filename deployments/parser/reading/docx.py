@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from deployments.parser.reading.content import title_of_filename
@@ -10,7 +11,7 @@ from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.rows import row_lines
 from deployments.parser.reading.titles import tidy_title
-from deployments.parser.reading.xml_trees import attribute, local, named, text_of
+from deployments.parser.reading.xml_trees import attribute, local, named, outermost, text_of
 from deployments.parser.reading.zip_members import ZipMembers
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _NOTES: Final = {
     "endnoteReference": ("endnotes", "endnote", "Note"),
     "commentReference": ("comments", "comment", "Comment"),
 }
+_WRAPPERS: Final = frozenset(("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"))
+_FALLBACK: Final = frozenset(("Fallback",))
 _LEFT_OUT: Final = frozenset(
     ("del", "moveFrom", "delText", "instrText", "Fallback", "pPr", "rPr", "sdtPr", "tblPr", "trPr")
 )
@@ -109,7 +112,7 @@ class _Document:
                     self._paragraph(child)
                 case "tbl":
                     self._table(child)
-                case "sdt" | "sdtContent" | "customXml" | "ins" | "moveTo" | "smartTag":
+                case name if name in _WRAPPERS:
                     self._blocks(child)
 
     def _paragraph(self, element: XmlElement) -> None:
@@ -132,9 +135,8 @@ class _Document:
 
     def _boxes(self, element: XmlElement) -> None:
         """Add the texts in text boxes, which are written twice for older programs."""
-        for box in named(element, "txbxContent"):
-            if not any(local(parent) == "Fallback" for parent in box.iterancestors()):
-                self._blocks(box)
+        for box in outermost(element, "txbxContent", closed=_FALLBACK):
+            self._blocks(box)
 
     def _add_notes(self, element: XmlElement) -> None:
         for reference in named(element, *_NOTES):
@@ -144,17 +146,17 @@ class _Document:
     def _table(self, table: XmlElement) -> None:
         rows: list[list[str]] = []
         layout = False
-        for row in table.iterchildren("{*}tr"):
+        own_rows = [list(_unwrapped(row, "tc")) for row in _unwrapped(table, "tr")]
+        for row in own_rows:
             cells = []
-            for cell in row.iterchildren("{*}tc", "{*}sdt"):
-                texts = [self._plain(p) for p in named(cell, "p")]
+            for cell in row:
+                texts = [self._plain(p) for p in outermost(cell, "p")]
                 cells.append(" ".join(filter(None, texts)))
                 layout = layout or len(cells[-1]) > _MAX_LONG_CELL_CHARS
             rows.append(cells)
         if layout or max(map(len, rows), default=0) == 1:
-            for cell in table.iterchildren("{*}tr"):
-                for part in cell.iterchildren("{*}tc"):
-                    self._blocks(part)
+            for cell in chain.from_iterable(own_rows):
+                self._blocks(cell)
             return
         self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
         self._add_notes(table)
@@ -178,6 +180,15 @@ class _Document:
         if seen:
             self._text.heading("Header and footer")
             self._text.lines(seen)
+
+
+def _unwrapped(parent: XmlElement, name: str) -> Iterator[XmlElement]:
+    """Yield the children with a name, also those in content controls and insertions."""
+    for child in parent:
+        if local(child) == name:
+            yield child
+        elif local(child) in _WRAPPERS:
+            yield from _unwrapped(child, name)
 
 
 def _runs(element: XmlElement) -> Iterator[str]:

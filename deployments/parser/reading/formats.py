@@ -83,7 +83,9 @@ _MAX_STATED_BYTES: Final = 100
 
 
 def detect(data: bytes, filename: str) -> Format:
-    """Return the format of a file; its first 64 KiB are enough.
+    """Return the format of a file; its first 64 KiB are enough to refuse it.
+
+    In an Office document without an extension, the names that tell its kind may follow later.
 
     Raises:
         Unprocessable: the file is empty (`empty_file`) or protected by a password.
@@ -154,7 +156,7 @@ def check_decoded_head(text: str) -> None:
 
 def not_text() -> UnsupportedMedia:
     """Return the error for a binary file or an unknown encoding."""
-    msg = f"This is not a text file, or not in UTF-8. {READ}"
+    msg = f"This is not a text file, or in an unknown encoding. {READ}"
     return UnsupportedMedia(msg)
 
 

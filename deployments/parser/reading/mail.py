@@ -98,19 +98,20 @@ def _add_mail(
     text: OutlinedText, mail: EmailMessage, within: Within, unread: Unread, max_chars: int
 ) -> Iterator[DocumentWarning]:
     add_headers(text, ((name, _header(mail, name)) for name in SHOWN_HEADERS))
-    plain: list[str] = []
-    markup: list[str] = []
+    bodies: dict[int, tuple[list[str], list[str]]] = {}
     attached: list[tuple[str, EmailMessage]] = []
-    for part in _leaves(mail):
+    for part, group in _leaves(mail):
         kind, name = part.get_content_type(), _filename(part)
         if kind in _SIGNATURES:
             continue
         if kind.startswith("text/") and not name and not _is_attachment(part):
+            plain, markup = bodies.setdefault(group, ([], []))
             (markup if kind == "text/html" else plain).append(_decoded(part))
         elif not (kind.startswith("image/") and "content-id" in part and not _is_attachment(part)):
             # An image with an id is shown in the text, such as a logo.
             attached.append((name or f"attachment.{part.get_content_subtype()}", part))
-    add_body(text, "\n\n".join(plain), "\n".join(markup))
+    for plain, markup in bodies.values():
+        add_body(text, "\n\n".join(plain), "\n".join(markup))
     is_encrypted = mail.get_content_type() == "multipart/encrypted"
     for name, part in attached:
         if is_encrypted or part.get_content_type() in _ENCRYPTED:
@@ -138,16 +139,22 @@ def _is_attachment(part: EmailMessage) -> bool:
     return part.get_content_disposition() == "attachment"
 
 
-def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
-    """Yield the parts that hold no others; an attached mail is one."""
-    stack = [part]
+def _leaves(mail: EmailMessage) -> Iterator[tuple[EmailMessage, int]]:
+    """Yield the parts that hold no others; an attached mail is one.
+
+    Parts with the same number are alternatives.
+    """
+    stack: list[tuple[EmailMessage, EmailMessage | None]] = [(mail, None)]
     while stack:
-        each = stack.pop()
+        each, alternative = stack.pop()
+        if alternative is None and each.get_content_type() == "multipart/alternative":
+            alternative = each
         payload = each.get_payload() if each.is_multipart() else None
         if isinstance(payload, list) and each.get_content_maintype() == "multipart":
-            stack += [one for one in reversed(payload) if isinstance(one, EmailMessage)]
+            inner = [one for one in reversed(payload) if isinstance(one, EmailMessage)]
+            stack += [(one, alternative) for one in inner]
         else:
-            yield each
+            yield each, id(each if alternative is None else alternative)
 
 
 def _decoded(part: EmailMessage) -> str:

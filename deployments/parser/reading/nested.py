@@ -36,11 +36,12 @@ class Unread:
 
     def warning(self, code: str, what: str) -> DocumentWarning:
         """Return the warning that names them; `what` is the plural of what they are."""
-        named = ", ".join(self.names[:_MAX_NAMED])
-        more = len(self.names) - _MAX_NAMED
-        rest = f" and {more} more" if more > 0 else ""
-        message = f"{len(self.names)} of {self.total} {what} were not read: {named}{rest}."
+        message = f"{len(self.names)} of {self.total} {what} were not read: {self.listed()}."
         return DocumentWarning(code, message)
+
+    def listed(self) -> str:
+        """Return the first names."""
+        return _first(self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
 ) -> tuple[DocumentWarning, ...]:
     """Add the text of a file below a heading; return its warnings.
 
-    What cannot be read is noted in `unread`; TooLarge for the text of all is raised.
+    What cannot be read is noted in `unread`. TooLarge is raised only for the bounds that all files
+    share: what they unpack to, and the length of the text of all.
     """
     unread.total += 1
     if within.depth >= MAX_DEPTH or len(within.read) >= MAX_FILES:
@@ -83,7 +85,10 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
     try:
         content = within.read_file(data, name, within.deeper(), max_chars)
     except TooLarge:
-        raise
+        if within.unpacked.exceeded:
+            raise
+        unread.names.append(f"{name} (too large)")
+        return ()
     except InvalidRequest as error:
         if not (isinstance(error, Unprocessable) and error.code in {"empty_file", "no_text"}):
             unread.names.append(name)
@@ -94,11 +99,26 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
         unread.names.append(name)
         return ()
     if not content.text.strip():
-        unread.names.append(name)
+        reason = " (needs OCR: upload it by itself)" if content.ocr_wanted else ""
+        unread.names.append(f"{name}{reason}")
         return ()
     text.heading(heading)
     text.append(content, 1)
-    return tuple(DocumentWarning(each.code, f"{name}: {each.message}") for each in content.warnings)
+    return tuple(
+        DocumentWarning(each.code, f"{name}: {each.message}{_named_pages(each.pages)}")
+        for each in content.warnings
+    )
+
+
+def _named_pages(pages: tuple[int, ...]) -> str:
+    if not pages:
+        return ""
+    return f" Pages: {_first(list(map(str, pages)))}."
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def headings_of(content: Content) -> tuple[Heading, ...]:

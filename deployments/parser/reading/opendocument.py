@@ -11,7 +11,14 @@ from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
 from deployments.parser.reading.rows import row_lines
 from deployments.parser.reading.titles import tidy_title
-from deployments.parser.reading.xml_trees import attribute, damaged, local, named, text_of
+from deployments.parser.reading.xml_trees import (
+    attribute,
+    damaged,
+    local,
+    named,
+    outermost,
+    text_of,
+)
 from deployments.parser.reading.zip_members import ZipMembers
 
 if TYPE_CHECKING:
@@ -29,6 +36,8 @@ _MAX_SPACES: Final = 100
 _MAX_LONG_CELL_CHARS: Final = 300  # a longer one lays out a page
 _MIN_HEADED_COLUMNS: Final = 3
 _NO_BLOCKS: Final = frozenset(("", "tracked-changes", "note", "annotation", "notes", "forms"))
+_BOX: Final = frozenset(("text-box",))
+_NESTED: Final = frozenset(("table", "text-box"))
 _LEFT_OUT: Final = frozenset(
     ("tracked-changes", "note", "annotation", "ruby-text", "title", "desc")
 )
@@ -93,21 +102,24 @@ def _add_paragraph(text: OutlinedText, paragraph: XmlElement, *, in_list: bool) 
         text.heading(plain)
     else:
         text.paragraph(plain)
-    _add_notes(text, paragraph)
-    for box in named(paragraph, "text-box"):
+    for note in _notes(paragraph, _BOX):
+        text.line(note)
+    for box in outermost(paragraph, *_BOX):
         _add_blocks(text, box)
 
 
 def _add_table(text: OutlinedText, table: XmlElement) -> None:
     rows: list[list[str]] = []
     layout = False
-    for row in named(table, "table-row"):
+    own_rows = list(outermost(table, "table-row", closed=_NESTED))
+    for row in own_rows:
         cells = [" ".join(_paragraphs(cell)) for cell in row if local(cell) == "table-cell"]
         layout = layout or any(len(cell) > _MAX_LONG_CELL_CHARS for cell in cells)
         rows.append(cells)
     if layout or max(map(len, rows), default=0) == 1:
-        for cell in named(table, "table-cell"):
-            _add_blocks(text, cell)
+        for row in own_rows:
+            for cell in row.iterchildren("{*}table-cell"):
+                _add_blocks(text, cell)
         return
     text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
     _add_notes(text, table)
@@ -169,8 +181,8 @@ def _add_notes(text: OutlinedText, element: XmlElement) -> None:
         text.line(note)
 
 
-def _notes(element: XmlElement) -> Iterator[str]:
-    for note in named(element, "note", "annotation"):
+def _notes(element: XmlElement, closed: frozenset[str] = frozenset()) -> Iterator[str]:
+    for note in outermost(element, "note", "annotation", closed=closed):
         is_comment = local(note) == "annotation"
         body = note if is_comment else next(named(note, "note-body"), note)
         by = next((text_of(each) for each in named(note, "creator")), "") if is_comment else ""

@@ -7,13 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deployments.errors import UnsupportedMedia
-from deployments.parser.reading.formats import READ, Format, detect
+from deployments.parser.reading.content import Content, title_of_filename
+from deployments.parser.reading.formats import IMAGES, READ, Format, detect
 from deployments.parser.reading.nested import Within, headings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from deployments.parser.reading.content import Content
 
 
 def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: C901, PLR0911, PLR0912 - a table
@@ -114,6 +113,9 @@ def whole_file(max_pages: int) -> Within:
 
 
 def _read_nested(data: bytes, filename: str, within: Within, max_chars: int) -> Content:
-    """Read a file within another one, with all of its headings."""
-    content = reader_of(detect(data, filename), within)(data, filename, max_chars=max_chars)
+    """Read a file within another one, with all of its headings; images are only named for OCR."""
+    kind = detect(data, filename)
+    if kind in IMAGES:
+        return Content(title_of_filename(filename), kind, "", ocr_wanted=(1,))
+    content = reader_of(kind, within)(data, filename, max_chars=max_chars)
     return replace(content, outline=headings_of(content))

@@ -25,9 +25,11 @@ def read_subtitles(data: bytes, filename: str, *, max_chars: int) -> Content:
     """Read subtitles; what is said in several of them is joined up to the end of a sentence."""
     text = OutlinedText(max_chars)
     began, spoken = "", ""
-    for time, words in _cues(clean(decode(data))):
-        # Rolling captions repeat the line before.
-        if spoken and words in spoken:
+    shown: list[str] = []
+    for time, lines in _cues(clean(decode(data))):
+        words = " ".join(lines[_repeated(shown, lines) :])
+        shown = lines
+        if not words:
             continue
         began = began or time
         spoken = f"{spoken} {words}" if spoken else words
@@ -39,23 +41,29 @@ def read_subtitles(data: bytes, filename: str, *, max_chars: int) -> Content:
     return text.content(title_of_filename(filename), Format.SUBTITLES)
 
 
-def _cues(source: str) -> Iterator[tuple[str, str]]:
-    """Yield time and text of each subtitle."""
+def _repeated(shown: list[str], lines: list[str]) -> int:
+    """Return how many lines of a subtitle repeat the last ones before, as rolling captions do."""
+    most = min(len(shown), len(lines))
+    return next((n for n in range(most, 0, -1) if shown[-n:] == lines[:n]), 0)
+
+
+def _cues(source: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield time and lines of each subtitle."""
     time = ""
     words: list[str] = []
     for line in source.split("\n"):
         if found := _TIMES.match(line):
             if time and words:
                 # The last line above the times may be a number or a name.
-                yield time, " ".join(words)
+                yield time, words
             time, words = found[1], []
         elif not line.strip():
             if time and words:
-                yield time, " ".join(words)
+                yield time, words
             time, words = "", []
         elif time:
             shown = _TAG.sub("", _VOICE.sub(r"\1: ", line)).strip()
             if shown:
                 words.append(shown)
     if time and words:
-        yield time, " ".join(words)
+        yield time, words

@@ -15,6 +15,7 @@ from deployments.parser.reading.formats import Format
 from deployments.parser.reading.mail import parse_mail
 from deployments.parser.reading.xml_trees import damaged
 from deployments.text.html import decode_html, html_to_text
+from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,10 @@ _WHAT: Final = "This saved web page"
 
 
 def read_mhtml(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read the first page in the file; its pictures and frames are left alone."""
+    """Read the first page in the file; a warning counts its frames, which are left alone."""
     mail = parse_mail(data)
-    page = next(_pages(mail), None)
+    pages = list(_pages(mail))
+    page = pages[0] if pages else None
     payload = page.get_payload(decode=True) if page is not None else None
     if page is None or not isinstance(payload, bytes):
         raise damaged(_WHAT)
@@ -35,7 +37,14 @@ def read_mhtml(data: bytes, filename: str, *, max_chars: int) -> Content:
     check_text(text, max_chars)
     subject = str(mail.get("Subject") or "")
     title = one_line(found.title) or one_line(subject) or title_of_filename(filename)
-    return Content(title, Format.MHTML, text, markdown=True)
+    return Content(title, Format.MHTML, text, markdown=True, warnings=_warnings(len(pages) - 1))
+
+
+def _warnings(frames: int) -> tuple[DocumentWarning, ...]:
+    if frames == 0:
+        return ()
+    subject = "1 frame of this page was" if frames == 1 else f"{frames} frames of this page were"
+    return (DocumentWarning(WarningCode.PARTLY_READ, f"{subject} not read."),)
 
 
 def _pages(mail: EmailMessage) -> Iterator[Message]:

@@ -74,6 +74,21 @@ def named(root: XmlElement, *names: str) -> Iterator[XmlElement]:
     yield from root.iter(*(f"{{*}}{name}" for name in names))
 
 
+def outermost(
+    root: XmlElement, *names: str, closed: frozenset[str] = frozenset()
+) -> Iterator[XmlElement]:
+    """Yield the elements below `root` with one of some names, but none within another one.
+
+    Elements named in `closed` are not searched.
+    """
+    for child in root:
+        name = local(child)
+        if name in names:
+            yield child
+        elif name not in closed:
+            yield from outermost(child, *names, closed=closed)
+
+
 def text_of(element: XmlElement) -> str:
     """Return all text in an element, with single spaces."""
     return " ".join("".join(element.itertext()).split())

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from deployments.parser.reading.content import Content
 
 _WHAT: Final = "This ZIP file"
-_HIDDEN: Final = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
+_LEFTOVERS: Final = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"))
 
 
 def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> Content:
-    """Read all files in a ZIP file.
+    """Read all files in a ZIP file, but for the leftovers of operating systems.
 
     Raises:
         TooLarge: it has too many files, or unpacks to too much.
@@ -34,10 +34,10 @@ def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> C
     warnings: list[DocumentWarning] = []
     encrypted: Unprocessable | None = None
     for info in members.infos:
-        path = PurePosixPath(clean(info.filename))
-        if info.is_dir() or any(part in _HIDDEN or part.startswith(".") for part in path.parts):
+        parts = [part for part in PurePosixPath(clean(info.filename)).parts if part != ".."]
+        if info.is_dir() or any(part in _LEFTOVERS or part.startswith("._") for part in parts):
             continue
-        name = one_line(str(path))
+        name = one_line(str(PurePosixPath(*parts)))
         try:
             content = members.read(info)
         except Unprocessable as error:
@@ -50,6 +50,7 @@ def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> C
     if text.blank:
         if encrypted is not None:
             raise encrypted
-        msg = f"None of the {unread.total} files in this ZIP file could be read."
+        named = f": {unread.listed()}" if unread.names else ""
+        msg = f"None of the {unread.total} files in this ZIP file could be read{named}."
         raise Unprocessable(msg, code="no_text")
     return text.content(title_of_filename(filename), Format.ZIP, warnings)

@@ -31,10 +31,15 @@ class Unpacked:
 
     size_bytes: int = 0
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether the bound is reached, so that nothing more is read."""
+        return self.size_bytes > MAX_UNPACKED_BYTES
+
     def add(self, size_bytes: int) -> None:
         """Count some bytes."""
         self.size_bytes += size_bytes
-        if self.size_bytes > MAX_UNPACKED_BYTES:
+        if self.exceeded:
             msg = (
                 f"The file unpacks to more than {MAX_UNPACKED_BYTES // 1024**2} MB, far more than "
                 "a document of text has."

@@ -2,6 +2,7 @@
 
 import { faultOf, request } from "../shared/requests.js";
 import { collections } from "./collections.js";
+import { READABLE } from "./file_checks.js";
 import { ask } from "../shared/dialogs.js";
 import { button, element, foreign, icon, part } from "../shared/dom.js";
 import { PagedList, emptyNote } from "../shared/paged_list.js";
@@ -113,5 +114,5 @@ export class Documents {
 
 function empty() {
   const add = button({ text: "Choose files", kind: "button primary", onclick: () => part("files").click() });
-  return emptyNote(icon("document"), "No documents here yet", "Drop PDF, Markdown, HTML or text files anywhere on this page. Once they are searchable, questions are answered from them, with the passage to check.", add);
+  return emptyNote(icon("document"), "No documents here yet", `Drop files anywhere on this page. Once they are searchable, questions are answered from them, with the passage to check. ${READABLE}`, add);
 }

@@ -8,7 +8,15 @@ const HEAD_BYTES = 4096;
 const PDF_HEADER_BYTES = 1024;
 const MAX_CONTROL_SHARE = 0.02;  // of a text, as in the service
 const UTF16_NUL_SHARE = 0.3;
-const READABLE = "PDF, Office and OpenDocument files, mails, web pages, texts, tables, ZIP files of these and images as PNG, JPEG, TIFF or WebP can be read.";
+export const READABLE = "Files that are read: PDF, Word, PowerPoint, Excel, OpenDocument, RTF, EPUB, mails, web pages, plain text, Markdown, CSV, JSON, XML, notebooks, source code, subtitles, ZIP files of these, and images as PNG, JPEG, TIFF or WebP.";
+const IMAGES = [
+  [0x89, 0x50, 0x4e, 0x47],  // PNG
+  [0xff, 0xd8, 0xff],  // JPEG
+  [0x49, 0x49, 0x2a, 0x00],  // TIFF
+  [0x4d, 0x4d, 0x00, 0x2a],
+];
+const WEBP = [0x57, 0x45, 0x42, 0x50];  // after RIFF and the size
+const WEBP_AT = 8;
 
 const OLD_OFFICE = {
   ".doc": "DOC is not read: save it as DOCX.",
@@ -33,7 +41,7 @@ class FileChecks {
     if (/\.pdf$/i.test(file.name)) return isPdf(head) ? null : "This is not a PDF, although its name ends in .pdf.";
     const ending = /\.[a-z0-9]+$/i.exec(file.name)?.[0].toLowerCase();
     if (isCompoundFile(head) && OLD_OFFICE[ending]) return OLD_OFFICE[ending];
-    const known = hasReadableName(file.name) || isPdf(head) || isPackage(head) || isCompoundFile(head);
+    const known = hasReadableName(file.name) || isPdf(head) || isPackage(head) || isCompoundFile(head) || isImage(head);
     return known || looksLikeText(head) ? null : `This is not a text file. ${READABLE}`;
   }
 }
@@ -48,6 +56,10 @@ function isPackage(head) {
 
 function isCompoundFile(head) {
   return startsWith(head, [0xd0, 0xcf, 0x11, 0xe0]);  // an old Office document, or a mail of Outlook
+}
+
+function isImage(head) {
+  return IMAGES.some((bytes) => startsWith(head, bytes)) || startsWith(head.subarray(WEBP_AT), WEBP);
 }
 
 function startsWith(head, bytes) {

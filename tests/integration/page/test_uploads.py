@@ -43,7 +43,7 @@ def test_files_are_sent_while_others_wait_to_be_searchable(fake: FakeService, vi
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("pictures.7z", "7z\x00\x01\x02\x03", "texts, tables and ZIP files of these can be read"),
+        ("pictures.7z", "7z\x00\x01\x02\x03", "ZIP files of these, and images as PNG"),
         ("a.pdf", "these are words", "not a PDF"),
         ("large.txt", "x" * 1_100_000, "larger than 1 MB"),
         ("empty.md", "", "empty"),
@@ -67,9 +67,21 @@ def test_a_file_that_must_be_refused_is_refused_when_it_is_chosen(
     assert len(sent) == 2
 
 
-def test_a_text_with_any_name_is_taken(visit: Visit) -> None:
-    visit.choose({"notes.log": "Grüße, and a text"})
-    expect(row(visit, "notes.log")).to_contain_text("Waiting to be read")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Grüße, and a text",
+        b"\x89PNG\r\n\x1a\n\x00" + b"\x01" * 99,
+        b"\xff\xd8\xff\xe0\x00" + b"\x01" * 99,
+        b"II*\x00\x08\x00" + bytes(9) + b"\x01" * 99,
+        b"MM\x00*\x00" + bytes(9) + b"\x01" * 99,
+        b"RIFF\x10\x00\x00\x00WEBPVP8 " + b"\x01" * 99,
+    ],
+    ids=["text", "png", "jpeg", "tiff", "big-endian tiff", "webp"],
+)
+def test_a_text_or_an_image_with_any_name_is_taken(visit: Visit, content: str | bytes) -> None:
+    visit.choose({"noname": content})
+    expect(row(visit, "noname")).to_contain_text("Waiting to be read")
 
 
 def test_a_file_that_the_service_refuses_says_why(
