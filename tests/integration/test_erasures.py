@@ -208,6 +208,7 @@ def rows_with(url: str, word: str) -> list[str]:
     return found
 
 
+@LONG_ON_POSTGRES
 async def test_an_erased_key_leaves_nothing_on_the_disk(
     running: WholeService, database: str, tmp_path: Path
 ) -> None:

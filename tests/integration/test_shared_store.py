@@ -221,6 +221,7 @@ async def test_what_the_service_may_not_do_is_refused_and_no_outage(
     assert await store.names("uploads") == []
 
 
+@pytest.mark.long
 async def test_a_store_that_is_away_is_unavailable_and_comes_back(
     stores: tuple[FileStore, FileStore], objects: ObjectStore
 ) -> None:

@@ -137,7 +137,7 @@ class Installation:
         return found is not None
 
 
-@pytest.fixture(params=["edge", "server"])
+@pytest.fixture
 async def installation(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Installation]:
@@ -145,7 +145,7 @@ async def installation(
     migrate(database)
     catalogue = Catalogue(database)
     store: EdgeStore | ServerStore
-    if request.param == "edge":
+    if getattr(request, "param", "edge") == "edge":
         store = EdgeStore(tmp_path / "vectors", chunker_version=1)
     else:
         store = ServerStore(":memory:", chunker_version=1)
@@ -158,6 +158,7 @@ async def installation(
     catalogue.close()
 
 
+@pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
 async def test_questions_are_answered_equally_well_at_every_moment(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +210,7 @@ async def test_questions_are_answered_equally_well_at_every_moment(
     assert await installation.hits() == DOCUMENTS
 
 
+@pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
 async def test_a_worker_that_is_killed_is_continued(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +309,7 @@ async def test_collections_in_different_indexes_are_searched_together(
         assert {passage.collection for passage in found} == {PAPERS, "alice.notes"}
 
 
+@pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
 async def test_one_model_after_the_other(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
