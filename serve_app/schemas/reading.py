@@ -6,9 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 WARNING_EXAMPLE = {
     "code": "pages_by_ocr",
-    "message": (
-        "The text of 3 of 12 pages was recognised in their pictures and may have mistakes."
-    ),
+    "message": "The text of 3 of 12 pages was recognised by OCR, and may have mistakes.",
     "pages": [2, 3, 4],
 }
 
