@@ -11,12 +11,12 @@ import signal
 import socket
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from loguru import logger
 
+from deployments.parser.environments import environment
 from deployments.parser.template import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from deployments.parser.messages import Task
 
 _MODULE = "deployments.parser.template"
-_ROOT = Path(__file__).parents[2]
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 _BLOCK_BYTES = 256 * 1024
 _LOG_TAIL_BYTES = 300
 _KILLED_WAIT_S = 30.0  # a template may still be starting
@@ -143,7 +141,7 @@ class _Template:
                 [sys.executable, "-m", _MODULE, str(theirs.fileno()), tokenizer_file],
                 stdin=DEVNULL,
                 stdout=DEVNULL,
-                env=_environment(),
+                env=environment(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1"),
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
@@ -221,19 +219,6 @@ class _Template:
                 if not child.ended.done():
                     child.ended.set_result(Ended(-signal.SIGKILL, 0.0))
         self._children.clear()
-
-
-def _environment() -> dict[str, str]:
-    """Return an environment without secrets that limits libraries to one thread."""
-    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return environment | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "TOKENIZERS_PARALLELISM": "false",
-        "RAYON_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
 
 
 def _pipe(ends: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:

@@ -10,27 +10,19 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from subprocess import DEVNULL, Popen
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO
 
 from loguru import logger
 
+from deployments.parser.environments import environment
 from deployments.parser.ocr.worker import MAX_MESSAGE_BYTES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 IDLE_S = 120.0
 """The process, and with it the memory of the models, is released after so long without a page."""
 PAGE_WAIT_S = 600.0
 """Wall-clock time of a page: the process has the lowest priority. `PAGE_CPU_S` is its work."""
 _MODULE = "deployments.parser.ocr.worker"
-_ROOT = Path(__file__).parents[3]
-_KEPT_ENVIRONMENT = (
-    *("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TESSDATA_PREFIX"),
-    "CUDA_VISIBLE_DEVICES",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +151,12 @@ class OcrProcess:
                     stdin=DEVNULL,
                     stdout=DEVNULL,
                     stderr=DEVNULL,  # what libraries print may quote the document
-                    env=_environment(),
+                    env=environment(
+                        *("TESSDATA_PREFIX", "CUDA_VISIBLE_DEVICES"),
+                        OMP_THREAD_LIMIT="1",
+                        # Tensors of different sizes would fragment the heap.
+                        MALLOC_MMAP_THRESHOLD_="32000000",
+                    ),
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )
@@ -181,17 +178,3 @@ def _page(reply: bytes) -> Page:
         return Page(**json.loads(reply))
     except ValueError:  # longer than a message may be
         return Page(error="unreadable")
-
-
-def _environment() -> Mapping[str, Any]:
-    """Return an environment without secrets that limits libraries to one thread."""
-    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return environment | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "OMP_NUM_THREADS": "1",
-        "OMP_THREAD_LIMIT": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        # Tensors of different sizes would fragment the heap.
-        "MALLOC_MMAP_THRESHOLD_": "32000000",
-    }
