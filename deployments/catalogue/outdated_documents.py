@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from deployments.catalogue.change_progress import count_done
 from deployments.catalogue.document_rows import ENTRIES, chunking_of, document_of, is_document
 from deployments.catalogue.entries import ChangeProgress, DocumentStatus
 from deployments.catalogue.expiry import NOT_REMOVED
-from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, VERSIONS
+from deployments.catalogue.tables import COLLECTIONS, DOCUMENTS, VERSIONS
 
 if TYPE_CHECKING:
     from deployments.types import Chunking, Document
@@ -95,20 +96,7 @@ def current_version(
 
 def progress(connection: sa.Connection, chunker: str) -> ChangeProgress:
     """Count completed documents and their chunks, and those that a chunker has cut."""
-    done = sa.case((_is_cut_by(chunker), 1), else_=0)
-    counts = (
-        sa.select(
-            sa.func.count(),
-            sa.func.sum(done),
-            sa.func.sum(VERSIONS.c.chunks),
-            sa.func.sum(done * VERSIONS.c.chunks),
-        )
-        .select_from(DOCUMENTS)
-        .join(VERSIONS, CURRENT)
-        .join(COLLECTIONS, _WITH_COLLECTIONS)
-        .where(*_CAN_BE_CUT)
-    )
-    return ChangeProgress(*(int(each or 0) for each in connection.execute(counts).one()))
+    return ChangeProgress(*count_done(connection, _is_cut_by(chunker), *_CAN_BE_CUT))
 
 
 def _outdated_document(row: Any) -> OutdatedDocument:  # noqa: ANN401 - of ENTRIES

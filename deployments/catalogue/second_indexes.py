@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from deployments.catalogue.change_progress import count_done
 from deployments.catalogue.document_rows import ENTRIES, entry_of, is_version
 from deployments.catalogue.entries import (
     ACTIVE,
@@ -205,19 +206,7 @@ def progress(
 ) -> ChangeProgress:
     """Count what is in both indexes, of all collections with a second one, or of one of them."""
     which = [_HAS_SECOND] if collection is None else [_HAS_SECOND, COLLECTIONS.c.id == collection]
-    done = sa.case((_IN_SECOND, 1), else_=0)
-    documents = connection.execute(
-        sa.select(
-            sa.func.count(),
-            sa.func.sum(done),
-            sa.func.sum(VERSIONS.c.chunks),
-            sa.func.sum(done * VERSIONS.c.chunks),
-        )
-        .select_from(DOCUMENTS)
-        .join(VERSIONS, CURRENT)
-        .join(COLLECTIONS, _OF_COLLECTION)
-        .where(_COMPLETED, *which)
-    ).one()
+    documents = count_done(connection, _IN_SECOND, *which)
     switched = sa.case((COLLECTIONS.c.index_name == index_name, 1), else_=0)
     collections = connection.execute(
         sa.select(sa.func.count(), sa.func.sum(switched)).where(*which)
