@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
 from deployments.catalogue.opening import open_catalogue
-from deployments.errors import ServiceError
-from serve_app.launch.configuration import read, settings
+from serve_app.launch.actions import parser_of, run_action
 from serve_app.launch.database import existing_database
-from serve_app.launch.process import prepare_process
-from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
     from deployments.catalogue.chunker_changes import ChunkerChanges
     from serve_app.settings import AppSettings
 
+_DESCRIPTION = (
+    "Show or control a change of the chunker, of a service that runs. It begins by itself when the "
+    "service finds documents that another chunker has cut: after an update of GenServe, or once "
+    "another `parser.chunk_tokens` is deployed."
+)
 _ACTIONS = {
     "status": "show the change and its progress",
     "pause": "cut no further documents",
@@ -28,33 +29,8 @@ _ACTIONS = {
 
 def main(arguments: list[str]) -> int:
     """Do what is asked and show the change; return the exit status."""
-    asked = _parser().parse_args(arguments)
-    prepare_process()
-    try:
-        found = settings(read(asked.file), asked.file)
-        lines = asyncio.run(_run(found, asked.action))
-    except (StartError, ServiceError) as error:
-        say(f"error: {error}")
-        return 1
-    for line in lines:
-        say(line)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<8}{meaning}" for name, meaning in _ACTIONS.items())
-    parser = argparse.ArgumentParser(
-        prog="genserve rechunk",
-        description="Show or control a change of the chunker, of a service that runs. It begins by "
-        "itself when the service finds documents that another chunker has cut: after an update of "
-        "GenServe, or once another `parser.chunk_tokens` is deployed.",
-        epilog=f"actions:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("file", metavar="FILE", help="the configuration of the service")
-    parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help="see below")
-    return parser
+    asked = parser_of("rechunk", _DESCRIPTION, _ACTIONS).parse_args(arguments)
+    return run_action(asked.file, lambda found: _run(found, asked.action))
 
 
 async def _run(found: AppSettings, action: str) -> list[str]:

@@ -1,24 +1,24 @@
-"""The `reindex` command: show and steer a change of the embedding model, through the database."""
+"""The `reindex` command: show and control a change of the embedding model, through the database."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
 from deployments.catalogue.opening import open_catalogue
 from deployments.collection_names import check_collection_name, full_name
-from deployments.errors import ServiceError
-from serve_app.launch.configuration import read, settings
+from serve_app.launch.actions import parser_of, run_action
 from serve_app.launch.database import existing_database, is_running
-from serve_app.launch.process import prepare_process
-from serve_app.launch.progress import StartError, say
 
 if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.catalogue.entries import ChangeProgress, ModelChange
     from serve_app.settings import AppSettings
 
+_DESCRIPTION = (
+    "Show or control a change of the embedding model, of a service that runs. It begins by itself "
+    "once `embedder.next` or another `embedder.model` is deployed."
+)
 _ACTIONS = {
     "status": "show the change and its progress",
     "start": "begin a change again that was cancelled or finished",
@@ -34,45 +34,21 @@ _OF_COLLECTION = ("status", "switch", "back")
 
 def main(arguments: list[str]) -> int:
     """Do what is asked and show the change; return the exit status."""
-    parser = _parser()
+    parser = parser_of("reindex", _DESCRIPTION, _ACTIONS)
+    parser.add_argument("--collection", metavar="NAME", help="status, switch, back: only this one")
+    parser.add_argument("--key", metavar="NAME", help="the name of its API key, or ''")
     asked = parser.parse_args(arguments)
     if (asked.collection is None) != (asked.key is None):
         parser.error("name a --collection together with the --key that it belongs to")
     if asked.collection is not None and asked.action not in _OF_COLLECTION:
         parser.error(f"--collection: only for {', '.join(_OF_COLLECTION)}")
-    prepare_process()
     collection = None if asked.collection is None else full_name(asked.key, asked.collection)
-    try:
-        if collection is not None:
-            check_collection_name(collection)
-        found = settings(read(asked.file), asked.file)
-        lines = asyncio.run(_run(found, asked.action, collection))
-    except (StartError, ServiceError) as error:
-        say(f"error: {error}")
-        return 1
-    for line in lines:
-        say(line)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<8}{meaning}" for name, meaning in _ACTIONS.items())
-    parser = argparse.ArgumentParser(
-        prog="genserve reindex",
-        description="Show or steer a change of the embedding model, of a service that runs. It "
-        "begins by itself once `embedder.next` or another `embedder.model` is deployed.",
-        epilog=f"actions:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("file", metavar="FILE", help="the configuration of the service")
-    parser.add_argument("action", metavar="ACTION", choices=_ACTIONS, help="see below")
-    parser.add_argument("--collection", metavar="NAME", help="status, switch, back: only this one")
-    parser.add_argument("--key", metavar="NAME", help="the name of its API key, or ''")
-    return parser
+    return run_action(asked.file, lambda found: _run(found, asked.action, collection))
 
 
 async def _run(found: AppSettings, action: str, collection: str | None) -> list[str]:
+    if collection is not None:
+        check_collection_name(collection)
     url = existing_database(found)
     catalogue = await asyncio.to_thread(open_catalogue, url)
     changes = catalogue.model_changes
