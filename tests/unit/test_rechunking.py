@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.clock import now_ms
-from deployments.catalogue.database import Database
 from deployments.catalogue.entries import ChangeState, PageQuery, Upload
-from deployments.catalogue.migrate import migrate
 from deployments.chunk_batches import read_batch, write_batches
 from deployments.contents import content_path
 from deployments.errors import NotFound, ServiceError, Unavailable, Unprocessable
@@ -28,8 +26,6 @@ from deployments.jobs.doctor.examination import Examination
 from deployments.jobs.rechunk_steps import RechunkSteps
 from deployments.jobs.rechunking import Rechunker
 from deployments.retriever.document_retriever import DocumentRetriever
-from deployments.retriever.edge.store import EdgeStore
-from deployments.retriever.qdrant.store import ServerStore
 from deployments.settings import RetrieverSettings
 from deployments.types import (
     Chunk,
@@ -41,6 +37,7 @@ from deployments.types import (
     ParseSpec,
 )
 from serve_app.testing import FakeEmbedder
+from tests.support.catalogue_and_store import opened
 
 pytestmark = pytest.mark.anyio
 
@@ -181,34 +178,25 @@ class Installation:
 async def installation(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Installation]:
-    database = Database(f"sqlite:///{tmp_path / 'catalogue.sqlite'}")
-    migrate(database)
-    catalogue = Catalogue(database)
-    store: EdgeStore | ServerStore
-    if getattr(request, "param", "edge") == "edge":
-        store = EdgeStore(tmp_path / "vectors", chunker_version=1)
-    else:
-        store = ServerStore(":memory:", chunker_version=1)
-    embedder, files = Embedder(), FileStore(str(tmp_path / "files"))
-    retriever = Searching(
-        store,
-        embedder,
-        RetrieverSettings(),
-        versions=catalogue.documents.current,
-        attributes=catalogue.documents.attributes,
-        collections=catalogue.collections,
-        pairs=catalogue.model_changes,
-        removals=catalogue.removals,
-    )
-    parts: Any = (catalogue, store, files, embedder, retriever, None, None)  # two are set below
-    made = Installation(*parts)
-    made.deploy(1)
-    for number in range(DOCUMENTS):
-        await made.upload(number)
-    embedder.embedded.clear()
-    yield made
-    await store.close()
-    catalogue.close()
+    async with opened(request, tmp_path) as (catalogue, store):
+        embedder, files = Embedder(), FileStore(str(tmp_path / "files"))
+        retriever = Searching(
+            store,
+            embedder,
+            RetrieverSettings(),
+            versions=catalogue.documents.current,
+            attributes=catalogue.documents.attributes,
+            collections=catalogue.collections,
+            pairs=catalogue.model_changes,
+            removals=catalogue.removals,
+        )
+        parts: Any = (catalogue, store, files, embedder, retriever, None, None)  # two are set below
+        made = Installation(*parts)
+        made.deploy(1)
+        for number in range(DOCUMENTS):
+            await made.upload(number)
+        embedder.embedded.clear()
+        yield made
 
 
 @pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)

@@ -15,18 +15,15 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.catalogue.catalogue import Catalogue
-from deployments.catalogue.database import Database
 from deployments.catalogue.entries import ChangeState, Upload
-from deployments.catalogue.migrate import migrate
 from deployments.errors import MODEL_CHANGED, Conflict, Unavailable
 from deployments.jobs.reindexing import Reindexer
 from deployments.retriever.document_retriever import DocumentRetriever
-from deployments.retriever.edge.store import EdgeStore
 from deployments.retriever.embedding import index_of
-from deployments.retriever.qdrant.store import ServerStore
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk, Document, EmbeddingModel
 from serve_app.testing import FakeEmbedder
+from tests.support.catalogue_and_store import opened
 
 pytestmark = pytest.mark.anyio
 
@@ -141,21 +138,12 @@ class Installation:
 async def installation(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Installation]:
-    database = Database(f"sqlite:///{tmp_path / 'catalogue.sqlite'}")
-    migrate(database)
-    catalogue = Catalogue(database)
-    store: EdgeStore | ServerStore
-    if getattr(request, "param", "edge") == "edge":
-        store = EdgeStore(tmp_path / "vectors", chunker_version=1)
-    else:
-        store = ServerStore(":memory:", chunker_version=1)
-    made = Installation(catalogue, store, None, None)  # type: ignore[arg-type]  # set below
-    made.deploy(Embedder("old"), None)
-    for number in range(DOCUMENTS):
-        await made.upload(number)
-    yield made
-    await store.close()
-    catalogue.close()
+    async with opened(request, tmp_path) as (catalogue, store):
+        made = Installation(catalogue, store, None, None)  # type: ignore[arg-type]  # set below
+        made.deploy(Embedder("old"), None)
+        for number in range(DOCUMENTS):
+            await made.upload(number)
+        yield made
 
 
 @pytest.mark.parametrize("installation", ["edge", "server"], indirect=True)
