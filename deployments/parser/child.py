@@ -11,6 +11,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from deployments.child_processes import limit
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
 from deployments.parser.messages import ChunkedDocument, pack_document, pack_error
@@ -113,23 +114,14 @@ def _reader(kind: Format, task: Task, recognised: dict[int, str] | None) -> Call
 
 def _confine(task: Task) -> None:
     """Set the resource limits of this process."""
-    _limit(resource.RLIMIT_AS, task.memory_bytes)
+    limit(resource.RLIMIT_AS, task.memory_bytes)
     # The kernel sends SIGXCPU at the first figure and kills at the second.
-    _limit(resource.RLIMIT_CPU, task.cpu_s, task.cpu_s + 1)
-    _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_CPU, task.cpu_s, task.cpu_s + 1)
+    limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    limit(resource.RLIMIT_FSIZE, 0)
+    limit(resource.RLIMIT_CORE, 0)
     # The parent enforces the timeout; this alarm is for a parent that has died.
     signal.alarm(task.wall_s)
-
-
-def _limit(kind: int, soft: int, hard: int | None = None) -> None:
-    """Set a limit, but never raise the current hard limit."""
-    ceiling = resource.getrlimit(kind)[1]
-    wanted = soft if hard is None else hard
-    if ceiling != resource.RLIM_INFINITY:
-        soft, wanted = min(soft, ceiling), min(wanted, ceiling)
-    resource.setrlimit(kind, (soft, wanted))
 
 
 def _place(error: BaseException) -> str:

@@ -80,7 +80,7 @@ class FileParser:
                 short, as recognition takes seconds.
         """
         document = parsed.document
-        if self._recognizer is None or not getattr(spec, "ocr", False):
+        if self._recognizer is None or not spec.ocr:
             if not document.chunks:
                 raise without_text(document.warnings, disabled=self._recognizer is None)
             return parsed

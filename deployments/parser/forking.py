@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from loguru import logger
 
-from deployments.parser.environments import environment
+from deployments.child_processes import environment
 from deployments.parser.template import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:

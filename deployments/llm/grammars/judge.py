@@ -11,12 +11,12 @@ import signal
 import sys
 from collections import OrderedDict
 from dataclasses import asdict, replace
-from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loguru import logger
 
+from deployments.child_processes import environment
 from deployments.errors import InvalidRequest, Overloaded, Unavailable
 from deployments.fair_places import FairPlaces
 from deployments.llm.grammars.bounds import (
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PROGRAM = "deployments.llm.grammars.judge_process"
-_ROOT = Path(__file__).parents[3]
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
 _VERDICTS = 2048
 _WAITING = 32
 _WAITING_OF_ONE = 4
@@ -208,13 +206,11 @@ class JudgeProcess:
         return reply
 
     def _started(self) -> Popen[bytes]:
-        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         return Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", _PROGRAM, self._vocabulary_file],
             stdin=PIPE,
             stdout=PIPE,
-            env=environment | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            env=environment("TMPDIR"),
             start_new_session=True,
         )
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from loguru import logger
 
-from deployments.parser.environments import environment
+from deployments.child_processes import environment
 from deployments.parser.ocr.worker import MAX_MESSAGE_BYTES
 
 IDLE_S = 120.0

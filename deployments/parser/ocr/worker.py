@@ -20,6 +20,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from deployments.child_processes import limit
 from deployments.errors import InvalidRequest
 from deployments.parser.ocr.engine import Engine, Recognised
 from deployments.parser.ocr.pictures import picture
@@ -82,17 +83,11 @@ def _has_cuda() -> bool:
 
 
 def _confine(memory_bytes: int | None) -> None:
-    limits = {
-        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-    }
+    limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    limit(resource.RLIMIT_FSIZE, 0)
+    limit(resource.RLIMIT_CORE, 0)
     if memory_bytes is not None:
-        limits[resource.RLIMIT_AS] = memory_bytes
-    for kind, wanted in limits.items():
-        ceiling = resource.getrlimit(kind)[1]
-        bound = wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
-        resource.setrlimit(kind, (bound, bound))
+        limit(resource.RLIMIT_AS, memory_bytes)
 
 
 def _reply(engine: Engine, request: dict[str, Any], descriptor: int) -> bytes:
