@@ -7,6 +7,21 @@ import asyncio
 _ASKED_S = 10.0  # after a search, the work yields for so long
 _PAUSES_IF_ASKED = 3.0  # times what a slice took: a quarter of the time is used
 _PAUSES_IF_IDLE = 0.2
+_KEPT_SHARE = 0.95  # of the present mean, when something is added
+
+
+class Rate:
+    """The moving average of chunks per second; 0 while nothing is known."""
+
+    def __init__(self) -> None:
+        self.per_s = 0.0
+
+    def add(self, chunks: int, took_s: float) -> None:
+        """Add some work."""
+        rate = chunks / max(took_s, 1e-6)
+        if self.per_s:
+            rate = _KEPT_SHARE * self.per_s + (1 - _KEPT_SHARE) * rate
+        self.per_s = rate
 
 
 async def yield_to_searches(took_s: float, idle_s: float) -> None:

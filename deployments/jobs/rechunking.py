@@ -16,6 +16,7 @@ from deployments.catalogue.chunker_changes import CLAIM_LOST
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import ChangeProgress, ChangeState
 from deployments.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
+from deployments.jobs.pacing import Rate
 from deployments.jobs.rechunk_steps import Unreadable, folder_of_claim
 from deployments.observability.metrics import RECHUNK_DOCUMENTS, RECHUNK_LEFT
 
@@ -54,7 +55,7 @@ class Rechunker:
         self._started_ms = now_ms()
         self._rest_s = rest_s
         self._rests_until = self._looked_s = self._counted_s = self._published_s = -math.inf
-        self._progress, self._rate = ChangeProgress(), 0.0
+        self._progress, self._rate = ChangeProgress(), Rate()
         # What is known of the documents of a change, and where its present pass goes on.
         self._change = 0
         self._failed: set[VersionInProgress] = set()
@@ -142,7 +143,7 @@ class Rechunker:
 
     async def _end_pass(self, change: ChunkerChange) -> None:
         left, self._after, self._left = self._left, None, 0
-        await self._changes.report(change, self._rate, len(self._failed))
+        await self._changes.report(change, self._rate.per_s, len(self._failed))
         if left:
             msg = f"{left} documents failed"
             raise Unavailable(msg)
@@ -158,7 +159,7 @@ class Rechunker:
         try:
             began = time.monotonic()
             await self._steps.store(change, wanted, self._count)
-            self._measure(wanted.document.chunks, time.monotonic() - began)
+            self._rate.add(wanted.document.chunks, time.monotonic() - began)
         except ServiceError as error:
             if error.code == CLAIM_LOST:
                 raise
@@ -186,10 +187,6 @@ class Rechunker:
         # That keeps the embedders busy, and copies the chunks of documents.
         return copied is None or copied.state is not ChangeState.RUNNING
 
-    def _measure(self, chunks: int, took_s: float) -> None:
-        rate = chunks / max(took_s, 1e-6)
-        self._rate = rate if not self._rate else 0.95 * self._rate + 0.05 * rate
-
     async def _count(self, change: ChunkerChange) -> None:
         """Look from time to time how far the change is."""
         if time.monotonic() - self._counted_s < min(self._look_s, _METRICS_S):
@@ -198,9 +195,9 @@ class Rechunker:
         self._progress = ChangeProgress()
         if not change.ended:
             self._progress = await self._changes.progress(change.chunker)
-            self._rate = self._rate or change.chunks_per_s
+            self._rate.per_s = self._rate.per_s or change.chunks_per_s
             if change.claimant:
-                await self._changes.report(change, self._rate, len(self._failed))
+                await self._changes.report(change, self._rate.per_s, len(self._failed))
 
     def _publish_metrics(self) -> None:
         if time.monotonic() - self._published_s < _METRICS_S:
@@ -209,4 +206,4 @@ class Rechunker:
         RECHUNK_DOCUMENTS.set(self._progress.done_documents, state="done")
         RECHUNK_DOCUMENTS.set(self._progress.documents, state="all")
         left = self._progress.chunks - self._progress.done_chunks
-        RECHUNK_LEFT.set(left / self._rate if self._rate else 0.0)
+        RECHUNK_LEFT.set(left / self._rate.per_s if self._rate.per_s else 0.0)

@@ -12,7 +12,7 @@ from loguru import logger
 
 from deployments.catalogue.entries import ChangeProgress, ChangeState
 from deployments.errors import Conflict, InvalidRequest, NotFound, ServiceError
-from deployments.jobs.pacing import yield_to_searches
+from deployments.jobs.pacing import Rate, yield_to_searches
 from deployments.observability.metrics import REINDEX_CHUNKS, REINDEX_DOCUMENTS, REINDEX_LEFT
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Reindexer:
         self._idle_s = idle_s
         self._rests_until = self._looks_at = -math.inf
         self._reported_s = self._counted_s = -math.inf
-        self._rate = 0.0
+        self._rate = Rate()
         self._failed: set[tuple[str, str, int]] = set()
         self._in_a_row = 0
 
@@ -154,7 +154,7 @@ class Reindexer:
                     await asyncio.gather(*(self._copy(each, change, loaded) for each in together))
                 )
                 await yield_to_searches(time.monotonic() - began, idle_s)
-                self._measure(
+                self._rate.add(
                     sum(each.document.chunks for each in together), time.monotonic() - began
                 )
                 if not await self._may_go_on(change, loaded):
@@ -166,10 +166,6 @@ class Reindexer:
         for done in sorted(name for name in unserved if name < collection):
             unserved.discard(done)
             await self._switch_if_ready(done)
-
-    def _measure(self, chunks: int, took_s: float) -> None:
-        rate = chunks / max(took_s, 1e-6)
-        self._rate = rate if not self._rate else 0.95 * self._rate + 0.05 * rate
 
     async def _copy(
         self, wanted: DocumentToCopy, change: ModelChange, loaded: Sequence[str]
@@ -226,7 +222,7 @@ class Reindexer:
 
     async def _report(self, change: ModelChange, loaded: Sequence[str]) -> None:
         self._reported_s = time.monotonic()
-        await self._changes.report(change, loaded, self._rate, len(self._failed))
+        await self._changes.report(change, loaded, self._rate.per_s, len(self._failed))
 
     async def _count(self, change: ModelChange | None) -> None:
         """Set the metrics."""
@@ -239,7 +235,7 @@ class Reindexer:
         REINDEX_CHUNKS.set(progress.done_chunks, state="done")
         REINDEX_CHUNKS.set(progress.chunks, state="all")
         left = progress.chunks - progress.done_chunks
-        rate = self._rate or (change.chunks_per_s if change else 0.0)
+        rate = self._rate.per_s or (change.chunks_per_s if change else 0.0)
         REINDEX_LEFT.set(left / rate if rate else 0.0)
 
     async def _switch(self, change: ModelChange, loaded: Sequence[str]) -> None:
