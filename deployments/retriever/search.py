@@ -222,8 +222,9 @@ class Search:
                 for (document_id, edition), number in seen.items()
                 if not _is_found(versions.get(document_id), number, query.filters)
             }
-            stale |= _other_editions(current, seen)
-            current = [one for one in current if _edition(one) not in stale]
+            if len({document_id for document_id, _ in seen}) < len(seen):
+                stale |= _other_editions(current, seen)
+                current = [one for one in current if _edition(one) not in stale]
             if len(current) == len(found) and stale >= query.excluded:
                 break
             query = replace(query, excluded=frozenset(stale))
