@@ -13,7 +13,7 @@ REQUIREMENTS := configs/requirements/$(EXTRA).txt
 TESTED := $(VENV)/installed-dev
 PROMETHEUS := $(VENV)/prometheus
 PYTEST := $(BIN)/python -m pytest --durations=15
-UNIT := -n 2 --dist worksteal tests/unit
+UNIT := -n 2 --dist worksteal -m "not long" tests/unit
 
 # A dozen processes import the same libraries. Without stored bytecode each would compile them
 # again, and the service would take twice as long to start.
@@ -41,7 +41,7 @@ test: $(TESTED) browser prometheus ## Install, run all tests but the long proofs
 
 test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Jobs (12 minutes)
 	@$(uv_environment); $(part); \
-	part "cluster and replicas" $(PYTEST) -m long tests/integration; \
+	part "cluster and replicas" $(PYTEST) -m long tests/unit tests/integration; \
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
 	summary
 

@@ -148,6 +148,8 @@ class ParseSpec:
     chunking: Chunking | None = None
     ocr: bool = True
 
+    __setstate__ = set_state
+
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:

@@ -409,6 +409,7 @@ async def test_a_command_erases_whether_the_service_runs_or_not(
         # What is begun here is finished below.
         await alice.picture_job(f"never made {alice.secret}", STUCK)
         begun = (await one.post("/v1/erasures", json={"confirm": "alice"})).json()
+    assert files_with(tmp_path, alice.secret) or rows_with(job_database, alice.secret)
     leave_new_chunks(data, alice.secret)
     status, said = await erased_by_command(config, "--key", "alice", "--everything")
     assert (status, "erased: 3 collections, 4 documents" in said) == (0, True), said

@@ -19,12 +19,12 @@ from deployments.retriever.qdrant.store import ServerStore
 async def opened(
     request: pytest.FixtureRequest, folder: Path
 ) -> AsyncIterator[tuple[Catalogue, EdgeStore | ServerStore]]:
-    """Open both; the store is embedded, unless the parameter of the fixture is "server"."""
+    """Open both; the store is of the kind that is the parameter of the fixture, "edge" or "server"."""
     database = Database(f"sqlite:///{folder / 'catalogue.sqlite'}")
     migrate(database)
     catalogue = Catalogue(database)
     store: EdgeStore | ServerStore
-    if getattr(request, "param", "edge") == "edge":
+    if request.param == "edge":
         store = EdgeStore(folder / "vectors", chunker_version=1)
     else:
         store = ServerStore(":memory:", chunker_version=1)

@@ -174,7 +174,7 @@ class Installation:
         return [finding.kind.value async for finding in examined.findings()]
 
 
-@pytest.fixture
+@pytest.fixture(params=["edge", pytest.param("server", marks=pytest.mark.long)])
 async def installation(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Installation]:

@@ -134,7 +134,7 @@ class Installation:
         return found is not None
 
 
-@pytest.fixture
+@pytest.fixture(params=["edge", pytest.param("server", marks=pytest.mark.long)])
 async def installation(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Installation]:
