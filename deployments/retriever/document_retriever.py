@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from loguru import logger
 
 from deployments.catalogue.removals import Removal
@@ -29,7 +28,7 @@ from deployments.retriever.claims import Claims
 from deployments.retriever.copying import Copier
 from deployments.retriever.document_locks import DocumentLocks
 from deployments.retriever.embedding import Embedders, index_of, read_as
-from deployments.retriever.kept_vectors import KeptVectors, digest
+from deployments.retriever.kept_vectors import KeptVectors
 from deployments.retriever.moving_0_1 import move_collections
 from deployments.retriever.published_versions import PublishedVersions
 from deployments.retriever.search import Search
@@ -40,13 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from deployments.filters import Attributes, Filter
     from deployments.interfaces import Embedder
     from deployments.retriever.bm25 import SparseVector
     from deployments.retriever.claims import IndexedCollections, IndexPairs, Targets
-    from deployments.retriever.embedding import LoadedModel
     from deployments.retriever.search import CurrentVersions
     from deployments.retriever.vector_store import VectorStore
     from deployments.settings import RetrieverSettings
@@ -159,10 +158,10 @@ class DocumentRetriever:
     ) -> tuple[EmbeddingModel, NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the first model, its vectors, and those of the second if there are any."""
         if targets.second is None:
-            return *(await self._vectors(texts, targets.first, kept)), None
+            return *(await self._kept.embed(texts, targets.first, kept)), None
         first, second = await asyncio.gather(
-            self._vectors(texts, targets.first, kept),
-            self._vectors(texts, targets.second, kept),
+            self._kept.embed(texts, targets.first, kept),
+            self._kept.embed(texts, targets.second, kept),
             return_exceptions=True,
         )
         if isinstance(first, BaseException):
@@ -173,23 +172,6 @@ class DocumentRetriever:
             return *first, None
         model, dense = second
         return *first, dense if model == targets.second.model else None
-
-    async def _vectors(
-        self, texts: Sequence[str], target: LoadedModel, kept: Document | None
-    ) -> tuple[EmbeddingModel, NDArray[np.float32]]:
-        """Return the vectors of texts; with `kept`, those that the document has are not made."""
-        known = {} if kept is None else await self._kept.of(target.index, kept)
-        rows = [known.get(digest(text)) for text in texts] if known else [None] * len(texts)
-        new = [text for text, row in zip(texts, rows, strict=True) if row is None]
-        if not new:
-            return target.model, np.stack([row for row in rows if row is not None])
-        model, made = await target.embedder.embed(new, "passage")
-        if len(new) == len(texts):
-            return model, made
-        if model != target.model:  # the kept ones are of another model
-            return await target.embedder.embed(texts, "passage")
-        remaining = iter(made)
-        return model, np.stack([next(remaining) if row is None else row for row in rows])
 
     async def add_embedded(self, document: Document, chunks: EmbeddedChunks) -> None:
         """Store chunks with vectors of the present model; see `deployments.interfaces`."""

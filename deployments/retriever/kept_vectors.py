@@ -5,16 +5,18 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from deployments.retriever.embedding import read_as
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from deployments.retriever.embedding import LoadedModel
     from deployments.retriever.vector_store import VectorIndex, VectorStore
-    from deployments.types import Document
+    from deployments.types import Document, EmbeddingModel
 
     Vectors = Mapping[bytes, NDArray[np.float32]]
 
@@ -24,15 +26,32 @@ _MOST_CHUNKS = 20_000
 
 
 class KeptVectors:
-    """Reads the vectors of one document at a time, and keeps them until the next one."""
+    """Embeds texts, but for those of which one document has the vectors: these are read once."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
         self._of: tuple[str, str, int] | None = None
         self._read: dict[tuple[str, str], Vectors] = {}  # by index and edition
 
-    async def of(self, index: VectorIndex, document: Document) -> Vectors:
-        """Return the vectors of the published chunks of a version, by `digest` of their texts."""
+    async def embed(
+        self, texts: Sequence[str], target: LoadedModel, document: Document | None
+    ) -> tuple[EmbeddingModel, NDArray[np.float32]]:
+        """Return a model and its vectors of texts; those that a version has are not made again."""
+        known = {} if document is None else await self._of_document(target.index, document)
+        rows = [known.get(_digest(text)) for text in texts] if known else [None] * len(texts)
+        new = [text for text, row in zip(texts, rows, strict=True) if row is None]
+        if not new:
+            return target.model, np.stack([row for row in rows if row is not None])
+        model, made = await target.embedder.embed(new, "passage")
+        if len(new) == len(texts):
+            return model, made
+        if model != target.model:  # the kept ones are of another model
+            return await target.embedder.embed(texts, "passage")
+        remaining = iter(made)
+        return model, np.stack([next(remaining) if row is None else row for row in rows])
+
+    async def _of_document(self, index: VectorIndex, document: Document) -> Vectors:
+        """Return the vectors of the published chunks of a version, by digests of their texts."""
         key = document.collection, document.id, document.version
         near = await self._store.published(index, *key)
         if near is None or near.document.chunks > _MOST_CHUNKS:
@@ -46,7 +65,7 @@ class KeptVectors:
                 wanted = [(near, number) for number in numbers]
                 for stored, vector in await self._store.vectors(index, key[0], wanted):
                     text = read_as(near.document.title, stored.chunk.section, stored.chunk.text)
-                    vectors[digest(text)] = vector
+                    vectors[_digest(text)] = vector
             found = self._read[index.name, near.edition] = vectors
         return found
 
@@ -56,6 +75,6 @@ class KeptVectors:
             self._of, self._read = None, {}
 
 
-def digest(text: str) -> bytes:
+def _digest(text: str) -> bytes:
     """Return the SHA-256 of a text that is embedded."""
     return sha256(text.encode()).digest()
