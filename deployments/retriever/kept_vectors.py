@@ -26,7 +26,7 @@ _MOST_CHUNKS = 20_000
 
 
 class KeptVectors:
-    """Embeds texts, but for those of which one document has the vectors: these are read once."""
+    """Embeds texts, but for those of which a document has the vectors, which are read once."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
