@@ -19,7 +19,7 @@ from deployments.retriever.qdrant.store import ServerStore
 async def opened(
     request: pytest.FixtureRequest, folder: Path
 ) -> AsyncIterator[tuple[Catalogue, EdgeStore | ServerStore]]:
-    """Open both; the store is of the kind that is the parameter of the fixture, "edge" or "server"."""
+    """Open both; the parameter of the fixture, "edge" or "server", is the kind of the store."""
     database = Database(f"sqlite:///{folder / 'catalogue.sqlite'}")
     migrate(database)
     catalogue = Catalogue(database)
