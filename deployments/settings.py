@@ -167,11 +167,12 @@ class RendererSettings(Settings):
         default=2, description="Pages loaded at once, in a replica."
     )
     page_timeout_s: PositiveFloat = Field(
-        default=5.0, description="For one page, waiting for its turn included."
+        default=5.0, description="Seconds for one page, including its time in the queue."
     )
     memory_bytes: Annotated[int, Field(ge=512 * 1024**2)] = Field(
         default=1024**3,
-        description="Of the browser with all of its processes; over it, it is started again.",
+        description="Memory limit of each browser process and of all together; a browser over it "
+        "is killed and replaced.",
     )
 
 
@@ -193,10 +194,13 @@ class ParserSettings(Settings):
     )
 
     ocr: bool = Field(
-        default=True, description="Recognise the text of scans and pictures, by a process of 1 GB."
+        default=True,
+        description="Read scanned pages and images by OCR, in a process of up to 1 GB per Parser "
+        "replica.",
     )
     max_ocr_pages: PositiveInt = Field(
-        default=200, description="Of a document: each takes some five seconds of processor time."
+        default=200,
+        description="The most pages of a document read by OCR; each takes about five CPU seconds.",
     )
 
     @property

@@ -1,7 +1,7 @@
-"""Changes of the chunker: which documents another one has cut, and which of them is in progress.
+"""Changes of the chunker: documents chunked by another one, and which of them is in progress.
 
 Jobs does the work (`deployments/jobs/rechunking.py`). A version keeps its number. It is recorded as
-in progress before any new chunk of it is stored, and until the catalogue knows how it is cut now:
+in progress before any new chunk of it is stored, and until the catalogue knows its new chunker:
 after an interruption it is rechunked again.
 """
 
@@ -42,7 +42,7 @@ _ENDED = {ChangeState.FINISHED, ChangeState.CANCELLED}
 
 @dataclass(frozen=True, slots=True)
 class ChunkerChange:
-    """A change to the chunker of this name; `failed` documents stay as they were cut.
+    """A change to the chunker of this name; `failed` documents keep their chunks.
 
     `claimant` is the token of the worker that has claimed it.
     """
@@ -76,8 +76,8 @@ class ChunkerChanges:
     async def begin(self, chunker: str, before_ms: int) -> None:
         """Begin a change to a chunker if documents need it and the newest change is to another.
 
-        That must have begun before a time: a replica that is older than the newest change has
-        settings of the past.
+        Do nothing if the newest change was created at or after `before_ms`, the start of the
+        calling replica: such a replica may have outdated settings.
         """
 
         def is_needed(connection: sa.Connection) -> bool:
@@ -116,7 +116,10 @@ class ChunkerChanges:
             await self._database.write(begin)
 
     async def claim(self, chunker: str, token: str, age_s: float) -> ChunkerChange | None:
-        """Claim the newest change, if it is to this chunker and not claimed for so long."""
+        """Claim the newest change, or return None.
+
+        It must be to this chunker, and its last claim must be at least `age_s` old.
+        """
         now = now_ms()
 
         def claim(connection: sa.Connection) -> ChunkerChange | None:
@@ -149,7 +152,7 @@ class ChunkerChanges:
         await self._update(change, **columns_of(None))
 
     async def complete(self, change: ChunkerChange, document: Document) -> bool:
-        """Record how a version is cut now, and that it is in progress no longer.
+        """Record how a version is chunked now, and that it is no longer in progress.
 
         Return False if it is not the current version any more.
         """
@@ -189,7 +192,7 @@ class ChunkerChanges:
     async def outdated(
         self, chunker: str, after: tuple[str, str] | None, limit: int
     ) -> list[OutdatedDocument]:
-        """List current versions that another chunker has cut, in the order of their keys."""
+        """List current versions chunked by another chunker, in the order of their keys."""
         return await self._database.read(
             lambda connection: outdated_documents(connection, chunker, limit, after)
         )
@@ -215,11 +218,11 @@ class ChunkerChanges:
         )
 
     async def progress(self, chunker: str) -> ChangeProgress:
-        """Count completed documents and their chunks, and those that a chunker has cut."""
+        """Count completed documents and their chunks, and those that this chunker has chunked."""
         return await self._database.read(lambda connection: progress(connection, chunker))
 
     async def start(self) -> None:
-        """Begin a change again that has ended; raise NotFound if there was none."""
+        """Start a cancelled or finished change again; raise NotFound if there was none."""
         await self._change_state(set(ChangeState), ChangeState.RUNNING)
 
     async def pause(self) -> None:
@@ -227,18 +230,18 @@ class ChunkerChanges:
         await self._change_state({ChangeState.RUNNING}, ChangeState.PAUSED)
 
     async def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         await self._change_state({ChangeState.PAUSED}, ChangeState.RUNNING)
 
     async def cancel(self) -> None:
-        """Leave the other documents as they are."""
+        """Leave the remaining documents as they are."""
         await self._change_state({ChangeState.RUNNING, ChangeState.PAUSED}, ChangeState.CANCELLED)
 
     async def _change_state(self, before: set[ChangeState], after: ChangeState) -> None:
         def change_state(connection: sa.Connection) -> None:
             row = connection.execute(_LATEST.with_for_update()).first()
             if row is None:
-                msg = "all documents were cut by the chunker of the service"
+                msg = "all documents were chunked by the chunker of the service"
                 raise NotFound(msg)
             change = _change(row)
             if change.state in before:

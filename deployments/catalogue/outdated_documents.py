@@ -1,4 +1,4 @@
-"""Documents that another chunker has cut than the present one, and the version in progress."""
+"""Documents chunked by another chunker than the present one, and the version in progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _WITH_COLLECTIONS = COLLECTIONS.c.id == DOCUMENTS.c.collection
 
 @dataclass(frozen=True, slots=True)
 class VersionInProgress:
-    """The version that is rechunked; the job tells it from one of a later document of this id."""
+    """The version that is rechunked.
+
+    `job_id` distinguishes it from a version of a later document with the same id.
+    """
 
     collection: str
     document_id: str
@@ -44,24 +47,27 @@ class OutdatedDocument:
         return VersionInProgress(one.collection, one.id, one.version, one.job_id)
 
     def chunker(self, present: str) -> str:
-        """Return what the chunker is called that cuts it, if it is `present` for most others."""
+        """Return the name of the chunker for this document.
+
+        `present` is the name of the default chunker.
+        """
         if self.chunking is None:
             return present
         sizes = self.chunking.max_tokens, self.chunking.overlap_tokens
         return ".".join(map(str, filter(None, (present.partition(".")[0], *sizes))))
 
 
-_CAN_BE_CUT = (
+_CAN_BE_RECHUNKED = (
     DOCUMENTS.c.status == DocumentStatus.COMPLETED.value,
     VERSIONS.c.chunker.is_not(None),  # version 0.1 has kept no contents
     NOT_REMOVED,
 )
-_COMPLETED = ENTRIES.join(COLLECTIONS, _WITH_COLLECTIONS).where(*_CAN_BE_CUT)
+_COMPLETED = ENTRIES.join(COLLECTIONS, _WITH_COLLECTIONS).where(*_CAN_BE_RECHUNKED)
 _COLUMNS = ("collection", "document_id", "version", "job_id")
 
 
-def _is_cut_by(chunker: str) -> sa.ColumnElement[bool]:
-    """Match versions that this chunker has cut; see `OutdatedDocument.chunker`."""
+def _is_chunked_by(chunker: str) -> sa.ColumnElement[bool]:
+    """Match versions that this chunker has chunked; see `OutdatedDocument.chunker`."""
     version = sa.literal(f"{chunker.partition('.')[0]}.")
     tokens = sa.cast(VERSIONS.c.chunk_tokens, sa.String)
     overlap = sa.cast(VERSIONS.c.overlap_tokens, sa.String)
@@ -76,9 +82,9 @@ def _is_cut_by(chunker: str) -> sa.ColumnElement[bool]:
 def outdated_documents(
     connection: sa.Connection, chunker: str, limit: int, after: tuple[str, str] | None = None
 ) -> list[OutdatedDocument]:
-    """List current versions that another chunker has cut, in the order of their keys."""
+    """List current versions chunked by another chunker, in the order of their keys."""
     key = DOCUMENTS.c.collection, DOCUMENTS.c.id
-    select = _COMPLETED.where(~_is_cut_by(chunker)).order_by(*key).limit(limit)
+    select = _COMPLETED.where(~_is_chunked_by(chunker)).order_by(*key).limit(limit)
     if after is not None:
         select = select.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
     return list(map(_outdated_document, connection.execute(select).all()))
@@ -95,8 +101,8 @@ def current_version(
 
 
 def progress(connection: sa.Connection, chunker: str) -> ChangeProgress:
-    """Count completed documents and their chunks, and those that a chunker has cut."""
-    return ChangeProgress(*count_done(connection, _is_cut_by(chunker), *_CAN_BE_CUT))
+    """Count completed documents and their chunks, and those that this chunker has chunked."""
+    return ChangeProgress(*count_done(connection, _is_chunked_by(chunker), *_CAN_BE_RECHUNKED))
 
 
 def _outdated_document(row: Any) -> OutdatedDocument:  # noqa: ANN401 - of ENTRIES

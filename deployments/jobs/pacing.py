@@ -1,4 +1,4 @@
-"""Pacing: background work that shares the embedder with searches leaves most of it to them."""
+"""Throttle background work that shares the embedder with searches."""
 
 from __future__ import annotations
 
@@ -25,5 +25,8 @@ class Rate:
 
 
 async def yield_to_searches(took_s: float, idle_s: float) -> None:
-    """Rest after a slice that took so long; longer if a question was asked `idle_s` ago."""
+    """Sleep after a slice of background work.
+
+    For 3 times `took_s` if the last search was less than 10 s ago (`idle_s`), else 0.2 times.
+    """
     await asyncio.sleep(took_s * (_PAUSES_IF_ASKED if idle_s < _ASKED_S else _PAUSES_IF_IDLE))

@@ -130,10 +130,10 @@ class RechunkSteps:
                 raise
             raise Unreadable(error.message) from None
         if parsed.chunker != wanted.chunker(self.chunker):
-            msg = "the parser is being replaced by one with another chunker"
+            msg = "a Parser replica still runs another chunker (rolling update)"
             raise Unavailable(msg)
         if _ocr_pages(document.warnings) - _ocr_pages(parsed.warnings):
-            msg = "OCR does not read pages of it that it has read before"
+            msg = "OCR no longer reads pages that it read before"
             raise Unreadable(msg)
         return parsed
 

@@ -1,4 +1,4 @@
-"""Rechunking: documents that another chunker has cut are read again from their contents."""
+"""Rechunking: read documents chunked by another chunker again from their contents."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Rechunker:
         self._left = 0
 
     async def run_pending(self) -> None:
-        """Do what there is to do; what fails is tried again later."""
+        """Run the pending change, if any; retry failures later, less and less often."""
         try:
             if time.monotonic() >= self._rests_until:
                 await self._run()
@@ -151,7 +151,7 @@ class Rechunker:
         self._failed.clear()  # a command may begin the change again
         self._attempts.clear()
         self._counted_s = -math.inf
-        logger.info("all documents that can be read are cut by chunker {}", self._chunker)
+        logger.info("all documents that can be read are chunked by chunker {}", self._chunker)
 
     async def _rechunk(self, change: ChunkerChange, wanted: OutdatedDocument) -> bool:
         """Rechunk a document; return False if that is tried again later."""
@@ -167,7 +167,7 @@ class Rechunker:
             self._attempts[version] += 0 if waits else 1
             unreadable = isinstance(error, Unreadable)
             if unreadable or self._attempts[version] >= _MOST_ATTEMPTS:
-                logger.warning("document {} stays as it was cut: {}", version.document_id, error)
+                logger.warning("document {} keeps its chunks: {}", version.document_id, error)
                 self._failed.add(version)
             else:
                 logger.info("document {} is rechunked later: {}", version.document_id, error)

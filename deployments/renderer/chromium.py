@@ -71,7 +71,7 @@ class Chromium:
 
     async def start(self) -> Self:
         """Start the browser; raise Unavailable if it cannot be started or isolated."""
-        executable = find(self._executable)
+        executable = find_browser(self._executable)
         async with AsyncExitStack() as stack:
             folder = _new_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -169,12 +169,14 @@ class Chromium:
             used = await asyncio.to_thread(session_bytes, self._pid)
             self.peak_bytes = max(self.peak_bytes, used)
             if used > self._memory_bytes:
-                logger.warning("Chromium is over its memory ({} MB): ended", used // 10**6)
+                logger.warning(
+                    "Chromium used {} MB, more than `renderer.memory_bytes`: killed", used // 10**6
+                )
                 self.kill()
             await asyncio.sleep(_MEMORY_INTERVAL_S)
 
 
-def find(executable: str) -> str:
+def find_browser(executable: str) -> str:
     """Return the path of the browser; raise Unavailable if it, or Playwright, is missing."""
     if find_spec("playwright") is None:
         msg = "Playwright is not installed (pip install 'genserve[renderer]')"

@@ -28,7 +28,7 @@ class ForbiddenDestination(Exception):
     """The port or all addresses of the name are not allowed; nothing was connected to."""
 
 
-class Unreached(Exception):
+class DestinationUnreachable(Exception):
     """The name does not exist, or no connection to its addresses was made in time."""
 
 
@@ -45,7 +45,7 @@ class Destinations:
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="proxy-resolver")
 
     async def connect(self, host: str, port: int, *, named: bool, resolved: Resolved) -> Streams:
-        """Return streams of a connection; raise ForbiddenDestination or Unreached.
+        """Return streams of a connection; raise ForbiddenDestination or DestinationUnreachable.
 
         `named` says that the user has named this host; `resolved` keeps the names of the page.
         """
@@ -62,7 +62,7 @@ class Destinations:
                     raise ForbiddenDestination
                 return await _connect(allowed, port)
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise Unreached from error
+            raise DestinationUnreachable from error
 
     def close(self) -> None:
         """Stop the threads without waiting for lookups in progress."""

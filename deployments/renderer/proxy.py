@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from deployments.renderer.destinations import ForbiddenDestination, Unreached
+from deployments.renderer.destinations import DestinationUnreachable, ForbiddenDestination
 from deployments.renderer.request_heads import BadHead, read_head
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TrafficBounds:
     max_connections_at_once: int = 32
 
 
-class OverBounds(Exception):
+class TrafficLimitExceeded(Exception):
     """The page has used up its bytes."""
 
 
@@ -61,10 +61,10 @@ class Traffic:
         )
 
     def count(self, size: int) -> None:
-        """Add bytes; raise OverBounds."""
+        """Add bytes; raise TrafficLimitExceeded."""
         self.bytes += size
         if self.bytes > self.bounds.max_bytes:
-            raise OverBounds
+            raise TrafficLimitExceeded
 
 
 class FilteringProxy:
@@ -114,7 +114,7 @@ class FilteringProxy:
         traffic.tasks.add(task)
         try:
             await self._forward(reader, writer, traffic)
-        except (OSError, OverBounds, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, TrafficLimitExceeded, TimeoutError, asyncio.IncompleteReadError):
             writer.transport.abort()
         except asyncio.CancelledError:  # only by `_cancel`: the end of the page
             writer.transport.abort()
@@ -141,7 +141,7 @@ class FilteringProxy:
             traffic.refused += 1
             await _refuse(writer, "403 Forbidden")
             return
-        except Unreached:
+        except DestinationUnreachable:
             await _refuse(writer, "502 Bad Gateway")
             return
         try:

@@ -75,7 +75,7 @@ class PageRenderer:
         await self.close()
 
     async def check_health(self) -> None:
-        """Return: a browser that crashed is replaced for the next page."""
+        """Always healthy: `render` replaces a crashed browser."""
 
     async def render(self, url: str, timeout_s: float, owner: str = "") -> RenderedPage:
         if urlsplit(url).scheme not in {"http", "https"}:

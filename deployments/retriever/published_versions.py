@@ -58,7 +58,7 @@ class PublishedVersions:
             near = await self.store.published(
                 index, document.collection, document.id, document.version
             )
-            if near is not None and _is_cut_as(near.document, document):
+            if near is not None and _is_chunked_as(near.document, document):
                 return index, [(near, number) for number in numbers]
         raise _being_replaced()
 
@@ -83,8 +83,8 @@ class PublishedVersions:
         raise unknown_document(document_id)
 
 
-def _is_cut_as(stored: Document, document: Document) -> bool:
-    """Return whether a version has not been cut anew since `document` was read."""
+def _is_chunked_as(stored: Document, document: Document) -> bool:
+    """Return whether a version has not been rechunked since `document` was read."""
     return (stored.chunks, stored.chunker) == (document.chunks, document.chunker)
 
 

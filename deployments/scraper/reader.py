@@ -15,8 +15,8 @@ from yarl import URL
 from deployments.errors import Unavailable
 from deployments.scraper.extract import ExtractionBounds, Extractor
 from deployments.scraper.fetch import PageFailure, Redirects, WebClient
+from deployments.scraper.javascript import ScriptedPages
 from deployments.scraper.robots import RobotsRules
-from deployments.scraper.scripts import ScriptedPages
 from deployments.scraper.session import open_session
 from deployments.scraper.worker import HTML_TYPES, TEXT_TYPES
 from deployments.text.html import HtmlText

@@ -41,7 +41,7 @@ def _finder() -> LinkifyIt:
 
 
 @cache
-def _end() -> re.Pattern[str]:
+def _url_end_pattern() -> re.Pattern[str]:
     """Return a pattern of what ends an address.
 
     That is white space; quotes, brackets and other punctuation of any script outside ASCII, except
@@ -66,7 +66,7 @@ def find_urls(text: str) -> list[str]:
     if "://" not in text:
         return []
     # linkify-it knows no host in brackets: it reads a name of the same length in its place.
-    readable = _apart(_IPV6_HOST.sub(_named, text))
+    readable = _isolate_urls(_IPV6_HOST.sub(_named, text))
     found = _finder().match(readable) or []
     return list(
         dict.fromkeys(
@@ -75,7 +75,7 @@ def find_urls(text: str) -> list[str]:
     )
 
 
-def _apart(text: str) -> str:
+def _isolate_urls(text: str) -> str:
     """Set each address apart from its neighbours: those become spaces, so that all places stay."""
     chars = list(text)
     after = 0
@@ -85,7 +85,7 @@ def _apart(text: str) -> str:
         before = text[start.start() - 1] if start.start() > after else " "
         if _WORD.match(before):
             continue
-        ended = _end().search(text, start.end())
+        ended = _url_end_pattern().search(text, start.end())
         after = ended.start() if ended else len(text)
         if before in _PAIRED:
             closed = text.rfind(before, start.end(), after)

@@ -1,4 +1,4 @@
-"""The process of a command: its files are private, and its log is short."""
+"""Umask and logging of the commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deployments.private_files import UMASK
 
 
 def prepare_process(level: str = "WARNING") -> None:
-    """Close what this process writes to other users, and log from a level on, without details."""
+    """Set a private umask, and log messages from `level` on to stderr, without timestamps."""
     os.umask(UMASK)
     logger.remove()
     logger.add(sys.stderr, format="{message}", level=level)

@@ -29,10 +29,10 @@ from serve_app.launch.configuration import (
     service_url,
     settings,
 )
+from serve_app.launch.javascript import scripts_line
 from serve_app.launch.progress import StartError, dashboard, say, step, wait_until_ready
 from serve_app.launch.ray_directory import ray_tmpdir, sweep
 from serve_app.launch.ray_token import token_file
-from serve_app.launch.scripts import scripts_line
 from serve_app.launch.stop import interrupt_on_signals, stop
 
 # Nothing phones home; and Serve's settings for throughput, measured in tests/bench.

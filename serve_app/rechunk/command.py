@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 _DESCRIPTION = (
-    "Show or control a change of the chunker, of a service that runs. It begins by itself when the "
-    "service finds documents that another chunker has cut: after an update of GenServe, or once "
-    "another `parser.chunk_tokens` is deployed."
+    "Show or control a change of the chunker, through the database; the Jobs deployment carries it "
+    "out. A change begins by itself when documents were chunked by another chunker: after an "
+    "update of GenServe, or after a change of `parser.chunk_tokens`."
 )
 _ACTIONS = {
     "status": "show the change and its progress",
-    "pause": "cut no further documents",
-    "resume": "go on after `pause`",
-    "cancel": "leave the other documents as they are",
-    "start": "begin a change again that was cancelled or finished",
+    "pause": "rechunk no further documents",
+    "resume": "continue after `pause`",
+    "cancel": "leave the remaining documents as they are",
+    "start": "start a cancelled or finished change again",
 }
 
 
@@ -59,5 +59,5 @@ async def _status(changes: ChunkerChanges) -> list[str]:
         minutes = left / change.chunks_per_s / 60
         lines.append(f"rate       {change.chunks_per_s:.0f} chunks/s, about {minutes:.0f} min left")
     if change.failed:
-        lines.append(f"failed     {change.failed:,} documents, which stay as they are: see the log")
+        lines.append(f"failed     {change.failed:,} documents keep their chunks: see the log")
     return lines

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 _DESCRIPTION = (
-    "Show or control a change of the embedding model, of a service that runs. It begins by itself "
-    "once `embedder.next` or another `embedder.model` is deployed."
+    "Show or control a change of the embedding model, through the database; the Jobs deployment "
+    "carries it out. A change begins by itself after a change of `embedder.next` or "
+    "`embedder.model`."
 )
 _ACTIONS = {
     "status": "show the change and its progress",
-    "start": "begin a change again that was cancelled or finished",
+    "start": "start a cancelled or finished change again",
     "pause": "embed no further documents; uploads still go into both indexes",
-    "resume": "go on after `pause`",
+    "resume": "continue after `pause`",
     "switch": "search with the new model",
     "back": "search with the earlier model again",
-    "finish": "remove what the earlier model has embedded",
-    "cancel": "remove what the new model has embedded",
+    "finish": "remove the vectors of the earlier model",
+    "cancel": "remove the vectors of the new model",
 }
 _OF_COLLECTION = ("status", "switch", "back")
 
@@ -72,7 +73,7 @@ async def _status(catalogue: Catalogue, collection: str | None) -> list[str]:
     lines = [f"change to {change.model}: {_state(change)}"]
     if change.ended:
         if await catalogue.model_changes.to_empty(1):
-            lines.append("what the other model has embedded is being removed")
+            lines.append("the vectors of the other model are being removed")
         return lines
     return lines + _progress(change, await catalogue.model_changes.progress(collection))
 

@@ -14,8 +14,15 @@ WARNING_EXAMPLE = {
 class ReadingWarning(BaseModel):
     """What was not read of a document, or not as usual; `message` says it to a person.
 
-    Codes: `pages_without_text`, `pages_by_ocr`, `pages_unreadable`, `attachments_not_read`,
-    `cut_at_limit`, `partly_read`, `script_not_read`; there may be others.
+    Codes; more may be added:
+
+    - `pages_without_text`: no text was found on the pages
+    - `pages_by_ocr`: their text is from OCR, and may have mistakes
+    - `pages_unreadable`: their fonts do not map to characters
+    - `attachments_not_read`: files attached to it were not read
+    - `cut_at_limit`: more pages need OCR than are read
+    - `partly_read`: damaged or skipped parts
+    - `script_not_read`: the OCR models do not know the writing system of the pages
 
     `pages` count from 1; of many, the first ones are named.
     """

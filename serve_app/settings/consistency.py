@@ -166,7 +166,7 @@ def _of_times(settings: SettingsTree) -> Iterator[Contradiction]:
         yield Contradiction(
             "renderer.page_timeout_s",
             f"{settings.renderer.page_timeout_s:g} is longer than `scraper.page_timeout_s` "
-            f"({page_s:g}), which it is a part of",
+            f"({page_s:g}), which includes it",
         )
     if answer.context_timeout_s + answer.first_token_timeout_s > answer.total_timeout_s:
         yield Contradiction(

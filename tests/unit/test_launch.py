@@ -23,8 +23,8 @@ from serve_app.launch.configuration import (
     service_url,
     settings,
 )
+from serve_app.launch.javascript import scripts_line
 from serve_app.launch.progress import StartError
-from serve_app.launch.scripts import scripts_line
 from serve_app.launch.start import status_command
 from tests.support.paths import ROOT
 

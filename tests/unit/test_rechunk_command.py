@@ -41,7 +41,7 @@ def test_an_operator_controls_a_change(tmp_path: Path, capsys: pytest.CaptureFix
     url = f"sqlite:///{data / 'jobs.sqlite'}"
     open_catalogue(url).close()
     assert "no change of the chunker" in run("status")
-    assert "were cut by the chunker of the service" in run("pause")
+    assert "were chunked by the chunker of the service" in run("pause")
     asyncio.run(prepare(url))
     said = run("status")
     assert "change to chunker 3.120: running" in said

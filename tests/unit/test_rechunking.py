@@ -376,7 +376,7 @@ async def test_it_waits_while_something_does_not_answer(
 
 async def test_a_change_is_paused_cancelled_and_begun_again(installation: Installation) -> None:
     changes = installation.catalogue.chunker_changes
-    with pytest.raises(NotFound, match="were cut by the chunker"):
+    with pytest.raises(NotFound, match="were chunked by the chunker"):
         await changes.pause()
     await changes.begin("1.2", now_ms())
     await changes.pause()

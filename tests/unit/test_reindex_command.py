@@ -57,7 +57,7 @@ def test_an_operator_steers_a_change(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "1 collections" in run("back")
     for action, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         assert f"change to new model: {state}" in run(action)
-    assert "is being removed" in run("status")
+    assert "are being removed" in run("status")
     assert "no change" in run("switch")
     assert "running" in run("start")
     with pytest.raises(SystemExit):

@@ -9,7 +9,7 @@ from yarl import URL
 
 from deployments.errors import DeadlineExceeded, Overloaded, Unavailable, Unprocessable
 from deployments.scraper.fetch import Download, PageFailure
-from deployments.scraper.scripts import ScriptedPages, asks_for_scripts
+from deployments.scraper.javascript import ScriptedPages, asks_for_scripts
 from deployments.text.html import HtmlText, html_to_text
 from deployments.types import PageOutcome, RenderedPage
 

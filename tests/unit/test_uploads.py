@@ -271,7 +271,7 @@ async def test_a_key_gives_the_first_job_and_refuses_another_file(
             "text".encode("utf-32-le") * 9,
             415,
             "unsupported_media_type",
-            "unknown encoding",
+            "encoding is unknown",
         ),
         ("a.txt", "\u200b \n".encode("utf-16"), 422, "no_text", "no text"),
         ("noname", b"MZ\x90\x00\x03" + bytes(400), 415, "unsupported_media_type", "a program"),

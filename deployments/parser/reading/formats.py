@@ -127,7 +127,7 @@ def decode(data: bytes) -> str:
 
 
 def check_decoded(text: str) -> None:
-    """Raise UnsupportedMedia for what was no text, or in an unknown encoding."""
+    """Raise UnsupportedMedia if the decoded text shows a binary file or an unknown encoding."""
     # One wrong byte costs one character, also in a short text.
     controls = sum(1 for _ in _CONTROLS.finditer(text)) - 1
     if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE or not text.strip("\ufffd"):
@@ -156,7 +156,7 @@ def check_decoded_head(text: str) -> None:
 
 def not_text() -> UnsupportedMedia:
     """Return the error for a binary file or an unknown encoding."""
-    msg = f"This is not a text file, or in an unknown encoding. {READ}"
+    msg = f"This is not a text file, or its encoding is unknown. {READ}"
     return UnsupportedMedia(msg)
 
 
@@ -177,7 +177,7 @@ def _no_pdf(data: bytes) -> UnsupportedMedia:
     kind = "a Zip archive or an Office document" if _is_package(data) else _magic(data)
     looks = "its content does not begin like one"
     if kind:
-        looks = f"it looks like {kind.partition(',')[0]}"
+        looks = f"it looks like {kind.partition(', which')[0]}"
     return UnsupportedMedia(f"This is not a PDF: {looks}, whatever its name says.")
 
 

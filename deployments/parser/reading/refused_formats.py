@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC: Final = (
-    (b"GIF8", "an image: save it as PNG"),
+    (b"GIF8", "a GIF image, which is not read: save it as PNG"),
     (b"RIFF", "an image, a sound or a film"),
     (b"ID3", "a sound"),
     (b"OggS", "a sound or a film"),

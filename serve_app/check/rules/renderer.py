@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
-from deployments.renderer.chromium import find
+from deployments.renderer.chromium import find_browser
 from serve_app.check.placement.machine import is_this_machine
 
 if TYPE_CHECKING:
@@ -21,6 +21,6 @@ def renderer_problems(subject: Subject) -> Iterator[Problem]:
     if renderer is None or not is_this_machine(subject.nodes):
         return
     try:
-        find(renderer.chromium)
+        find_browser(renderer.chromium)
     except Unavailable as error:
         yield subject.setting("renderer.chromium", error.message)

@@ -1,11 +1,11 @@
-"""What the start says about web pages that need JavaScript."""
+"""The start message about web pages that need JavaScript."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from deployments.errors import Unavailable
-from deployments.renderer.chromium import find
+from deployments.renderer.chromium import find_browser
 from deployments.settings import RendererSettings
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def scripts_line(settings: AppSettings) -> str:
-    """Say whether pages that are empty without their scripts are read, and how to have it so."""
+    """Return a line that says whether such pages are read and, if not, how to enable it."""
     if settings.renderer is not None:
         return f"Web pages that need JavaScript are read with {settings.renderer.chromium}."
     try:
-        browser = f"{find(RendererSettings().chromium)} is installed"
+        browser = f"{find_browser(RendererSettings().chromium)} is installed"
     except Unavailable as error:
         browser = error.message
     return (
