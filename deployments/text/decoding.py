@@ -70,6 +70,22 @@ def decode_text(data: bytes, declared: str | None = None) -> str:
     return data.decode(named or _guess(data), "replace")
 
 
+def decode_sample(data: bytes) -> str:
+    """Decode the beginning of a text for its ASCII characters, without a guess.
+
+    Of a text in another encoding than UTF, each further byte becomes one character.
+    """
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(name, "replace")
+    if wide := utf_16_without_mark(data):
+        return data.decode(wide, "replace")
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(data)  # the end may be cut
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
 def utf_16_without_mark(data: bytes) -> str | None:
     """Return the UTF-16 codec of a text without a byte order mark that has NULs; else None."""
     sample = data[:_SAMPLE_BYTES]

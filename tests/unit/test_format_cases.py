@@ -15,6 +15,7 @@ from deployments.parser.reading.formats import decode, detect
 from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.embedding import read_as
+from deployments.text import decoding
 from deployments.text.decoding import decode_text
 from serve_app.documents.file_checks import check_format
 from tests.support.hostile_documents import compound_file
@@ -82,6 +83,13 @@ def test_an_encoding_that_cannot_be_read_is_refused(encoding: str) -> None:
         decode(text.encode(encoding))
     with pytest.raises(UnsupportedMedia, match="not a text file"):
         check_format((text * 300).encode(encoding)[:65_536], 1_000_000, "a.txt")
+
+
+def test_the_encoding_of_a_beginning_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_guess", lambda _: pytest.fail("it was guessed"))
+    text = "Мост через Ондру построен в 1931 году.\n" * 4000
+    check_format(text.encode("cp866")[:65_536], 1_000_000, "a.txt")
+    check_format(f"<html>{text}".encode("koi8-r")[:65_536], 1_000_000, "a.html")
 
 
 def test_a_declared_encoding_goes_before_a_guess() -> None:

@@ -14,7 +14,7 @@ from deployments.parser.reading.refused_formats import (
     PACKAGES,
     REFUSED_SUFFIXES,
 )
-from deployments.text.decoding import decode_text
+from deployments.text.decoding import decode_sample, decode_text
 
 __all__ = (
     "IMAGES",
@@ -22,7 +22,7 @@ __all__ = (
     "SUFFIXES",
     "Format",
     "check_decoded",
-    "check_decoded_head",
+    "check_head",
     "decode",
     "detect",
     "not_text",
@@ -39,6 +39,7 @@ _LOCAL_HEADER_BYTES: Final = 30
 _DIRECTORY_HEADER_BYTES: Final = 46
 _MAX_NAMES: Final = 2000  # of a ZIP file, looked at to tell what it is
 _CONTROLS: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd]")
+_CONTROLS_OF_HEAD: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # in all encodings
 _MAX_CONTROL_SHARE: Final = 0.02
 _MAX_CONTROL_SHARE_OF_HEAD: Final = 0.2  # the rest may have few
 _SPACED: Final = re.compile("[\x80-\u0dff\u2000-\u2dff]")  # scripts with spaces, and signs
@@ -147,10 +148,16 @@ def _is_gibberish(text: str) -> bool:
     return is_long and spaces * _MAX_WORD_CHARS < len(beyond)
 
 
-def check_decoded_head(text: str) -> None:
-    """Raise UnsupportedMedia if the beginning of a text shows for certain that it is none."""
-    controls = sum(1 for _ in _CONTROLS.finditer(text))
-    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD or _is_gibberish(text):
+def check_head(head: bytes) -> None:
+    """Raise UnsupportedMedia if the beginning of a text shows for certain that it is none.
+
+    Its encoding is guessed only if it has no space, as in EBCDIC.
+    """
+    text = decode_sample(head)
+    controls = sum(1 for _ in _CONTROLS_OF_HEAD.finditer(text))
+    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD:
+        raise not_text()
+    if " " not in text and "\n" not in text and _is_gibberish(decode_text(head)):
         raise not_text()
 
 
@@ -257,7 +264,7 @@ def _kind_of_compound_file(data: bytes, suffix: str) -> Format:
 
 
 def _kind_of_text(data: bytes, suffix: str, named: Format | None) -> Format:
-    sample = decode_text(data[:_SAMPLE_BYTES])
+    sample = decode_sample(data[:_SAMPLE_BYTES])
     if named in BINARY - {Format.EML, Format.MHTML}:
         # Programs also save pages and tables as text under these names.
         if looks := _looks_of(sample):
