@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from bs4.dammit import EncodingDetector
 from lxml import etree, html  # type: ignore[import-untyped]
 
 from deployments.errors import TooLarge
-from deployments.text.decoding import codec_of, decode_text
+from deployments.text.decoding import decode_html
 from deployments.text.invisible import without_invisible
 from deployments.text.main_blocks import choose, is_complete
 from deployments.text.mathml import write_formulas
@@ -98,17 +96,6 @@ def html_to_text(data: bytes | str, encoding: str | None = None, *, url: str = "
     if not text:
         text = _whole_text(tree)
     return HtmlText(titles[0] if titles else "", text, titles)
-
-
-def decode_html(data: bytes, declared: str | None = None) -> str:
-    """Decode by byte order mark, `declared`, the declaration in the page, then by guess."""
-    in_page = EncodingDetector.find_declared_encoding(data, is_html=True)
-    for label in (declared, in_page):
-        if name := codec_of(label):
-            with suppress(UnicodeDecodeError):
-                data.decode(name)
-                return decode_text(data, name)
-    return decode_text(data, declared if codec_of(declared) else in_page)
 
 
 def visible_tree(markup: str) -> html.HtmlElement | None:

@@ -14,8 +14,7 @@ from deployments.parser.reading.formats import (
     check_head,
     detect,
 )
-from deployments.text.decoding import decode_text
-from deployments.text.html import decode_html
+from deployments.text.decoding import decode_html, decode_text
 from serve_app.http.bounds import too_large
 
 _BLOCK_BYTES = 1 << 20

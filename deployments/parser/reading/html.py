@@ -10,7 +10,8 @@ from deployments.parser.reading.content import (
 )
 from deployments.parser.reading.formats import Format, check_decoded
 from deployments.parser.reading.titles import tidy_title
-from deployments.text.html import decode_html, html_to_text
+from deployments.text.decoding import decode_html
+from deployments.text.html import html_to_text
 
 
 def read_html(data: bytes, filename: str, *, max_chars: int) -> Content:

@@ -14,7 +14,8 @@ from deployments.parser.reading.content import (
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.mail import parse_mail
 from deployments.parser.reading.xml_trees import damaged
-from deployments.text.html import decode_html, html_to_text
+from deployments.text.decoding import decode_html
+from deployments.text.html import html_to_text
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
