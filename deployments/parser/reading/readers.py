@@ -73,7 +73,7 @@ def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: 
 
             return partial(read_msg, within=within)
         case Format.MHTML:
-            from deployments.parser.reading.web_archive import read_mhtml
+            from deployments.parser.reading.mhtml import read_mhtml
 
             return read_mhtml
         case Format.ZIP:
@@ -81,7 +81,7 @@ def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: 
 
             return partial(read_zip, within=within)
         case Format.CSV | Format.TSV:
-            from deployments.parser.reading.tables_text import read_csv, read_tsv
+            from deployments.parser.reading.delimited import read_csv, read_tsv
 
             return read_csv if kind is Format.CSV else read_tsv
         case Format.JSON | Format.JSONL:
