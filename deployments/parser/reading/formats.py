@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Final
 
 from deployments.errors import Unprocessable, UnsupportedMedia
-from deployments.parser.reading.media_types import IMAGES, READ, SUFFIXES, Format
+from deployments.media_types import IMAGES, READ, SUFFIXES, Format
 from deployments.parser.reading.refused_formats import (
     MAGIC,
     OLD_OFFICE,
