@@ -15,7 +15,7 @@ from deployments.text.decoding import decode_html
 from deployments.text.invisible import without_invisible
 from deployments.text.main_blocks import choose, is_complete
 from deployments.text.mathml import write_formulas
-from deployments.text.page_blocks import joined, page_blocks
+from deployments.text.page_blocks import BLOCK_ELEMENTS, joined, page_blocks
 from deployments.text.refresh import refresh_target
 
 MIN_MAIN_CHARS: Final = 100
@@ -46,11 +46,6 @@ _TAG: Final = re.compile(
 MAX_ATTRIBUTES: Final = 1000
 """Of one element; a page with more is refused."""
 _SPAN: Final = re.compile(r"\s*0*[0-9]{1,2}\s*", re.ASCII)
-_BLOCKS: Final = re.compile(
-    "address|article|aside|blockquote|br|caption|dd|details|div|dl|dt|fieldset|figcaption|figure"
-    "|footer|form|h[1-6]|header|hr|legend|li|main|nav|ol|option|p|pre|section|summary|table|tbody"
-    "|td|tfoot|th|thead|tr|ul"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +197,7 @@ def _readable_text(tree: html.HtmlElement) -> str:
 def _whole_text(tree: html.HtmlElement) -> str:
     pieces: list[str] = []
     for event, element in etree.iterwalk(tree, events=("start", "end")):
-        if _BLOCKS.fullmatch(element.tag):
+        if element.tag in BLOCK_ELEMENTS or element.tag == "br":
             pieces.append("\n")
         pieces.append((element.text if event == "start" else element.tail) or "")
     text = visible_text("".join(pieces))
