@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from lxml import etree  # type: ignore[import-untyped]
 
-from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, lays_out_page, row_lines
 from deployments.parser.reading.xml_trees import text_of
 from deployments.text.html import visible_tree
 from deployments.text.page_blocks import BLOCK_ELEMENTS
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from deployments.parser.reading.xml_trees import XmlElement
 
 _HEADING: Final = re.compile("h([1-6])")
-_MIN_HEADED_COLUMNS: Final = 3
-_MAX_CELL_CHARS: Final = 300
 
 
 def add_markup(text: OutlinedText, markup: str, below: int = 0) -> None:
@@ -90,10 +88,9 @@ class _Walk:
         if next(table.iterdescendants("table", "h1", "h2", "h3"), None) is not None:
             return False
         rows = [[text_of(cell) for cell in row.iter("td", "th")] for row in table.iter("tr")]
-        longest = max((len(cell) for row in rows for cell in row), default=0)
-        if max(map(len, rows), default=0) == 1 or longest > _MAX_CELL_CHARS:
+        if lays_out_page(rows):
             return False
-        self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+        self._text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
         return True
 
 
