@@ -102,9 +102,9 @@ def detect(data: bytes, filename: str) -> Format:
     image = _image(data)
     if image and named is not Format.PDF:
         return image
-    magic = _magic(data)
+    magic = "an image" if image else _magic(data)
     if named is Format.PDF:
-        raise _no_pdf(data)
+        raise _no_pdf(data, magic)
     if data.startswith(_ZIP_MAGIC):
         return _kind_of_package(data, suffix)
     if data.startswith(_OLE_MAGIC):
@@ -175,13 +175,11 @@ def _image(data: bytes) -> Format | None:
 
 def _magic(data: bytes) -> str | None:
     """Return what a file looks like that is not read; see `MAGIC`."""
-    if _image(data):
-        return "an image"
     return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
 
 
-def _no_pdf(data: bytes) -> UnsupportedMedia:
-    kind = "a Zip archive or an Office document" if _is_package(data) else _magic(data)
+def _no_pdf(data: bytes, magic: str | None) -> UnsupportedMedia:
+    kind = "a Zip archive or an Office document" if _is_package(data) else magic
     looks = "its content does not begin like one"
     if kind:
         looks = f"it looks like {kind.partition(',')[0]}"
