@@ -18,8 +18,8 @@ from deployments.retriever.embedding import read_as
 from deployments.text import decoding
 from deployments.text.decoding import decode_text
 from serve_app.documents.file_checks import check_format
+from tests.support.archives import zip_file
 from tests.support.hostile_documents import compound_file
-from tests.support.office_files import zipped
 from tests.support.paths import ROOT
 
 CASES = ROOT / "tests" / "support" / "cases"
@@ -266,8 +266,8 @@ def test_sentences_end_in_every_script(parts: list[str]) -> None:
         ("a.doc", compound_file(("WordDocument",)), "DOC is not read: save it as DOCX."),
         ("a.ppt", compound_file(("PowerPoint Document",)), "PPT is not read: save it as PPTX."),
         ("a", compound_file(("WordDocument",)), "DOC is not read: save it as DOCX."),
-        ("a.pages", zipped({"Index/Document.iwa": "x"}), "export them as PDF"),
-        ("a.xps", zipped({"FixedDocSeq.fdseq": "x"}), "XPS is not read: save it as PDF."),
+        ("a.pages", zip_file({"Index/Document.iwa": "x"}), "export them as PDF"),
+        ("a.xps", zip_file({"FixedDocSeq.fdseq": "x"}), "XPS is not read: save it as PDF."),
         ("a.tar.gz", b"\x1f\x8b\x08", "make it a ZIP file"),
         ("a.docx", b"only words", "not a DOCX file"),
         ("a.mbox", b"From a\n\nwords", "MBOX is not read"),
@@ -289,17 +289,17 @@ def test_a_document_with_a_password_is_refused_by_its_beginning() -> None:
     [
         (
             "noname",
-            zipped({"[Content_Types].xml": "", "word/document.xml": ""}),
+            zip_file({"[Content_Types].xml": "", "word/document.xml": ""}),
             "wordprocessingml",
         ),
-        ("a.zip", zipped({"[Content_Types].xml": "", "ppt/a.xml": ""}), "presentationml"),
+        ("a.zip", zip_file({"[Content_Types].xml": "", "ppt/a.xml": ""}), "presentationml"),
         ("a.xls", b"<html><table><tr><td>1", "text/html"),
         ("a.xls", b"Name\tTown\nAnn\tGerlin\n", "tab-separated"),
         ("a.doc", b"{\\rtf1 a}", "rtf"),
         ("noname", b"From: a\nDate: b\nMIME-Version: 1.0\n\nwords", "rfc822"),
         ("letter.txt", b"From: Ann\nTo: Bob\n\nDear Bob", "text/plain"),
         ("noname", b"WEBVTT\n\n", "subrip"),
-        ("noname", zipped({"mimetype": "application/epub+zip", "a": "b"}), "epub"),
+        ("noname", zip_file({"mimetype": "application/epub+zip", "a": "b"}), "epub"),
     ],
 )
 def test_content_and_name_decide(name: str, data: bytes, kind: str) -> None:
