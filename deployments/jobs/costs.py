@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from deployments.media_types import IMAGES, SUFFIXES, Format
 from deployments.types import ImportSpec, IngestSpec
 
 if TYPE_CHECKING:
@@ -22,14 +23,18 @@ _CHUNK_TOKENS = 90  # of such a chunk; longer ones cost in proportion
 _FILE_S = 0.03
 # CPU seconds to parse and embed a byte; a wrong guess costs a short file a second start.
 _TEXT_BYTE_S = 20e-6
-_PACKAGES = (
-    ".docx .docm .dotx .dotm .pptx .pptm .ppsx .ppsm .potx .potm .xlsx .xlsm .xltx .xltm .xlsb "
-    ".odt .ott .ods .ots .odp .otp .epub .zip"
-)
-_BYTE_S = {".pdf": 10e-6, ".html": 10e-6, ".htm": 10e-6, ".xhtml": 10e-6} | dict.fromkeys(
-    _PACKAGES.split(), _TEXT_BYTE_S / 5
-)
-_IMAGES = frozenset([".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"])
+_PACKAGE_BYTE_S = _TEXT_BYTE_S / 5
+_FORMAT_BYTE_S = {
+    Format.PDF: 10e-6,
+    Format.HTML: 10e-6,
+    **dict.fromkeys((Format.DOCX, Format.PPTX, Format.XLSX, Format.XLSB), _PACKAGE_BYTE_S),
+    **dict.fromkeys((Format.ODT, Format.ODS, Format.ODP), _PACKAGE_BYTE_S),
+    **dict.fromkeys((Format.EPUB, Format.ZIP), _PACKAGE_BYTE_S),
+}
+_BYTE_S = {
+    suffix: byte_s for kind, byte_s in _FORMAT_BYTE_S.items() for suffix in SUFFIXES[kind].split()
+}
+_IMAGES = frozenset(suffix for kind in IMAGES for suffix in SUFFIXES[kind].split())
 _IMAGE_S = 5.0  # OCR is never short
 _ARCHIVE_BYTE_S = 2e-6  # with vectors; steps that embed are charged for it
 _MOST_S = 120.0  # estimated: large files are mostly pictures

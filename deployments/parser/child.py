@@ -8,22 +8,18 @@ import os
 import resource
 import signal
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 from deployments.child_processes import limit
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
 from deployments.parser.messages import ChunkedDocument, pack_document, pack_error
-from deployments.parser.reading.formats import Format, detect
+from deployments.parser.reading.formats import detect
 from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.priority import lower_priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deployments.parser.messages import Task
-    from deployments.parser.reading.content import Content
 
 _MAX_OPEN_FILES = 64
 _RECOGNISED = 3  # the descriptor of texts that were read by OCR
@@ -68,7 +64,7 @@ def _reply(data: bytes, task: Task, recognised: dict[int, str] | None) -> bytes:
 
 
 def _parse(data: bytes, task: Task, recognised: dict[int, str] | None) -> ChunkedDocument:
-    read = _reader(detect(data, task.filename), task, recognised)
+    read = reader_of(detect(data, task.filename), whole_file(task.max_pages), recognised)
     chunker = Chunker(
         task.tokenizer_file,
         chunk_tokens=task.chunk_tokens,
@@ -91,25 +87,6 @@ def _parse(data: bytes, task: Task, recognised: dict[int, str] | None) -> Chunke
         content.warnings,
         content.ocr_wanted,
     )
-
-
-def _reader(kind: Format, task: Task, recognised: dict[int, str] | None) -> Callable[..., Content]:
-    """Import the reader of one format only: pdfium and trafilatura are slow to import."""
-    match kind:
-        case Format.PDF:
-            from deployments.parser.reading.pdf import read_pdf
-
-            return partial(read_pdf, max_pages=task.max_pages, ocr=recognised)
-        case Format.PNG | Format.JPEG | Format.TIFF | Format.WEBP:
-            from deployments.parser.reading.picture import read_picture
-
-            return partial(read_picture, max_pages=task.max_pages, ocr=recognised)
-        case Format.HTML:
-            from deployments.parser.reading.html import read_html
-
-            return read_html
-        case _:
-            return reader_of(kind, whole_file(task.max_pages))
 
 
 def _confine(task: Task) -> None:

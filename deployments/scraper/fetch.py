@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Permit = Callable[[URL], Awaitable[None]]
 
+MAX_PAGE_BYTES: Final = 2_000_000
+"""The most that is read of HTML or text, after decompression."""
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _MAX_REDIRECTS: Final = 5
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")

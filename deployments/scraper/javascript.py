@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from yarl import URL
 
 from deployments.errors import DeadlineExceeded, Overloaded, ServiceError, Unprocessable
-from deployments.scraper.fetch import Download, PageFailure
+from deployments.scraper.fetch import MAX_PAGE_BYTES, Download, PageFailure
 from deployments.text.html import HtmlText
 from deployments.types import PageOutcome
 
@@ -34,7 +34,6 @@ _ASKS: Final = re.compile(
 _EXTRACTION_S: Final = 1.0  # left for reading what was rendered
 _MARGIN_S: Final = 0.2  # left for returning the static page
 _LEAST_S: Final = 1.0
-_MAX_HTML_BYTES: Final = 2_000_000
 
 
 class _NotRendered(Exception):
@@ -100,7 +99,7 @@ class ScriptedPages:
                 final = URL(page.url)
                 if self._permit is not None and final != URL(url):
                     await self._permit(final)
-                data = page.html.encode("utf-8", "replace")[:_MAX_HTML_BYTES]
+                data = page.html.encode("utf-8", "replace")[:MAX_PAGE_BYTES]
                 download = Download(final, "text/html", "utf-8", data)
                 return _without_fragment(final), await self._extractor.extract(download, owner)
         except (TimeoutError, DeadlineExceeded) as error:

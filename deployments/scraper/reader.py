@@ -14,7 +14,7 @@ from yarl import URL
 
 from deployments.errors import Unavailable
 from deployments.scraper.extract import ExtractionBounds, Extractor
-from deployments.scraper.fetch import PageFailure, Redirects, WebClient
+from deployments.scraper.fetch import MAX_PAGE_BYTES, PageFailure, Redirects, WebClient
 from deployments.scraper.javascript import ScriptedPages
 from deployments.scraper.robots import RobotsRules
 from deployments.scraper.session import open_session
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from deployments.settings import ScraperSettings
 
 _PDF: Final = "application/pdf"
-_MAX_PAGE_BYTES: Final = 2_000_000  # of HTML or text, after decompression
 
 
 class WebReader:
@@ -49,7 +48,7 @@ class WebReader:
         *,
         processes: int = 1,
         extraction: ExtractionBounds | None = None,
-        max_page_bytes: int = _MAX_PAGE_BYTES,
+        max_page_bytes: int = MAX_PAGE_BYTES,
         shares: Mapping[str, float] | None = None,
     ) -> None:
         """Keep the parts; `processes` extract text at the same time, in turns by `shares`."""

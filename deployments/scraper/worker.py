@@ -40,7 +40,7 @@ def prepare(extra_bytes: int) -> None:
 
 def warm() -> None:
     """Extract a small page, which loads all libraries."""
-    html_to_text("<p>a page to warm up with</p>")
+    html_to_text(b"<p>a page to warm up with</p>")
 
 
 def page_text(download: Download, max_chars: int, cpu_s: float) -> HtmlText:

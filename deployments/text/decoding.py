@@ -47,11 +47,11 @@ _ISO_2022_JP: Final = b"\x1b$"
 _COMMON: Final = frozenset(" \n\r\t,.\u3002\u3001\uff0c\u06d4\u0964")
 
 
-def decode_text(data: bytes, declared: str | None = None) -> str:
+def decode_text(data: bytes, *declared: str | None) -> str:
     """Decode a text; never fail.
 
-    By its byte order mark, the pattern of NULs in UTF-16, the `declared` encoding, UTF-8, and
-    then by guess. A byte that is wrong in this encoding becomes U+FFFD.
+    By its byte order mark, the pattern of NULs in UTF-16, the `declared` encodings in order,
+    UTF-8, and then by guess. A byte that is wrong in this encoding becomes U+FFFD.
     """
     for mark, name in _MARKS:
         if data.startswith(mark):
@@ -61,13 +61,38 @@ def decode_text(data: bytes, declared: str | None = None) -> str:
     if _ISO_2022_JP in data[:_SAMPLE_BYTES]:  # seven bits, so it looks like ASCII
         with suppress(UnicodeDecodeError):
             return data.decode("iso2022_jp")
-    named = codec_of(declared)
-    for name in filter(None, (named, "utf-8")):
+    named = [name for name in map(codec_of, declared) if name]
+    for name in (*named, "utf-8"):
         with suppress(UnicodeDecodeError):
             return data.decode(name)
     if _is_nearly_utf_8(data):
         return data.decode("utf-8", "replace")
-    return data.decode(named or _guess(data), "replace")
+    return data.decode(named[0] if named else _guess(data), "replace")
+
+
+def decode_html(data: bytes, declared: str | None = None) -> str:
+    """Decode by byte order mark, `declared`, the declaration in the page, then by guess."""
+    # Imported here: with it comes an HTML parser, and the Ingress reads few pages.
+    from bs4.dammit import EncodingDetector
+
+    in_page = EncodingDetector.find_declared_encoding(data, is_html=True)
+    return decode_text(data, declared, in_page)
+
+
+def decode_sample(data: bytes) -> str:
+    """Decode the beginning of a text for its ASCII characters, without a guess.
+
+    Of a text in another encoding than UTF, each further byte becomes one character.
+    """
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(name, "replace")
+    if wide := utf_16_without_mark(data):
+        return data.decode(wide, "replace")
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(data)  # the end may be cut
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def utf_16_without_mark(data: bytes) -> str | None:

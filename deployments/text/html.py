@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from bs4.dammit import EncodingDetector
 from lxml import etree, html  # type: ignore[import-untyped]
 
 from deployments.errors import TooLarge
-from deployments.text.decoding import codec_of, decode_text
+from deployments.text.decoding import decode_html
 from deployments.text.invisible import without_invisible
 from deployments.text.main_blocks import choose, is_complete
 from deployments.text.mathml import write_formulas
-from deployments.text.page_blocks import joined, page_blocks
+from deployments.text.page_blocks import BLOCK_ELEMENTS, joined, page_blocks
 from deployments.text.refresh import refresh_target
 
 MIN_MAIN_CHARS: Final = 100
@@ -48,11 +46,6 @@ _TAG: Final = re.compile(
 MAX_ATTRIBUTES: Final = 1000
 """Of one element; a page with more is refused."""
 _SPAN: Final = re.compile(r"\s*0*[0-9]{1,2}\s*", re.ASCII)
-_BLOCKS: Final = re.compile(
-    "address|article|aside|blockquote|br|caption|dd|details|div|dl|dt|fieldset|figcaption|figure"
-    "|footer|form|h[1-6]|header|hr|legend|li|main|nav|ol|option|p|pre|section|summary|table|tbody"
-    "|td|tfoot|th|thead|tr|ul"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +91,6 @@ def html_to_text(data: bytes | str, encoding: str | None = None, *, url: str = "
     if not text:
         text = _whole_text(tree)
     return HtmlText(titles[0] if titles else "", text, titles)
-
-
-def decode_html(data: bytes, declared: str | None = None) -> str:
-    """Decode by byte order mark, `declared`, the declaration in the page, then by guess."""
-    in_page = EncodingDetector.find_declared_encoding(data, is_html=True)
-    for label in (declared, in_page):
-        if name := codec_of(label):
-            with suppress(UnicodeDecodeError):
-                data.decode(name)
-                return decode_text(data, name)
-    return decode_text(data, declared if codec_of(declared) else in_page)
 
 
 def visible_tree(markup: str) -> html.HtmlElement | None:
@@ -215,7 +197,7 @@ def _readable_text(tree: html.HtmlElement) -> str:
 def _whole_text(tree: html.HtmlElement) -> str:
     pieces: list[str] = []
     for event, element in etree.iterwalk(tree, events=("start", "end")):
-        if _BLOCKS.fullmatch(element.tag):
+        if element.tag in BLOCK_ELEMENTS or element.tag == "br":
             pieces.append("\n")
         pieces.append((element.text if event == "start" else element.tail) or "")
     text = visible_text("".join(pieces))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lxml import html
 
-_BLOCKS: Final = frozenset(
+BLOCK_ELEMENTS: Final = frozenset(
     re.findall(
         r"\S+",
         "address article aside blockquote body caption center dd details dir div dl dt fieldset"
@@ -27,6 +27,7 @@ _BLOCKS: Final = frozenset(
         " thead tr ul",
     )
 )
+"""Elements that begin and end a line."""
 _HEADING: Final = re.compile("h[1-6]")
 _LISTS: Final = frozenset(("ul", "ol", "menu", "dir"))
 _STRONG: Final = frozenset(("b", "strong"))
@@ -74,7 +75,7 @@ class _Walk:
         tag = element.tag
         if tag in _CHOICES:
             return False
-        if tag in _BLOCKS:
+        if tag in BLOCK_ELEMENTS:
             self._flush()
             self._landmarks.enter(element)
             if tag == "table" and is_data_table(element):
@@ -112,7 +113,7 @@ class _Walk:
     def end(self, element: html.HtmlElement) -> None:
         """Leave an element and read the text that follows it."""
         tag = element.tag
-        if tag in _BLOCKS:
+        if tag in BLOCK_ELEMENTS:
             self._flush(term=tag == "dt")
             self._close(tag)
             self._landmarks.leave(element)

@@ -11,11 +11,10 @@ from deployments.parser.reading.formats import (
     BINARY,
     Format,
     check_decoded,
-    check_decoded_head,
+    check_head,
     detect,
 )
-from deployments.text.decoding import decode_text
-from deployments.text.html import decode_html
+from deployments.text.decoding import decode_html, decode_text
 from serve_app.http.bounds import too_large
 
 _BLOCK_BYTES = 1 << 20
@@ -37,8 +36,9 @@ class FileInspection(NamedTuple):
 def check_format(head: bytes, size_bytes: int, filename: str) -> None:
     """Refuse what the parser would refuse for the first `HEAD_BYTES` of a file.
 
-    A text of that length or less is decoded as the parser does; of a longer one only NUL
-    characters, and a beginning full of others that no text has, tell that it is binary.
+    A text of that length or less is decoded as the parser does. The encoding of a longer one is
+    not guessed: only NUL characters, and a beginning full of others that no text has, tell that
+    it is binary.
 
     Raises:
         UnsupportedMedia: the format is not supported, or a text is binary.
@@ -47,13 +47,13 @@ def check_format(head: bytes, size_bytes: int, filename: str) -> None:
     kind = detect(head, filename)
     if kind in BINARY:
         return
+    if len(head) < size_bytes:
+        check_head(head)
+        return
     text = decode_html(head) if kind is Format.HTML else decode_text(head)
-    if len(head) == size_bytes:
-        check_decoded(text)
-        text = clean(text)
-        check_text(text, len(text))
-    else:
-        check_decoded_head(text)
+    check_decoded(text)
+    text = clean(text)
+    check_text(text, len(text))
 
 
 def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-def zip_file(**members: str) -> bytes:
-    """Return a ZIP file with members of these names and texts."""
+def zip_file(members: Mapping[str, str | bytes]) -> bytes:
+    """Return a ZIP file; a member `mimetype` is stored, as its format wants it."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, text in members.items():
-            archive.writestr(name, text)
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
+            archive.writestr(name, content, compress_type=kind)
     return out.getvalue()

@@ -8,7 +8,8 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from tests.support.office_files import docx, opendocument, zipped
+from tests.support.archives import zip_file
+from tests.support.office_files import docx, opendocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +60,7 @@ def member(name: str, data: bytes, size: int, *, copies: int = 1, checksum: int 
 def _nested_zip() -> bytes:
     inner = bomb("a.txt", b"words " * 200_000, 50)
     for _ in range(8):
-        inner = zipped({f"{n}.zip": inner for n in range(4)})
+        inner = zip_file({f"{n}.zip": inner for n in range(4)})
     return inner
 
 
@@ -120,7 +121,7 @@ def _entity_in_docx(entity: str) -> bytes:
     body = '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
     body += "<w:body><w:p><w:r><w:t>&x;</w:t></w:r></w:p></w:body></w:document>"
     text = _xml(f"<!DOCTYPE d [<!ENTITY x {entity}>]>{body}")
-    return zipped({"[Content_Types].xml": "<Types/>", "word/document.xml": text})
+    return zip_file({"[Content_Types].xml": "<Types/>", "word/document.xml": text})
 
 
 def _repeated_cells() -> bytes:
@@ -139,7 +140,7 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     ),
     "many.zip": lambda: member("a.txt", b"\3\0", 0, copies=30_000),
     "nested.zip": _nested_zip,
-    "damaged.zip": lambda: zipped({"a.txt": "words"})[:-30],
+    "damaged.zip": lambda: zip_file({"a.txt": "words"})[:-30],
     "laughs.xml": lambda: _xml(f"{_DOCTYPE}<r>&a9;</r>").encode(),
     "laughs-in-attribute.xml": lambda: _xml(f'{_DOCTYPE}<r x="&a9;"/>').encode(),
     "file.xml": lambda: _xml(
@@ -152,7 +153,7 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "rows.xlsx": lambda: bomb(
         "xl/worksheets/sheet1.xml", b"<row><c><v>1</v></c></row>" * 10_000, 1_000, checked=True
     ),
-    "corners.xlsx": lambda: zipped(
+    "corners.xlsx": lambda: zip_file(
         _sheet(
             '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
         )
@@ -172,5 +173,5 @@ FILES: Mapping[str, Callable[[], bytes]] = {
     "braces.rtf": lambda: b"{\\rtf1 " + b"{" * (_MB // 2),
     "fonts.rtf": lambda: b"{\\rtf1{\\fonttbl" + b"{\\f0 x" * 200_000,
     "open-quote.csv": lambda: b'a,b\n"' + b"word,\n" * 250_000,
-    "elf.zip": lambda: zipped({"a.bin": b"\x7fELF" + bytes(100)}),
+    "elf.zip": lambda: zip_file({"a.bin": b"\x7fELF" + bytes(100)}),
 }

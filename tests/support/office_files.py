@@ -11,9 +11,10 @@ import base64
 import datetime as dt
 import io
 import json
-import zipfile
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.support.archives import zip_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,16 +52,6 @@ def samples() -> list[Sample]:
     return [build() for build in _BUILDERS]
 
 
-def zipped(members: dict[str, str | bytes]) -> bytes:
-    """Return a ZIP file; a member `mimetype` is stored, as its format wants it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
-            archive.writestr(name, content, compress_type=kind)
-    return buffer.getvalue()
-
-
 def docx(body: str, **parts: str) -> bytes:
     """Return a Word document; `parts` are further files of the folder `word`, by their stems."""
     relations = "".join(
@@ -76,7 +67,7 @@ def docx(body: str, **parts: str) -> bytes:
     }
     for name, part in parts.items():
         files[f"word/{name}.xml"] = root.format(kinds[name], part)
-    return zipped(files)
+    return zip_file(files)
 
 
 def _p(text: str, inside: str = "", style: str = "") -> str:
@@ -183,7 +174,7 @@ def opendocument(kind: str, content: str, **parts: str) -> bytes:
     """Return an OpenDocument file: `kind` is text, spreadsheet or presentation."""
     root = f"<office:document {_OFFICE}>{{0}}</office:document>"
     inside = f"<office:body><office:{kind}>{content}</office:{kind}></office:body>"
-    return zipped(
+    return zip_file(
         {
             "mimetype": f"application/vnd.oasis.opendocument.{kind}",
             "content.xml": root.format(inside),
@@ -301,7 +292,7 @@ def _epub() -> Sample:
         '<item id="b" href="text/b%20b.xhtml" media-type="application/xhtml+xml"/>'
         '</manifest><spine><itemref idref="b"/><itemref idref="a"/></spine></package>'
     )
-    content = zipped(
+    content = zip_file(
         {
             "mimetype": "application/epub+zip",
             "META-INF/container.xml": '<container><rootfiles><rootfile full-path="O/p.opf"/></rootfiles></container>',
@@ -517,12 +508,12 @@ def _xml() -> Sample:
 
 
 def _zip() -> Sample:
-    content = zipped(
+    content = zip_file(
         {
             "notes/a.md": "# Lamps\n\nThey need 47 watts.\n\n```\n# no heading\n```\n",
             "b.csv": "Name,Town\nOstrander,Thornbury\n",
             "more/c.docx": _docx().content,
-            "inner.zip": zipped({"d.txt": "Elspeth is deep inside."}),
+            "inner.zip": zip_file({"d.txt": "Elspeth is deep inside."}),
             "picture.png": b"\x89PNG\r\n",
             "__MACOSX/x.md": "hidden",
         }

@@ -15,10 +15,11 @@ from deployments.parser.reading.formats import decode, detect
 from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.embedding import read_as
+from deployments.text import decoding
 from deployments.text.decoding import decode_text
 from serve_app.documents.file_checks import check_format
+from tests.support.archives import zip_file
 from tests.support.hostile_documents import compound_file
-from tests.support.office_files import zipped
 from tests.support.paths import ROOT
 
 CASES = ROOT / "tests" / "support" / "cases"
@@ -82,6 +83,13 @@ def test_an_encoding_that_cannot_be_read_is_refused(encoding: str) -> None:
         decode(text.encode(encoding))
     with pytest.raises(UnsupportedMedia, match="not a text file"):
         check_format((text * 300).encode(encoding)[:65_536], 1_000_000, "a.txt")
+
+
+def test_the_encoding_of_a_beginning_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_guess", lambda _: pytest.fail("it was guessed"))
+    text = "Мост через Ондру построен в 1931 году.\n" * 4000
+    check_format(text.encode("cp866")[:65_536], 1_000_000, "a.txt")
+    check_format(f"<html>{text}".encode("koi8-r")[:65_536], 1_000_000, "a.html")
 
 
 def test_a_declared_encoding_goes_before_a_guess() -> None:
@@ -173,10 +181,13 @@ def test_only_alternatives_of_a_mail_are_compared(kind: str, *, is_plain_read: b
     assert ("A footer." in text) is is_plain_read
 
 
-def test_frames_of_a_saved_page_are_counted() -> None:
-    part = "--B\nContent-Type: text/html\n\n<p>The lamps of Gerlin need 47 watts.</p>\n"
-    head = "MIME-Version: 1.0\nContent-Type: multipart/related; boundary=B\n\n"
-    (warning,) = read("a.mhtml", f"{head}{part * 3}--B--\n".encode()).warnings
+def test_a_saved_page_has_a_title_of_a_person_and_its_frames_are_counted() -> None:
+    title = "<title>lamps.docx</title>"
+    part = f"--B\nContent-Type: text/html\n\n{title}<p>The lamps of Gerlin need 47 watts.</p>\n"
+    head = "Subject: Lamps\nMIME-Version: 1.0\nContent-Type: multipart/related; boundary=B\n\n"
+    content = read("a.mhtml", f"{head}{part * 3}--B--\n".encode())
+    assert content.title == "Lamps"
+    (warning,) = content.warnings
     assert warning.code == "partly_read"
     assert warning.message == "2 frames of this page were not read."
 
@@ -255,8 +266,8 @@ def test_sentences_end_in_every_script(parts: list[str]) -> None:
         ("a.doc", compound_file(("WordDocument",)), "DOC is not read: save it as DOCX."),
         ("a.ppt", compound_file(("PowerPoint Document",)), "PPT is not read: save it as PPTX."),
         ("a", compound_file(("WordDocument",)), "DOC is not read: save it as DOCX."),
-        ("a.pages", zipped({"Index/Document.iwa": "x"}), "export them as PDF"),
-        ("a.xps", zipped({"FixedDocSeq.fdseq": "x"}), "XPS is not read: save it as PDF."),
+        ("a.pages", zip_file({"Index/Document.iwa": "x"}), "export them as PDF"),
+        ("a.xps", zip_file({"FixedDocSeq.fdseq": "x"}), "XPS is not read: save it as PDF."),
         ("a.tar.gz", b"\x1f\x8b\x08", "make it a ZIP file"),
         ("a.docx", b"only words", "not a DOCX file"),
         ("a.mbox", b"From a\n\nwords", "MBOX is not read"),
@@ -278,17 +289,17 @@ def test_a_document_with_a_password_is_refused_by_its_beginning() -> None:
     [
         (
             "noname",
-            zipped({"[Content_Types].xml": "", "word/document.xml": ""}),
+            zip_file({"[Content_Types].xml": "", "word/document.xml": ""}),
             "wordprocessingml",
         ),
-        ("a.zip", zipped({"[Content_Types].xml": "", "ppt/a.xml": ""}), "presentationml"),
+        ("a.zip", zip_file({"[Content_Types].xml": "", "ppt/a.xml": ""}), "presentationml"),
         ("a.xls", b"<html><table><tr><td>1", "text/html"),
         ("a.xls", b"Name\tTown\nAnn\tGerlin\n", "tab-separated"),
         ("a.doc", b"{\\rtf1 a}", "rtf"),
         ("noname", b"From: a\nDate: b\nMIME-Version: 1.0\n\nwords", "rfc822"),
         ("letter.txt", b"From: Ann\nTo: Bob\n\nDear Bob", "text/plain"),
         ("noname", b"WEBVTT\n\n", "subrip"),
-        ("noname", zipped({"mimetype": "application/epub+zip", "a": "b"}), "epub"),
+        ("noname", zip_file({"mimetype": "application/epub+zip", "a": "b"}), "epub"),
     ],
 )
 def test_content_and_name_decide(name: str, data: bytes, kind: str) -> None:

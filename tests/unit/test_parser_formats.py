@@ -15,7 +15,7 @@ from serve_app.schemas.reading import WARNING_EXAMPLE, ReadingWarning
 from tests.support.archives import zip_file
 from tests.support.paths import ROOT
 
-OFFICE = zip_file(**{"word/document.xml": "<x/>"})
+OFFICE = zip_file({"word/document.xml": "<x/>"})
 PROSE = "Él dijo que sí: naïve cafés, smörgåsbord. " * 20
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from deployments.errors import Overloaded, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.parser.ocr.process import OcrKilledError, OcrProcess, Page
+from deployments.parser.page_warnings import page_warning
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ FILE_WAIT_S = 3600.0
 _MAX_FILES = 32
 _MAX_FAILURES = 3
 _UNREAD_CONFIDENCE = 0.8
-_MAX_NAMED_PAGES = 100
 _KILLED = "The file could not be read: the process that read its pictures was killed."
 _KILLED_CODE = "reader_killed"
 _KNOWN = "Latin, Chinese and Japanese"
@@ -131,16 +131,16 @@ def _warnings(
     found = []
     if over:
         msg = f"OCR reads {max_pages} pages of a document at most; {_count(over)} more need it."
-        found.append(_warning(WarningCode.CUT_AT_LIMIT, msg, over))
+        found.append(page_warning(WarningCode.CUT_AT_LIMIT, msg, over))
     if failed:
         msg = f"OCR failed, or took too long, for {_count(failed)}."
-        found.append(_warning(WarningCode.PARTLY_READ, msg, failed))
+        found.append(page_warning(WarningCode.PARTLY_READ, msg, failed))
     unread: dict[str, list[int]] = {}
     for number, page in read.items():
         if page.lines and page.confidence < _UNREAD_CONFIDENCE:
             unread.setdefault(page.script, []).append(number)
     found += [
-        _warning(WarningCode.SCRIPT_NOT_READ, _script_message(script, numbers), numbers)
+        page_warning(WarningCode.SCRIPT_NOT_READ, _script_message(script, numbers), numbers)
         for script, numbers in unread.items()
     ]
     return tuple(found)
@@ -160,7 +160,3 @@ def _script_message(script: str, pages: Sequence[int]) -> str:
 
 def _count(pages: Sequence[int]) -> str:
     return "1 page" if len(pages) == 1 else f"{len(pages)} pages"
-
-
-def _warning(code: WarningCode, message: str, pages: Sequence[int]) -> DocumentWarning:
-    return DocumentWarning(code, message, tuple(pages[:_MAX_NAMED_PAGES]))

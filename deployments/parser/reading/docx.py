@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText
-from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, lays_out_page, row_lines
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import attribute, local, named, outermost, text_of
 from deployments.parser.reading.zip_members import ZipMembers
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _WHAT: Final = "This Word document"
 _MAIN: Final = "word/document.xml"
 _HEADING: Final = re.compile(r"heading ([1-9])", re.IGNORECASE)
-_MAX_LONG_CELL_CHARS: Final = 300  # a longer one lays out a page
-_MIN_HEADED_COLUMNS: Final = 3
 _NOTES: Final = {
     "footnoteReference": ("footnotes", "footnote", "Note"),
     "endnoteReference": ("endnotes", "endnote", "Note"),
@@ -145,20 +143,18 @@ class _Document:
 
     def _table(self, table: XmlElement) -> None:
         rows: list[list[str]] = []
-        layout = False
         own_rows = [list(_unwrapped(row, "tc")) for row in _unwrapped(table, "tr")]
         for row in own_rows:
             cells = []
             for cell in row:
                 texts = [self._plain(p) for p in outermost(cell, "p")]
                 cells.append(" ".join(filter(None, texts)))
-                layout = layout or len(cells[-1]) > _MAX_LONG_CELL_CHARS
             rows.append(cells)
-        if layout or max(map(len, rows), default=0) == 1:
+        if lays_out_page(rows):
             for cell in chain.from_iterable(own_rows):
                 self._blocks(cell)
             return
-        self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+        self._text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
         self._add_notes(table)
         self._boxes(table)
 

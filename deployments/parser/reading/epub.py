@@ -14,7 +14,7 @@ from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import attribute, named, text_of
 from deployments.parser.reading.zip_members import ZipMembers
-from deployments.text.html import decode_html
+from deployments.text.decoding import decode_html
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:

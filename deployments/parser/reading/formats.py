@@ -7,14 +7,14 @@ from pathlib import PurePath
 from typing import Final
 
 from deployments.errors import Unprocessable, UnsupportedMedia
-from deployments.parser.reading.media_types import IMAGES, READ, SUFFIXES, Format
+from deployments.media_types import IMAGES, READ, SUFFIXES, Format
 from deployments.parser.reading.refused_formats import (
     MAGIC,
     OLD_OFFICE,
     PACKAGES,
     REFUSED_SUFFIXES,
 )
-from deployments.text.decoding import decode_text
+from deployments.text.decoding import decode_sample, decode_text
 
 __all__ = (
     "IMAGES",
@@ -22,7 +22,7 @@ __all__ = (
     "SUFFIXES",
     "Format",
     "check_decoded",
-    "check_decoded_head",
+    "check_head",
     "decode",
     "detect",
     "not_text",
@@ -39,6 +39,7 @@ _LOCAL_HEADER_BYTES: Final = 30
 _DIRECTORY_HEADER_BYTES: Final = 46
 _MAX_NAMES: Final = 2000  # of a ZIP file, looked at to tell what it is
 _CONTROLS: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffd]")
+_CONTROLS_OF_HEAD: Final = re.compile("[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # in all encodings
 _MAX_CONTROL_SHARE: Final = 0.02
 _MAX_CONTROL_SHARE_OF_HEAD: Final = 0.2  # the rest may have few
 _SPACED: Final = re.compile("[\x80-\u0dff\u2000-\u2dff]")  # scripts with spaces, and signs
@@ -101,9 +102,9 @@ def detect(data: bytes, filename: str) -> Format:
     image = _image(data)
     if image and named is not Format.PDF:
         return image
-    magic = _magic(data)
+    magic = "an image" if image else _magic(data)
     if named is Format.PDF:
-        raise _no_pdf(data)
+        raise _no_pdf(data, magic)
     if data.startswith(_ZIP_MAGIC):
         return _kind_of_package(data, suffix)
     if data.startswith(_OLE_MAGIC):
@@ -147,10 +148,16 @@ def _is_gibberish(text: str) -> bool:
     return is_long and spaces * _MAX_WORD_CHARS < len(beyond)
 
 
-def check_decoded_head(text: str) -> None:
-    """Raise UnsupportedMedia if the beginning of a text shows for certain that it is none."""
-    controls = sum(1 for _ in _CONTROLS.finditer(text))
-    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD or _is_gibberish(text):
+def check_head(head: bytes) -> None:
+    """Raise UnsupportedMedia if the beginning of a text shows for certain that it is none.
+
+    Its encoding is guessed only if it has no space, as in EBCDIC.
+    """
+    text = decode_sample(head)
+    controls = sum(1 for _ in _CONTROLS_OF_HEAD.finditer(text))
+    if "\0" in text or controls > len(text) * _MAX_CONTROL_SHARE_OF_HEAD:
+        raise not_text()
+    if " " not in text and "\n" not in text and _is_gibberish(decode_text(head)):
         raise not_text()
 
 
@@ -168,13 +175,11 @@ def _image(data: bytes) -> Format | None:
 
 def _magic(data: bytes) -> str | None:
     """Return what a file looks like that is not read; see `MAGIC`."""
-    if _image(data):
-        return "an image"
     return next((kind for magic, kind in MAGIC if data.startswith(magic)), None)
 
 
-def _no_pdf(data: bytes) -> UnsupportedMedia:
-    kind = "a Zip archive or an Office document" if _is_package(data) else _magic(data)
+def _no_pdf(data: bytes, magic: str | None) -> UnsupportedMedia:
+    kind = "a Zip archive or an Office document" if _is_package(data) else magic
     looks = "its content does not begin like one"
     if kind:
         looks = f"it looks like {kind.partition(', which')[0]}"
@@ -257,7 +262,7 @@ def _kind_of_compound_file(data: bytes, suffix: str) -> Format:
 
 
 def _kind_of_text(data: bytes, suffix: str, named: Format | None) -> Format:
-    sample = decode_text(data[:_SAMPLE_BYTES])
+    sample = decode_sample(data[:_SAMPLE_BYTES])
     if named in BINARY - {Format.EML, Format.MHTML}:
         # Programs also save pages and tables as text under these names.
         if looks := _looks_of(sample):

@@ -15,8 +15,7 @@ from deployments.parser.reading.nested import Unread, Within, add_file
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.text import reflowed
 from deployments.parser.reading.xml_trees import damaged
-from deployments.text.decoding import decode_text, utf_16_without_mark
-from deployments.text.html import decode_html
+from deployments.text.decoding import decode_html, decode_text, utf_16_without_mark
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:

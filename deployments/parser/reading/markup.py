@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from lxml import etree  # type: ignore[import-untyped]
 
-from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, lays_out_page, row_lines
 from deployments.parser.reading.xml_trees import text_of
 from deployments.text.html import visible_tree
+from deployments.text.page_blocks import BLOCK_ELEMENTS
 
 if TYPE_CHECKING:
     from deployments.parser.reading.outlined_text import OutlinedText
     from deployments.parser.reading.xml_trees import XmlElement
 
 _HEADING: Final = re.compile("h([1-6])")
-_BLOCKS: Final = re.compile(
-    "address|article|aside|blockquote|body|caption|d[dlt]|details|div|fieldset|figcaption|figure"
-    "|footer|form|h[1-6]|header|hr|html|legend|li|main|nav|ol|p|pre|section|summary|table|tbody"
-    "|t[dhr]|tfoot|thead|ul"
-)
-_MIN_HEADED_COLUMNS: Final = 3
-_MAX_CELL_CHARS: Final = 300
 
 
 def add_markup(text: OutlinedText, markup: str, below: int = 0) -> None:
@@ -52,7 +46,7 @@ class _Walk:
         for event, element in etree.iterwalk(tree, events=("start", "end")):
             tag = element.tag if isinstance(element.tag, str) else ""
             if whole is None:
-                if _BLOCKS.fullmatch(tag):
+                if tag in BLOCK_ELEMENTS:
                     self._end()
                 if event == "start":
                     whole = element if self._add_whole(element, tag) else None
@@ -74,7 +68,7 @@ class _Walk:
             return True
         if tag == "br":
             self._inline.append("\n")
-        elif _BLOCKS.fullmatch(tag):
+        elif tag in BLOCK_ELEMENTS:
             self._in_list_item = tag == "li" or (self._in_list_item and tag == "p")
         return tag == "table" and self._add_table(element)
 
@@ -94,10 +88,9 @@ class _Walk:
         if next(table.iterdescendants("table", "h1", "h2", "h3"), None) is not None:
             return False
         rows = [[text_of(cell) for cell in row.iter("td", "th")] for row in table.iter("tr")]
-        longest = max((len(cell) for row in rows for cell in row), default=0)
-        if max(map(len, rows), default=0) == 1 or longest > _MAX_CELL_CHARS:
+        if lays_out_page(rows):
             return False
-        self._text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+        self._text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
         return True
 
 

@@ -9,7 +9,7 @@ from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
-from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, lays_out_page, row_lines
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import (
     attribute,
@@ -33,8 +33,6 @@ MAX_ROWS: Final = 1_100_000
 """Of a spreadsheet."""
 _WHAT: Final = "This OpenDocument file"
 _MAX_SPACES: Final = 100
-_MAX_LONG_CELL_CHARS: Final = 300  # a longer one lays out a page
-_MIN_HEADED_COLUMNS: Final = 3
 _NO_BLOCKS: Final = frozenset(("", "tracked-changes", "note", "annotation", "notes", "forms"))
 _BOX: Final = frozenset(("text-box",))
 _NESTED: Final = frozenset(("table", "text-box"))
@@ -110,18 +108,16 @@ def _add_paragraph(text: OutlinedText, paragraph: XmlElement, *, in_list: bool) 
 
 def _add_table(text: OutlinedText, table: XmlElement) -> None:
     rows: list[list[str]] = []
-    layout = False
     own_rows = list(outermost(table, "table-row", closed=_NESTED))
     for row in own_rows:
         cells = [" ".join(_paragraphs(cell)) for cell in row if local(cell) == "table-cell"]
-        layout = layout or any(len(cell) > _MAX_LONG_CELL_CHARS for cell in cells)
         rows.append(cells)
-    if layout or max(map(len, rows), default=0) == 1:
+    if lays_out_page(rows):
         for row in own_rows:
             for cell in row.iterchildren("{*}table-cell"):
                 _add_blocks(text, cell)
         return
-    text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+    text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
     _add_notes(text, table)
 
 

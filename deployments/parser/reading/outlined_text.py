@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from deployments.parser.page_warnings import page_warning
 from deployments.parser.reading.content import (
     Content,
     Heading,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 
 _MAX_LEVEL = 9
-_MAX_NAMED_PAGES = 100
 
 
 class OutlinedText:
@@ -147,4 +147,4 @@ def blank_pages(text: OutlinedText) -> tuple[DocumentWarning, ...]:
     if not pages:
         return ()
     message = f"{len(pages)} of {total} slides hold no text."
-    return (DocumentWarning(WarningCode.PAGES_WITHOUT_TEXT, message, pages[:_MAX_NAMED_PAGES]),)
+    return (page_warning(WarningCode.PAGES_WITHOUT_TEXT, message, pages),)

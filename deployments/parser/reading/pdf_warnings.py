@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from deployments.parser.page_warnings import page_warning
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-_MAX_NAMED_PAGES: Final = 100
 _MAX_NAMED_FILES: Final = 10
 _MAX_NAME_CHARS: Final = 80
 
@@ -76,4 +76,4 @@ def _about_pages(
         are="is" if one else "are",
         were="was" if one else "were",
     )
-    return DocumentWarning(code, text, tuple(sorted(pages)[:_MAX_NAMED_PAGES]))
+    return page_warning(code, text, pages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deployments.errors import TooLarge
+from deployments.parser.page_warnings import page_warning
 from deployments.parser.reading.content import Content, check_text, clean, title_of_filename
 from deployments.parser.reading.flow import flow
 from deployments.parser.reading.formats import Format
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _KINDS = {"PNG": Format.PNG, "TIFF": Format.TIFF, "WEBP": Format.WEBP}
 """By Pillow's names; it has two for JPEG."""
-_MAX_NAMED_PAGES = 100
 
 
 def read_picture(
@@ -78,13 +78,9 @@ def _warnings(read: Sequence[int], wanted: Sequence[int]) -> tuple[DocumentWarni
     if read:
         subject = "this image" if len(read) == 1 else f"{len(read)} pages"
         msg = f"The text of {subject} was recognised by OCR, and may have mistakes."
-        warnings.append(_warning(WarningCode.PAGES_BY_OCR, msg, read))
+        warnings.append(page_warning(WarningCode.PAGES_BY_OCR, msg, read))
     if wanted:
         subject = "1 page of this image holds" if len(wanted) == 1 else f"{len(wanted)} pages hold"
         msg = f"{subject} no text that was read."
-        warnings.append(_warning(WarningCode.PAGES_WITHOUT_TEXT, msg, wanted))
+        warnings.append(page_warning(WarningCode.PAGES_WITHOUT_TEXT, msg, wanted))
     return tuple(warnings)
-
-
-def _warning(code: WarningCode, message: str, pages: Sequence[int]) -> DocumentWarning:
-    return DocumentWarning(code, message, tuple(pages[:_MAX_NAMED_PAGES]))

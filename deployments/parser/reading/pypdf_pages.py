@@ -6,6 +6,7 @@ import io
 from functools import cached_property
 from typing import Any, cast
 
+from deployments.errors import TooLarge
 from deployments.parser.reading.readability import mended
 
 
@@ -39,11 +40,19 @@ class PypdfDocument:
         self.title = title if isinstance(title, str) else ""
 
     def lines(self, index: int) -> list[str] | None:
-        """Return the lines of a page, counted from 0; None if it is damaged."""
+        """Return the lines of a page, counted from 0; None if it is damaged.
+
+        Raises TooLarge if it decompresses to too much.
+        """
+        from pypdf.errors import LimitReachedError
+
         try:
             text = self._reader.pages[index].extract_text()
         except MemoryError:
             raise
+        except LimitReachedError as error:
+            msg = "This PDF unpacks to far more data than a document of text has."
+            raise TooLarge(msg) from error
         except Exception:  # noqa: BLE001 - see above
             return None
         return cast("str", text).split("\n")

@@ -6,22 +6,30 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deployments.errors import UnsupportedMedia
 from deployments.parser.reading.content import Content, title_of_filename
-from deployments.parser.reading.formats import IMAGES, READ, Format, detect
+from deployments.parser.reading.formats import IMAGES, Format, detect
 from deployments.parser.reading.nested import Within, headings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
-def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: C901, PLR0911, PLR0912 - a table
-    """Return the function that reads files of a format: `read(data, filename, max_chars=...)`."""
+def reader_of(  # noqa: C901, PLR0911, PLR0912 - a table
+    kind: Format, within: Within, ocr: Mapping[int, str] | None = None
+) -> Callable[..., Content]:
+    """Return the function that reads files of a format: `read(data, filename, max_chars=...)`.
+
+    `ocr` are texts that were recognised on its pages, which PDFs and images have.
+    """
     match kind:
         case Format.PDF:
             from deployments.parser.reading.pdf import read_pdf
 
-            return partial(read_pdf, max_pages=within.max_pages)
+            return partial(read_pdf, max_pages=within.max_pages, ocr=ocr)
+        case Format.PNG | Format.JPEG | Format.TIFF | Format.WEBP:
+            from deployments.parser.reading.picture import read_picture
+
+            return partial(read_picture, max_pages=within.max_pages, ocr=ocr)
         case Format.HTML:
             from deployments.parser.reading.html import read_html
 
@@ -73,7 +81,7 @@ def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: 
 
             return partial(read_msg, within=within)
         case Format.MHTML:
-            from deployments.parser.reading.web_archive import read_mhtml
+            from deployments.parser.reading.mhtml import read_mhtml
 
             return read_mhtml
         case Format.ZIP:
@@ -81,7 +89,7 @@ def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: 
 
             return partial(read_zip, within=within)
         case Format.CSV | Format.TSV:
-            from deployments.parser.reading.tables_text import read_csv, read_tsv
+            from deployments.parser.reading.delimited import read_csv, read_tsv
 
             return read_csv if kind is Format.CSV else read_tsv
         case Format.JSON | Format.JSONL:
@@ -104,7 +112,6 @@ def reader_of(kind: Format, within: Within) -> Callable[..., Content]:  # noqa: 
             from deployments.parser.reading.xml_text import read_xml
 
             return read_xml
-    raise UnsupportedMedia(READ)
 
 
 def whole_file(max_pages: int) -> Within:

@@ -14,6 +14,9 @@ _MAX_HEADER_CHARS: Final = 80
 _MAX_ROWS_ABOVE: Final = 10  # a title and notes above the headers
 _VALUE: Final = re.compile(r"[\W\d_]*[0-9][\W\d_]*")
 MIN_COLUMNS: Final = 2
+MIN_HEADED_COLUMNS: Final = 3
+"""The fewest columns of a table within a text whose rows are written with headers."""
+_MAX_LONG_CELL_CHARS: Final = 300
 
 
 def row_lines(rows: Iterable[Sequence[str]], min_columns: int = MIN_COLUMNS) -> Iterator[str]:
@@ -41,6 +44,12 @@ def row_lines(rows: Iterable[Sequence[str]], min_columns: int = MIN_COLUMNS) -> 
             yield CELL_JOINT.join(filter(None, cells))
     if searching:
         yield from _begin(above, min_columns)
+
+
+def lays_out_page(rows: Sequence[Sequence[str]]) -> bool:
+    """Tell whether a table only places parts of a page: it has long cells, or one column."""
+    longest = max((len(cell) for row in rows for cell in row), default=0)
+    return longest > _MAX_LONG_CELL_CHARS or max(map(len, rows), default=0) == 1
 
 
 def _begin(above: list[list[str]], min_columns: int) -> Generator[str, None, list[str] | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
-from deployments.parser.reading.rows import row_lines
+from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, row_lines
 from deployments.parser.reading.titles import tidy_title
 from deployments.parser.reading.xml_trees import damaged, named, parse_xml, text_of
 from deployments.parser.reading.zip_members import ZipMembers
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _WHAT: Final = "This presentation"
 _MAX_NESTING: Final = 20  # of groups of shapes
-_MIN_HEADED_COLUMNS: Final = 3
 
 
 def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
@@ -111,7 +110,7 @@ def _leaves(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
 def _add_shape(text: OutlinedText, shape: Any) -> None:  # noqa: ANN401 - of many classes
     if getattr(shape, "has_table", False):
         rows = ([cell.text for cell in row.cells] for row in shape.table.rows)
-        text.lines(row_lines(rows, _MIN_HEADED_COLUMNS))
+        text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
     elif getattr(shape, "has_chart", False):
         chart = shape.chart
         if chart.has_title and chart.chart_title.has_text_frame:

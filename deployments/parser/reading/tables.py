@@ -46,11 +46,6 @@ class Row:
     is_table: bool = False
 
 
-def is_dashes(line: str) -> bool:
-    """Tell whether a line is the one that separates a table's head from its rows."""
-    return bool(line) and set(line.split(CELL_JOINT)) == {_DASHES}
-
-
 def rows_of(segments: Sequence[Segment], *, right_to_left: bool = False) -> list[Row]:
     """Group segments into the rows of a column, from top to bottom."""
     rows: list[list[Segment]] = []

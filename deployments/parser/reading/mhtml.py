@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from deployments.parser.reading.content import (
-    Content,
-    check_text,
-    clean,
-    one_line,
-    title_of_filename,
-)
 from deployments.parser.reading.formats import Format
+from deployments.parser.reading.html import content_of_markup
 from deployments.parser.reading.mail import parse_mail
 from deployments.parser.reading.xml_trees import damaged
-from deployments.text.html import decode_html, html_to_text
+from deployments.text.decoding import decode_html
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import EmailMessage, Message
+
+    from deployments.parser.reading.content import Content
 
 _WHAT: Final = "This saved web page"
 
@@ -32,12 +29,13 @@ def read_mhtml(data: bytes, filename: str, *, max_chars: int) -> Content:
     payload = page.get_payload(decode=True) if page is not None else None
     if page is None or not isinstance(payload, bytes):
         raise damaged(_WHAT)
-    found = html_to_text(decode_html(payload, page.get_content_charset()))
-    text = clean(found.text)
-    check_text(text, max_chars)
-    subject = str(mail.get("Subject") or "")
-    title = one_line(found.title) or one_line(subject) or title_of_filename(filename)
-    return Content(title, Format.MHTML, text, markdown=True, warnings=_warnings(len(pages) - 1))
+    content = content_of_markup(
+        decode_html(payload, page.get_content_charset()),
+        filename,
+        max_chars=max_chars,
+        other_title=str(mail.get("Subject") or ""),
+    )
+    return replace(content, media_type=Format.MHTML, warnings=_warnings(len(pages) - 1))
 
 
 def _warnings(frames: int) -> tuple[DocumentWarning, ...]:
