@@ -260,7 +260,10 @@ def _read_by_pypdf(data: bytes, max_pages: int, max_chars: int, cause: Exception
     states = document.states
     left = max_chars
     for number in range(1, source.pages + 1):
-        read = source.lines(number - 1)
+        try:
+            read = source.lines(number - 1)
+        except TooLarge as error:
+            read, cause = None, error
         lines = [mended(line) for line in read or ()]
         if read is None:
             states.damaged.add(number)
@@ -274,7 +277,7 @@ def _read_by_pypdf(data: bytes, max_pages: int, max_chars: int, cause: Exception
             raise too_long(max_chars)
         document.pages.append(_spelt_out(lines))
     if len(states.damaged) == source.pages:
-        raise _damaged() from cause
+        raise cause if isinstance(cause, TooLarge) else _damaged() from cause
     return document
 
 

@@ -75,5 +75,8 @@ class SecondReader:
     def lines(self, number: int) -> list[str]:
         """Return the lines of a page, mended; none if they cannot be read."""
         document = self._document
-        lines = document.lines(number - 1) if document and number <= document.pages else None
+        try:
+            lines = document.lines(number - 1) if document and number <= document.pages else None
+        except TooLarge:
+            return []
         return [mended(line) for line in lines or ()]
