@@ -18,6 +18,9 @@ and `__dict__`, so `message` alone is positional.
 
 from __future__ import annotations
 
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+"""OpenAI's code of the error for more tokens than a model takes."""
+
 MODEL_CHANGED = "model_changed"
 """Code of the Conflict that an embedder raises if it has another model than the caller expects."""
 

@@ -16,7 +16,6 @@ from deployments.errors import (
     InvalidRequest,
     ServiceError,
     Unavailable,
-    Unprocessable,
     error_of,
 )
 from deployments.serving.request_context import detached
@@ -49,7 +48,7 @@ def images_spec(  # noqa: PLR0913 - what can be asked for
     key: str | None = None,
     count_param: str = "count",
 ) -> ImagesSpec:
-    """Fill in what the request left open; raises Unprocessable, naming bound and field.
+    """Fill in what the request left open; raises InvalidRequest, naming bound and field.
 
     Without a seed, an idempotency `key` settles it: sent again, the request is the same.
     """
@@ -137,7 +136,7 @@ class Imaging:
 def _require(holds: bool, param: str, rule: str) -> None:  # noqa: FBT001 - reads like assert
     if not holds:
         msg = f"{param}: {rule}"
-        raise Unprocessable(msg, code=InvalidRequest.code, param=param)
+        raise InvalidRequest(msg, code="invalid_value", param=param)
 
 
 def _sides(settings: AppSettings, size: str | None) -> tuple[int, int]:

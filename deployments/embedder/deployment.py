@@ -16,7 +16,13 @@ from deployments.embedder.encoder import Encoder
 from deployments.embedder.passes import Passes
 from deployments.embedder.reranker import Reranker
 from deployments.embedder.windows import cut_into_windows, means
-from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, TooLarge
+from deployments.errors import (
+    CONTEXT_LENGTH_EXCEEDED,
+    MODEL_CHANGED,
+    Conflict,
+    InvalidRequest,
+    TooLarge,
+)
 from deployments.model_fingerprint import fingerprint_of
 from deployments.model_source import resolve, revision_of
 from deployments.observability.logs import log_to_serve
@@ -104,7 +110,7 @@ class Embedder:
         for number, count in enumerate(tokens, first):
             if count > most:
                 msg = f"input {number} has {count} tokens, and the model reads at most {most}"
-                raise TooLarge(msg, code="context_length_exceeded", param="input")
+                raise TooLarge(msg, code=CONTEXT_LENGTH_EXCEEDED, param="input")
         return Embeddings(await self.embed(texts, "passage"), tuple(tokens))
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from deployments.answer_events import ChunkReader
-from deployments.errors import InvalidRequest, Overloaded, ServiceError, Unavailable
+from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.llm.request_errors import refusal
 from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
 
@@ -205,7 +206,7 @@ class _translated:  # noqa: N801 - used as a function
             msg = "the language model's endpoint refused the service's key"
             raise Unavailable(msg) from error
         if isinstance(error, openai.APIStatusError) and error.status_code < _SERVER_ERROR:
-            raise InvalidRequest(_message(error), param=error.param) from error
+            raise refusal(_message(error), error.param) from error
         if isinstance(error, openai.APIError):
             msg = "the language model's endpoint failed"
             raise Unavailable(msg) from error

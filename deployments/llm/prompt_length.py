@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deployments.errors import InvalidRequest
+from deployments.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -31,11 +31,12 @@ async def check_prompt_length(
             (found,) = await count_tokens([part])
             tokens += found
             if tokens > bound:
+                # In the words by which clients tell this error from others.
                 msg = (
-                    f"the prompt has more than {bound} tokens; the language model's window has "
-                    f"{window}"
+                    f"This model's maximum context length is {window} tokens, and the prompt has "
+                    f"more than {bound}."
                 )
-                raise InvalidRequest(msg, param=param)
+                raise InvalidRequest(msg, code=CONTEXT_LENGTH_EXCEEDED, param=param)
 
 
 def _prompts(body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

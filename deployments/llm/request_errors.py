@@ -5,11 +5,19 @@ Before vLLM accepts a request, an exception is the request's fault; afterwards i
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unavailable
+from deployments.errors import (
+    CONTEXT_LENGTH_EXCEEDED,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +30,8 @@ FAILED = "the language model failed while it answered"
 FULL = "the language model's queue is full; try again shortly"
 
 _SERVER_ERROR = 500
-_ERROR_BY_STATUS = {400: InvalidRequest, 404: NotFound}
+_NOT_FOUND = 404
+_TOO_LONG = re.compile(r"maximum (?:context|model) length|longer than the maximum", re.IGNORECASE)
 _MALFORMED = (
     "a field of the request has the wrong type or lacks a value; compare it with OpenAI's API"
 )
@@ -67,7 +76,7 @@ def _of_vllm(error: Exception) -> ServiceError | None:
         return Overloaded(FULL)
     if isinstance(error, VLLMClientError):
         message = str(error.args[0]) if error.args else str(error)
-        return InvalidRequest(message, param=getattr(error, "parameter", None))
+        return refusal(message, getattr(error, "parameter", None))
     return None
 
 
@@ -91,7 +100,7 @@ def _of_reading(error: Exception) -> InvalidRequest | None:
         case UnicodeError():
             message = "the request contains text that is not valid Unicode"
         case ValueError() if error.args:
-            message = str(error.args[0])
+            return refusal(str(error.args[0]), None)
         case _ if isinstance(error, CARELESS):
             message = _MALFORMED
         case _:
@@ -106,4 +115,12 @@ def from_response(error: Mapping[str, Any]) -> ServiceError:
         return Unavailable(FAILED)
     if status > _SERVER_ERROR:
         return Unavailable(str(error["message"]))
-    return _ERROR_BY_STATUS.get(status, InvalidRequest)(error["message"], param=error["param"])
+    if status == _NOT_FOUND:
+        return NotFound(error["message"], param=error["param"])
+    return refusal(error["message"], error["param"])
+
+
+def refusal(message: str, param: str | None) -> InvalidRequest:
+    """Return the error for a request that an engine refuses, with OpenAI's code if it has one."""
+    too_long = _TOO_LONG.search(message)
+    return InvalidRequest(message, code=CONTEXT_LENGTH_EXCEEDED if too_long else None, param=param)

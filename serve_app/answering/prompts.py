@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deployments.errors import InvalidRequest
+from deployments.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequest
 from deployments.text.invisible import without_invisible
 from serve_app.answering import history
 from serve_app.answering.citations import Citations
@@ -147,11 +147,11 @@ def _counted(message: Mapping[str, Any]) -> str:
 
 def _too_long(asked: int, window: int) -> InvalidRequest:
     msg = (
-        f"the question alone takes about {asked} tokens and leaves {max(window - asked, 0)} of "
-        f"the model's {window} for an answer, which needs at least {_LEAST_ANSWER_TOKENS}: "
+        f"This model's maximum context length is {window} tokens: the question alone takes about "
+        f"{asked}, and an answer needs at least {_LEAST_ANSWER_TOKENS}; "
         "shorten it, or the system message or tools that come with it"
     )
-    return InvalidRequest(msg, code="context_length_exceeded", param="messages")
+    return InvalidRequest(msg, code=CONTEXT_LENGTH_EXCEEDED, param="messages")
 
 
 async def _fitted(

@@ -25,6 +25,7 @@ from deployments.errors import (
     UnsupportedMedia,
 )
 from deployments.observability.metrics import SHED
+from serve_app.http.validation import fault_of
 from serve_app.schemas.errors import ErrorBody, ErrorResponse
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-EVERYWHERE = refusals(401, 403, 422, 429, 500, 503)
+EVERYWHERE = refusals(400, 401, 403, 429, 500, 503)
 """Errors that any route may answer with: at the door, of its parameters, or of a backend."""
 
 
@@ -93,13 +94,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"][1:]) or None
-        message = str(first["msg"])[:_SHOWN_CHARS]
-        if param is not None:
-            message = f"{param}: {message}"
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
-        return error_response(status, message, "invalid_request", param)
+        fault = fault_of(error.errors(), error.body)
+        return error_response(HTTPStatus.BAD_REQUEST, fault.message, fault.code, fault.param)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

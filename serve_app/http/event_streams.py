@@ -1,10 +1,13 @@
-"""Server-sent events whose first one is awaited before the response starts.
+"""Server-sent events that start early enough for load balancers, and late enough to fail honestly.
 
-A generator that fails before its first item would otherwise give 200 and an empty body.
+A generator that fails before its first item would otherwise give 200 and an empty body: so the
+first event is awaited before the response starts, for some seconds. A stream that is silent sends
+comments, which clients ignore: load balancers cut connections that are idle.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -16,42 +19,111 @@ from deployments.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     Shape = Callable[[ServiceError], str]
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_MAX_SILENCE_S = 15.0  # load balancers cut idle connections after 30 or 60 s
+_COMMENT = b": keep-alive\n\n"
 
 
 class EventStream(EventSourceResponse):
-    """A response that closes its generator at once when the client goes."""
+    """A response that closes its generator at once when the client goes.
 
-    def __init__(self, events: AsyncGenerator[str, None], first: str | None, shaped: Shape) -> None:
+    `first` is the task that awaits the first event.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[str, None],
+        first: asyncio.Future[str | None],
+        shaped: Shape,
+        max_silence_s: float = _MAX_SILENCE_S,
+    ) -> None:
         self._events = events
+        self._first = first
+        self._max_silence_s = max_silence_s
         super().__init__(_reporting(events, first, shaped), headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with contextlib.aclosing(self._events):
-            await super().__call__(scope, receive, send)
+        kept = _KeptAlive(send, self._max_silence_s)
+        comments = asyncio.create_task(kept.comment())
+        try:
+            await super().__call__(scope, receive, kept.send)
+        finally:
+            comments.cancel()
+            await _abandoned(self._first)
+            await self._events.aclose()
 
 
-async def opened(events: AsyncGenerator[str, None], shaped: Shape) -> EventStream:
-    """Await the first event, raising what it raises; a later error becomes an event."""
-    return EventStream(events, await anext(events, None), shaped)
+class _KeptAlive:
+    """Sends what a response sends, and comments between that after each long silence."""
+
+    def __init__(self, send: Send, max_silence_s: float) -> None:
+        self._send = send
+        self._max_silence_s = max_silence_s
+        self._sending = asyncio.Lock()
+        self._sent_s = asyncio.get_running_loop().time()
+        self._open = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the response."""
+        async with self._sending:
+            self._open = bool(message.get("more_body", True))
+            await self._send(message)
+            self._sent_s = asyncio.get_running_loop().time()
+
+    async def comment(self) -> None:
+        """Send comments after each silence until the response ends."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(max(self._sent_s + self._max_silence_s - loop.time(), 0))
+            async with self._sending:
+                if loop.time() - self._sent_s < self._max_silence_s:
+                    continue
+                if self._open:
+                    body = {"type": "http.response.body", "body": _COMMENT, "more_body": True}
+                    await self._send(body)
+                self._sent_s = loop.time()
+
+
+async def opened(
+    events: AsyncGenerator[str, None], shaped: Shape, max_silence_s: float = _MAX_SILENCE_S
+) -> EventStream:
+    """Await the first event, raising what it raises; a later error becomes an event.
+
+    After `max_silence_s` the response starts without it.
+    """
+    first = asyncio.ensure_future(anext(events, None))
+    try:
+        await asyncio.wait({first}, timeout=max_silence_s)
+    except asyncio.CancelledError:
+        await _abandoned(first)
+        await events.aclose()
+        raise
+    if first.done():
+        first.result()
+    return EventStream(events, first, shaped, max_silence_s)
+
+
+async def _abandoned(first: asyncio.Future[str | None]) -> None:
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await first
 
 
 async def _reporting(
-    events: AsyncGenerator[str, None], first: str | None, shaped: Shape
+    events: AsyncGenerator[str, None], first: asyncio.Future[str | None], shaped: Shape
 ) -> AsyncGenerator[str, None]:
-    async with contextlib.aclosing(events):
-        try:
-            if first is not None:
-                yield first
-            async for event in events:
-                yield event
-        except ServiceError as error:
-            logger.warning("a stream broke: {}", error.code)
-            yield shaped(error)
-        except Exception as error:  # noqa: BLE001 - the status is sent; only an event can tell
-            logger.opt(exception=error).error("a stream broke")
-            yield shaped(ServiceError("something went wrong inside the service"))
+    try:
+        if (opening := await first) is not None:
+            yield opening
+        async for event in events:
+            yield event
+    except ServiceError as error:
+        logger.warning("a stream broke: {}", error.code)
+        yield shaped(error)
+    except Exception as error:  # noqa: BLE001 - the status is sent; only an event can tell
+        logger.opt(exception=error).error("a stream broke")
+        yield shaped(ServiceError("something went wrong inside the service"))

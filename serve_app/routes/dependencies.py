@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deployments.catalogue.entries import DocumentStatus, PageQuery
 from deployments.catalogue.owned import OwnedErasures
-from deployments.errors import InvalidRequest, NotFound, Unprocessable
+from deployments.errors import InvalidRequest, NotFound
 from deployments.file_store import FileStore
 from deployments.kept_files import document_id_of
 from serve_app.access.rate_limits import Allowance
@@ -38,6 +38,7 @@ from serve_app.schemas.fields import (
     FILE_ID_EXAMPLE,
     IMPORT_ID_EXAMPLE,
     JOB_ID_EXAMPLE,
+    UNKNOWN_PARAMETER,
     CollectionName,
     FileId,
 )
@@ -70,7 +71,7 @@ async def known_parameters_only(request: Request) -> None:
     for name in request.query_params:
         if name not in known:
             msg = f"{name[:_SHOWN_CHARS]}: there is no such parameter here"
-            raise Unprocessable(msg, code=InvalidRequest.code, param=name[:_SHOWN_CHARS])
+            raise InvalidRequest(msg, code=UNKNOWN_PARAMETER, param=name[:_SHOWN_CHARS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def _of_account(name: str) -> Any:  # noqa: ANN401 - as above
     return Depends(part)
 
 
-# An id that nothing can have is answered as one that does not exist: 404 rather than 422.
+# An id that nothing can have is answered as one that does not exist: 404 rather than 400.
 async def _job_id(job_id: Annotated[str, Path(examples=[JOB_ID_EXAMPLE])]) -> str:
     if not _JOB_ID.fullmatch(job_id):
         msg = "there is no such job"

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import re
 from http import HTTPStatus
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
@@ -17,6 +17,7 @@ from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.http.urls import base_url, local_url
 from serve_app.images import images_spec
+from serve_app.picture_formats import DEFAULT_QUALITY, MEDIA_TYPES, encode_picture
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     FilesDep,
     IdempotencyKey,
@@ -34,8 +35,11 @@ from serve_app.schemas.images import (
     OpenAIImagesResponse,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 router = APIRouter(tags=["images"], route_class=BodyRoute)
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_PICTURE = re.compile(rf"(0|[1-9][0-9]{{0,8}})\.({'|'.join(MEDIA_TYPES)})")
 _CACHED = "private, max-age=31536000, immutable"
 
 
@@ -64,7 +68,7 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
 
 
 @router.get(
-    "/v1/images/{job_id}/{number}.png",
+    "/v1/images/{job_id}/{picture}",
     response_class=Response,
     responses={
         **download("image/png", "the bytes of a PNG"),
@@ -74,29 +78,32 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
 )
 async def get_image(
     job_id: JobId,
-    number: Annotated[str, Path(examples=["0"])],
+    picture: Annotated[str, Path(examples=["0.png"], description="Also `0.jpeg` and `0.webp`.")],
     services: ServicesDep,
     files: FilesDep,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Fetch the n-th picture of a job, from 0, as soon as it is finished."""
-    if not _NUMBER.fullmatch(number):
+    named = _PICTURE.fullmatch(picture)
+    if named is None:
         raise _no_picture()
+    number, form = named.groups()
     try:
         await services.jobs.job(job_id)  # is it the caller's?
         png = await files.get(image_path(job_id, int(number)))
     except NotFound:
         raise _no_picture() from None
-    etag = f'"{hashlib.sha256(png).hexdigest()[:32]}"'
+    content = await asyncio.to_thread(encode_picture, png, form)
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {
         "ETag": etag,
         "Cache-Control": _CACHED,
-        "Content-Disposition": f'inline; filename="{job_id}-{number}.png"',
+        "Content-Disposition": f'inline; filename="{job_id}-{number}.{form}"',
         "X-Content-Type-Options": "nosniff",
     }
     if _names(if_none_match, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(png, media_type="image/png", headers=headers)
+    return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
 
 
 @router.post(
@@ -126,15 +133,23 @@ async def create_images(  # noqa: PLR0913 - what FastAPI hands in
         count_param="n",
     )
     job = await imaging.made(spec, idempotency_key)
-    numbers = range(spec.count)
+    numbers, form = range(spec.count), request.output_format or "png"
     urls: list[str | None] = [None] * spec.count
-    contents: list[str | None] = [None] * spec.count
+    contents: Sequence[str | None] = [None] * spec.count
     if request.response_format != "b64_json":
         base = base_url(http.scope, settings.public_url)
-        urls = [base + image_url(job.id, number) for number in numbers]
+        urls = [base + image_url(job.id, number, form) for number in numbers]
     if request.response_format != "url":
         pngs = await asyncio.gather(*(files.get(image_path(job.id, n)) for n in numbers))
-        contents = [base64.b64encode(png).decode() for png in pngs]
+        quality = request.output_compression
+        contents = await asyncio.gather(
+            *(
+                asyncio.to_thread(
+                    _base64, png, form, DEFAULT_QUALITY if quality is None else quality
+                )
+                for png in pngs
+            )
+        )
     return OpenAIImagesResponse(
         created=int(job.created_at),
         data=[
@@ -142,8 +157,13 @@ async def create_images(  # noqa: PLR0913 - what FastAPI hands in
             for url, content in zip(urls, contents, strict=True)
         ],
         size=f"{spec.width}x{spec.height}",
+        output_format=form,
         job_id=job.id,
     )
+
+
+def _base64(png: bytes, form: str, quality: int) -> str:
+    return base64.b64encode(encode_picture(png, form, quality)).decode()
 
 
 def _names(if_none_match: str | None, etag: str) -> bool:

@@ -41,9 +41,9 @@ def job_url(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
 
-def image_url(job_id: str, number: int) -> str:
+def image_url(job_id: str, number: int, form: str = "png") -> str:
     """Return the path of a picture on this service."""
-    return f"/v1/images/{job_id}/{number}.png"
+    return f"/v1/images/{job_id}/{number}.{form}"
 
 
 def job_response(job: Job, scope: Scope) -> JobResponse:

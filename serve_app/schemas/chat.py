@@ -17,11 +17,14 @@ from serve_app.schemas.fields import (
     TokenCount,
     TopK,
     example,
+    refuse,
+    refused_unless,
 )
 from serve_app.schemas.filters import FILTER_EXAMPLE, Filters
 from serve_app.schemas.generation import GenerationRequest
 
 MAX_MESSAGES = 1000
+_UNREAD_PARTS = ("image_url", "input_audio", "file", "image", "audio", "video_url", "refusal")
 MAX_PARTS = 1000
 """Of all messages of a request together."""
 MAX_COLLECTIONS = 8
@@ -29,11 +32,25 @@ MAX_NAME_CHARS = 256
 """Of the name of who wrote a message, and of the id of a tool call."""
 
 
+def _text_only(kind: object) -> object:
+    if isinstance(kind, str) and kind in _UNREAD_PARTS:
+        refuse(f"this model reads text only, and `{kind}` is none")
+    return kind
+
+
 class TextPart(Request):
     """A piece of a message in OpenAI's list form; text is the only kind read here."""
 
-    type: Literal["text"]
+    type: Annotated[Literal["text"], BeforeValidator(_text_only)]
     text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_first(cls, value: object) -> object:
+        # The fields of another kind of part are not known either, which is not what is wrong.
+        if isinstance(value, dict):
+            _text_only(value.get("type"))
+        return value
 
 
 class ChatMessage(Request):
@@ -65,9 +82,14 @@ class ChatMessage(Request):
 
 _NOT_FOR_ENGINE: dict[str, Any] = {
     **dict.fromkeys(
-        ("context", "user", "metadata", "store", "service_tier", "safety_identifier"), True
+        (
+            *("context", "user", "metadata", "store", "service_tier", "safety_identifier"),
+            *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+            *("modalities", "prediction", "reasoning_effort", "verbosity"),
+            *("audio", "function_call", "functions", "moderation", "web_search_options"),
+        ),
+        True,
     ),
-    "prompt_cache_key": True,
     "messages": {
         "__all__": {
             "refusal",
@@ -156,7 +178,10 @@ class ChatRequest(GenerationRequest):
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    tools: Annotated[
+        Annotated[list[dict[str, Any]], Field(max_length=128)] | None,
+        BeforeValidator(lambda tools: None if tools == [] else tools),
+    ] = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
@@ -166,6 +191,32 @@ class ChatRequest(GenerationRequest):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
+    prediction: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    modalities: Annotated[
+        list[Literal["text"]] | None, refused_unless(["text"], "this model writes text only")
+    ] = None
+    # Refused, as ignoring them would mislead.
+    audio: Annotated[None, refused_unless(None, "this model writes text only")] = None
+    functions: Annotated[
+        None, refused_unless([], "`functions` were replaced by `tools`: send these")
+    ] = None
+    function_call: Annotated[
+        None, refused_unless("none", "`function_call` was replaced by `tool_choice`: send this")
+    ] = None
+    moderation: Annotated[
+        None, refused_unless(None, "this service does not moderate what is asked or answered")
+    ] = None
+    web_search_options: Annotated[
+        None,
+        refused_unless(
+            None,
+            "this service searches documents and reads the pages that a prompt names, not the web",
+        ),
+    ] = None
     context: ContextOptions | None = None
 
     def texts(self) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from serve_app.schemas.fields import TIME_EXAMPLE, example
+from serve_app.schemas.fields import TIME_EXAMPLE, example, refused_unless
 from serve_app.schemas.generation import GenerationRequest
 
 MAX_PROMPTS = 16
@@ -37,10 +37,8 @@ class CompletionRequest(GenerationRequest):
     ]
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    suffix: Annotated[None, Field(description="Not supported.")] = None
-    best_of: Annotated[Literal[1], Field(description="More is not supported: use `n`.")] | None = (
-        None
-    )
+    suffix: Annotated[None, refused_unless("", "this model cannot write before a suffix")] = None
+    best_of: Annotated[None, refused_unless(1, "`best_of` is not supported: use `n`")] = None
 
     def texts(self) -> list[str]:
         """The prompts that are texts."""

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import difflib
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from deployments.document_ids import DOCUMENT_ID
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
+
+UNKNOWN_PARAMETER = "unknown_parameter"
+"""OpenAI's code of the error for a field that does not exist."""
+UNSUPPORTED_VALUE = "unsupported_value"
+"""OpenAI's code of the error for a value that is valid, but not supported here."""
+_FEW_NAMES = 8  # that a message may list
+_MAX_NAME_CHARS = 64  # of an unknown field that is compared with the known ones
 
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -60,9 +83,98 @@ Without it, the error for a list that is too long says that it is not a string.
 
 
 class Request(BaseModel):
-    """A body of one of our own routes: what it does not know, it refuses."""
+    """A body of one of our own routes.
+
+    Unknown fields are refused, with the nearest known name. Null means the default for every
+    optional field, as OpenAI's clients send it.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        known = cls.model_fields
+        for name in value:
+            if name not in known:
+                raise _unknown(str(name), list(known))
+        omittable = _omittable(cls)
+        if any(value[name] is None for name in omittable & value.keys()):
+            return {
+                name: each
+                for name, each in value.items()
+                if each is not None or name not in omittable
+            }
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Say in the API reference that optional fields take null."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name in _omittable(cls) & properties.keys():
+            field = properties[name]
+            moved = {
+                key: field.pop(key)
+                for key in ("title", "description", "default", "examples")
+                if key in field
+            }
+            properties[name] = {"anyOf": [dict(field), {"type": "null"}], **moved}
+        return schema
+
+
+@cache
+def _omittable(request: type[Request]) -> frozenset[str]:
+    """Return the fields that have a default other than null and do not take null themselves."""
+    return frozenset(
+        name
+        for name, field in request.model_fields.items()
+        if not field.is_required()
+        and type(None) not in (field.annotation, *get_args(field.annotation))
+    )
+
+
+def _unknown(name: str, known: list[str]) -> PydanticCustomError:
+    near = difflib.get_close_matches(name[:_MAX_NAME_CHARS], known, n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    if not near and len(known) <= _FEW_NAMES:
+        hint = f": use {', '.join(f'`{each}`' for each in known)}"
+    return PydanticCustomError(
+        UNKNOWN_PARAMETER,
+        "there is no such field{hint}",
+        {"field": name, "hint": hint},
+    )
+
+
+def refuse(reason: str) -> NoReturn:
+    """Raise the error for a valid field or value of OpenAI's that is not supported here."""
+    raise PydanticCustomError(UNSUPPORTED_VALUE, "{reason}", {"reason": reason})
+
+
+def refused_unless(harmless: object, reason: str) -> BeforeValidator:
+    """Validate a field that has no effect: any value but a harmless one, or null, is refused."""
+
+    def check(value: object) -> object:
+        if value is None or value == harmless:
+            return value if isinstance(value, list) and value else None
+        refuse(reason)
+
+    return BeforeValidator(check)
+
+
+def refused_value(refused: str, reason: str) -> BeforeValidator:
+    """Validate a field of which one valid value is not supported."""
+
+    def check(value: object) -> object:
+        if value == refused:
+            refuse(reason)
+        return value
+
+    return BeforeValidator(check)
 
 
 class StreamOptions(Request):

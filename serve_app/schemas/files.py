@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import UploadFile  # noqa: TC002 - pydantic reads annotations
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from serve_app.schemas.fields import FILE_ID_EXAMPLE, TIME_EXAMPLE, Request, example
+from serve_app.schemas.fields import (
+    FILE_ID_EXAMPLE,
+    TIME_EXAMPLE,
+    Request,
+    example,
+    refuse,
+)
 from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 
 FilePurpose = Literal["assistants", "user_data", "batch", "fine-tune", "vision", "evals"]
@@ -20,8 +26,16 @@ class FileForm(Request):
 
     file: UploadFile
     purpose: Annotated[FilePurpose, Field(examples=["user_data"])]
-    # What OpenAI's clients send for an expiry would have to be obeyed.
-    expires_after: Annotated[None, Field(description="Not supported: nothing expires.")] = None
+    expires_after: Annotated[None, Field(description="Not supported: files do not expire.")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_expiry(cls, form: object) -> object:
+        # Clients send `expires_after[anchor]` and `expires_after[seconds]`, which would have to be
+        # obeyed.
+        if isinstance(form, dict) and any(name.startswith("expires_after") for name in form):
+            refuse("expires_after: files do not expire here")
+        return form
 
 
 _EXAMPLE = {

@@ -7,10 +7,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from deployments.types import JobStatus  # noqa: TC001 - pydantic reads annotations
-from serve_app.schemas.fields import JOB_ID_EXAMPLE, TIME_EXAMPLE, Request, example
+from serve_app.picture_formats import PictureFormat  # noqa: TC001 - pydantic reads annotations
+from serve_app.schemas.fields import (
+    JOB_ID_EXAMPLE,
+    TIME_EXAMPLE,
+    Request,
+    example,
+    refused_unless,
+    refused_value,
+)
 from serve_app.schemas.jobs import JOB_EXAMPLE, JobResponse
 
 MAX_SEED = 2**32 - 1
+_NOT_STREAMED = "pictures are sent whole: they are not streamed"
+_NOT_ANIMATED = "this model draws single pictures"
 
 ImagePrompt = Annotated[str, Field(min_length=1, examples=["a large red circle on a blue ground"])]
 ImageSize = Annotated[
@@ -73,12 +83,24 @@ class OpenAIImagesRequest(Request):
         ]
         | None
     ) = None
-    output_format: Literal["png"] | None = None
-    background: Literal["auto", "opaque"] | None = None
-    stream: Literal[False] | None = None
+    output_format: PictureFormat | None = None
+    output_compression: (
+        Annotated[int, Field(ge=0, le=100, description="The quality of JPEG and WebP.")] | None
+    ) = None
+    background: Annotated[
+        Literal["auto", "opaque"] | None,
+        refused_value("transparent", "this model draws no transparent background"),
+    ] = None
+    # Refused, as ignoring them would mislead.
+    stream: Annotated[None, refused_unless(0, _NOT_STREAMED)] = None
+    partial_images: Annotated[None, refused_unless(0, _NOT_STREAMED)] = None
+    frame_count: Annotated[None, refused_unless(1, _NOT_ANIMATED)] = None
+    frame_duration_ms: Annotated[None, refused_unless(None, _NOT_ANIMATED)] = None
+    svg: Annotated[None, refused_unless(None, "this model draws pixels, no SVG")] = None
     # Accepted because OpenAI's clients send them; they have no effect: there is one image model.
     model: Annotated[str, Field(max_length=200)] | None = None
     quality: Annotated[str, Field(max_length=20)] | None = None
+    complexity: Annotated[str, Field(max_length=20)] | None = None
     style: Annotated[str, Field(max_length=20)] | None = None
     moderation: Annotated[str, Field(max_length=20)] | None = None
     user: str | None = None
@@ -108,5 +130,5 @@ class OpenAIImagesResponse(BaseModel):
     created: int
     data: list[OpenAIImage]
     size: str
-    output_format: Literal["png"] = "png"
+    output_format: PictureFormat = "png"
     job_id: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, Tag, field_validator
-from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.fields import (
     DOCUMENT_ID_EXAMPLE,
@@ -13,6 +12,7 @@ from serve_app.schemas.fields import (
     TEXT_OR_LIST,
     Request,
     example,
+    refuse,
 )
 from serve_app.schemas.filters import (
     ATTRIBUTES_EXAMPLE,
@@ -77,10 +77,7 @@ class SearchRequest(Request):
     @classmethod
     def _no_rewriting(cls, value: bool) -> bool:  # noqa: FBT001 - pydantic's way
         if value:
-            raise PydanticCustomError(
-                "not_supported",  # noqa: EM101 - a type, not a message
-                "not supported: send further phrasings as a list in `query`",
-            )
+            refuse("not supported: send further phrasings as a list in `query`")
         return value
 
     def queries(self) -> list[str]:

@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from serve_app.schemas.fields import STORE_ID_EXAMPLE, TIME_EXAMPLE, FileId, Request, example
+from serve_app.schemas.fields import (
+    STORE_ID_EXAMPLE,
+    TIME_EXAMPLE,
+    FileId,
+    Request,
+    example,
+    refused_unless,
+)
 from serve_app.schemas.paging import Deleted, Listed, Paged, page_example
 from serve_app.schemas.vector_store_files import Strategy  # noqa: TC001 - read by pydantic
 
@@ -39,7 +46,9 @@ class VectorStoreRequest(Request):
     name: Annotated[StoreName | None, Field(examples=["reports"])] = None
     file_ids: Annotated[list[FileId], Field(max_length=100, default_factory=list)]
     metadata: Metadata | None = None
-    description: Annotated[None, Field(description="Not supported: use `metadata`.")] = None
+    description: Annotated[
+        None, refused_unless("", "a vector store has no description here: use `metadata`")
+    ] = None
     chunking_strategy: Strategy | None = None
     expires_after: ExpiresAfter | None = None
 

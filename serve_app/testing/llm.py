@@ -44,7 +44,7 @@ class FakeModel:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
-        text = str(body["messages"][-1]["content"])
+        text = str(body["messages"][-1].get("content") or "")
         choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
         usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         return {
@@ -83,7 +83,7 @@ class FakeModel:
                 Piece(self.opening, delta={"role": "assistant"}),
             ]
             while True:
-                for word in str(body["messages"][-1]["content"]).split():
+                for word in str(body["messages"][-1].get("content") or "").split():
                     yield [Piece(word + " ")]
                     await asyncio.sleep(0)
                 if not self.endless:

@@ -269,12 +269,12 @@ def test_a_file_that_cannot_be_read_fails_its_job_with_the_reason(http: httpx.Cl
 @pytest.mark.parametrize(
     ("route", "body", "status"),
     [
-        ("/generate/text", {"prompt": "x", "temperature": "hot"}, 422),
+        ("/generate/text", {"prompt": "x", "temperature": "hot"}, 400),
         ("/generate/text", {"prompt": "x" * 2**20}, 413),
         ("/generate/text", {"prompt": "word " * 15_000}, 400),
         ("/generate/text", {"prompt": "x", "collection": "nowhere"}, 404),
-        ("/v1/chat/completions", {"model": "gpt-9", "messages": []}, 422),
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, 422),
+        ("/v1/chat/completions", {"model": "gpt-9", "messages": []}, 400),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, 400),
     ],
 )
 def test_a_bad_request_is_refused_in_the_one_form(
@@ -287,5 +287,5 @@ def test_a_bad_request_is_refused_in_the_one_form(
 
 def test_the_wrong_field_is_named(http: httpx.Client) -> None:
     answer = http.post("/upload", files={"document": ("a.txt", b"x")})
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "file"

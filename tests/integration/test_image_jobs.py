@@ -96,6 +96,6 @@ def test_what_cannot_be_drawn_names_its_bound(http: httpx.Client) -> None:
         ({"prompt": ""}, "prompt"),
     ):
         answer = http.post("/generate/image/background", json=body)
-        assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     unknown = http.get(f"/v1/jobs/job_{0:032}")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")

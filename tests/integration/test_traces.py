@@ -142,7 +142,7 @@ def test_ids_are_in_the_logs_by_grpc(service: Service, http: httpx.Client, web: 
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/nowhere", 404), ("/v1/jobs?kind=none", 422), ("/v1/jobs/job_x", 404)]
+    ("path", "status"), [("/nowhere", 404), ("/v1/jobs?kind=none", 400), ("/v1/jobs/job_x", 404)]
 )
 def test_an_error_names_its_request(http: httpx.Client, path: str, status: int) -> None:
     given = http.get(path, headers={"x-request-id": "reported"})

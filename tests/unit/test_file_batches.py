@@ -235,13 +235,13 @@ async def test_a_batch_is_its_owners_alone() -> None:
     ("body", "status", "param"),
     [
         ({}, 400, "file_ids"),
-        ({"file_ids": ["file-" + "0" * 32], "files": []}, 422, "files"),
-        ({"file_ids": []}, 422, "file_ids"),
-        ({"file_ids": ["../x"]}, 422, "file_ids"),
-        ({"file_ids": [f"file-{n:032x}" for n in range(2001)]}, 422, "file_ids"),
+        ({"file_ids": ["file-" + "0" * 32], "files": []}, 400, "files"),
+        ({"file_ids": []}, 400, "file_ids"),
+        ({"file_ids": ["../x"]}, 400, "file_ids"),
+        ({"file_ids": [f"file-{n:032x}" for n in range(2001)]}, 400, "file_ids"),
         ({"file_ids": ["file-" + "0" * 32]}, 404, "file_ids"),
-        ({"files": [{"file_id": "file-" + "0" * 32, "attributes": {"a": []}}]}, 422, "files"),
-        ({"file_ids": ["file-" + "0" * 32], "attributes": {"a": []}}, 422, "attributes"),
+        ({"files": [{"file_id": "file-" + "0" * 32, "attributes": {"a": []}}]}, 400, "files"),
+        ({"file_ids": ["file-" + "0" * 32], "attributes": {"a": []}}, 400, "attributes"),
     ],
 )
 async def test_what_is_refused_by_name(body: dict[str, Any], status: int, param: str) -> None:

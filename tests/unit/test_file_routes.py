@@ -64,8 +64,8 @@ async def test_files_are_listed_by_age_a_page_at_a_time(fakes: Fakes) -> None:
     ("content", "data", "status", "param"),
     [
         (b"", {"purpose": "user_data"}, 422, "file"),
-        (b"x", {"purpose": "anything"}, 422, "purpose"),
-        (b"x", {}, 422, "purpose"),
+        (b"x", {"purpose": "anything"}, 400, "purpose"),
+        (b"x", {}, 400, "purpose"),
         (b"x" * 2000, {"purpose": "user_data"}, 413, "file"),
     ],
 )

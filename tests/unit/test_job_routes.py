@@ -109,7 +109,7 @@ async def test_jobs_are_listed_newest_first_by_pages_and_filters() -> None:
             ({"after": "x"}, "after"),
         ):
             answer = await http.get("/v1/jobs", params=params)
-            assert (answer.status_code, answer.json()["error"]["param"]) == (422, named)
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, named)
 
 
 async def test_cancelling_twice_is_fine_and_cancelling_what_has_ended_is_not() -> None:

@@ -44,7 +44,7 @@ async def test_prompts_are_cached_for_the_owner_of_the_key(fakes: Fakes, *, stre
                     assert fakes.llm.bodies[-1]["cache_salt"] == owner
                 for field in ({"cache_salt": "alice"}, {"priority": -1}):
                     answer = await http.post(path, json=body | field, headers=BOB)
-                    assert answer.status_code == 422, answer.text
+                    assert answer.status_code == 400, answer.text
                     assert answer.json()["error"]["param"] == next(iter(field))
 
 

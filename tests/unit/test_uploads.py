@@ -170,11 +170,11 @@ async def test_uploads_have_attributes(fakes: Fakes) -> None:
         ):
             answer = await send("x", attributes=wrong)
             assert (answer.status_code, answer.json()["error"]["param"][:10]) == (
-                422,
+                400,
                 "attributes",
             ), wrong
         nothing = await http.post(url, json={})
-        assert nothing.status_code == 422
+        assert nothing.status_code == 400
 
 
 async def test_the_version_before_is_restored_as_a_new_one(fakes: Fakes, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ async def test_the_version_before_is_restored_as_a_new_one(fakes: Fakes, tmp_pat
         assert (gone.status_code, gone.json()["error"]["code"]) == (409, "content_not_kept")
         again = await http.post(f"{url}/restore", json={"version": 2})
         assert again.json()["version"] == 4
-        for number, status in ((3, 202), (9, 404), (0, 422)):
+        for number, status in ((3, 202), (9, 404), (0, 400)):
             answer = await http.post(f"{url}/restore", json={"version": number})
             assert answer.status_code == status
         missing = await http.post("/v1/documents/doc_" + "0" * 32 + "/restore")
@@ -251,7 +251,7 @@ async def test_a_key_gives_the_first_job_and_refuses_another_file(
         odd = await http.post("/upload", files={"file": NAME}, headers={"idempotency-key": "k\tk"})
     assert first.json()["job_id"] == again.json()["job_id"]
     assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
-    assert long.status_code == odd.status_code == 422
+    assert long.status_code == odd.status_code == 400
     assert long.json()["error"]["param"] == "Idempotency-Key"
     assert stored(tmp_path) == [PDF]
 
@@ -349,8 +349,10 @@ async def test_the_form_is_checked(fakes: Fakes) -> None:
         outside = await http.post("/upload", files={"file": NAME}, data={"collection": "../x"})
         no_file = await http.post("/upload", data={"file": "words"})
     statuses = {answer.status_code for answer in (wrong, no_form, misspelt, outside, no_file)}
-    assert statuses == {422}
-    assert wrong.json()["error"]["param"] == "file"
+    assert statuses == {400}
+    assert wrong.json()["error"]["param"] == "document"
+    assert "`file`" in wrong.json()["error"]["message"]
+    assert "did you mean `collection`?" in misspelt.json()["error"]["message"]
     assert misspelt.json()["error"]["param"] == "colection"
     assert outside.json()["error"]["param"] == "collection"
     assert no_file.json()["error"]["param"] == "file"

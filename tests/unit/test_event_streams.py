@@ -1,0 +1,78 @@
+"""Event streams: true status codes for what fails early, comments for who waits long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, Response
+
+from deployments.errors import InvalidRequest, ServiceError, Unavailable
+from serve_app.http import errors
+from serve_app.http.event_streams import opened
+
+pytestmark = pytest.mark.anyio
+SILENCE_S, CUT_S, WAIT_S = 0.2, 1.5, 2.5
+
+
+def shaped(error: ServiceError) -> str:
+    return f"event: error\ndata: {error.code}\n\n"
+
+
+async def words(*, wait_s: float, error: ServiceError | None = None) -> AsyncGenerator[str, None]:
+    await asyncio.sleep(wait_s)
+    if error is not None:
+        raise error
+    yield "data: first\n\n"
+    await asyncio.sleep(wait_s)
+    yield "data: second\n\n"
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[str]:
+    """Serve streams behind a proxy that cuts connections on which nothing comes."""
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/{kind}")
+    async def stream(kind: str) -> Response:
+        failure = {"early": InvalidRequest("no"), "late": Unavailable("gone")}.get(kind)
+        wait_s = 0.0 if kind == "early" else WAIT_S
+        return await opened(words(wait_s=wait_s, error=failure), shaped, SILENCE_S)
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    serving = asyncio.create_task(server.serve([listening]))
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = listening.getsockname()
+        from_app, to_app = await asyncio.open_connection(*address)
+        to_app.write(await reader.readuntil(b"\r\n\r\n"))
+        with contextlib.suppress(TimeoutError):
+            while data := await asyncio.wait_for(from_app.read(65536), CUT_S):
+                writer.write(data)
+        to_app.close()
+        writer.close()
+
+    proxy = await asyncio.start_server(connected, "127.0.0.1", 0)
+    host, port = proxy.sockets[0].getsockname()
+    async with proxy:
+        yield f"http://{host}:{port}"
+    server.should_exit = True
+    await serving
+
+
+async def test_who_waits_long_is_not_cut_off_and_what_fails_early_has_its_status() -> None:
+    async with served() as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        whole, late, early = await asyncio.gather(*map(http.get, ("/whole", "/late", "/early")))
+    assert early.status_code == 400
+    assert whole.status_code == late.status_code == 200
+    events = [line for line in whole.text.splitlines() if line.startswith("data: ")]
+    assert events == ["data: first", "data: second"]
+    assert whole.text.startswith(": keep-alive\n\n")
+    assert late.text.endswith("event: error\ndata: unavailable\n\n")

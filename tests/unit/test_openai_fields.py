@@ -1,0 +1,188 @@
+"""Every field of OpenAI's request types: accepted, or refused with 400 and a true sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openai.types import (
+    completion_create_params,
+    embedding_create_params,
+    image_generate_params,
+    vector_store_create_params,
+    vector_store_search_params,
+    vector_store_update_params,
+)
+from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.vector_stores import (
+    file_batch_create_params,
+    file_create_params,
+    file_update_params,
+)
+
+from serve_app.testing import MODEL, Fakes
+from tests.support.openai_fields import single_fields
+
+pytestmark = pytest.mark.anyio
+_NO_TEXT, _EMPTY, _ID = "text only", "at least 1 item", "does not have the form"
+_SIZES = "greater than or equal to 100"
+Refusals = dict[str, tuple[str, ...]]
+SAY = [{"role": "user", "content": "x"}]
+CHAT: Refusals = {
+    "messages": (_EMPTY, _NO_TEXT, "role `user`", "messages[0].role"),
+    "audio": (_NO_TEXT,),
+    "modalities": (_NO_TEXT,),
+    "functions": ("`tools`",),
+    "function_call": ("`tool_choice`",),
+    "moderation": ("does not moderate",),
+    "web_search_options": ("not the web",),
+}
+FILES: Refusals = {"chunking_strategy": (_SIZES,), "file_id": (_ID,)}
+ROUTES: list[tuple[str, dict[str, Any], type[Any], Refusals]] = [
+    (
+        "/v1/chat/completions",
+        {"model": "genserve", "messages": SAY},
+        chat_create_params.CompletionCreateParamsNonStreaming,
+        CHAT,
+    ),
+    (
+        "/v1/chat/completions",
+        {"model": MODEL, "messages": SAY},
+        chat_create_params.CompletionCreateParamsNonStreaming,
+        CHAT,
+    ),
+    (
+        "/v1/completions",
+        {"model": MODEL, "prompt": "x"},
+        completion_create_params.CompletionCreateParamsNonStreaming,
+        {"prompt": (_EMPTY, "valid string"), "suffix": ("before a suffix",)},
+    ),
+    (
+        "/v1/embeddings",
+        {"model": "d", "input": "x"},
+        embedding_create_params.EmbeddingCreateParams,
+        {"input": (_EMPTY, "token ids")},
+    ),
+    (
+        "/v1/vector_stores",
+        {},
+        vector_store_create_params.VectorStoreCreateParams,
+        {"chunking_strategy": (_SIZES,), "description": ("`metadata`",), "file_ids": (_ID,)},
+    ),
+    ("/v1/vector_stores/STORE", {}, vector_store_update_params.VectorStoreUpdateParams, {}),
+    (
+        "/v1/vector_stores/STORE/search",
+        {"query": "x"},
+        vector_store_search_params.VectorStoreSearchParams,
+        {"query": (_EMPTY,), "filters": (_EMPTY,), "rewrite_query": ("further phrasings",)},
+    ),
+    (
+        "/v1/vector_stores/STORE/files",
+        {"file_id": "FILE"},
+        file_create_params.FileCreateParams,
+        FILES,
+    ),
+    (
+        "/v1/vector_stores/STORE/files/FILE",
+        {"attributes": {}},
+        file_update_params.FileUpdateParams,
+        {},
+    ),
+    (
+        "/v1/vector_stores/STORE/file_batches",
+        {"file_ids": ["FILE"]},
+        file_batch_create_params.FileBatchCreateParams,
+        FILES | {"file_ids": (_EMPTY, _ID, "either"), "files": (_EMPTY, _ID, _SIZES)},
+    ),
+    (
+        "/v1/images/generations",
+        {"prompt": "a red circle"},
+        image_generate_params.ImageGenerateParamsNonStreaming,
+        {
+            "background": ("no transparent background",),
+            "frame_duration_ms": ("single pictures",),
+            "frame_count": ("single pictures",),
+            "output_format": ("'png', 'jpeg' or 'webp'",),
+            "partial_images": ("not streamed",),
+            "size": ("multiple of 8",),
+            "svg": ("no SVG",),
+        },
+    ),
+]
+ELSEWHERE = {"vector_store_id", "model"}  # a part of the path; the names of OpenAI's models
+
+
+@pytest.mark.parametrize(("path", "body", "request_type", "refusals"), ROUTES)
+async def test_every_field_of_openais_is_accepted_or_refused_in_a_true_sentence(
+    path: str, body: dict[str, Any], request_type: type[Any], refusals: Refusals
+) -> None:
+    fakes = Fakes()
+    fakes.jobs.runs = True
+    asked = accepted = 0
+    async with fakes.client(embedder={"model": "c/d"}) as http:
+        store = (await http.post("/v1/vector_stores", json={})).json()["id"]
+        sent, form = {"file": ("a.txt", b"some text")}, {"purpose": "user_data"}
+        file = (await http.post("/v1/files", files=sent, data=form)).json()["id"]
+        await http.post(f"/v1/vector_stores/{store}/files", json={"file_id": file})
+        path = path.replace("STORE", store).replace("FILE", file)
+        named = {"file_id": file} if "file_id" in body else {}
+        named |= {"file_ids": [file]} if "file_ids" in body else {}
+        for single in single_fields(request_type):
+            if single.field in ELSEWHERE:
+                continue
+            asked += 1
+            answer = await http.post(path, json=body | named | {single.field: single.value})
+            if answer.is_success:
+                accepted += 1
+                continue
+            error = answer.json()["error"]
+            assert answer.status_code == 400, (single, error)
+            assert error["type"] == "invalid_request_error"
+            fragments = refusals.get(single.field, ())
+            assert any(fragment in error["message"] for fragment in fragments), (single, error)
+    assert 0 < accepted <= asked
+
+
+async def test_a_misspelt_field_is_refused_with_the_nearest_name() -> None:
+    async with Fakes().client() as http:
+        body = {"model": "genserve", "messages": SAY}
+        wrong = await http.post("/v1/chat/completions", json=body | {"temprature": 1})
+        inside = await http.post("/v1/chat/completions", json=body | {"context": {"wed": True}})
+    assert wrong.json()["error"] == {
+        "message": "temprature: there is no such field; did you mean `temperature`?",
+        "type": "invalid_request_error",
+        "code": "unknown_parameter",
+        "param": "temprature",
+    }
+    assert inside.json()["error"]["param"] == "context.wed"
+    assert "did you mean `web`?" in inside.json()["error"]["message"]
+
+
+async def test_null_is_the_default_of_every_optional_field() -> None:
+    fakes = Fakes()
+    async with fakes.client() as http:
+        body = {"model": MODEL, "messages": SAY, "stream": None, "tools": [], "context": None}
+        chat = await http.post("/v1/chat/completions", json=body)
+        store = await http.post("/v1/vector_stores", json={"file_ids": None, "name": None})
+    assert chat.status_code == store.status_code == 200
+    assert fakes.llm.bodies[0] == {"model": MODEL, "messages": SAY}
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+async def test_a_picture_comes_in_the_format_that_is_asked_for(output_format: str) -> None:
+    import base64
+    import io
+
+    from PIL import Image
+
+    fakes = Fakes()
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        body = {"prompt": "a star", "output_format": output_format, "output_compression": 40}
+        made = (await http.post("/v1/images/generations", json=body)).json()
+        fetched = await http.get(made["data"][0]["url"])
+    content = base64.b64decode(made["data"][0]["b64_json"])
+    assert made["output_format"] == output_format
+    assert fetched.headers["content-type"] == f"image/{output_format}"
+    for each in (content, fetched.content):
+        assert Image.open(io.BytesIO(each)).format == output_format.upper()
