@@ -1,4 +1,4 @@
-"""Ids of documents: what those from outside must look like."""
+"""Ids and names of documents: what those from outside must look like."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from deployments.errors import InvalidRequest
 
 DOCUMENT_ID = r"doc_[0-9a-f]{32}"
 """The regular expression of an id."""
+
+_SIGN = r"/\\\x00-\x1f\x7f"  # what no segment of a name has
+_SEGMENT = rf"(?:[^.{_SIGN}][^{_SIGN}]*|\.[^.{_SIGN}][^{_SIGN}]*|\.\.[^{_SIGN}]+)"
+DOCUMENT_NAME = rf"{_SEGMENT}(?:/{_SEGMENT})*"
+"""Pattern of the names of documents: file names, or relative paths of files in ZIP files."""
 
 _ID = re.compile(DOCUMENT_ID)
 

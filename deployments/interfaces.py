@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         StoredPoint,
         Submitted,
         TextKind,
+        UnpackedFiles,
+        UnpackSpec,
+        ZipSpec,
     )
 
 
@@ -156,6 +159,18 @@ class Parser(Checked, Protocol):
 
         Raises UnsupportedMedia, TooLarge or Unprocessable with a clear reason, NotFound if the
         file does not exist (any more).
+        """
+        ...
+
+
+class Unpacker(Checked, Protocol):
+    """ZIP files to their files, both in the file store."""
+
+    async def unpack(self, spec: UnpackSpec) -> UnpackedFiles:
+        """Unpack some files, those that can be read; may be repeated.
+
+        Raises TooLarge if all of them are too many or too large, Unprocessable for a damaged ZIP
+        file, NotFound if the ZIP file does not exist (any more).
         """
         ...
 
@@ -348,6 +363,13 @@ class Jobs(Checked, Protocol):
 
     async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
         """Have an archive, already in the file store, imported; `key` as above."""
+        ...
+
+    async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
+        """Have the files of a ZIP file, already in the file store, made searchable; `key` as above.
+
+        The files that are searchable already stay as they are.
+        """
         ...
 
     async def begin_batches(self) -> None:

@@ -95,6 +95,7 @@ class WarningCode(StrEnum):
     CUT_AT_LIMIT = "cut_at_limit"
     PARTLY_READ = "partly_read"
     SCRIPT_NOT_READ = "script_not_read"
+    ZIP_DOCUMENT = "zip_document"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,60 @@ class ParsedDocument:
     inline: tuple[Chunk, ...] = ()
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
+
+    __setstate__ = set_state
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackPosition:
+    """How far a ZIP file is unpacked: the next member, and the next one of a ZIP file in it.
+
+    `files` counts the files before, `unpacked_bytes` what they unpacked to.
+    """
+
+    member: int = 0
+    inner_member: int = 0
+    files: int = 0
+    unpacked_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackSpec:
+    """A ZIP file to unpack: its path in the file store, and the folder there for its files.
+
+    They are written as `folder/N`, N from `position.files` on. Files of different owners take
+    turns.
+    """
+
+    path: str
+    folder: str
+    position: UnpackPosition = UnpackPosition()
+    owner: str = ""
+
+    __setstate__ = set_state
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedFile:
+    """A file of a ZIP file: its path there, its size and its SHA-256 in hexadecimal.
+
+    With a `code`, it was not unpacked; `message` says why.
+    """
+
+    name: str
+    size_bytes: int = 0
+    digest: str = ""
+    code: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedFiles:
+    """Some files of a ZIP file; `next` is None after the last ones. `cpu_s` is what that took."""
+
+    files: tuple[UnpackedFile, ...]
+    next: UnpackPosition | None
+    cpu_s: float = 0.0
 
     __setstate__ = set_state
 
@@ -370,6 +425,7 @@ class JobKind(StrEnum):
     INGEST = "ingest"
     IMAGES = "images"
     IMPORT = "import"
+    ZIP = "zip"
 
 
 class JobStatus(StrEnum):
@@ -451,12 +507,39 @@ class ImportSpec:
     owner: str = ""
 
 
-JobSpec: TypeAlias = IngestSpec | ImagesSpec | ImportSpec
+@dataclass(frozen=True, slots=True)
+class ZipSpec:
+    """A ZIP file whose files become documents of their own; see `IngestSpec` for the fields.
+
+    `attributes` and `on_conflict` are for each of the documents.
+    """
+
+    collection: str
+    filename: str
+    size_bytes: int
+    upload_path: str = field(compare=False)
+    owner: str = ""
+    digest: str = ""
+    on_conflict: OnConflict = field(default="replace", compare=False)
+    attributes: Attributes | None = field(default=None, compare=False)
+
+    @property
+    def folder(self) -> str:
+        """The folder of the file store for the files that are unpacked."""
+        return f"{self.upload_path}.files"
+
+    def path(self, number: int) -> str:
+        """Return the path there of a file, from 0."""
+        return f"{self.folder}/{number}"
+
+
+JobSpec: TypeAlias = IngestSpec | ImagesSpec | ImportSpec | ZipSpec
 
 _KINDS: dict[type, JobKind] = {
     IngestSpec: JobKind.INGEST,
     ImagesSpec: JobKind.IMAGES,
     ImportSpec: JobKind.IMPORT,
+    ZipSpec: JobKind.ZIP,
 }
 
 
@@ -466,14 +549,38 @@ def kind_of(spec: JobSpec) -> JobKind:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """A file of a ZIP file that became no document, and why."""
+
+    filename: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZipOutcome:
+    """What became of the files of a ZIP file, as far as they are done.
+
+    `documents` were made searchable, `unchanged` were so before, and `not_read` became no
+    documents; `unread` names the first of these.
+    """
+
+    documents: int = 0
+    unchanged: int = 0
+    not_read: int = 0
+    unread: tuple[UnreadFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as it stands. Times are in seconds since the epoch.
 
-    `done` of `total` are chunks stored, images made or documents imported; `total` is None until it
-    is known.
+    `done` of `total` are chunks stored, images made, documents imported or files of a ZIP file;
+    `total` is None until it is known.
     `error_code` and `error_message` are those of a failure, fit for the caller.
     `cancel_requested` is true from the request on, while the job still winds down. `warnings` are
-    those of a document that was read.
+    those of a document that was read, or of those of a ZIP file, whose `outcome` it has once it is
+    unpacked.
     """
 
     id: str
@@ -487,6 +594,7 @@ class Job:
     error_message: str | None = None
     cancel_requested: bool = False
     warnings: tuple[DocumentWarning, ...] = ()
+    outcome: ZipOutcome | None = None
 
     __setstate__ = set_state
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from deployments.archives.headers import MAX_MEMBER_BYTES, bad_archive
-from deployments.document_ids import DOCUMENT_ID
+from deployments.document_ids import DOCUMENT_ID, DOCUMENT_NAME
 from deployments.filters import (
     MAX_ATTRIBUTES,
     MAX_KEY_CHARS,
@@ -96,7 +96,7 @@ Time = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_past)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
 Name = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f\x7f]+\z"),
+    StringConstraints(min_length=1, max_length=255, pattern=rf"^{DOCUMENT_NAME}\z"),
 ]
 Printable = Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x20-\x7e]*\z")]
 

@@ -52,10 +52,15 @@ _COMPLETE = VERSIONS.update().where(
     VERSIONS.c.document_id == sa.bindparam("document"),
     VERSIONS.c.number == sa.bindparam("version"),
 )
-_OF_JOB = sa.select(VERSIONS.c.number).where(
-    VERSIONS.c.collection == sa.bindparam("of"),
-    VERSIONS.c.document_id == sa.bindparam("document"),
-    VERSIONS.c.job_id == sa.bindparam("job"),
+# The newest: a job whose submission was interrupted may have been submitted again under its id.
+_OF_JOB = (
+    sa.select(VERSIONS.c.number)
+    .where(
+        VERSIONS.c.collection == sa.bindparam("of"),
+        VERSIONS.c.document_id == sa.bindparam("document"),
+        VERSIONS.c.job_id == sa.bindparam("job"),
+    )
+    .order_by(VERSIONS.c.number.desc())
 )
 
 

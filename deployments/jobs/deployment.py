@@ -37,6 +37,7 @@ from deployments.jobs.submissions import Submissions
 from deployments.jobs.turns import Places
 from deployments.jobs.watching import JobWatchers
 from deployments.jobs.workflows import VERSION, Workflows
+from deployments.jobs.zip_files import ZipSteps
 from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote.images import RemoteImageGenerator
@@ -63,12 +64,14 @@ if TYPE_CHECKING:
         JobList,
         JobQuery,
         Submitted,
+        ZipSpec,
     )
 
 
 _SHORT_DOCUMENTS = 32  # at once, beside `ingest_concurrency`: they share a pass of the embedder
 _SHORT_IMAGE_JOBS = 1
 _IMPORTS = 2  # at once, of two keys if two wait
+_ZIPS = 16  # at once: they mostly wait for the jobs of their files
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
@@ -136,24 +139,37 @@ class Jobs:
             JobKind.INGEST: Places(settings.ingest_concurrency, _SHORT_DOCUMENTS),
             JobKind.IMAGES: Places(settings.images_concurrency, _SHORT_IMAGE_JOBS),
             JobKind.IMPORT: Places(_IMPORTS),
+            JobKind.ZIP: Places(_ZIPS),
         }
         dispatcher = Dispatcher(lease, places, shares, settings.max_queued, VERSION)
+        self._watchers = JobWatchers()
+        self._submissions = Submissions(self._watchers, catalogue, dispatcher)
+        zips = ZipSteps(
+            reader,
+            search,
+            store,
+            backends,
+            cancellations,
+            catalogue,
+            self._submissions.ingest,
+            self.cancel,
+            dispatcher.has_room_for_batch,
+        )
         workflows = Workflows(
             ingest,
             image_steps,
             imports,
+            zips,
             steps,
             cancellations,
             dispatcher,
             images_at_once=images_at_once,
             with_request_id=under_id,
         )
-        self._watchers = JobWatchers()
         self._canceller = JobCanceller(cancellations, self._watchers, workflows.withdraw)
         eraser = Eraser(catalogue, search, store, url, cancel=self._canceller.cancel)
         reindexer = Reindexer(catalogue, search, automatic=switch_automatically)
         rechunker = Rechunker(RechunkSteps(catalogue, reader, search, store, chunker, batch_chunks))
-        self._submissions = Submissions(self._watchers, catalogue, dispatcher)
         self._batches = BatchFeeder(
             catalogue,
             search,
@@ -190,6 +206,9 @@ class Jobs:
 
     async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
         return await self._submissions.imports(spec, key)
+
+    async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
+        return await self._submissions.zips(spec, key)
 
     async def begin_batches(self) -> None:
         self._batches.wake()

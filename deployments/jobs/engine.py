@@ -22,9 +22,9 @@ from deployments.file_store import ARCHIVES, CHUNKS, IMAGES, PAGES, RECHUNKED, U
 from deployments.jobs.claims import overwrite_deleted_rows, return_job
 from deployments.jobs.doctor.requests import DOCTOR
 from deployments.jobs.queue_metrics import publish_counts
-from deployments.jobs.records import APPLICATION, KINDS
+from deployments.jobs.records import APPLICATION, KINDS, spec_of
 from deployments.jobs.workflows import VERSION
-from deployments.types import JobKind
+from deployments.types import JobKind, ZipSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -249,6 +249,7 @@ class Engine:
             status=["ENQUEUED", "PENDING"], name=JobKind.INGEST.value, load_output=False
         )
         needed = [row.input["args"][0]["upload_path"] for row in active if row.input]
+        needed += await _needed_zips(files)
         await files.delete_older(UPLOADS, _ORPHANED_S, needed)
         await files.delete_older(PAGES, _ORPHANED_S)
         await files.delete_older(ARCHIVES, _ARCHIVE_ORPHANED_S, await _needed_parts())
@@ -277,6 +278,20 @@ async def _needed_parts() -> list[str]:
         for fields in inputs
         for number in range(-(-fields["size_bytes"] // PART_BYTES))
     ]
+
+
+async def _needed_zips(files: FileStore) -> list[str]:
+    """Name the ZIP files of jobs that have not ended, and what is unpacked of them."""
+    active = await DBOS.list_workflows_async(
+        status=["ENQUEUED", "PENDING"], name=JobKind.ZIP.value, load_output=False
+    )
+    specs = [spec_of(JobKind.ZIP, row.input["args"][0]) for row in active if row.input]
+    needed = []
+    for spec in specs:
+        assert isinstance(spec, ZipSpec)  # noqa: S101 - of its kind
+        unpacked = await files.names(spec.folder)
+        needed += [spec.upload_path, *(f"{spec.folder}/{name}" for name in unpacked)]
+    return needed
 
 
 async def _repeat(period_s: float, work: Callable[[], Awaitable[object]]) -> None:

@@ -23,7 +23,7 @@ from deployments.errors import NOT_STORED_WHOLE, InvalidRequest, NotFound, Servi
 from deployments.file_store import CHUNKS
 from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.records import CATALOGUED, fetch_row
-from deployments.jobs.retrying import remove_if_possible
+from deployments.jobs.retrying import AllHealthy, remove_if_possible
 from deployments.records import document_from
 from deployments.types import Document, ParseSpec
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
-    from deployments.interfaces import Checked, Parser, Retriever
+    from deployments.interfaces import Parser, Retriever
     from deployments.jobs.retrying import BackendCaller
     from deployments.types import Chunk, IngestSpec
 
@@ -100,7 +100,7 @@ class IngestSteps:
         )
         try:
             parsed = await self.backends.call(
-                job_id, _AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
+                job_id, AllHealthy(self.files, self.parser), lambda: self.parser.parse(task)
             )
         except NotFound:
             if not spec.borrowed:
@@ -256,17 +256,6 @@ class IngestSteps:
                 return
         own = [] if spec.borrowed else [spec.upload_path]
         await remove_if_possible(self.files, *own, _chunks_folder(job_id))
-
-
-class _AllHealthy:
-    """Health of several backends that one step needs: an outage of any is waited out."""
-
-    def __init__(self, *backends: Checked) -> None:
-        self._backends = backends
-
-    async def check_health(self) -> None:
-        for backend in self._backends:
-            await backend.check_health()
 
 
 def _chunks_folder(job_id: str) -> str:

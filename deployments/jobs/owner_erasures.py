@@ -21,7 +21,7 @@ from deployments.file_store import (
     folder_of,
 )
 from deployments.kept_files import file_id_of, kept_path
-from deployments.types import ImportSpec, IngestSpec
+from deployments.types import ImportSpec, IngestSpec, ZipSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -99,6 +99,9 @@ class OwnerErasures:
     def _erasure_of(self, job: Job) -> ErasureEntry | None:
         if self._of_everything is not None:
             return self._of_everything
+        if isinstance(job.spec, ZipSpec) and job.ended:  # its record names its files
+            of_collection = (one for one in self.erasures if one.collection == job.spec.collection)
+            return next(of_collection, None)
         if not isinstance(job.spec, IngestSpec):
             return None
         return self._of_documents.get((job.spec.collection, job.spec.document_id))
@@ -186,8 +189,10 @@ class OwnerErasures:
         await files.delete(f"{IMAGES}/{job.id}")
         if isinstance(job.spec, IngestSpec) and job.spec.upload_path and not job.spec.borrowed:
             await files.delete(job.spec.upload_path)
-        if isinstance(job.spec, ImportSpec):
+        if isinstance(job.spec, ImportSpec | ZipSpec):
             await files.delete(job.spec.upload_path)
+        if isinstance(job.spec, ZipSpec):
+            await files.delete(job.spec.folder)
 
     async def _count(self, jobs: Sequence[Job]) -> None:
         erasures = {one.id: one for job in jobs if (one := self._erasure_of(job)) is not None}

@@ -19,6 +19,9 @@ from deployments.types import (
     Job,
     JobKind,
     JobStatus,
+    UnreadFile,
+    ZipOutcome,
+    ZipSpec,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ REQUESTED_NAME = "requested_name"
 """Attribute of a workflow: the file name in the request, which may not be that of the document."""
 WARNINGS = "warnings"
 """Attribute of a workflow: the warnings of the document that it has read."""
+OUTCOME = "outcome"
+"""Attribute of a workflow: what became of the files of a ZIP file."""
 COST, LONG = "cost_s", "long"
 """Attributes for the dispatcher: the estimate at submission, and whether it was too low."""
 
@@ -140,6 +145,7 @@ def job_of(row: WorkflowStatus) -> Job:
         error_message=message,
         cancel_requested=bool(attributes.get(CANCEL)),
         warnings=warnings_from(attributes.get(WARNINGS, ())),
+        outcome=_outcome_from(attributes.get(OUTCOME)),
     )
 
 
@@ -150,6 +156,8 @@ def fields_of(spec: JobSpec) -> dict[str, Any]:
     a rolling update, refuse it.
     """
     fields = asdict(spec)
+    if isinstance(spec, ZipSpec):
+        return fields
     for name in (DIGEST, "on_conflict", "attributes", "batch_id"):
         fields.pop(name, None)
     for name in ("owner", "start_byte", "borrowed", "chunking", "restored_from"):
@@ -167,7 +175,16 @@ def spec_of(kind: str, fields: Mapping[str, Any]) -> JobSpec:
         return spec
     if kind == JobKind.IMPORT:
         return from_record(ImportSpec, fields)
+    if kind == JobKind.ZIP:
+        return from_record(ZipSpec, fields)
     return from_record(ImagesSpec, fields)
+
+
+def _outcome_from(record: Mapping[str, Any] | None) -> ZipOutcome | None:
+    if record is None:
+        return None
+    unread = tuple(from_record(UnreadFile, each) for each in record["unread"])
+    return replace(from_record(ZipOutcome, record), unread=unread)
 
 
 def _failure(error: Exception | None) -> tuple[str, str]:

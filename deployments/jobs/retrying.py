@@ -78,6 +78,18 @@ async def remove_if_possible(files: FileStore, *paths: str) -> None:
             logger.warning("could not delete {}; the sweep retries it: {}", path, error)
 
 
+class AllHealthy:
+    """Health of several backends that one step needs: an outage of any is waited out."""
+
+    def __init__(self, *backends: Checked) -> None:
+        self._backends = backends
+
+    async def check_health(self) -> None:
+        """Return if all can do their work."""
+        for backend in self._backends:
+            await backend.check_health()
+
+
 class BackendCaller:
     """Calls deployments and the file store, and waits while they are unavailable or full.
 

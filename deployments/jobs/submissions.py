@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.watching import JobWatchers
-    from deployments.types import ImportSpec, JobSpec
+    from deployments.types import ImportSpec, JobSpec, ZipSpec
 
 _CANCEL_WAIT_S = 30.0
 
@@ -92,6 +92,13 @@ class Submissions:
         """Submit a job, or return the one that was submitted under this key."""
         await self._catalogue.erasures.check_accepted(spec.owner)
         if known := await self._by_key(spec, key):
+            return known
+        return await self._submit(spec, key)
+
+    async def zips(self, spec: ZipSpec, key: str | None) -> Submitted:
+        """Submit a job, or return the one that was submitted under this key."""
+        await self._catalogue.erasures.check_accepted(spec.owner)
+        if key is not None and (known := await self._by_key(spec, key)):
             return known
         return await self._submit(spec, key)
 

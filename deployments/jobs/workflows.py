@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from contextvars import Context
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbos import DBOS
 from dbos import error as dbos_errors
@@ -22,7 +24,8 @@ from deployments.jobs.cancellation import JobCancelled
 from deployments.jobs.costs import SHORT_JOB_CHUNKS, chunks_s, estimate_s
 from deployments.jobs.dispatcher import ReturnedToQueue
 from deployments.jobs.imports import ImportState, state_record
-from deployments.jobs.records import DONE, TOTAL, WARNINGS, spec_of
+from deployments.jobs.records import DONE, OUTCOME, TOTAL, WARNINGS, spec_of
+from deployments.jobs.zip_files import unpacked_of, unpacked_record
 from deployments.observability.metrics import JOBS_ENDED
 from deployments.observability.tracing import span
 from deployments.records import from_record
@@ -33,6 +36,8 @@ from deployments.types import (
     IngestSpec,
     JobKind,
     JobStatus,
+    UnpackPosition,
+    ZipSpec,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +50,10 @@ if TYPE_CHECKING:
     from deployments.jobs.imports import ImportSteps
     from deployments.jobs.ingest import IngestSteps
     from deployments.jobs.steps import StepRunner
-    from deployments.types import JobSpec
+    from deployments.jobs.zip_files import Progress, ZipSteps
+    from deployments.types import JobSpec, UnpackedFile
+
+T = TypeVar("T")
 
 VERSION = "1"
 _PUBLISHED = "published"
@@ -65,6 +73,7 @@ class Workflows:
         ingest: IngestSteps,
         images: ImageSteps,
         imports: ImportSteps,
+        zips: ZipSteps,
         runner: StepRunner,
         cancellations: Cancellations,
         dispatcher: Dispatcher,
@@ -75,6 +84,7 @@ class Workflows:
         self._ingest_steps = ingest
         self._image_steps = images
         self._import_steps = imports
+        self._zip_steps = zips
         self._runner = runner
         self._cancellations = cancellations
         self._dispatcher = dispatcher
@@ -87,6 +97,7 @@ class Workflows:
         DBOS.workflow(name=JobKind.INGEST, max_recovery_attempts=None)(self._ingest_workflow())
         DBOS.workflow(name=JobKind.IMAGES, max_recovery_attempts=None)(self._images_workflow())
         DBOS.workflow(name=JobKind.IMPORT, max_recovery_attempts=None)(self._import_workflow())
+        DBOS.workflow(name=JobKind.ZIP, max_recovery_attempts=None)(self._zip_workflow())
 
     @property
     def running(self) -> set[str]:
@@ -145,12 +156,31 @@ class Workflows:
 
         return import_archive
 
+    def _zip_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
+        async def read_zip(fields: dict[str, Any]) -> int:
+            job_id = _job_id()
+            with self._in_place(JobKind.ZIP, job_id):
+                spec = spec_of(JobKind.ZIP, fields)
+                assert isinstance(spec, ZipSpec)  # noqa: S101
+                steps = self._zip_steps
+                files: list[UnpackedFile] = []
+                return await self._run(
+                    JobKind.ZIP,
+                    lambda: self._zip(job_id, spec, files),
+                    discard=lambda _: self._outside(partial(steps.discard, spec, len(files))),
+                    settle_upload=partial(steps.remove_upload, spec),
+                )
+
+        return read_zip
+
     async def withdraw(self, job_id: str, spec: JobSpec) -> None:
         """Clean up after a job that was cancelled before it began."""
         if isinstance(spec, IngestSpec):
             await self._ingest_steps.withdraw(job_id, spec)
         elif isinstance(spec, ImportSpec):
             await self._import_steps.remove_upload(spec)
+        elif isinstance(spec, ZipSpec):
+            await self._zip_steps.remove_upload(spec)
 
     async def _run(
         self,
@@ -361,6 +391,46 @@ class Workflows:
             record = await self._runner.run(job_id, name, go_on, record)
         documents: int = record["documents"]
         return documents
+
+    async def _zip(self, job_id: str, spec: ZipSpec, files: list[UnpackedFile]) -> int:
+        """Unpack all files, some in each step, and then make documents of them in one."""
+        steps = self._zip_steps
+
+        async def unpack(position: UnpackPosition) -> dict[str, Any]:
+            some, after, cpu_s = await steps.unpack(job_id, spec, position)
+            self._dispatcher.charge(JobKind.ZIP, job_id, cpu_s)
+            return unpacked_record(some, after)
+
+        async def report(progress: Progress) -> None:
+            shown = {
+                DONE: progress.done,
+                TOTAL: progress.total,
+                OUTCOME: asdict(progress.outcome),
+                WARNINGS: [asdict(each) for each in progress.warnings],
+            }
+            await _set_progress(job_id, shown)
+
+        position: UnpackPosition | None = UnpackPosition()
+        while position is not None:
+            name = f"unpack from {position.files}"
+            record = await self._runner.run(job_id, name, unpack, position)
+            some, position = unpacked_of(record)
+            files += some
+
+        async def ingest() -> int:
+            return await self._outside(partial(steps.ingest, job_id, spec, files, report))
+
+        return await self._runner.run(job_id, "ingest", ingest)
+
+    async def _outside(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run work outside of the context of a step, in which DBOS submits no other job."""
+        job_id = _job_id()
+
+        async def run() -> T:
+            with self._with_request_id(job_id):
+                return await work()
+
+        return await asyncio.create_task(run(), context=Context())
 
 
 def _status_after(failure: Exception | None) -> JobStatus:

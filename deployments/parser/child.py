@@ -1,4 +1,4 @@
-"""Child process that parses one file: content on standard input, JSON on standard output."""
+"""Child process that parses one file: content on standard input, reply on standard output."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING
 from deployments.child_processes import limit
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.chunking.chunker import Chunker
-from deployments.parser.messages import ChunkedDocument, pack_document, pack_error
+from deployments.parser.messages import (
+    ChunkedDocument,
+    pack_document,
+    pack_error,
+    pack_unpacked,
+)
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.readers import reader_of, whole_file
+from deployments.parser.reading.unpacking import unpack_some
 from deployments.priority import lower_priority
+from deployments.types import UnpackPosition
 
 if TYPE_CHECKING:
     from deployments.parser.messages import Task
@@ -54,6 +61,10 @@ def _recognised() -> dict[int, str]:
 
 def _reply(data: bytes, task: Task, recognised: dict[int, str] | None) -> bytes:
     try:
+        if task.unpack is not None:
+            _confine(task)
+            position = UnpackPosition(**task.unpack)
+            return pack_unpacked(unpack_some(data, position, task.max_file_bytes))
         return pack_document(_parse(data, task, recognised))
     except InvalidRequest as error:
         return pack_error(error)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deployments.settings import ParserSettings
-    from deployments.types import ParsedDocument, ParseSpec
+    from deployments.types import ParsedDocument, ParseSpec, UnpackedFiles, UnpackSpec
 
 
 @serve.deployment(name="Parser", max_ongoing_requests=128, max_queued_requests=32)
@@ -57,6 +57,9 @@ class Parser:
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         return await self._parser.parse(spec)
+
+    async def unpack(self, spec: UnpackSpec) -> UnpackedFiles:
+        return await self._parser.unpack(spec)
 
     async def check_health(self) -> None:
         await self._parser.check_health()

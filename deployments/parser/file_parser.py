@@ -9,7 +9,7 @@ from deployments.chunk_batches import write_batches
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.ocr.recognition import without_text
 from deployments.parser.sandbox import Parsed
-from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument
+from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument, UnpackedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from deployments.file_store import FileStore
     from deployments.parser.ocr.recognition import Recognizer
     from deployments.parser.sandbox import Sandbox
-    from deployments.types import Chunk, ParseSpec
+    from deployments.types import Chunk, ParseSpec, UnpackSpec
 
 
 class FileParser:
-    """Implement `deployments.interfaces.Parser` over a file store and a sandbox.
+    """Implement `deployments.interfaces.Parser` and `Unpacker` over a file store and a sandbox.
 
     The file goes by its descriptor from the store to the child process: this process never
-    holds its content.
+    holds its content, but for some files of a ZIP file, which the child may not write.
     """
 
     def __init__(
@@ -118,6 +118,18 @@ class FileParser:
 
     def _opened(self, spec: ParseSpec) -> AbstractAsyncContextManager[BinaryIO]:
         return self._files.opened(spec.path, self._max_file_bytes, spec.start_byte)
+
+    async def unpack(self, spec: UnpackSpec) -> UnpackedFiles:
+        """See `deployments.interfaces.Unpacker`."""
+        file = self._files.opened(spec.path, self._max_file_bytes)
+        done, cpu_s = await self._sandbox.unpack(
+            file, spec.position, self._max_file_bytes, spec.owner
+        )
+        contents = iter(done.contents)
+        for number, each in enumerate(done.files, spec.position.files):
+            if each.code is None:
+                await self._files.put(f"{spec.folder}/{number}", next(contents))
+        return UnpackedFiles(tuple(done.files), done.next, cpu_s)
 
     async def check_health(self) -> None:
         """Return always: every file has a process of its own, so nothing here can break."""

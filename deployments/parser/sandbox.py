@@ -8,25 +8,29 @@ import json
 import math
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from loguru import logger
 
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.fair_places import FairPlaces
 from deployments.parser.forking import Forks
-from deployments.parser.messages import Task, unpack
+from deployments.parser.messages import Task, unpack, unpack_unpacked
 from deployments.types import SHORT_PARSE_CPU_S, SHORT_PARSE_EXCEEDED, Chunking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from deployments.parser.forking import Run
     from deployments.parser.messages import ChunkedDocument
+    from deployments.parser.reading.unpacking import Unpacking
     from deployments.settings import ParserSettings
+    from deployments.types import UnpackPosition
+
+T = TypeVar("T")
 
 _SHORT_PLACES = 2
 _CALLS = 128  # of a replica at once, in the shipped configurations
@@ -139,18 +143,35 @@ class Sandbox:
             task = replace(task, recognised=texts is not None)
             async with places.place(owner), self._in_time(), source as file:
                 run = await self._forks.run(task, file, task.max_reply_bytes, texts)
+        return Parsed(await self._read(run, task, unpack), run.ended.cpu_s)
+
+    async def unpack(
+        self,
+        source: AbstractAsyncContextManager[BinaryIO],
+        position: UnpackPosition,
+        max_file_bytes: int,
+        owner: str = "",
+    ) -> tuple[Unpacking, float]:
+        """Unpack the next files of a ZIP file; return them with the CPU seconds that took.
+
+        It takes a place for long files. Raises what `parse` raises, and see `unpack_some`.
+        """
+        task = replace(self._task("", None), unpack=asdict(position), max_file_bytes=max_file_bytes)
+        async with self._long.place(owner), self._in_time(), source as file:
+            run = await self._forks.run(task, file, task.max_reply_bytes)
+        return await self._read(run, task, unpack_unpacked), run.ended.cpu_s
+
+    async def _read(self, run: Run, task: Task, read: Callable[[bytes], T]) -> T:
+        """Read the reply of a child; raise the error in it, or that of its death."""
         try:
-            return Parsed(await self._document(run, task), run.ended.cpu_s)
+            if run.ended.status != 0 or len(run.reply) > task.max_reply_bytes:
+                raise self._cause(run, task)
+            # A large reply takes long to read.
+            large = len(run.reply) > _LARGE_REPLY_BYTES
+            return await asyncio.to_thread(read, run.reply) if large else read(run.reply)
         except InvalidRequest as error:
             error.cpu_s = run.ended.cpu_s
             raise
-
-    async def _document(self, run: Run, task: Task) -> ChunkedDocument:
-        if run.ended.status != 0 or len(run.reply) > task.max_reply_bytes:
-            raise self._cause(run, task)
-        # A large reply takes long to read.
-        large = len(run.reply) > _LARGE_REPLY_BYTES
-        return await asyncio.to_thread(unpack, run.reply) if large else unpack(run.reply)
 
     def _task(self, filename: str, chunking: Chunking | None) -> Task:
         settings = self._settings

@@ -21,6 +21,7 @@ class RemoteJobs(Remote):
         "submit_ingest",
         "submit_images",
         "submit_import",
+        "submit_zip",
         "begin_batches",
         "job",
         "jobs",
@@ -44,6 +45,11 @@ class RemoteJobs(Remote):
 
     async def submit_import(self, spec: types.ImportSpec, key: str) -> types.Submitted:
         submitted: types.Submitted = await self._repeatable("submit_import", spec, key)
+        return submitted
+
+    async def submit_zip(self, spec: types.ZipSpec, key: str | None) -> types.Submitted:
+        # Repeated even without a key: of a second job, all files are unchanged.
+        submitted: types.Submitted = await self._repeatable("submit_zip", spec, key)
         return submitted
 
     async def begin_batches(self) -> None:

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 class RemoteParser(Remote):
     """Calls of the Parser deployment."""
 
-    _methods = ("parse",)
+    _methods = ("parse", "unpack")
     _abandonable = frozenset(_methods)
 
     async def parse(self, spec: types.ParseSpec) -> types.ParsedDocument:
         # Not repeated: a file that kills its replica must not get three of them.
         parsed: types.ParsedDocument = await self._call("parse", spec)
         return parsed
+
+    async def unpack(self, spec: types.UnpackSpec) -> types.UnpackedFiles:
+        unpacked: types.UnpackedFiles = await self._call("unpack", spec)
+        return unpacked

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
-from deployments.types import ImportSpec, IngestSpec, JobList
+from deployments.types import ImportSpec, IngestSpec, JobList, ZipSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -178,6 +178,12 @@ class OwnedJobs:
         submitted = await self._jobs.submit_import(owned, key)
         return replace(submitted, job=self._shown(submitted.job))
 
+    async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
+        collection = self._prefix + spec.collection
+        owned = replace(spec, owner=self._owner, collection=collection)
+        submitted = await self._jobs.submit_zip(owned, key)
+        return replace(submitted, job=self._shown(submitted.job))
+
     async def begin_batches(self) -> None:
         await self._jobs.begin_batches()
 
@@ -204,7 +210,7 @@ class OwnedJobs:
         if job.spec.owner != self._owner:
             msg = "there is no such job"
             raise NotFound(msg, param="job_id")
-        if not isinstance(job.spec, IngestSpec | ImportSpec):
+        if not isinstance(job.spec, IngestSpec | ImportSpec | ZipSpec):
             return job
         collection = job.spec.collection.removeprefix(self._prefix)
         return replace(job, spec=replace(job.spec, collection=collection))

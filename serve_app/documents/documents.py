@@ -11,7 +11,7 @@ from deployments.catalogue.entries import DocumentStatus
 from deployments.contents import content_path, contents_folder
 from deployments.errors import Conflict, NotFound
 from deployments.serving.request_context import detached
-from deployments.types import IngestSpec
+from deployments.types import IngestSpec, JobKind, JobQuery, JobStatus, ZipSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _CANCELLED_AT_ONCE = 8
+_JOBS_LISTED = 100
 
 
 class Documents:
@@ -139,6 +140,8 @@ class Documents:
 
     async def cancel(self, collection: str, document_id: str | None = None) -> None:
         """Stop the jobs of a document, or of all documents in a collection."""
+        if document_id is None:
+            await self.cancel_jobs(await self._zip_jobs(collection))
         entries = await self._catalogue.versions.in_progress(collection, document_id)
         await self.cancel_jobs(
             [each.document.job_id for each in entries if each.document.job_id is not None]
@@ -149,6 +152,24 @@ class Documents:
         for start in range(0, len(job_ids), _CANCELLED_AT_ONCE):
             some = job_ids[start : start + _CANCELLED_AT_ONCE]
             await asyncio.gather(*map(self._cancel, some))
+
+    async def _zip_jobs(self, collection: str) -> list[str]:
+        """List the jobs that make documents of ZIP files in a collection."""
+        found = []
+        for status in (JobStatus.QUEUED, JobStatus.RUNNING):
+            after: str | None = None
+            while True:
+                query = JobQuery(JobKind.ZIP, status, _JOBS_LISTED, after)
+                listed = await self._jobs.jobs(query)
+                found += [
+                    job.id
+                    for job in listed.jobs
+                    if isinstance(job.spec, ZipSpec) and job.spec.collection == collection
+                ]
+                after = listed.next_after
+                if after is None:
+                    break
+        return found
 
     async def _cancel(self, job_id: str) -> None:
         with contextlib.suppress(Conflict, NotFound):

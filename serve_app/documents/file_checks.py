@@ -56,6 +56,18 @@ def check_format(head: bytes, size_bytes: int, filename: str) -> None:
     check_text(text, len(text))
 
 
+def is_zip(file: BinaryIO, head: bytes, filename: str) -> bool:
+    """Return whether a file is a ZIP file, and no document in one; rewind it.
+
+    The names that tell an Office document may follow late.
+    """
+    if detect(head, filename) is not Format.ZIP:
+        return False
+    content = file.read()
+    file.seek(0)
+    return detect(content, filename) is Format.ZIP
+
+
 def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:
     """Read a file once and rewind it; raises TooLarge at the bound."""
     hashed, head, size, blank = hashlib.sha256(), b"", 0, True

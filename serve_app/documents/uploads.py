@@ -15,11 +15,12 @@ from deployments.errors import (
 )
 from deployments.kept_files import CARD_BYTES, document_id_of
 from deployments.serving.request_context import detached
-from deployments.types import IngestSpec, JobStatus
+from deployments.types import IngestSpec, JobStatus, ZipSpec
 from serve_app.documents.file_checks import (
     HEAD_BYTES,
     check_format,
     inspect_file,
+    is_zip,
     shown_name,
 )
 
@@ -57,6 +58,8 @@ class Uploads:
     ) -> Submitted:
         """Return the job that makes the file searchable, or did so before.
 
+        Of a ZIP file, each file becomes a document of its own.
+
         What the first bytes and the size show is refused at once: TooLarge, UnsupportedMedia, or
         Unprocessable for a file with nothing in it. The rest is for the job to find out; for
         an encrypted PDF that is waited for, as most of them need a password.
@@ -66,16 +69,29 @@ class Uploads:
         if seen.blank and seen.size_bytes:
             raise _blank()
         await asyncio.to_thread(check_format, seen.head, seen.size_bytes, filename)
-        spec = IngestSpec(
-            "",
-            collection,
-            filename,
-            seen.size_bytes,
-            f"{self._folder}/{uuid.uuid4().hex}",
-            digest=seen.digest,
-            on_conflict=on_conflict,
-            attributes=attributes,
-        )
+        path = f"{self._folder}/{uuid.uuid4().hex}"
+        spec: IngestSpec | ZipSpec
+        if await asyncio.to_thread(is_zip, upload.file, seen.head, filename):
+            spec = ZipSpec(
+                collection,
+                filename,
+                seen.size_bytes,
+                path,
+                digest=seen.digest,
+                on_conflict=on_conflict,
+                attributes=attributes,
+            )
+        else:
+            spec = IngestSpec(
+                "",
+                collection,
+                filename,
+                seen.size_bytes,
+                path,
+                digest=seen.digest,
+                on_conflict=on_conflict,
+                attributes=attributes,
+            )
         handing_over = detached(self._hand_over(spec, upload.file, key))
         try:
             submitted = await asyncio.shield(handing_over)
@@ -132,15 +148,21 @@ class Uploads:
             raise Unprocessable(job.error_message or "", code=job.error_code, param="file")
         return submitted
 
-    async def _hand_over(self, spec: IngestSpec, file: BinaryIO, key: str | None) -> Submitted:
+    async def _hand_over(
+        self, spec: IngestSpec | ZipSpec, file: BinaryIO, key: str | None
+    ) -> Submitted:
         await self._files.put(spec.upload_path, file)
         try:
-            submitted = await self._jobs.submit_ingest(spec, key)
+            if isinstance(spec, ZipSpec):
+                submitted = await self._jobs.submit_zip(spec, key)
+            else:
+                submitted = await self._jobs.submit_ingest(spec, key)
         except (InvalidRequest, Overloaded):  # Refused for certain; after others who knows.
             await self._files.delete(spec.upload_path)
             raise
         found = submitted.job.spec
-        if not (isinstance(found, IngestSpec) and found.upload_path == spec.upload_path):
+        own = isinstance(found, IngestSpec | ZipSpec) and found.upload_path == spec.upload_path
+        if not own:
             await self._files.delete(spec.upload_path)  # the job it was found to be has its own
         return submitted
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from deployments.catalogue.entries import PageQuery
-from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
+from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus, ZipSpec
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.http.urls import local_url
@@ -72,6 +72,10 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
     plain text, Markdown, CSV, JSON, XML, notebooks, source code, subtitles, ZIP files of these, and
     images as PNG, JPEG, TIFF or WebP.
 
+    Each file in a ZIP file becomes a document of its own, named by its path there: the job (kind
+    `zip`) says how many are done, and which could not be read. A document or a mail with
+    attachments stays one document.
+
     The document can be searched once the job has succeeded. Another file of the same name becomes a
     new version of it, unless `on_conflict` says otherwise. The same file again changes nothing, and
     200 says that it is searchable already.
@@ -82,8 +86,7 @@ async def upload(  # noqa: PLR0913 - what FastAPI hands in
         form.file, form.collection, idempotency_key, form.on_conflict, form.attributes
     )
     job = submitted.job
-    assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
-    if form.attributes is not None:
+    if form.attributes is not None and isinstance(job.spec, IngestSpec):
         await documents.apply_attributes(form.collection, job.spec.document_id)
     if not submitted.created and job.status is JobStatus.SUCCEEDED:
         response.status_code = HTTPStatus.OK
@@ -182,12 +185,13 @@ async def delete_document(
 
 def _submitted_shaped(submitted: Submitted) -> UploadResponse:
     job = submitted.job
-    assert isinstance(job.spec, IngestSpec)  # noqa: S101 - as submit_ingest promises
+    assert isinstance(job.spec, IngestSpec | ZipSpec)  # noqa: S101 - as it was submitted
+    of_zip = isinstance(job.spec, ZipSpec)
     return UploadResponse(
         job_id=job.id,
-        document_id=job.spec.document_id,
+        document_id=None if isinstance(job.spec, ZipSpec) else job.spec.document_id,
         filename=job.spec.filename,
-        version=submitted.version,
+        version=None if of_zip else submitted.version,
         status=job.status,
     )
 

@@ -57,7 +57,8 @@ async def get_job(job_id: JobId, services: ServicesDep, http: Request) -> JobRes
 async def cancel_job(job_id: JobId, services: ServicesDep, http: Request) -> JobResponse:
     """Stop a job at its next step; what it made so far is removed.
 
-    May be asked again. 409 if the job has ended otherwise.
+    The documents of a ZIP file that can be searched already stay. May be asked again. 409 if the
+    job has ended otherwise.
     """
     return job_response(await services.jobs.cancel(job_id), http.scope)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
-from deployments.types import ImportSpec, IngestSpec, Job, JobKind, JobStatus
+from deployments.types import ImportSpec, IngestSpec, Job, JobKind, JobStatus, ZipSpec
 from serve_app.http.errors import body_of
 from serve_app.http.urls import local_url
 from serve_app.schemas.jobs import (
@@ -20,6 +20,9 @@ from serve_app.schemas.jobs import (
     JobImage,
     JobProgress,
     JobResponse,
+    UnreadZipFile,
+    ZipInput,
+    ZipResult,
 )
 from serve_app.schemas.reading import ReadingWarning
 
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
     from deployments.errors import ServiceError
 
 _SHOWN_CHARS = 100
-_INPUTS: dict[JobKind, type[IngestInput | ImagesInput | ImportInput]] = {
+_INPUTS: dict[JobKind, type[IngestInput | ImagesInput | ImportInput | ZipInput]] = {
     JobKind.INGEST: IngestInput,
     JobKind.IMAGES: ImagesInput,
     JobKind.IMPORT: ImportInput,
+    JobKind.ZIP: ZipInput,
 }
 
 
@@ -97,7 +101,11 @@ def download(media_type: str, shown: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {media_type: binary}}}
 
 
-def _result(job: Job, scope: Scope) -> IngestResult | ImagesResult | ImportResult | None:
+def _result(
+    job: Job, scope: Scope
+) -> IngestResult | ImagesResult | ImportResult | ZipResult | None:
+    if isinstance(job.spec, ZipSpec):
+        return _zip_result(job, job.spec.collection)
     if isinstance(job.spec, IngestSpec | ImportSpec) and job.status is not JobStatus.SUCCEEDED:
         return None
     if isinstance(job.spec, ImportSpec):
@@ -114,4 +122,17 @@ def _result(job: Job, scope: Scope) -> IngestResult | ImagesResult | ImportResul
         images=[
             JobImage(number=n, url=local_url(scope, image_url(job.id, n))) for n in range(job.done)
         ]
+    )
+
+
+def _zip_result(job: Job, collection: str) -> ZipResult | None:
+    if job.outcome is None:
+        return None
+    return ZipResult(
+        collection=collection,
+        documents=job.outcome.documents,
+        unchanged=job.outcome.unchanged,
+        not_read=job.outcome.not_read,
+        unread_files=list(map(UnreadZipFile.model_validate, job.outcome.unread)),
+        warnings=list(map(ReadingWarning.model_validate, job.warnings)),
     )

@@ -55,7 +55,11 @@ class UploadForm(Request):
 
 
 class UploadResponse(BaseModel):
-    """The job that makes the file searchable, or has done so; `filename` as it will be shown."""
+    """The job that makes the file searchable, or has done so; `filename` as it will be shown.
+
+    The files of a ZIP file become documents of their own: then `document_id` and `version` are
+    null.
+    """
 
     model_config = example(
         {
@@ -68,9 +72,9 @@ class UploadResponse(BaseModel):
     )
 
     job_id: str
-    document_id: str
+    document_id: str | None
     filename: str
-    version: int
+    version: int | None
     status: JobStatus
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from deployments.document_ids import DOCUMENT_ID
+from deployments.document_ids import DOCUMENT_ID, DOCUMENT_NAME
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -59,7 +59,7 @@ DocumentId = Annotated[
 ]
 DocumentName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f\x7f]+$"),
+    StringConstraints(min_length=1, max_length=200, pattern=rf"^{DOCUMENT_NAME}$"),
     Field(examples=["report.pdf"]),
 ]
 FileId = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from deployments.types import (  # noqa: TC001 - pydantic reads annotations
     JobKind,
@@ -20,7 +20,10 @@ from serve_app.schemas.reading import ReadingWarning  # noqa: TC001 - pydantic r
 
 
 class JobProgress(BaseModel):
-    """Chunks stored, images made or documents imported; `total` is null until it is known."""
+    """Chunks stored, images made, documents imported or files of a ZIP file that are done.
+
+    `total` is null until it is known.
+    """
 
     done: int
     total: int | None
@@ -52,6 +55,40 @@ class ImportInput(BaseModel):
     collection: str
     name: str | None
     size_bytes: int
+
+
+class ZipInput(BaseModel):
+    """What a zip job was given."""
+
+    collection: str
+    filename: str
+    size_bytes: int
+
+
+class UnreadZipFile(BaseModel):
+    """A file of a ZIP file that became no document, and why."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    filename: str
+    code: str
+    message: str
+
+
+class ZipResult(BaseModel):
+    """What became of the files of a ZIP file, also while others are still being read.
+
+    `documents` were made searchable, by their paths in the ZIP file as names; `unchanged` were so
+    before; `not_read` became no documents, of which `unread_files` names at most 200. `warnings`
+    are those of the documents, each beginning with a name.
+    """
+
+    collection: str
+    documents: int
+    unchanged: int
+    not_read: int
+    unread_files: list[UnreadZipFile]
+    warnings: list[ReadingWarning]
 
 
 class ImportResult(BaseModel):
@@ -123,8 +160,8 @@ class JobResponse(BaseModel):
     updated_at: float
     progress: JobProgress
     cancel_requested: bool
-    input: IngestInput | ImagesInput | ImportInput
-    result: IngestResult | ImagesResult | ImportResult | None
+    input: IngestInput | ImagesInput | ImportInput | ZipInput
+    result: IngestResult | ImagesResult | ImportResult | ZipResult | None
     error: JobError | None = None
 
 

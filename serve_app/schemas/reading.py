@@ -23,6 +23,7 @@ class ReadingWarning(BaseModel):
     - `cut_at_limit`: more pages need OCR than are read
     - `partly_read`: damaged or skipped parts
     - `script_not_read`: the OCR models do not know the writing system of the pages
+    - `zip_document`: an earlier version of the service made one document of the ZIP file
 
     `pages` count from 1; of many, the first ones are named.
     """

@@ -16,6 +16,7 @@ from deployments.collection_names import is_default, unknown_collection
 from deployments.errors import MODEL_CHANGED, Conflict, InvalidRequest, NotFound, Unprocessable
 from deployments.filters import matches
 from deployments.parser.reading.formats import Format, detect
+from deployments.parser.reading.unpacking import unpack_some
 from deployments.retriever.points import unknown_document
 from deployments.types import (
     Chunk,
@@ -28,6 +29,8 @@ from deployments.types import (
     ParsedDocument,
     ParseSpec,
     Passage,
+    UnpackedFiles,
+    UnpackSpec,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from deployments.filters import Attributes, Filter
     from deployments.types import StoredIndex, StoredPoint, TextKind
 
+_MAX_FILE_BYTES = 32 * 1024**2
 FAKE_INDEX = "fa4e" * 8
 _WORD = re.compile(r"\w+")
 _BLANK_LINE = re.compile(r"\n\s*\n")
@@ -131,6 +135,15 @@ class FakeParser:
             return ParsedDocument(title, media_type, page, len(chunks), 0, inline=tuple(chunks))
         batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         return ParsedDocument(title, media_type, page, len(chunks), batches)
+
+    async def unpack(self, spec: UnpackSpec) -> UnpackedFiles:
+        """Unpack a ZIP file as the real parser does."""
+        done = unpack_some(await self.files.get(spec.path), spec.position, _MAX_FILE_BYTES)
+        contents = iter(done.contents)
+        for number, file in enumerate(done.files, spec.position.files):
+            if file.code is None:
+                await self.files.put(f"{spec.folder}/{number}", next(contents))
+        return UnpackedFiles(tuple(done.files), done.next)
 
 
 @dataclass

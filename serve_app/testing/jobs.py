@@ -17,6 +17,7 @@ from deployments.file_store import image_path
 from deployments.job_ids import job_id_for
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.imports import ImportSteps
+from deployments.jobs.zip_files import ZipSteps, job_id_of
 from deployments.types import (
     ImageProgress,
     ImagesSpec,
@@ -28,15 +29,19 @@ from deployments.types import (
     JobStatus,
     ParseSpec,
     Submitted,
+    UnpackPosition,
+    ZipSpec,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
-    from deployments.interfaces import Checked, ImageGenerator, Parser, Retriever
-    from deployments.types import ImageRequest, JobQuery, JobSpec
+    from deployments.interfaces import Checked, ImageGenerator, Retriever
+    from deployments.jobs.zip_files import Progress
+    from deployments.types import ImageRequest, JobQuery, JobSpec, UnpackedFile
+    from serve_app.testing.documents import FakeParser
 
 T = TypeVar("T")
 
@@ -69,6 +74,8 @@ class _Direct:
     ) -> T:
         return await work()
 
+    async def check(self, job_id: str) -> None: ...
+
 
 @dataclass
 class FakeJobs:
@@ -79,7 +86,7 @@ class FakeJobs:
     """
 
     files: FileStore
-    parser: Parser
+    parser: FakeParser
     retriever: Retriever
     images: ImageGenerator
     catalogue: Catalogue
@@ -125,6 +132,9 @@ class FakeJobs:
     async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
         return await self._submitted(spec, key, None, job_id_for(spec.owner, JobKind.IMPORT, key))
 
+    async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
+        return await self._submitted(spec, key, None, self._new_id())
+
     async def begin_batches(self) -> None:
         feeder = BatchFeeder(self.catalogue, self.retriever, self.submit_ingest, self.cancel)
         await feeder.feed()
@@ -137,6 +147,8 @@ class FakeJobs:
                 done = await self._ingest(spec, job_id)
             elif isinstance(spec, ImportSpec):
                 done = await self._import(spec, job_id)
+            elif isinstance(spec, ZipSpec):
+                done = await self._zip(spec, job_id)
             else:
                 done = await self._draw(spec, job_id)
         except ServiceError as error:
@@ -184,6 +196,48 @@ class FakeJobs:
         finally:
             await steps.remove_upload(spec)
         return state.documents
+
+    async def _zip(self, archive: ZipSpec, job_id: str) -> int:
+        files: list[UnpackedFile] = []
+        own: dict[str, str] = {}  # ids of real jobs are made of their keys
+
+        async def submit(spec: IngestSpec, key: str | None) -> Submitted:
+            submitted = await self.submit_ingest(spec, None)
+            if not submitted.created:
+                return submitted
+            own_id = job_id_of(archive, int((key or "").rpartition("/")[2]))
+            own[own_id] = submitted.job.id
+            return replace(submitted, job=replace(submitted.job, id=own_id))
+
+        async def fetch(job_ids: Sequence[str]) -> list[Job]:
+            real = {own.get(each, each): each for each in job_ids}
+            return [replace(self.known[each], id=real[each]) for each in real if each in self.known]
+
+        async def report(progress: Progress) -> None:
+            shown = {"done": progress.done, "total": progress.total, "outcome": progress.outcome}
+            await self.change(job_id, **shown)
+
+        steps = ZipSteps(
+            self.parser,
+            self.retriever,
+            self.files,
+            _Direct(),
+            _Direct(),
+            self.catalogue,
+            submit,
+            self.cancel,
+            lambda _owner: True,
+            fetch,
+        )
+        try:
+            position: UnpackPosition | None = UnpackPosition()
+            while position is not None:
+                some, position, _ = await steps.unpack(job_id, archive, position)
+                files += some
+            await steps.ingest(job_id, archive, files, report)
+        finally:
+            await steps.remove_upload(archive)
+        return len(files)
 
     async def _draw(self, spec: ImagesSpec, job_id: str) -> int:
         for number in range(spec.count):

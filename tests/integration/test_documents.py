@@ -17,7 +17,8 @@ import httpx
 import pytest
 from pypdf import PdfWriter
 
-from tests.support import articles
+from tests.support import articles, office_files, pdfs
+from tests.support.archives import zip_file
 from tests.support.data_sets import File
 from tests.support.jobs import job_ended
 from tests.support.service import Service
@@ -264,6 +265,34 @@ def test_a_file_that_cannot_be_read_fails_its_job_with_the_reason(http: httpx.Cl
     assert job["status"] == "failed"
     assert "text" in job["error"]["message"]
     assert http.get("/v1/documents").json() == before
+
+
+def test_each_file_of_a_zip_file_is_found_by_its_name(http: httpx.Client) -> None:
+    samples = {sample.name: sample.content for sample in office_files.samples()}
+    members: dict[str, str | bytes] = {
+        "wells/pumps.docx": samples["pumps.docx"],
+        "wells/visit.pdf": pdfs.pdf(7, pages=1),
+        "shops.csv": "Shop,Town\nOstrander Lamps,Thornbury\n",
+        "mail.eml": "From: a@example.org\nDate: Tue, 12 May 2026 10:00:00 +0000\nSubject: Barges\n"
+        "MIME-Version: 1.0\n\nThe barges reach Velmora on Friday.\n",
+        "broken.pdf": b"%PDF-1.7\nand nothing else",
+    }
+    form = {"collection": "zipped"}
+    answer = http.post("/upload", files={"file": ("all.zip", zip_file(members))}, data=form)
+    assert answer.status_code == 202, answer.text
+    job = job_ended(http, answer.json()["job_id"])
+    assert (job["kind"], job["status"], job["progress"]["done"]) == ("zip", "succeeded", 5)
+    assert job["result"]["documents"] == 4
+    assert [file["filename"] for file in job["result"]["unread_files"]] == ["broken.pdf"]
+    for question, name in {
+        "When were the pumps of Gerlin built?": "wells/pumps.docx",
+        pdfs.sentence(7, 1): "wells/visit.pdf",
+        "In which town is the shop Ostrander Lamps?": "shops.csv",
+        "When do the barges reach Velmora?": "mail.eml",
+    }.items():
+        body = {"prompt": question, "collection": "zipped", "max_tokens": 1, "top_k": 1}
+        (source,) = http.post("/generate/text", json=body).json()["sources"]
+        assert http.get(source["uri"]).json()["filename"] == name
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from deployments.jobs.submissions import Submissions
 from deployments.jobs.turns import Places
 from deployments.jobs.watching import JobWatchers
 from deployments.jobs.workflows import VERSION, Workflows
+from deployments.jobs.zip_files import ZipSteps
 from deployments.settings import JobsSettings
 from deployments.types import (
     SHORT_PARSE_EXCEEDED,
@@ -62,6 +63,10 @@ from serve_app.testing import FakeImages, FakeParser, FakeRetriever
 
 class Backend(interfaces.RechunkingRetriever, Protocol):
     """The retriever, with what it has stored."""
+
+
+class Reader(interfaces.Parser, interfaces.Unpacker, Protocol):
+    """The parser, also of ZIP files."""
 
 
 CHUNKS = 10
@@ -232,7 +237,7 @@ async def running(
     shares: Mapping[str, float] | None = None,
     searching: Backend | None = None,
     second_indexes: interfaces.SecondIndexes | None = None,
-    parsing: Callable[[FileStore], interfaces.Parser] | None = None,
+    parsing: Callable[[FileStore], Reader] | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
     """Run the engine on a retriever in memory, or on the one in `searching`.
@@ -249,9 +254,8 @@ async def running(
     database = Database(url)
     migrate(database)
     catalogue = Catalogue(database)
-    ingest = IngestSteps(
-        parsing(files) if parsing else parser, backend, files, backends, catalogue, batch_chunks=4
-    )
+    reader = parsing(files) if parsing else parser
+    ingest = IngestSteps(reader, backend, files, backends, catalogue, batch_chunks=4)
     imports = ImportSteps(backend, files, backends, catalogue, batch_chunks=4)
     image_steps = ImageSteps(images, files, backends, cancellations, catalogue.removals)
     lease = Lease(url, lease_times)
@@ -260,14 +264,23 @@ async def running(
         JobKind.INGEST: Places(chosen.ingest_concurrency, short_places),
         JobKind.IMAGES: Places(chosen.images_concurrency),
         JobKind.IMPORT: Places(2),
+        JobKind.ZIP: Places(4),
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
-    workflows = Workflows(
-        ingest, image_steps, imports, steps, cancellations, dispatcher, images_at_once=1
-    )
     watchers = JobWatchers(max_watchers)
-    canceller = JobCanceller(cancellations, watchers, workflows.withdraw)
     submissions = Submissions(watchers, catalogue, dispatcher)
+
+    async def cancel(job_id: str) -> Job:
+        return await canceller.cancel(job_id)
+
+    zips = ZipSteps(
+        *(reader, backend, files, backends, cancellations, catalogue),
+        *(submissions.ingest, cancel, dispatcher.has_room_for_batch),
+    )
+    workflows = Workflows(
+        ingest, image_steps, imports, zips, steps, cancellations, dispatcher, images_at_once=1
+    )
+    canceller = JobCanceller(cancellations, watchers, workflows.withdraw)
     feeder = BatchFeeder(
         catalogue, backend, submissions.ingest, canceller.cancel, dispatcher.has_room_for_batch
     )

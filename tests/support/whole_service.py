@@ -37,6 +37,7 @@ from deployments.types import (
     JobQuery,
     Submitted,
     TextKind,
+    ZipSpec,
 )
 from serve_app.app import create_app
 from serve_app.testing import FakeEmbedder, Fakes, fake_settings
@@ -90,6 +91,9 @@ class EngineJobs:
 
     async def submit_import(self, spec: ImportSpec, key: str) -> Submitted:
         return await self._parts.submissions.imports(spec, key)
+
+    async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
+        return await self._parts.submissions.zips(spec, key)
 
     async def begin_batches(self) -> None:
         """Leave it to the engine, which looks every second."""

@@ -14,6 +14,7 @@ from deployments.errors import Overloaded, ServiceError, Unavailable, Unprocessa
 from deployments.file_store import FileStore
 from deployments.types import IngestSpec, JobStatus
 from serve_app.testing import Fakes
+from tests.support.archives import zip_file
 
 pytestmark = pytest.mark.anyio
 PDF = b"%PDF-1.7\n" + b"x" * 3_000_000  # more than is kept in memory, or read in one block
@@ -59,6 +60,38 @@ async def test_a_vector_store_takes_uploads_and_is_not_made_by_one(fakes: Fakes)
             )
             assert answer.status_code == status
     assert len(fakes.jobs.known) == 1
+
+
+async def test_the_fake_service_makes_a_document_of_each_file_of_a_zip_file(fakes: Fakes) -> None:
+    fakes.jobs.runs = True
+    data = zip_file({"a/b.txt": "One text.", "c.txt": "Another text.", "d.bin": b"\x7fELF"})
+    async with fakes.client() as http:
+        body = (await http.post("/upload", files={"file": ("all.zip", data)})).json()
+        assert (body["document_id"], body["version"]) == (None, None)
+        job = (await http.get(f"/v1/jobs/{body['job_id']}")).json()
+        found = (await http.get("/v1/documents")).json()["data"]
+    assert (job["status"], job["progress"]) == ("succeeded", {"done": 3, "total": 3})
+    assert [file["filename"] for file in job["result"]["unread_files"]] == ["d.bin"]
+    assert {document["filename"] for document in found} == {"a/b.txt", "c.txt"}
+
+
+async def test_a_deleted_collection_is_not_made_again_by_a_zip_file(fakes: Fakes) -> None:
+    data = zip_file({"a.txt": "One text."})
+    async with fakes.client() as http:
+        store = (await http.post("/v1/vector_stores", json={"name": "a"})).json()["id"]
+        jobs = [
+            (
+                await http.post(
+                    "/upload", files={"file": ("a.zip", data)}, data={"collection": collection}
+                )
+            ).json()["job_id"]
+            for collection in (store, "other")
+        ]
+        assert (await http.delete(f"/v1/vector_stores/{store}")).status_code == 200
+    assert [fakes.jobs.known[job].status for job in jobs] == [
+        JobStatus.CANCELLED,
+        JobStatus.QUEUED,
+    ]
 
 
 async def test_the_same_file_again_changes_nothing(fakes: Fakes, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from deployments.jobs.doctor.documents import kept_contents
 from deployments.jobs.doctor.findings import Finding
 from deployments.jobs.job_rows import ACTIVE_STATES
 from deployments.kept_files import CARD_BYTES, kept_path
-from deployments.types import DamageKind, ImagesSpec, IngestSpec, JobKind
+from deployments.types import DamageKind, ImagesSpec, IngestSpec, JobKind, ZipSpec
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -177,14 +177,14 @@ class Files:
                     )
         owners = await self._files.names(UPLOADS)
         folders = [UPLOADS, *(f"{UPLOADS}/{owner}" for owner in owners), PAGES]
-        uploads = _uploads_of(active)
+        uploads = await self._needed_uploads()
         left = [
             file.path
             for file in await self._files.stats(folders)
             if file.path not in uploads and not self._is_new(file)
         ]
         if left:  # a job that began again meanwhile may have been missed
-            uploads = _uploads_of([job async for job in self._jobs(JobKind.INGEST, ACTIVE_STATES)])
+            uploads = await self._needed_uploads()
         for path in left:
             if path not in uploads:
                 yield Finding(DamageKind.UNKNOWN_FILE, path=path)
@@ -192,6 +192,11 @@ class Files:
             folder = f"{CHUNKS}/{job_id}"
             if await self._is_old(folder) and not await self._is_active(job_id):
                 yield Finding(DamageKind.UNKNOWN_FILE, path=folder)
+
+    async def _needed_uploads(self) -> set[str]:
+        kinds = JobKind.ZIP, JobKind.INGEST  # a ZIP file's job ends after those of its files
+        jobs = [job for kind in kinds async for job in self._jobs(kind, ACTIVE_STATES)]
+        return {job.spec.upload_path for job in jobs if isinstance(job.spec, IngestSpec | ZipSpec)}
 
     async def _is_active(self, job_id: str) -> bool:
         return self._rows is not None and bool(await self._rows.unfinished([job_id]))
@@ -248,7 +253,3 @@ class Files:
 
     def _is_new(self, file: StoredFile) -> bool:
         return time.time() - file.changed_at <= self._grace.file_s
-
-
-def _uploads_of(jobs: Sequence[Job]) -> set[str]:
-    return {job.spec.upload_path for job in jobs if isinstance(job.spec, IngestSpec)}

@@ -1,23 +1,26 @@
-"""Read ZIP files as one document: each file in it is a section, named by its path."""
+"""Read ZIP files as one document: each file in it is a section, named by its path.
+
+So are read those that are attached to a vector store or a mail, and those that earlier versions of
+this service have stored. `unpacking` makes a document of each file of an upload.
+"""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from deployments.errors import Unprocessable
-from deployments.parser.reading.content import clean, one_line, title_of_filename
+from deployments.parser.reading.content import title_of_filename
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.nested import Unread, Within, add_file
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.zip_members import ZipMembers
+from deployments.parser.reading.zip_names import names_of
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from deployments.parser.reading.content import Content
 
 _WHAT: Final = "This ZIP file"
-_LEFTOVERS: Final = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"))
 
 
 def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> Content:
@@ -33,11 +36,9 @@ def read_zip(data: bytes, filename: str, *, max_chars: int, within: Within) -> C
     unread = Unread()
     warnings: list[DocumentWarning] = []
     encrypted: Unprocessable | None = None
-    for info in members.infos:
-        parts = [part for part in PurePosixPath(clean(info.filename)).parts if part != ".."]
-        if info.is_dir() or any(part in _LEFTOVERS or part.startswith("._") for part in parts):
+    for info, name in zip(members.infos, names_of(members.infos), strict=True):
+        if name is None:
             continue
-        name = one_line(str(PurePosixPath(*parts)))
         try:
             content = members.read(info)
         except Unprocessable as error:

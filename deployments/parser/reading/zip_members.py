@@ -63,7 +63,7 @@ class ZipMembers:
             msg = f"The file has more than {MAX_MEMBERS:,} files in it. Split it and try again."
             raise TooLarge(msg)
         self._what = what
-        self._unpacked = unpacked or Unpacked()
+        self.unpacked = unpacked or Unpacked()
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
@@ -78,11 +78,12 @@ class ZipMembers:
         """Yield the names that begin with `prefix`, in the order of the file."""
         return (info.filename for info in self.infos if info.filename.startswith(prefix))
 
-    def read(self, member: str | zipfile.ZipInfo) -> bytes:
+    def read(self, member: str | zipfile.ZipInfo, max_bytes: int | None = None) -> bytes:
         """Return the content of a member.
 
         Raises:
-            TooLarge: all that was read is more than `MAX_UNPACKED_BYTES`.
+            TooLarge: all that was read is more than `MAX_UNPACKED_BYTES`, or the member is larger
+                than `max_bytes`.
             Unprocessable: there is no such member, or it is damaged (`damaged_document`) or
                 encrypted (`encrypted_document`).
         """
@@ -92,11 +93,14 @@ class ZipMembers:
         if info.flag_bits & _ENCRYPTED:
             msg = f"{self._what} is protected by a password. Save it without one and try again."
             raise Unprocessable(msg, code="encrypted_document")
+        if max_bytes is not None and info.file_size > max_bytes:  # what no reader exceeds
+            msg = f"It is larger than {max_bytes:,} bytes, the most that are read of a file."
+            raise TooLarge(msg)
         blocks = []
         try:
             with self._archive.open(info) as file:
                 while block := file.read(_BLOCK_BYTES):
-                    self._unpacked.add(len(block))
+                    self.unpacked.add(len(block))
                     blocks.append(block)
         except (
             *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError),

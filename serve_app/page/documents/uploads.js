@@ -12,6 +12,7 @@ import { transfer } from "./upload_request.js";
 import { UploadRow } from "./upload_row.js";
 
 const SHOWN_MS = 20_000;  // a finished upload leaves by itself
+const MAX_UNREAD_SHOWN = 20;  // files of a ZIP file; the job has more
 const MAX_WAIT_S = 60;  // a longer Retry-After is a used-up quota
 
 class Uploads extends EventTarget {
@@ -78,8 +79,8 @@ class Upload {
         sent();
       }
       const job = await follow(this.job, (state) => this.show(state), signal);
-      if (job.status === "succeeded") this.done(job.progress.total, job.result?.warnings ?? []);
-      else this.end(job.status, job.status === "failed" ? sentence(job.error?.message) : "Stopped.");
+      if (job.status === "succeeded") this.done(job);
+      else this.end(job.status, job.status === "failed" ? sentence(job.error?.message) : stopped(job));
     } catch (error) {
       if (wasStopped(error)) this.end("cancelled", "Stopped.");
       else {
@@ -109,14 +110,17 @@ class Upload {
     else this.row.progress(null, null, "Reading …");
   }
 
-  show({ status, progress: { done, total } }) {
+  show({ kind, status, progress: { done, total }, result }) {
+    const unread = result?.not_read ? `, ${result.not_read} not read` : "";
     if (status === "queued") this.row.progress(null, null, "Waiting to be read");
     else if (!total) this.row.progress(null, null, "Reading …");
-    else this.row.progress(done, total, `${done} of ${many(total, "passage")}`);
+    else this.row.progress(done, total, `${done} of ${many(total, kind === "zip" ? "file" : "passage")}${unread}`);
   }
 
-  done(passages, warnings) {
-    const words = `Searchable${passages ? `, ${many(passages, "passage")}` : ""} in ${collections.name(this.collection)}`;
+  done({ kind, progress: { total: passages }, result }) {
+    const warnings = [...unreadFiles(result), ...(result?.warnings ?? [])];
+    const amount = kind === "zip" ? many(result.documents + result.unchanged, "document") : passages && many(passages, "passage");
+    const words = `Searchable${amount ? `, ${amount}` : ""} in ${collections.name(this.collection)}`;
     const ask = () => {
       this.row.dismiss();
       this.uploads.ask();
@@ -141,6 +145,19 @@ class Upload {
     this.row.dismiss();
     announce(`${this.file.name}: Stopped.`);
   }
+}
+
+/** A warning for each of the first files of a ZIP file that could not be read, and for the number of others. */
+function unreadFiles(result) {
+  const files = (result?.unread_files ?? []).slice(0, MAX_UNREAD_SHOWN);
+  const named = files.map(({ filename, message }) => ({ message: `${filename}: ${message}` }));
+  const more = (result?.not_read ?? 0) - files.length;
+  return more > 0 ? [...named, { message: `${many(more, "more file")} could not be read.` }] : named;
+}
+
+function stopped({ kind, result }) {
+  const documents = kind === "zip" ? result?.documents : 0;
+  return documents ? `Stopped. Searchable: ${many(documents, "document")}.` : "Stopped.";
 }
 
 function pause(ms, signal) {

@@ -78,16 +78,17 @@ export class Jobs {
 
 function titleOf({ kind, input }) {
   if (kind === "import") return `Import of ${input.name ?? "a collection"}`;
-  return kind === "ingest" ? input.filename : input.prompt;
+  return kind === "images" ? input.prompt : input.filename;
 }
 
-function words({ kind, status, input, progress: { done, total }, created_at: created, updated_at: updated, error }) {
+function words({ kind, status, input, progress: { done, total }, created_at: created, updated_at: updated, error, result }) {
   if (status === "failed") return sentence(error?.message) || "It failed.";
-  const what = { ingest: "passage", images: "picture", import: "document" }[kind];
+  const what = { ingest: "passage", images: "picture", import: "document", zip: "file" }[kind];
   const amount = total ? (status === "succeeded" ? many(total, what) : `${done} of ${many(total, what)}`) : "";
   const took = status === "succeeded" ? `in ${seconds(Math.max(0, updated - created))}` : "";
   const bytes = kind === "images" ? `${input.width} × ${input.height}` : size(input.size_bytes);
-  return [[amount, took].filter(Boolean).join(" "), bytes, moment(created)].filter(Boolean).join(" · ");
+  const unread = result?.not_read ? `${result.not_read} not read` : "";
+  return [[amount, took].filter(Boolean).join(" "), unread, bytes, moment(created)].filter(Boolean).join(" · ");
 }
 
 /** Have a job stopped; its button waits until that is known. */

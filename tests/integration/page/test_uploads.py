@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Locator, Route, expect
 
 from deployments.errors import Overloaded
-from deployments.types import JobStatus
+from deployments.types import JobStatus, UnreadFile, ZipOutcome
 from tests.integration.page.fake_service import FakeService
+from tests.support.archives import zip_file
 from tests.support.browser import Visit
 
 
@@ -135,6 +137,24 @@ def test_uploads_stopped_while_they_wait_do_not_keep_others_from_being_sent(visi
     for name in (*names[:2], "last.md"):
         expect(row(visit, name)).to_contain_text("Waiting to be read")
     expect(page.locator("#announcer")).to_be_empty()
+
+
+def test_a_zip_file_shows_its_progress_and_what_was_not_read(
+    fake: FakeService, visit: Visit
+) -> None:
+    visit.choose({"all.zip": zip_file({"a.txt": "a text", "b/c.txt": "another", "d.bin": b"MZ"})})
+    shown = row(visit, "all.zip")
+    expect(shown).to_contain_text("Waiting to be read")
+    jobs = fake.fakes.jobs
+    (job,) = jobs.known
+    unread = (UnreadFile("d.bin", "unsupported_media", "This looks like a program."),)
+    outcome = ZipOutcome(documents=1, not_read=1, unread=unread)
+    fake.call(jobs.change(job, status=JobStatus.RUNNING, done=2, total=3, outcome=outcome))
+    expect(shown).to_contain_text("2 of 3 files, 1 not read")
+    outcome = replace(outcome, documents=2)
+    fake.call(jobs.change(job, status=JobStatus.SUCCEEDED, done=3, outcome=outcome))
+    expect(shown).to_contain_text("Searchable, 2 documents in default")
+    expect(shown.locator(".warning")).to_have_text("d.bin: This looks like a program.")
 
 
 def test_a_dropped_file_goes_to_the_collection_that_is_chosen(
