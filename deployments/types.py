@@ -95,6 +95,7 @@ class WarningCode(StrEnum):
     CUT_AT_LIMIT = "cut_at_limit"
     PARTLY_READ = "partly_read"
     SCRIPT_NOT_READ = "script_not_read"
+    PICTURES_NOT_READ = "pictures_not_read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
+from deployments.parser.reading.embedded_pictures import MAX_PICTURES, Wanted
 from deployments.priority import LOWEST_PRIORITY
 from deployments.records import warnings_from
 from deployments.types import Chunk, DocumentWarning
@@ -14,6 +15,7 @@ from deployments.types import Chunk, DocumentWarning
 _ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
 _BYTES_PER_CHAR = 4
 _BYTES_PER_CHUNK = 128 + _BYTES_PER_CHAR * MAX_SECTION_CHARS
+_BYTES_PER_PICTURE = 256
 _BYTES_OF_FRAME = 64 * 1024
 
 
@@ -21,8 +23,9 @@ _BYTES_OF_FRAME = 64 * 1024
 class Task:
     """One file to read: its name and limits; its content is the child's standard input.
 
-    `recognised` says that the texts of pages that were read by OCR are on the next descriptor
-    after standard error, as JSON by page number.
+    `recognised` says that what was read by OCR is on the next descriptor after standard error: JSON
+    of texts by page number, or by the keys of pictures. `pictures` says that a file is there, into
+    which the pictures in the document are put.
     """
 
     filename: str
@@ -37,6 +40,7 @@ class Task:
     overlap_tokens: int = 0
     nice: int = LOWEST_PRIORITY
     recognised: bool = False
+    pictures: bool = False
 
     @property
     def max_reply_bytes(self) -> int:
@@ -46,6 +50,7 @@ class Task:
         return (
             _BYTES_PER_CHAR * self.max_chars * 2
             + _BYTES_PER_CHUNK * self.max_chunks
+            + _BYTES_PER_PICTURE * MAX_PICTURES
             + _BYTES_OF_FRAME
         )
 
@@ -55,7 +60,8 @@ class ChunkedDocument:
     """A parsed file with its chunks; `pages` is None for formats without pages.
 
     `chunker` names the version and the strategy that cut it, `warnings` say what was not read.
-    Without a text, it has no chunks, and only OCR of the pages `ocr_wanted` can find one.
+    `ocr_wanted` are its pages, and `pictures_wanted` the pictures in it, that only OCR can read.
+    Without another text, it has no chunks.
     """
 
     title: str
@@ -65,6 +71,7 @@ class ChunkedDocument:
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
     ocr_wanted: tuple[int, ...] = ()
+    pictures_wanted: tuple[Wanted, ...] = ()
 
 
 def pack_document(document: ChunkedDocument) -> bytes:
@@ -81,6 +88,7 @@ def pack_document(document: ChunkedDocument) -> bytes:
         "chunker": document.chunker,
         "warnings": [asdict(each) for each in document.warnings],
         "ocr_wanted": document.ocr_wanted,
+        "pictures_wanted": document.pictures_wanted,
     }
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -115,4 +123,5 @@ def unpack(reply: bytes) -> ChunkedDocument:
         fields["chunker"],
         warnings_from(fields["warnings"]),
         tuple(fields["ocr_wanted"]),
+        tuple(Wanted(*each) for each in fields["pictures_wanted"]),
     )

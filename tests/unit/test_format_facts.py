@@ -198,9 +198,9 @@ def test_scans_within_a_file_are_named_with_their_pages() -> None:
         "mixed.pdf": scanned(3, "The bridge of Gerlin is 340 metres long."),
     }
     said = [each.message for each in read("a.zip", zip_file(files)).warnings]
-    unread = "1 of 2 files were not read: scan.pdf (needs OCR: upload it by itself)."
+    unread = "1 of 2 files were not read: scan.pdf (no text but in pictures)."
     assert said[-1] == unread
     assert said[0].startswith("mixed.pdf: ")
     assert said[0].endswith(" Pages: 2, 3.")
-    with pytest.raises(Unprocessable, match=r"could be read: scan.pdf \(needs OCR: upload"):
+    with pytest.raises(Unprocessable, match=r"could be read: scan.pdf \(no text but"):
         read("a.zip", zip_file({"scan.pdf": files["scan.pdf"]}))

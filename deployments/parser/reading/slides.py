@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.embedded_pictures import MemberPictures
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
 from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, row_lines
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from pptx.slide import Slide
 
     from deployments.parser.reading.content import Content
+    from deployments.parser.reading.embedded_pictures import Pictures
 
 _WHAT: Final = "This presentation"
 _MAX_NESTING: Final = 20  # of groups of shapes
 
 
-def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
+def read_pptx(data: bytes, filename: str, *, max_chars: int, pictures: Pictures) -> Content:
     """Read the slides with their tables, charts, notes and comments."""
     import pptx
     from pptx.exc import PythonPptxError
@@ -32,13 +34,14 @@ def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
     members = ZipMembers(data, _WHAT)
     members.check_sizes()  # python-pptx unpacks all of them
     text = OutlinedText(max_chars)
+    shown = MemberPictures(members, pictures)
     # A slide show or a presentation with macros differs in its type only, which python-pptx
     # refuses.
     try:
         presentation = pptx.Presentation(io.BytesIO(_plain(members, data)))
         for slide in presentation.slides:
             text.page()
-            _add_slide(text, slide)
+            _add_slide(text, slide, shown)
         stated = str(presentation.core_properties.title or "")
     except (PythonPptxError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise damaged(_WHAT) from error
@@ -72,7 +75,7 @@ def _plain(members: ZipMembers, data: bytes) -> bytes:
     return copy.getvalue()
 
 
-def _add_slide(text: OutlinedText, slide: Slide) -> None:
+def _add_slide(text: OutlinedText, slide: Slide, pictures: MemberPictures) -> None:
     title = slide.shapes.title
     heading = title.text_frame.text.strip() if title is not None and title.has_text_frame else ""
     text.heading(heading, 1, heading)
@@ -93,10 +96,20 @@ def _add_slide(text: OutlinedText, slide: Slide) -> None:
                 or [text_of(each) for each in named(root, "t")]
             )
             text.lines(label + each for each in texts if each)
+    for path in _pictures_of(slide):
+        text.recognised(pictures.text(path))
     if slide.has_notes_slide:
         frame = slide.notes_slide.notes_text_frame
         if frame is not None and frame.text.strip():
             text.paragraph(f"Notes: {frame.text}")
+
+
+def _pictures_of(slide: Slide) -> Iterator[str]:
+    """Yield the paths of the pictures on a slide, then of those on its layout and master."""
+    for each in (slide, slide.slide_layout, slide.slide_layout.slide_master):
+        for related in each.part.rels.values():
+            if not related.is_external and related.reltype.endswith("/image"):
+                yield str(related.target_part.partname).lstrip("/")
 
 
 def _leaves(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
