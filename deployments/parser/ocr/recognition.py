@@ -22,7 +22,8 @@ FILE_WAIT_S = 3600.0
 _MAX_FILES = 32
 PAGE, PICTURE = "page", "picture"
 _MAX_FAILURES = 3
-_CHEAP_ERRORS = frozenset(("damaged_image", "damaged_pdf", "too_large"))
+_TOO_LARGE = "too_large"
+_CHEAP_ERRORS = frozenset(("damaged_image", "damaged_pdf", _TOO_LARGE))
 """Of pages that are refused before they are recognised: these do not count as failures."""
 _UNREAD_CONFIDENCE = 0.8
 _KILLED = "The file could not be read: the process that read its pictures was killed."
@@ -135,7 +136,9 @@ def _warnings(
 ) -> tuple[DocumentWarning, ...]:
     over = wanted[max_pages:]
     tried = wanted[:max_pages]
+    large = [each for each in tried if each.key in read and read[each.key].error == _TOO_LARGE]
     failed = [each for each in tried if each.key not in read or read[each.key].error]
+    failed = [each for each in failed if each not in large]
     unread: dict[str, list[Wanted]] = {}
     without_text = []
     for each in tried:
@@ -147,6 +150,7 @@ def _warnings(
     kinds = [
         (WarningCode.CUT_AT_LIMIT, over,
          f"OCR reads {max_pages} {noun}s of a document at most; {{}} more need it."),
+        (WarningCode.PARTLY_READ, large, "OCR does not read {}, with too many pixels."),
         (WarningCode.PARTLY_READ, failed, "OCR failed, or took too long, for {}."),
         *((WarningCode.SCRIPT_NOT_READ, some, _script_message(script))
           for script, some in unread.items()),
