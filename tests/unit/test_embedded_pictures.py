@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.resources import files
@@ -24,6 +25,7 @@ from deployments.settings import ParserSettings
 from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument, ParseSpec, WarningCode
 from tests.support import pictured_files, scans
 from tests.support.archives import zip_file
+from tests.support.compound_files import msg
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +92,18 @@ FILES: Mapping[str, tuple[bytes, str, str]] = {
     "a.epub": (pictured_files.epub(PICTURE), "Before it.\n\n", "\n\nBelow it."),
     "inline.eml": (pictured_files.eml([PICTURE]), "See below.\n\n", ""),
     "attached.eml": (pictured_files.eml((), [PICTURE]), "Attachment photo0.png\n\n", ""),
+    "a.msg": (
+        msg(
+            subject="Plan",
+            sender=("Ann", "a@example.org"),
+            to=("Bert", "b@example.org"),
+            sent=dt.datetime(2026, 5, 12, tzinfo=dt.UTC),
+            body="See below.",
+            attachments={"image001.png": PICTURE},
+        ),
+        "Attachment image001.png\n\n",
+        "",
+    ),
     "a.mhtml": (pictured_files.mhtml(PICTURE), "winter only.\n\n", ""),
     "a.zip": (zip_file({"x/photo.png": PICTURE, "z.txt": "End"}), "x/photo.png\n\n", "\n\nz.txt"),
     "mail.zip": (zip_file({"m.eml": pictured_files.eml([PICTURE])}), "See below.\n\n", ""),

@@ -1,4 +1,4 @@
-"""Of files in twenty-two formats, every fact is in the text, and in its place."""
+"""Of files in twenty-four formats, every fact is in the text, and in its place."""
 
 from __future__ import annotations
 
