@@ -25,7 +25,7 @@ from deployments.settings import ParserSettings
 from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument, ParseSpec, WarningCode
 from tests.support import pictured_files, scans
 from tests.support.archives import zip_file
-from tests.support.compound_files import msg
+from tests.support.compound_files import msg, xls
 
 pytestmark = pytest.mark.anyio
 
@@ -135,6 +135,28 @@ async def test_pictures_that_are_not_read_are_counted_with_the_reasons() -> None
         "4 pictures were not read: 2 smaller than 40,000 pixels, such as logos, "
         "1 in other formats than PNG, JPEG, TIFF and WebP, 1 damaged."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        (
+            "a.xls",
+            xls({"Stock": [["Item", "Number"], ["Lamp", 47.0]]}, picture=PICTURE),
+            "Pictures in this workbook were not read: save it as XLSX",
+        ),
+        (
+            "a.rtf",
+            b"{\\rtf1 A lamp.{\\pict\\pngblip " + PICTURE.hex().encode() + b"}}",
+            "Pictures in this document were not read: save it as DOCX",
+        ),
+    ],
+)
+async def test_pictures_in_old_formats_are_reported(name: str, data: bytes, said: str) -> None:
+    content, _ = read_twice(name, data)
+    (warning,) = content.warnings
+    assert warning.code == WarningCode.PICTURES_NOT_READ
+    assert said in warning.message
 
 
 async def parse(
