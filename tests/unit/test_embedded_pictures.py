@@ -123,6 +123,14 @@ async def test_the_text_of_a_picture_stands_where_the_picture_does(name: str) ->
     assert not content.warnings
 
 
+async def test_a_picture_in_two_files_of_an_archive_is_read_once_and_shown_in_both() -> None:
+    letter = pictured_files.docx([PICTURE, PICTURE])
+    content, pictures = read_twice("a.zip", zip_file({"a.docx": letter, "b.docx": letter}))
+    assert len(pictures.wanted) == 1
+    assert content.text.count("Before it.\n\nword0\n\nSecond part") == 2
+    assert len(content.all_ocr_spans()) == 2
+
+
 async def test_pictures_that_are_not_read_are_counted_with_the_reasons() -> None:
     small, gif = blank(199, 199), b"GIF89a" + bytes(500)
     narrow = blank(2000, 30)
@@ -183,7 +191,7 @@ async def test_pictures_of_documents_are_found_by_their_words(
         {
             "notes.txt": "Said in letters. " * 30,
             "show.pptx": pictured_files.pptx([("One", pictures[:1]), ("Two", pictures[:1])]),
-            "letter.eml": pictured_files.eml([pictures[1], pictures[0]]),
+            "letter.eml": pictured_files.eml([pictures[1]]),
             "scan.pdf": scans.pdf([scans.Scan([facts[2][0]], noise=2.0)]),
             "photo.png": pictures[3],
             "empty.docx": pictured_files.docx([blank()]),

@@ -127,7 +127,8 @@ def without_text(
     if disabled:
         msg += " OCR of scans and pictures is off on this service: `parser.ocr` enables it."
     elif tried is not None:
-        msg = " ".join([msg, "OCR found none in its pictures.", *(each.message for each in tried)])
+        said = [each.message for each in tried if each.code != WarningCode.PICTURES_NOT_READ]
+        msg = " ".join([msg, "OCR found none in its pictures.", *said])
     return Unprocessable(msg, code="unreadable_text" if unreadable else "no_text")
 
 

@@ -79,6 +79,10 @@ class Pictures:
         self._unread: Counter[str] = Counter()
         self.wanted: list[Wanted] = []
 
+    def begin_document(self) -> None:
+        """Begin a file within the uploaded one: what it shows, it shows for the first time."""
+        self._shown.clear()
+
     def text(self, load: Callable[[int], bytes]) -> str:
         """Return the text of a picture, where it is shown for the first time; else "".
 

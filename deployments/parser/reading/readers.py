@@ -129,6 +129,7 @@ def _read_nested(data: bytes, filename: str, within: Within, max_chars: int) -> 
     if kind in IMAGES and is_small(open_image(data)):
         msg = f"The image has less than {MIN_PICTURE_PIXELS:,} pixels."
         raise Unprocessable(msg, code="small_image")
+    within.pictures.begin_document()
     content = reader_of(kind, within)(data, filename, max_chars=max_chars)
     if content.ocr_wanted:
         texts = within.pictures.page_texts(data, kind, content.ocr_wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,8 +107,11 @@ def _add_slide(text: OutlinedText, slide: Slide, pictures: MemberPictures) -> No
 
 def _pictures_of(slide: Slide) -> Iterator[str]:
     """Yield the paths of the pictures on a slide, then of those on its layout and master."""
-    for each in (slide, slide.slide_layout, slide.slide_layout.slide_master):
-        for related in each.part.rels.values():
+    parts: list[Any] = [slide.part]
+    with contextlib.suppress(KeyError):  # a slide may have none
+        parts += [slide.slide_layout.part, slide.slide_layout.slide_master.part]
+    for part in parts:
+        for related in part.rels.values():
             if not related.is_external and related.reltype.endswith("/image"):
                 yield str(related.target_part.partname).lstrip("/")
 
