@@ -127,7 +127,9 @@ def _pptx() -> Sample:
     data = CategoryChartData()  # type: ignore[no-untyped-call]
     data.categories = ["May", "June"]
     data.add_series("Sold lamps", (311, 47))  # type: ignore[no-untyped-call]
-    third.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 900_000, 900_000, data)
+    chart: Any = third.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 9, 9, data)
+    (bars,) = chart.chart.part.element.iter("{*}barChart")
+    bars.tag = bars.tag.replace("barChart", "bar3DChart")  # which python-pptx does not know
     buffer = io.BytesIO()
     show.save(buffer)
     facts = (

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from deployments.parser.reading.content import Content
     from deployments.parser.reading.embedded_pictures import Pictures
+    from deployments.parser.reading.xml_trees import XmlElement
 
 _WHAT: Final = "This presentation"
 _MAX_NESTING: Final = 20  # of groups of shapes
@@ -116,6 +117,27 @@ def _pictures_of(slide: Slide) -> Iterator[str]:
                 yield str(related.target_part.partname).lstrip("/")
 
 
+def _series(chart: XmlElement) -> Iterator[str]:
+    """Yield a line for each series: its name, and its values with those of the other axis.
+
+    python-pptx does not know all kinds of charts, such as those in three dimensions.
+    """
+    for series in named(chart, "ser"):
+        name = next(
+            (text_of(v) for part in series.iterchildren("{*}tx") for v in named(part, "v")), ""
+        )
+        names = _points(series, "cat", "xVal")
+        values = _points(series, "val", "yVal")
+        pairs = (f"{names.get(n, '')}: {value}".lstrip(": ") for n, value in values.items())
+        yield f"{name}: {'; '.join(pairs)}".lstrip(": ")
+
+
+def _points(series: XmlElement, *axes: str) -> dict[str, str]:
+    """Return the values of an axis by their numbers."""
+    parts = series.iterchildren(*(f"{{*}}{axis}" for axis in axes))
+    return {each.get("idx", ""): text_of(each) for part in parts for each in named(part, "pt")}
+
+
 def _leaves(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
     for shape in shapes:
         if hasattr(shape, "shapes") and depth < _MAX_NESTING:
@@ -132,11 +154,6 @@ def _add_shape(text: OutlinedText, shape: Any) -> None:  # noqa: ANN401 - of man
         chart = shape.chart
         if chart.has_title and chart.chart_title.has_text_frame:
             text.paragraph(chart.chart_title.text_frame.text)
-        for plot in chart.plots:
-            names = [str(name) for name in plot.categories]
-            for series in plot.series:
-                pairs = zip(names, series.values, strict=False)
-                values = "; ".join(f"{name}: {value}" for name, value in pairs)
-                text.line(f"{series.name}: {values}")
+        text.lines(_series(parse_xml(shape.chart_part.blob, _WHAT)))
     elif getattr(shape, "has_text_frame", False):
         text.lines(paragraph.text.replace("\v", "\n") for paragraph in shape.text_frame.paragraphs)
