@@ -45,11 +45,12 @@ class HidingRules:
                 for simple in filter(None, map(_SIMPLE.fullmatch, selectors.split(","))):
                     tags = self._hidden.setdefault(simple["name"], set())
                     tags.add((simple["tag"] or "").lower())
-        if self._hidden:
-            for script in tree.iter("script"):
-                words = _WORD.findall(script.text or "")
-                shown.update(sign + word for word in words for sign in ".#")
-            self._hidden = {name: tags for name, tags in self._hidden.items() if name not in shown}
+        for name in shown:
+            self._hidden.pop(name, None)
+        for script in tree.iter("script") if self._hidden else ():
+            for word in _WORD.finditer(script.text or ""):
+                self._hidden.pop(f".{word[0]}", None)
+                self._hidden.pop(f"#{word[0]}", None)
         if self._hidden:
             self._large = _large_parts(tree)
 

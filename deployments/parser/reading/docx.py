@@ -190,11 +190,8 @@ class _Document:
         if seen:
             self._text.heading("Header and footer")
             self._text.lines(seen)
-        others = list(self._pictures.rest(f"{posixpath.dirname(self._main)}/media/"))
-        if others:
-            self._text.heading("Other pictures")
-        for text in others:
-            self._text.recognised(text)
+        media = posixpath.join(posixpath.dirname(self._main), "media/")
+        self._text.other_pictures(self._pictures.rest(media))
 
 
 def _unwrapped(parent: XmlElement, name: str) -> Iterator[XmlElement]:

@@ -70,9 +70,11 @@ def read_epub(data: bytes, filename: str, *, max_chars: int, pictures: Pictures)
         if not chapter.headings and path in labels:
             text.heading(labels[path])
         text.append(chapter.content("", Format.EPUB), int(len(text.headings) > known))
-    for item in items.values():
-        if item.get("media-type", "").startswith("image/"):
-            text.recognised(shown.text(_path(folder, item.get("href", ""))))
+    text.other_pictures(
+        shown.text(_path(folder, item.get("href", "")))
+        for item in items.values()
+        if item.get("media-type", "").startswith("image/")
+    )
     warnings = []
     if missing:
         message = f"{missing} parts of the book are missing or damaged."

@@ -88,8 +88,7 @@ def read_opendocument(data: bytes, filename: str, *, max_chars: int, pictures: P
             _add_blocks(text, content)
     if kind is Format.ODT:
         _add_headers(text, members)
-    for other in shown.rest("Pictures/"):
-        text.recognised(other)
+    text.other_pictures(shown.rest("Pictures/"))
     meta = members.xml_if_any("meta.xml")
     stated = next((text_of(each) for each in named(meta, "title")), "") if meta is not None else ""
     title = tidy_title(stated)

@@ -87,6 +87,13 @@ class OutlinedText:
         if text:
             self._ocr_spans.append((self._add(text, "\n\n"), self._chars))
 
+    def other_pictures(self, texts: Iterable[str], heading: str = "Other pictures") -> None:
+        """Add texts that OCR has read in pictures, below a heading if there are any."""
+        for text in filter(None, texts):
+            self.heading(heading)
+            self.recognised(text)
+            heading = ""
+
     def section(self, title: str, texts: Iterable[str]) -> None:
         """Add a heading with lines below it, unless there are none."""
         begun = False

@@ -20,7 +20,7 @@ from deployments.parser.reading.zip_members import ZipMembers
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from python_calamine import CalamineWorkbook
 
@@ -70,9 +70,9 @@ def read_sheets(data: bytes, filename: str, *, max_chars: int, pictures: Picture
             text.section(name, chain(rows, comments.get(name, ())))
             headed = len(text.headings) > known
             texts = map(shown.text, drawn.get(name, ())) if shown is not None else ()
-            _add_pictures(text, "" if headed else name, texts)
+            text.other_pictures(texts, "" if headed else name)
     if shown is not None:
-        _add_pictures(text, "Other pictures", shown.rest("xl/media/"))
+        text.other_pictures(shown.rest("xl/media/"))
     if text.blank and unread:
         raise damaged(_WHAT)
     title, kind = "", Format.XLS
@@ -96,14 +96,6 @@ def _opened(data: bytes) -> CalamineWorkbook:
             raise damaged(_WHAT) from error
         msg = f"{_WHAT} is protected by a password. Save it without one and try again."
         raise Unprocessable(msg, code="encrypted_document") from error
-
-
-def _add_pictures(text: OutlinedText, heading: str, texts: Iterable[str]) -> None:
-    """Add the texts of pictures, below a heading if there is one."""
-    for found in filter(None, texts):
-        text.heading(heading)
-        text.recognised(found)
-        heading = ""
 
 
 def _warnings(unread: int, count: int, old: bytes) -> list[DocumentWarning]:
