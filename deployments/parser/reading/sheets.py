@@ -35,6 +35,8 @@ MAX_ROWS: Final = 1_100_000
 _MAX_EXACT: Final = 1e15  # of floats that are written as integers
 _WHAT: Final = "This workbook"
 _PICTURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1")
+# The record that says how an old workbook is encrypted follows the first one.
+_LOCKED: Final = re.compile(rb"\x09\x08\x10\0\0\x06.{14}\x2f\0", re.DOTALL)
 _REFERENCE: Final = re.compile(rb'<(?:\w+:)?c r="([A-Z]{1,3})([0-9]{1,7})"')
 _ROW_REFERENCE: Final = re.compile(rb'<(?:\w+:)?row [^>]{0,200}?\br="([0-9]{1,7})"')
 
@@ -92,7 +94,7 @@ def _opened(data: bytes) -> CalamineWorkbook:
     try:
         return python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
     except (python_calamine.CalamineError, ValueError, OSError) as error:
-        if "password" not in str(error).lower():
+        if "password" not in str(error).lower() and not _LOCKED.search(data):
             raise damaged(_WHAT) from error
         msg = f"{_WHAT} is protected by a password. Save it without one and try again."
         raise Unprocessable(msg, code="encrypted_document") from error
