@@ -15,6 +15,7 @@ from PIL import Image
 from deployments.errors import Unprocessable
 from deployments.file_store import FileStore
 from deployments.parser.file_parser import FileParser
+from deployments.parser.ocr.pictures import picture as decoded
 from deployments.parser.ocr.recognition import Recognizer
 from deployments.parser.reading.content import Content
 from deployments.parser.reading.embedded_pictures import Pictures
@@ -123,6 +124,15 @@ async def test_the_text_of_a_picture_stands_where_the_picture_does(name: str) ->
     assert not content.warnings
 
 
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG", "WEBP"])
+async def test_pictures_of_other_formats_are_offered_to_ocr(kind: str) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (400, 300), (200, 9, 9)).save(out, kind)
+    content, pictures = read_twice("a.docx", pictured_files.docx([out.getvalue()]))
+    assert "word0" in content.text
+    assert decoded(out.getvalue(), pictures.wanted[0].media_type, 1).shape == (300, 400, 3)
+
+
 async def test_a_picture_in_two_files_of_an_archive_is_read_once_and_shown_in_both() -> None:
     letter = pictured_files.docx([PICTURE, PICTURE])
     content, pictures = read_twice("a.zip", zip_file({"a.docx": letter, "b.docx": letter}))
@@ -132,16 +142,16 @@ async def test_a_picture_in_two_files_of_an_archive_is_read_once_and_shown_in_bo
 
 
 async def test_pictures_that_are_not_read_are_counted_with_the_reasons() -> None:
-    small, gif = blank(199, 199), b"GIF89a" + bytes(500)
+    small, drawing = blank(199, 199), b"<svg xmlns='http://www.w3.org/2000/svg'/>"
     narrow = blank(2000, 30)
-    data = pictured_files.docx([small, narrow, PICTURE, gif, PICTURE[:20]], [blank(grey=9)])
+    data = pictured_files.docx([small, narrow, PICTURE, drawing, PICTURE[:20]], [blank(grey=9)])
     content, pictures = read_twice("a.docx", data)
     assert content.text.count("word") == 2  # the deleted picture is still in the file
     (warning,) = pictures.warnings()
     assert warning.code == WarningCode.PICTURES_NOT_READ
     assert warning.message == (
         "4 pictures were not read: 2 smaller than 40,000 pixels, such as logos, "
-        "1 in other formats than PNG, JPEG, TIFF and WebP, 1 damaged."
+        "1 in other formats than PNG, JPEG, TIFF, WebP, GIF and BMP, 1 damaged."
     )
 
 

@@ -33,12 +33,12 @@ MAX_LOADED_BYTES: Final = 256 * 1024**2
 MAX_LOADED: Final = 5_000
 """Pictures of an uploaded file that are looked at."""
 
-_READABLE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+_READABLE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 _SMALL: Final = f"{{:,}} smaller than {MIN_PICTURE_PIXELS:,} pixels, such as logos"
 _LARGE: Final = "{:,} too large"
 _MANY: Final = "{:,} beyond the most that are looked at"
 _DAMAGED: Final = "{:,} damaged"
-_OTHER_FORMAT: Final = "{:,} in other formats than PNG, JPEG, TIFF and WebP"
+_OTHER_FORMAT: Final = "{:,} in other formats than PNG, JPEG, TIFF, WebP, GIF and BMP"
 
 
 class Wanted(NamedTuple):

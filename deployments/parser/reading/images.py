@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGE_PIXELS = 80_000_000
 """A page of A4 at 600 dpi has 35 million."""
-_DECODERS = ("PNG", "JPEG", "TIFF", "WEBP")
+_DECODERS = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP")
+"""The last two are read within documents only."""
 _KINDS = {"PNG": Format.PNG, "TIFF": Format.TIFF, "WEBP": Format.WEBP}
 """By Pillow's names; it has two for JPEG."""
 
