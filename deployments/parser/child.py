@@ -99,8 +99,11 @@ def _parse(data: bytes, task: Task, recognised: dict[str, str]) -> ChunkedDocume
     try:
         content = read(data, task.filename, max_chars=task.max_chars)
     except Unprocessable as error:
-        if error.code != "no_text" or not pictures.wanted:
+        if error.code != "no_text":
             raise
+        if not pictures.wanted:
+            said = [error.message, *(each.message for each in pictures.warnings())]
+            raise Unprocessable(" ".join(said), code=error.code) from error
         content = Content(title_of_filename(task.filename), kind, "")
     wanted = bool(content.ocr_wanted or pictures.wanted)
     without_text = wanted and not content.text.strip()

@@ -234,6 +234,9 @@ async def test_pictures_over_the_limit_or_without_ocr_are_reported(
     assert [(each.code, each.message) for each in off.warnings] == [
         (WarningCode.PICTURES_NOT_READ, "3 pictures were not read: OCR is off on this service.")
     ]
+    logo = pictured_files.pptx([("", [blank(100, 100)])])
+    with pytest.raises(Unprocessable, match=r"text in this file\. 1 picture was not read: 1 small"):
+        await parse(tmp_path, sandbox, logo, "logo.pptx", recognizer)
     only = zip_file({"photo.png": PICTURE})
     with pytest.raises(Unprocessable, match=r"`parser\.ocr` enables it") as caught:
         await parse(tmp_path, sandbox, only, "a.zip", None)
