@@ -200,7 +200,8 @@ class ParserSettings(Settings):
     )
     max_ocr_pages: PositiveInt = Field(
         default=200,
-        description="The most pages of a document read by OCR; each takes about five CPU seconds.",
+        description="The most pages of a document, or pictures in it, read by OCR; each takes "
+        "about five CPU seconds.",
     )
 
     @property

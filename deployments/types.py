@@ -96,6 +96,7 @@ class WarningCode(StrEnum):
     PARTLY_READ = "partly_read"
     SCRIPT_NOT_READ = "script_not_read"
     ZIP_DOCUMENT = "zip_document"
+    PICTURES_NOT_READ = "pictures_not_read"
 
 
 @dataclass(frozen=True, slots=True)

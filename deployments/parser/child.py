@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import os
 import resource
 import signal
@@ -19,6 +20,8 @@ from deployments.parser.messages import (
     pack_error,
     pack_unpacked,
 )
+from deployments.parser.reading.content import Content, title_of_filename
+from deployments.parser.reading.embedded_pictures import Pictures
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.parser.reading.unpacking import unpack_some
@@ -30,12 +33,13 @@ if TYPE_CHECKING:
 
 _MAX_OPEN_FILES = 64
 _RECOGNISED = 3  # the descriptor of texts that were read by OCR
+_PICTURES = 3  # the descriptor of the file for pictures
 
 
 def parse_file(task: Task) -> int:
     """Parse standard input; return 0 if a reply was written, a document or an error."""
     lower_priority(task.nice)  # parsing is background work
-    recognised = _recognised() if task.recognised else None
+    recognised = _recognised() if task.recognised else {}
     # Output that a library prints must not end up in the reply.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -54,12 +58,27 @@ def parse_file(task: Task) -> int:
     return 0
 
 
-def _recognised() -> dict[int, str]:
+class _PictureFile:
+    """Keeps pictures in a file that has its full size already: this process may write none."""
+
+    def __init__(self) -> None:
+        self._mapped: mmap.mmap | None = None
+
+    def append(self, data: bytes) -> None:
+        """Add a picture, right after the one before."""
+        if self._mapped is None:
+            self._mapped = mmap.mmap(_PICTURES, 0)
+        self._mapped.write(data)
+
+
+def _recognised() -> dict[str, str]:
+    """Return the texts by page number, or by the keys of pictures."""
     with os.fdopen(_RECOGNISED, "rb") as file:
-        return {int(page): text for page, text in json.load(file).items()}
+        texts: dict[str, str] = json.load(file)
+        return texts
 
 
-def _reply(data: bytes, task: Task, recognised: dict[int, str] | None) -> bytes:
+def _reply(data: bytes, task: Task, recognised: dict[str, str]) -> bytes:
     try:
         if task.unpack is not None:
             _confine(task)
@@ -74,8 +93,11 @@ def _reply(data: bytes, task: Task, recognised: dict[int, str] | None) -> bytes:
     return pack_error(Unprocessable(msg, code="too_complex"))
 
 
-def _parse(data: bytes, task: Task, recognised: dict[int, str] | None) -> ChunkedDocument:
-    read = reader_of(detect(data, task.filename), whole_file(task.max_pages), recognised)
+def _parse(data: bytes, task: Task, recognised: dict[str, str]) -> ChunkedDocument:
+    kind = detect(data, task.filename)
+    pages = {int(key): text for key, text in recognised.items() if key.isdecimal()}
+    pictures = Pictures(recognised, _PictureFile() if task.pictures else None)
+    read = reader_of(kind, whole_file(task.max_pages, pictures), pages)
     chunker = Chunker(
         task.tokenizer_file,
         chunk_tokens=task.chunk_tokens,
@@ -85,18 +107,27 @@ def _parse(data: bytes, task: Task, recognised: dict[int, str] | None) -> Chunke
     # After the imports above, which may store their bytecode; so far the file has only been
     # searched for signatures and names.
     _confine(task)
-    content = read(data, task.filename, max_chars=task.max_chars)
-    pages = None if content.page_starts is None else len(content.page_starts)
-    without_text = bool(content.ocr_wanted) and not content.text.strip()
+    try:
+        content = read(data, task.filename, max_chars=task.max_chars)
+    except Unprocessable as error:
+        if error.code != "no_text":
+            raise
+        if not pictures.wanted:
+            said = [error.message, *(each.message for each in pictures.warnings())]
+            raise Unprocessable(" ".join(said), code=error.code) from error
+        content = Content(title_of_filename(task.filename), kind, "")
+    wanted = bool(content.ocr_wanted or pictures.wanted)
+    without_text = wanted and not content.text.strip()
     chunks = () if without_text else chunker.chunks(content)
     return ChunkedDocument(
         content.title,
         content.media_type,
-        pages,
+        None if content.page_starts is None else len(content.page_starts),
         chunks,
         chunker.name,
-        content.warnings,
+        content.warnings + pictures.warnings(),
         content.ocr_wanted,
+        tuple(pictures.wanted),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.chunk_batches import write_batches
 from deployments.errors import InvalidRequest, Unprocessable
-from deployments.parser.ocr.recognition import without_text
+from deployments.parser.ocr.recognition import PICTURE, pictures_left, without_text
+from deployments.parser.reading.embedded_pictures import MAX_STORED_BYTES, Wanted
 from deployments.parser.sandbox import Parsed
 from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument, UnpackedFiles
 
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from deployments.file_store import FileStore
-    from deployments.parser.ocr.recognition import Recognizer
+    from deployments.parser.messages import ChunkedDocument
+    from deployments.parser.ocr.recognition import Recognition, Recognizer
     from deployments.parser.sandbox import Sandbox
     from deployments.types import Chunk, ParseSpec, UnpackSpec
 
@@ -43,13 +47,17 @@ class FileParser:
 
     async def parse(self, spec: ParseSpec) -> ParsedDocument:
         """See `deployments.interfaces.Parser`."""
-        parsed = await self._read(spec, None)
-        if parsed.document.ocr_wanted:
-            try:
-                parsed = await self._with_ocr(spec, parsed)
-            except InvalidRequest as error:
-                error.cpu_s += parsed.cpu_s
-                raise
+        with contextlib.ExitStack() as files:
+            pictures = None
+            if self._recognizer is not None and spec.ocr and not spec.short:
+                pictures = files.enter_context(_picture_file())
+            parsed = await self._read(spec, None, pictures)
+            if parsed.document.ocr_wanted or parsed.document.pictures_wanted:
+                try:
+                    parsed = await self._with_ocr(spec, parsed, pictures)
+                except InvalidRequest as error:
+                    error.cpu_s += parsed.cpu_s
+                    raise
         document = parsed.document
         written = document.chunks
         if spec.max_chars is not None:
@@ -72,8 +80,8 @@ class FileParser:
             warnings=document.warnings,
         )
 
-    async def _with_ocr(self, spec: ParseSpec, parsed: Parsed) -> Parsed:
-        """Parse again with the texts of pages that only OCR can read.
+    async def _with_ocr(self, spec: ParseSpec, parsed: Parsed, pictures: BinaryIO | None) -> Parsed:
+        """Parse again with the texts of pages, or of pictures, that only OCR can read.
 
         Raises:
             Unprocessable: `no_text` or `unreadable_text`; with `SHORT_PARSE_EXCEEDED` it is not
@@ -81,16 +89,17 @@ class FileParser:
         """
         document = parsed.document
         if self._recognizer is None or not spec.ocr:
+            disabled = self._recognizer is None
             if not document.chunks:
-                raise without_text(document.warnings, disabled=self._recognizer is None)
-            return parsed
+                raise without_text(document.warnings, disabled=disabled)
+            if not document.pictures_wanted:
+                return parsed
+            left = pictures_left(len(document.pictures_wanted), disabled=disabled)
+            return replace(parsed, document=replace(document, warnings=(*document.warnings, left)))
         if spec.short:
             msg = "The file needs OCR to read."
             raise Unprocessable(msg, code=SHORT_PARSE_EXCEEDED)
-        async with self._opened(spec) as file:
-            found = await self._recognizer.read(
-                file, document.media_type, document.ocr_wanted, spec.owner
-            )
+        found = await self._recognised(self._recognizer, spec, document, pictures)
         cpu_s = parsed.cpu_s + found.cpu_s
         if found.texts:
             try:
@@ -106,7 +115,28 @@ class FileParser:
         warnings = document.warnings + found.warnings
         return Parsed(replace(document, warnings=warnings), cpu_s)
 
-    async def _read(self, spec: ParseSpec, recognised: Mapping[int, str] | None) -> Parsed:
+    async def _recognised(
+        self,
+        recognizer: Recognizer,
+        spec: ParseSpec,
+        document: ChunkedDocument,
+        pictures: BinaryIO | None,
+    ) -> Recognition:
+        """Recognise pages of the file, or else the pictures that were found in it."""
+        if document.ocr_wanted or pictures is None:
+            async with self._opened(spec) as file:
+                start, kind = file.tell(), document.media_type
+                pages = [Wanted(str(page), kind, page, start) for page in document.ocr_wanted]
+                return await recognizer.read(file, pages, spec.owner)
+        wanted = document.pictures_wanted
+        return await recognizer.read(pictures, wanted, spec.owner, PICTURE)
+
+    async def _read(
+        self,
+        spec: ParseSpec,
+        recognised: Mapping[str, str] | None,
+        pictures: BinaryIO | None = None,
+    ) -> Parsed:
         return await self._sandbox.parse(
             self._opened(spec),
             spec.filename,
@@ -114,6 +144,7 @@ class FileParser:
             owner=spec.owner,
             chunking=spec.chunking,
             recognised=recognised,
+            pictures=pictures,
         )
 
     def _opened(self, spec: ParseSpec) -> AbstractAsyncContextManager[BinaryIO]:
@@ -139,6 +170,16 @@ class FileParser:
         self._sandbox.close()
         if self._recognizer is not None:
             self._recognizer.close()
+
+
+def _picture_file() -> BinaryIO:
+    """Return a file without a name, of the size that pictures may have together.
+
+    It takes no place on the disk until something is written.
+    """
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller closes it
+    file.truncate(MAX_STORED_BYTES)
+    return file
 
 
 def _until(chunks: Iterable[Chunk], max_chars: int) -> Iterator[Chunk]:

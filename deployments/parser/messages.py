@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
+from deployments.parser.reading.embedded_pictures import MAX_PICTURES, Wanted
 from deployments.parser.reading.unpacking import Unpacking, max_unpacked_bytes
 from deployments.priority import LOWEST_PRIORITY
 from deployments.records import warnings_from
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _ERRORS = {error.__name__: error for error in (TooLarge, Unprocessable, UnsupportedMedia)}
 _BYTES_PER_CHAR = 4
 _BYTES_PER_CHUNK = 128 + _BYTES_PER_CHAR * MAX_SECTION_CHARS
+_BYTES_PER_PICTURE = 256
 _BYTES_OF_FRAME = 64 * 1024
 _BYTES_OF_FILES = 1024**2  # names and messages of files that are unpacked at once
 
@@ -27,8 +29,9 @@ _BYTES_OF_FILES = 1024**2  # names and messages of files that are unpacked at on
 class Task:
     """One file to read: its name and limits; its content is the child's standard input.
 
-    `recognised` says that the texts of pages that were read by OCR are on the next descriptor
-    after standard error, as JSON by page number. With `unpack`, a ZIP file is unpacked from this
+    `recognised` says that what was read by OCR is on the next descriptor after standard error: JSON
+    of texts by page number, or by the keys of pictures. `pictures` says that a file is there, into
+    which the pictures in the document are put. With `unpack`, a ZIP file is unpacked from this
     position on, and files of more than `max_file_bytes` are left out.
     """
 
@@ -44,6 +47,7 @@ class Task:
     overlap_tokens: int = 0
     nice: int = LOWEST_PRIORITY
     recognised: bool = False
+    pictures: bool = False
     unpack: Mapping[str, int] | None = None
     max_file_bytes: int = 0
 
@@ -57,6 +61,7 @@ class Task:
         return (
             _BYTES_PER_CHAR * self.max_chars * 2
             + _BYTES_PER_CHUNK * self.max_chunks
+            + _BYTES_PER_PICTURE * MAX_PICTURES
             + _BYTES_OF_FRAME
         )
 
@@ -66,7 +71,8 @@ class ChunkedDocument:
     """A parsed file with its chunks; `pages` is None for formats without pages.
 
     `chunker` names the version and the strategy that cut it, `warnings` say what was not read.
-    Without a text, it has no chunks, and only OCR of the pages `ocr_wanted` can find one.
+    `ocr_wanted` are its pages, and `pictures_wanted` the pictures in it, that only OCR can read.
+    Without another text, it has no chunks.
     """
 
     title: str
@@ -76,6 +82,7 @@ class ChunkedDocument:
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
     ocr_wanted: tuple[int, ...] = ()
+    pictures_wanted: tuple[Wanted, ...] = ()
 
 
 def pack_document(document: ChunkedDocument) -> bytes:
@@ -92,6 +99,7 @@ def pack_document(document: ChunkedDocument) -> bytes:
         "chunker": document.chunker,
         "warnings": [asdict(each) for each in document.warnings],
         "ocr_wanted": document.ocr_wanted,
+        "pictures_wanted": document.pictures_wanted,
     }
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -157,6 +165,7 @@ def unpack(reply: bytes) -> ChunkedDocument:
         fields["chunker"],
         warnings_from(fields["warnings"]),
         tuple(fields["ocr_wanted"]),
+        tuple(Wanted(*each) for each in fields["pictures_wanted"]),
     )
 
 

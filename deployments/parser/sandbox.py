@@ -112,7 +112,8 @@ class Sandbox:
         short: bool = False,
         owner: str = "",
         chunking: Chunking | None = None,
-        recognised: Mapping[int, str] | None = None,
+        recognised: Mapping[str, str] | None = None,
+        pictures: BinaryIO | None = None,
     ) -> Parsed:
         """Parse a file.
 
@@ -123,7 +124,8 @@ class Sandbox:
             short: parse it in a place for short files, with `SHORT_PARSE_CPU_S` at most.
             owner: who takes turns with others.
             chunking: the length of chunks, if not that of the settings.
-            recognised: the texts of pages that were read by OCR.
+            recognised: what was read by OCR, by page number or by the keys of pictures.
+            pictures: a file of the full size, into which the pictures in the file are put.
 
         Returns a document without chunks if only OCR can find a text.
 
@@ -140,9 +142,11 @@ class Sandbox:
             task = replace(task, cpu_s=cpu_s, nice=_SHORT_PRIORITY)
         places = self._short if short else self._long
         with _file_of(recognised) as texts:
-            task = replace(task, recognised=texts is not None)
+            task = replace(
+                task, recognised=texts is not None, pictures=texts is None and pictures is not None
+            )
             async with places.place(owner), self._in_time(), source as file:
-                run = await self._forks.run(task, file, task.max_reply_bytes, texts)
+                run = await self._forks.run(task, file, task.max_reply_bytes, texts or pictures)
         return Parsed(await self._read(run, task, unpack), run.ended.cpu_s)
 
     async def unpack(
@@ -223,7 +227,7 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def _file_of(recognised: Mapping[int, str] | None) -> Iterator[BinaryIO | None]:
+def _file_of(recognised: Mapping[str, str] | None) -> Iterator[BinaryIO | None]:
     """Write texts into a file in memory, for a child: they may be too long for a message."""
     if recognised is None:
         yield None

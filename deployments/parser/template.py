@@ -6,7 +6,7 @@ template has one thread, no secrets and no event loop, so its children start in 
 Requests and replies are JSON messages on a socket of the type SOCK_SEQPACKET:
 
     {"run": 7, "task": {...}}, with the descriptors of the file, the reply and the log, and of
-        the texts of its pages if they were recognised by OCR
+        the texts that were recognised by OCR, or of a file for pictures
     {"kill": 7}
     {"started": 7, "pid": 123}
     {"ended": 7, "status": -9, "cpu_s": 0.02}

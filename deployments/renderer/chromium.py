@@ -10,20 +10,21 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from loguru import logger
 
 from deployments.errors import Unavailable
 from deployments.renderer import launcher
+from deployments.renderer.browser_folder import browser_folder, remove_leftovers
 from deployments.renderer.process_memory import session_bytes
 from deployments.renderer.proxy import FilteringProxy, TrafficBounds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.async_api import Browser
 
     from deployments.renderer.destinations import Destinations
@@ -73,8 +74,8 @@ class Chromium:
         """Start the browser; raise Unavailable if it cannot be started or isolated."""
         executable = find_browser(self._executable)
         async with AsyncExitStack() as stack:
-            folder = _new_folder()
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_leftovers)
+            folder = stack.enter_context(browser_folder())
             control = stack.enter_context(socket.socket(socket.AF_UNIX))
             control.bind(str(folder / "control"))
             control.listen(1)
@@ -186,14 +187,6 @@ def find_browser(executable: str) -> str:
         msg = f"there is no browser `{executable}` (apt-get install chromium)"
         raise Unavailable(msg)
     return found
-
-
-def _new_folder() -> Path:
-    """Make a folder for the socket and script of a start, with a home for the browser."""
-    folder = Path(tempfile.mkdtemp(prefix="genserve-chromium-"))
-    (folder / "home").mkdir(mode=0o700)
-    folder.chmod(0o711)  # another user may own the home in it
-    return folder
 
 
 def _receive(control: socket.socket, listeners: int) -> tuple[int, list[socket.socket]]:

@@ -17,6 +17,7 @@ from deployments.text.main_blocks import choose, is_complete
 from deployments.text.mathml import write_formulas
 from deployments.text.page_blocks import BLOCK_ELEMENTS, joined, page_blocks
 from deployments.text.refresh import refresh_target
+from deployments.text.style_sheets import HidingRules
 
 MIN_MAIN_CHARS: Final = 100
 """A shorter extraction is discarded in favour of the whole visible text."""
@@ -66,8 +67,9 @@ def html_to_text(data: bytes | str, encoding: str | None = None, *, url: str = "
     """Return the title and main text of a page.
 
     The text is Markdown without links and images. Scripts, comments, invisible characters and
-    elements hidden by their own attributes are removed; style sheets are not evaluated. Time can
-    grow with the square of the length of a hostile page: call it in a process that can be killed.
+    elements hidden by their own attributes are removed, and those hidden by a simple rule of a
+    style sheet in the page (`HidingRules`). Time can grow with the square of the length of a
+    hostile page: call it in a process that can be killed.
 
     Raises TooLarge if an element has more than `MAX_ATTRIBUTES`.
 
@@ -142,10 +144,15 @@ def _bound_spans(tree: html.HtmlElement) -> None:
 
 
 def _empty_unseen(tree: html.HtmlElement) -> None:
+    rules = None if _is_huge(tree) else HidingRules(tree)
     for element in list(tree.iter()):
         if not isinstance(element.tag, str) or element is tree:
             continue
-        if (element.tag in _UNSEEN and "open" not in element.attrib) or _is_hidden(element):
+        if (
+            (element.tag in _UNSEEN and "open" not in element.attrib)
+            or _is_hidden(element)
+            or (rules is not None and rules.hide(element))
+        ):
             # Cleared, not removed: each removal would copy the text that follows.
             element.clear(keep_tail=True)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from tests.support.archives import zip_file
 from tests.support.office_files import docx, opendocument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _MB = 1024**2
 _LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
@@ -128,6 +129,65 @@ def _repeated_cells() -> bytes:
     cell = '<table:table-cell table:number-columns-repeated="999999999"><text:p>word</text:p></table:table-cell>'
     row = f'<table:table-row table:number-rows-repeated="999999999">{cell}</table:table-row>'
     return opendocument("spreadsheet", f'<table:table table:name="A">{row * 50}</table:table>')
+
+
+def grey_png(width: int, height: int, pixels: bytes) -> bytes:
+    """Return a grey PNG of so many pixels, whatever `pixels` has: a filter byte begins each row."""
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + checksum
+
+    header = part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    data = part(b"IDAT", zlib.compress(pixels, 1))
+    return b"\x89PNG\r\n\x1a\n" + header + data + part(b"IEND", b"")
+
+
+def distinct_pngs(count: int, side: int) -> list[bytes]:
+    """Return square pictures without text that all differ."""
+    row = bytes(side)
+    return [
+        grey_png(side, side, (b"\0" + number.to_bytes(4, "big") + row[4:]) * side)
+        for number in range(count)
+    ]
+
+
+def pdf_of_picture(width: int, height: int) -> bytes:
+    """Return a PDF whose page is one picture of two colours, which is packed to very little."""
+    packer = zlib.compressobj(9)
+    rows = divmod(width // 8 * height, _MB)
+    packed = b"".join(packer.compress(bytes(_MB)) for _ in range(rows[0]))
+    packed += packer.compress(bytes(rows[1])) + packer.flush()
+    drawn = b"q 9 0 0 9 0 0 cm /I Do Q"
+    image = b"/Subtype/Image/Width %d/Height %d/BitsPerComponent 1" % (width, height)
+    image += b"/ColorSpace/DeviceGray/Filter/FlateDecode/Length %d" % len(packed)
+    objects = (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R/Resources 6 0 R>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(drawn), drawn),
+        b"<</Type/XObject%s>>stream\n%s\nendstream" % (image, packed),
+        b"<</XObject<</I 5 0 R>>>>",
+    )
+    out, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    trailer = b"trailer<</Size 7/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % len(out)
+    return out + b"xref\n0 7\n0000000000 65535 f \n" + table + trailer
+
+
+def mail_of_pictures(pictures: Sequence[bytes]) -> bytes:
+    """Return a mail whose text shows so many pictures."""
+    head = b"From: a\nDate: b\nSubject: s\nMIME-Version: 1.0\n"
+    head += b"Content-Type: multipart/related; boundary=B\n\n--B\n\nSee below.\n"
+    parts = (
+        b"--B\nContent-Type: image/png\nContent-Id: <%d>\nContent-Transfer-Encoding: base64\n\n%s"
+        % (number, base64.encodebytes(each))
+        for number, each in enumerate(pictures)
+    )
+    return head + b"".join(parts) + b"--B--\n"
 
 
 FILES: Mapping[str, Callable[[], bytes]] = {

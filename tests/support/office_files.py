@@ -1,4 +1,4 @@
-"""Files of twenty formats, each with five facts in different places.
+"""Files of twenty-four formats, each with five facts in different places.
 
 A fact is a text with its place: the number of a page, the name of a section above it, or None.
 """
@@ -11,10 +11,12 @@ import base64
 import datetime as dt
 import io
 import json
+import zipfile
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.archives import zip_file
+from tests.support.compound_files import msg, xls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,7 @@ _OFFICE = (
     f'xmlns:office="{_ODF}:office:1.0" xmlns:text="{_ODF}:text:1.0" '
     f'xmlns:table="{_ODF}:table:1.0" xmlns:draw="{_ODF}:drawing:1.0" '
     f'xmlns:presentation="{_ODF}:presentation:1.0" xmlns:style="{_ODF}:style:1.0" '
-    'xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xlink="http://www.w3.org/1999/xlink"'
 )
 
 
@@ -129,6 +131,12 @@ def _pptx() -> Sample:
     third.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 900_000, 900_000, data)
     buffer = io.BytesIO()
     show.save(buffer)
+    with zipfile.ZipFile(buffer) as saved:
+        # A kind of chart that python-pptx does not know.
+        parts = {
+            name: saved.read(name).replace(b":barChart", b":bar3DChart")
+            for name in saved.namelist()
+        }
     facts = (
         Fact("lamps need 47 watts", 1),
         Fact("Notes: Mention Mayor Ostrander", 1),
@@ -136,7 +144,7 @@ def _pptx() -> Sample:
         Fact("Made in Thornbury", 3),
         Fact("Sold lamps: May: 311", 3),
     )
-    return Sample("lamps.pptx", buffer.getvalue(), facts, "Lamps of Gerlin")
+    return Sample("lamps.pptx", zip_file(dict(parts)), facts, "Lamps of Gerlin")
 
 
 def _xlsx() -> Sample:
@@ -549,7 +557,51 @@ def _yaml() -> Sample:
     return Sample("town.yaml", content.encode(), facts, "town")
 
 
+def _xls() -> Sample:
+    stock = (
+        ("Item", "Number", "Date", "Shop"),
+        ("Müller lamp", 47.0, dt.date(2024, 5, 12), "Brunfeld"),
+        ("Well", 2.5, dt.date(1931, 1, 2), "Ostrander"),
+    )
+    suppliers = (("Name", "Town", "Sum"), ("Elspeth", "Thornbury", ("=1+1", 311.0)))
+    facts = (
+        Fact("Item: Müller lamp; Number: 47", "Stock"),
+        Fact("Date: 2024-05-12; Shop: Brunfeld", "Stock"),
+        Fact("Item: Well; Number: 2.5; Date: 1931-01-02", "Stock"),
+        Fact("Item | Number | Date | Shop", "Stock"),
+        Fact("Name: Elspeth; Town: Thornbury", "Suppliers"),
+        Fact("Sum: 311", "Suppliers"),
+    )
+    content = xls({"Stock": stock, "Suppliers": suppliers})
+    return Sample("stock.xls", content, facts, "stock")
+
+
+def _msg() -> Sample:
+    content = msg(
+        subject="Lamps for Müller",
+        sender=("Elspeth Brunfeld", "e@example.org"),
+        to=("Bert", "b@example.org"),
+        sent=dt.datetime(2026, 5, 12, 10, 0, tzinfo=dt.UTC),
+        body="The lamps need 47 watts.\r\n",
+        html=b"<html><body><p>The lamps need <b>47</b> watts.</p></body></html>",
+        attachments={
+            "people.csv": b"Name,Town\nOstrander,Thornbury\n",
+            "notes.docx": _docx().content,
+        },
+    )
+    facts = (
+        Fact('From: "Elspeth Brunfeld" <e@example.org>'),
+        Fact("To: Bert <b@example.org>"),
+        Fact("Date: 2026-05-12 10:00"),
+        Fact("Subject: Lamps for Müller"),
+        Fact("The lamps need 47 watts."),
+        Fact("Name: Ostrander; Town: Thornbury", "Attachment people.csv"),
+        Fact("built in 1931", "Attachment notes.docx"),
+    )
+    return Sample("lamps.msg", content, facts, "Lamps for Müller")
+
+
 _BUILDERS: tuple[Callable[[], Sample], ...] = (
     *(_docx, _pptx, _xlsx, _odt, _ods, _odp, _rtf, _epub, _eml, _mhtml, _csv, _tsv, _json, _jsonl),
-    *(_notebook, _code, _subtitles, _vtt, _xml, _zip, _log, _yaml),
+    *(_notebook, _code, _subtitles, _vtt, _xml, _zip, _log, _yaml, _xls, _msg),
 )

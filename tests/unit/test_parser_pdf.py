@@ -234,6 +234,41 @@ def test_head_of_a_table_is_in_each_chunk(tokenizer_file: str) -> None:
         assert whole == content.text
 
 
+@pytest.mark.parametrize(
+    "style", [[], [("GRID", (0, 0), (-1, -1), 0.5, black)]], ids=["plain", "ruled"]
+)
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_rows_on_the_next_page_have_the_head_of_their_table(
+    style: list[tuple[object, ...]], repeated: int, tokenizer_file: str
+) -> None:
+    rows = [["Ship", "Home port", "Toll"]]
+    rows += [[f"the Maid {'i' * (n % 7 + 1)}", "New Rotterdam", str(n * 37)] for n in range(120)]
+    prose = Paragraph(FILLER, getSampleStyleSheet()["BodyText"])
+    data = laid_out(prose, Table(rows, style=style, repeatRows=repeated), prose)
+    content = read(data)
+    assert len(content.page_starts or ()) > 3
+    head = "Ship | Home port | Toll\n--- | --- | ---\n"
+    for start in (content.page_starts or ())[1:-1]:
+        assert content.text[start:].startswith(head)
+    assert content.text.count("\n---") == content.text.count(head)
+    lines = content.text.split("\n")
+    assert all(lines.count(" | ".join(row)) == 1 for row in rows[1:])
+    assert all(head in chunk for chunk in chunk_texts(data, tokenizer_file) if "Maid" in chunk)
+
+
+def test_a_table_with_a_head_of_its_own_keeps_it_on_the_next_page() -> None:
+    ships = [["Ship", "Home port", "Toll"]]
+    ships += [[f"the Maid {n}", "New Rotterdam", str(n * 37)] for n in range(9)]
+    crews = [["Crew", "Captain", "Men"]]
+    crews += [[f"the Maid {n}", "Ottilie Brandt", str(n * 11 + 11)] for n in range(9)]
+    widths = [120, 160, 90]
+    text = read(
+        laid_out(Table(ships, colWidths=widths), PageBreak(), Table(crews, colWidths=widths))
+    ).text
+    assert "\n\nCrew | Captain | Men\n---" in text
+    assert text.count("Ship | Home port") == 1
+
+
 def test_columns_of_prose_are_no_table() -> None:
     style = getSampleStyleSheet()["BodyText"]
     left, right = (Paragraph(f"{n} ships and {n} boats<br/>" * 40, style) for n in (1, 2))

@@ -119,6 +119,7 @@ class Chunker:
         if self._overlap_tokens:
             pieces = [pieces[0], *(self._overlapping(text, *pair) for pair in pairwise(pieces))]
         pages = [_pages(content, piece.start, piece.end) for piece in pieces]
+        recognised = content.all_ocr_spans()
         return tuple(
             Chunk(
                 number,
@@ -129,7 +130,7 @@ class Chunker:
                 section,
                 gap,
                 len(piece.head) + piece.overlap,
-                ocr=_has_ocr(content, first, last),
+                ocr=_overlaps(recognised, piece.start, piece.end),
             )
             for number, (piece, (first, last), section, gap) in enumerate(
                 zip(pieces, pages, sections, gaps, strict=True)
@@ -269,11 +270,11 @@ def _separator(gap: str) -> str:
     return " " if gap else ""
 
 
-def _has_ocr(content: Content, first: int | None, last: int | None) -> bool:
-    """Return whether text of some pages was recognised in pictures."""
-    if first is None or last is None:
-        return bool(content.ocr_pages)  # of a format without pages
-    return any(page in content.ocr_pages for page in range(first, last + 1))
+def _overlaps(spans: Sequence[tuple[int, int]], start: int, end: int) -> bool:
+    """Tell whether a part of the text shares characters with one of some others, in order."""
+    place = bisect_right(spans, (start, start))
+    near = spans[max(place - 1, 0) : place + 1]
+    return any(first < end and start < last for first, last in near)
 
 
 def _pages(content: Content, start: int, end: int) -> tuple[int, int] | tuple[None, None]:

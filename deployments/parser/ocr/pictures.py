@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.formats import Format
-from deployments.parser.reading.images import check_size, damaged, open_image
+from deployments.parser.reading.images import MAX_IMAGE_PIXELS, check_size, damaged, open_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from pypdfium2 import PdfPage
 
 MAX_PAGE_PIXELS = 8_000_000
 """Of what is recognised; a page of A4 at 200 dpi has 4 million."""
+MAX_PAGE_IMAGE_PIXELS = 2 * MAX_IMAGE_PIXELS
+"""Of all images on a page of a PDF, which are decoded to render it."""
+_MAX_OBJECTS = 20_000  # on a page
 _DPI = 200
 _POINTS_PER_INCH = 72
 
@@ -23,7 +28,8 @@ def picture(data: bytes, media_type: str, page: int) -> NDArray[Any]:
     """Return a page, from 1, of a file as 8-bit blue, green and red.
 
     Raises:
-        TooLarge: an image has more than `images.MAX_IMAGE_PIXELS`.
+        TooLarge: an image has more than `images.MAX_IMAGE_PIXELS`, or those on a page of a PDF
+            have more than `MAX_PAGE_IMAGE_PIXELS`.
         Unprocessable: the image or the page is damaged.
     """
     return _rendered(data, page) if media_type == Format.PDF else _decoded(data, page)
@@ -87,6 +93,7 @@ def _rendered(data: bytes, page: int) -> NDArray[Any]:
         document = pypdfium2.PdfDocument(data)
         try:
             sheet = document[page - 1]
+            _check_images(sheet)
             width, height = sheet.get_size()
             scale = _DPI / _POINTS_PER_INCH
             scale *= min(1.0, math.sqrt(MAX_PAGE_PIXELS / (width * height * scale**2)))
@@ -98,6 +105,20 @@ def _rendered(data: bytes, page: int) -> NDArray[Any]:
         msg = "A page of this PDF cannot be rendered."
         raise Unprocessable(msg, code="damaged_pdf") from error
     return np.ascontiguousarray(pixels)
+
+
+def _check_images(sheet: PdfPage) -> None:
+    """Raise TooLarge if the images on a page say that they have too many pixels."""
+    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
+
+    pixels = 0
+    for item in islice(sheet.get_objects(), _MAX_OBJECTS):
+        if item.type == FPDF_PAGEOBJ_IMAGE:
+            width, height = item.get_px_size()
+            pixels += width * height
+            if pixels > MAX_PAGE_IMAGE_PIXELS:
+                msg = f"The images on a page have more than {MAX_PAGE_IMAGE_PIXELS:,} pixels."
+                raise TooLarge(msg)
 
 
 def _size_within(width: int, height: int) -> tuple[int, int]:

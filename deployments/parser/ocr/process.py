@@ -59,8 +59,10 @@ class OcrProcess:
         """The process, if it runs."""
         return None if self._process is None else self._process.pid
 
-    async def read(self, file: BinaryIO, media_type: str, page: int, start: int) -> Page:
-        """Read a page, from 1, of a file whose content begins at byte `start`.
+    async def read(
+        self, file: BinaryIO, media_type: str, page: int, start: int, size: int | None = None
+    ) -> Page:
+        """Read a page, from 1, of a document in a file: from byte `start` on, of `size` bytes.
 
         Raises:
             OcrKilledError: a retry may succeed.
@@ -68,7 +70,7 @@ class OcrProcess:
         if self._end is not None:
             self._end.cancel()
             self._end = None
-        request = {"page": page, "media_type": media_type, "start": start}
+        request = {"page": page, "media_type": media_type, "start": start, "size": size}
         ended = True
         try:
             channel = self._started()

@@ -15,10 +15,16 @@ from deployments.types import DocumentWarning, WarningCode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from deployments.parser.reading.embedded_pictures import Wanted
+
 FILE_WAIT_S = 3600.0
 """Wall-clock time for the pages of a file, without what it waits for those of others."""
 _MAX_FILES = 32
+PAGE, PICTURE = "page", "picture"
 _MAX_FAILURES = 3
+_TOO_LARGE = "too_large"
+_CHEAP_ERRORS = frozenset(("damaged_image", "damaged_pdf", _TOO_LARGE))
+"""Of pages that are refused before they are recognised: these do not count as failures."""
 _UNREAD_CONFIDENCE = 0.8
 _KILLED = "The file could not be read: the process that read its pictures was killed."
 _KILLED_CODE = "reader_killed"
@@ -27,9 +33,9 @@ _KNOWN = "Latin, Chinese and Japanese"
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """The texts of pages that have any, what was not read of the others, and the CPU seconds."""
+    """The texts of pages that have any, by their keys, warnings, and the CPU seconds."""
 
-    texts: Mapping[int, str]
+    texts: Mapping[str, str]
     warnings: tuple[DocumentWarning, ...]
     cpu_s: float
 
@@ -56,9 +62,9 @@ class Recognizer:
         self._process.close()
 
     async def read(
-        self, file: BinaryIO, media_type: str, pages: Sequence[int], owner: str
+        self, file: BinaryIO, wanted: Sequence[Wanted], owner: str, noun: str = PAGE
     ) -> Recognition:
-        """Recognise pages of a file, from its present position on.
+        """Recognise pages in a file; warnings call them `PAGE` or `PICTURE`.
 
         Raises:
             Overloaded: too many files are under way.
@@ -68,33 +74,35 @@ class Recognizer:
             msg = "too many files wait for OCR; try again shortly"
             raise Overloaded(msg)
         self._files += 1
-        left_s, start = FILE_WAIT_S, file.tell()
-        read: dict[int, Page] = {}
+        left_s = FILE_WAIT_S
+        read: dict[str, Page] = {}
         failures = 0
         try:
-            for number in pages[: self._max_pages]:
+            for each in wanted[: self._max_pages]:
                 if left_s <= 0 or failures == _MAX_FAILURES:
                     break
                 async with self._places.place(owner):
                     began = time.monotonic()
-                    read[number] = page = await self._page(file, media_type, number, start)
+                    read[each.key] = page = await self._page(file, each)
                     left_s -= time.monotonic() - began
-                failures += bool(page.error)
+                failures += bool(page.error) and page.error not in _CHEAP_ERRORS
         finally:
             self._files -= 1
         cpu_s = sum(page.cpu_s for page in read.values())
-        texts = {number: page.text for number, page in read.items() if page.text.strip()}
+        texts = {key: page.text for key, page in read.items() if page.text.strip()}
         if not texts and any(page.error == _KILLED_CODE for page in read.values()):
             error = Unprocessable(_KILLED, code=_KILLED_CODE)
             error.cpu_s = cpu_s
             raise error
-        return Recognition(texts, _warnings(pages, read, self._max_pages), cpu_s)
+        return Recognition(texts, _warnings(wanted, read, self._max_pages, noun), cpu_s)
 
-    async def _page(self, file: BinaryIO, media_type: str, number: int, start: int) -> Page:
+    async def _page(self, file: BinaryIO, wanted: Wanted) -> Page:
         """Read a page; once more, if that has killed the process."""
         for _ in range(2):
             try:
-                return await self._process.read(file, media_type, number, start)
+                return await self._process.read(
+                    file, wanted.media_type, wanted.page, wanted.start, wanted.size
+                )
             except OcrKilledError:
                 if self._closed:
                     raise Unprocessable(_KILLED, code=_KILLED_CODE) from None
@@ -119,44 +127,75 @@ def without_text(
     if disabled:
         msg += " OCR of scans and pictures is off on this service: `parser.ocr` enables it."
     elif tried is not None:
-        msg = " ".join([msg, "OCR found none in its pictures.", *(each.message for each in tried)])
+        said = [each.message for each in tried if each.code != WarningCode.PICTURES_NOT_READ]
+        msg = " ".join([msg, "OCR found none in its pictures.", *said])
     return Unprocessable(msg, code="unreadable_text" if unreadable else "no_text")
 
 
 def _warnings(
-    pages: Sequence[int], read: Mapping[int, Page], max_pages: int
+    wanted: Sequence[Wanted], read: Mapping[str, Page], max_pages: int, noun: str
 ) -> tuple[DocumentWarning, ...]:
-    over = pages[max_pages:]
-    failed = [number for number in pages[:max_pages] if number not in read or read[number].error]
-    found = []
-    if over:
-        msg = f"OCR reads {max_pages} pages of a document at most; {_count(over)} more need it."
-        found.append(page_warning(WarningCode.CUT_AT_LIMIT, msg, over))
-    if failed:
-        msg = f"OCR failed, or took too long, for {_count(failed)}."
-        found.append(page_warning(WarningCode.PARTLY_READ, msg, failed))
-    unread: dict[str, list[int]] = {}
-    for number, page in read.items():
+    over = wanted[max_pages:]
+    tried = wanted[:max_pages]
+    large = [each for each in tried if each.key in read and read[each.key].error == _TOO_LARGE]
+    failed = [each for each in tried if each.key not in read or read[each.key].error]
+    failed = [each for each in failed if each not in large]
+    unread: dict[str, list[Wanted]] = {}
+    without_text = []
+    for each in tried:
+        page = read.get(each.key, Page(error="skipped"))
         if page.lines and page.confidence < _UNREAD_CONFIDENCE:
-            unread.setdefault(page.script, []).append(number)
-    found += [
-        page_warning(WarningCode.SCRIPT_NOT_READ, _script_message(script, numbers), numbers)
-        for script, numbers in unread.items()
-    ]
-    return tuple(found)
+            unread.setdefault(page.script, []).append(each)
+        elif not page.error and not page.text.strip():
+            without_text.append(each)
+    kinds = [
+        (WarningCode.CUT_AT_LIMIT, over,
+         f"OCR reads {max_pages} {noun}s of a document at most; {{}} more need it."),
+        (WarningCode.PARTLY_READ, large, "OCR does not read {}, with too many pixels."),
+        (WarningCode.PARTLY_READ, failed, "OCR failed, or took too long, for {}."),
+        *((WarningCode.SCRIPT_NOT_READ, some, _script_message(script))
+          for script, some in unread.items()),
+    ]  # fmt: skip
+    if noun == PICTURE:  # the reader of pages reports them
+        recognised = [each for each in tried if each.key in read and read[each.key].text.strip()]
+        kinds += [
+            (WarningCode.PICTURES_NOT_READ, without_text, "OCR found no text in {}."),
+            (WarningCode.PAGES_BY_OCR, recognised,
+             "The text of {} was recognised by OCR, and may have mistakes."),
+        ]  # fmt: skip
+    return tuple(
+        page_warning(
+            code,
+            message.format(_count(len(some), noun)),
+            [each.page for each in some] if noun == PAGE else (),
+        )
+        for code, some, message in kinds
+        if some
+    )
 
 
-def _script_message(script: str, pages: Sequence[int]) -> str:
+def pictures_left(count: int, *, disabled: bool) -> DocumentWarning:
+    """Return the warning about pictures that OCR has not tried to read.
+
+    `disabled` says that the service has no OCR.
+    """
+    why = ": OCR is off on this service" if disabled else ""
+    were = "was" if count == 1 else "were"
+    msg = f"{_count(count, PICTURE)} {were} not read{why}."
+    return DocumentWarning(WarningCode.PICTURES_NOT_READ, msg)
+
+
+def _script_message(script: str) -> str:
     if script:
         return (
-            f"OCR could not read {_count(pages)} in {script} script: tesseract needs its "
+            f"OCR could not read {{}} in {script} script: tesseract needs its "
             "language data on this service."
         )
     return (
-        f"OCR is unsure of {_count(pages)}, which may be in another script than {_KNOWN}, "
+        f"OCR is unsure of {{}}, which may be in another script than {_KNOWN}, "
         "handwritten or blurred."
     )
 
 
-def _count(pages: Sequence[int]) -> str:
-    return "1 page" if len(pages) == 1 else f"{len(pages)} pages"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -2,7 +2,8 @@
 
 Requests and replies are JSON messages on a socket of the type SOCK_SEQPACKET:
 
-    {"page": 3, "media_type": "application/pdf", "start": 0}, with the descriptor of the file
+    {"page": 3, "media_type": "application/pdf", "start": 0, "size": null}, with the descriptor of
+        a file that holds it from byte `start` on, to its end or for `size` bytes
     {"text": "...", "confidence": 0.98, "lines": 40, "script": "", "cpu_s": 4.2}
     {"error": "damaged_pdf", "cpu_s": 0.1}
 
@@ -40,6 +41,7 @@ _TRUSTED_CONFIDENCE = 0.8
 _MIN_CONFIDENCE = 0.7
 """The text of a page with less is left out."""
 _PR_SET_PDEATHSIG = 1
+_BLOCK_BYTES = 1 << 24
 
 
 def main() -> int:
@@ -97,7 +99,7 @@ def _reply(engine: Engine, request: dict[str, Any], descriptor: int) -> bytes:
     ceiling = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (int(own_s) + PAGE_CPU_S, ceiling))
     try:
-        data = _content(descriptor, request["start"])
+        data = _content(descriptor, request["start"], request["size"])
         reply = _page(engine, picture(data, request["media_type"], request["page"]))
     except InvalidRequest as error:
         reply = {"error": error.code}
@@ -133,12 +135,14 @@ def _page(engine: Engine, pixels: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def _content(descriptor: int, start: int) -> bytes:
+def _content(descriptor: int, start: int, size: int | None) -> bytes:
     """Read a file from byte `start` on, and leave the position of its descriptor."""
     parts = []
-    while block := os.pread(descriptor, 1 << 24, start):
+    left = sys.maxsize if size is None else size
+    while left > 0 and (block := os.pread(descriptor, min(left, _BLOCK_BYTES), start)):
         parts.append(block)
         start += len(block)
+        left -= len(block)
     return b"".join(parts)
 
 

@@ -36,8 +36,9 @@ class Content:
     `page_starts[i]` is the character offset in `text` at which page `i + 1` begins; None for
     formats without pages. `markdown` is true if the text is Markdown. `outline` has the headings
     of a text whose lines must stay as they are; None if they are to be recognised. `warnings` say
-    what was not read, and `ocr_pages` are the pages whose text was recognised in pictures.
-    `ocr_wanted` are pages whose text could not be read otherwise.
+    what was not read. `ocr_pages` are the pages whose text was recognised in pictures, and
+    `ocr_spans` are parts of the text that were, in order. `ocr_wanted` are pages whose text could
+    not be read otherwise.
     """
 
     title: str
@@ -49,6 +50,17 @@ class Content:
     ocr_pages: frozenset[int] = frozenset()
     ocr_wanted: tuple[int, ...] = ()
     outline: tuple[Heading, ...] | None = None
+    ocr_spans: tuple[tuple[int, int], ...] = ()
+
+    def all_ocr_spans(self) -> tuple[tuple[int, int], ...]:
+        """Return all parts of the text that were recognised, those of whole pages among them."""
+        ends = [*(self.page_starts or ())[1:], len(self.text)]
+        spans = [
+            (start, end)
+            for page, (start, end) in enumerate(zip(self.page_starts or (), ends, strict=False), 1)
+            if page in self.ocr_pages and start < end
+        ]
+        return tuple(sorted((*spans, *self.ocr_spans)))
 
 
 def clean(text: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.embedded_pictures import MemberPictures
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, lays_out_page, row_lines
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deployments.parser.reading.content import Content
+    from deployments.parser.reading.embedded_pictures import Pictures
     from deployments.parser.reading.xml_trees import XmlElement
 
 _WHAT: Final = "This Word document"
@@ -30,19 +33,21 @@ _NOTES: Final = {
 }
 _WRAPPERS: Final = frozenset(("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"))
 _FALLBACK: Final = frozenset(("Fallback",))
+_NO_PICTURES: Final = frozenset(("txbxContent", "del", "moveFrom"))
 _LEFT_OUT: Final = frozenset(
     ("del", "moveFrom", "delText", "instrText", "Fallback", "pPr", "rPr", "sdtPr", "tblPr", "trPr")
 )
 
 
-def read_docx(data: bytes, filename: str, *, max_chars: int) -> Content:
+def read_docx(data: bytes, filename: str, *, max_chars: int, pictures: Pictures) -> Content:
     """Read a Word document; its macros and what it refers to outside are left alone."""
-    return _Document(ZipMembers(data, _WHAT), max_chars).content(filename)
+    return _Document(ZipMembers(data, _WHAT), max_chars, pictures).content(filename)
 
 
 class _Document:
-    def __init__(self, members: ZipMembers, max_chars: int) -> None:
+    def __init__(self, members: ZipMembers, max_chars: int, pictures: Pictures) -> None:
         self._members = members
+        self._pictures = MemberPictures(members, pictures)
         self._text = OutlinedText(max_chars)
         self._main = self._main_part()
         self._related = members.related(self._main)
@@ -129,7 +134,15 @@ class _Document:
         else:
             self._text.paragraph(text)
         self._add_notes(element)
+        self._add_pictures(element)
         self._boxes(element)
+
+    def _add_pictures(self, element: XmlElement) -> None:
+        """Add the texts of pictures, which older programs name `imagedata`."""
+        for each in outermost(element, "blip", "imagedata", closed=_NO_PICTURES):
+            identity = attribute(each, "embed") or attribute(each, "id")
+            _, path = self._related.get(identity, ("", ""))
+            self._text.recognised(self._pictures.text(path))
 
     def _boxes(self, element: XmlElement) -> None:
         """Add the texts in text boxes, which are written twice for older programs."""
@@ -156,13 +169,14 @@ class _Document:
             return
         self._text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
         self._add_notes(table)
+        self._add_pictures(table)
         self._boxes(table)
 
     def _plain(self, paragraph: XmlElement) -> str:
         return "".join(_runs(paragraph)).strip()
 
     def _leftovers(self) -> None:
-        """Add notes without a reference, and the headers and footers, each text once."""
+        """Add notes without a reference, headers and footers, and pictures outside of the body."""
         self._text.lines(self._notes.values())
         seen: dict[str, None] = {}
         for kind, path in self._related.values():
@@ -176,6 +190,8 @@ class _Document:
         if seen:
             self._text.heading("Header and footer")
             self._text.lines(seen)
+        media = posixpath.join(posixpath.dirname(self._main), "media/")
+        self._text.other_pictures(self._pictures.rest(media))
 
 
 def _unwrapped(parent: XmlElement, name: str) -> Iterator[XmlElement]:

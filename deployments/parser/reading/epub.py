@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from deployments.errors import Unprocessable
 from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.embedded_pictures import MemberPictures
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.markup import add_markup
 from deployments.parser.reading.outlined_text import OutlinedText
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from deployments.parser.reading.content import Content
+    from deployments.parser.reading.embedded_pictures import Pictures
     from deployments.parser.reading.xml_trees import XmlElement
 
 _WHAT: Final = "This book"
@@ -28,8 +31,8 @@ _FONTS: Final = ("obfuscation", "font")
 _PAGES: Final = frozenset(("application/xhtml+xml", "text/html", "application/x-dtbook+xml"))
 
 
-def read_epub(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read all chapters.
+def read_epub(data: bytes, filename: str, *, max_chars: int, pictures: Pictures) -> Content:
+    """Read all chapters, and the pictures in them.
 
     Raises Unprocessable for a book that is damaged, or encrypted (`encrypted_document`).
     """
@@ -42,6 +45,7 @@ def read_epub(data: bytes, filename: str, *, max_chars: int) -> Content:
     items = {each.get("id"): each for each in named(book, "item")}
     labels = _labels(members, items.values(), folder)
     text = OutlinedText(max_chars)
+    shown = MemberPictures(members, pictures)
     missing = 0
     seen: set[str] = set()
     for reference in named(book, "itemref"):
@@ -59,12 +63,18 @@ def read_epub(data: bytes, filename: str, *, max_chars: int) -> Content:
             continue
         known = len(text.headings)
         chapter = OutlinedText(max_chars)
-        add_markup(chapter, markup)
+        base = posixpath.dirname(path)
+        add_markup(chapter, markup, picture=partial(_picture_text, shown, base))
         if chapter.blank:
             continue
         if not chapter.headings and path in labels:
             text.heading(labels[path])
         text.append(chapter.content("", Format.EPUB), int(len(text.headings) > known))
+    text.other_pictures(
+        shown.text(_path(folder, item.get("href", "")))
+        for item in items.values()
+        if item.get("media-type", "").startswith("image/")
+    )
     warnings = []
     if missing:
         message = f"{missing} parts of the book are missing or damaged."
@@ -108,6 +118,10 @@ def _labels(members: ZipMembers, items: Iterable[XmlElement], folder: str) -> di
         for target, label in pairs:
             labels.setdefault(_path(base, target.partition("#")[0]), label)
     return labels
+
+
+def _picture_text(pictures: MemberPictures, folder: str, reference: str) -> str:
+    return pictures.text(_path(folder, reference))
 
 
 def _path(folder: str, reference: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from deployments.parser.reading.tables import CELL_JOINT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _COMPOUND = re.compile(r"\w+-\w+")
 _BROKEN_WORD = re.compile(r"(\w+)-$")
@@ -137,18 +137,22 @@ def heading_like(lines: Sequence[str]) -> bool:
     )
 
 
-def without_running_lines(pages: Sequence[Sequence[str]]) -> list[list[str]]:
+def without_running_lines(
+    pages: Sequence[Sequence[str]], table_heads: Mapping[int, Collection[int]] | None = None
+) -> list[list[str]]:
     """Remove running headers, footers and page numbers, except their first occurrence.
 
     They would interrupt a sentence at a page break. A line is one if it occurs at the edge of
-    half of the pages, three at least, equal except for a page number.
+    half of the pages, three at least, equal except for a page number. Lines in `table_heads`, by
+    page and from 0, stay.
     """
+    table_heads = table_heads or {}
     filled = [[line for line in page if line.strip()] for page in pages]
     counts: Counter[str] = Counter()
     for index, page in enumerate(filled):
         if len(page) > 2 * _EDGE_LINES:
             edges = page[:_EDGE_LINES] + page[-_EDGE_LINES:]
-            counts.update({key for line in edges for key in _running_keys(line, index)})
+            counts.update({key for line in edges for key in running_keys(line, index)})
     needed = max(_MIN_RUNNING_PAGES, len(pages) / 2)
     running = {key for key, count in counts.items() if count >= needed}
     if not running:
@@ -158,9 +162,10 @@ def without_running_lines(pages: Sequence[Sequence[str]]) -> list[list[str]]:
     for index, whole in enumerate(pages):
         places = [place for place, line in enumerate(whole) if line.strip()]
         edges_at = {*places[:_EDGE_LINES], *places[-_EDGE_LINES:]}
+        edges_at.difference_update(table_heads.get(index, ()))
         lines = []
         for place, line in enumerate(whole):
-            keys = running.intersection(_running_keys(line, index)) if place in edges_at else set()
+            keys = running.intersection(running_keys(line, index)) if place in edges_at else set()
             if not keys or not keys & seen:
                 lines.append(line)
             seen |= keys
@@ -181,7 +186,7 @@ def _lines(pages: Sequence[Sequence[str]]) -> Iterator[_Line]:
                 blank = started
 
 
-def _running_keys(line: str, page: int) -> Iterator[str]:
+def running_keys(line: str, page: int) -> Iterator[str]:
     """Yield keys of a line that are equal on all pages if it is a running header or footer."""
     line = line.strip()
     yield line

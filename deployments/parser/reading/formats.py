@@ -25,6 +25,7 @@ __all__ = (
     "check_head",
     "decode",
     "detect",
+    "image_format",
     "not_text",
 )
 
@@ -99,7 +100,7 @@ def detect(data: bytes, filename: str) -> Format:
     named = _OF_SUFFIX.get(suffix)
     if _is_pdf(data, named):
         return Format.PDF
-    image = _image(data)
+    image = image_format(data)
     if image and named is not Format.PDF:
         return image
     magic = "an image" if image else _magic(data)
@@ -167,7 +168,8 @@ def not_text() -> UnsupportedMedia:
     return UnsupportedMedia(msg)
 
 
-def _image(data: bytes) -> Format | None:
+def image_format(data: bytes) -> Format | None:
+    """Return the format of an image by its first bytes; None for what is no image that is read."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return Format.WEBP
     return next((kind for magic, kind in _IMAGE_MAGIC if data.startswith(magic)), None)

@@ -6,13 +6,17 @@ import io
 from typing import TYPE_CHECKING
 
 from deployments.errors import TooLarge, Unprocessable
+from deployments.parser.reading.formats import Format, image_format
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_IMAGE_PIXELS = 80_000_000
 """A page of A4 at 600 dpi has 35 million."""
-_DECODERS = ("PNG", "JPEG", "TIFF", "WEBP")
+_DECODERS = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP")
+"""The last two are read within documents only."""
+_KINDS = {"PNG": Format.PNG, "TIFF": Format.TIFF, "WEBP": Format.WEBP}
+"""By Pillow's names; it has two for JPEG."""
 
 
 def open_image(data: bytes) -> Image:
@@ -27,6 +31,16 @@ def open_image(data: bytes) -> Image:
         raise damaged() from error
     check_size(image)
     return image
+
+
+def kind_of(image: Image) -> Format:
+    """Return the format of an image."""
+    return _KINDS.get(image.format or "", Format.JPEG)
+
+
+def looks_readable(data: bytes) -> bool:
+    """Tell whether a file begins like an image that is read."""
+    return image_format(data) is not None
 
 
 def damaged() -> Unprocessable:

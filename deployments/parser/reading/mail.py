@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 from email.message import EmailMessage
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from deployments.errors import Unprocessable
+from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.content import clean, one_line, title_of_filename
 from deployments.parser.reading.formats import Format, check_decoded
 from deployments.parser.reading.markup import add_markup
@@ -20,6 +21,7 @@ from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
 
     from deployments.parser.reading.content import Content
 
@@ -99,6 +101,7 @@ def _add_mail(
     add_headers(text, ((name, _header(mail, name)) for name in SHOWN_HEADERS))
     bodies: dict[int, tuple[list[str], list[str]]] = {}
     attached: list[tuple[str, EmailMessage]] = []
+    shown: list[EmailMessage] = []  # pictures within the text
     for part, group in _leaves(mail):
         kind, name = part.get_content_type(), _filename(part)
         if kind in _SIGNATURES:
@@ -106,11 +109,14 @@ def _add_mail(
         if kind.startswith("text/") and not name and not _is_attachment(part):
             plain, markup = bodies.setdefault(group, ([], []))
             (markup if kind == "text/html" else plain).append(_decoded(part))
-        elif not (kind.startswith("image/") and "content-id" in part and not _is_attachment(part)):
-            # An image with an id is shown in the text, such as a logo.
+        elif kind.startswith("image/") and "content-id" in part and not _is_attachment(part):
+            shown.append(part)
+        else:
             attached.append((name or f"attachment.{part.get_content_subtype()}", part))
     for plain, markup in bodies.values():
         add_body(text, "\n\n".join(plain), "\n".join(markup))
+    for picture in shown:
+        text.recognised(within.pictures.text(partial(picture_of, picture)))
     is_encrypted = mail.get_content_type() == "multipart/encrypted"
     for name, part in attached:
         if is_encrypted or part.get_content_type() in _ENCRYPTED:
@@ -132,6 +138,16 @@ def _content_of(part: EmailMessage, name: str) -> tuple[str, bytes]:
         return name, b"" if first is None or isinstance(first, str) else first.as_bytes()
     payload = part.get_payload(decode=True)
     return name, payload if isinstance(payload, bytes) else b""
+
+
+def picture_of(part: Message, max_bytes: int) -> bytes:
+    """Return a picture in a mail; raise TooLarge if it is longer than `max_bytes`."""
+    payload = part.get_payload(decode=True)
+    content = payload if isinstance(payload, bytes) else b""
+    if len(content) > max_bytes:
+        msg = f"A picture has more than {max_bytes:,} bytes."
+        raise TooLarge(msg)
+    return content
 
 
 def _is_attachment(part: EmailMessage) -> bool:

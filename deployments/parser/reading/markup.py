@@ -13,14 +13,23 @@ from deployments.text.html import visible_tree
 from deployments.text.page_blocks import BLOCK_ELEMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deployments.parser.reading.outlined_text import OutlinedText
     from deployments.parser.reading.xml_trees import XmlElement
 
 _HEADING: Final = re.compile("h([1-6])")
 
 
-def add_markup(text: OutlinedText, markup: str, below: int = 0) -> None:
+def add_markup(
+    text: OutlinedText,
+    markup: str,
+    below: int = 0,
+    picture: Callable[[str], str] | None = None,
+) -> None:
     """Add the text of a page; its headings are levels below level `below`.
+
+    `picture` returns what was recognised in a picture, by the address of it in the page.
 
     Raises TooLarge if an element has very many attributes.
     """
@@ -29,15 +38,18 @@ def add_markup(text: OutlinedText, markup: str, below: int = 0) -> None:
         return
     for element in tree.iter("title", "head"):
         element.clear(keep_tail=True)
-    _Walk(text, below).walk(tree)
+    _Walk(text, below, picture).walk(tree)
 
 
 class _Walk:
     """Collects inline text until a block begins or ends."""
 
-    def __init__(self, text: OutlinedText, below: int) -> None:
+    def __init__(
+        self, text: OutlinedText, below: int, picture: Callable[[str], str] | None
+    ) -> None:
         self._text = text
         self._below = below
+        self._picture = picture
         self._inline: list[str] = []
         self._in_list_item = False
 
@@ -66,7 +78,9 @@ class _Walk:
         if tag == "pre":
             self._text.lines("".join(element.itertext()).split("\n"))
             return True
-        if tag == "br":
+        if tag == "img" and self._picture is not None:
+            self._add_picture(element)
+        elif tag == "br":
             self._inline.append("\n")
         elif tag in BLOCK_ELEMENTS:
             self._in_list_item = tag == "li" or (self._in_list_item and tag == "p")
@@ -91,7 +105,14 @@ class _Walk:
         if lays_out_page(rows):
             return False
         self._text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
+        for image in table.iter("img"):
+            self._add_picture(image)
         return True
+
+    def _add_picture(self, image: XmlElement) -> None:
+        if self._picture is not None and (found := self._picture(image.get("src", ""))):
+            self._end()
+            self._text.recognised(found)
 
 
 def _spaced(text: str | None) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable
+from deployments.parser.reading.embedded_pictures import Pictures
 from deployments.parser.reading.zip_members import Unpacked
-from deployments.types import DocumentWarning
+from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class Within:
     max_pages: int = 2000
     depth: int = 0
     unpacked: Unpacked = field(default_factory=Unpacked)
+    pictures: Pictures = field(default_factory=Pictures)
     read: list[str] = field(default_factory=list)
 
     def deeper(self) -> Within:
@@ -91,7 +93,8 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
         return ()
     except InvalidRequest as error:
         if not (isinstance(error, Unprocessable) and error.code in {"empty_file", "no_text"}):
-            unread.names.append(name)
+            reason = " (a small picture)" if error.code == "small_image" else ""
+            unread.names.append(f"{name}{reason}")
         return ()
     except (MemoryError, RecursionError):
         raise
@@ -99,7 +102,7 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
         unread.names.append(name)
         return ()
     if not content.text.strip():
-        reason = " (needs OCR: upload it by itself)" if content.ocr_wanted else ""
+        reason = " (no text but in pictures)" if content.ocr_wanted else ""
         unread.names.append(f"{name}{reason}")
         return ()
     text.heading(heading)
@@ -107,6 +110,7 @@ def add_file(  # noqa: PLR0913 - what a nested file needs
     return tuple(
         DocumentWarning(each.code, f"{name}: {each.message}{_named_pages(each.pages)}")
         for each in content.warnings
+        if each.code != WarningCode.PAGES_BY_OCR  # one warning counts all pictures
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from deployments.errors import TooLarge, Unprocessable
 from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.embedded_pictures import MemberPictures
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
 from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, lays_out_page, row_lines
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deployments.parser.reading.content import Content
+    from deployments.parser.reading.embedded_pictures import Pictures
     from deployments.parser.reading.xml_trees import XmlElement
 
 MAX_REPEATED_CELLS: Final = 1_000
@@ -41,7 +44,25 @@ _LEFT_OUT: Final = frozenset(
 )
 
 
-def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
+class _Text(OutlinedText):
+    """A text with the pictures that are files of the document."""
+
+    def __init__(self, max_chars: int, pictures: MemberPictures) -> None:
+        super().__init__(max_chars)
+        self._pictures = pictures
+
+    def picture(self, image: XmlElement) -> None:
+        """Add the text of a picture."""
+        path = posixpath.normpath(attribute(image, "href"))
+        self.recognised(self._pictures.text(path))
+
+    def pictures(self, parent: XmlElement) -> None:
+        """Add the texts of all pictures in an element."""
+        for image in named(parent, "image"):
+            self.picture(image)
+
+
+def read_opendocument(data: bytes, filename: str, *, max_chars: int, pictures: Pictures) -> Content:
     """Read a text, spreadsheet or presentation; its macros and links are left alone."""
     members = ZipMembers(data, _WHAT)
     manifest = members.xml_if_any("META-INF/manifest.xml")
@@ -52,7 +73,8 @@ def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
     body = next(named(root, "body"), None)
     if body is None or not len(body):
         raise damaged(_WHAT)
-    text = OutlinedText(max_chars)
+    shown = MemberPictures(members, pictures)
+    text = _Text(max_chars, shown)
     content = body[0]
     match local(content):
         case "spreadsheet":
@@ -66,6 +88,7 @@ def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
             _add_blocks(text, content)
     if kind is Format.ODT:
         _add_headers(text, members)
+    text.other_pictures(shown.rest("Pictures/"))
     meta = members.xml_if_any("meta.xml")
     stated = next((text_of(each) for each in named(meta, "title")), "") if meta is not None else ""
     title = tidy_title(stated)
@@ -75,7 +98,7 @@ def read_opendocument(data: bytes, filename: str, *, max_chars: int) -> Content:
     return text.content(title or title_of_filename(filename), kind, warnings)
 
 
-def _add_blocks(text: OutlinedText, parent: XmlElement, *, in_list: bool = False) -> None:
+def _add_blocks(text: _Text, parent: XmlElement, *, in_list: bool = False) -> None:
     for child in parent:
         match local(child):
             case "h":
@@ -88,11 +111,13 @@ def _add_blocks(text: OutlinedText, parent: XmlElement, *, in_list: bool = False
                 _add_blocks(text, child, in_list=True)
             case "table":
                 _add_table(text, child)
+            case "image":
+                text.picture(child)
             case name if name not in _NO_BLOCKS:
                 _add_blocks(text, child, in_list=in_list)
 
 
-def _add_paragraph(text: OutlinedText, paragraph: XmlElement, *, in_list: bool) -> None:
+def _add_paragraph(text: _Text, paragraph: XmlElement, *, in_list: bool) -> None:
     plain = _plain(paragraph)
     if in_list and plain:
         text.line(f"- {plain}")
@@ -102,11 +127,14 @@ def _add_paragraph(text: OutlinedText, paragraph: XmlElement, *, in_list: bool) 
         text.paragraph(plain)
     for note in _notes(paragraph, _BOX):
         text.line(note)
-    for box in outermost(paragraph, *_BOX):
-        _add_blocks(text, box)
+    for part in outermost(paragraph, "image", *_BOX):
+        if local(part) == "image":
+            text.picture(part)
+        else:
+            _add_blocks(text, part)
 
 
-def _add_table(text: OutlinedText, table: XmlElement) -> None:
+def _add_table(text: _Text, table: XmlElement) -> None:
     rows: list[list[str]] = []
     own_rows = list(outermost(table, "table-row", closed=_NESTED))
     for row in own_rows:
@@ -119,12 +147,14 @@ def _add_table(text: OutlinedText, table: XmlElement) -> None:
         return
     text.lines(row_lines(rows, MIN_HEADED_COLUMNS))
     _add_notes(text, table)
+    text.pictures(table)
 
 
-def _add_sheets(text: OutlinedText, content: XmlElement) -> None:
+def _add_sheets(text: _Text, content: XmlElement) -> None:
     for table in content.iterchildren("{*}table"):
         rows = row_lines(_rows(table), 1)
         text.section(attribute(table, "name"), chain(rows, _notes(table)))
+        text.pictures(table)
 
 
 def _rows(table: XmlElement) -> Iterator[list[str]]:
@@ -156,7 +186,7 @@ def _number(value: str) -> int:
     return int(value) if value.isdecimal() and len(value) < len("9999999999") else 1
 
 
-def _add_slides(text: OutlinedText, content: XmlElement) -> None:
+def _add_slides(text: _Text, content: XmlElement) -> None:
     for page in content.iterchildren("{*}page"):
         text.page()
         title = next((f for f in named(page, "frame") if attribute(f, "class") == "title"), None)

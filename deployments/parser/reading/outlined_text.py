@@ -33,6 +33,7 @@ class OutlinedText:
         self._headings: list[Heading] = []
         self._page_starts: list[int] = []
         self._new_pages = 0
+        self._ocr_spans: list[tuple[int, int]] = []
 
     @property
     def headings(self) -> Sequence[Heading]:
@@ -80,6 +81,19 @@ class OutlinedText:
             else:
                 self.line(text)
 
+    def recognised(self, text: str) -> None:
+        """Add a text that OCR has read in a picture, if there is one, after a blank line."""
+        text = clean(text).strip()
+        if text:
+            self._ocr_spans.append((self._add(text, "\n\n"), self._chars))
+
+    def other_pictures(self, texts: Iterable[str], heading: str = "Other pictures") -> None:
+        """Add texts that OCR has read in pictures, below a heading if there are any."""
+        for text in filter(None, texts):
+            self.heading(heading)
+            self.recognised(text)
+            heading = ""
+
     def section(self, title: str, texts: Iterable[str]) -> None:
         """Add a heading with lines below it, unless there are none."""
         begun = False
@@ -105,6 +119,7 @@ class OutlinedText:
             )
             for each in content.outline or ()
         ]
+        self._ocr_spans += [(start + a, start + b) for a, b in content.all_ocr_spans()]
 
     def pages_without_text(self) -> tuple[tuple[int, ...], int]:
         """Return the numbers of the pages without text, and the number of all pages."""
@@ -126,6 +141,7 @@ class OutlinedText:
             page_starts=tuple(self._page_starts) or None,
             warnings=tuple(warnings),
             outline=tuple(self._headings),
+            ocr_spans=tuple(self._ocr_spans),
         )
 
     def _add(self, text: str, joint: str) -> int:

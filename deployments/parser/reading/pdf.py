@@ -14,6 +14,7 @@ from deployments.parser.reading.content import (
     title_of_filename,
     too_long,
 )
+from deployments.parser.reading.continued_tables import with_repeated_heads
 from deployments.parser.reading.flow import flow, without_running_lines
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.pdf_drawings import image_share, lost_share, rules
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from deployments.parser.reading.pdf_lines import Segment
     from deployments.parser.reading.pdfium import PdfiumPage
+    from deployments.parser.reading.tables import PageTable
 
 # A page with fewer visible characters is a scan if a picture covers at least this share of it.
 _MAX_SCAN_CHARS: Final = 200
@@ -63,6 +65,7 @@ class _Document:
     """The lines of all pages, and what was found out about them."""
 
     pages: list[list[str]] = field(default_factory=list)
+    tables: dict[int, list[PageTable]] = field(default_factory=dict)  # by page number, from 1
     states: PageStates = field(default_factory=PageStates)
     title: str = ""
     extras: dict[int, list[str]] = field(default_factory=dict)  # values of forms, and notes
@@ -110,9 +113,11 @@ def read_pdf(
         for number in sorted(ocr.keys() & set(states.wanted())):
             if ocr[number].strip():
                 extras = document.extras.get(number, [])  # notes are not drawn
+                document.tables.pop(number, None)
                 document.pages[number - 1] = [*clean(ocr[number]).split("\n"), "", *extras]
                 states.recognised.add(number)
-    text, starts = flow(without_running_lines(document.pages))
+    tables = [document.tables.get(number, []) for number in range(1, states.count + 1)]
+    text, starts = flow(without_running_lines(*with_repeated_heads(document.pages, tables)))
     wanted = states.wanted()
     if text.strip() or not wanted:
         check_text(text, max_chars)
@@ -200,9 +205,12 @@ def _page(  # noqa: PLR0913, PLR0917 - a page and what is known of its document
     if not plain and may_hold_table(segments):
         segments = with_ruled_tables(segments, *rules(page))
     rtl = 2 * len(_RIGHT_TO_LEFT.findall(text)) > sum(map(str.isalpha, text))
-    lines = page_lines(segments, right_to_left=rtl)
+    lines, tables = page_lines(segments, right_to_left=rtl)
     lines += [line for note in notes for line in ("", *note.splitlines())]
-    return _spelt_out(lines)
+    spelt_out = _spelt_out(lines)
+    if len(spelt_out) == len(lines):
+        document.tables[number] = tables
+    return spelt_out
 
 
 def _is_scan(page: PdfiumPage, visible: int, *, has_extras: bool) -> bool:

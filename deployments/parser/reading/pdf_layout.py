@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from deployments.parser.reading.pdfium import Box
-from deployments.parser.reading.tables import Row, rows_of, with_tables
+from deployments.parser.reading.tables import PageTable, Row, rows_of, with_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,15 +28,23 @@ _MAX_STACKED_CHARS: Final = 2
 _WIDE = re.compile("[\u2e80-\uffef]")  # Chinese, Japanese and Korean
 
 
-def page_lines(segments: Sequence[Segment], *, right_to_left: bool = False) -> list[str]:
+class PageLines(NamedTuple):
+    """The lines of a page in reading order, and the tables among them."""
+
+    lines: list[str]
+    tables: list[PageTable]
+
+
+def page_lines(segments: Sequence[Segment], *, right_to_left: bool = False) -> PageLines:
     """Return the lines of a page in reading order, with blank ones between paragraphs.
 
     Rows of tables have `CELL_JOINT` between their cells, and blank lines around the table.
     """
     lines: list[str] = []
+    tables: list[PageTable] = []
     upright = _upright_lines(segments)
     if upright:
-        return upright
+        return PageLines(upright, tables)
     for column in _columns(list(segments), right_to_left=right_to_left):
         rows = rows_of(column, right_to_left=right_to_left)
         usual = _usual_gap(rows)
@@ -44,9 +52,11 @@ def page_lines(segments: Sequence[Segment], *, right_to_left: bool = False) -> l
         for row in with_tables(rows):
             if previous is not None and _begins_paragraph(previous, row, usual):
                 lines.append("")
+            if row.is_table:
+                tables.append(PageTable(len(lines), len(row.lines), row.columns))
             lines += row.lines
             previous = row
-    return lines
+    return PageLines(lines, tables)
 
 
 def _upright_lines(segments: Sequence[Segment]) -> list[str]:

@@ -49,7 +49,8 @@ class Word(NamedTuple):
 class Segment:
     """Words beside each other on one line, without a gap as between cells or columns.
 
-    `order` counts segments in the content of the page. A table in place of lines has `rows`.
+    `order` counts segments in the content of the page. A table in place of lines has `rows`,
+    and the left and right edges of its `columns`.
     """
 
     words: list[Word]
@@ -59,6 +60,7 @@ class Segment:
     top: float
     order: int
     rows: list[str] = field(default_factory=list)
+    columns: tuple[tuple[float, float], ...] = ()
     text: str = ""
     size: float = 0.0
 

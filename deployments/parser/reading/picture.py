@@ -9,16 +9,13 @@ from deployments.parser.page_warnings import page_warning
 from deployments.parser.reading.content import Content, check_text, clean, title_of_filename
 from deployments.parser.reading.flow import flow
 from deployments.parser.reading.formats import Format
-from deployments.parser.reading.images import damaged, open_image
+from deployments.parser.reading.images import damaged, kind_of, open_image
 from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from PIL.Image import Image
-
-_KINDS = {"PNG": Format.PNG, "TIFF": Format.TIFF, "WEBP": Format.WEBP}
-"""By Pillow's names; it has two for JPEG."""
 
 
 def read_picture(
@@ -36,7 +33,7 @@ def read_picture(
         TooLarge: too many pixels, pages or characters.
     """
     image = open_image(data)
-    kind = _KINDS.get(image.format or "", Format.JPEG)
+    kind = kind_of(image)
     count = _frames(image, max_pages) if kind is Format.TIFF else 1
     texts = {page: clean(text) for page, text in (ocr or {}).items()}
     text, starts = flow([texts.get(page, "").split("\n") for page in range(1, count + 1)])

@@ -6,12 +6,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deployments.parser.reading.content import Content, title_of_filename
+from deployments.errors import Unprocessable
+from deployments.parser.reading.embedded_pictures import MIN_PICTURE_PIXELS, Pictures, is_small
 from deployments.parser.reading.formats import IMAGES, Format, detect
+from deployments.parser.reading.images import open_image
 from deployments.parser.reading.nested import Within, headings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from deployments.parser.reading.content import Content
 
 
 def reader_of(  # noqa: C901, PLR0911, PLR0912 - a table
@@ -45,23 +49,23 @@ def reader_of(  # noqa: C901, PLR0911, PLR0912 - a table
         case Format.DOCX:
             from deployments.parser.reading.docx import read_docx
 
-            return read_docx
+            return partial(read_docx, pictures=within.pictures)
         case Format.PPTX:
             import pptx  # noqa: F401 - before the process is confined
 
             from deployments.parser.reading.slides import read_pptx
 
-            return read_pptx
+            return partial(read_pptx, pictures=within.pictures)
         case Format.XLSX | Format.XLSB | Format.XLS:
             import python_calamine  # noqa: F401 - before the process is confined
 
             from deployments.parser.reading.sheets import read_sheets
 
-            return read_sheets
+            return partial(read_sheets, pictures=within.pictures)
         case Format.ODT | Format.ODS | Format.ODP:
             from deployments.parser.reading.opendocument import read_opendocument
 
-            return read_opendocument
+            return partial(read_opendocument, pictures=within.pictures)
         case Format.RTF:
             from deployments.parser.reading.rtf import read_rtf
 
@@ -69,7 +73,7 @@ def reader_of(  # noqa: C901, PLR0911, PLR0912 - a table
         case Format.EPUB:
             from deployments.parser.reading.epub import read_epub
 
-            return read_epub
+            return partial(read_epub, pictures=within.pictures)
         case Format.EML:
             from deployments.parser.reading.mail import read_eml
 
@@ -83,7 +87,7 @@ def reader_of(  # noqa: C901, PLR0911, PLR0912 - a table
         case Format.MHTML:
             from deployments.parser.reading.mhtml import read_mhtml
 
-            return read_mhtml
+            return partial(read_mhtml, pictures=within.pictures)
         case Format.ZIP:
             from deployments.parser.reading.zip_archive import read_zip
 
@@ -114,15 +118,21 @@ def reader_of(  # noqa: C901, PLR0911, PLR0912 - a table
             return read_xml
 
 
-def whole_file(max_pages: int) -> Within:
+def whole_file(max_pages: int, pictures: Pictures | None = None) -> Within:
     """Return what files within an uploaded one share; of each, so many pages are read."""
-    return Within(_read_nested, max_pages)
+    return Within(_read_nested, max_pages, pictures=pictures or Pictures())
 
 
 def _read_nested(data: bytes, filename: str, within: Within, max_chars: int) -> Content:
-    """Read a file within another one, with all of its headings; images are only named for OCR."""
+    """Read a file within another one, with all of its headings, and what OCR has read of it."""
     kind = detect(data, filename)
-    if kind in IMAGES:
-        return Content(title_of_filename(filename), kind, "", ocr_wanted=(1,))
+    if kind in IMAGES and is_small(open_image(data)):
+        msg = f"The image has less than {MIN_PICTURE_PIXELS:,} pixels."
+        raise Unprocessable(msg, code="small_image")
+    within.pictures.begin_document()
     content = reader_of(kind, within)(data, filename, max_chars=max_chars)
+    if content.ocr_wanted:
+        texts = within.pictures.page_texts(data, kind, content.ocr_wanted)
+        if texts:
+            content = reader_of(kind, within, texts)(data, filename, max_chars=max_chars)
     return replace(content, outline=headings_of(content))

@@ -11,6 +11,7 @@ from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText
 from deployments.parser.reading.tables import CELL_JOINT
 from deployments.parser.reading.titles import tidy_title
+from deployments.types import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from deployments.parser.reading.content import Content
@@ -20,6 +21,7 @@ MAX_RTF_BYTES: Final = 20 * 1024**2
 _MAX_FONT_TABLE_BYTES: Final = 256 * 1024
 # Pictures and other data in hexadecimal digits: possessive, for linear time.
 _HEX_DATA: Final = re.compile(rb"(?:[0-9a-fA-F]{2}[\r\n \t]*+){500,}+")
+_PICTURE: Final = re.compile(rb"\\pict(?![a-z])")
 _BINARY: Final = re.compile(rb"\\bin([0-9]{1,9}) ?")
 _NOTES: Final = re.compile(
     r"\{(?:\\\*)?\\(?:footnote|annotation|header[lrf]?|footer[lrf]?)(?![a-z])", re.ASCII
@@ -28,12 +30,16 @@ _TITLE: Final = re.compile(r"\{\\title ([^{}]{1,500})\}")
 
 
 def read_rtf(data: bytes, filename: str, *, max_chars: int) -> Content:
-    """Read an RTF document; objects and pictures in it are left alone.
+    """Read an RTF document; objects in it are left alone, and pictures, with a warning.
 
     Raises Unprocessable if it is larger than `MAX_RTF_BYTES` without them (`too_complex`).
     """
     from striprtf.striprtf import rtf_to_text
 
+    warnings = []
+    if _PICTURE.search(data):
+        message = "Pictures in this document were not read: save it as DOCX to have them read."
+        warnings.append(DocumentWarning(WarningCode.PICTURES_NOT_READ, message))
     data = _HEX_DATA.sub(b"", _without_binary(data))
     fonts = data.find(b"\\fonttbl")
     if len(data) > MAX_RTF_BYTES or (
@@ -51,7 +57,7 @@ def read_rtf(data: bytes, filename: str, *, max_chars: int) -> Content:
     text = OutlinedText(max_chars)
     text.lines(_row(line) for line in clean(plain).split("\n"))
     title = tidy_title(_unescaped(found[1])) if found else ""
-    return text.content(title or title_of_filename(filename), Format.RTF)
+    return text.content(title or title_of_filename(filename), Format.RTF, warnings)
 
 
 def _row(line: str) -> str:

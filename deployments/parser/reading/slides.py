@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any, Final
 
 from deployments.parser.reading.content import title_of_filename
+from deployments.parser.reading.embedded_pictures import MemberPictures
 from deployments.parser.reading.formats import Format
 from deployments.parser.reading.outlined_text import OutlinedText, blank_pages
 from deployments.parser.reading.rows import MIN_HEADED_COLUMNS, row_lines
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
     from pptx.slide import Slide
 
     from deployments.parser.reading.content import Content
+    from deployments.parser.reading.embedded_pictures import Pictures
+    from deployments.parser.reading.xml_trees import XmlElement
 
 _WHAT: Final = "This presentation"
 _MAX_NESTING: Final = 20  # of groups of shapes
 
 
-def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
+def read_pptx(data: bytes, filename: str, *, max_chars: int, pictures: Pictures) -> Content:
     """Read the slides with their tables, charts, notes and comments."""
     import pptx
     from pptx.exc import PythonPptxError
@@ -32,13 +36,14 @@ def read_pptx(data: bytes, filename: str, *, max_chars: int) -> Content:
     members = ZipMembers(data, _WHAT)
     members.check_sizes()  # python-pptx unpacks all of them
     text = OutlinedText(max_chars)
+    shown = MemberPictures(members, pictures)
     # A slide show or a presentation with macros differs in its type only, which python-pptx
     # refuses.
     try:
         presentation = pptx.Presentation(io.BytesIO(_plain(members, data)))
         for slide in presentation.slides:
             text.page()
-            _add_slide(text, slide)
+            _add_slide(text, slide, shown)
         stated = str(presentation.core_properties.title or "")
     except (PythonPptxError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise damaged(_WHAT) from error
@@ -72,7 +77,7 @@ def _plain(members: ZipMembers, data: bytes) -> bytes:
     return copy.getvalue()
 
 
-def _add_slide(text: OutlinedText, slide: Slide) -> None:
+def _add_slide(text: OutlinedText, slide: Slide, pictures: MemberPictures) -> None:
     title = slide.shapes.title
     heading = title.text_frame.text.strip() if title is not None and title.has_text_frame else ""
     text.heading(heading, 1, heading)
@@ -93,10 +98,44 @@ def _add_slide(text: OutlinedText, slide: Slide) -> None:
                 or [text_of(each) for each in named(root, "t")]
             )
             text.lines(label + each for each in texts if each)
+    for path in _pictures_of(slide):
+        text.recognised(pictures.text(path))
     if slide.has_notes_slide:
         frame = slide.notes_slide.notes_text_frame
         if frame is not None and frame.text.strip():
             text.paragraph(f"Notes: {frame.text}")
+
+
+def _pictures_of(slide: Slide) -> Iterator[str]:
+    """Yield the paths of the pictures on a slide, then of those on its layout and master."""
+    parts: list[Any] = [slide.part]
+    with contextlib.suppress(KeyError):  # a slide may have none
+        parts += [slide.slide_layout.part, slide.slide_layout.slide_master.part]
+    for part in parts:
+        for related in part.rels.values():
+            if not related.is_external and related.reltype.endswith("/image"):
+                yield str(related.target_part.partname).lstrip("/")
+
+
+def _series(chart: XmlElement) -> Iterator[str]:
+    """Yield a line for each series: its name, and its values with those of the other axis.
+
+    python-pptx does not know all kinds of charts, such as those in three dimensions.
+    """
+    for series in named(chart, "ser"):
+        name = next(
+            (text_of(v) for part in series.iterchildren("{*}tx") for v in named(part, "v")), ""
+        )
+        names = _points(series, "cat", "xVal")
+        values = _points(series, "val", "yVal")
+        pairs = (f"{names.get(n, '')}: {value}".lstrip(": ") for n, value in values.items())
+        yield f"{name}: {'; '.join(pairs)}".lstrip(": ")
+
+
+def _points(series: XmlElement, *axes: str) -> dict[str, str]:
+    """Return the values of an axis by their numbers."""
+    parts = series.iterchildren(*(f"{{*}}{axis}" for axis in axes))
+    return {each.get("idx", ""): text_of(each) for part in parts for each in named(part, "pt")}
 
 
 def _leaves(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
@@ -115,11 +154,6 @@ def _add_shape(text: OutlinedText, shape: Any) -> None:  # noqa: ANN401 - of man
         chart = shape.chart
         if chart.has_title and chart.chart_title.has_text_frame:
             text.paragraph(chart.chart_title.text_frame.text)
-        for plot in chart.plots:
-            names = [str(name) for name in plot.categories]
-            for series in plot.series:
-                pairs = zip(names, series.values, strict=False)
-                values = "; ".join(f"{name}: {value}" for name, value in pairs)
-                text.line(f"{series.name}: {values}")
+        text.lines(_series(parse_xml(shape.chart_part.blob, _WHAT)))
     elif getattr(shape, "has_text_frame", False):
         text.lines(paragraph.text.replace("\v", "\n") for paragraph in shape.text_frame.paragraphs)

@@ -10,8 +10,8 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CELL_JOINT: Final = " | "
 """Separator of the cells of a row."""
 
+Columns: TypeAlias = tuple[tuple[float, float], ...]
+"""The left and right edge of each column of a table, in points."""
 _DASHES: Final = "---"
 _MIN_ROWS: Final = 3
 _MIN_ROWS_OF_MANY: Final = 2  # of three columns or more
@@ -35,6 +37,14 @@ _TOUCH: Final = 3.0  # points
 _BULLET = re.compile(r"[^\w\s]{1,2}|[(\[]?\w{1,4}\s?[.)\]:\u2236]|o")
 
 
+class PageTable(NamedTuple):
+    """A table on a page: its first line, the number of its lines, and its columns."""
+
+    start: int
+    length: int
+    columns: Columns
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """Segments on one line, in reading order, or a table in their place."""
@@ -44,6 +54,7 @@ class Row:
     top: float
     lines: list[str]
     is_table: bool = False
+    columns: Columns = ()
 
 
 def rows_of(segments: Sequence[Segment], *, right_to_left: bool = False) -> list[Row]:
@@ -66,7 +77,8 @@ def _row(segments: list[Segment], *, right_to_left: bool) -> Row:
     segments.sort(key=lambda segment: -segment.right if right_to_left else segment.left)
     bottom, top = min(s.bottom for s in segments), max(s.top for s in segments)
     if segments[0].rows:
-        return Row(segments, bottom, top, segments[0].rows, is_table=True)
+        table = segments[0]
+        return Row(segments, bottom, top, table.rows, is_table=True, columns=table.columns)
     return Row(segments, bottom, top, [" ".join(segment.text for segment in segments)])
 
 
@@ -74,31 +86,32 @@ def with_tables(rows: Sequence[Row]) -> Iterator[Row]:
     """Yield the rows, those of each table without ruling lines as one."""
     for several, group in groupby(rows, key=lambda row: not row.is_table and len(row.segments) > 1):
         members = list(group)
-        lines = _table_of(members) if several else []
+        lines, columns = _table_of(members) if several else ([], ())
         if lines:
             segments = [segment for row in members for segment in row.segments]
-            yield Row(segments, members[-1].bottom, members[0].top, lines, is_table=True)
+            bottom, top = members[-1].bottom, members[0].top
+            yield Row(segments, bottom, top, lines, is_table=True, columns=columns)
         else:
             yield from members
 
 
-def _table_of(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a table, none if the cells are not in columns."""
+def _table_of(rows: Sequence[Row]) -> tuple[list[str], Columns]:
+    """Return the lines of a table and its columns, none if the cells are not in columns."""
     counts = Counter(len(row.segments) for row in rows)
     usual, times = counts.most_common(1)[0]
     needed = _MIN_ROWS_OF_MANY if usual >= _MIN_COLUMNS_OF_MANY else _MIN_ROWS
     if times < needed or times * 2 < len(rows) or usual > _MAX_COLUMNS:
-        return []
+        return [], ()
     columns = _spans([s for row in rows if len(row.segments) == usual for s in row.segments])
     if len(columns) != usual:
-        return []
+        return [], ()
     cells = [_cells(row, columns) for row in rows]
     texts = [text for row in cells for text in row if text]
     if sum(map(len, texts)) > _MAX_CELL_CHARS * len(texts):
-        return []
+        return [], ()
     if usual == 2 and all(_BULLET.fullmatch(row[0]) for row in cells):  # noqa: PLR2004 - a list
-        return []
-    return _markdown(cells)
+        return [], ()
+    return _markdown(cells), tuple(columns)
 
 
 def _spans(segments: Sequence[Segment]) -> list[tuple[float, float]]:
@@ -160,13 +173,13 @@ def with_ruled_tables(
         if not 3 <= len(xs) <= _MAX_COLUMNS + 1 or len(ys) < 3:  # noqa: PLR2004 - two cells
             continue
         inside = [s for s in left if _is_inside(s, xs, ys)]
-        rows = _grid_rows(inside, xs, ys)
+        rows, columns = _grid_rows(inside, xs, ys)
         if rows:
             lines = _markdown(rows)
             first = min(segment.order for segment in inside)
             table = replace(
                 inside[0], words=[], left=xs[0], right=xs[-1], bottom=ys[0], top=ys[-1],
-                order=first, rows=lines, text="\n".join(lines),
+                order=first, rows=lines, columns=columns, text="\n".join(lines),
             )  # fmt: skip
             left = [segment for segment in left if not _is_inside(segment, xs, ys)]
             left.append(table)
@@ -217,8 +230,8 @@ def _touch(a: Box, b: Box) -> bool:
 
 def _grid_rows(
     segments: Sequence[Segment], xs: Sequence[float], ys: Sequence[float]
-) -> list[list[str]]:
-    """Return the cells of each row, from the top; none if it is no table."""
+) -> tuple[list[list[str]], Columns]:
+    """Return the cells of each row, from the top, and the columns; none if it is no table."""
     count = len(xs) - 1
     rows: list[list[str]] = []
     bands: dict[int, list[Segment]] = {}
@@ -240,8 +253,9 @@ def _grid_rows(
     filled = sum(sum(map(bool, row)) > 1 for row in rows)
     used = [any(row[n] for row in rows) for n in range(count)]
     if filled < 2 or longest > _MAX_RULED_CELL_CHARS:  # noqa: PLR2004 - a head and a row
-        return []
-    return [[cell for cell, keep in zip(row, used, strict=True) if keep] for row in rows]
+        return [], ()
+    kept = [[cell for cell, keep in zip(row, used, strict=True) if keep] for row in rows]
+    return kept, tuple(edges for edges, keep in zip(pairwise(xs), used, strict=True) if keep)
 
 
 def _column_at(xs: Sequence[float], word: Word) -> int:

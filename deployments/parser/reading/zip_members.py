@@ -23,6 +23,10 @@ MAX_UNPACKED_BYTES: Final = 400 * 1024**2
 _BLOCK_BYTES: Final = 1 << 20
 _DIRECTORY_MAGIC: Final = b"PK\x01\x02"
 _ENCRYPTED: Final = 1  # a flag of a member
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError),
+    RuntimeError,
+)
 
 
 @dataclass(slots=True)
@@ -87,12 +91,7 @@ class ZipMembers:
             Unprocessable: there is no such member, or it is damaged (`damaged_document`) or
                 encrypted (`encrypted_document`).
         """
-        info = self._by_name.get(member) if isinstance(member, str) else member
-        if info is None:
-            raise damaged(self._what)
-        if info.flag_bits & _ENCRYPTED:
-            msg = f"{self._what} is protected by a password. Save it without one and try again."
-            raise Unprocessable(msg, code="encrypted_document")
+        info = self._info(member)
         if max_bytes is not None and info.file_size > max_bytes:  # what no reader exceeds
             msg = f"It is larger than {max_bytes:,} bytes, the most that are read of a file."
             raise TooLarge(msg)
@@ -102,12 +101,34 @@ class ZipMembers:
                 while block := file.read(_BLOCK_BYTES):
                     self.unpacked.add(len(block))
                     blocks.append(block)
-        except (
-            *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError),
-            RuntimeError,
-        ) as error:
+        except _DAMAGE as error:
             raise damaged(self._what) from error
         return b"".join(blocks)
+
+    def read_bounded(self, name: str, max_bytes: int) -> bytes:
+        """Return the content of a member that does not count for `MAX_UNPACKED_BYTES`.
+
+        Raises TooLarge if it is longer than `max_bytes`, else as `read` does.
+        """
+        info = self._info(name)
+        try:
+            with self._archive.open(info) as file:
+                content = file.read(max_bytes + 1) if info.file_size <= max_bytes else None
+        except _DAMAGE as error:
+            raise damaged(self._what) from error
+        if content is None or len(content) > max_bytes:
+            msg = f"{self._what} has a part of more than {max_bytes:,} bytes."
+            raise TooLarge(msg)
+        return content
+
+    def _info(self, member: str | zipfile.ZipInfo) -> zipfile.ZipInfo:
+        info = self._by_name.get(member) if isinstance(member, str) else member
+        if info is None:
+            raise damaged(self._what)
+        if info.flag_bits & _ENCRYPTED:
+            msg = f"{self._what} is protected by a password. Save it without one and try again."
+            raise Unprocessable(msg, code="encrypted_document")
+        return info
 
     def xml(self, name: str) -> XmlElement:
         """Return the root of a member that is XML; see `parse_xml` for what is raised."""

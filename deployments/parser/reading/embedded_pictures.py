@@ -1,0 +1,189 @@
+"""Pictures within documents: which of them OCR has to read, and what it has read in them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from deployments.errors import TooLarge, Unprocessable
+from deployments.parser.reading.content import clean
+from deployments.parser.reading.flow import flow
+from deployments.parser.reading.images import kind_of, looks_readable, open_image
+from deployments.types import DocumentWarning, WarningCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from PIL.Image import Image
+
+    from deployments.parser.reading.zip_members import ZipMembers
+
+MIN_PICTURE_PIXELS: Final = 40_000
+"""A smaller picture, such as a logo, is not read. 200 x 200 pixels are as many."""
+MIN_PICTURE_SIDE_PX: Final = 40
+"""Of the shorter side: two lines of text at least."""
+MAX_PICTURES: Final = 1_000
+"""Pictures, and pages of scans, of an uploaded file that are offered to OCR."""
+MAX_STORED_BYTES: Final = 64 * 1024**2
+"""Of the pictures of an uploaded file that are offered to OCR."""
+MAX_PICTURE_BYTES: Final = 32 * 1024**2
+MAX_LOADED_BYTES: Final = 256 * 1024**2
+"""Of the pictures of an uploaded file that are unpacked to look at their size in pixels."""
+MAX_LOADED: Final = 5_000
+"""Pictures of an uploaded file that are looked at."""
+
+_READABLE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp")
+_SMALL: Final = f"{{:,}} smaller than {MIN_PICTURE_PIXELS:,} pixels, such as logos"
+_LARGE: Final = "{:,} too large"
+_MANY: Final = "{:,} beyond the most that are looked at"
+_DAMAGED: Final = "{:,} damaged"
+_OTHER_FORMAT: Final = "{:,} in other formats than PNG, JPEG, TIFF, WebP, GIF and BMP"
+
+
+class Wanted(NamedTuple):
+    """A page that OCR has to read: of a picture or scan in a file, from byte `start` on.
+
+    It has `size` bytes, or all to the end of the file.
+    """
+
+    key: str
+    media_type: str
+    page: int
+    start: int
+    size: int | None = None
+
+
+class Store(Protocol):
+    """Takes the pictures one after the other."""
+
+    def append(self, data: bytes) -> None:
+        """Add a picture, right after the one before."""
+
+
+class Pictures:
+    """The pictures in one uploaded file, also of files within it; each is read once.
+
+    `texts` has what was recognised, by the keys in `wanted`. Pictures to be recognised are put into
+    the `store`, if there is one. The same file has the same pictures at each reading.
+    """
+
+    def __init__(self, texts: Mapping[str, str] | None = None, store: Store | None = None) -> None:
+        self._texts = texts or {}
+        self._store = store
+        self._stored_bytes = 0
+        self._loaded = 0
+        self._loaded_bytes = 0
+        self._offered: set[str] = set()
+        self._shown: set[str] = set()
+        self._unread: Counter[str] = Counter()
+        self.wanted: list[Wanted] = []
+
+    def begin_document(self) -> None:
+        """Begin a file within the uploaded one: what it shows, it shows for the first time."""
+        self._shown.clear()
+
+    def text(self, load: Callable[[int], bytes]) -> str:
+        """Return the text of a picture, where it is shown for the first time; else "".
+
+        `load` returns its content, and raises TooLarge if that is longer than it is told.
+        """
+        data = self._loaded_by(load)
+        digest = _digest(data)
+        if not data or digest in self._shown:
+            return ""
+        self._shown.add(digest)
+        try:
+            image = open_image(data)
+        except TooLarge:
+            self._unread[_LARGE] += 1
+        except Unprocessable:
+            self._unread[_DAMAGED if looks_readable(data) else _OTHER_FORMAT] += 1
+        else:
+            if not is_small(image):
+                found = self.page_texts(data, kind_of(image), (1,)).get(1, "")
+                return flow([clean(found).split("\n")])[0]
+            self._unread[_SMALL] += 1
+        return ""
+
+    def _loaded_by(self, load: Callable[[int], bytes]) -> bytes:
+        """Return the content of a picture, within the bounds of all; else nothing."""
+        if self._loaded >= MAX_LOADED or self._loaded_bytes >= MAX_LOADED_BYTES:
+            self._unread[_MANY] += 1
+            return b""
+        self._loaded += 1
+        try:
+            data = load(MAX_PICTURE_BYTES)
+        except TooLarge:
+            self._loaded_bytes += MAX_PICTURE_BYTES
+            self._unread[_LARGE] += 1
+        except Unprocessable:
+            self._unread[_DAMAGED] += 1
+        else:
+            self._loaded_bytes += len(data)
+            return data
+        return b""
+
+    def page_texts(self, data: bytes, media_type: str, pages: Sequence[int]) -> dict[int, str]:
+        """Return the texts of pages of a scan by their numbers, as far as they were recognised."""
+        digest = _digest(data)
+        if digest not in self._offered:
+            self._offered.add(digest)
+            self._offer(digest, data, media_type, pages)
+        keys = {page: f"{digest}.{page}" for page in pages}
+        return {page: self._texts[key] for page, key in keys.items() if key in self._texts}
+
+    def _offer(self, digest: str, data: bytes, media_type: str, pages: Sequence[int]) -> None:
+        if self._stored_bytes + len(data) > MAX_STORED_BYTES:
+            self._unread[_LARGE] += len(pages)
+            return
+        room = MAX_PICTURES - len(self.wanted)
+        self._unread[_MANY] += len(pages[room:])
+        if not pages[:room]:
+            return
+        self.wanted += [
+            Wanted(f"{digest}.{page}", media_type, page, self._stored_bytes, len(data))
+            for page in pages[:room]
+        ]
+        self._stored_bytes += len(data)
+        if self._store is not None:
+            self._store.append(data)
+
+    def warnings(self) -> tuple[DocumentWarning, ...]:
+        """Return the warning about pictures that were not offered to OCR, and why."""
+        total = self._unread.total()
+        if not total:
+            return ()
+        reasons = ", ".join(reason.format(n) for reason, n in self._unread.items() if n)
+        were = "1 picture was" if total == 1 else f"{total:,} pictures were"
+        return (DocumentWarning(WarningCode.PICTURES_NOT_READ, f"{were} not read: {reasons}."),)
+
+
+class MemberPictures:
+    """The pictures in a ZIP file, such as an Office document, by their paths."""
+
+    def __init__(self, members: ZipMembers, pictures: Pictures) -> None:
+        self._members, self._pictures = members, pictures
+        self._seen: set[str] = set()
+
+    def text(self, path: str) -> str:
+        """Return the text of a picture, where it is shown for the first time; else ""."""
+        if path in self._seen or path not in self._members:
+            return ""
+        self._seen.add(path)
+        return self._pictures.text(lambda most: self._members.read_bounded(path, most))
+
+    def rest(self, prefix: str) -> Iterator[str]:
+        """Yield the texts of the other pictures whose paths begin with `prefix`."""
+        for path in list(self._members.names(prefix)):
+            if path.lower().endswith(_READABLE_SUFFIXES) and (text := self.text(path)):
+                yield text
+
+
+def is_small(image: Image) -> bool:
+    """Tell whether a picture is too small to be worth reading."""
+    return image.width * image.height < MIN_PICTURE_PIXELS or min(image.size) < MIN_PICTURE_SIDE_PX
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
