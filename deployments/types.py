@@ -318,6 +318,20 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """How well texts answer a query: `relevance` is float32 of shape (texts,), from 0 to 1.
+
+    `tokens` were read by the model in all. `cut` has the numbers of the texts of which it read the
+    beginning only, and `query_cut` says the same of the query.
+    """
+
+    relevance: NDArray[np.float32]
+    tokens: int
+    cut: tuple[int, ...] = ()
+    query_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedChunks:
     """Chunks as they are stored, with their vectors.
 

@@ -28,6 +28,7 @@ from deployments.types import (
     ParsedDocument,
     ParseSpec,
     Passage,
+    Scores,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,16 @@ class FakeEmbedder:
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Score each text by the words it shares with the query."""
         return np.array([len(_words(query) & _words(text)) for text in texts], dtype=np.float32)
+
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> Scores:
+        """Score each text by the share of the query's words that are in it."""
+        read = [" ".join(text.split()[:max_tokens]) for text in texts]
+        asked = len(_words(query)) or 1
+        return Scores(
+            await self.rerank(query, read) / np.float32(asked),
+            sum(len(text.split()) for text in [query, *read]),
+            tuple(n for n, text in enumerate(texts) if len(text.split()) > max_tokens),
+        )
 
 
 @dataclass
