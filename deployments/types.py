@@ -239,8 +239,8 @@ class Passage:
 
     `first` and `last` are the numbers of its chunks, `section` that of the first. `score` is the
     cosine similarity of the query and the nearest of them; passages are not ordered by it.
-    `attributes` are those of the document. `ocr` says that some of its text was recognised in a
-    picture.
+    `attributes`, `version` and `media_type` are those of the document. `ocr` says that some of its
+    text was recognised in a picture.
     """
 
     document_id: str
@@ -256,6 +256,8 @@ class Passage:
     collection: str = ""
     attributes: Attributes = field(default_factory=dict)
     ocr: bool = False
+    version: int = 1
+    media_type: str = ""
 
     __setstate__ = set_state
 

@@ -264,6 +264,8 @@ class FakeRetriever:
                 score=len(words & _words(chunk.text)) / len(words),
                 collection=collection,
                 attributes=attributes.get(document.id, {}),
+                version=document.version,
+                media_type=document.media_type,
             )
             for document in self._published_in(collection)
             if filters is None or matches(filters, attributes.get(document.id, {}))

@@ -194,7 +194,7 @@ def test_files_are_found_by_their_attributes(client: openai.OpenAI, store: Store
         extra_body={"context": context},
     )
     assert answer.model_extra is not None
-    assert {each["title"] for each in answer.model_extra["sources"]} == {"bakery"}
+    assert {each["filename"] for each in answer.model_extra["sources"]} == {"bakery.txt"}
 
 
 def test_a_file_that_cannot_be_read_says_why(client: openai.OpenAI, store: Store) -> None:
