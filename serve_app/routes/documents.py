@@ -10,7 +10,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from deployments.catalogue.entries import PageQuery
-from deployments.media_types import Format
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.closing_response import ClosingResponse
@@ -211,14 +210,12 @@ async def delete_document(
 def _content_headers(original: Original) -> dict[str, str]:
     """Return headers with which nothing in a file can act as a page of this service."""
     shown = original.shown_as
-    # Chromium shows no PDF in a sandbox; as a PDF, nothing in it runs in this origin.
-    sandbox = "" if shown == Format.PDF else "; sandbox"
     how = "inline" if shown else "attachment"
     return {
         # Here, or Starlette would declare an encoding.
         "Content-Type": shown or "application/octet-stream",
         "Content-Disposition": f"{how}; filename*=UTF-8''{quote(original.filename, safe='')}",
-        "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'{sandbox}",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
