@@ -29,15 +29,23 @@ _SHOWN_AS_TEXT: Final = frozenset(
         *(Format.NOTEBOOK, Format.CODE, Format.LOG, Format.SUBTITLES, Format.XML),
     )
 )
+_TEXT: Final = "text/plain"
+_OTHER: Final = "application/octet-stream"
+MEDIA_TYPES: Final = (_OTHER, *sorted(_SHOWN_AS_THEMSELVES), _TEXT)
+"""With which originals are served."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A file; with a `shown_as`, browsers may show it as this media type, which runs no script."""
+    """A file, served as one of MEDIA_TYPES; browsers may show it if it is `shown`."""
 
     filename: str
-    shown_as: str | None
+    media_type: str
     pieces: AsyncGenerator[bytes, None]
+
+    @property
+    def shown(self) -> bool:
+        return self.media_type != _OTHER
 
 
 class Originals:
@@ -66,7 +74,7 @@ class Originals:
             pieces = self._files.blocks(path)
         except NotFound:
             head, pieces = await self._attached(document)
-        return Original(document.filename, _shown_as(document.media_type, head), pieces)
+        return Original(document.filename, _served_as(document.media_type, head), pieces)
 
     async def _attached(self, document: Document) -> tuple[bytes, AsyncGenerator[bytes, None]]:
         """Return the beginning and the pieces of the kept file that was attached."""
@@ -86,13 +94,13 @@ class Originals:
         return page.entries[0].document
 
 
-def _shown_as(media_type: str, head: bytes) -> str | None:
+def _served_as(media_type: str, head: bytes) -> str:
     if media_type in _SHOWN_AS_THEMSELVES:
         return media_type
     if media_type not in _SHOWN_AS_TEXT:
-        return None
+        return _OTHER
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
     except UnicodeDecodeError:
-        return "text/plain"  # browsers recognise the encoding
-    return "text/plain; charset=utf-8"
+        return _TEXT  # browsers recognise the encoding
+    return f"{_TEXT}; charset=utf-8"

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from deployments.catalogue.entries import PageQuery
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus
+from serve_app.documents.originals import MEDIA_TYPES
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.closing_response import ClosingResponse
 from serve_app.http.errors import refusals
@@ -176,7 +177,7 @@ async def list_versions(
 @router.get(
     "/v1/documents/{document_id}/content",
     response_class=Response,
-    responses=download("application/octet-stream", "the bytes of report.pdf") | refusals(404),
+    responses=download("the bytes of report.pdf", *MEDIA_TYPES) | refusals(404),
 )
 async def get_document_content(
     document_id: DocumentId,
@@ -191,8 +192,7 @@ async def get_document_content(
     one before are kept.
     """
     original = await originals.open(collection, document_id, version)
-    media_type = original.shown_as or "application/octet-stream"
-    return ClosingResponse(original.pieces, media_type, _content_headers(original))
+    return ClosingResponse(original.pieces, original.media_type, _content_headers(original))
 
 
 @router.delete(
@@ -209,11 +209,10 @@ async def delete_document(
 
 def _content_headers(original: Original) -> dict[str, str]:
     """Return headers with which nothing in a file can act as a page of this service."""
-    shown = original.shown_as
-    how = "inline" if shown else "attachment"
+    how = "inline" if original.shown else "attachment"
     return {
         # Here, or Starlette would declare an encoding.
-        "Content-Type": shown or "application/octet-stream",
+        "Content-Type": original.media_type,
         "Content-Disposition": f"{how}; filename*=UTF-8''{quote(original.filename, safe='')}",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "Cache-Control": "no-store",

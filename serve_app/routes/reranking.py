@@ -99,5 +99,5 @@ def _warnings(scores: Scores) -> list[str]:
     if scores.query_cut:
         warnings.append("the query is longer than the model reads: only its beginning was read")
     if scores.cut:
-        warnings.append(f"only the beginning was read of {len(scores.cut)} documents")
+        warnings.append(f"documents of which only the beginning was read: {len(scores.cut)}")
     return warnings

@@ -216,7 +216,7 @@ async def test_the_embedding_model_ranks_by_meaning_and_reads_long_documents_who
     results = [(each["index"], each["truncated"]) for each in beginnings["results"]]
     assert results == [(1, False), (0, True)]
     assert beginnings["results"][1]["relevance_score"] < scores[1] - 0.04
-    assert beginnings["meta"]["warnings"] == ["only the beginning was read of 2 documents"]
+    assert beginnings["meta"]["warnings"] == ["documents of which only the beginning was read: 2"]
     assert beginnings["usage"]["total_tokens"] < 300 < whole["usage"]["total_tokens"]
 
 
@@ -236,7 +236,7 @@ async def test_the_cross_encoder_ranks_by_probability_and_says_what_it_did_not_r
     expected = [int(index) for index in np.argsort(-scores, kind="stable")]
     assert [each["index"] for each in answer["results"]] == expected
     assert {each["index"] for each in answer["results"] if each["truncated"]} == {len(texts) - 1}
-    assert answer["meta"]["warnings"] == ["only the beginning was read of 1 documents"]
+    assert answer["meta"]["warnings"] == ["documents of which only the beginning was read: 1"]
     assert "query" in long_query["meta"]["warnings"][0]
 
 

@@ -50,7 +50,7 @@ async def test_only_what_is_asked_for_is_read_and_returned() -> None:
         assert (await http.post("/v1/rerank", json=given)).status_code == 200
     (best,) = answer["results"]
     assert best == {"index": 1, "relevance_score": pytest.approx(1 / 3), "truncated": True}
-    assert answer["meta"]["warnings"] == ["only the beginning was read of 1 documents"]
+    assert answer["meta"]["warnings"] == ["documents of which only the beginning was read: 1"]
     assert answer["usage"]["total_tokens"] == 3 + 2 + 2
 
 
