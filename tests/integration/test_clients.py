@@ -682,6 +682,7 @@ def test_llama_index_chats_streams_and_completes(
 # --- Reranking: LiteLLM, and LangChain with Cohere's SDK -------------------------------------
 
 
+@pytest.mark.long  # 300 MB of packages, and LiteLLM takes ten seconds to import
 def test_documents_are_reranked(service: Service, pytestconfig: pytest.Config) -> None:
     # In an environment of its own: LiteLLM pins much of what vLLM needs otherwise.
     told = conversation_in(pytestconfig, RERANKING, [str(CLIENTS / "reranking.py")], service)
