@@ -3,5 +3,7 @@
 MAX_IMAGE_PROMPT_CHARS = 1000
 MAX_TEXTS_PER_CALL = 2048
 """Texts that one call of the embedder may hold, as many as OpenAI's."""
+MAX_PAIRS_PER_CALL = 256
+"""Texts that one call of the embedder may score against a query."""
 MAX_WATCHERS = 128
 """Callers that may watch jobs at the same time, at one Jobs replica."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         ParseSpec,
         Passage,
         RenderedPage,
+        Scores,
         StoredIndex,
         StoredPoint,
         Submitted,
@@ -123,6 +124,14 @@ class Embedder(Checked, Protocol):
         """Return how well each text answers the query, float32 of shape (len(texts),).
 
         By a cross-encoder, on a scale of its own; InvalidRequest if none is configured.
+        """
+        ...
+
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> Scores:
+        """Return how well each text answers the query, from 0 to 1.
+
+        By the cross-encoder if one is configured, else by the vectors. Of each text, at most
+        `max_tokens` are read, and no more than a cross-encoder reads.
         """
         ...
 

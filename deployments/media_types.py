@@ -48,6 +48,10 @@ class Format(StrEnum):
     WEBP = "image/webp"
 
 
+SLIDES: Final = frozenset((Format.PPTX, Format.ODP))
+"""Formats whose pages are slides."""
+SHEETS: Final = frozenset((Format.XLSX, Format.XLSB, Format.XLS, Format.ODS))
+"""Formats whose sections are sheets."""
 IMAGES: Final = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.WEBP))
 
 

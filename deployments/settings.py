@@ -129,6 +129,11 @@ class EmbedderSettings(EmbeddingSettings):
         "documents are embedded by it while questions are answered with the present one.",
     )
 
+    @property
+    def reranking_name(self) -> str:
+        """The id clients use for reranking: the cross-encoder, or else the embedding model."""
+        return own_name(self.reranker) if self.reranker else self.name
+
 
 class ScraperSettings(Settings):
     """Reading pages named in a prompt."""

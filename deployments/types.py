@@ -295,8 +295,8 @@ class Passage:
 
     `first` and `last` are the numbers of its chunks, `section` that of the first. `score` is the
     cosine similarity of the query and the nearest of them; passages are not ordered by it.
-    `attributes` are those of the document. `ocr` says that some of its text was recognised in a
-    picture.
+    `attributes`, `version` and `media_type` are those of the document. `ocr` says that some of its
+    text was recognised in a picture.
     """
 
     document_id: str
@@ -312,6 +312,8 @@ class Passage:
     collection: str = ""
     attributes: Attributes = field(default_factory=dict)
     ocr: bool = False
+    version: int = 1
+    media_type: str = ""
 
     __setstate__ = set_state
 
@@ -371,6 +373,20 @@ class Embeddings:
 
     vectors: NDArray[np.float32]
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well texts answer a query: `relevance` is float32 of shape (texts,), from 0 to 1.
+
+    `tokens` were read by the model in all. `cut` has the numbers of the texts of which it read the
+    beginning only, and `query_cut` says the same of the query.
+    """
+
+    relevance: NDArray[np.float32]
+    tokens: int
+    cut: tuple[int, ...] = ()
+    query_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

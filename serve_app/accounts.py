@@ -26,6 +26,7 @@ from serve_app.documents.file_batches import FileBatches
 from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles
 from serve_app.documents.imports import Imports
+from serve_app.documents.originals import Originals
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -62,6 +63,7 @@ class Account:
     erasures: OwnedErasures
     exports: Exports
     imports: Imports
+    originals: Originals
 
 
 class Common:
@@ -136,4 +138,5 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         erasures=catalogue.erasures,
         exports=Exports(retriever, catalogue, files, kept),
         imports=Imports(jobs, catalogue, files, owner, settings.limits.max_stored_bytes),
+        originals=Originals(catalogue, documents, files, kept),
     )

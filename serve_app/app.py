@@ -41,6 +41,7 @@ from serve_app.routes import (
     jobs,
     models,
     page,
+    reranking,
     searches,
     vector_stores,
 )
@@ -67,6 +68,7 @@ _ROUTES = (
     chat,
     completions,
     embeddings,
+    reranking,
     models,
     documents,
     files,

@@ -114,7 +114,8 @@ def show_grounding(message: dict[str, Any]) -> None:
         with st.expander(f"Sources ({len(sources)})"):
             for each in sources:
                 pages = f", pages {each['page']}-{each['page_end']}" if each["page"] else ""
-                st.text(f"[{each['id']}] {each['title']}{pages}\n{each['text']}")
+                name = each["title"] or each["filename"] or each["uri"]
+                st.text(f"[{each['id']}] {name}{pages}\n{each['text']}")
 
 
 def without_images(text: str) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ray import serve
 
-from deployments.bounds import MAX_TEXTS_PER_CALL
+from deployments.bounds import MAX_PAIRS_PER_CALL, MAX_TEXTS_PER_CALL
 from deployments.embedder.encoder import Encoder
 from deployments.embedder.passes import Passes
 from deployments.embedder.reranker import Reranker
+from deployments.embedder.scoring import PairScorer, VectorScorer
 from deployments.embedder.windows import cut_into_windows, means
 from deployments.errors import (
     CONTEXT_LENGTH_EXCEEDED,
@@ -38,10 +39,7 @@ if TYPE_CHECKING:
 
     from deployments.embedder.reranker import Pair
     from deployments.settings import EmbedderSettings
-    from deployments.types import TextKind
-
-
-_MAX_PAIRS_PER_CALL = 256
+    from deployments.types import Scores, TextKind
 
 
 @serve.deployment(name="Embedder", max_ongoing_requests=64, max_queued_requests=256)
@@ -58,6 +56,8 @@ class Embedder:
         self._encoding = Passes(self._encoder.encode, self._encoder.max_pass_tokens)
         self._reranker: Reranker | None = None
         self._scoring: Passes[Pair] | None = None
+        self._scorer: PairScorer | VectorScorer
+        self._scorer = VectorScorer(self._encoder, self._encoding, settings)
         if settings.reranker is not None:
             self._reranker = Reranker(
                 resolve(settings.reranker, Path(data_dir)),
@@ -66,6 +66,7 @@ class Embedder:
                 threads=cores,
             )
             self._scoring = Passes(self._reranker.score, self._reranker.max_pass_tokens)
+            self._scorer = PairScorer(self._reranker, self._scoring)
         keep_loaded()
         trim_regularly()
 
@@ -118,16 +119,24 @@ class Embedder:
         if reranker is None or scoring is None:
             msg = "there is no reranker: `embedder.reranker` is not set"
             raise InvalidRequest(msg)
-        if len(texts) > _MAX_PAIRS_PER_CALL:
-            msg = f"at most {_MAX_PAIRS_PER_CALL} texts to rerank a call"
-            raise TooLarge(msg)
+        _check_pairs(texts)
         pairs = [(query, text) for text in texts]
         counts = await asyncio.to_thread(reranker.count_tokens, pairs)
         parts = await scoring.rows(pairs, counts)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> Scores:
+        _check_pairs(texts)
+        return await self._scorer.score(query, texts, max_tokens)
+
     async def check_health(self) -> None:
         """Well once loaded: the models have no life of their own."""
+
+
+def _check_pairs(texts: Sequence[str]) -> None:
+    if len(texts) > MAX_PAIRS_PER_CALL:
+        msg = f"at most {MAX_PAIRS_PER_CALL} texts to rerank a call"
+        raise TooLarge(msg)
 
 
 def _model_of(settings: EmbedderSettings, data_dir: Path, dimensions: int) -> EmbeddingModel:

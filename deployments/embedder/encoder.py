@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deployments.embedder.batching import run_in_batches
+from deployments.embedder.windows import beginnings
 from deployments.model_source import revision_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Encoder:
         with self._tokenizer_lock:
             encoded = self._tokenizer(list(texts), truncation=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
+
+    def shorten(self, texts: Sequence[str], most: int) -> tuple[list[str], tuple[int, ...]]:
+        """Return the first `most` tokens of each text, and the numbers of the shortened texts."""
+        with self._tokenizer_lock:
+            return beginnings(texts, self._tokenizer, most)
 
     def encode(self, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.float32]:
         """Return shape (len(texts), dimensions); `tokens` are the texts' counts."""

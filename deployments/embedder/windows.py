@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,6 +53,24 @@ def cut_into_windows(
         [min(count, most) for count in counts],
         [number for number, _ in parts],
     )
+
+
+def beginnings(
+    texts: Sequence[str],
+    tokenizer: Any,  # noqa: ANN401 - of transformers, which is imported with the model
+    most: int,
+) -> tuple[list[str], tuple[int, ...]]:
+    """Return the first `most` tokens of each text, and the numbers of the shortened texts.
+
+    Special tokens do not count. What is shortened is as the tokenizer normalizes it.
+    """
+    encoded = tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
+    shortened = {
+        number: tokenizer.decode(ids[:most])
+        for number, ids in enumerate(encoded["input_ids"])
+        if len(ids) > most
+    }
+    return [shortened.get(number, text) for number, text in enumerate(texts)], tuple(shortened)
 
 
 def halves(text: str) -> list[str]:

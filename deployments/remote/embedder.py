@@ -25,7 +25,7 @@ _SHORT_CALLS = 3  # one is at work; the others fill the next pass
 class RemoteEmbedder(Remote):
     """Calls of the Embedder deployment."""
 
-    _methods = ("model", "embed", "embeddings", "rerank")
+    _methods = ("model", "embed", "embeddings", "rerank", "relevance")
     _abandonable = frozenset({*_methods, "embed_many"})
     _large = frozenset({"embeddings"})
 
@@ -77,4 +77,8 @@ class RemoteEmbedder(Remote):
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = await self._repeatable("rerank", query, texts)
+        return scores
+
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> types.Scores:
+        scores: types.Scores = await self._repeatable("relevance", query, texts, max_tokens)
         return scores

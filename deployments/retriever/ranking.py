@@ -230,6 +230,8 @@ class _Stretch:
             collection=document.collection,
             attributes=document.attributes,
             ocr=any(one.chunk.ocr for one in self.chunks),
+            version=document.version,
+            media_type=document.media_type,
         )
 
 

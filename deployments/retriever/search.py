@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -299,7 +300,8 @@ def _named(
     if version is None or not _is_found(version, document.version, filters):
         return None
     title = document.title
-    if document.filename != version.filename and title == document.filename:
+    derived = {document.filename, PureWindowsPath(document.filename).stem}
+    if document.filename != version.filename and title in derived:
         title = version.filename
     present = replace(
         document, filename=version.filename, title=title, attributes=version.attributes

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _DOWNLOAD = re.compile(
-    r"/v1/files/[^/]+/content|/v1/vector_stores/[^/]+/files/[^/]+/content"
+    r"/v1/(?:files|documents)/[^/]+/content|/v1/vector_stores/[^/]+/files/[^/]+/content"
     r"|/v1/vector_stores/[^/]+/export|/v1/images/[^/]+/[^/]+\.png"
 )
 _MAX_UPLOADS = 64

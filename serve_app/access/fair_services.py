@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from deployments.bounds import MAX_PAIRS_PER_CALL, MAX_TEXTS_PER_CALL
+from deployments.types import Scores
 from serve_app.access.fair_queue import FairQueue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from numpy.typing import NDArray
 
     from deployments.answer_events import AnswerEvent
     from deployments.interfaces import Embedder, TextGenerator
     from deployments.types import EmbeddingModel, Embeddings, ModelCard, TextKind
+
+_Result = TypeVar("_Result")
 
 _ANSWERS = 32  # until the size of the deployment is known
 _ANSWERS_WAITING_PER_PLACE = 3
@@ -42,6 +53,12 @@ def embedding_queue(weights: Mapping[str, float], pass_tokens: int) -> FairQueue
     queue = FairQueue("characters to embed", weights, _EMBEDDINGS_WAITING_PER_PLACE)
     queue.resize(_PASSES * pass_tokens * _CHARS_PER_TOKEN)
     return queue
+
+
+class _Part(NamedTuple):
+    first: int  # the number of the first text
+    texts: Sequence[str]
+    chars: int
 
 
 class FairTextGenerator:
@@ -88,9 +105,9 @@ class FairTextGenerator:
 
 
 class FairEmbedder:
-    """Cuts what a caller wants embedded into parts of half a pass, which take turns by owner.
+    """Cuts what a caller wants embedded or scored into parts of half a pass.
 
-    A search embeds its few queries elsewhere and does not wait here.
+    The parts take turns by owner. A search embeds its few queries elsewhere and does not wait here.
     """
 
     def __init__(self, embedder: Embedder, queue: FairQueue, owner: str, pass_tokens: int) -> None:
@@ -111,18 +128,10 @@ class FairEmbedder:
     async def embeddings(
         self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
     ) -> Embeddings:
-        under_way = asyncio.Semaphore(_PARTS_OF_A_CALL)
-
-        async def part(start: int, some: Sequence[str], chars: int) -> Embeddings:
-            async with under_way, self._queue.take(self._owner, chars):
-                return await self._embedder.embeddings(some, dimensions, first + start)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(part(*cut)) for cut in self._cut(texts)]
-        except BaseExceptionGroup as failures:  # the first one stops the others
-            raise failures.exceptions[0] from None
-        parts = [task.result() for task in tasks]
+        parts = await self._in_turns(
+            self._cut(texts),
+            lambda part: self._embedder.embeddings(part.texts, dimensions, first + part.first),
+        )
         tokens = tuple(count for one in parts for count in one.tokens)
         return replace(
             parts[0], vectors=np.concatenate([one.vectors for one in parts]), tokens=tokens
@@ -131,15 +140,53 @@ class FairEmbedder:
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         return await self._embedder.rerank(query, texts)
 
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> Scores:
+        # A cross-encoder reads the query with each text.
+        cut = self._cut(texts, each_chars=len(query), most=MAX_PAIRS_PER_CALL)
+        parts = await self._in_turns(
+            cut, lambda part: self._embedder.relevance(query, part.texts, max_tokens)
+        )
+        ends = np.cumsum([len(one.relevance) for one in parts])
+        return Scores(
+            np.concatenate([one.relevance for one in parts]),
+            sum(one.tokens for one in parts),
+            tuple(
+                int(end) - len(one.relevance) + number
+                for one, end in zip(parts, ends, strict=True)
+                for number in one.cut
+            ),
+            query_cut=parts[0].query_cut,
+        )
+
     async def check_health(self) -> None:
         await self._embedder.check_health()
 
-    def _cut(self, texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str], int]]:
-        """Yield the index of the first text of each part, its texts and its size."""
+    async def _in_turns(
+        self, parts: Iterator[_Part], call: Callable[[_Part], Awaitable[_Result]]
+    ) -> list[_Result]:
+        """Return the results for all parts, in order; each part waits for the owner's turn."""
+        under_way = asyncio.Semaphore(_PARTS_OF_A_CALL)
+
+        async def result(part: _Part) -> _Result:
+            async with under_way, self._queue.take(self._owner, part.chars):
+                return await call(part)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(result(part)) for part in parts]
+        except BaseExceptionGroup as failures:  # the first one stops the others
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    def _cut(
+        self, texts: Sequence[str], *, each_chars: int = 0, most: int = MAX_TEXTS_PER_CALL
+    ) -> Iterator[_Part]:
+        """Cut texts into parts of at most `most`; each text costs `each_chars` beside its own."""
         start, chars = 0, 0
         for index, text in enumerate(texts):
-            if index > start and chars + len(text) > self._part_chars:
-                yield start, texts[start:index], max(chars, self._least_chars)
+            full = chars + each_chars + len(text) > self._part_chars or index - start == most
+            if index > start and full:
+                yield _Part(start, texts[start:index], max(chars, self._least_chars))
                 start, chars = index, 0
-            chars += len(text)
-        yield start, texts[start:], max(chars, self._least_chars)
+            chars += each_chars + len(text)
+        yield _Part(start, texts[start:], max(chars, self._least_chars))

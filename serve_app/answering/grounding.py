@@ -12,7 +12,7 @@ from serve_app.answering.excerpts import Excerpts, cut_at_top, share
 from serve_app.answering.query_rewriting import Understanding
 from serve_app.answering.urls import find_urls, without_urls
 from serve_app.schemas.answers import PageReport, Source, Warning_
-from serve_app.schemas.fields import DEFAULT_COLLECTION
+from serve_app.schemas.passages import content_uri, document_uri, own_title, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,7 +176,7 @@ def _uri(page: Page) -> str:
 
 def _page_source(page: Page, text: str) -> Source:
     uri = _uri(page)
-    return Source(id=0, kind="page", title=page.title or uri, uri=uri, text=text)
+    return Source(id=0, kind="page", title=page.title or None, uri=uri, text=text)
 
 
 def _page_warning(page: Page) -> Warning_:
@@ -188,17 +188,19 @@ def _page_warning(page: Page) -> Warning_:
 
 
 def _passage_source(passage: Passage) -> Source:
-    collection = passage.collection or DEFAULT_COLLECTION
-    where = "" if collection == DEFAULT_COLLECTION else f"?collection={collection}"
     return Source(
         id=0,
         kind="document",
-        title=passage.title or passage.filename,
+        title=own_title(passage),
         section=passage.section or None,
-        uri=f"/v1/documents/{passage.document_id}{where}",
+        uri=document_uri(passage),
+        content_uri=content_uri(passage),
+        place=place_of(passage),
         page=passage.page_start,
         page_end=passage.page_end,
         filename=passage.filename,
+        version=passage.version,
+        attributes=passage.attributes,
         ocr=passage.ocr,
         score=round(passage.score, 4),
         text=passage.text,

@@ -231,7 +231,7 @@ def _with_sources(
 
 def render(source: Source) -> str:
     """One source as the model reads it."""
-    title = " ".join(neutral(source.title[:_TITLE_CHARS]).replace('"', "'").split())
+    title = " ".join(neutral(source.name[:_TITLE_CHARS]).replace('"', "'").split())
     return f'<source id="{source.id}" title="{title}">\n{neutral(source.text)}\n</source>'
 
 

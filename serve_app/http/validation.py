@@ -16,6 +16,7 @@ _MISSING: Final = "missing"
 _MISSING_PARAMETER: Final = "missing_required_parameter"
 _INVALID_TYPE: Final = "invalid_type"
 _INVALID_VALUE: Final = "invalid_value"
+_NOT_BLANK: Final = r"\S"
 _SHOULD: Final = re.compile(r"^[A-Z][a-z]*(?: [a-z]+)? should\b")
 
 
@@ -81,6 +82,8 @@ def _message(error: Mapping[str, Any]) -> str:
         return "this field is required"
     match error["type"]:
         case "string_pattern_mismatch":
+            if error["ctx"]["pattern"] == _NOT_BLANK:
+                return "this must not be blank"
             return "this does not have the form of such a value"
         case "union_tag_not_found":
             return f"the field {error['ctx']['discriminator']} is required"

@@ -51,7 +51,7 @@ _PART_BODY = {
 @router.get(
     "/v1/vector_stores/{vector_store_id}/export",
     response_class=Response,
-    responses=download(_TAR, "an archive of the collection") | refusals(404, 409),
+    responses=download("an archive of the collection", _TAR) | refusals(404, 409),
 )
 async def export_collection(  # noqa: PLR0913 - what FastAPI hands in
     vector_store_id: StoreId,

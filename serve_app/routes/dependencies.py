@@ -28,6 +28,7 @@ from serve_app.documents.file_batches import FileBatches
 from serve_app.documents.file_content import FileContents
 from serve_app.documents.files import KeptFiles, is_file_id
 from serve_app.documents.imports import Imports
+from serve_app.documents.originals import Originals
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
@@ -176,6 +177,7 @@ DocumentsDep = Annotated[Documents, _of_account("documents")]
 UploadsDep = Annotated[Uploads, _of_account("uploads")]
 ExportsDep = Annotated[Exports, _of_account("exports")]
 ImportsDep = Annotated[Imports, _of_account("imports")]
+OriginalsDep = Annotated[Originals, _of_account("originals")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]
 KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
 VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]

@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from deployments.catalogue.entries import PageQuery
 from deployments.types import VECTOR_STORE_PREFIX, IngestSpec, JobStatus, ZipSpec
+from serve_app.documents.originals import MEDIA_TYPES
 from serve_app.http.body_route import BodyRoute
+from serve_app.http.closing_response import ClosingResponse
 from serve_app.http.errors import refusals
 from serve_app.http.urls import local_url
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
     DocumentsDep,
     IdempotencyKey,
+    OriginalsDep,
     UploadsDep,
 )
-from serve_app.routes.shapes import job_url
+from serve_app.routes.shapes import download, job_url
 from serve_app.schemas.documents import (
     DocumentChanges,
     DocumentListResponse,
@@ -36,10 +40,12 @@ from serve_app.schemas.reading import ReadingWarning
 if TYPE_CHECKING:
     from deployments.catalogue.entries import VersionEntry
     from deployments.types import Document, Submitted
+    from serve_app.documents.originals import Original
 
 
 router = APIRouter(tags=["documents"], route_class=BodyRoute)
 _MAX_LISTED = 100
+_MAX_VERSION = 999_999_999
 _THE_ONE_BEFORE = RestoreRequest()
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 
@@ -171,6 +177,27 @@ async def list_versions(
     return VersionListResponse.of(found, found[-1].id if page.more else None)
 
 
+@router.get(
+    "/v1/documents/{document_id}/content",
+    response_class=Response,
+    responses=download("the bytes of report.pdf", *MEDIA_TYPES) | refusals(404),
+)
+async def get_document_content(
+    document_id: DocumentId,
+    originals: OriginalsDep,
+    collection: CollectionName = DEFAULT_COLLECTION,
+    version: Annotated[int | None, Query(ge=1, le=_MAX_VERSION)] = None,
+) -> Response:
+    """Fetch the original of a document, byte for byte.
+
+    PDFs and pictures (PNG, JPEG, WebP) have their own media type, plain texts `text/plain`:
+    browsers show them. All others are to be saved. The originals of the current version and of the
+    one before are kept.
+    """
+    original = await originals.open(collection, document_id, version)
+    return ClosingResponse(original.pieces, original.media_type, _content_headers(original))
+
+
 @router.delete(
     "/v1/documents/{document_id}", status_code=HTTPStatus.NO_CONTENT, responses=refusals(404)
 )
@@ -181,6 +208,19 @@ async def delete_document(
 ) -> None:
     """Delete a document and everything made of it."""
     await documents.remove(collection, document_id)
+
+
+def _content_headers(original: Original) -> dict[str, str]:
+    """Return headers with which nothing in a file can act as a page of this service."""
+    how = "inline" if original.shown else "attachment"
+    return {
+        # Here, or Starlette would declare an encoding.
+        "Content-Type": original.media_type,
+        "Content-Disposition": f"{how}; filename*=UTF-8''{quote(original.filename, safe='')}",
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def _submitted_shaped(submitted: Submitted) -> UploadResponse:

@@ -58,7 +58,7 @@ async def get_file(file_id: KnownFileId, kept: KeptFilesDep) -> FileResponse:
 @_files.get(
     "/{file_id}/content",
     response_class=Response,
-    responses=download("application/octet-stream", "the bytes of report.pdf") | refusals(404),
+    responses=download("the bytes of report.pdf", "application/octet-stream") | refusals(404),
 )
 async def get_file_content(file_id: KnownFileId, kept: KeptFilesDep) -> Response:
     """Fetch what was uploaded, byte for byte."""

@@ -37,9 +37,13 @@ async def get_model(
 
 
 def _models(settings: AppSettings) -> list[Model]:
+    reranking = []
+    if settings.embedder.reranker:  # else the embedding model reranks
+        reranking = [Model(id=settings.embedder.reranking_name, kind="reranking")]
     return [
         Model(id=ANSWERING_MODEL, kind="answering"),
         Model(id=settings.llm.served_name, kind="chat"),
         Model(id=settings.embedder.name, kind="embedding"),
+        *reranking,
         Model(id=settings.images.name, kind="image"),
     ]

@@ -16,6 +16,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     SettingsDep,
     StoreId,
 )
+from serve_app.schemas.passages import content_uri, own_title, place_of
 from serve_app.schemas.searches import (
     RankingOptions,
     SearchContent,
@@ -72,8 +73,11 @@ def _check_ranker(ranking: RankingOptions, settings: AppSettings) -> None:
 def _result_shaped(passage: Passage) -> SearchResult:
     known = {
         "document_id": passage.document_id,
-        "title": passage.title[:_ATTRIBUTE_CHARS],
+        "version": passage.version,
+        "content_uri": content_uri(passage),
+        "title": (own_title(passage) or "")[:_ATTRIBUTE_CHARS],
         "section": passage.section[:_ATTRIBUTE_CHARS],
+        "place": place_of(passage),
         "page": passage.page_start,
         "page_end": passage.page_end,
     }

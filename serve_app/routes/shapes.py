@@ -95,10 +95,10 @@ def streamable(event: str, whole: dict[str, Any] | None = None) -> dict[int | st
     return {200: {"content": content}}
 
 
-def download(media_type: str, shown: str) -> dict[int | str, dict[str, Any]]:
+def download(shown: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
     """Describe a response that is a file, by words in place of its bytes."""
     binary = {"schema": {"type": "string", "format": "binary"}, "example": shown}
-    return {200: {"content": {media_type: binary}}}
+    return {200: {"content": dict.fromkeys(media_types, binary)}}
 
 
 def _result(

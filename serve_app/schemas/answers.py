@@ -17,12 +17,19 @@ from serve_app.schemas.fields import (
     TopK,
     example,
 )
+from serve_app.schemas.filters import ATTRIBUTES_EXAMPLE, ShownAttributes
+from serve_app.schemas.passages import Place  # noqa: TC001 - read by pydantic
 
 SOURCE_EXAMPLE = {
     "id": 1,
     "kind": "document",
     "title": "Annual report",
     "uri": f"/v1/documents/{DOCUMENT_ID_EXAMPLE}",
+    "content_uri": f"/v1/documents/{DOCUMENT_ID_EXAMPLE}/content?version=1#page=3",
+    "filename": "report.pdf",
+    "version": 1,
+    "attributes": ATTRIBUTES_EXAMPLE,
+    "place": "page",
     "page": 3,
     "page_end": 3,
     "section": "Costs",
@@ -53,22 +60,33 @@ class GenerateRequest(Request):
 class Source(BaseModel):
     """What the answer was given to read, by the number it cites.
 
-    `cited` says whether the answer refers to it, None as long as the answer is not whole. A
-    document has its `filename`; with `ocr`, some of the text was recognised in a picture.
+    `cited` says whether the answer refers to it, None as long as the answer is not whole. `title`
+    is None if there is only the `filename`, which every document has, or the address of a web page.
+    `place` says what `page` counts; of a spreadsheet, the `section` is the sheet. The original of
+    the document is at `content_uri`. With `ocr`, some of the text was recognised in a picture.
     """
 
     id: int
     kind: Literal["page", "document"]
-    title: str
+    title: str | None = None
     uri: str
+    content_uri: str | None = None
+    place: Place | None = None
     page: int | None = None
     page_end: int | None = None
     section: str | None = None
     filename: str | None = None
+    version: int | None = None
+    attributes: ShownAttributes | None = None
     ocr: bool = False
     score: float | None = None
     text: str
     cited: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """The title, or else the name of the file or the address."""
+        return self.title or self.filename or self.uri
 
 
 class PageReport(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from serve_app.schemas.fields import example
 
-ModelKind = Literal["answering", "chat", "embedding", "image"]
+ModelKind = Literal["answering", "chat", "embedding", "reranking", "image"]
 
 
 _EXAMPLE = {

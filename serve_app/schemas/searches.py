@@ -95,9 +95,10 @@ class SearchContent(BaseModel):
 class SearchResult(BaseModel):
     """A passage, with the attributes of its document.
 
-    Unless it has attributes of these names, `document_id` is added, and as far as they are known
-    `title`, `section`, `page` and `page_end`, where in the document the passage stands. Results are
-    ordered by all that speaks for them, words too; `score` is the similarity of meaning alone.
+    Unless it has attributes of these names, `document_id`, `version` and `content_uri`, the path of
+    the original, are added, and as far as they are known `title`, `section`, `place` (page, slide
+    or sheet), `page` and `page_end`, where in the document the passage stands. Results are ordered
+    by all that speaks for them, words too; `score` is the similarity of meaning alone.
     """
 
     file_id: str
@@ -121,7 +122,10 @@ class SearchPage(BaseModel):
                     "score": 0.71,
                     "attributes": {
                         "document_id": DOCUMENT_ID_EXAMPLE,
+                        "version": 1,
+                        "content_uri": f"/v1/documents/{DOCUMENT_ID_EXAMPLE}/content?version=1",
                         "title": "Annual report",
+                        "place": "page",
                         "page": 3,
                         **ATTRIBUTES_EXAMPLE,
                     },

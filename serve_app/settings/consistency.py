@@ -46,11 +46,6 @@ def contradictions(settings: SettingsTree) -> list[Contradiction]:
 
 
 def _of_model(llm: LLMSettings) -> Iterator[Contradiction]:
-    if llm.served_name == ANSWERING_MODEL:
-        yield Contradiction(
-            "llm.served_name",
-            f"`{ANSWERING_MODEL}` is the id of the answering model: choose another for the LLM",
-        )
     if llm.engine == "openai":
         if llm.base_url is None:
             yield Contradiction("llm.base_url", "the `openai` engine needs the endpoint's address")
@@ -67,8 +62,14 @@ def _of_model(llm: LLMSettings) -> Iterator[Contradiction]:
 
 
 def _of_names(settings: SettingsTree) -> Iterator[Contradiction]:
-    taken = {ANSWERING_MODEL: "the answering model", settings.llm.served_name: "the LLM"}
-    for section, name in (("embedder", settings.embedder.name), ("images", settings.images.name)):
+    taken = {ANSWERING_MODEL: "the answering model"}
+    if settings.embedder.reranker:
+        taken[settings.embedder.reranking_name] = "the reranker"
+    for section, name in (
+        ("llm", settings.llm.served_name),
+        ("embedder", settings.embedder.name),
+        ("images", settings.images.name),
+    ):
         if name in taken:
             yield Contradiction(
                 f"{section}.served_name", f"`{name}` is the id of {taken[name]}: choose another"

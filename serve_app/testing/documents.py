@@ -29,6 +29,7 @@ from deployments.types import (
     ParsedDocument,
     ParseSpec,
     Passage,
+    Scores,
     UnpackedFiles,
     UnpackSpec,
 )
@@ -80,6 +81,16 @@ class FakeEmbedder:
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Score each text by the words it shares with the query."""
         return np.array([len(_words(query) & _words(text)) for text in texts], dtype=np.float32)
+
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> Scores:
+        """Score each text by the share of the query's words that are in it."""
+        read = [" ".join(text.split()[:max_tokens]) for text in texts]
+        asked = len(_words(query)) or 1
+        return Scores(
+            await self.rerank(query, read) / np.float32(asked),
+            sum(len(text.split()) for text in [query, *read]),
+            tuple(n for n, text in enumerate(texts) if len(text.split()) > max_tokens),
+        )
 
 
 @dataclass
@@ -266,6 +277,8 @@ class FakeRetriever:
                 score=len(words & _words(chunk.text)) / len(words),
                 collection=collection,
                 attributes=attributes.get(document.id, {}),
+                version=document.version,
+                media_type=document.media_type,
             )
             for document in self._published_in(collection)
             if filters is None or matches(filters, attributes.get(document.id, {}))

@@ -33,6 +33,7 @@ from tests.support.service import Service
 CLIENTS = Path(__file__).with_name("clients")
 NODE_SDK = "openai@7.57.0"
 LLAMA_INDEX = "llama-index-llms-openai-like==0.8.1"
+RERANKING = "litellm==1.110.2 langchain-cohere==0.6.0"
 EMBEDDER = "all-MiniLM-L6-v2"
 INSTALL_TIMEOUT_S = 300
 CONVERSATION_TIMEOUT_S = 180
@@ -193,7 +194,7 @@ def test_files_are_found_by_their_attributes(client: openai.OpenAI, store: Store
         extra_body={"context": context},
     )
     assert answer.model_extra is not None
-    assert {each["title"] for each in answer.model_extra["sources"]} == {"bakery"}
+    assert {each["filename"] for each in answer.model_extra["sources"]} == {"bakery.txt"}
 
 
 def test_a_file_that_cannot_be_read_says_why(client: openai.OpenAI, store: Store) -> None:
@@ -666,15 +667,9 @@ def test_llama_index_chats_streams_and_completes(
     service: Service, store: Store, pytestconfig: pytest.Config
 ) -> None:
     # In an environment of its own: it wants openai<3 and a setuptools that vLLM refuses.
-    def command(place: Path) -> list[str]:
-        venv.create(place)
-        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]  # pip takes a minute
-        return [*uv, "--python", str(place / "bin" / "python"), LLAMA_INDEX]
-
-    folder = installed(pytestconfig, LLAMA_INDEX, command, dict(os.environ))
-    python, script = folder / "bin" / "python", CLIENTS / "llama_index_like.py"
-    environment = os.environ | {"PYTHONNOUSERSITE": "1"}
-    told = conversation([str(python), str(script), store.id], service, environment)
+    told = conversation_in(
+        pytestconfig, LLAMA_INDEX, [str(CLIENTS / "llama_index_like.py"), store.id], service
+    )
     assert told["strayed"] == []
     assert "Paris" in told["bare"]
     assert told["chat"].strip()
@@ -682,6 +677,40 @@ def test_llama_index_chats_streams_and_completes(
     assert told["pieces"] > 2
     assert told["streamed"] == told["chat"]
     assert told["completed"].strip()
+
+
+# --- Reranking: LiteLLM, and LangChain with Cohere's SDK -------------------------------------
+
+
+@pytest.mark.long  # 300 MB of packages, and LiteLLM takes ten seconds to import
+def test_documents_are_reranked(service: Service, pytestconfig: pytest.Config) -> None:
+    # In an environment of its own: LiteLLM pins much of what vLLM needs otherwise.
+    told = conversation_in(pytestconfig, RERANKING, [str(CLIENTS / "reranking.py")], service)
+    assert told.pop("strayed") == []
+    ((text, score),) = told.pop("langchain")
+    assert "walrus oil" in text
+    assert set(told) == {"cohere", "jina", "vllm", "vllm without a version"}
+    for results in told.values():
+        best, second = results
+        assert best["index"] == 1
+        assert "walrus oil" in best["document"]["text"]
+        assert best["relevance_score"] == pytest.approx(score)
+        assert 1 >= best["relevance_score"] > second["relevance_score"] >= 0
+
+
+def conversation_in(
+    config: pytest.Config, packages: str, script: list[str], service: Service
+) -> Any:
+    """What a script tells that runs in a Python environment with these packages."""
+
+    def command(place: Path) -> list[str]:
+        venv.create(place)
+        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]  # pip takes a minute
+        return [*uv, "--python", str(place / "bin" / "python"), *packages.split()]
+
+    folder = installed(config, packages, command, dict(os.environ))
+    python = str(folder / "bin" / "python")
+    return conversation([python, *script], service, os.environ | {"PYTHONNOUSERSITE": "1"})
 
 
 def installed(

@@ -129,6 +129,8 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("document", lambda i: ("DELETE", f"/v1/documents/{i}", {})),
     ("document", lambda i: ("POST", f"/v1/documents/{i}", {"json": {"filename": "mine now"}})),
     ("document", lambda i: ("GET", f"/v1/documents/{i}/versions", {})),
+    ("document", lambda i: ("GET", f"/v1/documents/{i}/content", {})),
+    ("shared", lambda i: ("GET", f"/v1/documents/{i}/content?collection=shared-name", {})),
     ("document", lambda i: ("POST", f"/v1/documents/{i}/restore", {})),
     ("shared", lambda i: ("GET", f"/v1/documents/{i}?collection=shared-name", {})),
     ("shared", lambda i: ("DELETE", f"/v1/documents/{i}?collection=shared-name", {})),

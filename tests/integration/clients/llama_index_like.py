@@ -7,26 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from typing import Any
 
-strayed: list[str] = []
-look_up = socket.getaddrinfo
+from loopback import strayed  # before the clients, which it watches
 
-
-def checked(host: Any, *args: Any, **kwargs: Any) -> Any:
-    if host not in {"127.0.0.1", "localhost", b"127.0.0.1"}:
-        strayed.append(str(host))
-        message = f"{host} is not to be reached"
-        raise OSError(message)
-    return look_up(host, *args, **kwargs)
-
-
-socket.getaddrinfo = checked
-
-from llama_index.core.llms import ChatMessage  # noqa: E402 - after what watches it
-from llama_index.llms.openai_like import OpenAILike  # noqa: E402
+# isort: split
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai_like import OpenAILike
 
 
 def model(name: str, **more: Any) -> OpenAILike:
