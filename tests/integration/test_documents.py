@@ -24,7 +24,7 @@ from tests.support.jobs import job_ended
 from tests.support.service import Service
 
 COLLECTION = "articles"
-QUESTIONS = 20
+QUESTIONS = 8
 SEARCHES = 300
 
 
