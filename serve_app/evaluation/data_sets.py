@@ -184,7 +184,8 @@ def _squad(path: Path) -> _Read:
         for paragraph in article.paragraphs:
             for asked in paragraph.qas:
                 spans = [answer.text for answer in asked.answers]
-                questions.append(_Asked(question=asked.question, answers=spans, document=name))
+                document = name if spans else None  # an unanswerable one has no judgement
+                questions.append(_Asked(question=asked.question, answers=spans, document=document))
     return _Read(_by_id(files, path.name), questions, "none has an answer")
 
 

@@ -91,5 +91,5 @@ def _changes(run: Run, before: Run, changes: dict[str, Difference]) -> Iterator[
 
 
 def _short(text: str) -> str:
-    line = " ".join(sign if sign.isprintable() else " " for sign in text)
+    line = "".join(sign if sign.isprintable() else " " for sign in text)
     return line if len(line) <= _KEY_CHARS else f"{line[:_KEY_CHARS]}..."

@@ -12,7 +12,7 @@ from serve_app.launch.progress import say
 from serve_app.service_client import CommandError, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from serve_app.evaluation.client import Client
     from serve_app.evaluation.data_sets import DataSet, File
@@ -46,8 +46,8 @@ async def prepared(client: Client, data: DataSet, digest: str) -> tuple[str, Fil
     if store is None:
         name = data.name[:_MAX_NAME_CHARS]
         metadata = {_SET: name, _CONTENT: digest}
-        body = {"name": f"evaluation: {name}", "metadata": metadata}
-        store = await client.json("POST", "/v1/vector_stores", body)
+        store_id = await new_store(client, f"evaluation: {name}", metadata)
+        store = await client.json("GET", f"/v1/vector_stores/{store_id}")
     counts = store["file_counts"]
     if str(counts["completed"]) == store["metadata"].get(_READY):
         say(f"{store['id']} has the documents already")
@@ -56,6 +56,12 @@ async def prepared(client: Client, data: DataSet, digest: str) -> tuple[str, Fil
     metadata = store["metadata"] | {_READY: str(filled.documents)}
     await client.json("POST", f"/v1/vector_stores/{store['id']}", {"metadata": metadata})
     return store["id"], filled
+
+
+async def new_store(client: Client, name: str, metadata: Mapping[str, str] | None = None) -> str:
+    """Create a vector store; return its id."""
+    body = {"name": name, "metadata": metadata or {}}
+    return str((await client.json("POST", "/v1/vector_stores", body))["id"])
 
 
 async def fill(client: Client, store_id: str, files: Sequence[File]) -> Filled:

@@ -17,8 +17,8 @@ import httpx
 import pytest
 from pypdf import PdfWriter
 
+from serve_app.evaluation.data_sets import File
 from tests.support import articles
-from tests.support.data_sets import File
 from tests.support.jobs import job_ended
 from tests.support.service import Service
 
