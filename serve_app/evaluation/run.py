@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import datetime  # noqa: TC003 - pydantic reads annotations
 from typing import TYPE_CHECKING, Literal
@@ -128,4 +129,6 @@ def rounded(scores: dict[str, float]) -> dict[str, float]:
 
 def latest(folder: Path, name: str) -> Path | None:
     """Return the file of the last run of a data set in a folder."""
-    return max(folder.glob(f"{name}-*Z.json"), key=lambda path: path.name, default=None)
+    named = re.compile(rf"{re.escape(name)}-\d{{8}}T\d{{6}}Z\.json")
+    found = [path for path in folder.glob("*Z.json") if named.fullmatch(path.name)]
+    return max(found, key=lambda path: path.name, default=None)

@@ -79,7 +79,7 @@ def test_the_top_sources_hold_the_answer_and_name_document_and_page(
 def test_a_search_finds_what_answers_nearly_every_question(
     http: httpx.Client, questions: list[articles.QuestionAsked]
 ) -> None:
-    """`make eval` asks all questions."""
+    """`genserve eval` asks all questions."""
 
     def rank(question: articles.QuestionAsked) -> int | None:
         body = {"query": question.text, "max_num_results": 3, "max_characters": 1500}
