@@ -12,6 +12,7 @@ import aiohttp
 
 from serve_app.evaluation.answers import Answer
 from serve_app.evaluation.retrieval import Found, Search
+from serve_app.schemas.searches import MAX_QUERY_CHARS
 from serve_app.service_client import (
     ATTEMPTS,
     BUSY,
@@ -91,7 +92,8 @@ class Client:
         query: str | Sequence[str] | None = None,
     ) -> Search:
         """Search for the question, or for `query` in its place."""
-        body: dict[str, Any] = {"query": query or question.text, "max_num_results": results}
+        asked = query or question.text[:MAX_QUERY_CHARS]
+        body: dict[str, Any] = {"query": asked, "max_num_results": results}
         if characters is not None:
             body["max_characters"] = characters
         path = f"/v1/vector_stores/{store}/search"
@@ -106,7 +108,7 @@ class Client:
         """Have the question answered from the documents."""
         body = {
             "model": ANSWERING_MODEL,
-            "messages": [{"role": "user", "content": question.text}],
+            "messages": [{"role": "user", "content": question.text[:MAX_QUERY_CHARS]}],
             "temperature": 0,
             "max_tokens": max_tokens,
             "context": {"web": False, "collection": store},

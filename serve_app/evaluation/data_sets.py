@@ -15,6 +15,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence  # noqa: TC003 - of dataclasses
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path  # noqa: TC003 - of a dataclass
 from typing import TypeVar
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from urllib.parse import quote
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from serve_app.documents.file_checks import shown_name
+from serve_app.schemas.searches import MAX_QUERY_CHARS
 
 PARAGRAPHS = "\n\n"  # between paragraphs of a plain text
 _QUESTIONS, _DOCUMENTS = "questions.jsonl", "documents.jsonl"
@@ -103,9 +105,10 @@ def load(path: Path, split: str | None = None) -> DataSet:
         else:
             msg = f"{path.name} is no data set: name {_FORMS}"
             raise DataError(msg)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         # Without the path, which belongs to this machine.
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        coding = isinstance(error, UnicodeDecodeError)
+        reason = "it is not UTF-8" if coding else getattr(error, "strerror", None) or error
         msg = f"{path.name} cannot be read: {reason}"
         raise DataError(msg) from error
     return _judged(path.resolve().name.removesuffix(".json"), read)
@@ -136,7 +139,7 @@ class _Text(_Line):
 class _Asked(_Line):
     """A line of `questions.jsonl`."""
 
-    question: str = Field(min_length=1)
+    question: str = Field(pattern=r"\S")
     answers: list[str] = []
     document: str | None = None
     relevant: list[str] | dict[str, float] = []
@@ -145,7 +148,7 @@ class _Asked(_Line):
         """Return the grades of the relevant documents."""
         found = self.relevant
         grades = found if isinstance(found, dict) else dict.fromkeys(found, 1.0)
-        return {document: grade for document, grade in grades.items() if grade > 0}
+        return {document: grade for document, grade in grades.items() if 0 < grade < inf}
 
 
 class _Span(BaseModel):
@@ -153,7 +156,7 @@ class _Span(BaseModel):
 
 
 class _SquadQuestion(BaseModel):
-    question: str = Field(min_length=1)
+    question: str = Field(pattern=r"\S")
     answers: list[_Span] = []
 
 
@@ -200,7 +203,7 @@ def _beir(path: Path, split: str | None) -> _Read:
     grades: dict[str, dict[str, float]] = {}
     with table.open(encoding="utf-8", newline="") as rows:
         for number, row in enumerate(csv.reader(rows, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if number == 1 and row and row[-1] == "score":
+            if not row or (number == 1 and row[-1] == "score"):
                 continue
             try:
                 query, document, grade = row
@@ -211,7 +214,7 @@ def _beir(path: Path, split: str | None) -> _Read:
     questions = [
         _Asked(question=query.text, relevant=grades[query.id])
         for query in _lines(path / _QUERIES, _Text)
-        if query.id in grades and query.text
+        if query.id in grades and query.text.strip()
     ]
     return _Read(_texts(path / _CORPUS), questions, f"{table.name} judges none of its queries")
 
@@ -273,6 +276,8 @@ def _judged(name: str, read: _Read) -> DataSet:
         notes.append(f"{unjudged:,} questions without a judgement are left out")
     if unknown := sum(key not in names for asked in read.questions for key in asked.grades()):
         notes.append(f"{unknown:,} judgements name documents that the set does not have")
+    if long := sum(len(one.text) > MAX_QUERY_CHARS for one in judged):
+        notes.append(f"of {long:,} questions the first {MAX_QUERY_CHARS:,} characters are used")
     return DataSet(name, tuple(read.files.values()), judged, tuple(notes))
 
 

@@ -95,7 +95,7 @@ def test_an_interrupted_run_is_gone_on_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["eval", str(folder), "--out", str(tmp_path / "out"), "--answers", "0"]
-    uploaded = []
+    uploaded: list[str] = []
 
     async def interrupted(self: object, store: str, file: Any) -> str:
         if len(uploaded) == 1:
