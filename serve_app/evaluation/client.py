@@ -12,6 +12,7 @@ import aiohttp
 
 from serve_app.evaluation.answers import Answer
 from serve_app.evaluation.retrieval import Found, Search
+from serve_app.launch.progress import say
 from serve_app.schemas.searches import MAX_QUERY_CHARS
 from serve_app.service_client import (
     ATTEMPTS,
@@ -26,7 +27,7 @@ from serve_app.service_client import (
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from serve_app.evaluation.data_sets import File, Question
 
@@ -34,6 +35,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _REQUEST_TIMEOUT_S = 300.0
+REPORT_S = 5.0
+"""Between two reports of progress."""
 _MAX_BUSY_S = 900.0  # of one request to a service that asks to be called later
 _TOO_MANY = 429
 _UNAUTHORISED = {401, 403}
@@ -141,14 +144,29 @@ class Client:
         return (await self._sent(method, path, json=body))[0]
 
     async def each(
-        self, work: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int | None = None
+        self,
+        work: Callable[[T], Awaitable[R]],
+        items: Sequence[T],
+        at_once: int | None = None,
+        *,
+        progress: str = "",
     ) -> list[R]:
-        """Do the work for each item, as many at once as there are clients; keep the order."""
+        """Do the work for each item, as many at once as there are clients; keep the order.
+
+        With `progress`, the name of what is done, report it every few seconds.
+        """
         limit = asyncio.Semaphore(at_once or self._clients)
+        done, said = 0, time.monotonic()
 
         async def one(item: T) -> R:
+            nonlocal done, said
             async with limit:
-                return await work(item)
+                result = await work(item)
+            done += 1
+            if progress and time.monotonic() - said >= REPORT_S:
+                said = time.monotonic()
+                say(f"{progress}: {done:,} of {len(items):,}")
+            return result
 
         try:
             async with asyncio.TaskGroup() as group:

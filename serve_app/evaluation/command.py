@@ -164,13 +164,12 @@ async def _run(asked: argparse.Namespace, data: DataSet) -> Run:
     async with connected(asked.url, _key(asked), asked.clients) as client:
         store, filled = await prepared(client, data, digest)
         questions = [question for _, question in some]
-        say(f"searching for {len(questions):,} questions")
 
         async def search(question: Question) -> Search:
             return await client.search(store, question, results, characters)
 
         await client.each(search, questions[:_WARM_UP])
-        searches = await client.each(search, questions)
+        searches = await client.each(search, questions, progress="searched")
         scores = {
             key: search_scores(one, results) for (key, _), one in zip(some, searches, strict=True)
         }
@@ -200,16 +199,16 @@ async def _answers(
     some: Sequence[tuple[str, Question]],
     scores: dict[str, dict[str, float]],
 ) -> tuple[list[Answer], str | None]:
-    """Add the scores of answers; also return why there are none, as after a long search."""
+    """Add the scores of answers; return the answers, and the error if they cannot be made."""
     if not some:
         return [], None
-    say(f"having {len(some):,} questions answered")
 
     async def answer(question: Question) -> Answer:
         return await client.answer(store, question, _ANSWER_TOKENS)
 
     try:
-        answers = await client.each(answer, [question for _, question in some])
+        questions = [question for _, question in some]
+        answers = await client.each(answer, questions, progress="answered")
     except CommandError as error:
         return [], str(error)
     for (key, _), one in zip(some, answers, strict=True):

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from serve_app.evaluation.client import REPORT_S
 from serve_app.launch.progress import say
 from serve_app.service_client import CommandError, Refusal
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _UPLOADS = 16  # at once
 _POLL_S = 1.0
-_REPORT_S = 5.0
 _MAX_STALL_S = 900.0  # without a document that becomes searchable
 _OF_THE_FILE = {413, 415, 422}  # refusals that are the file's fault, not the service's
 _PAGE = 100
@@ -153,7 +153,7 @@ class _Filling:
         if now - self._moved > _MAX_STALL_S:
             msg = f"no document became searchable in {_MAX_STALL_S:.0f} s: see `GET /v1/jobs`"
             raise CommandError(msg)
-        if now - self._said < _REPORT_S:
+        if now - self._said < REPORT_S:
             return
         self._said = now
         words = f"searchable: {completed:,} of {self._total:,} documents"
