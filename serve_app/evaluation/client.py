@@ -123,7 +123,7 @@ class Client:
             question,
             message["content"] or "",
             {one["id"]: Found(one["filename"] or "", one["text"]) for one in sources},
-            cited_sources(message.get("annotations"), sources),
+            cited_sources(completion),
             seconds,
         )
 
@@ -212,30 +212,13 @@ class Client:
             raise Interruption(msg) from error
 
 
-def cited_sources(
-    annotations: Sequence[Mapping[str, Any]] | None, sources: Sequence[Mapping[str, Any]]
-) -> list[int]:
+def cited_sources(completion: Mapping[str, Any]) -> list[int]:
     """Return the numbers of the sources that an answer cites, each once.
 
-    The annotations decide if there are any, else the numbers in brackets that the service found.
-    An annotation names its source by number, else by file name or address.
+    If the service has attributed the sentences of the answer, its annotations name the sources;
+    else the numbers in brackets do.
     """
-    if not annotations:
-        return [int(source["id"]) for source in sources if source.get("cited")]
-    numbers = []
-    for annotation in annotations:
-        told = {**annotation, **(annotation.get(annotation.get("type", "")) or {})}
-        number = told.get("source")
-        if not isinstance(number, int):
-            number = next(
-                (
-                    source["id"]
-                    for source in sources
-                    if (told.get("filename") or object()) == source.get("filename")
-                    or (told.get("url") or object()) == source.get("uri")
-                ),
-                None,
-            )
-        if number is not None:
-            numbers.append(number)
-    return list(dict.fromkeys(numbers))
+    annotations = completion["choices"][0]["message"].get("annotations") or []
+    if annotations or completion.get("attributions"):
+        return list(dict.fromkeys(one[one["type"]]["source"] for one in annotations))
+    return [source["id"] for source in completion["sources"] if source.get("cited")]

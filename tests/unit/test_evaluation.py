@@ -216,19 +216,15 @@ def test_answers_are_scored_with_what_they_cite() -> None:
 
 
 def test_annotations_name_the_cited_sources_before_numbers_do() -> None:
-    sources: list[dict[str, Any]] = [
-        {"id": 1, "filename": "a.txt", "uri": "/v1/documents/1", "cited": True},
-        {"id": 2, "filename": "b.txt", "uri": "/v1/documents/2", "cited": False},
-        {"id": 3, "filename": None, "uri": "https://c.example", "cited": False},
-    ]
-    assert cited_sources(None, sources) == cited_sources([], sources) == [1]
-    annotations: list[dict[str, Any]] = [
-        {"type": "file_citation", "filename": "b.txt", "index": 4},
-        {"type": "file_citation", "file_citation": {"filename": "b.txt"}},
-        {"type": "url_citation", "url_citation": {"url": "https://c.example"}},
-        {"type": "file_citation", "filename": "unknown.txt"},
-    ]
-    assert cited_sources(annotations, sources) == [2, 3]
+    sources = [{"id": 1, "cited": True}, {"id": 2, "cited": False}]
+    message: dict[str, Any] = {"content": "Odo [1]."}
+    completion: dict[str, Any] = {"choices": [{"message": message}], "sources": sources}
+    assert cited_sources(completion) == [1]
+    completion["attributions"] = [{"source": None}]  # it is wrong
+    assert cited_sources(completion) == []
+    citation = {"type": "url_citation", "url_citation": {"source": 2, "url": "/v1/documents/2"}}
+    message["annotations"] = [citation, citation]
+    assert cited_sources(completion) == [2]
 
 
 def run(scores: list[dict[str, float]], **changes: Any) -> Run:
