@@ -102,7 +102,7 @@ class Client:
         path = f"/v1/vector_stores/{store}/search"
         page, seconds = await self._sent("POST", path, json=body)
         found = [
-            Found(one["filename"], "\n".join(part["text"] for part in one["content"]))
+            Found(one["filename"], [part["text"] for part in one["content"]])
             for one in page["data"]
         ]
         return Search(question, found, seconds)
@@ -122,7 +122,7 @@ class Client:
         return Answer(
             question,
             message["content"] or "",
-            {one["id"]: Found(one["filename"] or "", one["text"]) for one in sources},
+            {one["id"]: Found(one["filename"] or "", [one["text"]]) for one in sources},
             cited_sources(completion),
             seconds,
         )

@@ -17,10 +17,15 @@ NDCG_CUTOFF = 10
 
 
 class Found(NamedTuple):
-    """A search result or a source: the file name of its document, and its text."""
+    """A search result or a source: the file name of its document, and its passages."""
 
     document: str
-    text: str
+    passages: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """The passages in one text."""
+        return "\n".join(self.passages)
 
 
 class Search(NamedTuple):
@@ -33,7 +38,7 @@ class Search(NamedTuple):
     @property
     def characters(self) -> int:
         """The characters of all results."""
-        return sum(len(one.text) for one in self.found)
+        return sum(len(text) for one in self.found for text in one.passages)
 
 
 def search_scores(search: Search, results: int) -> dict[str, float]:

@@ -17,9 +17,9 @@ from tests.support.articles import text_of
 from tests.support.distractors import PASSAGE_CHARS, distractors, hard_distractors
 
 QUESTION = Question("Who led?", ("Richard I", "Richard"), "Normans.txt")
-RIGHT = Found("Normans.txt", "led by Richard\n I of Normandy")
-WRONG = Found("Normans.txt", "led by nobody")
-ELSEWHERE = Found("Other.txt", "Richard I")
+RIGHT = Found("Normans.txt", ["led by Richard\n I of Normandy"])
+WRONG = Found("Normans.txt", ["led by nobody"])
+ELSEWHERE = Found("Other.txt", ["Richard I"])
 
 
 def test_slices_are_of_512_characters_wherever_that_is() -> None:

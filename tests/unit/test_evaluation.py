@@ -30,9 +30,9 @@ from serve_app.evaluation.run import Latency, QuestionScores, Run, keys, latest
 from serve_app.service_client import CommandError
 
 SPAN = Question("Who led?", ("Richard I", "Richard"), "Normans.txt")
-RIGHT = Found("Normans.txt", "led by Richard\n I of Normandy")
-WRONG = Found("Normans.txt", "led by nobody")
-ELSEWHERE = Found("Other.txt", "Richard I")
+RIGHT = Found("Normans.txt", ["led by Richard\n I of Normandy"])
+WRONG = Found("Normans.txt", ["led by nobody"])
+ELSEWHERE = Found("Other.txt", ["Richard I"])
 
 
 def lines(path: Path, *rows: dict[str, Any]) -> None:
@@ -140,8 +140,8 @@ def test_what_is_no_data_set_is_said_without_its_path(tmp_path: Path) -> None:
 def test_a_hit_is_of_the_right_document_with_any_white_space_but_the_same_case() -> None:
     assert holds_answer(SPAN, RIGHT)
     assert not holds_answer(SPAN, ELSEWHERE)
-    assert not holds_answer(SPAN, Found("Normans.txt", "led by RICHARD"))
-    assert holds_answer(Question("Who?", ("Caf\u00e9",)), Found("any.txt", "the Cafe\u0301."))
+    assert not holds_answer(SPAN, Found("Normans.txt", ["led by RICHARD"]))
+    assert holds_answer(Question("Who?", ("Caf\u00e9",)), Found("any.txt", ["the Cafe\u0301."]))
 
 
 def test_spans_count_at_the_first_result_that_holds_one() -> None:
@@ -156,12 +156,16 @@ def test_spans_count_at_the_first_result_that_holds_one() -> None:
         "nDCG@10": pytest.approx(1 / math.log2(5)),
     }
     assert set(search_scores(Search(SPAN, [], 0.0), results=3)) == {"hit@1", "hit@3", "MRR"}
+    # A result may have several passages.
+    several = Search(SPAN, [WRONG, Found("Normans.txt", ["It was", *RIGHT.passages])], 0.0)
+    assert search_scores(several, results=3)["MRR"] == 0.5
+    assert several.characters == sum(map(len, ["led by nobody", "It was", RIGHT.text]))
 
 
 def test_judged_documents_count_once_by_their_grades() -> None:
     question = Question("q", relevant={"a": 2.0, "b": 1.0, "c": 1.0})
     # The ranking of documents is x, b, a: several results of one, or one result, are the same.
-    found = [Found(name, "") for name in ("x", "b", "b", "x", "a", "b")]
+    found = [Found(name, [""]) for name in ("x", "b", "b", "x", "a", "b")]
     scores = search_scores(Search(question, found, 0.0), results=50)
     gain = 1 / math.log2(3) + 2 / math.log2(4)
     ideal = 2 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4)

@@ -50,7 +50,7 @@ class Naive:
 
     def add(self, files: Sequence[File]) -> None:
         """Embed every slice by itself."""
-        new = [Found(file.name, text) for file in files for text in slices(text_of(file))]
+        new = [Found(file.name, [text]) for file in files for text in slices(text_of(file))]
         vectors = [self._embedded(one.text) for one in new]
         self._slices += new
         self._vectors = np.vstack([self._vectors, *vectors])
