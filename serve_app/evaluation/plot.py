@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from serve_app.evaluation.run import Run
 
-_LEFT, _SCALE, _RIGHT = 100, 460, 80  # pixels: names, the axis from 0 to 1, figures
-_TOP, _ROW, _BAR, _BOTTOM = 56, 24, 14, 30
+_LEFT, _SCALE, _RIGHT = 100, 460, 110  # pixels: names, the axis from 0 to 1, figures
+_TOP, _ROW, _BAR, _BOTTOM = 70, 24, 14, 48
 _NOW, _BEFORE, _GREY = "#1f5fa8", "#c25b12", "#dddddd"
 
 
@@ -33,10 +33,11 @@ def _elements(run: Run, before: Run | None) -> Iterator[str]:
     yield _text(_LEFT, 40, f"{run.at:%Y-%m-%d %H:%M} UTC {run.label}", fill=_NOW)
     if before:
         said = f"| before: {before.at:%Y-%m-%d %H:%M} UTC {before.label}"
-        yield _text(_LEFT + _SCALE / 2, 40, said, fill=_BEFORE)
+        yield _text(_LEFT, 58, said, fill=_BEFORE)
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         yield _line(_x(tick), _TOP, _x(tick), end, _GREY)
         yield _text(_x(tick), end + 18, f"{tick:g}", anchor="middle")
+    yield _text(_x(0.5), end + 36, "mean, and its 95 % confidence interval", anchor="middle")
     for row, (metric, mean) in enumerate(means.items()):
         top = _TOP + row * _ROW + (_ROW - _BAR) / 2
         middle, base = top + _BAR / 2, top + _BAR - 3
