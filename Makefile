@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
-.PHONY: bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
+.PHONY: bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -88,8 +88,9 @@ format: $(TESTED) ## Format the code
 check: $(INSTALLED) ## Check CONFIG without starting anything
 	@$(BIN)/genserve check $(CONFIG)
 
-eval: $(TESTED) ## Ask the evaluation's questions of ours and the naive pipeline (8 minutes)
-	@$(BIN)/python -m tests.bench.retrieval
+eval: $(INSTALLED) ## Measure a running service (URL, KEY) on documents with questions (DATA)
+	@$(BIN)/genserve eval "$(or $(DATA),$(GENSERVE_EVAL_DATA),../shared/data/xquad-en-dev.json)" \
+	  $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") --out .data/evaluation
 
 bench: $(TESTED) ## Measure against bare vLLM and the naive service (some 40 minutes)
 	@$(BIN)/python -m tests.bench.serving
@@ -157,6 +158,9 @@ bench-schemas: $(TESTED) ## Send 300 schemas, honest and hostile, to the model (
 
 bench-web-pages: $(TESTED) ## The text of real web pages beside the expected one, in CORPUS (1 minute)
 	@$(BIN)/python -m tests.bench.web_pages --corpus "$(CORPUS)"
+
+bench-retrieval: $(TESTED) ## Retrieval beside the naive pipeline, also among distractors (6 minutes)
+	@$(BIN)/python -m tests.bench.retrieval
 
 bench-query-rewriting: $(TESTED) ## Whether rewriting and rephrasing by the model helps (4 minutes)
 	@$(BIN)/python -m tests.bench.retrieval --rewriting

@@ -45,6 +45,9 @@ SUBCOMMANDS = {
     "import": Subcommand(
         "serve_app.archive.import_command", "import an archive as a new vector store"
     ),
+    "eval": Subcommand(
+        "serve_app.evaluation.command", "measure retrieval and answers of a running service"
+    ),
     "prepare": Subcommand("serve_app.launch.models", "convert the models that FILE names"),
 }
 

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 from deployments.archives.scanner import Scanner
 from deployments.errors import ServiceError
-from serve_app.archive.service import (
+from serve_app.http.bounds import size_in_words
+from serve_app.launch.progress import say
+from serve_app.service_client import (
     CommandError,
     Interruption,
     Refusal,
@@ -19,8 +21,6 @@ from serve_app.archive.service import (
     interruptions,
     retried,
 )
-from serve_app.http.bounds import size_in_words
-from serve_app.launch.progress import say
 
 if TYPE_CHECKING:
     from typing import BinaryIO

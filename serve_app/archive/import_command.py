@@ -11,9 +11,9 @@ from typing import Any
 
 from deployments.archives.tape import PART_BYTES
 from deployments.errors import PARTS_MISSING
-from serve_app.archive.service import CommandError, Refusal, Service, add_address
 from serve_app.http.bounds import size_in_words
 from serve_app.launch.progress import say
+from serve_app.service_client import CommandError, Refusal, Service, add_address
 
 _POLL_S = 1.0
 _NOT_FOUND = 404

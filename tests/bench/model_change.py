@@ -20,10 +20,10 @@ from pathlib import Path
 
 import httpx
 
+from serve_app.evaluation.data_sets import DataSet, load
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, percentile, say, table
 from tests.support import model_change
-from tests.support.data_sets import DataSet, load
 from tests.support.faults import Node
 from tests.support.model_change import Asked, ChangingService, Questions, hit_rate
 

@@ -59,7 +59,7 @@ class BreakingFakes(Fakes):
 def breaking(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
     fakes = BreakingFakes(api_keys=KEYS)
     fakes.jobs.runs = True
-    monkeypatch.setattr("serve_app.archive.service._PAUSE_S", 0.001)
+    monkeypatch.setattr("serve_app.service_client._PAUSE_S", 0.001)
     with served(fakes) as service:
         monkeypatch.setenv("GENSERVE_URL", f"{service.url}/v1")
         monkeypatch.setenv("GENSERVE_API_KEY", ALICE)

@@ -26,8 +26,9 @@ from deployments.parser.reading.text import read_text
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.settings import EmbedderSettings
 from deployments.types import Chunk, Document, EmbeddingModel, ParsedDocument, ParseSpec, TextKind
+from serve_app.evaluation import data_sets
 from serve_app.testing import FakeEmbedder, FakeParser
-from tests.support import articles, data_sets
+from tests.support import articles
 from tests.support.api_keys import ALICE, BOB
 from tests.support.collection_archives import BuiltDocument, archive, begun, members_of
 from tests.support.job_clients import ENDED

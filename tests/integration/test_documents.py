@@ -17,9 +17,9 @@ import httpx
 import pytest
 from pypdf import PdfWriter
 
+from serve_app.evaluation.data_sets import File
 from tests.support import articles, office_files, pdfs
 from tests.support.archives import zip_file
-from tests.support.data_sets import File
 from tests.support.jobs import job_ended
 from tests.support.service import Service
 
@@ -80,7 +80,7 @@ def test_the_top_sources_hold_the_answer_and_name_document_and_page(
 def test_a_search_finds_what_answers_nearly_every_question(
     http: httpx.Client, questions: list[articles.QuestionAsked]
 ) -> None:
-    """`make eval` asks all questions."""
+    """`genserve eval` asks all questions."""
 
     def rank(question: articles.QuestionAsked) -> int | None:
         body = {"query": question.text, "max_num_results": 3, "max_characters": 1500}

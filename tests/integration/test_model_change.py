@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.evaluation.data_sets import DataSet, File, Question
 from tests.support import model_change
-from tests.support.data_sets import DataSet, File, Question
 from tests.support.model_change import ChangingService, Questions, changed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]

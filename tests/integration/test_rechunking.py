@@ -12,8 +12,8 @@ from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import ChangeState
 from deployments.parser.chunking.chunker import chunker_name
+from serve_app.evaluation.data_sets import DataSet, File, Question
 from tests.support import model_change
-from tests.support.data_sets import DataSet, File, Question
 from tests.support.model_change import ChangingService, Questions, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import data_sets
-from tests.support.data_sets import File
+from serve_app.evaluation import data_sets
+from serve_app.evaluation.data_sets import File
 from tests.support.paths import ROOT
 
 DATA = Path(
@@ -63,7 +63,7 @@ def load() -> tuple[list[File], list[QuestionAsked]]:
     if DATA.is_dir():
         data = data_sets.load(DATA)
         return list(data.files), [
-            QuestionAsked(asked.text, asked.answers, asked.document, None)
+            QuestionAsked(asked.text, asked.answers, asked.document or "", None)
             for asked in data.questions
         ]
     files, questions = [], []
@@ -82,6 +82,15 @@ def load() -> tuple[list[File], list[QuestionAsked]]:
             for qa in paragraph["qas"]
         ]
     return files, questions
+
+
+def text_of(file: File) -> str:
+    """Extract the text as simple programs do, without regard to the layout."""
+    if not file.data.startswith(b"%PDF-"):
+        return file.data.decode("utf-8")
+    from pypdf import PdfReader
+
+    return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(file.data)).pages)
 
 
 def sample(questions: list[QuestionAsked], count: int) -> list[QuestionAsked]:

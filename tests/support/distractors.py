@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pydoc_data.topics import topics
 
-from tests.support.data_sets import File
+from serve_app.evaluation.data_sets import File
+from tests.support.articles import text_of
 from tests.support.pdfs import page_text
 
 PASSAGE_CHARS = 500
@@ -47,7 +48,7 @@ def hard_distractors(files: Sequence[File]) -> list[File]:
     Sentences in which nothing can be exchanged are left out.
     """
     draw = random.Random(_SEED)  # noqa: S311
-    of_file = {file.name: _SENTENCE_END.split(" ".join(file.text().split())) for file in files}
+    of_file = {file.name: _SENTENCE_END.split(" ".join(text_of(file).split())) for file in files}
     known: dict[str, list[str]] = {"number": [], "name": []}
     for sentence in itertools.chain(*of_file.values()):
         for found in _SWAPPED.finditer(sentence, _first_word_end(sentence)):

@@ -27,8 +27,8 @@ from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.settings import EmbedderSettings, RetrieverSettings
 from deployments.types import EmbeddingModel, TextKind
+from serve_app.evaluation.data_sets import DataSet, Question
 from serve_app.testing import FakeEmbedder
-from tests.support.data_sets import DataSet, Question
 from tests.support.faults import Node
 from tests.support.rotated_model import MINILM, rotated_minilm
 from tests.support.service import configuration, deploy, launch

@@ -1,8 +1,8 @@
-"""`python -m tests.bench.retrieval`: how good retrieval and answers are, through the service.
+"""`python -m tests.bench.retrieval`: retrieval of the service beside that of a naive pipeline.
 
 The questions of a data set are asked of its documents alone, then among distractors, of the
-naive pipeline in this process and of ours over HTTP; some of them are answered in full. With
-`--rewriting`, only query rewriting is measured.
+naive pipeline in this process and of ours over HTTP. With `--rewriting`, only query rewriting is
+measured.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import argparse
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-
 from deployments.model_source import resolve
+from serve_app.evaluation.client import connected
+from serve_app.evaluation.data_sets import DataError, File, Question, load
+from serve_app.evaluation.retrieval import Search, search_scores
+from serve_app.evaluation.store import fill, new_store
+from serve_app.service_client import CommandError
 from tests.bench import command
 from tests.bench.report import Section, say
 from tests.bench.retrieval import rewriting
-from tests.bench.retrieval.answers import AnswerScores
-from tests.bench.retrieval.client import Client, RequestError
-from tests.bench.retrieval.metrics import Scores
 from tests.bench.retrieval.naive import THRESHOLD, Naive
 from tests.bench.retrieval.report import (
     BASE,
@@ -35,11 +35,11 @@ from tests.bench.retrieval.report import (
     TIGHT_CHARS,
     Evaluation,
     Measured,
+    Scores,
     section,
 )
 from tests.bench.systems import running_service
 from tests.support.articles import DATA
-from tests.support.data_sets import DataError, File, Question, load
 from tests.support.distractors import distractors, hard_distractors
 from tests.support.systems import CPU, Configuration
 
@@ -52,8 +52,7 @@ _OURS = (
 )
 _NAIVE = ((PASSAGES, THRESHOLD), (PASSAGES, None), (5, None), (10, None))
 _MOST = max(passages for passages, _ in _NAIVE)
-_QUICK = {"questions": 24, "answers": 4, "distractors": 40}
-_ANSWER_TOKENS = 128
+_QUICK = {"questions": 24, "distractors": 40}
 _WARM_UP = 16
 _DATA = "xquad-en-dev"  # that the checks are meant for
 _SEED = 7
@@ -74,17 +73,15 @@ def main() -> int:
         "--data",
         type=Path,
         default=DATA,
-        help="a file in the form of SQuAD, or a folder of documents with questions.jsonl, each "
-        'line {"question": ..., "answers": [...], "document": FILE NAME}',
+        help="a data set of `genserve eval`",
     )
-    options.add_argument("--answers", type=int, default=60, help="questions to answer in full")
     options.add_argument("--questions", type=int, help="only so many of them")
     options.add_argument("--distractors", type=int, default=2000, help="passages")
     options.add_argument("--clients", type=int, default=4, help="requests at once")
     options.add_argument(
         "--rewriting", action="store_true", help="only whether rewriting by the model helps"
     )
-    comparable, errors = DATA.stem == _DATA, (DataError, RequestError)
+    comparable, errors = DATA.stem == _DATA, (DataError, CommandError)
     return command.run(
         options, measure, comparable=comparable, incidental=("rewriting",), errors=errors
     )
@@ -110,11 +107,9 @@ def measure(options: argparse.Namespace) -> Iterator[Section]:
         del corpora[2]
     naive = measure_naive(Configuration.read(CPU), corpora, questions)
     with running_service() as service:
-        ours, missed, answers = asyncio.run(
-            measure_ours(service.session, corpora, questions, options)
-        )
+        ours, missed = asyncio.run(measure_ours(service.url, corpora, questions, options.clients))
     measured = [one for corpus in corpora for one in (*ours, *naive) if one.corpus == corpus.name]
-    evaluation = Evaluation(data.name, corpora[1].name, measured, missed, answers)
+    evaluation = Evaluation(data.name, corpora[1].name, measured, missed)
     yield section(evaluation, options.clients)
 
 
@@ -136,31 +131,33 @@ def measure_naive(
 
 
 async def measure_ours(
-    session: Callable[[], aiohttp.ClientSession],
-    corpora: Sequence[Corpus],
-    questions: Sequence[Question],
-    options: argparse.Namespace,
-) -> tuple[list[Measured], list[str], AnswerScores | None]:
-    """Measure the service; also return the questions missed at the tight limit, and the answers."""
+    url: str, corpora: Sequence[Corpus], questions: Sequence[Question], clients: int
+) -> tuple[list[Measured], list[str]]:
+    """Measure the service; also return the questions missed at the tight limit."""
     measured: list[Measured] = []
     missed: list[str] = []
-    answers = None
-    async with session() as http:
-        client = Client(http, options.clients)
+    async with connected(url, "", clients) as client:
+        store = await new_store(client, "evaluation")
+
+        async def search(some: Sequence[Question], passages: int, characters: int) -> list[Search]:
+            return await client.each(
+                lambda question: client.search(store, question, passages, characters), some
+            )
+
         for corpus in corpora:
-            await client.upload(corpus.files)
-            await client.search(questions[:_WARM_UP], PASSAGES, TIGHT_CHARS)
+            await fill(client, store, corpus.files)
+            await search(questions[:_WARM_UP], PASSAGES, TIGHT_CHARS)
             for passages, characters in _OURS:
-                searches = await client.search(questions, passages, characters)
+                searches = await search(questions, passages, characters)
                 scores = Scores.of(searches, passages)
                 measured.append(_shown(Measured(corpus.name, OURS, passages, characters, scores)))
                 if corpus is corpora[0] and (passages, characters) == (PASSAGES, TIGHT_CHARS):
-                    missed = [one.question.text for one in searches if one.rank is None]
-            if corpus is corpora[0] and options.answers:
-                some = _some(questions, options.answers)
-                answers = AnswerScores.of(await client.ask(some, _ANSWER_TOKENS))
-                say(f"{len(some)} answers")
-    return measured, missed, answers
+                    missed = [
+                        one.question.text
+                        for one in searches
+                        if not search_scores(one, passages)["MRR"]
+                    ]
+    return measured, missed
 
 
 def _some(questions: Sequence[Question], count: int) -> Sequence[Question]:
@@ -172,7 +169,7 @@ def _some(questions: Sequence[Question], count: int) -> Sequence[Question]:
 
 def _shown(one: Measured) -> Measured:
     limit = "" if one.characters is None else f", {one.characters} characters"
-    hits = f"hit@1 {one.scores.hit_1:.4f}, hit@3 {one.scores.hit_3:.4f}"
+    hits = ", ".join(f"{name} {one.scores.means[name]:.4f}" for name in ("hit@1", "hit@3"))
     say(f"{one.corpus}: {one.pipeline}, {one.passages} passages{limit}: {hits}")
     return one
 

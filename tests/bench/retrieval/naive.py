@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.retrieval.metrics import Found, Search
-from tests.support.data_sets import File, Question
+from serve_app.evaluation.data_sets import File, Question
+from serve_app.evaluation.retrieval import Found, Search
+from tests.support.articles import text_of
 
 SLICE_CHARS = 512
 THRESHOLD = 0.7
@@ -49,7 +50,7 @@ class Naive:
 
     def add(self, files: Sequence[File]) -> None:
         """Embed every slice by itself."""
-        new = [Found(file.name, text) for file in files for text in slices(file.text())]
+        new = [Found(file.name, [text]) for file in files for text in slices(text_of(file))]
         vectors = [self._embedded(one.text) for one in new]
         self._slices += new
         self._vectors = np.vstack([self._vectors, *vectors])

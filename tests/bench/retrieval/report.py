@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from tests.bench.report import Check, Section, checks_table, table
-from tests.bench.retrieval.answers import AnswerScores
-from tests.bench.retrieval.metrics import Scores
+import numpy as np
+
+from serve_app.evaluation.retrieval import Search, search_scores
+from tests.bench.report import Check, Section, checks_table, percentile, table
 from tests.bench.retrieval.naive import SLICE_CHARS, THRESHOLD
 from tests.support.distractors import PASSAGE_CHARS
 
@@ -17,8 +18,35 @@ OURS, NAIVE, NAIVE_THRESHOLD = "ours", "naive", f"naive, threshold {THRESHOLD}"
 PASSAGES, TIGHT_CHARS, ROOMY_CHARS = 3, 1500, 3000
 _MIN_HIT_1, _MIN_TIGHT_HIT_3, _MIN_ROOMY_HIT_3, _MAX_LOST_HIT_3 = 0.90, 0.985, 0.995, 0.01
 _ROUNDING = 1e-9
+_METRICS = ("hit@1", "hit@3", "hit@5", "MRR", "nDCG@10")
 
 BASE = "the data set"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means of `genserve eval` over the questions, and what was found in characters."""
+
+    questions: int
+    means: Mapping[str, float]
+    context_chars: float
+    longest_chars: int
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, searches: Sequence[Search], passages: int) -> Self:
+        """Score at least one search for at most `passages` passages each."""
+        scores = [search_scores(search, passages) for search in searches]
+        milliseconds = [search.seconds * 1000 for search in searches]
+        return cls(
+            questions=len(searches),
+            means={name: float(np.mean([one[name] for one in scores])) for name in scores[0]},
+            context_chars=float(np.mean([search.characters for search in searches])),
+            longest_chars=max(search.characters for search in searches),
+            p50_ms=percentile(milliseconds, 50),
+            p99_ms=percentile(milliseconds, 99),
+        )
 
 
 @dataclass(frozen=True)
@@ -40,7 +68,6 @@ class Evaluation:
     distractors: str
     measured: Sequence[Measured]
     missed: Sequence[str]
-    answers: AnswerScores | None
 
     def ours(self, corpus: str, characters: int) -> Scores:
         """Return our scores with three passages; raises LookupError if that was not measured."""
@@ -55,14 +82,15 @@ def checks(evaluation: Evaluation) -> list[Check]:
     """Compare with what the service promises."""
     tight, roomy = (evaluation.ours(BASE, chars) for chars in (TIGHT_CHARS, ROOMY_CHARS))
     hits = (
-        (f"hit@1, {TIGHT_CHARS} characters", tight.hit_1, _MIN_HIT_1),
-        (f"hit@3, {TIGHT_CHARS} characters", tight.hit_3, _MIN_TIGHT_HIT_3),
-        (f"hit@3, {ROOMY_CHARS} characters", roomy.hit_3, _MIN_ROOMY_HIT_3),
+        (f"hit@1, {TIGHT_CHARS} characters", tight.means["hit@1"], _MIN_HIT_1),
+        (f"hit@3, {TIGHT_CHARS} characters", tight.means["hit@3"], _MIN_TIGHT_HIT_3),
+        (f"hit@3, {ROOMY_CHARS} characters", roomy.means["hit@3"], _MIN_ROOMY_HIT_3),
     )
     found = [Check.at_least(*hit, form="{:.4f}") for hit in hits]
     distractors = evaluation.distractors.removeprefix("with ")
     for characters, alone in ((TIGHT_CHARS, tight), (ROOMY_CHARS, roomy)):
-        lost = alone.hit_3 - evaluation.ours(evaluation.distractors, characters).hit_3
+        among = evaluation.ours(evaluation.distractors, characters)
+        lost = alone.means["hit@3"] - among.means["hit@3"]
         what = f"hit@3 lost to {distractors}, {characters} characters"
         found.append(Check.at_most(what, lost, _MAX_LOST_HIT_3 + _ROUNDING, "{:.4f}"))
     over = sum(
@@ -70,9 +98,6 @@ def checks(evaluation: Evaluation) -> list[Check]:
         for one in evaluation.measured
     )
     found.append(Check.equal("settings with a context over its bound", over))
-    if evaluation.answers is not None:
-        what = "numbers cited that are not among the answer's sources"
-        found.append(Check.equal(what, evaluation.answers.cited_unknown))
     return found
 
 
@@ -80,12 +105,12 @@ def section(evaluation: Evaluation, clients: int) -> Section:
     """Report an evaluation."""
     found = checks(evaluation)
     body = f"""\
-## Retrieval and answers: ours beside the naive pipeline
+## Retrieval: ours beside the naive pipeline
 
-`make eval` asks the {evaluation.measured[0].scores.questions} questions of `{evaluation.data}` of
-the running service (`configs/cpu.yaml`) and writes this section and
+`make bench-retrieval` asks the {evaluation.measured[0].scores.questions} questions of
+`{evaluation.data}` of the running service (`configs/cpu.yaml`) and writes this section and
 [the numbers](results/retrieval.json); `python -m tests.bench.retrieval --help` lists the settings,
-other data sets among them.
+other data sets among them. Any service is measured by `genserve eval`.
 
 {checks_table(found, "ours")}
 
@@ -106,22 +131,20 @@ other data sets among them.
   collection: some 500 of prose from Python's language reference (`pydoc_data.topics`), the rest
   prose on invented towns. **altered sentences**, added to those: for every article a
   document of its own sentences, in which names and numbers are exchanged for others of the data
-  set.
-
-{_answers(evaluation.answers)}"""
+  set."""
     plot = {"retrieval.svg": _plot(evaluation.measured)}
     return Section("retrieval", body, found, evaluation, plot)
 
 
 def _scores_table(measured: Sequence[Measured]) -> str:
     headings = (
-        *("corpus", "pipeline", "passages", "characters allowed", "hit@1", "hit@3", "hit@5"),
-        *("MRR", "nDCG@10", "characters found", "p50, ms", "p99, ms"),
+        *("corpus", "pipeline", "passages", "characters allowed", *_METRICS),
+        *("characters found", "p50, ms", "p99, ms"),
     )
     rows = []
     for one in measured:
         scores = one.scores
-        quality = (scores.hit_1, scores.hit_3, scores.hit_5, scores.mrr, scores.ndcg_10)
+        quality = map(scores.means.get, _METRICS)
         rows.append(
             (
                 *(one.corpus, one.pipeline, one.passages, one.characters or "-"),
@@ -131,26 +154,6 @@ def _scores_table(measured: Sequence[Measured]) -> str:
             )
         )
     return table(headings, rows)
-
-
-def _answers(scores: AnswerScores | None) -> str:
-    if scores is None:
-        return "Answers were not asked for in this run."
-    rows = (
-        ("exact match", f"{scores.exact:.3f}"),
-        ("token F1", f"{scores.f1:.3f}"),
-        ("contain an answer span", f"{scores.holds_span:.3f}"),
-        ("have a source that contains an answer", f"{scores.source_holds:.3f}"),
-        ("cite a source", f"{scores.citing:.3f}"),
-        ("cited sources that contain an answer", f"{scores.cited_right} of {scores.cited}"),
-        ("time, p50 / p99", f"{scores.p50_s:.1f} / {scores.p99_s:.1f} s"),
-    )
-    return f"""\
-{scores.questions} of the questions, drawn by a fixed seed, were answered by the whole service
-(`POST /generate/text`, temperature 0). Answers are compared after SQuAD's normalisation, without
-their citations; the model says whole sentences, which exact match and F1 count against it.
-
-{table(("answers of the service's small model", ""), rows)}"""
 
 
 def _plot(measured: Sequence[Measured]) -> bytes:
@@ -168,7 +171,7 @@ def _plot(measured: Sequence[Measured]) -> bytes:
         for pipeline, colour in colours.items():
             for corpus, style in zip(corpora, ("-o", "--s", ":^"), strict=False):
                 points = sorted(
-                    (one.scores.context_chars, one.scores.hit_3)
+                    (one.scores.context_chars, one.scores.means["hit@3"])
                     for one in measured
                     if (one.pipeline, one.corpus, one.passages) == (pipeline, corpus, PASSAGES)
                 )

@@ -17,13 +17,15 @@ from typing import Any, cast
 
 from deployments.interfaces import TextGenerator
 from serve_app.answering.query_rewriting import Understanding
+from serve_app.evaluation.client import Client, connected
+from serve_app.evaluation.data_sets import DataSet, Question
+from serve_app.evaluation.retrieval import Search
+from serve_app.evaluation.store import fill, new_store
 from serve_app.settings import AnswerSettings
 from tests.bench.report import Section, percentile, table
-from tests.bench.retrieval.client import Client
-from tests.bench.retrieval.metrics import Scores
-from tests.bench.retrieval.report import PASSAGES, TIGHT_CHARS
+from tests.bench.retrieval.report import PASSAGES, TIGHT_CHARS, Scores
 from tests.bench.systems import Service
-from tests.support.data_sets import DataSet, Question
+from tests.support.articles import text_of
 
 QUESTIONS = 100
 _PHRASINGS = 3
@@ -46,6 +48,17 @@ class FollowUp:
         return str(self.conversation[-1]["content"])
 
 
+class _Model:
+    """The model of the service, as far as rewriting needs it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._client.json("POST", "/v1/chat/completions", body)
+        return answer
+
+
 def section(service: Service, data: DataSet, questions: int, clients: int) -> Section:
     """Upload the documents, search for every question in every way, and report."""
     rows = asyncio.run(_rows(service, data, questions, clients))
@@ -66,14 +79,14 @@ question in which the title of its article is replaced by "it", after a turn abo
 
 def follow_ups(data: DataSet) -> list[FollowUp]:
     """Make a follow-up of each question that names the title of its document."""
-    texts = {file.name: file.text().strip() for file in data.files}
+    texts = {file.name: text_of(file).strip() for file in data.files}
     found = []
     for question in data.questions:
-        title = question.document.rpartition(".")[0]
+        title = (question.document or "").rpartition(".")[0]
         name = rf"\b(?:the )?{re.escape(title)}(?:s?'s?|s)?\b"
         asked, count = re.subn(name, "it", question.text, flags=re.IGNORECASE)
-        if count:
-            beginning = re.split(r"(?<=[.!?])\s", texts[question.document], maxsplit=1)[0]
+        if title and count:
+            beginning = re.split(r"(?<=[.!?])\s", texts[question.document or ""], maxsplit=1)[0]
             conversation: Conversation = [
                 {"role": "user", "content": f"What is {title}?"},
                 {"role": "assistant", "content": beginning},
@@ -86,9 +99,9 @@ def follow_ups(data: DataSet) -> list[FollowUp]:
 async def _rows(
     service: Service, data: DataSet, count: int, clients: int
 ) -> list[tuple[object, ...]]:
-    async with service.session() as http:
-        client = Client(http, clients)
-        await client.upload(data.files)
+    async with connected(service.url, "", clients) as client:
+        store = await new_store(client, "evaluation")
+        await fill(client, store, data.files)
 
         async def search(
             what: str,
@@ -96,9 +109,12 @@ async def _rows(
             queries: Sequence[Sequence[str]],
             model: tuple[str, str] = ("-", "-"),
         ) -> tuple[object, ...]:
-            searches = await client.search(questions, PASSAGES, TIGHT_CHARS, queries)
-            scores = Scores.of(searches, PASSAGES)
-            return (what, len(queries), f"{scores.hit_1:.3f}", f"{scores.hit_3:.3f}", *model)
+            async def one(both: tuple[Question, Sequence[str]]) -> Search:
+                return await client.search(store, both[0], PASSAGES, TIGHT_CHARS, both[1])
+
+            both = list(zip(questions, queries, strict=True))
+            means = Scores.of(await client.each(one, both), PASSAGES).means
+            return (what, len(queries), f"{means['hit@1']:.3f}", f"{means['hit@3']:.3f}", *model)
 
         async def with_model(
             what: str,
@@ -107,7 +123,8 @@ async def _rows(
             **settings: Any,
         ) -> tuple[object, ...]:
             answer = AnswerSettings(context_timeout_s=_TIMEOUT_S, **settings)
-            rewriting = Understanding(cast("TextGenerator", client), answer, service.model)
+            model = cast("TextGenerator", _Model(client))
+            rewriting = Understanding(model, answer, service.model)
 
             async def one(conversation: Conversation) -> tuple[list[str], bool, float]:
                 began = time.perf_counter()

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 URL_VARIABLE, KEY_VARIABLE = "GENSERVE_URL", "GENSERVE_API_KEY"
+ATTEMPTS = 8
+"""In a row, without progress."""
+BUSY = {408, 429, 502, 503, 504}
+"""Statuses of a service that may answer later."""
 _DEFAULT_URL = "http://127.0.0.1:8000"
 _TIMEOUT_S = 120.0
-_ATTEMPTS = 8  # in a row, without progress
 _PAUSE_S = 0.5
 _MAX_PAUSE_S = 30.0
-_BUSY = {408, 429, 502, 503, 504}
 _MAX_ERROR_BYTES = 64 * 1024
 
 
@@ -52,14 +54,9 @@ class Service:
     """The service at an address; the environment may name it, and holds the API key."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            msg = f"{url}: not an address like {_DEFAULT_URL}"
-            raise CommandError(msg)
-        self._url = url.rstrip("/").removesuffix("/v1")
+        self._url, proxied = checked_address(url)
         self._key = os.environ.get(KEY_VARIABLE, "")
-        # The environment's HTTP proxy is not for addresses of this machine.
-        direct = [urllib.request.ProxyHandler({})] if is_loopback(parts.hostname) else []
+        direct = [] if proxied else [urllib.request.ProxyHandler({})]
         self._opener = urllib.request.build_opener(*direct)
 
     def open(
@@ -116,6 +113,19 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def checked_address(url: str) -> tuple[str, bool]:
+    """Return what all addresses of a service begin with, and whether proxies may be used.
+
+    Raises CommandError.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = f"{url}: not an address like {_DEFAULT_URL}"
+        raise CommandError(msg)
+    # The environment's HTTP proxy is not for addresses of this machine.
+    return url.rstrip("/").removesuffix("/v1"), not is_loopback(parts.hostname)
+
+
 @contextlib.contextmanager
 def interruptions() -> Iterator[None]:
     """Raise Interruption for a connection that breaks while a response is read."""
@@ -136,22 +146,35 @@ def retried(work: Callable[[], T], progress: Callable[[], object] = lambda: None
         try:
             return work()
         except (Interruption, Refusal) as error:
-            if isinstance(error, Refusal) and error.status not in _BUSY:
+            if isinstance(error, Refusal) and error.status not in BUSY:
                 raise
             failed = failed + 1 if progress() == before else 1
             before = progress()
-            if failed >= _ATTEMPTS:
+            if failed >= ATTEMPTS:
                 raise CommandError(str(error)) from error
-            wait_s = getattr(error, "retry_after_s", None) or _PAUSE_S * 2**failed
-            time.sleep(min(wait_s, _MAX_PAUSE_S))
+            time.sleep(pause_s(error, failed))
 
 
-def _refusal(error: urllib.error.HTTPError) -> Refusal:
-    message, code = f"the service answered {error.code}", ""
-    with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        told = json.loads(error.read(_MAX_ERROR_BYTES))["error"]
+def pause_s(error: Interruption | Refusal, failed: int) -> float:
+    """Return the seconds to wait after so many attempts in a row that failed."""
+    wait_s = getattr(error, "retry_after_s", None) or _PAUSE_S * 2**failed
+    return float(min(wait_s, _MAX_PAUSE_S))
+
+
+def refusal(status: int, body: bytes, retry_after: str | None) -> Refusal:
+    """Make the error of a response from its body and its `Retry-After`."""
+    message, code = f"the service answered {status}", ""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        told = json.loads(body)["error"]
         message, code = str(told["message"]), str(told["code"])
     retry_after_s = None
     with contextlib.suppress(ValueError):
-        retry_after_s = float(error.headers.get("Retry-After", ""))
-    return Refusal(message, error.code, code, retry_after_s)
+        retry_after_s = float(retry_after or "")
+    return Refusal(message, status, code, retry_after_s)
+
+
+def _refusal(error: urllib.error.HTTPError) -> Refusal:
+    body = b""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        body = error.read(_MAX_ERROR_BYTES)
+    return refusal(error.code, body, error.headers.get("Retry-After"))
