@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.chunk_batches import write_batches
 from deployments.errors import InvalidRequest, Unprocessable
+from deployments.parser.languages import language_of
 from deployments.parser.ocr.recognition import without_text
 from deployments.parser.sandbox import Parsed
 from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument
@@ -70,6 +72,7 @@ class FileParser:
             inline=inline,
             chunker=document.chunker,
             warnings=document.warnings,
+            language=await asyncio.to_thread(language_of, document.chunks),
         )
 
     async def _with_ocr(self, spec: ParseSpec, parsed: Parsed) -> Parsed:

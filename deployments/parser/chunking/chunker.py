@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deployments.parser.chunking.blocks import Block
     from deployments.parser.reading.content import Content
 
-CHUNKER_VERSION = 4
+CHUNKER_VERSION = 5
 """Raise it with every change that cuts a text at other places: stored ids depend on it."""
 
 # A sentence longer than a chunk is cut into quarters of a chunk, which fill chunks evenly.
