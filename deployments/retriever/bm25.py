@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _AVERAGE_WORDS = 90.0
 _AVERAGE_NGRAMS = 180.0
+_UNLIKELY_WEIGHT = 0.5
 TOKENIZER = "bm25 en 90"
 """Names how words are cut, hashed and weighed; another one needs other vectors."""
 
@@ -69,18 +70,23 @@ class LexicalEncoder:
         return [self.passage(text, language) for text in texts]
 
     def query(self, text: str, languages: Iterable[str] = ()) -> SparseVector:
-        """Give each word of a question, as it is in each language, the weight 1; may be empty.
+        """Give each word of a question, as it is in each language, a weight; may be empty.
 
-        A stored text has one form of each word, so that several do not count for more.
+        It is 1, or less in languages that the question is not in. A stored text has one form of
+        each word, so that several forms do not count for more.
         """
         text = normal(text)
-        tokens = ngrams(text)
+        likely, unlikely = ngrams(text), list[str]()
         if others := [each for each in languages if each not in {"", ENGLISH}]:
-            text, found = question_words(text, others)
-            tokens += found
-        indices = dict.fromkeys(self._english.embed_query(text).indices)
-        indices |= dict.fromkeys(self._words.embed_query(" ".join(tokens)).indices)
-        return SparseVector(tuple(indices), (1.0,) * len(indices))
+            text, found, unlikely = question_words(text, others)
+            likely += found
+        weights = dict.fromkeys(self._hashed(unlikely), _UNLIKELY_WEIGHT)
+        weights |= dict.fromkeys(self._english.embed_query(text).indices, 1.0)
+        weights |= dict.fromkeys(self._hashed(likely), 1.0)
+        return SparseVector(tuple(weights), tuple(weights.values()))
+
+    def _hashed(self, tokens: Sequence[str]) -> list[int]:
+        return list(self._words.embed_query(" ".join(tokens)).indices)
 
 
 def _of_tokens(average: float) -> Bm25:

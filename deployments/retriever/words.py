@@ -117,11 +117,11 @@ def words(text: str, language: str) -> list[str]:
     return rules.stems([word for word in found if word not in rules.stop_words])
 
 
-def question_words(text: str, languages: Sequence[str]) -> tuple[str, list[str]]:
+def question_words(text: str, languages: Sequence[str]) -> tuple[str, list[str], list[str]]:
     """Return a question in NFKC as it is to be read as English, and its words in `languages`.
 
     If most of its stop words are of one language, these are left out in all: in others they may be
-    rare words, which would count for much.
+    rare words, which would count for much. Words that only other languages have come last.
     """
     folded = {dotless_i: _folded(text, dotless_i=dotless_i) for dotless_i in (False, True)}
     rules = [_rules_of(each) for each in (ENGLISH, *languages)]
@@ -129,13 +129,15 @@ def question_words(text: str, languages: Sequence[str]) -> tuple[str, list[str]]
     most = [each for each, count in zip(rules, counts, strict=True) if count == max(counts)]
     clear = len(most) == 1 and max(counts) >= _LEAST_STOP_WORDS
     ignored = most[0].stop_words if clear else frozenset()
-    found = []
+    likely: list[str] = []
+    unlikely: list[str] = []
     for each in rules[1:]:
         left = [word for word in folded[each.dotless_i] if word not in ignored]
-        found += each.stems([word for word in left if word not in each.stop_words])
+        stems = each.stems([word for word in left if word not in each.stop_words])
+        (unlikely if clear and each is not most[0] else likely).extend(stems)
     if ignored and most[0] is not rules[0]:
         text = _WORD.sub(lambda word: "" if word[0].casefold() in ignored else word[0], text)
-    return text, found
+    return text, likely, unlikely
 
 
 def ngrams(text: str) -> list[str]:
@@ -159,7 +161,8 @@ def _folded(text: str, *, dotless_i: bool) -> list[str]:
     text = text.casefold()
     if not text.isascii():
         text = _SPACELESS.sub(" ", _IGNORED.sub("", text).translate(_YO))
-    return _WORD.findall(text)
+    found: list[str] = _WORD.findall(text)
+    return found
 
 
 @lru_cache(_MOST_RULES)

@@ -100,6 +100,15 @@ def test_a_word_counts_once_however_many_languages_are_known() -> None:
     assert len(weights.keys() & set(question.indices)) == 3
 
 
+def test_what_a_word_is_in_other_languages_counts_less() -> None:
+    question = LEXICAL.query("Who was the founder of the universities?", ["de", "en"])
+    weights = dict(zip(question.indices, question.values, strict=True))
+    english, german = (LEXICAL.passage("universities", each).indices[0] for each in ("en", "de"))
+    assert weights[english] > weights[german] > 0
+    unclear = LEXICAL.query("founder universities", ["de", "en"])
+    assert set(unclear.values) == {1.0}
+
+
 def test_what_is_no_word_of_its_language_counts_in_no_other() -> None:
     # "was" and "die" are content words elsewhere; the stop words tell that this is German.
     question = LEXICAL.query("Was hat die Brücke gekostet?", ["de", "sv", "vi"])
