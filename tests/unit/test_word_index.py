@@ -14,8 +14,8 @@ from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.settings import RetrieverSettings
 from deployments.types import Chunk
+from serve_app.testing import FakeEmbedder
 from serve_app.testing.service import new_catalogue
-from tests.unit.test_retriever import WordEmbedder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +153,7 @@ async def test_each_language_of_a_collection_is_found_by_other_forms_of_its_word
     store = EdgeStore(tmp_path, chunker_version=5)
     retriever = DocumentRetriever(
         store,
-        WordEmbedder(),
+        FakeEmbedder(),
         RetrieverSettings(),
         versions=catalogue.documents.current,
         collections=catalogue.collections,
