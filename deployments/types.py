@@ -160,7 +160,7 @@ class ParsedDocument:
     `pages` is None for formats without pages; `chunks` counts those of the whole file, `batches`
     those that were written. `cpu_s` is the processor time that reading it took, `inline` the chunks
     themselves if none were written. `chunker` names the version and the strategy that cut it.
-    `warnings` say what was not read.
+    `warnings` say what was not read. `language` is an ISO 639 code, empty if it is not clear.
     """
 
     title: str
@@ -172,6 +172,7 @@ class ParsedDocument:
     inline: tuple[Chunk, ...] = ()
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
+    language: str = ""
 
     __setstate__ = set_state
 
@@ -236,7 +237,8 @@ class Document:
 
     `job_id` names the job that made it searchable, `version` counts from 1. `attributes` are those
     of all its versions. `chunker` names the version and the strategy of the chunker that cut it,
-    empty if version 0.1 has stored it. `warnings` say what was not read.
+    empty if version 0.1 has stored it. `warnings` say what was not read. `language` is an ISO 639
+    code, empty if it is not known.
     """
 
     id: str
@@ -253,6 +255,7 @@ class Document:
     attributes: Attributes = field(default_factory=dict)
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
+    language: str = ""
 
     __setstate__ = set_state
 

@@ -204,6 +204,7 @@ class DocumentRecord(Record):
     chunker: Annotated[Printable, StringConstraints(max_length=40)] = ""
     chunking: Sizes | None = None
     warnings: Annotated[list[WarningRecord], Field(max_length=MAX_WARNINGS)] = []
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{0,8}\z")] = ""
     attributes: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS), _NO_NUL],

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import lock_collection
-from deployments.catalogue.document_rows import is_version, warnings_value
+from deployments.catalogue.document_rows import add_language, is_version, warnings_value
 from deployments.catalogue.entries import ChangeProgress, ChangeState, DocumentStatus
 from deployments.catalogue.erased_rows import of_owner
 from deployments.catalogue.outdated_documents import (
@@ -163,6 +163,7 @@ class ChunkerChanges:
             "chunks": document.chunks,
             "chunker": document.chunker,
             "warnings": warnings_value(document),
+            "language": document.language or None,
         }
         is_current = sa.exists(
             sa.select(DOCUMENTS.c.id).where(
@@ -177,6 +178,7 @@ class ChunkerChanges:
             update = VERSIONS.update().where(is_version(document), is_current, same_job)
             if not connection.execute(update.values(values)).rowcount:
                 return False
+            add_language(connection, document)
             _update(connection, change, **columns_of(None))
             return True
 

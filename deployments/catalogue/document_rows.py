@@ -48,6 +48,14 @@ _SHOW_VERSION = (
     .values(version=sa.bindparam("shown"), status=sa.bindparam("new_status"))
 )
 
+_MOST_LANGUAGES = 64  # of a collection: questions are read in each of them
+_LANGUAGES = sa.select(COLLECTIONS.c.languages).where(COLLECTIONS.c.id == sa.bindparam("of"))
+_SET_LANGUAGES = (
+    COLLECTIONS.update()
+    .where(COLLECTIONS.c.id == sa.bindparam("of"))
+    .values(languages=sa.bindparam("all"))
+)
+
 
 def find_document(connection: sa.Connection, which: sa.ColumnElement[bool], collection: str) -> Any:  # noqa: ANN401
     """Return the row of a document, or None."""
@@ -121,6 +129,14 @@ def _change_counts(names: tuple[str, ...]) -> sa.Update:
     )
 
 
+def add_language(connection: sa.Connection, document: Document) -> None:
+    """Record the language of a document that is completed in its collection."""
+    known = connection.scalar(_LANGUAGES, {"of": document.collection}) or []
+    if document.language and document.language not in known and len(known) < _MOST_LANGUAGES:
+        languages = sorted([*known, document.language])
+        connection.execute(_SET_LANGUAGES, {"of": document.collection, "all": languages})
+
+
 def completed_bytes(row: Any) -> int:  # noqa: ANN401 - of ENTRIES
     """Return the bytes that a row of ENTRIES adds to its collection."""
     return row.size_bytes if row.document_status == DocumentStatus.COMPLETED.value else 0
@@ -142,6 +158,7 @@ def document_of(row: Any) -> Document:  # noqa: ANN401 - of the versions
         row.number,
         chunker=row.chunker or "",
         warnings=warnings_from(row.warnings or ()),
+        language=row.language or "",
     )
 
 

@@ -151,7 +151,8 @@ class CollectionIndex:
 
     The name of the index is None as long as no document is completed. It is also None with
     completed documents, if version 0.1 has stored these and they are not moved yet. `other` is a
-    second index that is kept equal, and `pair` names the two.
+    second index that is kept equal, and `pair` names the two. `languages` are those of documents
+    that were ever completed, ISO 639 codes in order.
     """
 
     name: str | None
@@ -160,6 +161,7 @@ class CollectionIndex:
     other: str | None = None
     other_model: str = ""
     pair: str | None = None
+    languages: tuple[str, ...] = ()
 
 
 class ChangeState(StrEnum):

@@ -27,6 +27,7 @@ _INDEXES = sa.select(
     COLLECTIONS.c.other_index_name,
     COLLECTIONS.c.other_embedding_model,
     COLLECTIONS.c.pair,
+    COLLECTIONS.c.languages,
 ).where(COLLECTIONS.c.id == sa.bindparam("of"), NOT_REMOVED)
 
 
@@ -108,6 +109,7 @@ def _claimed(
         second,
         "" if second is None else loaded[second],
         None if second is None else new_pair(),
+        found.languages,
     )
 
 
@@ -116,7 +118,12 @@ def _row(connection: sa.Connection, collection: str) -> Any:  # noqa: ANN401 - o
 
 
 def _indexes(row: Any) -> CollectionIndex:  # noqa: ANN401 - of _INDEXES
-    indexes = CollectionIndex(row.index_name, row.embedding_model or "", row.completed)
+    indexes = CollectionIndex(
+        row.index_name,
+        row.embedding_model or "",
+        row.completed,
+        languages=tuple(row.languages or ()),
+    )
     if row.pair is None:
         return indexes
     return replace(

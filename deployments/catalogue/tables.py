@@ -30,6 +30,7 @@ _COLLECTION_CHARS = 96  # OWNER.NAME, of at most 32 and 63 characters
 _OWNER_CHARS = 32
 _CHUNKER_CHARS = 40
 _PAIR_CHARS = 32
+_LANGUAGE_CHARS = 8
 
 
 def _count(name: str) -> sa.Column[int]:
@@ -64,6 +65,8 @@ COLLECTIONS = sa.Table(
     sa.Column("other_index_name", sa.String(64)),
     sa.Column("other_embedding_model", Text),
     sa.Column("pair", sa.String(_PAIR_CHARS)),
+    # Of documents that were ever completed, ISO 639 codes in order; null: none is known.
+    sa.Column("languages", sa.JSON(none_as_null=True)),
     sa.Column("expires_days", sa.Integer),  # after `active_ms`; null: never
     sa.Column("active_ms", sa.BigInteger),  # of vector stores: when it was last used
     sa.Column("expires_ms", sa.BigInteger),
@@ -113,6 +116,7 @@ VERSIONS = sa.Table(
     *_chunking(),
     sa.Column("chunker", sa.String(_CHUNKER_CHARS)),  # that cut it, if it was read by 0.2 or later
     sa.Column("warnings", sa.JSON(none_as_null=True)),  # what was not read; null: nothing to say
+    sa.Column("language", sa.String(_LANGUAGE_CHARS)),  # an ISO 639 code; null: not known
     sa.Column("restored_from", sa.Integer),  # the version whose content it has again
     # Its chunks are in both indexes of the collection if this is the `pair` of that.
     sa.Column("pair", sa.String(_PAIR_CHARS)),

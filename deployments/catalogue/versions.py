@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from deployments.catalogue.collections import lock_collection
 from deployments.catalogue.document_rows import (
+    add_language,
     document_of,
     find_document,
     find_version,
@@ -314,12 +315,14 @@ def _complete(
         "chunks": document.chunks,
         "chunker": document.chunker or None,
         "warnings": warnings_value(document),
+        "language": document.language or None,
         "job_id": document.job_id,
         "error_code": None,
         "error_message": None,
     }
     of = {"of": document.collection, "document": document.id, "version": document.version}
     connection.execute(_COMPLETE, {**of, **values})
+    add_language(connection, document)
     if late:
         return [document.version]
     if completed and found.version != document.version:

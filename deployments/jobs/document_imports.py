@@ -118,6 +118,7 @@ class DocumentImport:
             job_id=identity.job_id,
             chunker=record.chunker,
             warnings=warnings_from(each.model_dump() for each in record.warnings),
+            language=record.language,
         )
         self._cost_s = 0.0
 

@@ -121,6 +121,7 @@ class IngestSteps:
             version=version,
             chunker=getattr(parsed, "chunker", ""),
             warnings=getattr(parsed, "warnings", ()),
+            language=getattr(parsed, "language", ""),
         )
         # A parser of version 0.1, which may still run, knows none of these.
         return Parsed(

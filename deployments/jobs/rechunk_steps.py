@@ -91,6 +91,7 @@ class RechunkSteps:
             chunks=parsed.chunks,
             chunker=parsed.chunker,
             warnings=parsed.warnings,
+            language=parsed.language,
         )
         for number in range(parsed.batches):
             began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from deployments.chunk_batches import write_batches
 from deployments.errors import InvalidRequest, Unprocessable
+from deployments.parser.languages import language_of
 from deployments.parser.ocr.recognition import PICTURE, pictures_left, without_text
 from deployments.parser.reading.embedded_pictures import MAX_STORED_BYTES, Wanted
 from deployments.parser.sandbox import Parsed
@@ -78,6 +80,7 @@ class FileParser:
             inline=inline,
             chunker=document.chunker,
             warnings=document.warnings,
+            language=await asyncio.to_thread(language_of, document.chunks),
         )
 
     async def _with_ocr(self, spec: ParseSpec, parsed: Parsed, pictures: BinaryIO | None) -> Parsed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -82,10 +83,8 @@ class Copier:
         if model != target.model:
             msg = "the embedding model is being replaced: try again"
             raise Unavailable(msg)
-        embedded = [
-            EmbeddedChunk(chunk, row, self.lexical.passage(text))
-            for chunk, row, text in zip(chunks, dense, texts, strict=True)
-        ]
+        words = await asyncio.to_thread(self.lexical.passages, texts, document.language)
+        embedded = [EmbeddedChunk(*each) for each in zip(chunks, dense, words, strict=True)]
         await self.store.add(target.index, document, embedded)
 
     async def publish(self, copy: Copy, document: Document) -> bool:

@@ -146,7 +146,7 @@ class DocumentRetriever:
             if again.first.model != model:
                 msg = "the embedding model is being replaced: try again"
                 raise Unavailable(msg)
-        words = list(map(self._lexical.passage, texts))
+        words = await asyncio.to_thread(self._lexical.passages, texts, document.language)
         await self._store.add(index_of(model), document, _embedded(chunks, dense, words))
         if targets.second is not None and second is not None:
             with _left_for_later(document):
@@ -185,7 +185,7 @@ class DocumentRetriever:
                 msg = f"the vectors of this embedding model have {index.dimensions} dimensions"
                 raise InvalidRequest(msg)
             texts = [read_as(document.title, one.section, one.text) for one in chunks.chunks]
-            words = list(map(self._lexical.passage, texts))
+            words = await asyncio.to_thread(self._lexical.passages, texts, document.language)
             # A second index gets the document later.
             await self._store.add(index, document, _embedded(chunks.chunks, chunks.vectors, words))
 

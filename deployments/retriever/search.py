@@ -54,6 +54,7 @@ class _Wanted:
     limit: int
     max_chars: int
     filters: Filter | None
+    languages: Sequence[str]  # of the documents of all collections
 
 
 class Search:
@@ -98,7 +99,8 @@ class Search:
             models[group] = models.get(group) or await self._model_of(collection, claimed)
             groups[group].append(collection)
         # Without any, the embedder is not asked, which may be busy or away.
-        wanted = _Wanted([*map(normal, queries)], limit, max_chars, filters)
+        languages = sorted({each for one in populated.values() if one for each in one.languages})
+        wanted = _Wanted([*map(normal, queries)], limit, max_chars, filters, languages)
         found = await asyncio.gather(
             *(self._passages(wanted, group, models[index]) for index, group in groups.items())
         )
@@ -126,7 +128,7 @@ class Search:
                 claimed = await self._claims.of(collection)
                 if claimed is not None and claimed.name != index.name:
                     raise await self._claims.not_served(collection, claimed)
-        sparse = [self._lexical.query(query) for query in queries]
+        sparse = [self._lexical.query(query, wanted.languages) for query in queries]
         candidates = max(self._settings.candidates, limit)
         query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
@@ -172,7 +174,9 @@ class Search:
         found = list(itertools.chain.from_iterable(each))
 
         def ranked() -> list[Candidate]:
-            words = [self._lexical.passage(_text_of(one)) for one in found]
+            words = [
+                self._lexical.passage(_text_of(one), one.stored.document.language) for one in found
+            ]
             return ranked_together(found, words, query)
 
         return await asyncio.to_thread(ranked)

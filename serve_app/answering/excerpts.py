@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from semantic_text_splitter import MarkdownSplitter
 
+from deployments.text.sentences import sentence_ends
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -28,9 +30,9 @@ _PIECE_CHARS = 500
 _MAX_PIECES = 24  # Embedded for one question: half a second of one CPU core.
 _BLOCK_CHARS = 20_000  # Split in one go: splitting holds the interpreter for as long.
 _HEADING_CHARS = 120
+_FOLLOWING_CHARS = 16
 
 _HEADING = re.compile(r"^#{1,6} +(?=\S)(.*)$", re.MULTILINE)
-_SENTENCE_END = re.compile(r"[.!?\u2026][\"')\]\u2019\u201d]*(?=\s)|[\u3002\uff01\uff1f]|(?=\n)")
 # Scripts that are written without spaces have no words to match; their signs serve as such.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
@@ -174,11 +176,13 @@ def cut_at_top(text: str, max_chars: int) -> str:
     """Keep the beginning, up to a sentence's end unless that would waste half of what fits."""
     if len(text) <= max_chars:
         return text
-    # One character more than fits, to see whether a sentence ends with the last that does.
-    ends = [match.end() for match in _SENTENCE_END.finditer(text, max_chars // 2, max_chars + 1)]
-    end = max((end for end in ends if end <= max_chars), default=None)
-    if end is None:
-        space = text.rfind(" ", max_chars // 2, max_chars + 1)
+    least = max_chars // 2
+    # What follows shows whether a sentence ends with the last character that fits.
+    shown = text[: max_chars + _FOLLOWING_CHARS]
+    ends = [end for end, _ in sentence_ends(shown) if least <= end <= max_chars]
+    end = max([*ends, text.rfind("\n", least, max_chars + 1)])
+    if end < 0:
+        space = text.rfind(" ", least, max_chars + 1)
         end = space if space >= 0 else max_chars
     return text[:end].rstrip()
 

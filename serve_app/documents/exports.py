@@ -195,6 +195,7 @@ class Exports:
             if sizes is None
             else Sizes(max_tokens=sizes.max_tokens, overlap_tokens=sizes.overlap_tokens),
             warnings=[warning_record(each) for each in document.warnings[:MAX_WARNINGS]],
+            language=document.language,
             attributes=dict(document.attributes),
             sha256=(content.digest if content else digest) or None,
             chunks=Chunks(bytes=chunks.size_bytes, sha256=chunks.digest, count=document.chunks),

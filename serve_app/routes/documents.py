@@ -255,6 +255,7 @@ def _version_shaped(entry: VersionEntry) -> VersionResponse:
         created_at=int(document.created_at),
         job_id=document.job_id,
         chunker=document.chunker or None,
+        language=document.language or None,
         restored_from=entry.restored_from,
         warnings=list(map(ReadingWarning.model_validate, document.warnings)),
         error=error,

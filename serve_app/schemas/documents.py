@@ -151,7 +151,8 @@ _VERSION_EXAMPLE = {
     "author": "alice",
     "created_at": TIME_EXAMPLE,
     "job_id": JOB_ID_EXAMPLE,
-    "chunker": "3.90",
+    "chunker": "5.90",
+    "language": "en",
     "restored_from": None,
     "warnings": [],
     "error": None,
@@ -163,7 +164,8 @@ class VersionResponse(BaseModel):
 
     `author` is the name of the API key that uploaded it, `sha256` is unknown for what version 0.1
     has stored. `chunker` is the version of the chunker that cut it, with the most tokens of a chunk
-    and how many of them overlap. `restored_from` is the version whose content it has again.
+    and how many of them overlap. `language` is an ISO 639 code, unknown if the text does not show
+    it. `restored_from` is the version whose content it has again.
     """
 
     model_config = example(_VERSION_EXAMPLE)
@@ -178,6 +180,7 @@ class VersionResponse(BaseModel):
     created_at: int
     job_id: str | None
     chunker: str | None
+    language: str | None
     restored_from: int | None = None
     warnings: list[ReadingWarning]
     error: JobError | None = None

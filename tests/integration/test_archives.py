@@ -22,6 +22,7 @@ from deployments.chunk_batches import write_batches
 from deployments.embedder.encoder import Encoder
 from deployments.jobs import imports as imports_module
 from deployments.parser.chunking.chunker import Chunker
+from deployments.parser.languages import language_of
 from deployments.parser.reading.text import read_text
 from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.settings import EmbedderSettings
@@ -79,7 +80,9 @@ class TextParser(FakeParser):
         chunks = chunker.chunks(content)
         batches = await write_batches(self.files, spec.chunks_folder, chunks, spec.batch_chunks)
         return ParsedDocument(
-            content.title, content.media_type, None, len(chunks), batches, chunker=chunker.name
+            *(content.title, content.media_type, None, len(chunks), batches),
+            chunker=chunker.name,
+            language=language_of(chunks),
         )
 
 
@@ -144,7 +147,7 @@ async def history(http: httpx.AsyncClient, store: str) -> list[Any]:
         same = ("filename", "title", "media_type", "size_bytes", "chunks", "created_at")
         known.append(
             [document[name] for name in same]
-            + [last["sha256"], last["chunker"], document["attributes"]]
+            + [last["sha256"], last["chunker"], last["language"], document["attributes"]]
         )
     return known
 

@@ -9,7 +9,6 @@ import unicodedata
 import pytest
 
 from deployments.errors import InvalidRequest, Unprocessable, UnsupportedMedia
-from deployments.parser.chunking.sentences import sentences
 from deployments.parser.reading.content import Content
 from deployments.parser.reading.formats import decode, detect
 from deployments.parser.reading.readers import reader_of, whole_file
@@ -17,6 +16,7 @@ from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.embedding import read_as
 from deployments.text import decoding
 from deployments.text.decoding import decode_text
+from deployments.text.sentences import sentences
 from serve_app.documents.file_checks import check_format
 from tests.support.archives import zip_file
 from tests.support.hostile_documents import compound_file
@@ -249,9 +249,11 @@ def test_lines_stay_lines(text: str) -> None:
         ["ဒါက တံတားပါ။", "ရှည်တယ်။"],
         ["Τι είναι αυτό;", "Μια γέφυρα."],
         ["یہ پل ہے۔", "لمبا ہے۔"],
+        ["สะพานนี้ยาวมาก", "สร้างเมื่อปี 1990 ในเมือง"],
+        ["桥很长；", "它是旧的．", "真的吗？"],
         ["This is a bridge.", "Is it long?"],
     ],
-    ids=["ja", "hi", "ar", "hy", "am", "km", "my", "el", "ur", "en"],
+    ids=["ja", "hi", "ar", "hy", "am", "km", "my", "el", "ur", "th", "zh", "en"],
 )
 def test_sentences_end_in_every_script(parts: list[str]) -> None:
     text = " ".join(parts)

@@ -70,6 +70,7 @@ class LineParser:
     lines: int = 1
     calls: int = 0
     broken: str = ""
+    language: str = ""
 
     async def check_health(self) -> None: ...
 
@@ -90,7 +91,11 @@ class LineParser:
         texts = [*kept, *(" ".join(rest[n : n + size]) for n in range(0, len(rest), size))]
         chunks = [Chunk(number, each, 2) for number, each in enumerate(texts)]
         batches = await write_batches(self.files, spec.chunks_folder, chunks, 2)
-        return ParsedDocument("", "text/plain", None, len(chunks), batches, chunker=f"1.{size}")
+        return ParsedDocument(
+            *("", "text/plain", None, len(chunks), batches),
+            chunker=f"1.{size}",
+            language=self.language,
+        )
 
 
 class Searching(DocumentRetriever):
@@ -115,13 +120,15 @@ class Installation:
         )
         self.worker = Rechunker(steps, rest_s=0, look_s=0)
 
-    async def upload(self, number: int, chunking: Chunking | None = None) -> Document:
+    async def upload(
+        self, number: int, chunking: Chunking | None = None, text: str = ""
+    ) -> Document:
         """Ingest a document as a job does."""
         name = f"doc{number}.txt"
-        text = "\n".join(f"word{number}n{line} okapi" for line in range(LINES))
+        text = text or "\n".join(f"word{number}n{line} okapi" for line in range(LINES))
         job_id = f"job_{number}"
         digest = sha256(text.encode()).hexdigest()
-        upload = Upload(PAPERS, name, len(text), digest, job_id, chunking=chunking)
+        upload = Upload(PAPERS, name, len(text.encode()), digest, job_id, chunking=chunking)
         begun = (await self.catalogue.versions.begin(upload)).document
         path = content_path(PAPERS, begun.id, begun.version)
         await self.files.put(path, text.encode())
@@ -219,6 +226,29 @@ async def test_questions_are_answered_while_all_documents_are_cut_anew(
     assert not any("n0" in text or "n1" in text for text in installation.embedder.embedded)
     assert await installation.damage() == []
     assert await installation.files.names("chunks") == []
+
+
+async def test_words_are_read_in_the_language_of_a_document_once_it_is_cut_anew(
+    installation: Installation,
+) -> None:
+    """As its texts stay, none is embedded."""
+
+    async def found() -> bool:
+        passages = await installation.retriever.search(["Haus"], PAPERS, 1, 80)
+        return bool(passages) and "Häuser" in passages[0].text
+
+    document = await installation.upload(
+        7, text="Die alten Häuser am Fluss wurden verkauft, bevor\nsie verfielen."
+    )
+    installation.embedder.embedded.clear()
+    assert not await found()
+    installation.deploy(LINES)
+    installation.parser.language = "de"
+    await installation.worker.run_pending()
+    assert await found()
+    assert not any("Häuser" in text for text in installation.embedder.embedded)
+    entry = await installation.catalogue.documents.get(PAPERS, document.id)
+    assert entry.document.language == "de"
 
 
 async def test_sizes_of_their_own_stay(installation: Installation) -> None:

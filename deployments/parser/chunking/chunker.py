@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from semantic_text_splitter import TextSplitter
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
     from deployments.parser.chunking.blocks import Block
     from deployments.parser.reading.content import Content
 
-CHUNKER_VERSION = 4
+CHUNKER_VERSION = 5
 """Raise it with every change that cuts a text at other places: stored ids depend on it."""
 
 # A sentence longer than a chunk is cut into quarters of a chunk, which fill chunks evenly.
 _PIECES_A_CHUNK = 4
 # A tokenizer may count a word of any length, such as base64 data, as one unknown token.
 _MAX_CHARS_PER_TOKEN = 16
+# So it does a whole line of Thai, Lao, Burmese or Khmer, which have no spaces between words.
+_SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+")
+_MAX_SPACELESS_PER_TOKEN = 6
 # The splitters' time grows with the square of a text's length.
 _STRETCH = re.compile(r"\S(?:.{0,1998}\S)?(?!\S)|\S.{0,1999}", re.DOTALL)
 _SPACES = re.compile(r"\s+")
@@ -91,8 +95,7 @@ class Chunker:
         self._max_tokens, self._overlap_tokens = chunk_tokens, overlap_tokens
         chunk_tokens -= overlap_tokens  # of a chunk's own text
         self._chunk_tokens = chunk_tokens
-        self._max_chars = chunk_tokens * _MAX_CHARS_PER_TOKEN
-        self._by_chars = TextSplitter(self._max_chars // _PIECES_A_CHUNK)
+        self._by_chars = TextSplitter(chunk_tokens * _MAX_CHARS_PER_TOKEN // _PIECES_A_CHUNK)
         self._max_chunks = max_chunks
         self._stretches = 0
 
@@ -146,9 +149,9 @@ class Chunker:
         room = min(self._overlap_tokens, len(starts))
         while room > 0:
             start = _word_start(text, starts[-room], before.end)
-            tokens = self.count(text[start : piece.end])
-            chars = piece.end - start
-            if tokens <= self._max_tokens and chars <= self._max_tokens * _MAX_CHARS_PER_TOKEN:
+            whole = text[start : piece.end]
+            tokens = self.count(whole)
+            if _size(tokens, whole) <= self._max_tokens:
                 return _Piece(start, piece.end, tokens, piece.start - start)
             room //= 2  # the white space has tokens, or a token has many characters
         return piece
@@ -180,7 +183,7 @@ class Chunker:
             texts = [text[unit.start : unit.end] for unit in batch]
             codes = self._tokenizer.encode_batch(texts, add_special_tokens=False)
             for unit, code in zip(batch, codes, strict=True):
-                size = _size(len(code.ids), unit.end - unit.start)
+                size = _size(len(code.ids), text[unit.start : unit.end])
                 room = self._chunk_tokens - led
                 if size <= (self._chunk_tokens if unit.leads else room):
                     yield unit._replace(size=size)
@@ -192,7 +195,7 @@ class Chunker:
         before = unit.before
         for start, part in self._parts(text[unit.start : unit.end], unit.start):
             if part.strip():
-                size, end = _size(self.count(part), len(part)), start + len(part)
+                size, end = _size(self.count(part), part), start + len(part)
                 yield Unit(start, end, before, unit.leads and end == unit.end, size)
                 before = Break.WORD
 
@@ -231,9 +234,9 @@ class Chunker:
         if head and self.count(head) > self._chunk_tokens * _MAX_HEAD_SHARE:
             head = ""
         for front in (head, ""):
-            tokens = self.count(front + text[start:end])
-            chars = len(front) + end - start
-            fits = tokens <= self._chunk_tokens and chars <= self._max_chars
+            whole = front + text[start:end]
+            tokens = self.count(whole)
+            fits = _size(tokens, whole) <= self._chunk_tokens
             if fits or len(units) > 1 or not front:
                 break
         if len(units) > 1 and not fits:
@@ -250,9 +253,11 @@ def _blocks(content: Content) -> list[Block]:
     return markdown_blocks(content.text) if content.markdown else plain_blocks(content.text)
 
 
-def _size(tokens: int, chars: int) -> int:
-    """Return the number of tokens, or the least that so many characters can count for."""
-    return max(tokens, -(-chars // _MAX_CHARS_PER_TOKEN))
+def _size(tokens: int, text: str) -> int:
+    """Return the number of tokens, or the least that the characters of a text count for."""
+    spaceless = 0 if text.isascii() else sum(map(len, _SPACELESS.findall(text)))
+    others = len(text) - spaceless
+    return max(tokens, ceil(others / _MAX_CHARS_PER_TOKEN + spaceless / _MAX_SPACELESS_PER_TOKEN))
 
 
 def _word_start(text: str, start: int, end: int) -> int:

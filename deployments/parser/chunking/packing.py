@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from deployments.parser.chunking.blocks import Break
-from deployments.parser.chunking.sentences import sentences
+from deployments.text.sentences import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from deployments.parser.chunking.blocks import heading, lines_of
 from deployments.parser.reading.flow import heading_like
 from deployments.parser.reading.tables import CELL_JOINT
+from deployments.text.sentences import SENTENCE_MARKS
 
 if TYPE_CHECKING:
     from deployments.parser.chunking.blocks import Block, Line
 
 _NUMBERED = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){0,3})\.?\s")
 _CAPTION = re.compile(r"(?:fig(?:ure|\.)|table|exhibit|box)\s*[0-9]", re.IGNORECASE)
-_ENDED = re.compile(r"[.!?:;…。\uff01\uff1f]")
+_ENDED = re.compile(rf"[.!?:;…{SENTENCE_MARKS}]")
 _MAX_HEADING_CHARS = 80
 _MAX_HEADING_WORDS = 12
 _MIN_PROSE_CHARS = 80
