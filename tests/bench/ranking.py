@@ -38,8 +38,8 @@ from tests.support.paths import ROOT
 from tests.support.small_talk import GREETINGS, UNRELATED
 
 _DATA = Path(os.environ.get("GENSERVE_RANKING_DATA", ROOT.parent / "shared" / "data"))
-_JUDGED = ("cisi",)
-_LANGUAGES = ("en",)
+_JUDGED = ("cisi", "npl")
+_LANGUAGES = ("en", "de", "es", "ru", "zh", "ar", "hi", "th")
 _COLLECTION = "default"
 _CHUNK_TOKENS, _MAX_CHUNKS = 90, 20_000
 _RESULTS, _DEFAULT_CHARS = 10, 12_000

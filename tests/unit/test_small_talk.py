@@ -24,8 +24,8 @@ MAX_WITH_SOURCES = 2
 QUESTIONS = (
     "How often does the ferry leave?",
     "What does a ticket for a child cost?",
-    "Can I take my bike?",
-    "Is there something to eat on the way?",
+    "Do bicycles cost anything?",
+    "Is there coffee on board?",
     "norrvik",
 )
 
