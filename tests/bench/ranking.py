@@ -60,7 +60,8 @@ class Judged:
     @classmethod
     def load(cls, folder: Path) -> Judged:
         """Read `documents.jsonl` and `questions.jsonl`."""
-        documents, numbers = [], {}
+        documents: list[str] = []
+        numbers: dict[str, int] = {}
         for line in (folder / "documents.jsonl").read_text(encoding="utf-8").splitlines():
             one = json.loads(line)
             numbers[one["id"]] = len(documents)
