@@ -214,19 +214,25 @@ class Retriever(Checked, Protocol):
         """Make a document found by its attributes as the catalogue has them."""
         ...
 
-    async def search(
+    async def search(  # noqa: PLR0913 - a question and its bounds
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        *,
+        by_document: bool = False,
     ) -> list[Passage]:
         """Find at most `limit` passages, best first, of at most `max_chars` together.
 
         The first query is the one that is asked; others are further phrasings of it, whose
         ranks are fused with its own. The passages of several collections are ranked together.
-        `filters` selects documents by their attributes. NotFound for an unknown collection.
+        `filters` selects documents by their attributes. What does not bear on the question is left
+        out. NotFound for an unknown collection.
+
+        With `by_document`, `limit` is that of documents: each has its best passages one after
+        another, documents are in the order of their evidence, and nothing is left out.
         """
         ...
 

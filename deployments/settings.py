@@ -239,9 +239,9 @@ class RetrieverSettings(Settings):
         default=0.0, description="How much being unlike better passages counts against relevance."
     )
     min_relevance: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        default=None,
-        description="Leave out what is less like the question: 0 is any unrelated text for this "
-        "embedding model, 1 the question itself.",
+        default=0.13,
+        description="A question gets no sources if none is more like it: 0 is any unrelated text "
+        "for this embedding model, 1 the question itself; common words count, too. null: never.",
     )
     rerank: Annotated[int, Field(ge=0, le=200)] = Field(
         default=0, description="Candidates given to `embedder.reranker`; 0 for none."

@@ -94,18 +94,18 @@ class RemoteRetriever(Remote):
     async def apply_attributes(self, collection: str, document_id: str) -> None:
         await self._repeatable("apply_attributes", collection, document_id)
 
-    async def search(
+    async def search(  # noqa: PLR0913 - a question and its bounds
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        *,
+        by_document: bool = False,
     ) -> list[types.Passage]:
-        # Version 0.1, which may still run, knows no filters.
-        filtered = [] if filters is None else [filters]
         passages: list[types.Passage] = await self._repeatable(
-            "search", queries, collections, limit, max_chars, *filtered
+            "search", queries, collections, limit, max_chars, filters, by_document
         )
         return passages
 

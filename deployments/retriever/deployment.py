@@ -106,15 +106,18 @@ class Retriever:
 
         return await asyncio.gather(*(error_of(*one) for one in documents))
 
-    async def search(
+    async def search(  # noqa: PLR0913, PLR0917 - of a handle
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        by_document: bool = False,  # noqa: FBT001, FBT002 - of a handle
     ) -> list[Passage]:
-        return await self._retriever.search(queries, collections, limit, max_chars, filters)
+        return await self._retriever.search(
+            queries, collections, limit, max_chars, filters, by_document=by_document
+        )
 
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         return await self._retriever.content(document, first, limit)

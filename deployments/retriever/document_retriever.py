@@ -259,17 +259,21 @@ class DocumentRetriever:
         if not await self._deferred(*removals):
             await self._store.discard(collection, document_id, versions)
 
-    async def search(
+    async def search(  # noqa: PLR0913 - a question and its bounds
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        *,
+        by_document: bool = False,
     ) -> list[Passage]:
         """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
         self._searched_s = time.monotonic()
-        return await self._search.passages(queries, collections, limit, max_chars, filters)
+        return await self._search.passages(
+            queries, collections, limit, max_chars, filters, by_document=by_document
+        )
 
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:
         """Return chunks of a published version, in order; see `deployments.interfaces`."""

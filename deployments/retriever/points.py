@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from deployments.retriever.vector_store import HybridQuery
+
 DENSE = "dense"
 SPARSE = "bm25"
 
@@ -47,10 +49,6 @@ FIRST_VERSION = 1
 TENANT_FIELDS = (COLLECTION, FOUND_IN)
 INDEXED_FIELDS = (*TENANT_FIELDS, DOCUMENT_ID, VALUES)
 INVENTORIED_FIELDS = (COLLECTION, FOUND_IN, DOCUMENT_ID, VERSION, ATTRIBUTES)
-
-RRF_K = 2
-"""Of reciprocal rank fusion: a rank r, from 0, counts 1 / (k + r)."""
-
 NAMESPACE = uuid.UUID("5d0c2a83-5f0e-4d0b-9a52-1f3f0e5b7c94")
 
 
@@ -129,9 +127,37 @@ def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
     return StoredChunk(document_from(payload), payload[EDITION], from_record(Chunk, payload))
 
 
-def candidate_from(payload: Mapping[str, Any], vectors: object, score: float) -> Candidate:
-    """Read a published chunk as it was found, with its dense vector."""
-    return Candidate(stored_from(payload), dense_of(vectors), score)
+class FoundPoint(Protocol):
+    """A point that a look-up found, of either engine."""
+
+    @property
+    def id(self) -> Any: ...  # noqa: ANN401 - a string, or a UUID
+    @property
+    def score(self) -> float: ...
+    @property
+    def payload(self) -> dict[str, Any] | None: ...
+
+
+def candidates_from(query: HybridQuery, answers: Sequence[Sequence[FoundPoint]]) -> list[Candidate]:
+    """Read what was found, scored by each vector of a query in its order, without the empty ones.
+
+    By dense vectors all points are, by sparse ones those with a common word. The first answer has
+    the payloads.
+    """
+    if not answers:
+        return []
+    queries = len(query.dense)
+    scores = iter([{point.id: point.score for point in found} for found in answers])
+    cosines = [next(scores) for _ in range(queries)]
+    bm25 = [next(scores) if words.indices else {} for words in query.sparse]
+    return [
+        Candidate(
+            stored_from(point.payload or {}),
+            tuple(each.get(point.id, 0.0) for each in cosines),
+            tuple(each.get(point.id, 0.0) for each in bm25),
+        )
+        for point in answers[0]
+    ]
 
 
 def dense_of(vectors: object) -> NDArray[np.float32]:

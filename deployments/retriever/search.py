@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
-import numpy as np
 from loguru import logger
 
 from deployments.collection_names import check_collection_name
@@ -19,19 +18,22 @@ from deployments.observability.tracing import span
 from deployments.retriever import ranking
 from deployments.retriever.bm25 import LexicalEncoder, normal
 from deployments.retriever.embedding import LoadedModel, index_of, read_as
-from deployments.retriever.merging import fused, ranked_together
+from deployments.retriever.merging import fused, with_common_rarity
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import HybridQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from deployments.catalogue.entries import CollectionIndex, CurrentVersion
     from deployments.filters import Filter
+    from deployments.retriever.bm25 import SparseVector
     from deployments.retriever.claims import Claims
     from deployments.retriever.embedding import Embedders
+    from deployments.retriever.relevance import Scale
     from deployments.retriever.vector_store import (
         Candidate,
         StoredChunk,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
+_OF_DOCUMENT = 9  # chunks looked at for the passages of each document, if documents are wanted
+_WORDS_OF = 5  # candidates whose words are compared with those of the question
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class _Wanted:
     max_chars: int
     filters: Filter | None
     languages: Sequence[str]  # of the documents of all collections
+    by_document: bool
 
 
 class Search:
@@ -81,13 +86,15 @@ class Search:
         self._lexical = LexicalEncoder()
         self._relevance = Relevance()
 
-    async def passages(
+    async def passages(  # noqa: PLR0913 - a question and its bounds
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        *,
+        by_document: bool = False,
     ) -> list[Passage]:
         """Find at most `limit` passages, best first; see `deployments.interfaces.Retriever`."""
         names = [collections] if isinstance(collections, str) else list(dict.fromkeys(collections))
@@ -100,7 +107,7 @@ class Search:
             groups[group].append(collection)
         # Without any, the embedder is not asked, which may be busy or away.
         languages = sorted({each for one in populated.values() if one for each in one.languages})
-        wanted = _Wanted([*map(normal, queries)], limit, max_chars, filters, languages)
+        wanted = _Wanted([*map(normal, queries)], limit, max_chars, filters, languages, by_document)
         found = await asyncio.gather(
             *(self._passages(wanted, group, models[index]) for index, group in groups.items())
         )
@@ -136,13 +143,30 @@ class Search:
                 *(self._current(index, collection, query) for collection in collections)
             )
         found = each[0] if len(each) == 1 else await self._together(each, query)
-        found = await self._relevant(found, dense[0], LoadedModel(loaded.embedder, model))
-        found = ranking.raised_by_company(await self._reranked(found, queries[0]))
+        scale = await self._relevance.scale(LoadedModel(loaded.embedder, model))
+        found = ranking.ranked(found, scale.unrelated, candidates, of_documents=wanted.by_document)
+        if not wanted.by_document and not self._bears_on(found, queries[0], dense[0], scale):
+            return []
+        found = await self._reranked(found, queries[0])
+        if wanted.by_document:
+            return await self._of_documents(index, found, wanted, candidates)
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
         around = await self._around(index, best[:limit], found)
-        return ranking.passages(
-            best, found, around, query=dense[0], limit=limit, max_chars=wanted.max_chars
-        )
+        return ranking.passages(best, found, around, limit=limit, max_chars=wanted.max_chars)
+
+    async def _of_documents(
+        self, index: VectorIndex, found: Sequence[Candidate], wanted: _Wanted, candidates: int
+    ) -> list[Passage]:
+        """Make passages of the documents with the best evidence, one after another."""
+        best = [
+            replace(
+                one,
+                candidates=ranking.diverse(one.candidates, self._settings.diversity, _OF_DOCUMENT),
+            )
+            for one in ranking.documents(found, candidates)[: wanted.limit]
+        ]
+        around = await self._around(index, [one.candidates[0] for one in best], found)
+        return ranking.passages_of_documents(best, found, around, max_chars=wanted.max_chars)
 
     async def _populated(self, collections: Sequence[str]) -> dict[str, CollectionIndex | None]:
         """Return the collections that have documents, with their indexes.
@@ -170,16 +194,14 @@ class Search:
     async def _together(
         self, each: Sequence[Sequence[Candidate]], query: HybridQuery
     ) -> list[Candidate]:
-        """Rank the candidates of several collections together."""
+        """Score the candidates of several collections by words together."""
         found = list(itertools.chain.from_iterable(each))
 
-        def ranked() -> list[Candidate]:
-            words = [
-                self._lexical.passage(_text_of(one), one.stored.document.language) for one in found
-            ]
-            return ranked_together(found, words, query)
+        def scored() -> list[Candidate]:
+            words = [*map(self._words_of, found)]
+            return with_common_rarity(found, words, query)
 
-        return await asyncio.to_thread(ranked)
+        return await asyncio.to_thread(scored)
 
     async def _around(
         self, index: VectorIndex, best: Sequence[Candidate], found: Sequence[Candidate]
@@ -235,16 +257,30 @@ class Search:
             query = replace(query, excluded=frozenset(stale))
         return current
 
-    async def _relevant(
-        self, found: list[Candidate], query: NDArray[np.float32], loaded: LoadedModel
-    ) -> list[Candidate]:
-        """Leave out what is no more like the question than the operator wants."""
+    def _bears_on(
+        self,
+        found: Sequence[Candidate],
+        question: str,
+        query: NDArray[np.float32],
+        scale: Scale,
+    ) -> bool:
+        """Return whether what was found bears on a question: small talk finds something, too."""
         least = self._settings.min_relevance
-        if least is None or not found:
-            return found
-        vectors = np.stack([one.dense for one in found])
-        ratings = await self._relevance.of(query, vectors, loaded)
-        return [one for one, rating in zip(found, ratings, strict=True) if rating >= least]
+        if least is None or not scale.applies_to(query):
+            return True
+        first = found[:_WORDS_OF]
+        if any(scale.rating(max(one.cosines)) >= least for one in first):
+            return True  # most questions, of which no words are compared
+        shares = [self._share_of_words(question, one) for one in first]
+        return scale.bears_on(first, shares, least)
+
+    def _words_of(self, one: Candidate) -> SparseVector:
+        return self._lexical.passage(_text_of(one), one.stored.document.language)
+
+    def _share_of_words(self, question: str, one: Candidate) -> float:
+        """Return the share of the words of a question, as read in its language, that a text has."""
+        asked = set(self._lexical.passage(question, one.stored.document.language).indices)
+        return len(asked & {*self._words_of(one).indices}) / max(len(asked), 1)
 
     async def _reranked(self, found: list[Candidate], query: str) -> list[Candidate]:
         """Have a cross-encoder read the first of them, if there is one and it has the time."""

@@ -48,23 +48,25 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk that was found; `dense` is float32 of shape (dimensions,) and of unit length.
+    """A chunk that was found.
 
-    `score` is its reciprocal rank fused over all queries, higher is better.
+    `cosines` are its similarities to the dense vectors of the query, `bm25` its scores for the
+    sparse ones, whichever of them found it. `score` is given by the ranking, higher is better.
     """
 
     stored: StoredChunk
-    dense: NDArray[np.float32]
-    score: float
+    cosines: tuple[float, ...]
+    bm25: tuple[float, ...]
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class HybridQuery:
     """A question and its further phrasings, as vectors and as words.
 
-    `dense` is float32 of shape (queries, dimensions); for each row of it, and for each sparse
-    vector, the `limit` nearest chunks are looked up. `excluded` are documents, by id and edition;
-    `filters` leaves out those whose attributes it does not match.
+    `dense` is float32 of shape (queries, dimensions) and of unit length; for each row of it, and
+    for each sparse vector, the `limit` nearest chunks are looked up. `excluded` are documents, by
+    id and edition; `filters` leaves out those whose attributes it does not match.
     """
 
     dense: NDArray[np.float32]
@@ -124,7 +126,7 @@ class VectorStore(Protocol):
     async def candidates(
         self, index: VectorIndex, collection: str, query: HybridQuery
     ) -> list[Candidate]:
-        """Find published chunks by meaning and by words; their ranks are fused, best first."""
+        """Find published chunks by meaning and by words, in one call, in no order."""
         ...
 
     async def chunks(

@@ -111,13 +111,15 @@ class OwnedRetriever:
     async def apply_attributes(self, collection: str, document_id: str) -> None:
         await self._retriever.apply_attributes(self._prefix + collection, document_id)
 
-    async def search(
+    async def search(  # noqa: PLR0913 - a question and its bounds
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        *,
+        by_document: bool = False,
     ) -> list[Passage]:
         names = [collections] if isinstance(collections, str) else collections
         owned = [self._prefix + name for name in names]
@@ -127,7 +129,9 @@ class OwnedRetriever:
             await self._catalogue.collections.use(name)
         searched = owned[0] if len(owned) == 1 else owned
         try:
-            found = await self._retriever.search(queries, searched, limit, max_chars, filters)
+            found = await self._retriever.search(
+                queries, searched, limit, max_chars, filters, by_document=by_document
+            )
         except NotFound:
             for name in owned:
                 await self._catalogue.collections.get(name)

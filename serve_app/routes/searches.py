@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
@@ -26,6 +27,8 @@ from serve_app.schemas.searches import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deployments.types import Passage
     from serve_app.settings import AppSettings
 
@@ -40,7 +43,7 @@ async def search_vector_store(
     services: ServicesDep,
     settings: SettingsDep,
 ) -> SearchPage:
-    """Find the passages of a collection that answer a question, best first."""
+    """Find the documents of a collection that answer a question, best first."""
     ranking = request.ranking_options or RankingOptions()
     _check_ranker(ranking, settings)
     queries = request.queries()
@@ -52,11 +55,15 @@ async def search_vector_store(
                 request.max_num_results,
                 request.max_characters,
                 request.filters.parsed() if request.filters else None,
+                by_document=True,
             )
     except TimeoutError:
         msg = "the search took longer than the time allowed for it"
         raise DeadlineExceeded(msg) from None
-    found = [_result_shaped(passage) for passage in passages]
+    found = [
+        _result_shaped(list(of_one))
+        for _, of_one in groupby(passages, key=lambda passage: passage.document_id)
+    ]
     return SearchPage(
         search_query=queries,
         data=[result for result in found if result.score >= ranking.score_threshold],
@@ -70,7 +77,9 @@ def _check_ranker(ranking: RankingOptions, settings: AppSettings) -> None:
         raise InvalidRequest(msg, param="ranking_options.ranker")
 
 
-def _result_shaped(passage: Passage) -> SearchResult:
+def _result_shaped(passages: Sequence[Passage]) -> SearchResult:
+    """Shape the passages of a document, the best one first."""
+    passage = passages[0]
     known = {
         "document_id": passage.document_id,
         "version": passage.version,
@@ -84,10 +93,11 @@ def _result_shaped(passage: Passage) -> SearchResult:
     return SearchResult(
         file_id=file_id_of(passage.document_id),
         filename=passage.filename,
-        score=min(max(passage.score, 0.0), 1.0),  # OpenAI's scores are from 0 to 1
+        # OpenAI's scores are from 0 to 1.
+        score=min(max(0.0, *(each.score for each in passages)), 1.0),
         attributes={
             **{name: value for name, value in known.items() if value},
             **passage.attributes,
         },
-        content=[SearchContent(text=passage.text)],
+        content=[SearchContent(text=each.text) for each in passages],
     )

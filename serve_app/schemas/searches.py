@@ -93,12 +93,13 @@ class SearchContent(BaseModel):
 
 
 class SearchResult(BaseModel):
-    """A passage, with the attributes of its document.
+    """A document, with its attributes and its best passages as `content`, the best one first.
 
     Unless it has attributes of these names, `document_id`, `version` and `content_uri`, the path of
     the original, are added, and as far as they are known `title`, `section`, `place` (page, slide
-    or sheet), `page` and `page_end`, where in the document the passage stands. Results are ordered
-    by all that speaks for them, words too; `score` is the similarity of meaning alone.
+    or sheet), `page` and `page_end`, where in the document the best passage stands. Results are
+    ordered by all that speaks for them, words too; `score` is the similarity of meaning alone, of
+    the passage that is nearest.
     """
 
     file_id: str

@@ -226,13 +226,15 @@ class FakeRetriever:
         if self.publish_error:
             raise self.publish_error
 
-    async def search(
+    async def search(  # noqa: PLR0913 - a question and its bounds
         self,
         queries: Sequence[str],
         collections: str | Sequence[str],
         limit: int,
         max_chars: int,
         filters: Filter | None = None,
+        *,
+        by_document: bool = False,
     ) -> list[Passage]:
         names = [collections] if isinstance(collections, str) else list(collections)
         if len(names) == 1:
@@ -244,10 +246,16 @@ class FakeRetriever:
         if self.search_error:
             raise self.search_error
         if self.passages:
-            return self.passages[:limit]
+            return self.passages if by_document else self.passages[:limit]
         words = _words(*queries)
         found = [each for name in names for each in await self._matches(words, name, filters)]
         found.sort(key=lambda passage: passage.score, reverse=True)
+        if by_document:
+            places = dict.fromkeys(passage.document_id for passage in found)
+            order = {document_id: place for place, document_id in enumerate(places)}
+            found = [each for each in found if order[each.document_id] < limit]
+            found.sort(key=lambda passage: order[passage.document_id])
+            return _cut(found, max_chars)
         return _cut(found[:limit], max_chars)
 
     async def content(self, document: Document, first: int, limit: int) -> list[Chunk]:

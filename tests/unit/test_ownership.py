@@ -98,11 +98,9 @@ async def test_a_search_and_an_answer_stay_in_ones_own_collections(fakes: Fakes)
     asked: list[str] = []
     search = fakes.retriever.search
 
-    async def noted(
-        queries: Any, collections: Any, limit: int, max_chars: int, filters: Any = None
-    ) -> Any:
+    async def noted(queries: Any, collections: Any, *bounds: Any, **options: Any) -> Any:
         asked.append(collections)
-        return await search(queries, collections, limit, max_chars, filters)
+        return await search(queries, collections, *bounds, **options)
 
     fakes.retriever.search = noted  # type: ignore[method-assign]
     async with fakes.client() as http:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from deployments.retriever.ranking import (
+    FoundDocument,
     diverse,
+    documents,
     in_order_of,
     neighbourhood,
     passages,
-    raised_by_company,
+    passages_of_documents,
+    ranked,
 )
 from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import Chunk, Document
-
-DIMENSIONS = 64
-QUERY = np.eye(1, DIMENSIONS, dtype=np.float32)[0]
 
 
 def stored(
@@ -30,16 +30,15 @@ def stored(
 
 
 def candidate(
-    number: int, score: float, document: str = "a", *, axis: int | None = None, chars: int = 10
+    number: int, score: float, document: str = "a", *, chars: int = 10, of: int = 20
 ) -> Candidate:
-    dense = np.eye(1, DIMENSIONS, number if axis is None else axis, dtype=np.float32)[0]
-    return Candidate(stored(number, document, chars), dense, score)
+    return Candidate(stored(number, document, chars, of), (score,), (0.0,), score)
 
 
 def found(
     best: list[Candidate], around: list[StoredChunk], limit: int, max_chars: int
 ) -> list[tuple[str, int, int]]:
-    made = passages(best, best, around, query=QUERY, limit=limit, max_chars=max_chars)
+    made = passages(best, best, around, limit=limit, max_chars=max_chars)
     assert sum(len(passage.text) for passage in made) <= max_chars
     return [(passage.document_id, passage.first, passage.last) for passage in made]
 
@@ -48,31 +47,60 @@ def numbers(candidates: list[Candidate]) -> list[int]:
     return [one.stored.chunk.number for one in candidates]
 
 
-def test_two_neighbours_outrank_a_loner_that_is_slightly_better() -> None:
-    ranked = raised_by_company(
-        [candidate(9, 0.34), candidate(3, 0.33), candidate(4, 0.32), candidate(4, 0.1, "b")]
-    )
-    assert [(one.stored.document.id, one.stored.chunk.number) for one in ranked] == [
-        ("a", 3),
-        ("a", 4),
-        ("a", 9),
-        ("b", 4),
+def test_meaning_and_words_are_added_as_shares_of_the_best() -> None:
+    both = Candidate(stored(1), (0.5,), (9.0,))
+    by_words = Candidate(stored(2), (0.1,), (10.0,))
+    by_meaning = Candidate(stored(3), (0.6,), (0.0,))
+    assert numbers(ranked([by_words, by_meaning, both], 0.0, 2)) == [1, 3, 2]
+    # Where nothing resembles the question, its words decide.
+    unlike = [replace(one, cosines=(one.cosines[0] / 6,)) for one in (by_meaning, by_words)]
+    assert numbers(ranked(unlike, 0.0, 2)) == [2, 3]
+    # So they do if the model finds nothing that words find: it may not know the language.
+    assert numbers(ranked([by_words, by_meaning], 0.0, 2)) == [3, 2]
+    assert numbers(ranked([by_words, by_meaning], 0.0, 1)) == [2, 3]
+    # A model whose unrelated texts are alike ranks as one whose are not.
+    alike = [replace(one, cosines=(0.7 + 0.3 * one.cosines[0],)) for one in (both, by_meaning)]
+    assert numbers(ranked(alike, 0.7, 2)) == [1, 3]
+    assert ranked([], 0.0, 2) == []
+
+
+def test_documents_are_in_the_order_of_what_all_their_chunks_say() -> None:
+    chunks = [candidate(0, 0.9, "stray"), *(candidate(n, 0.8, "full") for n in range(3))]
+    weak = [candidate(n, 0.3, "long") for n in range(9)]  # found with any question
+    found = documents([*chunks, *weak], limit=5)
+    assert [one.candidates[0].stored.document.id for one in found] == ["full", "stray", "long"]
+    assert [len(one.candidates) for one in found] == [3, 1, 9]
+    assert found[2].evidence == 0
+
+
+def test_documents_share_the_room_by_their_best_chunks() -> None:
+    best = [
+        FoundDocument([candidate(3, 0.9), candidate(12, 0.8)], 0.6),
+        FoundDocument([candidate(5, 0.5, "b")], 0.2),
+        FoundDocument([candidate(7, 0.4, "c", chars=60)], 0.0),
     ]
+    known = [one for document in best for one in document.candidates]
+    around = [stored(n, name) for name in "ab" for n in range(20)]
 
+    def chars(max_chars: int) -> list[int]:
+        made = passages_of_documents(best, known, around, max_chars=max_chars)
+        order = [passage.document_id for passage in made]
+        assert order == sorted(order)
+        return [sum(len(each.text) for each in made if each.document_id == name) for name in "abc"]
 
-def test_a_document_that_is_full_of_what_is_asked_outranks_a_stray_hit() -> None:
-    ranked = raised_by_company(
-        [candidate(3, 0.34, "stray"), *(candidate(n, 0.33) for n in range(0, 20, 2))]
-    )
-    assert ranked[0].stored.document.id == "a"
-    assert ranked[-1].stored.document.id == "stray"
+    of_a, of_b, of_c = chars(240)
+    assert of_a > of_b >= 10
+    assert of_c == 60
+    assert of_a + of_b + of_c <= 240
+    assert chars(40)[2] == 0  # little room goes to what was found best
+    assert chars(40)[0] > chars(40)[1] > 0
 
 
 def test_near_duplicates_are_dropped_and_order_kept() -> None:
     again = "So it is said, and so it is said again."
     same = [
-        replace(candidate(1, 0.9, axis=5), stored=stored(1, text=again)),
-        replace(candidate(7, 0.8, axis=5), stored=stored(7, text=again.upper())),
+        replace(candidate(1, 0.9), stored=stored(1, text=again)),
+        replace(candidate(7, 0.8), stored=stored(7, text=again.upper())),
         candidate(2, 0.7),
         candidate(3, 0.6),
     ]
@@ -84,19 +112,20 @@ def test_near_duplicates_are_dropped_and_order_kept() -> None:
 def test_lines_that_are_only_alike_are_no_duplicates() -> None:
     lines = ["Monday: nine to five", "Tuesday: nine to six"]
     alike = [
-        replace(candidate(n, 0.9 - n / 10, axis=5), stored=stored(n, text=line))
+        replace(candidate(n, 0.9 - n / 10), stored=stored(n, text=line))
         for n, line in enumerate(lines)
     ]
     assert numbers(diverse(alike, 0.0, 10)) == [0, 1]
 
 
 def test_diversity_prefers_the_unlike() -> None:
-    alike = np.zeros(DIMENSIONS, dtype=np.float32)
-    alike[[1, 2]] = 0.8, 0.6
-    close = Candidate(stored(7), alike, 0.89)
-    ranked = [candidate(1, 0.9), close, candidate(3, 0.8)]
-    assert numbers(diverse(ranked, 0.0, 2)) == [1, 7]
-    assert numbers(diverse(ranked, 0.3, 2)) == [1, 3]
+    texts = ["the ferry leaves at noon", "the ferry leaves at ten from here", "tickets are cheap"]
+    alike = [
+        replace(candidate(n, 0.9 - n / 50), stored=stored(n, text=text))
+        for n, text in enumerate(texts)
+    ]
+    assert numbers(diverse(alike, 0.0, 2)) == [0, 1]
+    assert numbers(diverse(alike, 0.3, 2)) == [0, 2]
 
 
 def test_a_reranker_orders_what_it_has_read_before_the_rest() -> None:
@@ -138,14 +167,14 @@ def test_what_touches_joins_and_leaves_the_place_to_another() -> None:
 def test_the_text_of_a_passage_reads_as_in_the_document() -> None:
     (made,) = passages(
         [candidate(1, 0.5)], [candidate(1, 0.5)], [stored(0), stored(2)],
-        query=QUERY, limit=1, max_chars=100,
+        limit=1, max_chars=100,
     )  # fmt: skip
     assert made.text == f"{stored(0).chunk.text} {stored(1).chunk.text} {stored(2).chunk.text}"
 
 
 def test_a_best_chunk_over_the_bound_is_cut_and_not_lost() -> None:
     long = replace(candidate(1, 0.9), stored=stored(1, text="nine words " * 9))
-    (made,) = passages([long], [long], [], query=QUERY, limit=3, max_chars=25)
+    (made,) = passages([long], [long], [], limit=3, max_chars=25)
     assert made.text == "nine words nine words"
     assert found([candidate(1, 0.9, chars=50)], [], 3, 20) == [("a", 1, 1)]
 

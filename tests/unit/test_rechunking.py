@@ -190,7 +190,7 @@ async def installation(
         retriever = Searching(
             store,
             embedder,
-            RetrieverSettings(),
+            RetrieverSettings(min_relevance=None),
             versions=catalogue.documents.current,
             attributes=catalogue.documents.attributes,
             collections=catalogue.collections,

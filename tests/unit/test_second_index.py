@@ -85,7 +85,7 @@ class Installation:
         self.retriever = Searching(
             self.store,
             embedder,
-            RetrieverSettings(),
+            RetrieverSettings(min_relevance=None),
             versions=catalogue.documents.current,
             attributes=catalogue.documents.attributes,
             collections=catalogue.collections,

@@ -196,24 +196,29 @@ async def test_passages_come_best_first_with_all_they_were_stored_with(place: Pl
 
     first, second = await search(place.store, place.collection, vector(1), 2)
     assert (first.stored.document, first.stored.chunk) == (document, bare.chunk)
-    assert first.dense == pytest.approx(vector(1), abs=1e-4)
+    assert first.cosines == pytest.approx((1.0,), abs=1e-4)
     assert (second.stored.document, second.stored.chunk) == (document, whole)
-    assert first.score > second.score
+    assert first.cosines > second.cosines
     assert (await published(place, document.id, 1)) == document
     assert await texts(place, seed=1, limit=1) == [text]
 
 
-async def test_ranks_by_meaning_and_by_words_are_fused(place: Place) -> None:
-    """The one near by its vector and the one with the word both come before the rest."""
+async def test_every_candidate_is_scored_by_meaning_and_by_words(place: Place) -> None:
+    """Also by the look-up that did not find it."""
     chunks = [embedded(n, f"passage on thing{n}", seed=n) for n in range(6)]
     await upload(place.store, make_document("things", 6, place.collection), chunks)
-    found = await search(place.store, place.collection, vector(2), 6, words="thing4")
-    assert {one.stored.chunk.number for one in found[:2]} == {2, 4}
-    (both, *_) = await search(place.store, place.collection, vector(2), 6, words="thing2")
-    assert both.stored.chunk.number == 2
-    assert both.score == pytest.approx(1 / 2 + 1 / 2)
-    (lone, *_) = await search(place.store, place.collection, vector(2), 1)
-    assert lone.score == pytest.approx(1 / 2)
+    found = await search(place.store, place.collection, vector(2), 1, words="thing4")
+    by_number = {one.stored.chunk.number: one for one in found}
+    assert set(by_number) == {2, 4}
+    assert by_number[2].cosines == pytest.approx((1.0,), abs=1e-3)
+    assert by_number[4].cosines == pytest.approx((float(vector(4) @ vector(2)),), abs=1e-3)
+    assert by_number[2].bm25 == (0.0,)
+    assert by_number[4].bm25[0] > 1
+    both = await search(place.store, place.collection, vector(2), 1, words="passage thing4")
+    assert {one.stored.chunk.number for one in both} == {2, 4}
+    assert all(one.bm25[0] > 0 for one in both)
+    (lone,) = await search(place.store, place.collection, vector(2), 1)
+    assert lone.bm25 == (0.0,)
 
 
 async def test_further_phrasings_are_fused_with_the_question(place: Place) -> None:
@@ -222,7 +227,8 @@ async def test_further_phrasings_are_fused_with_the_question(place: Place) -> No
     nothing = [LEXICAL.query("")] * 2
     found = await place.store.candidates(INDEX, place.collection, HybridQuery(dense, nothing, 9))
     assert len(found) == 9  # each once
-    assert {one.stored.chunk.number for one in found[:2]} == {3, 7}
+    best = [max(found, key=lambda one: one.cosines[query]) for query in (0, 1)]
+    assert [one.stored.chunk.number for one in best] == [3, 7]
 
 
 async def test_neighbours_are_fetched_by_number_if_published(place: Place) -> None:

@@ -103,6 +103,19 @@ async def test_passages_come_in_openais_shape_in_the_order_they_were_found() -> 
     }
 
 
+async def test_a_document_is_one_result_with_all_its_passages() -> None:
+    fakes = Fakes()
+    fakes.retriever.passages = [
+        passage(1, "Snow is white.", 0.4),
+        passage(1, "Snow is cold.", 0.6),
+        passage(2, "Ice is clear.", 0.5),
+    ]
+    async with fakes.client() as http:
+        first, second = (await http.post(URL, json=ASKED)).json()["data"]
+    assert [each["text"] for each in first["content"]] == ["Snow is white.", "Snow is cold."]
+    assert (first["score"], second["score"]) == (0.6, 0.5)
+
+
 async def test_bounds_and_phrasings_reach_the_retriever() -> None:
     fakes = Fakes()
     async with fakes.client() as http:

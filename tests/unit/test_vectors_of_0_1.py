@@ -170,7 +170,7 @@ async def imported(
     retriever = Retriever(
         store,
         embedder or TextVectors(),  # type: ignore[arg-type]  # only what a search needs
-        RetrieverSettings(candidates=200),
+        RetrieverSettings(candidates=200, min_relevance=None),
         versions=catalogue.documents.current,
         collections=catalogue.collections,
     )

@@ -121,7 +121,7 @@ async def test_the_content_of_the_current_version_is_read_in_order(
     store: VectorStore, chunker: str
 ) -> None:
     # The store's chunker, for what version 0.1 has stored.
-    retriever = Searching(store, FakeEmbedder(), RetrieverSettings())
+    retriever = Searching(store, FakeEmbedder(), RetrieverSettings(min_relevance=None))
     first = Document(
         "doc_1", "default", "a.txt", "A", "text/plain", 1, None, 7, 1.0, "job_1", chunker=chunker
     )

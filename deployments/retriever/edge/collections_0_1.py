@@ -103,8 +103,8 @@ class EdgeCollectionsOf01:
                 limit=1, filter=_IS_FOUND, with_payload=True, with_vector=[points.DENSE]
             )
             for record in self._shard(collection).scroll(request)[0]:
-                found = points.candidate_from(record.payload or {}, record.vector, score=0.0)
-                return found.stored, found.dense
+                stored = points.stored_from(record.payload or {})
+                return stored, points.dense_of(record.vector)
             return None
 
         return await self._run(sample)

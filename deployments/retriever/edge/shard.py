@@ -21,7 +21,7 @@ from qdrant_edge import (
     FacetRequest,
     FieldCondition,
     Filter,
-    Fusion,
+    HasIdCondition,
     IdfParams,
     IsEmptyCondition,
     KeywordIndexParams,
@@ -30,9 +30,9 @@ from qdrant_edge import (
     Modifier,
     PayloadSchemaType,
     Point,
-    Prefetch,
     QuantizationSearchParams,
     Query,
+    QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
     SearchParams,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from qdrant_edge import Payload, PointId, Record, ScoredPoint, Vector
 
     from deployments.filters import Attributes
-    from deployments.retriever.vector_store import EmbeddedChunk, HybridQuery
+    from deployments.retriever.vector_store import Candidate, EmbeddedChunk, HybridQuery
     from deployments.types import Document, StoredPoint
 
     RawPoint = tuple[PointId, Vector, Payload]
@@ -201,8 +201,8 @@ class Shard:
         if ids:
             self._edge.update(UpdateOperation.delete_points(ids))
 
-    def candidates(self, collection: str, query: HybridQuery) -> list[ScoredPoint]:
-        """Find the published chunks nearest by either vector, by fused rank."""
+    def candidates(self, collection: str, query: HybridQuery) -> list[Candidate]:
+        """Find the published chunks nearest by either vector."""
         found = Filter(must=[_is(points.FOUND_IN, collection)])
         # The inverse document frequency (IDF) of a word is computed per collection.
         in_collection = SearchParams(idf=IdfParams(corpus=found))
@@ -214,33 +214,34 @@ class Shard:
                 for document_id, edition in query.excluded
             ]
             found = Filter(must=found.must, must_not=list(editions))
-        lookups = [
-            Prefetch(
-                query.limit,
-                Query.Nearest(row.tolist(), using=points.DENSE),
-                params=_RESCORED,
-                filter=found,
-            )
-            for row in query.dense
-        ] + [
-            Prefetch(
-                query.limit,
-                Query.Nearest(SparseVector(list(words.indices), list(words.values)), points.SPARSE),
-                params=in_collection,
-                filter=found,
-            )
+        by_meaning = [Query.Nearest(row.tolist(), using=points.DENSE) for row in query.dense]
+        by_words = [
+            Query.Nearest(SparseVector(list(words.indices), list(words.values)), points.SPARSE)
             for words in query.sparse
             if words.indices
         ]
-        return self._edge.query(
-            QueryRequest(
-                limit=len(lookups) * query.limit,
-                prefetches=lookups,
-                query=Fusion.Rrf(k=points.RRF_K),  # type: ignore[arg-type]  # the stub is off
-                with_payload=True,
-                with_vector=[points.DENSE],
+        searches = [(each, _RESCORED) for each in by_meaning]
+        searches += [(each, in_collection) for each in by_words]
+        ids = {
+            point.id
+            for answer in self._batch(
+                QueryRequest(query.limit, query=each, params=params, filter=found)
+                for each, params in searches
             )
+            for point in answer
+        }
+        # What one search found is scored for all. The payloads, which take longest, come once.
+        found = Filter(must=[HasIdCondition(ids)])
+        answers = self._batch(
+            QueryRequest(
+                len(ids), query=each, params=params, filter=found, with_payload=number == 0
+            )
+            for number, (each, params) in enumerate(searches if ids else ())
         )
+        return points.candidates_from(query, answers)
+
+    def _batch(self, requests: Iterable[QueryRequest]) -> list[list[ScoredPoint]]:
+        return self._edge.query_batch(QueryBatchRequest(list(requests)))
 
     def chunks(self, collection: str, ids: list[str], *, with_vector: bool) -> list[Record]:
         """Return published chunks by point id, with their dense vectors if those are wanted."""

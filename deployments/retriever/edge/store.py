@@ -315,10 +315,7 @@ class EdgeStore:
         self, index: VectorIndex, collection: str, query: HybridQuery
     ) -> list[Candidate]:
         found = self._find(index)
-        return [
-            points.candidate_from(point.payload or {}, point.vector, point.score)
-            for point in (found.shard.candidates(collection, query) if found else ())
-        ]
+        return found.shard.candidates(collection, query) if found else []
 
     def _chunks(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]

@@ -84,8 +84,8 @@ class ServerCollectionsOf01:
             with_vectors=[points.DENSE],
         )
         for record in records:
-            found = points.candidate_from(record.payload or {}, record.vector, score=0.0)
-            return found.stored, found.dense
+            stored = points.stored_from(record.payload or {})
+            return stored, points.dense_of(record.vector)
         return None
 
     async def copy(self, collection: str, index: VectorIndex) -> int:

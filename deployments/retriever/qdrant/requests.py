@@ -55,8 +55,11 @@ def published_version(collection: str, document_id: str, version: int) -> models
     return of_document(collection, document_id, *conditions)
 
 
-def lookups(collection: str, query: HybridQuery) -> list[models.Prefetch]:
-    """Look up each dense vector, and each sparse vector that has words."""
+def lookups(collection: str, query: HybridQuery) -> list[models.QueryRequest]:
+    """Look up each dense vector, and each sparse vector that has words.
+
+    What one of them finds is scored for all; the payloads come once.
+    """
     published = models.Filter(must=[has(points.FOUND_IN, collection)])
     editions = [
         of_document(collection, document_id, has(points.EDITION, edition))
@@ -82,7 +85,18 @@ def lookups(collection: str, query: HybridQuery) -> list[models.Prefetch]:
         for words in query.sparse
         if words.indices
     ]
-    return [*by_meaning, *by_words]
+    searches = [*by_meaning, *by_words]
+    return [
+        models.QueryRequest(
+            query=each.query,
+            using=each.using,
+            prefetch=searches,
+            params=each.params,
+            limit=len(searches) * query.limit,
+            with_payload=number == 0,
+        )
+        for number, each in enumerate(searches)
+    ]
 
 
 def chunk_point(document: Document, edition: str, embedded: EmbeddedChunk) -> models.PointStruct:

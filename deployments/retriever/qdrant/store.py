@@ -145,22 +145,11 @@ class ServerStore:
         self, index: VectorIndex, collection: str, query: HybridQuery
     ) -> list[Candidate]:
         """See VectorStore."""
-        prefetch = lookups(collection, query)
+        requests = lookups(collection, query)
         found = await self._if_exists(
-            index,
-            lambda name: self._client.query_points(
-                name,
-                prefetch=prefetch,
-                query=models.RrfQuery(rrf=models.Rrf(k=points.RRF_K)),
-                limit=len(prefetch) * query.limit,
-                with_payload=True,
-                with_vectors=[points.DENSE],
-            ),
+            index, lambda name: self._client.query_batch_points(name, requests)
         )
-        return [
-            points.candidate_from(point.payload or {}, point.vector, point.score)
-            for point in (found.points if found else ())
-        ]
+        return points.candidates_from(query, [answer.points for answer in found]) if found else []
 
     async def chunks(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
