@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from loguru import logger
@@ -16,7 +17,7 @@ from serve_app.answering.citations import Citations
 from serve_app.schemas.answers import Attribution, Quote, Warning_
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from deployments.answer_events import AnswerEvent
     from serve_app.answering.attribution.meanings import Meanings
@@ -49,9 +50,11 @@ class Attributor:
         self._waiting: list[AnswerSentence] = []
         self._taken = 0
         self._ready: list[Attribution] = []
-        self._task: asyncio.Task[None] | None = None
+        self._checked = 0
+        self._open: list[_Claim] = []
+        self._judging: asyncio.Task[None] | None = None
+        self._comparing: asyncio.Task[None] | None = None
         self._embedder_failed = False
-        self._unchecked = 0
 
     def feed(self, events: Sequence[AnswerEvent]) -> None:
         """Take the events of an answer as they are shown."""
@@ -77,58 +80,73 @@ class Attributor:
         """Return what is found until the time is over, once the answer has ended."""
         for of_choice in self._of_choice.values():
             self._add(of_choice.close())
-        if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=max(timeout_s, 0))
-            if not self._task.done():
-                self._unchecked += len(self._waiting)
-                self._waiting = []
-                self.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(timeout_s, 0)):
+                while running := self._running():
+                    await asyncio.wait(running)
+        if running := self._running():
+            self.close()
+            await asyncio.wait(running)
         return self.ready()
 
     @property
     def warnings(self) -> list[Warning_]:
-        """Say how many sentences were not compared with the sources, if any."""
-        if not self._unchecked:
+        """Say how many sentences were not compared with the sources, if any; after `rest`."""
+        unchecked = self._taken - self._checked
+        if not unchecked:
             return []
         message = (
-            f"{self._unchecked} of the answer's sentences were not compared with the sources: "
+            f"{unchecked} of the answer's sentences were not compared with the sources: "
             "the embedder did not answer in time"
         )
         return [Warning_(code="sources_not_checked", message=message)]
 
     def close(self) -> None:
         """Stop what is under way."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._running():
+            task.cancel()
+
+    def _running(self) -> set[asyncio.Task[None]]:
+        return {task for task in (self._judging, self._comparing) if task and not task.done()}
 
     def _add(self, sentences: Sequence[AnswerSentence]) -> None:
         some = sentences[: MAX_SENTENCES - self._taken]
         self._taken += len(some)
         self._waiting += some
-        if self._waiting and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._work())
+        if self._waiting and (self._judging is None or self._judging.done()):
+            self._judging = asyncio.create_task(self._judge())
 
-    async def _work(self) -> None:
+    async def _judge(self) -> None:
+        """Judge by words, one batch after the other; leave what they do not decide to another."""
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            open_ = len(taken)
-            try:
-                # A thread: sources of a large window have thousands of sentences.
-                claims = await asyncio.to_thread(self._by_words, taken)
-                for claim in claims:
-                    if not claim.judgement.candidates:
+            with self._going_on():
+                # A thread: sources of a large window have many sentences.
+                for claim in await asyncio.to_thread(self._by_words, taken):
+                    if claim.judgement.candidates:
+                        self._open.append(claim)
+                    else:
                         self._found(claim, claim.judgement.support)
-                        open_ -= 1
-                undecided = [claim for claim in claims if claim.judgement.candidates]
-                if undecided and not self._embedder_failed:
-                    await self._by_meaning(undecided)
-                    open_ = 0
-            except (ServiceError, TimeoutError):
-                self._embedder_failed = True
-            except Exception as error:  # noqa: BLE001 - the answer goes on without
-                logger.opt(exception=error).error("sentences were not attributed")
-            finally:
-                self._unchecked += open_
+            if self._open and (self._comparing is None or self._comparing.done()):
+                self._comparing = asyncio.create_task(self._compare())
+
+    async def _compare(self) -> None:
+        """Compare by meaning; all that has come during one call of the embedder is the next."""
+        while self._open:
+            claims, self._open = self._open, []
+            with self._going_on():
+                if not self._embedder_failed:
+                    await self._by_meaning(claims)
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Have a failure leave sentences unchecked, and the answer as it is."""
+        try:
+            yield
+        except (ServiceError, TimeoutError):
+            self._embedder_failed = True
+        except Exception as error:  # noqa: BLE001 - of any kind
+            logger.opt(exception=error).error("sentences were not attributed")
 
     def _by_words(self, taken: Sequence[AnswerSentence]) -> list[_Claim]:
         if self._index is None:
@@ -153,6 +171,7 @@ class Attributor:
             self._found(claim, best(found, claim.cited) if found else None)
 
     def _found(self, claim: _Claim, support: Support | None) -> None:
+        self._checked += 1
         choice, start, end, _ = claim.sentence
         ATTRIBUTED.add(result="supported" if support else "unsupported")
         made = Attribution(choice=choice, start=start, end=end, cited=claim.cited)

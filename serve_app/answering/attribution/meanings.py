@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from deployments.interfaces import Embedder
 
-_SUPPORTED: Final = 0.58
+_SUPPORTED: Final = 0.6
 _SHARE_PART: Final = 0.35
 _CACHED_TEXTS: Final = 256  # 0.4 MB with vectors of 384 numbers
 

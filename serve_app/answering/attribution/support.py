@@ -32,8 +32,8 @@ MAX_SOURCE_SENTENCES: Final = 1000
 _MAX_SENTENCE_CHARS: Final = 1000
 _MAX_TOKENS: Final = 250  # Of one sentence.
 
-_SUPPORTED: Final = 0.62
-"""The share of a sentence's weighted words that must be in the source."""
+_SUPPORTED: Final = (0.66, 0.75)
+"""The share of a sentence's weighted words that one sentence of a source must have, or two."""
 _OPEN: Final = 0.2
 """With a smaller share there is nothing that meanings could decide."""
 _SECOND_GAIN: Final = 0.12  # Of the weight, that a second sentence must add,
@@ -159,7 +159,7 @@ class SourceSentences:
             share = claim.share(*evidence)
             start, end = self._span(evidence)
             source = self._sentences[n].source
-            if share >= _SUPPORTED:
+            if share >= _SUPPORTED[len(evidence) - 1]:
                 found.append(Support(source, round(share, 2), start, end))
             else:
                 quote = self._texts[source][start:end]
