@@ -19,6 +19,7 @@ KINDS = ("supported", "swapped", "number", "name", "unsupported")
 _SOURCES = 4
 _SENTENCE_CHARS = (30, 320)
 _SEED = 11
+_NAME_CHARS = 3
 
 _SYNONYMS = {
     "began": "started",
@@ -326,6 +327,8 @@ def _other_name(
         for text in texts
         for name in _NAME.findall(text)
         if not set(name.casefold().split()) & set(re.findall(r"\w+", sentence.casefold()))
+        and len(name) >= _NAME_CHARS
+        and not name.endswith(("'s", "\u2019s"))
     ]
     if not elsewhere:
         return None

@@ -75,7 +75,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sentence of a source that may say the same in other words; `share` of them it has."""
+    """A span of a source that may say the same in other words; `share` of these it has.
+
+    `text` is what to compare. `start` and `end` are the place of the whole span.
+    """
 
     source: int
     start: int
@@ -153,7 +156,8 @@ class SourceSentences:
         for n in order:
             if shares[n] < _OPEN:
                 break
-            evidence = self._evidence(claim, self._sentences[n])
+            said = self._evidence(claim, self._sentences[n])
+            evidence = said if len(said) > 1 else said + self._antecedents(claim, said[0])
             if claim.conflicts(evidence):
                 continue
             share = claim.share(*evidence)
@@ -162,8 +166,10 @@ class SourceSentences:
             if share >= _SUPPORTED[len(evidence) - 1]:
                 found.append(Support(source, round(share, 2), start, end))
             else:
-                quote = self._texts[source][start:end]
-                candidates.append(Candidate(source, start, end, quote, share))
+                # A sentence that only names what is meant would blur the meaning.
+                first, last = self._span(said)
+                text = self._texts[source][first:last]
+                candidates.append(Candidate(source, start, end, text, claim.share(*said)))
         if found:
             return Judgement(best(found, cited))
         return Judgement(None, candidates[:_CANDIDATES])
@@ -180,7 +186,7 @@ class SourceSentences:
         """Return whether a token may be a name: it has a capital, but others have one, too."""
         if not token.is_capital or len(token.key) == 1 or token.is_function_word:
             return False
-        return self._nouns_are_capital or token.is_first
+        return self._nouns_are_capital or token.is_first or token.key in self._lower
 
     def weight(self, token: Token) -> float:
         """Return how much a token says, more for rarer ones."""
@@ -199,21 +205,21 @@ class SourceSentences:
         enough = gain >= max(_SECOND_GAIN, _SECOND_PART * (1 - share))
         if enough and claim.words_in(second, first) >= _SECOND_WORDS:
             evidence.append(second)
-        elif any(token.key in PRONOUNS for token in first.tokens):
-            evidence += self._antecedents(claim, first)
         return evidence
 
     def _antecedents(self, claim: _Claim, first: _Sentence) -> list[_Sentence]:
-        """Return the sentence just before that has the names which a pronoun may stand for."""
-        missing = [token for token in claim.names if not first.has(token)]
-        before = self._sentences[max(0, first.place - _ANTECEDENTS) : first.place]
-        return [
+        """Return the sentence just before that names what a pronoun may stand for, if any."""
+        if not any(token.key in PRONOUNS for token in first.tokens):
+            return []
+        before = [
             sentence
-            for sentence in reversed(before)
-            if sentence.source == first.source
-            and missing
-            and all(sentence.has(token) for token in missing)
-        ][:1]
+            for sentence in self._sentences[max(0, first.place - _ANTECEDENTS) : first.place]
+            if sentence.source == first.source and claim.has_names(first, sentence)
+        ]
+        share = claim.share(first)
+        gains = [(claim.share(first, sentence) - share, sentence.place) for sentence in before]
+        gain, place = max(gains, default=(0.0, 0))
+        return [self._sentences[place]] if gain > 0 else []
 
     def _span(self, evidence: Sequence[_Sentence]) -> tuple[int, int]:
         """Return the place of the evidence; of sentences far apart, that of the first."""
@@ -243,7 +249,7 @@ class _Claim:
         self._ranks = _ranks(found)
         self._weights = [sources.weight(token) for token in found]
         self.total = sum(self._weights)
-        self.names = [token for token in found if sources.is_name(token)]
+        self._names = [token for token in found if sources.is_name(token)]
         self._has: dict[int, list[float]] = {}
         self._places: dict[int, list[Sequence[int]]] = {}
 
@@ -253,6 +259,10 @@ class _Claim:
         has = parts[0] if len(parts) == 1 else map(max, *parts)
         weighed = (weight * part for weight, part in zip(self._weights, has, strict=True))
         return sum(weighed) / self.total
+
+    def has_names(self, *evidence: _Sentence) -> bool:
+        """Return whether sentences have all names."""
+        return all(any(sentence.has(name) for sentence in evidence) for name in self._names)
 
     def words_in(self, second: _Sentence, first: _Sentence) -> int:
         """Count the words, but not the names, that only the second of two sentences has."""
