@@ -59,7 +59,7 @@ class Stuck(FakeEmbedder):
         super().__init__()
         self.error = error
 
-    async def embed(self, *_: object) -> NDArray[np.float32]:  # type: ignore[override]
+    async def embed(self, *_: object) -> NDArray[np.float32]:
         if self.error is not None:
             raise self.error
         await asyncio.Event().wait()

@@ -255,10 +255,10 @@ class _Claim:
 
     def share(self, *evidence: _Sentence) -> float:
         """Return the share of the weight that sentences have."""
-        parts = [self._parts(sentence) for sentence in evidence]
-        has = parts[0] if len(parts) == 1 else map(max, *parts)
-        weighed = (weight * part for weight, part in zip(self._weights, has, strict=True))
-        return sum(weighed) / self.total
+        parts = zip(*map(self._parts, evidence), strict=True)
+        weighed = (weight * max(has) for weight, has in zip(self._weights, parts, strict=True))
+        share: float = sum(weighed) / self.total
+        return share
 
     def has_names(self, *evidence: _Sentence) -> bool:
         """Return whether sentences have all names."""
