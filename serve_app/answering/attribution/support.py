@@ -11,6 +11,7 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from deployments.parser.chunking.sentences import sentences
@@ -51,7 +52,7 @@ _MAX_TOLD: Final = 60  # Numbers and names of a sentence that are compared.
 _MAX_PLACES: Final = 12  # Of one of them.
 _LEAD: Final = 2  # Of them in common, by which another number or name stands there instead.
 _ANTECEDENTS: Final = 2  # Sentences before a pronoun that may name what it stands for.
-_WHOLE: Final = 0.85
+_WHOLE: Final = 0.85  # Of the evidence: an answer as long left nothing out.
 
 _BREAK: Final = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+\u2022|#>]|\d{1,3}[.)])\s)")
 
@@ -123,15 +124,12 @@ class SourceSentences:
     def __init__(self, texts: Mapping[int, str]) -> None:
         """Cut the sources, given by their numbers."""
         self._texts = texts
-        self._sentences = [
-            sentence
-            for _, sentence in zip(range(MAX_SOURCE_SENTENCES), self._cut(texts), strict=False)
-        ]
+        self._sentences = list(islice(self._cut(texts), MAX_SOURCE_SENTENCES))
         self._of_source: dict[int, list[_Sentence]] = defaultdict(list)
         counts: dict[str, int] = defaultdict(int)
         self._lower: set[str] = set()
         self._capital: set[str] = set()
-        for number, sentence in enumerate(self._sentences):
+        for sentence in self._sentences:
             self._of_source[sentence.source].append(sentence)
             for key in sentence.places:
                 counts[key] += 1
@@ -140,7 +138,6 @@ class SourceSentences:
                     self._capital.add(token.key)
                 elif not token.is_capital:
                     self._lower.add(token.key)
-            assert number == sentence.place  # noqa: S101
         self._counts = counts
         self._nouns_are_capital = is_german(self._lower)
 
