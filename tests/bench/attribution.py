@@ -181,8 +181,8 @@ async def _cost(service: Service, *, quick: bool) -> Section:
 
 {count} questions about XQuAD's articles, {rounds} times with attribution and without it, in turns;
 answers of the small model of {_TOKENS} tokens, greedy. Tokens per second are counted from the
-first token to the end of the stream, with what is still compared then. Medians; the ratio is the median of
-those of the single answers. Model, embedder and client share two cores.
+first token to the end of the stream, with what is still compared then. Medians; the ratio is the
+median of those of the single answers. Model, embedder and client share two cores.
 
 {checks_table(checks)}
 

@@ -27,6 +27,16 @@ _GREETING: Final = re.compile(
     r"(?: there)?\b(?:[\s,.!\u2014-]+|\Z))+",
     re.IGNORECASE,
 )
+_WORK: Final = r"(?:source|document|passage|context|text|article|report|page)s?(?:\s\d{1,3})?"
+_FRAME: Final = re.compile(
+    rf"\W*(?:(?:according to|based on|as (?:\w+ )?(?:in|by)|in)\s(?:the |this |these )?"
+    rf"(?:(?:given|provided|numbered|above) )?{_WORK}(?: provided| above)?\s*,\s*"
+    rf"|(?:the |this )?{_WORK}\s(?:says?|states?|mentions?|reports?|explains?|notes?)\sthat\s)",
+    re.IGNORECASE,
+)
+_SOURCE_NUMBERS: Final = re.compile(
+    r"\b(?:source|document|passage)s?\s\d{1,3}(?:(?:,|,? and)\s\d{1,3})*\b", re.IGNORECASE
+)
 # What an assistant says of itself, to the person, or of having no answer.
 _SMALL_TALK: Final = re.compile(
     r"\W*(?:(?:please|feel free|let me|you(?:'|\u2019)re welcome|you are welcome|i hope|as an ai"
@@ -126,6 +136,13 @@ class AnswerSentences:
                 text = text.lstrip()
                 found.append(AnswerSentence(self._choice, place, place + len(text), text))
         return found
+
+
+def without_frame(text: str) -> str:
+    """Take out what a sentence says of the sources themselves, such as "According to source 2"."""
+    if frame := _FRAME.match(text):
+        text = text[frame.end() :]
+    return _SOURCE_NUMBERS.sub(" ", text)
 
 
 def is_claim(text: str) -> bool:

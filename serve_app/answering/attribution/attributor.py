@@ -11,7 +11,11 @@ from loguru import logger
 from deployments.answer_events import Piece
 from deployments.errors import ServiceError
 from deployments.observability.metrics import ATTRIBUTED
-from serve_app.answering.attribution.answer_sentences import AnswerSentence, AnswerSentences
+from serve_app.answering.attribution.answer_sentences import (
+    AnswerSentence,
+    AnswerSentences,
+    without_frame,
+)
 from serve_app.answering.attribution.support import Judgement, SourceSentences, best
 from serve_app.answering.citations import Citations
 from serve_app.schemas.answers import Attribution, Quote, Warning_
@@ -157,7 +161,7 @@ class Attributor:
             citations.feed(sentence.text)
             citations.close()
             uncited = Citations(0)
-            text = uncited.feed(sentence.text) + uncited.close()
+            text = without_frame(uncited.feed(sentence.text) + uncited.close())
             judgement = self._index.judge(text, citations.cited)
             claims.append(_Claim(sentence, text, citations.cited, judgement))
         return claims

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -243,6 +243,7 @@ class _Claim:
     def __init__(self, found: Sequence[Token], sources: SourceSentences) -> None:
         self._tokens = found
         self._sources = sources
+        self._keys = Counter(token.key for token in found)
         self._ranks = _ranks(found)
         self._weights = [sources.weight(token) for token in found]
         self.total = sum(self._weights)
@@ -302,18 +303,24 @@ class _Claim:
             (sentence, there)
             for sentence in evidence
             for there, other in enumerate(sentence.tokens)
-            if other.key != token.key and self._is_rival(token, other)
+            if other.key != token.key and self._is_rival(token, other, sentence)
         ]
-        lead = _LEAD if self._parts(evidence[0])[place] else 1
+        is_told = token.is_number or self._sources.is_name(token)
+        lead = 1 if is_told and not self._parts(evidence[0])[place] else _LEAD
         return any(
             self._context(place, sentence, there, strictly=True) >= own + lead
             for sentence, there in rivals[:_MAX_TOLD]
         )
 
-    def _is_rival(self, token: Token, other: Token) -> bool:
+    def _is_rival(self, token: Token, other: Token, sentence: _Sentence) -> bool:
         if token.is_number:
             return other.is_number
-        return self._sources.is_name(other) or self._sources.may_be_name(other)
+        if not (self._sources.is_name(other) or self._sources.may_be_name(other)):
+            return False
+        if not token.is_first or self._sources.is_name(token):
+            return True
+        # What begins a sentence may be no name at all: if it is one, the other is missing.
+        return self._keys[other.key] < len(sentence.places[other.key])
 
     def _context(
         self, place: int, sentence: _Sentence, there: int, *, strictly: bool = False

@@ -45,46 +45,51 @@ export class Attributions {
   put(one, parts) {
     const source = this.turn.sources.find(({ id }) => id === one.source);
     const quote = source && one.quote ? characters(source.text, one.quote.start, one.quote.end) : "";
-    const attributes = { class: source ? "said" : "said unsupported", title: source ? `${one.source}: ${quote || source.title}` : UNSUPPORTED };
-    if (source) {
-      attributes.onpointerenter = () => this.light(one.source, true);
-      attributes.onpointerleave = () => this.light(one.source, false);
-    }
+    const show = (on) => {
+      this.light(one.source, on);
+      for (const span of spans) span.classList.toggle("lit", on);
+    };
+    const attributes = { class: "said unsupported", title: UNSUPPORTED };
+    const supported = { class: "said", title: `${one.source}: ${quote || source?.title}`, onpointerenter: () => show(true), onpointerleave: () => show(false) };
+    // The last one first, as above.
     const spans = parts.map(([node, start, end]) => {
-      const span = element("span", attributes);
+      const span = element("span", source ? supported : attributes);
       const range = document.createRange();
       range.setStart(node, start);
       range.setEnd(node, end);
       range.surroundContents(span);
       return span;
     });
-    const [last] = spans;
-    const first = spans.at(-1);
-    this.marked.set(one, first);
-    if (!source) last.append(element("span", { class: "sr" }, ` (${UNSUPPORTED})`));
-    else if (!one.cited.includes(one.source)) this.correct(one, source, quote, first, last);
+    this.marked.set(one, spans[0]);
+    if (source) this.cite(one, spans, show, this.chip(source, one.quote, quote));
+    else spans[0].append(element("span", { class: "sr" }, ` (${UNSUPPORTED})`));
   }
 
-  /** Show the source that the model did not name, and which of those it named are wrong. */
-  correct(one, source, quote, first, last) {
-    const chip = this.chip(source, one.quote, quote);
-    chip.addEventListener("focus", () => this.light(one.source, true));
-    chip.addEventListener("blur", () => this.light(one.source, false));
-    let behind = last;
-    for (let next = last.nextSibling; next && (isChip(next) || next.data?.trim() === ""); next = next.nextSibling) if (isChip(next)) behind = next;
+  /** Put the chip of the right source behind a sentence, or in the place of the one that is there. */
+  cite(one, spans, show, chip) {
+    chip.addEventListener("focus", () => show(true));
+    chip.addEventListener("blur", () => show(false));
+    let [behind] = spans;
+    for (let next = behind.nextSibling; next && (isChip(next) || next.data?.trim() === ""); next = next.nextSibling) if (isChip(next)) behind = next;
     behind.after(chip);
-    if (!one.corrected) return;
-    for (const other of this.root.querySelectorAll("button.chip")) {
-      const isInside = first.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING && chip.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_PRECEDING;
-      if (!isInside) continue;
-      other.classList.add("wrong");
-      other.title = `It does not support this sentence; source ${one.source} does`;
+    const given = [...this.root.querySelectorAll("button.chip")].filter((other) => follows(spans.at(-1), other) && follows(other, chip));
+    const right = given.find((other) => other.textContent === chip.textContent);
+    if (right) right.replaceWith(chip);
+    else if (one.corrected) {
+      for (const other of given) {
+        other.classList.add("wrong");
+        other.title = `It does not support this sentence; source ${one.source} does`;
+      }
     }
   }
 }
 
 function isChip(node) {
   return node.classList?.contains("chip") ?? false;
+}
+
+function follows(node, other) {
+  return Boolean(node.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
 }
 
 /** The letters and digits that are shown, each with its place. */

@@ -92,8 +92,10 @@ def test_a_sentence_shows_its_source_and_what_of_it_supports_it(visit: Visit) ->
     first = last.locator(".sources li").first.locator("button")
     said.nth(1).hover()
     expect(first).to_have_class("source used lit")
+    expect(last.locator(".said.lit")).to_have_count(3)
     unsupported.hover()
     expect(first).to_have_class("source used")
+    expect(last.locator(".said.lit")).to_have_count(0)
     chip = last.locator(".prose .chip").nth(1)
     chip.focus()
     expect(first).to_have_class("source used lit")
@@ -101,6 +103,9 @@ def test_a_sentence_shows_its_source_and_what_of_it_supports_it(visit: Visit) ->
     page.keyboard.press("Enter")
     expect(page.locator("#source mark")).to_have_text(PUMP[:56])
     expect(page.locator("#source blockquote")).to_have_text(PUMP)
+    page.keyboard.press("Escape")
+    last.locator(".prose .chip").nth(2).click()  # the model's own, which was right
+    expect(page.locator("#source mark")).to_have_text("The council pays.")
     page.keyboard.press("Escape")
     # All of it is kept with the conversation.
     page.reload()
