@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from functools import cache
 from itertools import groupby, pairwise
@@ -37,7 +36,7 @@ _ORDINALS: Final = _listed(
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 )
 _TENS: Final = _listed("thirty forty fifty sixty seventy eighty ninety")
-NUMBER_WORDS: Final = {
+_NUMBER_WORDS: Final = {
     # "one" is a pronoun more often, and "first" means "at the beginning".
     **{word: str(n) for n, word in enumerate(_SMALL) if word != "one"},
     **{word: str(n) for n, word in enumerate(_ORDINALS, 1) if word != "first"},
@@ -66,7 +65,7 @@ NEGATIONS: Final = _set(
     "not never nor cannot nicht kein keine keinen nie niemals pas jamais nunca не никогда"
 )
 """Of verbs: "no cost" may be "free of charge"."""
-_GERMAN: Final = _set("der die das und ist nicht ein eine den dem des mit auf wurde von zu")
+_GERMAN: Final = _set("der das und ist nicht eine auf wurde zu dem")
 _LEAST_GERMAN: Final = 3
 _SHORT_CHARS: Final = 3
 _STEM_CHARS: Final = 4
@@ -155,7 +154,7 @@ def _pattern() -> re.Pattern[str]:
 
 def _class_of_marks() -> str:
     """Return the combining marks as ranges; for Python they belong to no word."""
-    marks = (n for n in range(0x300, min(sys.maxunicode, 0xFFFF)) if _is_mark(n))
+    marks = (n for n in range(0x300, 0xFFFF) if _is_mark(n))
     runs = (
         [n for _, n in run] for _, run in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])
     )
@@ -172,7 +171,7 @@ def _word(text: str, *, is_first: bool) -> Token:
     key = unicodedata.normalize("NFC", _ACCENTS.sub("", folded))
     if key.endswith(("n't", "n\u2019t")):
         return Token("not")
-    if value := NUMBER_WORDS.get(key):
+    if value := _NUMBER_WORDS.get(key):
         return Token(value, is_number=True)
     return Token(key, is_capital=bare[:1].isupper(), is_first=is_first)
 
