@@ -20,7 +20,7 @@ UNIT := -n 2 --dist worksteal -m "not long" tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-collections bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
 .PHONY: bench-ranking bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
@@ -100,6 +100,9 @@ bench-tokens: $(TESTED) ## The cost of the graph per token, beside bare vLLM, wi
 
 bench-ocr: $(TESTED) ## Read ten scanned pages and look for their facts (2 minutes)
 	@$(BIN)/python -m tests.bench.scans
+
+bench-attribution: $(TESTED) ## Whether sentences get the source that supports them, and what it costs (10 minutes)
+	@$(BIN)/python -m tests.bench.attribution
 
 bench-collections: $(TESTED) ## Collections of up to 100,000 documents: search, lists, uploads, compaction (12 minutes)
 	@$(BIN)/python -m tests.bench.collections

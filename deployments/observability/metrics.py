@@ -157,7 +157,14 @@ WARNINGS = Counter(
         "sources_shortened",
         "history_shortened",
         "answer_limited",
+        "sources_not_checked",
     ),
+)
+ATTRIBUTED = Counter(
+    "genserve_attributed_sentences_total",
+    "sentences of answers that were compared with the sources, by whether one supports them",
+    at="Ingress",
+    result=("supported", "unsupported"),
 )
 SHED = Counter(
     "genserve_shed_total",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.answer_events import AnswerEvent, Piece
@@ -14,6 +14,8 @@ from deployments.errors import Unavailable
 from deployments.observability.metrics import FIRST_TOKEN, WARNINGS
 from deployments.observability.tracing import LongSpan, span
 from serve_app.answering import prompts
+from serve_app.answering.attribution.attributor import Attributor
+from serve_app.answering.attribution.meanings import Meanings
 from serve_app.answering.cited_answer import CitedAnswer
 from serve_app.answering.deadline import Deadline, late
 from serve_app.answering.grounding import Grounding, numbered
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from serve_app.answering.grounding import Question
-    from serve_app.schemas.answers import PageReport, Source
+    from serve_app.schemas.answers import Attribution, PageReport, Source
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
 T = TypeVar("T")
+
+_ATTRIBUTION_WAIT_S = 2.0  # for the last sentences, once the answer has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,29 @@ class Grounded:
 
 
 @dataclass(frozen=True, slots=True)
+class Attributed:
+    """Sentences that have ended a while before, with the sources that support them."""
+
+    attributions: list[Attribution]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """Last event: seconds by stage, and the numbers of the sources referred to."""
+    """Last event: seconds by stage, and the numbers of the sources referred to.
+
+    `warnings` are those that came after Grounded; `attributions` are empty in a stream, which had
+    them in its Attributed events.
+    """
 
     timings: dict[str, float]
     cited: list[int]
+    warnings: list[Warning_] = field(default_factory=list)
+    attributions: list[Attribution] = field(default_factory=list)
 
 
-Event = Grounded | Sequence[AnswerEvent] | Finished
-"""Grounded, then the engine's events without citations of what is no source, then Finished."""
+Event = Grounded | Sequence[AnswerEvent] | Attributed | Finished
+"""Grounded, then the engine's events without citations of what is no source, among them Attributed
+events, then Finished."""
 
 
 class Answering:
@@ -60,6 +78,7 @@ class Answering:
         self._llm = services.llm
         self._grounding = Grounding(services, settings)
         self._settings = settings.answer
+        self._meanings = Meanings(services.embedder, reranks=settings.embedder.reranker is not None)
         self._model = settings.llm.served_name
         self._window = settings.llm.window
 
@@ -73,8 +92,18 @@ class Answering:
                     completion = await self._llm.chat(self._body(question, prompt))
             answer = _cited_answer(question, grounded)
             completion = answer.whole(completion)
+            with contextlib.closing(self._attributor(question, grounded)) as attributor:
+                for choice in completion["choices"]:
+                    text = choice["message"].get("content") or ""
+                    attributor.feed_text(text, choice.get("index", 0))
+                attributions = await attributor.rest(self._attribution_wait_s(watch))
         grounded = replace(grounded, sources=answer.marked(grounded.sources))
-        return completion, grounded, Finished(watch.finished(), answer.cited)
+        late_warnings = _counted(attributor.warnings)
+        return (
+            completion,
+            grounded,
+            Finished(watch.finished(), answer.cited, late_warnings, attributions),
+        )
 
     async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
         """Yield Grounded once the engine has begun, its chunks, and Finished.
@@ -87,6 +116,8 @@ class Answering:
             async with self._deadline(watch):
                 prompt, grounded = await self._prepare(question, watch)
             answer = _cited_answer(question, grounded)
+            attributor = self._attributor(question, grounded)
+            ending.callback(attributor.close)
             body = self._body(question, prompt)
             generation = LongSpan("generation")
             ending.callback(generation.end)
@@ -102,12 +133,18 @@ class Answering:
                             watch.mark("first_token_s")
                         if shown := answer.shown(events):
                             yield shown
+                            attributor.feed(shown)
+                        if ready := attributor.ready():
+                            yield Attributed(ready)
                         events = await deadline.next(stream)
             if rest := answer.rest():
                 yield rest
+                attributor.feed(rest)
+            if ready := await attributor.rest(self._attribution_wait_s(watch)):
+                yield Attributed(ready)
         if not watch.has("first_token_s"):  # the answer is empty
             watch.mark("first_token_s")
-        yield Finished(watch.finished(), answer.cited)
+        yield Finished(watch.finished(), answer.cited, _counted(attributor.warnings))
 
     async def bare(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         """Return what the bare model makes, under the same time limit."""
@@ -140,6 +177,13 @@ class Answering:
                 yield
         except TimeoutError:
             raise late() from None
+
+    def _attributor(self, question: Question, grounded: Grounded) -> Attributor:
+        wanted = self._settings.attribution and question.attribution and _is_text(question)
+        return Attributor(grounded.sources if wanted else [], self._meanings)
+
+    def _attribution_wait_s(self, watch: Stopwatch) -> float:
+        return min(_ATTRIBUTION_WAIT_S, self._left_s(watch))
 
     def _left_s(self, watch: Stopwatch) -> float:
         return self._settings.total_timeout_s - watch.elapsed_s
@@ -186,16 +230,25 @@ class Answering:
         if (question.max_tokens or 0) > prompt.answer_tokens:
             message = f"there is room for an answer of {prompt.answer_tokens} tokens only"
             context.warnings.append(Warning_(code="answer_limited", message=message))
-        for warning in context.warnings:
-            WARNINGS.add(code=warning.code)
+        _counted(context.warnings)
         reports = numbered(context.pages, prompt.sources)
         return prompt, Grounded(prompt.sources, context.warnings, reports)
 
 
 def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:
     """Let JSON be: its numbers in brackets are lists, and without them it could not be read."""
+    return CitedAnswer(len(grounded.sources) if _is_text(question) else 0)
+
+
+def _is_text(question: Question) -> bool:
     form = question.sampling.get("response_format") or {"type": "text"}
-    return CitedAnswer(len(grounded.sources) if form.get("type") == "text" else 0)
+    return bool(form.get("type") == "text")
+
+
+def _counted(warnings: list[Warning_]) -> list[Warning_]:
+    for warning in warnings:
+        WARNINGS.add(code=warning.code)
+    return warnings
 
 
 async def _first(stream: AsyncGenerator[T, None]) -> T:

@@ -31,9 +31,9 @@ _CHARS_PER_TOKEN = 3  # Little, for what is cut to real counts later loses its e
 class Question:
     """What is asked: messages in OpenAI's form, what to draw on, and how to sample.
 
-    `web` and `documents` say what the request allows; the operator's settings can only take away
-    from it, see `Grounding.gather`. `sampling` holds further fields of the engine's request;
-    `max_tokens` is None when the caller did not say.
+    `web`, `documents` and `attribution` say what the request allows; the operator's settings can
+    only take away from it, see `Grounding.gather`. `sampling` holds further fields of the engine's
+    request; `max_tokens` is None when the caller did not say.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -42,6 +42,7 @@ class Question:
     web: bool = True
     documents: bool = True
     filters: Filter | None = None
+    attribution: bool = True
     max_tokens: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
@@ -10,7 +11,8 @@ from fastapi.responses import JSONResponse
 
 from deployments.answer_events import DONE, Piece, TokenUsage
 from deployments.llm.grammars.bounds import check_constraints_in_thread
-from serve_app.answering.answer import Answering, Finished, Grounded
+from serve_app.answering.answer import Answering, Attributed, Finished, Grounded
+from serve_app.answering.attribution.annotations import Annotations
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
@@ -32,10 +34,11 @@ from serve_app.schemas.chat import (
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from deployments.answer_events import AnswerEvent
     from deployments.interfaces import TextGenerator
+    from serve_app.schemas.answers import Attribution
     from serve_app.settings import AppSettings
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=BodyRoute)
@@ -51,10 +54,11 @@ async def create_chat_completion(
 ) -> Response:
     """Answer a conversation.
 
-    The model `genserve` answers from web and documents as `context` allows, and adds
-    `sources`, `pages`, `warnings` and `timings` to OpenAI's fields, and `cited`, the numbers
-    of the sources referred to, to the end of a stream; the other model is the bare LLM, with the
-    fields of its engine.
+    The model `genserve` answers from web and documents as `context` allows, and adds `sources`,
+    `pages`, `warnings`, `attributions` and `timings` to OpenAI's fields, and `cited`, the numbers
+    of the sources referred to, to the end of a stream. The `annotations` of a message name the
+    source that supports each sentence. The other model is the bare LLM, with the fields of its
+    engine.
     """
     check_answer_bounds(
         settings,
@@ -72,7 +76,7 @@ async def create_chat_completion(
     if request.stream:
         return await opened(_written(answering, question), error_event)
     completion, grounded, finished = await answering.whole(question)
-    return JSONResponse(completion | _grounding(grounded) | {"timings": finished.timings})
+    return JSONResponse(_whole(completion, grounded, finished))
 
 
 async def _bare(request: ChatRequest, answering: Answering, llm: TextGenerator) -> Response:
@@ -94,6 +98,7 @@ def _question(request: ChatRequest, settings: AppSettings) -> Question:
         web=context.web,
         documents=context.documents,
         collections=context.searched(),
+        attribution=context.attribution,
         filters=context.filters.parsed() if context.filters else None,
         top_k=context.top_k or settings.answer.top_k,
         max_tokens=_max_tokens(request),
@@ -107,19 +112,31 @@ def _max_tokens(request: ChatRequest) -> int | None:
 
 
 async def _written(answering: Answering, question: Question) -> AsyncGenerator[str, None]:
-    """Sources ride on the opening chunk, before any token; what came of them on the last."""
+    """Sources ride on the opening chunk, before any token; what came of them on the last.
+
+    Attributions come between tokens, as soon as they are known.
+    """
     writer = ChunkWriter()
     grounding: dict[str, Any] = {}
     held: list[AnswerEvent] = []
+    warnings: list[dict[str, Any]] = []
+    annotations = Annotations([])
     stream = answering.stream(question)
     async with contextlib.aclosing(stream):
         async for given in stream:
             match given:
-                case Grounded():
+                case Grounded(sources):
                     grounding = _grounding(given)
-                case Finished(timings, cited):
+                    warnings = grounding["warnings"]
+                    annotations = Annotations(sources)
+                case Attributed(attributions):
+                    yield writer.blocks(_annotated(attributions, annotations))
+                case Finished(timings, cited, late_warnings):
                     ending = held or [Piece(None, choice_index=None)]
-                    yield writer.blocks(ending, grounding | {"cited": cited, "timings": timings})
+                    last = grounding | {"cited": cited, "timings": timings}
+                    if late_warnings:
+                        last["warnings"] = warnings + [one.model_dump() for one in late_warnings]
+                    yield writer.blocks(ending, last)
                 case _:
                     events = [*held, *given]
                     # Only what ends the answer is held back, for the rest to join it.
@@ -128,6 +145,36 @@ async def _written(answering: Answering, question: Question) -> AsyncGenerator[s
                         grounding = {}
                         yield blocks
     yield DONE
+
+
+def _whole(completion: dict[str, Any], grounded: Grounded, finished: Finished) -> dict[str, Any]:
+    annotations = Annotations(grounded.sources)
+    choices = []
+    for choice in completion["choices"]:
+        found = annotations.of(finished.attributions, choice.get("index", 0))
+        message = choice["message"] | ({"annotations": found} if found else {})
+        choices.append(choice | {"message": message})
+    grounded = replace(grounded, warnings=grounded.warnings + finished.warnings)
+    attributions = [one.model_dump() for one in finished.attributions]
+    return {
+        **completion,
+        "choices": choices,
+        **_grounding(grounded),
+        "attributions": attributions,
+        "timings": finished.timings,
+    }
+
+
+def _annotated(attributions: Sequence[Attribution], annotations: Annotations) -> list[AnswerEvent]:
+    """Return a piece for each choice, whose chunk has its attributions beside OpenAI's fields."""
+    events: list[AnswerEvent] = []
+    for index in sorted({one.choice for one in attributions}):
+        of_choice = [one for one in attributions if one.choice == index]
+        found = annotations.of(of_choice, index)
+        delta = {"annotations": found} if found else None
+        chunk = {"attributions": [one.model_dump() for one in of_choice]}
+        events.append(Piece("", index, delta=delta, chunk=chunk))
+    return events
 
 
 def _ends(event: AnswerEvent) -> bool:

@@ -10,7 +10,7 @@ from fastapi.sse import format_sse_event
 from pydantic import TypeAdapter
 
 from deployments.answer_events import Piece, TokenUsage
-from serve_app.answering.answer import Answering, Finished, Grounded
+from serve_app.answering.answer import Answering, Attributed, Finished, Grounded
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
@@ -40,8 +40,9 @@ async def generate_text(
 ) -> Response | GenerateResponse:
     """Answer from the pages named in the prompt and the uploaded documents.
 
-    With `stream`, server-sent events: `sources` once, `token` many times, `done` or `error`;
-    which sources were `cited` is known at the end, and said in `done`.
+    With `stream`, server-sent events: `sources` once, `token` many times, `attribution` for each
+    sentence that has ended, `done` or `error`; which sources were `cited` is known at the end,
+    and said in `done`, as are `warnings` that came late.
     """
     question = _question(request, settings)
     if request.stream:
@@ -53,7 +54,8 @@ async def generate_text(
         finish_reason=choice["finish_reason"],
         sources=grounded.sources,
         pages=grounded.pages,
-        warnings=grounded.warnings,
+        warnings=grounded.warnings + finished.warnings,
+        attributions=finished.attributions,
         usage=_usage(completion.get("usage")),
         timings=finished.timings,
     )
@@ -76,6 +78,7 @@ def _question(request: GenerateRequest, settings: AppSettings) -> Question:
         messages=[{"role": "user", "content": request.prompt}],
         collections=[request.collection],
         top_k=request.top_k or settings.answer.top_k,
+        attribution=request.attribution,
         max_tokens=request.max_tokens,
         sampling=sampling,
     )
@@ -90,9 +93,11 @@ async def _events(answering: Answering, question: Question) -> AsyncGenerator[st
                 case Grounded(sources, warnings, pages):
                     read = {"sources": sources, "pages": pages, "warnings": warnings}
                     yield _event("sources", read)
-                case Finished(timings, cited):
+                case Attributed(attributions):
+                    yield "".join(_event("attribution", one) for one in attributions)
+                case Finished(timings, cited, warnings):
                     done = {"finish_reason": finish_reason, "cited": cited, "usage": usage}
-                    yield _event("done", done | {"timings": timings})
+                    yield _event("done", done | {"timings": timings, "warnings": warnings})
                 case events:
                     for one in events:
                         match one:

@@ -37,6 +37,16 @@ SOURCE_EXAMPLE = {
     "text": "Costs fell by 4 % to 1.2 million.",
     "cited": True,
 }
+ATTRIBUTION_EXAMPLE = {
+    "choice": 0,
+    "start": 0,
+    "end": 22,
+    "source": 1,
+    "strength": 1.0,
+    "quote": {"text": "Costs fell by 4 % to 1.2 million.", "start": 0, "end": 33},
+    "cited": [1],
+    "corrected": False,
+}
 USAGE_EXAMPLE = {"prompt_tokens": 120, "completion_tokens": 9, "total_tokens": 129}
 GROUNDING_EXAMPLE: dict[str, Any] = {"sources": [SOURCE_EXAMPLE], "pages": [], "warnings": []}
 TIMINGS_EXAMPLE = {"search_s": 0.02, "context_s": 0.02, "prompt_s": 0.03, "total_s": 0.41}
@@ -55,6 +65,7 @@ class GenerateRequest(Request):
     stream: bool = False
     collection: CollectionName = DEFAULT_COLLECTION
     top_k: TopK | None = None
+    attribution: bool = True
 
 
 class Source(BaseModel):
@@ -112,6 +123,32 @@ class Warning_(BaseModel):  # noqa: N801 - `Warning` is Python's
     url: str | None = None
 
 
+class Quote(BaseModel):
+    """The span of a source's `text` that supports a sentence, with its place in characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Attribution(BaseModel):
+    """The source that supports a sentence of the answer, None if none does.
+
+    `start` and `end` are its place in the text of the answer, in characters (Unicode code points);
+    `strength` is at most 1. `cited` are the numbers that the model wrote there; `corrected` says
+    that they are others than `source`. Sentences that claim nothing, such as questions, have none.
+    """
+
+    choice: int = 0
+    start: int
+    end: int
+    source: int | None = None
+    strength: float = 0.0
+    quote: Quote | None = None
+    cited: list[int] = []
+    corrected: bool = False
+
+
 class Usage(BaseModel):
     """Tokens, by the model's tokenizer."""
 
@@ -128,6 +165,7 @@ class GenerateResponse(BaseModel):
             "content": "Costs fell by 4 % [1].",
             "finish_reason": "stop",
             **GROUNDING_EXAMPLE,
+            "attributions": [ATTRIBUTION_EXAMPLE],
             "usage": USAGE_EXAMPLE,
             "timings": TIMINGS_EXAMPLE,
         }
@@ -138,5 +176,6 @@ class GenerateResponse(BaseModel):
     sources: list[Source]
     pages: list[PageReport]
     warnings: list[Warning_]
+    attributions: list[Attribution]
     usage: Usage
     timings: dict[str, float]

@@ -8,9 +8,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.answers import GROUNDING_EXAMPLE, TIMINGS_EXAMPLE, USAGE_EXAMPLE
+from serve_app.schemas.answers import (
+    ATTRIBUTION_EXAMPLE,
+    GROUNDING_EXAMPLE,
+    TIMINGS_EXAMPLE,
+    USAGE_EXAMPLE,
+)
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
+    DOCUMENT_ID_EXAMPLE,
     TIME_EXAMPLE,
     CollectionName,
     Request,
@@ -123,7 +129,8 @@ def _few_parts(messages: object) -> object:
 class ContextOptions(Request):
     """GenServe's own field of a chat request: what the answer may draw on.
 
-    `web` and `documents` can be switched off here; what the operator switched off stays off.
+    `web`, `documents` and `attribution`, the comparison of the answer with its sources, can be
+    switched off here; what the operator switched off stays off.
     `collections` are searched together, in place of `collection`.
     """
 
@@ -135,6 +142,7 @@ class ContextOptions(Request):
     ) = None
     filters: Filters | None = None
     top_k: TopK | None = None
+    attribution: bool = True
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -232,6 +240,23 @@ class ChatRequest(GenerationRequest):
         }
 
 
+ANNOTATION_EXAMPLE = {
+    "index": 0,
+    "type": "url_citation",
+    "url_citation": {
+        "start_index": 0,
+        "end_index": 22,
+        "title": "Annual report",
+        "url": f"/v1/documents/{DOCUMENT_ID_EXAMPLE}",
+        "source": 1,
+        "filename": "report.pdf",
+        "strength": 1.0,
+        "corrected": False,
+        "quote": "Costs fell by 4 % to 1.2 million.",
+        "quote_start": 0,
+        "quote_end": 33,
+    },
+}
 COMPLETION_EXAMPLE = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -240,12 +265,17 @@ COMPLETION_EXAMPLE = {
     "choices": [
         {
             "index": 0,
-            "message": {"role": "assistant", "content": "Costs fell by 4 % [1]."},
+            "message": {
+                "role": "assistant",
+                "content": "Costs fell by 4 % [1].",
+                "annotations": [ANNOTATION_EXAMPLE],
+            },
             "finish_reason": "stop",
         }
     ],
     "usage": USAGE_EXAMPLE,
     **GROUNDING_EXAMPLE,
+    "attributions": [ATTRIBUTION_EXAMPLE],
     "timings": TIMINGS_EXAMPLE,
 }
 CHUNK_EVENT_EXAMPLE = 'data: {"choices": [{"delta": {"content": "Costs"}}]}\n\n'

@@ -110,6 +110,11 @@ class AnswerSettings(Settings):
     phrasings: Annotated[int, Field(ge=0, le=8)] = Field(
         default=0, description="Further phrasings of the question, whose ranks are fused."
     )
+    attribution: bool = Field(
+        default=True,
+        description="Compare the sentences of an answer with its sources and report which source "
+        "supports each; the embedder is asked where the words leave it open.",
+    )
     system_prompt: str = Field(
         default=SYSTEM_PROMPT,
         max_length=20_000,

@@ -20,7 +20,7 @@ _OPENING = {"id": "1", "created": 1, "model": MODEL}
 
 @dataclass
 class FakeModel:
-    """Answers with its last message, word by word; a token is a word."""
+    """Answers with its last message, or with `reply`, word by word; a token is a word."""
 
     window: int = 4096
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
@@ -30,6 +30,7 @@ class FakeModel:
     endless: bool = False
     silent: bool = False
     opening: str = ""
+    reply: str = ""
     usage: dict[str, int] | None = None
 
     async def check_health(self) -> None: ...
@@ -44,7 +45,7 @@ class FakeModel:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
-        text = str(body["messages"][-1].get("content") or "")
+        text = self._answer(body)
         choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
         usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         return {
@@ -83,7 +84,7 @@ class FakeModel:
                 Piece(self.opening, delta={"role": "assistant"}),
             ]
             while True:
-                for word in str(body["messages"][-1].get("content") or "").split():
+                for word in self._answer(body).split():
                     yield [Piece(word + " ")]
                     await asyncio.sleep(0)
                 if not self.endless:
@@ -96,3 +97,6 @@ class FakeModel:
                 yield [TokenUsage(self.usage)]
         finally:
             self.closed.set()
+
+    def _answer(self, body: Mapping[str, Any]) -> str:
+        return self.reply or str(body["messages"][-1].get("content") or "")

@@ -282,6 +282,25 @@ def test_a_stream_begins_with_sources_and_ends_with_usage(
     assert len(chunks) > 2
     text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
     assert text.strip()
+    attributions = [
+        one for chunk in chunks for one in (chunk.model_extra or {}).get("attributions", ())
+    ]
+    assert attributions  # each sentence has been compared with the sources
+    annotations = [
+        one
+        for chunk in chunks
+        for choice in chunk.choices
+        for one in (choice.delta.model_extra or {}).get("annotations", ())
+    ]
+    supported = [one for one in attributions if one["source"]]
+    places = [(one["start"], one["end"]) for one in supported]
+    assert places == [
+        (one["url_citation"]["start_index"], one["url_citation"]["end_index"])
+        for one in annotations
+    ]
+    for one in supported:
+        quote, source = one["quote"], sources[one["source"] - 1]["text"]
+        assert source[quote["start"] : quote["end"]] == quote["text"]
     assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
     usage = chunks[-1].usage
     assert usage is not None

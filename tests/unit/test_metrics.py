@@ -100,7 +100,7 @@ def test_sheds_may_be_of_any_deployment() -> None:
 
 
 def test_every_warning_has_its_series() -> None:
-    code = "".join(path.read_text() for path in (ROOT / "serve_app" / "answering").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "serve_app" / "answering").rglob("*.py"))
     said = set(re.findall(r'code="(\w+)", message', code))
     assert len(said) >= 8
     assert said <= set(metrics.WARNINGS.labels["code"])

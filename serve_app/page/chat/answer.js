@@ -5,6 +5,7 @@ import { copies } from "../shared/clipboard.js";
 import { timings } from "./timings.js";
 import { IncrementalMarkdown } from "../markdown/incremental.js";
 import { chip, sourceList } from "./sources.js";
+import { Attributions } from "./attributions.js";
 import { faultNote } from "../shared/fault_note.js";
 import { sentence } from "../shared/formatting.js";
 
@@ -18,7 +19,11 @@ export class Answer {
     this.prose = element("div", { class: "prose" });
     this.below = element("div", { class: "below" });
     this.element = element("li", { class: "turn answer" }, element("h2", { class: "sr" }, "Answer"), this.working, this.prose, this.below);
-    this.markdown = new IncrementalMarkdown(this.prose, (number) => this.citation(number));
+    this.attributions = new Attributions(this.prose, turn, {
+      chip: (source, span, quote) => chip(source, turn.sources, span, quote),
+      light: (number, on) => this.light(number, on),
+    });
+    this.markdown = new IncrementalMarkdown(this.prose, (number) => this.citation(number), () => this.attributions.mark());
     if (turn.ended === null) {
       this.element.setAttribute("aria-busy", "true");
       return;
@@ -38,6 +43,7 @@ export class Answer {
     for (const name of ["sources", "pages", "warnings", "cited", "timings", "usage"]) {
       if (chunk[name]) turn[name] = chunk[name];
     }
+    if (chunk.attributions) turn.attributions.push(...chunk.attributions.map(kept));
     if (chunk.sources) this.doing("Thinking …");
     const [choice] = chunk.choices ?? [];
     const text = choice?.delta?.content;
@@ -75,7 +81,7 @@ export class Answer {
     if (turn.finish === "length") below.append(element("p", { class: "soft" }, "It ended at the longest answer allowed; the settings can raise that."));
     if (turn.ended === "stopped") below.append(element("p", { class: "soft" }, turn.content ? "Stopped here." : "Stopped."));
     if (turn.warnings.length) below.append(without(turn.warnings));
-    if (turn.sources.length && turn.content) below.append(sourceList(turn.sources, turn.cited));
+    if (turn.sources.length && turn.content) below.append(sourceList(turn.sources, turn.cited, this.supporting()));
     if (turn.ended === "failed") below.append(faultNote(fault ?? { message: turn.fault?.message ?? "The answer failed.", advice: "" }, this.again));
     else below.append(this.foot());
   }
@@ -93,10 +99,25 @@ export class Answer {
     return foot;
   }
 
+  /** The numbers of the sources that support some sentence. */
+  supporting() {
+    return (this.turn.attributions ?? []).map(({ source }) => source).filter((number) => number !== null);
+  }
+
+  /** Show which source in the list is meant, or no longer. */
+  light(number, on) {
+    this.below.querySelector(`[data-source="${number}"]`)?.classList.toggle("lit", on);
+  }
+
   citation(number) {
     const source = this.turn.sources.find(({ id }) => id === number);
     return source ? chip(source, this.turn.sources) : null;
   }
+}
+
+/** An attribution without its quote, which its source has. */
+function kept({ start, end, source, cited, corrected, quote }) {
+  return { start, end, source, cited, corrected, quote: quote && { start: quote.start, end: quote.end } };
 }
 
 /** What the answer had to do without, kindly. */

@@ -23,7 +23,7 @@ class Conversation {
   }
 
   reply() {
-    const turn = { role: "assistant", content: "", ended: null, sources: [], pages: [], warnings: [], cited: null, timings: {}, usage: null };
+    const turn = { role: "assistant", content: "", ended: null, sources: [], pages: [], warnings: [], attributions: [], cited: null, timings: {}, usage: null };
     this.turns.push(turn);
     this.keep();
     return turn;

@@ -7,9 +7,11 @@ import { nodes } from "./rendering.js";
 const REST = 3;
 
 export class IncrementalMarkdown {
-  constructor(root, cite) {
+  /** `built` is called whenever nodes have changed. */
+  constructor(root, cite, built) {
     this.root = root;
     this.cite = cite;
+    this.built = built;
     this.text = "";
     this.done = 0;  // characters whose nodes stand for good
     this.tail = [];  // the nodes that may still change
@@ -45,6 +47,7 @@ export class IncrementalMarkdown {
       this.open = found.at(-1) ?? null;
     }
     this.settle(lines);
+    this.built?.();
     this.earliest = performance.now() + REST * (performance.now() - began);
   }
 

@@ -1,0 +1,1 @@
+"""Attribution: which source supports each sentence of an answer."""
