@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loguru import logger
 
 from deployments.attribute_writes import write_attributes
-from deployments.catalogue.names import free_name
+from deployments.catalogue.names import unique_names
 from deployments.errors import (
     Conflict,
     NotFound,
@@ -195,7 +195,7 @@ class _Ingestion:
         self._job_id = job_id
         self._spec = spec
         self._files = files
-        self._names = _unique([file.name for file in files])
+        self._names = unique_names([file.name for file in files])
         self._waiting: deque[int] = deque()
         self._open: dict[int, str] = {}  # jobs by the numbers of their files
         self.progress = Progress(len(files))
@@ -320,17 +320,6 @@ def unpacked_of(record: dict[str, Any]) -> tuple[list[UnpackedFile], UnpackPosit
     files = [from_record(UnpackedFile, file) for file in record["files"]]
     after = record["next"]
     return files, None if after is None else from_record(UnpackPosition, after)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Number the names that come again: each file becomes a document of its own."""
-    taken: set[str] = set()
-    unique = []
-    for name in names:
-        chosen = free_name(name, taken) if name in taken else name
-        taken.add(chosen)
-        unique.append(chosen)
-    return unique
 
 
 def _none_read(progress: Progress) -> Unprocessable:

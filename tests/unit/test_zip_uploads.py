@@ -19,6 +19,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.entries import PageQuery, Quotas
+from deployments.catalogue.names import unique_names
 from deployments.contents import content_path
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable
 from deployments.file_store import FileStore
@@ -27,6 +28,7 @@ from deployments.jobs.records import fetch_job
 from deployments.jobs.zip_files import job_id_of
 from deployments.parser.file_parser import FileParser
 from deployments.parser.reading import unpacking
+from deployments.parser.reading.nested import MAX_FILES
 from deployments.parser.reading.unpacking import unpack_some
 from deployments.parser.sandbox import Sandbox
 from deployments.settings import ParserSettings
@@ -311,6 +313,19 @@ def test_hostile_names_links_and_sizes_are_harmless(monkeypatch: pytest.MonkeyPa
         unpacked(out.getvalue())
 
 
+def test_names_are_unique_and_not_longer_than_an_export_takes() -> None:
+    assert unique_names(["a.txt", "a (2).txt", "a.txt", "a.txt", "a (2).txt"]) == [
+        *("a.txt", "a (2).txt", "a (3).txt", "a (4).txt", "a (2) (2).txt"),
+    ]
+    assert len(set(unique_names(["a.txt"] * MAX_FILES))) == MAX_FILES  # at once
+    folder = "f" * 120
+    inner = zip_file({f"{folder}/{folder}.txt": "a", f"b/{'c' * 199}": "b"})
+    assert unpacked(zip_file({f"{folder}/{folder}.zip": inner})) == {
+        f"{folder}.txt": b"a",
+        "c" * 199: b"b",
+    }
+
+
 def test_a_bomb_is_refused_and_a_damaged_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.parser.reading.zip_members.MAX_UNPACKED_BYTES", 3 * MEBIBYTE)
     monkeypatch.setattr(unpacking, "_MAX_FILES_AT_ONCE", 1)
@@ -324,7 +339,15 @@ def test_a_bomb_is_refused_and_a_damaged_file_is_named(monkeypatch: pytest.Monke
             unpacked(zip_file(bomb))
     data = bytearray(zip_file({"a.txt": "the first file", "b.txt": "the second file"}))
     data[data.index(b"a.txt") + len("a.txt") + 2] ^= 0xFF
-    assert unpacked(bytes(data)) == {"a.txt": "damaged_document", "b.txt": b"the second file"}
+    damaged = {"a.txt": "damaged_document", "b.txt": b"the second file"}
+    assert unpacked(bytes(data)) == damaged
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.txt", "the first file")
+        archive.writestr("b.txt", "the second file")
+    lzma = bytearray(out.getvalue())
+    lzma[lzma.index(b"a.txt") + len("a.txt") + 4] ^= 0xFF  # its properties
+    assert unpacked(bytes(lzma)) == damaged
     with pytest.raises(InvalidRequest, match="damaged or incomplete"):
         unpacked(bytes(data[:-30]))
 
