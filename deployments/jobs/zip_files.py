@@ -293,6 +293,8 @@ class _Ingestion:
                 del self._open[number]
                 if job is None:
                     self.progress.add_unread(self._names[number], *_DELETED)
+                elif job.status is JobStatus.CANCELLED and job_id != self._own_id(number):
+                    self._waiting.append(number)  # the same file of another upload
                 else:
                     self.progress.add_ended(self._names[number], job)
 

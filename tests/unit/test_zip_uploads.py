@@ -178,9 +178,11 @@ def _members(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-async def submitted(parts: Parts, members: Mapping[str, str | bytes], owner: str = "") -> str:
+async def submitted(
+    parts: Parts, members: Mapping[str, str | bytes], path: str = "uploads/_/zip"
+) -> str:
     data = zip_file(members)
-    spec = ZipSpec("default", "all.zip", len(data), "uploads/_/zip", owner)
+    spec = ZipSpec("default", "all.zip", len(data), path)
     await parts.files.put(spec.upload_path, data)
     return (await parts.submissions.zips(spec, None)).job.id
 
@@ -243,6 +245,27 @@ async def test_a_cancelled_zip_file_stops_the_jobs_of_its_files(
         assert await parts.files.stored("uploads") == []
         first = await fetch_job(job_id_of(ZipSpec("default", "", 0, "uploads/_/zip"), 0))
         assert first.status is JobStatus.CANCELLED
+
+
+async def test_a_cancelled_zip_file_takes_no_files_from_another_one(tmp_path: Path) -> None:
+    members = {f"{n}.txt": f"text {n}" for n in range(3)}
+    async with running(f"sqlite:///{tmp_path}/jobs.sqlite", tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await submitted(parts, members)
+        assert await submitted(parts, members) == first  # a call that was repeated
+        await parts.retriever.reached.wait()
+        second = await submitted(parts, members, "uploads/_/again")
+        while not await parts.files.names("uploads/_/again.files"):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)  # it waits for the jobs of the first now
+        await parts.canceller.cancel(first)
+        parts.retriever.open.set()
+        job = await ended(parts, second)
+        assert job.status is JobStatus.SUCCEEDED
+        assert job.outcome is not None
+        assert (job.outcome.documents, job.outcome.unread) == (3, ())
+        assert set(await names(parts)) == set(members)
+        assert await parts.files.stored("uploads") == []
 
 
 async def test_a_full_quota_takes_some_files_and_names_the_others(
