@@ -127,10 +127,10 @@ class Pictures:
     def page_texts(self, data: bytes, media_type: str, pages: Sequence[int]) -> dict[int, str]:
         """Return the texts of pages of a scan by their numbers, as far as they were recognised."""
         digest = _digest(data)
-        if digest not in self._offered:
-            self._offered.add(digest)
-            self._offer(digest, data, media_type, pages)
         keys = {page: f"{digest}.{page}" for page in pages}
+        if new := [page for page, key in keys.items() if key not in self._offered]:
+            self._offered.update(keys.values())
+            self._offer(digest, data, media_type, new)
         return {page: self._texts[key] for page, key in keys.items() if key in self._texts}
 
     def _offer(self, digest: str, data: bytes, media_type: str, pages: Sequence[int]) -> None:
