@@ -7,7 +7,7 @@ import contextlib
 import io
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -72,8 +72,13 @@ QUESTIONS = {
 }
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
     with Sandbox(ParserSettings(), MODEL) as started:
         yield started
 
@@ -196,7 +201,7 @@ async def names(parts: Parts) -> dict[str, int]:
     }
 
 
-MANY = 20
+MANY = 12
 
 
 async def test_a_restart_in_the_middle_loses_and_repeats_nothing(
@@ -231,7 +236,7 @@ async def test_a_cancelled_zip_file_stops_the_jobs_of_its_files(
     url = f"sqlite:///{tmp_path}/jobs.sqlite"
     async with running(url, tmp_path, ingest_concurrency=2) as parts:
         parts.retriever.open.clear()
-        job_id = await submitted(parts, {f"{n}.txt": f"text {n}" for n in range(20)})
+        job_id = await submitted(parts, {f"{n}.txt": f"text {n}" for n in range(8)})
         await parts.retriever.reached.wait()
         monkeypatch.setattr(engine, "_ORPHANED_S", -1.0)  # the sweep leaves what is needed
         needed = await parts.files.stored("uploads")
