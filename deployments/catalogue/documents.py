@@ -51,8 +51,8 @@ class Documents:
             raise unknown_document()
         return entry_of(row)
 
-    async def named(self, collection: str, name: str) -> DocumentEntry | None:
-        """Find the document of any status that has a name; None if there is none."""
+    async def with_name(self, collection: str, name: str) -> DocumentEntry | None:
+        """Return the document with a name, of any status; None if there is none."""
         select = ENTRIES.where(DOCUMENTS.c.collection == collection, DOCUMENTS.c.name == name)
         row = await self._database.read(lambda connection: connection.execute(select).first())
         return None if row is None else entry_of(row)

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
 _SHORT_DOCUMENTS = 32  # at once, beside `ingest_concurrency`: they share a pass of the embedder
 _SHORT_IMAGE_JOBS = 1
 _IMPORTS = 2  # at once, of two keys if two wait
-_ZIPS = 16  # at once: they mostly wait for the jobs of their files
+_ZIPS = 16  # at once: they mostly wait for the jobs of their files, which may take hours
+_ZIPS_PER_OWNER = 4
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
@@ -139,7 +140,7 @@ class Jobs:
             JobKind.INGEST: Places(settings.ingest_concurrency, _SHORT_DOCUMENTS),
             JobKind.IMAGES: Places(settings.images_concurrency, _SHORT_IMAGE_JOBS),
             JobKind.IMPORT: Places(_IMPORTS),
-            JobKind.ZIP: Places(_ZIPS),
+            JobKind.ZIP: Places(_ZIPS, per_owner=_ZIPS_PER_OWNER),
         }
         dispatcher = Dispatcher(lease, places, shares, settings.max_queued, VERSION)
         self._watchers = JobWatchers()

@@ -96,9 +96,10 @@ class Submissions:
         return await self._submit(spec, key)
 
     async def zips(self, spec: ZipSpec, key: str | None) -> Submitted:
-        """Submit a job, or return the one that was submitted under this key."""
+        """Submit a job, or return the one that was submitted under this key, or of this upload."""
         await self._catalogue.erasures.check_accepted(spec.owner)
-        if key is not None and (known := await self._by_key(spec, key)):
+        key = key or spec.upload_path
+        if known := await self._by_key(spec, key):
             return known
         return await self._submit(spec, key)
 

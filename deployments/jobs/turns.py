@@ -34,10 +34,14 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How many jobs run at once; with no places for short jobs these use the others."""
+    """How many jobs run at once; with no places for short jobs these use the others.
+
+    `per_owner` is the most long jobs of one owner, by default all.
+    """
 
     long: int
     short: int = 0
+    per_owner: int | None = None
 
     def pool(self, job: WaitingJob) -> bool:
         """Return whether the job runs in a place for short jobs."""
@@ -165,6 +169,8 @@ class Turns:
 
     def _next(self, *, short: bool) -> WaitingJob | None:
         able = [owner for owner in self._owners.values() if owner.waiting[short]]
+        if not short and self._places.per_owner is not None:
+            able = [owner for owner in able if owner.running[short] < self._places.per_owner]
         if len(able) > 1:
             # No owner holds all places while another waits.
             most = self._places.size(short=short) - 1

@@ -167,7 +167,7 @@ class Workflows:
                 return await self._run(
                     JobKind.ZIP,
                     lambda: self._zip(job_id, spec, files),
-                    discard=lambda _: self._outside(partial(steps.discard, spec, len(files))),
+                    discard=lambda _: self._outside_step(partial(steps.discard, spec, len(files))),
                     settle_upload=partial(steps.remove_upload, spec),
                 )
 
@@ -418,12 +418,12 @@ class Workflows:
             files += some
 
         async def ingest() -> int:
-            return await self._outside(partial(steps.ingest, job_id, spec, files, report))
+            return await self._outside_step(partial(steps.ingest, job_id, spec, files, report))
 
         return await self._runner.run(job_id, "ingest", ingest)
 
-    async def _outside(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run work outside of the context of a step, in which DBOS submits no other job."""
+    async def _outside_step(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run work outside of the context of a step, in which DBOS enqueues no workflow."""
         job_id = _job_id()
 
         async def run() -> T:

@@ -1,7 +1,7 @@
-"""The steps by which the files of a ZIP file become documents; each may be repeated.
+"""Steps of the job that makes a document of each file of a ZIP file; all may be repeated.
 
-Each file is a job of its own, whose id is made of the path of the upload and the number of the
-file: so none is submitted twice, and all are found again after a crash.
+Each file has an ingest job of its own. Its id is derived from the upload path and the number of
+the file: no file is submitted twice, and all jobs are found again after a crash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loguru import logger
 
 from deployments.attribute_writes import write_attributes
-from deployments.catalogue.names import free_name
+from deployments.catalogue.names import unique_names
 from deployments.errors import (
     Conflict,
     NotFound,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     Report = Callable[["Progress"], Awaitable[None]]
 
 MAX_NAMED = 200
-"""Files that are named with the reason why they were not read, and warnings of the others."""
+"""Unread files, and warnings of documents, that a job lists at most."""
 
 _POLL_S = 0.25  # of the jobs of the files
 _POLLED_PER_S = 500  # jobs; more are polled less often
@@ -74,7 +74,7 @@ _OLD_DOCUMENT = DocumentWarning(
 
 @dataclass(slots=True)
 class Progress:
-    """How far the files of a ZIP file are; `warnings` are those of its documents."""
+    """Counts of the files that are done; `warnings` are those of the documents."""
 
     total: int
     documents: int = 0
@@ -89,7 +89,7 @@ class Progress:
 
     @property
     def outcome(self) -> ZipOutcome:
-        """What of it the job shows."""
+        """The counts and the unread files, as the job shows them."""
         named = tuple(self.unread[:MAX_NAMED])
         return ZipOutcome(self.documents, self.unchanged, len(self.unread), named)
 
@@ -113,8 +113,8 @@ class Progress:
             self.add_unread(name, *_CANCELLED)
 
 
-class Checking(Protocol):
-    """Tells jobs that are to stop; see `Cancellations`."""
+class CancellationCheck(Protocol):
+    """Check for requests to cancel a job; see `Cancellations`."""
 
     async def check(self, job_id: str) -> None:
         """Raise JobCancelled if the job is to stop."""
@@ -129,7 +129,7 @@ class ZipSteps:
     retriever: Retriever
     files: FileStore
     backends: Caller
-    cancellations: Checking
+    cancellations: CancellationCheck
     catalogue: Catalogue
     submit: Submit
     cancel: Callable[[str], Awaitable[Job]]
@@ -152,18 +152,21 @@ class ZipSteps:
 
         Raises Unprocessable if none is.
         """
-        one = _Ingestion(self, job_id, spec, files)
-        old = await self.catalogue.documents.named(spec.collection, spec.filename)
+        ingestion = _Ingestion(self, job_id, spec, files)
+        progress = ingestion.progress
+        documents = self.catalogue.documents
+        old = await self.backends.call(
+            job_id, self.catalogue, lambda: documents.with_name(spec.collection, spec.filename)
+        )
         if old is not None and old.document.media_type == Format.ZIP:
-            one.progress.warnings.append(_OLD_DOCUMENT)
-        await one.run(report)
-        progress = one.progress
+            progress.warnings.append(_OLD_DOCUMENT)
+        await ingestion.run(report)
         if not progress.documents + progress.unchanged:
             raise _none_read(progress)
         return progress.documents + progress.unchanged
 
     async def discard(self, spec: ZipSpec, count: int) -> None:
-        """Stop the jobs of the files that are not done; the documents of others stay."""
+        """Cancel the jobs that have not ended; documents that are searchable stay."""
         for ids in _slices([job_id_of(spec, number) for number in range(count)]):
             open_ids = [job.id for job in await self.fetch(ids) if not job.ended]
             for start in range(0, len(open_ids), _CANCELLED_AT_ONCE):
@@ -186,7 +189,7 @@ class ZipSteps:
 
 
 class _Ingestion:
-    """One run over all files of a ZIP file; another one may have submitted some of their jobs."""
+    """One attempt to ingest all files; an earlier one may have submitted some of their jobs."""
 
     def __init__(
         self, steps: ZipSteps, job_id: str, spec: ZipSpec, files: Sequence[UnpackedFile]
@@ -195,20 +198,20 @@ class _Ingestion:
         self._job_id = job_id
         self._spec = spec
         self._files = files
-        self._names = _unique([file.name for file in files])
+        self._names = unique_names([file.name for file in files])
         self._waiting: deque[int] = deque()
         self._open: dict[int, str] = {}  # jobs by the numbers of their files
         self.progress = Progress(len(files))
 
     async def run(self, report: Report) -> None:
-        """Submit and watch the jobs until all have ended; report how far they are."""
+        """Submit the jobs, poll them until all have ended, and report the progress."""
         await self._find_submitted()
-        # A run before may have been further, and its progress must not go back.
+        # An earlier attempt may have reported more: progress must not go back.
         shown = max((job.done for job in await self._steps.fetch([self._job_id])), default=0)
         while True:
             await self._steps.cancellations.check(self._job_id)
             more = await self._submit_some()
-            await self._look()
+            await self._poll()
             at_end = not self._waiting and not self._open
             if self.progress.done > shown or at_end:
                 shown = self.progress.done
@@ -219,7 +222,7 @@ class _Ingestion:
                 await asyncio.sleep(max(_POLL_S, len(self._open) / _POLLED_PER_S))
 
     async def _find_submitted(self) -> None:
-        """Sort the files into those that cannot be read, wait, or have a job already."""
+        """Sort the files: those with an error, with a job already, and those to submit."""
         numbers = [number for number, file in enumerate(self._files) if file.code is None]
         ids = [self._own_id(number) for number in numbers]
         known = {job.id for some in _slices(ids) for job in await self._steps.fetch(some)}
@@ -278,8 +281,8 @@ class _Ingestion:
         else:  # if it is not its own, the same file is being read already
             self._open[number] = submitted.job.id
 
-    async def _look(self) -> None:
-        """Note which jobs have ended; none while the database does not answer."""
+    async def _poll(self) -> None:
+        """Count the jobs that have ended; do nothing while the database does not answer."""
         numbers = {job_id: number for number, job_id in self._open.items()}
         for ids in _slices(list(numbers)):
             try:
@@ -293,6 +296,8 @@ class _Ingestion:
                 del self._open[number]
                 if job is None:
                     self.progress.add_unread(self._names[number], *_DELETED)
+                elif job.status is JobStatus.CANCELLED and job_id != self._own_id(number):
+                    self._waiting.append(number)  # the same file of another upload
                 else:
                     self.progress.add_ended(self._names[number], job)
 
@@ -301,7 +306,7 @@ class _Ingestion:
 
 
 def job_id_of(spec: ZipSpec, number: int) -> str:
-    """Return the id of the job of a file: its key is its path, which is of this upload alone."""
+    """Return the id of the job of a file: its idempotency key is its path in the file store."""
     return job_id_for(spec.owner, JobKind.INGEST, spec.path(number))
 
 
@@ -320,17 +325,6 @@ def unpacked_of(record: dict[str, Any]) -> tuple[list[UnpackedFile], UnpackPosit
     files = [from_record(UnpackedFile, file) for file in record["files"]]
     after = record["next"]
     return files, None if after is None else from_record(UnpackPosition, after)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Number the names that come again: each file becomes a document of its own."""
-    taken: set[str] = set()
-    unique = []
-    for name in names:
-        chosen = free_name(name, taken) if name in taken else name
-        taken.add(chosen)
-        unique.append(chosen)
-    return unique
 
 
 def _none_read(progress: Progress) -> Unprocessable:

@@ -65,7 +65,7 @@ class _PictureFile:
         self._mapped: mmap.mmap | None = None
 
     def append(self, data: bytes) -> None:
-        """Add a picture, right after the one before."""
+        """Append a picture."""
         if self._mapped is None:
             self._mapped = mmap.mmap(_PICTURES, 0)
         self._mapped.write(data)

@@ -48,7 +48,7 @@ class RemoteJobs(Remote):
         return submitted
 
     async def submit_zip(self, spec: types.ZipSpec, key: str | None) -> types.Submitted:
-        # Repeated even without a key: of a second job, all files are unchanged.
+        # Repeated even without a key: the path of an upload is one.
         submitted: types.Submitted = await self._repeatable("submit_zip", spec, key)
         return submitted
 

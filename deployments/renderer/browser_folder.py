@@ -47,13 +47,13 @@ def remove_leftovers() -> None:
         folders = [Path(each.path) for each in found if _NAME.fullmatch(each.name)]
     for folder in folders:
         with contextlib.suppress(OSError):  # of another user, in use, or removed meanwhile
-            if _is_left(folder):
+            if _is_abandoned(folder):
                 shutil.rmtree(folder)
                 logger.info("removed the folder of a browser whose replica was killed")
 
 
-def _is_left(folder: Path) -> bool:
-    """Tell whether a folder is ours and no process has locked it; raise OSError if not."""
+def _is_abandoned(folder: Path) -> bool:
+    """Return whether a folder is ours and old enough; raise OSError if a process has locked it."""
     with _opened(folder) as descriptor:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _MIN_AGE_S:

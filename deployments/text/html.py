@@ -151,7 +151,7 @@ def _empty_unseen(tree: html.HtmlElement) -> None:
         if (
             (element.tag in _UNSEEN and "open" not in element.attrib)
             or _is_hidden(element)
-            or (rules is not None and rules.hide(element))
+            or (rules is not None and rules.hides(element))
         ):
             # Cleared, not removed: each removal would copy the text that follows.
             element.clear(keep_tail=True)

@@ -27,12 +27,12 @@ _HIDING: Final = frozenset((("display", "none"), ("visibility", "hidden")))
 
 
 class HidingRules:
-    """The classes and ids that a page hides for good, with the tags that they hold for."""
+    """The classes and ids that the style sheets of a page hide, with the tags they apply to."""
 
     def __init__(self, tree: html.HtmlElement) -> None:
         """Read the style sheets in a page.
 
-        A name is left out that another rule may show, or that a script names.
+        Classes and ids that another rule may show, or that a script mentions, are left out.
         """
         self._hidden: dict[str, set[str]] = {}
         self._large: set[html.HtmlElement] = set()
@@ -54,8 +54,8 @@ class HidingRules:
         if self._hidden:
             self._large = _large_parts(tree)
 
-    def hide(self, element: html.HtmlElement) -> bool:
-        """Tell whether a rule hides an element, unless it holds much of the page."""
+    def hides(self, element: html.HtmlElement) -> bool:
+        """Return whether a rule hides an element; False if that has much of the page's text."""
         if not self._hidden or "display" in (element.get("style") or ""):
             return False
         names = [f".{each}" for each in (element.get("class") or "").split()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import BinaryIO, NamedTuple
 
 from deployments.errors import TooLarge
@@ -20,6 +21,7 @@ from serve_app.http.bounds import too_large
 _BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16  # decoded in some milliseconds
 _TAIL_BYTES = 1 << 16  # Where a PDF says whether it is encrypted.
+_ZIP_DIRECTORY_BYTES = 1 << 20  # of some 10,000 files
 _FILENAME_CHARS = 200
 
 
@@ -59,13 +61,14 @@ def check_format(head: bytes, size_bytes: int, filename: str) -> None:
 def is_zip(file: BinaryIO, head: bytes, filename: str) -> bool:
     """Return whether a file is a ZIP file, and no document in one; rewind it.
 
-    The names that tell an Office document may follow late.
+    The names that tell an Office document may only be in the directory at its end.
     """
     if detect(head, filename) is not Format.ZIP:
         return False
-    content = file.read()
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _ZIP_DIRECTORY_BYTES))
+    directory = file.read()
     file.seek(0)
-    return detect(content, filename) is Format.ZIP
+    return detect(head + directory, filename) is Format.ZIP
 
 
 def inspect_file(file: BinaryIO, max_bytes: int) -> FileInspection:

@@ -32,7 +32,7 @@ _SHOWN_AS_TEXT: Final = frozenset(
 _TEXT: Final = "text/plain"
 _OTHER: Final = "application/octet-stream"
 MEDIA_TYPES: Final = (_OTHER, *sorted(_SHOWN_AS_THEMSELVES), _TEXT)
-"""With which originals are served."""
+"""The media types of originals in responses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class ZipResult(BaseModel):
 
     `documents` were made searchable, by their paths in the ZIP file as names; `unchanged` were so
     before; `not_read` became no documents, of which `unread_files` names at most 200. `warnings`
-    are those of the documents, each beginning with a name.
+    are those of the documents, each beginning with a name; the documents have those beyond 200.
     """
 
     collection: str

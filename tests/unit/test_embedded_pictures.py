@@ -141,6 +141,14 @@ async def test_a_picture_in_two_files_of_an_archive_is_read_once_and_shown_in_bo
     assert len(content.all_ocr_spans()) == 2
 
 
+async def test_all_pages_of_a_fax_are_read_that_another_file_shows_as_a_picture() -> None:
+    fax = scans.tiff([scans.Scan(["One"]), scans.Scan(["Two"])])
+    data = zip_file({"a.docx": pictured_files.docx([fax]), "b.tif": fax})
+    content, pictures = read_twice("a.zip", data)
+    assert [each.page for each in pictures.wanted] == [1, 2]
+    assert [content.text.count(word) for word in ("word0", "word1")] == [2, 1]
+
+
 async def test_pictures_that_are_not_read_are_counted_with_the_reasons() -> None:
     small, drawing = blank(199, 199), b"<svg xmlns='http://www.w3.org/2000/svg'/>"
     narrow = blank(2000, 30)

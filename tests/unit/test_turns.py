@@ -42,6 +42,17 @@ def test_jobs_of_an_owner_start_in_order_and_owners_take_turns() -> None:
     assert run_all(turns)[:2] in (["many", "few"], ["few", "many"])
 
 
+def test_an_owner_leaves_places_free_for_others_who_come_later() -> None:
+    turns = Turns(Places(long=4, per_owner=2))
+    for number in range(3):
+        turns.add(job("many", number))
+    assert [one.id for one in turns.take()] == ["many0", "many1"]
+    turns.add(job("few"))
+    assert [one.id for one in turns.take()] == ["few0"]
+    turns.end("many0")
+    assert [one.id for one in turns.take()] == ["many2"]
+
+
 def test_a_turn_is_worth_cpu_seconds_and_not_a_job() -> None:
     turns = Turns(Places(long=1))
     for number in range(100):

@@ -7,7 +7,7 @@ import contextlib
 import io
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -19,6 +19,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.entries import PageQuery, Quotas
+from deployments.catalogue.names import unique_names
 from deployments.contents import content_path
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable
 from deployments.file_store import FileStore
@@ -27,6 +28,7 @@ from deployments.jobs.records import fetch_job
 from deployments.jobs.zip_files import job_id_of
 from deployments.parser.file_parser import FileParser
 from deployments.parser.reading import unpacking
+from deployments.parser.reading.nested import MAX_FILES
 from deployments.parser.reading.unpacking import unpack_some
 from deployments.parser.sandbox import Sandbox
 from deployments.settings import ParserSettings
@@ -70,8 +72,13 @@ QUESTIONS = {
 }
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
     with Sandbox(ParserSettings(), MODEL) as started:
         yield started
 
@@ -176,9 +183,11 @@ def _members(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-async def submitted(parts: Parts, members: Mapping[str, str | bytes], owner: str = "") -> str:
+async def submitted(
+    parts: Parts, members: Mapping[str, str | bytes], path: str = "uploads/_/zip"
+) -> str:
     data = zip_file(members)
-    spec = ZipSpec("default", "all.zip", len(data), "uploads/_/zip", owner)
+    spec = ZipSpec("default", "all.zip", len(data), path)
     await parts.files.put(spec.upload_path, data)
     return (await parts.submissions.zips(spec, None)).job.id
 
@@ -192,7 +201,7 @@ async def names(parts: Parts) -> dict[str, int]:
     }
 
 
-MANY = 20
+MANY = 12
 
 
 async def test_a_restart_in_the_middle_loses_and_repeats_nothing(
@@ -227,7 +236,7 @@ async def test_a_cancelled_zip_file_stops_the_jobs_of_its_files(
     url = f"sqlite:///{tmp_path}/jobs.sqlite"
     async with running(url, tmp_path, ingest_concurrency=2) as parts:
         parts.retriever.open.clear()
-        job_id = await submitted(parts, {f"{n}.txt": f"text {n}" for n in range(20)})
+        job_id = await submitted(parts, {f"{n}.txt": f"text {n}" for n in range(8)})
         await parts.retriever.reached.wait()
         monkeypatch.setattr(engine, "_ORPHANED_S", -1.0)  # the sweep leaves what is needed
         needed = await parts.files.stored("uploads")
@@ -241,6 +250,27 @@ async def test_a_cancelled_zip_file_stops_the_jobs_of_its_files(
         assert await parts.files.stored("uploads") == []
         first = await fetch_job(job_id_of(ZipSpec("default", "", 0, "uploads/_/zip"), 0))
         assert first.status is JobStatus.CANCELLED
+
+
+async def test_a_cancelled_zip_file_takes_no_files_from_another_one(tmp_path: Path) -> None:
+    members = {f"{n}.txt": f"text {n}" for n in range(3)}
+    async with running(f"sqlite:///{tmp_path}/jobs.sqlite", tmp_path) as parts:
+        parts.retriever.open.clear()
+        first = await submitted(parts, members)
+        assert await submitted(parts, members) == first  # a call that was repeated
+        await parts.retriever.reached.wait()
+        second = await submitted(parts, members, "uploads/_/again")
+        while not await parts.files.names("uploads/_/again.files"):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)  # it waits for the jobs of the first now
+        await parts.canceller.cancel(first)
+        parts.retriever.open.set()
+        job = await ended(parts, second)
+        assert job.status is JobStatus.SUCCEEDED
+        assert job.outcome is not None
+        assert (job.outcome.documents, job.outcome.unread) == (3, ())
+        assert set(await names(parts)) == set(members)
+        assert await parts.files.stored("uploads") == []
 
 
 async def test_a_full_quota_takes_some_files_and_names_the_others(
@@ -311,6 +341,19 @@ def test_hostile_names_links_and_sizes_are_harmless(monkeypatch: pytest.MonkeyPa
         unpacked(out.getvalue())
 
 
+def test_names_are_unique_and_not_longer_than_an_export_takes() -> None:
+    assert unique_names(["a.txt", "a (2).txt", "a.txt", "a.txt", "a (2).txt"]) == [
+        *("a.txt", "a (2).txt", "a (3).txt", "a (4).txt", "a (2) (2).txt"),
+    ]
+    assert len(set(unique_names(["a.txt"] * MAX_FILES))) == MAX_FILES  # at once
+    folder = "f" * 120
+    inner = zip_file({f"{folder}/{folder}.txt": "a", f"b/{'c' * 199}": "b"})
+    assert unpacked(zip_file({f"{folder}/{folder}.zip": inner})) == {
+        f"{folder}.txt": b"a",
+        "c" * 199: b"b",
+    }
+
+
 def test_a_bomb_is_refused_and_a_damaged_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.parser.reading.zip_members.MAX_UNPACKED_BYTES", 3 * MEBIBYTE)
     monkeypatch.setattr(unpacking, "_MAX_FILES_AT_ONCE", 1)
@@ -324,7 +367,15 @@ def test_a_bomb_is_refused_and_a_damaged_file_is_named(monkeypatch: pytest.Monke
             unpacked(zip_file(bomb))
     data = bytearray(zip_file({"a.txt": "the first file", "b.txt": "the second file"}))
     data[data.index(b"a.txt") + len("a.txt") + 2] ^= 0xFF
-    assert unpacked(bytes(data)) == {"a.txt": "damaged_document", "b.txt": b"the second file"}
+    damaged = {"a.txt": "damaged_document", "b.txt": b"the second file"}
+    assert unpacked(bytes(data)) == damaged
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.txt", "the first file")
+        archive.writestr("b.txt", "the second file")
+    lzma = bytearray(out.getvalue())
+    lzma[lzma.index(b"a.txt") + len("a.txt") + 4] ^= 0xFF  # its properties
+    assert unpacked(bytes(lzma)) == damaged
     with pytest.raises(InvalidRequest, match="damaged or incomplete"):
         unpacked(bytes(data[:-30]))
 

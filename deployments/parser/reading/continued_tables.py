@@ -28,9 +28,8 @@ def with_repeated_heads(
 ) -> Continued:
     """Put the head of a table above its rows on further pages.
 
-    Rows continue the table at the end of the page before if they have its columns and stand at the
-    top of their page but for running headers. Without a head of their own, the first of them has
-    stood in place of the head so far.
+    A table continues the last one of the page before if it has the same columns and only running
+    headers are above it. If it has no head of its own, the first of its rows was taken for one.
     """
     kept = [list(page) for page in pages]
     lines: dict[int, set[int]] = {}
@@ -104,12 +103,12 @@ def _continues(head: str, above: Sequence[str], below: Sequence[str]) -> bool:
     if first == head:
         return False
     rows = [_cells(row) for row in (*above[1:], *below[1:])]
-    told = [
+    has_figures = [
         _has_digit(cell)
         for number, (name, cell) in enumerate(zip(_cells(head), _cells(first), strict=False))
         if cell and not _has_digit(name) and _is_of_figures([row[number:][:1] for row in rows])
     ]
-    return 2 * sum(told) >= len(told)
+    return 2 * sum(has_figures) >= len(has_figures)
 
 
 def _is_of_figures(cells: Sequence[Sequence[str]]) -> bool:

@@ -42,9 +42,9 @@ _OTHER_FORMAT: Final = "{:,} in other formats than PNG, JPEG, TIFF, WebP, GIF an
 
 
 class Wanted(NamedTuple):
-    """A page that OCR has to read: of a picture or scan in a file, from byte `start` on.
+    """A page for OCR: of a picture or scan that is `size` bytes of a file from byte `start` on.
 
-    It has `size` bytes, or all to the end of the file.
+    Without a size, it is all to the end of the file.
     """
 
     key: str
@@ -54,11 +54,11 @@ class Wanted(NamedTuple):
     size: int | None = None
 
 
-class Store(Protocol):
-    """Takes the pictures one after the other."""
+class PictureStore(Protocol):
+    """A file to which pictures are appended."""
 
     def append(self, data: bytes) -> None:
-        """Add a picture, right after the one before."""
+        """Append a picture."""
 
 
 class Pictures:
@@ -68,7 +68,9 @@ class Pictures:
     the `store`, if there is one. The same file has the same pictures at each reading.
     """
 
-    def __init__(self, texts: Mapping[str, str] | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self, texts: Mapping[str, str] | None = None, store: PictureStore | None = None
+    ) -> None:
         self._texts = texts or {}
         self._store = store
         self._stored_bytes = 0
@@ -80,13 +82,13 @@ class Pictures:
         self.wanted: list[Wanted] = []
 
     def begin_document(self) -> None:
-        """Begin a file within the uploaded one: what it shows, it shows for the first time."""
+        """Begin a file within the uploaded one: pictures of earlier files are shown again."""
         self._shown.clear()
 
     def text(self, load: Callable[[int], bytes]) -> str:
         """Return the text of a picture, where it is shown for the first time; else "".
 
-        `load` returns its content, and raises TooLarge if that is longer than it is told.
+        `load` returns its content, and raises TooLarge if that has more bytes than its argument.
         """
         data = self._loaded_by(load)
         digest = _digest(data)
@@ -107,7 +109,7 @@ class Pictures:
         return ""
 
     def _loaded_by(self, load: Callable[[int], bytes]) -> bytes:
-        """Return the content of a picture, within the bounds of all; else nothing."""
+        """Return the content of a picture; empty if it is damaged, or over a bound."""
         if self._loaded >= MAX_LOADED or self._loaded_bytes >= MAX_LOADED_BYTES:
             self._unread[_MANY] += 1
             return b""
@@ -127,10 +129,10 @@ class Pictures:
     def page_texts(self, data: bytes, media_type: str, pages: Sequence[int]) -> dict[int, str]:
         """Return the texts of pages of a scan by their numbers, as far as they were recognised."""
         digest = _digest(data)
-        if digest not in self._offered:
-            self._offered.add(digest)
-            self._offer(digest, data, media_type, pages)
         keys = {page: f"{digest}.{page}" for page in pages}
+        if new := [page for page, key in keys.items() if key not in self._offered]:
+            self._offered.update(keys.values())
+            self._offer(digest, data, media_type, new)
         return {page: self._texts[key] for page, key in keys.items() if key in self._texts}
 
     def _offer(self, digest: str, data: bytes, media_type: str, pages: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from deployments.errors import InvalidRequest, TooLarge, Unprocessable
 from deployments.parser.reading.formats import Format, detect
 from deployments.parser.reading.nested import MAX_FILES
 from deployments.parser.reading.zip_members import Unpacked, ZipMembers
-from deployments.parser.reading.zip_names import names_of
+from deployments.parser.reading.zip_names import names_of, shortened
 from deployments.types import UnpackedFile, UnpackPosition
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _unpack_inner(  # noqa: PLR0913, PLR0917 - both files, and where to go on
             continue
         if done.full:
             return number
-        name = f"{outer_name}/{inner_name}"
+        name = shortened(f"{outer_name}/{inner_name}")
         content = _content(members, members.infos[number], name, done, max_file_bytes)
         if content is not None and _is_zip(content, name):
             msg = "It is a ZIP file within another one in this ZIP file: upload it by itself."

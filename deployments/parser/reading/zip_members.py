@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import posixpath
 import zipfile
 import zlib
@@ -25,7 +26,7 @@ _DIRECTORY_MAGIC: Final = b"PK\x01\x02"
 _ENCRYPTED: Final = 1  # a flag of a member
 _DAMAGE: Final = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError),
-    RuntimeError,
+    *(RuntimeError, lzma.LZMAError),
 )
 
 

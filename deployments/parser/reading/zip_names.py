@@ -16,7 +16,7 @@ _LEFTOVERS: Final = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.in
 _UTF_8: Final = 0x800  # a flag of a member
 _CP437: Final = "cp437"  # by the format, in which programs also write others
 _AFTER_WESTERN_CP437: Final = 0xA6  # signs, and letters of other encodings
-_MAX_NAME_CHARS: Final = 200
+_MAX_NAME_CHARS: Final = 200  # with a number, within the 255 of an exported document
 
 
 def names_of(infos: Sequence[zipfile.ZipInfo]) -> list[str | None]:
@@ -33,10 +33,15 @@ def _cleaned(name: str) -> str | None:
     parts = [part for part in PurePosixPath(shown).parts if part not in {"..", "/", "//"}]
     if any(part in _LEFTOVERS or part.startswith("._") for part in parts):
         return None
-    # The end of a long path says most, and which format it is.
-    while len(parts) > 1 and len("/".join(parts)) > _MAX_NAME_CHARS:
-        del parts[0]
-    return "/".join(parts)[-_MAX_NAME_CHARS:] or "unnamed"
+    return shortened("/".join(parts)) or "unnamed"
+
+
+def shortened(path: str) -> str:
+    """Return the end of a long path, which says most, without a part of a folder's name."""
+    end = path[-_MAX_NAME_CHARS:]
+    if len(path) > len(end) and path[-_MAX_NAME_CHARS - 1] != "/":
+        end = end.partition("/")[2] or end
+    return end
 
 
 def _decoded(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
