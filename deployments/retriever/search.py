@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
-_OF_DOCUMENT = 9  # chunks looked at for the passages of each document, if documents are wanted
 _WORDS_OF = 5  # candidates whose words are compared with those of the question
 
 
@@ -158,15 +157,14 @@ class Search:
         self, index: VectorIndex, found: Sequence[Candidate], wanted: _Wanted, candidates: int
     ) -> list[Passage]:
         """Make passages of the documents with the best evidence, one after another."""
-        best = [
-            replace(
-                one,
-                candidates=ranking.diverse(one.candidates, self._settings.diversity, _OF_DOCUMENT),
-            )
-            for one in ranking.documents(found, candidates)[: wanted.limit]
-        ]
-        around = await self._around(index, [one.candidates[0] for one in best], found)
-        return ranking.passages_of_documents(best, found, around, max_chars=wanted.max_chars)
+        best = ranking.documents(found, candidates)[: wanted.limit]
+        keys = {ranking.document_key(document.candidates[0].stored) for document in best}
+        inside = [one for one in found if ranking.document_key(one.stored) in keys]
+        chosen = ranking.diverse(inside, self._settings.diversity, wanted.limit * _SPARE)
+        around = await self._around(index, chosen[: wanted.limit], found)
+        return ranking.passages_of_documents(
+            best, chosen, found, around, max_chars=wanted.max_chars
+        )
 
     async def _populated(self, collections: Sequence[str]) -> dict[str, CollectionIndex | None]:
         """Return the collections that have documents, with their indexes.
