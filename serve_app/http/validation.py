@@ -90,9 +90,7 @@ def _message(error: Mapping[str, Any]) -> str:
             return "must be an object"
         case "string_pattern_mismatch":
             blank = error["ctx"]["pattern"] == _NOT_BLANK
-            return (
-                f"this {'must not be blank' if blank else 'does not have the form of such a value'}"
-            )
+            return "must not be blank" if blank else "does not have the form of such a value"
         case "union_tag_not_found":
             return f"the field {error['ctx']['discriminator']} is required"
         case "union_tag_invalid":
