@@ -83,8 +83,8 @@ class _KeptAlive:
                 if loop.time() - self._sent_s < self._max_silence_s:
                     continue
                 if self._open:
-                    body = _COMMENT.encode()
-                    await self._send({"type": "http.response.body", "body": body, "more_body": True})
+                    comment = {"body": _COMMENT.encode(), "more_body": True}
+                    await self._send({"type": "http.response.body", **comment})
                 self._sent_s = loop.time()
 
 
