@@ -218,11 +218,8 @@ async def test_a_picture_comes_in_the_format_that_is_asked_for(output_format: st
         body = {"prompt": "a star", "output_format": output_format, "output_compression": 40}
         made = (await http.post("/v1/images/generations", json=body)).json()
         fetched = await http.get(made["data"][0]["url"])
-        paths = (await http.get("/openapi.json")).json()["paths"]
     content = base64.b64decode(made["data"][0]["b64_json"])
     assert made["output_format"] == output_format
     assert fetched.headers["content-type"] == f"image/{output_format}"
-    described = paths["/v1/images/{job_id}/{picture}"]["get"]["responses"]["200"]["content"]
-    assert f"image/{output_format}" in described
     for each in (content, fetched.content):
         assert Image.open(io.BytesIO(each)).format == output_format.upper()
