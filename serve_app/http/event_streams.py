@@ -1,8 +1,8 @@
-"""Server-sent events that start early enough for load balancers, and late enough to fail honestly.
+"""Server-sent events: true status codes for early errors, and keep-alive comments.
 
-A generator that fails before its first item would otherwise give 200 and an empty body: so the
-first event is awaited before the response starts, for some seconds. A stream that is silent sends
-comments, which clients ignore: load balancers cut connections that are idle.
+The first event is awaited before the response starts, for some seconds, so that an error before it
+has its status code. A silent stream sends comments, which clients ignore: load balancers cut idle
+connections.
 """
 
 from __future__ import annotations
