@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DOWNLOAD = re.compile(
     r"/v1/(?:files|documents)/[^/]+/content|/v1/vector_stores/[^/]+/files/[^/]+/content"
-    r"|/v1/vector_stores/[^/]+/export|/v1/images/[^/]+/[^/]+\.png"
+    r"|/v1/vector_stores/[^/]+/export|/v1/images/[^/]+/[^/]+"
 )
 _MAX_UPLOADS = 64
 _UPLOADS_WAITING_PER_PLACE = 3

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from serve_app.evaluation.data_sets import Question
     from serve_app.evaluation.retrieval import Found
 
-_CITATION = re.compile(r"\[(\d{1,4}(?:\s*,\s*\d{1,4})*)\]")
+_CITATION = re.compile(r"\s*\[\d{1,4}(?:\s*,\s*\d{1,4})*\]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 # Scripts without spaces between words, of which each character is a token, as in MLQA: Thai, Lao,
 # Burmese, Khmer, kana and Han.
@@ -60,15 +60,9 @@ def answer_scores(answer: Answer) -> dict[str, float]:
     return scores
 
 
-def citations(text: str) -> list[int]:
-    """Return the numbers cited in brackets, each once, in order; `[1, 2]` cites two."""
-    numbers = [int(n) for group in _CITATION.findall(text) for n in group.split(",")]
-    return list(dict.fromkeys(numbers))
-
-
 def without_citations(text: str) -> str:
-    """Remove citations."""
-    return re.sub(r"\s*" + _CITATION.pattern, "", text)
+    """Remove citations, such as `[1]` and `[1, 2]`."""
+    return _CITATION.sub("", text)
 
 
 def exact_match(text: str, answers: Sequence[str]) -> bool:

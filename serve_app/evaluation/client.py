@@ -128,7 +128,7 @@ class Client:
         )
 
     async def upload(self, store: str, file: File) -> str:
-        """Upload a file; return the name of its document. Raises Refusal."""
+        """Upload a file; return the name of its document. Raises Refusal or CommandError."""
 
         def form() -> aiohttp.FormData:
             # As browsers send names; by default a space would arrive as %20.
@@ -137,6 +137,9 @@ class Client:
             return made
 
         accepted, _ = await self._sent("POST", "/upload", form=form)
+        if accepted["document_id"] is None:
+            msg = f"{file.name} is a ZIP file: unpack it, as each file in it is a document"
+            raise CommandError(msg)
         return str(accepted["filename"])
 
     async def json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON

@@ -1,15 +1,15 @@
-"""Server-sent events that start early enough for load balancers, and late enough to fail honestly.
+"""Server-sent events: true status codes for early errors, and keep-alive comments.
 
-A generator that fails before its first item would otherwise give 200 and an empty body: so the
-first event is awaited before the response starts, for some seconds. A stream that is silent sends
-comments, which clients ignore: load balancers cut connections that are idle.
+The first event is awaited before the response starts, for some seconds, so that an error before it
+has its status code. A silent stream sends comments, which clients ignore: load balancers cut idle
+connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi.sse import EventSourceResponse
 from loguru import logger
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _MAX_SILENCE_S = 15.0  # load balancers cut idle connections after 30 or 60 s
-_COMMENT = b": keep-alive\n\n"
+_COMMENT = ": keep-alive\n\n"
 
 
 class EventStream(EventSourceResponse):
@@ -52,7 +52,7 @@ class EventStream(EventSourceResponse):
         try:
             await super().__call__(scope, receive, kept.send)
         finally:
-            comments.cancel()
+            await _abandoned(comments)
             await _abandoned(self._first)
             await self._events.aclose()
 
@@ -83,8 +83,8 @@ class _KeptAlive:
                 if loop.time() - self._sent_s < self._max_silence_s:
                     continue
                 if self._open:
-                    body = {"type": "http.response.body", "body": _COMMENT, "more_body": True}
-                    await self._send(body)
+                    comment = {"body": _COMMENT.encode(), "more_body": True}
+                    await self._send({"type": "http.response.body", **comment})
                 self._sent_s = loop.time()
 
 
@@ -107,16 +107,19 @@ async def opened(
     return EventStream(events, first, shaped, max_silence_s)
 
 
-async def _abandoned(first: asyncio.Future[str | None]) -> None:
-    first.cancel()
+async def _abandoned(task: asyncio.Future[Any]) -> None:
+    """Cancel a task and wait for its end, however it ends."""
+    task.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
-        await first
+        await task
 
 
 async def _reporting(
     events: AsyncGenerator[str, None], first: asyncio.Future[str | None], shaped: Shape
 ) -> AsyncGenerator[str, None]:
     try:
+        if not first.done():  # the headers alone may be held back on the way
+            yield _COMMENT
         if (opening := await first) is not None:
             yield opening
         async for event in events:

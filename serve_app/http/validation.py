@@ -11,13 +11,14 @@ from serve_app.schemas.fields import UNKNOWN_PARAMETER, UNSUPPORTED_VALUE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHOWN_CHARS: Final = 300
+_SHOWN_CHARS: Final = 300  # of the message, and of the path of the field
 _MISSING: Final = "missing"
 _MISSING_PARAMETER: Final = "missing_required_parameter"
 _INVALID_TYPE: Final = "invalid_type"
 _INVALID_VALUE: Final = "invalid_value"
 _NOT_BLANK: Final = r"\S"
 _SHOULD: Final = re.compile(r"^[A-Z][a-z]*(?: [a-z]+)? should\b")
+_NOT_AN_OBJECT: Final = {"model_type", "model_attributes_type", "dict_type"}
 
 
 class Fault(NamedTuple):
@@ -36,9 +37,13 @@ def fault_of(errors: Sequence[Mapping[str, Any]], body: object) -> Fault:
     """
     found = [(_path(error, body), error) for error in errors]
     path, error = max(found, key=lambda each: (len(each[0]), not _is_of_type(each[1]["type"])))
-    param = _written(path) or None
+    param = _written(path)[:_SHOWN_CHARS] or None
     message = _message(error)[:_SHOWN_CHARS]
-    return Fault(f"{param}: {message}" if param else message, _code(error["type"]), param)
+    if param:
+        message = f"{param}: {message}"
+    elif error["type"] in {_MISSING, *_NOT_AN_OBJECT}:
+        message = "the body must be a JSON object"
+    return Fault(message, _code(error["type"]), param)
 
 
 def _path(error: Mapping[str, Any], body: object) -> list[str | int]:
@@ -78,19 +83,20 @@ def _written(path: Sequence[str | int]) -> str:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    if error["type"] == _MISSING:
-        return "this field is required"
     match error["type"]:
+        case "missing":
+            return "this field is required"
+        case kind if kind in _NOT_AN_OBJECT:
+            return "must be an object"
         case "string_pattern_mismatch":
-            if error["ctx"]["pattern"] == _NOT_BLANK:
-                return "this must not be blank"
-            return "this does not have the form of such a value"
+            blank = error["ctx"]["pattern"] == _NOT_BLANK
+            return "must not be blank" if blank else "does not have the form of such a value"
         case "union_tag_not_found":
             return f"the field {error['ctx']['discriminator']} is required"
         case "union_tag_invalid":
             field, tags = error["ctx"]["discriminator"], error["ctx"]["expected_tags"]
             return f"{field} must be one of {tags}"
-    message = str(error["msg"]).replace(" after validation,", ",")
+    message = str(error["msg"]).removeprefix("Value error, ").replace(" after validation,", ",")
     return _SHOULD.sub("must", message)
 
 

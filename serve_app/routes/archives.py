@@ -128,7 +128,7 @@ async def delete_parts(import_id: ImportId, imports: ImportsDep) -> ImportDelete
 @router.post(
     "/v1/imports",
     status_code=HTTPStatus.ACCEPTED,
-    responses={202: {"headers": _LOCATION}, **refusals(400, 404, 409, 413)},
+    responses={202: {"headers": _LOCATION}, **refusals(400, 404, 409, 413, 422)},
 )
 async def begin_import(
     request: ImportRequest, imports: ImportsDep, http: Request, response: Response

@@ -60,7 +60,7 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
             "description": "The same file is searchable already.",
         },
         202: {"headers": _LOCATION},
-        **refusals(400, 404, 409, 413, 415),
+        **refusals(400, 404, 409, 413, 415, 422),
     },
 )
 async def upload(  # noqa: PLR0913 - what FastAPI hands in

@@ -28,7 +28,7 @@ router = APIRouter(tags=["files"], route_class=BodyRoute)
 _files = APIRouter(prefix="/v1/files", route_class=BodyRoute)
 
 
-@_files.post("", responses=refusals(400, 413))
+@_files.post("", responses=refusals(400, 413, 422))
 async def create_file(
     form: Annotated[FileForm, Form(media_type="multipart/form-data")], kept: KeptFilesDep
 ) -> FileResponse:

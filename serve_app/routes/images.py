@@ -71,7 +71,7 @@ async def generate_images(  # noqa: PLR0913 - what FastAPI hands in
     "/v1/images/{job_id}/{picture}",
     response_class=Response,
     responses={
-        **download("the bytes of a PNG", "image/png"),
+        **download("the bytes of a picture", *MEDIA_TYPES.values()),
         304: {"description": "It is the one that `If-None-Match` names."},
         **refusals(404),
     },

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.sse import format_sse_event
 
 from deployments.types import Job, JobKind, JobQuery, JobStatus
 from serve_app.http.body_route import BodyRoute
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=BodyRoute)
 _MAX_LISTED = 100
-_PING_S = 15.0  # Proxies close a connection on which nothing comes for a minute or so.
 
 
 @router.get("", responses=refusals(404))
@@ -87,18 +85,7 @@ async def follow_job(job_id: JobId, services: ServicesDep, http: Request) -> Res
 
 async def _events(changes: AsyncGenerator[Job, None], scope: Scope) -> AsyncGenerator[str, None]:
     async with contextlib.aclosing(changes):
-        while True:
-            change = asyncio.ensure_future(anext(changes, None))
-            try:
-                while not (await asyncio.wait({change}, timeout=_PING_S))[0]:
-                    yield KEEPALIVE_COMMENT.decode()
-            finally:
-                # Before the generator is closed, nothing may still wait on it.
-                change.cancel()
-                await asyncio.wait({change})
-            job = change.result()
-            if job is None:
-                return
+        async for job in changes:
             yield _event("job", job_response(job, scope).model_dump_json())
 
 

@@ -38,7 +38,7 @@ class CompletionRequest(GenerationRequest):
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     suffix: Annotated[None, refused_unless("", "this model cannot write before a suffix")] = None
-    best_of: Annotated[None, refused_unless(1, "`best_of` is not supported: use `n`")] = None
+    best_of: Annotated[None, refused_unless(1, "the best of several is not chosen: use `n`")] = None
 
     def texts(self) -> list[str]:
         """The prompts that are texts."""

@@ -13,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -159,11 +160,14 @@ def refused_unless(harmless: object, reason: str) -> BeforeValidator:
     """Validate a field that has no effect: any value but a harmless one, or null, is refused."""
 
     def check(value: object) -> object:
-        if value is None or value == harmless:
+        same = value == harmless and isinstance(value, bool) == isinstance(harmless, bool)
+        if value is None or same:
             return value if isinstance(value, list) and value else None
         refuse(reason)
 
-    return BeforeValidator(check)
+    accepted = [harmless, None] if harmless is not None else [None]
+    schema = {"enum": accepted, "description": f"Not supported: {reason}."}
+    return BeforeValidator(check, json_schema_input_type=Annotated[Any, WithJsonSchema(schema)])
 
 
 def refused_value(refused: str, reason: str) -> BeforeValidator:

@@ -157,15 +157,16 @@ class CompoundFilter(Request):
 
 
 _TAGS = {
+    **dict.fromkeys(("eq", "ne"), "equality"),
     **dict.fromkeys(("and", "or"), "compound"),
     **dict.fromkeys(("gt", "gte", "lt", "lte"), "order"),
     **dict.fromkeys(("in", "nin"), "membership"),
 }
 
 
-def _tag(value: object) -> str:
+def _tag(value: object) -> str | None:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return _TAGS.get(kind, "equality") if isinstance(kind, str) else "equality"
+    return _TAGS.get(kind) if isinstance(kind, str) else None
 
 
 AnyFilter = Annotated[
@@ -173,7 +174,11 @@ AnyFilter = Annotated[
     | Annotated[OrderFilter, Tag("order")]
     | Annotated[MembershipFilter, Tag("membership")]
     | Annotated[CompoundFilter, Tag("compound")],
-    Discriminator(_tag),
+    Discriminator(
+        _tag,
+        custom_error_type="unknown_filter",
+        custom_error_message=f"a filter is an object with the `type` {', '.join(_TAGS)}",
+    ),
 ]
 
 

@@ -19,7 +19,6 @@ from serve_app.schemas.fields import (
 from serve_app.schemas.jobs import JOB_EXAMPLE, JobResponse
 
 MAX_SEED = 2**32 - 1
-_NOT_STREAMED = "pictures are sent whole: they are not streamed"
 _NOT_ANIMATED = "this model draws single pictures"
 
 ImagePrompt = Annotated[str, Field(min_length=1, examples=["a large red circle on a blue ground"])]
@@ -92,8 +91,13 @@ class OpenAIImagesRequest(Request):
         refused_value("transparent", "this model draws no transparent background"),
     ] = None
     # Refused, as ignoring them would mislead.
-    stream: Annotated[None, refused_unless(0, _NOT_STREAMED)] = None
-    partial_images: Annotated[None, refused_unless(0, _NOT_STREAMED)] = None
+    stream: Annotated[
+        None,
+        refused_unless(False, "pictures are sent whole: they are not streamed"),  # noqa: FBT003
+    ] = None
+    partial_images: Annotated[
+        None, refused_unless(0, "pictures are sent whole: there are no partial ones")
+    ] = None
     frame_count: Annotated[None, refused_unless(1, _NOT_ANIMATED)] = None
     frame_duration_ms: Annotated[None, refused_unless(None, _NOT_ANIMATED)] = None
     svg: Annotated[None, refused_unless(None, "this model draws pixels, no SVG")] = None

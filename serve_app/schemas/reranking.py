@@ -50,7 +50,7 @@ class RerankRequest(Request):
         list[
             Annotated[
                 Annotated[str, Tag("text")] | Annotated[DocumentText, Tag("object")],
-                Discriminator(lambda value: "text" if isinstance(value, str) else "object"),
+                Discriminator(lambda value: "object" if isinstance(value, dict) else "text"),
             ]
         ],
         Field(min_length=1, fail_fast=True, description=f"At most {MAX_DOCUMENTS:,}."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ def stores(fake: FakeService) -> list[dict[str, Any]]:
     headers = {"authorization": f"Bearer {ALICE}"}
     listed = httpx.get(f"{fake.url}/v1/vector_stores", headers=headers).json()["data"]
     return [one for one in listed if one["name"] == "evaluation: set"]
+
+
+def test_a_zip_file_is_refused_as_it_becomes_other_documents(
+    fake: FakeService, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(folder / "more.zip", "w") as archive:
+        archive.writestr("flutes.md", "All about flutes is known.")
+    assert main(["eval", str(folder), "--out", str(tmp_path / "out"), "--answers", "0"]) == 2
+    assert "more.zip is a ZIP file: unpack it" in capsys.readouterr().out
 
 
 def test_a_set_is_measured_compared_and_removed(

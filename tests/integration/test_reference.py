@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -89,6 +89,8 @@ def test_every_answer_is_one_that_the_reference_names(
         suppress_health_check=list(HealthCheck),
     )
     def ask(case: Any) -> None:
+        # A form sends null as the text "null", which is a file.
+        assume(not (isinstance(case.body, dict) and case.body.get("file", "") is None))
         _bounded(case)
         answer = case.call(base_url=service.url, headers=service.headers, timeout=120)
         checks = CHECKS if mode is GenerationMode.POSITIVE else [*CHECKS, negative_data_rejection]

@@ -14,7 +14,6 @@ import pytest
 from serve_app.evaluation.answers import (
     Answer,
     answer_scores,
-    citations,
     exact_match,
     mentions,
     token_f1,
@@ -175,15 +174,14 @@ def test_judged_documents_count_once_by_their_grades() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers", "plain"),
+    ("text", "plain"),
     [
-        ("Paris [1].", [1], "Paris."),
-        ("A [2] and B [1, 3][2].", [2, 1, 3], "A and B."),
-        ("In [sic] 1066 (2).", [], "In [sic] 1066 (2)."),
+        ("Paris [1].", "Paris."),
+        ("A [2] and B [1, 3][2].", "A and B."),
+        ("In [sic] 1066 (2).", "In [sic] 1066 (2)."),
     ],
 )
-def test_citations_are_read_and_taken_out(text: str, numbers: list[int], plain: str) -> None:
-    assert citations(text) == numbers
+def test_citations_are_removed(text: str, plain: str) -> None:
     assert without_citations(text) == plain
 
 

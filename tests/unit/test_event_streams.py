@@ -42,7 +42,7 @@ async def served() -> AsyncIterator[str]:
     @app.get("/{kind}")
     async def stream(kind: str) -> Response:
         failure = {"early": InvalidRequest("no"), "late": Unavailable("gone")}.get(kind)
-        wait_s = 0.0 if kind == "early" else WAIT_S
+        wait_s = {"early": 0.0, "soon": 1.5 * SILENCE_S}.get(kind, WAIT_S)
         return await opened(words(wait_s=wait_s, error=failure), shaped, SILENCE_S)
 
     listening = socket.create_server(("127.0.0.1", 0))
@@ -69,10 +69,12 @@ async def served() -> AsyncIterator[str]:
 
 async def test_who_waits_long_is_not_cut_off_and_what_fails_early_has_its_status() -> None:
     async with served() as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
-        whole, late, early = await asyncio.gather(*map(http.get, ("/whole", "/late", "/early")))
+        kinds = "/whole", "/late", "/early", "/soon"
+        whole, late, early, soon = await asyncio.gather(*map(http.get, kinds))
     assert early.status_code == 400
     assert whole.status_code == late.status_code == 200
     events = [line for line in whole.text.splitlines() if line.startswith("data: ")]
     assert events == ["data: first", "data: second"]
-    assert whole.text.startswith(": keep-alive\n\n")
+    for waited in (whole, late, soon):
+        assert waited.text.startswith(": keep-alive\n\n")
     assert late.text.endswith("event: error\ndata: unavailable\n\n")

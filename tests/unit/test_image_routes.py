@@ -305,5 +305,5 @@ async def test_the_documentation_describes_the_routes() -> None:
     events = paths["/v1/jobs/{job_id}/events"]["get"]["responses"]["200"]["content"]
     assert list(events) == ["text/event-stream"]
     picture = paths["/v1/images/{job_id}/{picture}"]["get"]["responses"]["200"]["content"]
-    assert list(picture) == ["image/png"]
+    assert list(picture) == ["image/png", "image/jpeg", "image/webp"]
     assert all(route.get("description") for item in paths.values() for route in item.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from deployments.errors import Unavailable
 from deployments.types import ImagesSpec, IngestSpec, JobStatus
+from serve_app.http.event_streams import opened
 from serve_app.routes import jobs as job_routes
 from serve_app.testing import Fakes
 from tests.support.event_streams import events
@@ -167,26 +169,26 @@ async def test_a_watch_that_breaks_is_told() -> None:
     assert told[1][1]["error"]["code"] == Unavailable.code
 
 
-async def test_a_quiet_job_pings_and_a_client_that_leaves_ends_the_watch(
+async def test_a_quiet_job_sends_comments_and_a_client_that_leaves_ends_the_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(job_routes, "_PING_S", 0.01)
+    monkeypatch.setattr(job_routes, "opened", functools.partial(opened, max_silence_s=0.01))
     fakes = Fakes()
     job_id = await pictures(fakes)
     sent: list[bytes] = []
-    pinged = asyncio.Event()
+    commented = asyncio.Event()
     requests = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict[str, Any]:
         if requests:
             return requests.pop()
-        await pinged.wait()
+        await commented.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message.get("body", b""))
-        if b": ping\n\n" in sent:
-            pinged.set()
+        if b": keep-alive\n\n" in sent and any(b"data: " in body for body in sent):
+            commented.set()
 
     scope = {
         "type": "http",
@@ -202,4 +204,5 @@ async def test_a_quiet_job_pings_and_a_client_that_leaves_ends_the_watch(
     async with asyncio.timeout(5):
         await fakes.app()(scope, receive, send)
         await fakes.jobs.unwatched.wait()
-    assert json.loads(sent[1].partition(b"data: ")[2])["id"] == job_id
+    (event,) = [body for body in sent if b"data: " in body]
+    assert json.loads(event.partition(b"data: ")[2])["id"] == job_id

@@ -103,7 +103,7 @@ ROUTES: list[tuple[str, dict[str, Any], type[Any], Refusals]] = [
             "frame_duration_ms": ("single pictures",),
             "frame_count": ("single pictures",),
             "output_format": ("'png', 'jpeg' or 'webp'",),
-            "partial_images": ("not streamed",),
+            "partial_images": ("no partial ones",),
             "size": ("multiple of 8",),
             "svg": ("no SVG",),
         },
@@ -141,6 +141,43 @@ async def test_every_field_of_openais_is_accepted_or_refused_in_a_true_sentence(
             fragments = refusals.get(single.field, ())
             assert any(fragment in error["message"] for fragment in fragments), (single, error)
     assert 0 < accepted <= asked
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([SAY], "the body must be a JSON object"),
+        (None, "the body must be a JSON object"),
+        ({"messages": ["x"]}, "messages[0]: must be an object"),
+        ({"context": {"filters": {"type": "near"}}}, "with the `type` eq, ne, and, or, gt, gte"),
+        ({"x" * 100_000: 1}, "there is no such field"),
+    ],
+)
+async def test_an_error_is_short_and_says_what_json_is_wanted(body: object, message: str) -> None:
+    if isinstance(body, dict):
+        body = {"model": MODEL, "messages": SAY} | body
+    async with Fakes().client() as http:
+        answer = await http.post("/v1/chat/completions", json=body)
+        erased = await http.post("/v1/erasures", json={})
+    assert answer.status_code == erased.status_code == 400
+    assert message in answer.json()["error"]["message"]
+    assert len(answer.content) < 1000
+    assert erased.json()["error"]["message"].startswith("name a document_id")
+
+
+async def test_the_reference_shows_the_harmless_values_of_fields_without_effect() -> None:
+    fakes = Fakes()
+    fakes.jobs.runs = True
+    async with fakes.client() as http:
+        schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
+        shown = schemas["OpenAIImagesRequest"]["properties"]
+        for name in ("stream", "partial_images", "frame_count", "svg"):
+            assert "not streamed" in shown["stream"]["description"]
+            for value in (False, True, 0, 1, "x", None):
+                body = {"prompt": "a star", name: value}
+                answer = await http.post("/v1/images/generations", json=body)
+                known = any(value is each for each in shown[name]["enum"])
+                assert answer.status_code == (200 if known else 400), body
 
 
 async def test_a_misspelt_field_is_refused_with_the_nearest_name() -> None:

@@ -45,6 +45,13 @@ def test_every_operation_is_described_and_shown_by_example(operation: Operation)
             fits(example, content)
 
 
+def test_422_is_for_files_that_cannot_be_read_only() -> None:
+    named = {each.name: each.described["responses"].get("422") for each in OPERATIONS}
+    described = {name for name, response in named.items() if response}
+    assert described == {"post /upload", "post /v1/files", "post /v1/imports"}
+    assert "HTTPValidationError" not in str(DOCUMENT)
+
+
 def test_streamed_answers_are_shown_too() -> None:
     streamed = {
         operation.name

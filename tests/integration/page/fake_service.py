@@ -49,7 +49,7 @@ def served(fakes: Fakes, root_path: str = "", **settings: Any) -> Iterator[FakeS
         app = Starlette(routes=[Mount(root_path, app)])
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     loop = asyncio.new_event_loop()
-    with socket.socket() as listening, contextlib.closing(loop):
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening, contextlib.closing(loop):
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}{root_path}"
         started = threading.Event()
