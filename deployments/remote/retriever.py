@@ -104,8 +104,10 @@ class RemoteRetriever(Remote):
         *,
         by_document: bool = False,
     ) -> list[types.Passage]:
+        # A replica of an earlier version, which is being replaced, does not know it.
+        further = (by_document,) if by_document else ()
         passages: list[types.Passage] = await self._repeatable(
-            "search", queries, collections, limit, max_chars, filters, by_document
+            "search", queries, collections, limit, max_chars, filters, *further
         )
         return passages
 

@@ -86,7 +86,9 @@ def test_a_search_finds_what_answers_nearly_every_question(
         body = {"query": question.text, "max_num_results": 3, "max_characters": 1500}
         answer = http.post(f"/v1/vector_stores/{COLLECTION}/search", json=body)
         assert answer.status_code == 200, answer.text
-        texts = [found["content"][0]["text"] for found in answer.json()["data"]]
+        texts = [
+            "".join(one["text"] for one in found["content"]) for found in answer.json()["data"]
+        ]
         names = [found["filename"] for found in answer.json()["data"]]
         assert len(texts) <= 3
         assert sum(map(len, texts)) <= 1500
