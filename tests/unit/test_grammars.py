@@ -270,6 +270,10 @@ def test_no_other_field_carries_a_schema_or_a_grammar() -> None:
         *("max_completion_tokens", "top_logprobs", "parallel_tool_calls", "metadata", "store"),
         *("service_tier", "safety_identifier", "prompt_cache_key", "context", "prompt", "echo"),
         *("suffix", "best_of", "tools", "tool_choice", "response_format"),
+        # Not given to vLLM:
+        *("audio", "function_call", "functions", "modalities", "moderation", "prediction"),
+        *("prompt_cache_options", "prompt_cache_retention", "reasoning_effort", "verbosity"),
+        "web_search_options",
     }
     assert set(ChatRequest.model_fields) | set(CompletionRequest.model_fields) == plain
 

@@ -76,7 +76,7 @@ async def test_long_sources_are_cut_to_the_budget_and_this_is_said() -> None:
 
 
 async def test_a_question_that_leaves_no_room_is_refused_with_the_figures() -> None:
-    with pytest.raises(InvalidRequest, match=r"1000 for an answer") as caught:
+    with pytest.raises(InvalidRequest, match="maximum context length is 1000 tokens") as caught:
         await build(question="word " * 990)
     assert caught.value.code == "context_length_exceeded"
 

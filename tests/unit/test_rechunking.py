@@ -222,8 +222,9 @@ async def test_questions_are_answered_while_all_documents_are_cut_anew(
     assert await installation.state() is ChangeState.FINISHED
     assert await installation.cut_by() == [("1.2", 4)] * DOCUMENTS
     # The first two chunks of each document are as they were.
-    assert len(installation.embedder.embedded) == 2 * DOCUMENTS
-    assert not any("n0" in text or "n1" in text for text in installation.embedder.embedded)
+    again = [text for text in installation.embedder.embedded if "okapi" in text]
+    assert len(again) == 2 * DOCUMENTS
+    assert not any("n0" in text or "n1" in text for text in again)
     assert await installation.damage() == []
     assert await installation.files.names("chunks") == []
 

@@ -94,7 +94,7 @@ async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: 
         {"messages": [{"role": "user", "content": "x" * 1_000_000}]},
         {"prompt": ["short", "x" * 1_000_000]},
     ):
-        with pytest.raises(InvalidRequest, match="more than 128 tokens") as caught:
+        with pytest.raises(InvalidRequest, match="more than 128") as caught:
             await anext(loaded.chat_events(body))
         assert caught.value.param in body
     assert tokenizer.chars < 50_000
