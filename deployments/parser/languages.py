@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _SAMPLES: Final = 8
 _SAMPLE_CHARS: Final = 500
 _LEAST_CONFIDENCE: Final = 0.5
+# Titles in English pass for Latin: of 11,426 abstracts of one line, 9 were misdetected.
+_SHORT_CHARS: Final = 100
+_LEAST_CONFIDENCE_OF_SHORT: Final = 0.9
 # What the model tells apart and is written by the same rules; "zxx" is no language, such as code.
 _WRITTEN_AS: Final = {"arz": "ar", "ary": "ar", "nn": "no", "wuu": "zh", "yue": "zh", "zxx": ""}
 
@@ -27,7 +30,9 @@ def language_of(chunks: Sequence[Chunk]) -> str:
     some = chunks[:: -(-len(chunks) // _SAMPLES) or 1]
     text = "\n".join(chunk.text[:_SAMPLE_CHARS] for chunk in some)
     language, confidence = _identifier().classify(text)
-    return _WRITTEN_AS.get(language, language) if confidence >= _LEAST_CONFIDENCE else ""
+    short = len(text) < _SHORT_CHARS and text.isascii()
+    least = _LEAST_CONFIDENCE_OF_SHORT if short else _LEAST_CONFIDENCE
+    return _WRITTEN_AS.get(language, language) if confidence >= least else ""
 
 
 @cache

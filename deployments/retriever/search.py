@@ -21,6 +21,7 @@ from deployments.retriever.embedding import LoadedModel, index_of, read_as
 from deployments.retriever.merging import fused, with_common_rarity
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import HybridQuery
+from deployments.retriever.words import ngrams
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -270,7 +271,7 @@ class Search:
         if any(scale.rating(max(one.cosines)) >= least for one in first):
             return True  # most questions, of which no words are compared
         shares = [self._share_of_words(question, one) for one in first]
-        return scale.bears_on(first, shares, least)
+        return scale.bears_on(first, shares, least, ngrams=bool(ngrams(question)))
 
     def _words_of(self, one: Candidate) -> SparseVector:
         return self._lexical.passage(_text_of(one), one.stored.document.language)
