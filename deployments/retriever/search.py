@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
+_LARGE_DOCUMENTS = 1000
+_OF_MANY = 2  # times the candidates, if documents of a large collection are wanted
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 _WORDS_OF = 5  # candidates whose words are compared with those of the question
 
@@ -60,6 +62,7 @@ class _Wanted:
     filters: Filter | None
     languages: Sequence[str]  # of the documents of all collections
     by_document: bool
+    large: bool  # all collections together
 
 
 class Search:
@@ -107,7 +110,16 @@ class Search:
             groups[group].append(collection)
         # Without any, the embedder is not asked, which may be busy or away.
         languages = sorted({each for one in populated.values() if one for each in one.languages})
-        wanted = _Wanted([*map(normal, queries)], limit, max_chars, filters, languages, by_document)
+        documents = sum(one.completed for one in populated.values() if one)
+        wanted = _Wanted(
+            [*map(normal, queries)],
+            limit,
+            max_chars,
+            filters,
+            languages,
+            by_document,
+            large=documents >= _LARGE_DOCUMENTS,
+        )
         found = await asyncio.gather(
             *(self._passages(wanted, group, models[index]) for index, group in groups.items())
         )
@@ -136,7 +148,8 @@ class Search:
                 if claimed is not None and claimed.name != index.name:
                     raise await self._claims.not_served(collection, claimed)
         sparse = [self._lexical.query(query, wanted.languages) for query in queries]
-        candidates = max(self._settings.candidates, limit)
+        of_many = wanted.by_document and wanted.large
+        candidates = max(self._settings.candidates * (_OF_MANY if of_many else 1), limit)
         query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
             each = await asyncio.gather(
@@ -144,7 +157,7 @@ class Search:
             )
         found = each[0] if len(each) == 1 else await self._together(each, query)
         scale = await self._relevance.scale(LoadedModel(loaded.embedder, model))
-        found = ranking.ranked(found, scale.unrelated, candidates, of_documents=wanted.by_document)
+        found = ranking.ranked(found, scale.unrelated, candidates, of_many=of_many)
         if not wanted.by_document and not self._bears_on(found, queries[0], dense[0], scale):
             return []
         found = await self._reranked(found, queries[0])

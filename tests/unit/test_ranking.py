@@ -51,7 +51,7 @@ def numbers(candidates: list[Candidate]) -> list[int]:
 def test_meaning_and_words_are_added_as_shares_of_the_best() -> None:
     both = Candidate(stored(1), (0.5,), (9.0,))
     by_words = Candidate(stored(2), (0.1,), (10.0,))
-    by_meaning = Candidate(stored(3), (0.6,), (0.0,))
+    by_meaning = Candidate(stored(3), (0.6,), (5.0,))
     assert numbers(ranked([by_words, by_meaning, both], 0.0, 3)) == [1, 3, 2]
     # Where nothing resembles the question, its words decide.
     unlike = [replace(one, cosines=(one.cosines[0] / 6,)) for one in (by_meaning, by_words)]
