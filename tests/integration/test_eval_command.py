@@ -119,7 +119,12 @@ def test_an_interrupted_run_is_gone_on_with(
     upload = Client.upload
     monkeypatch.setattr("serve_app.evaluation.store._UPLOADS", 1)
     monkeypatch.setattr(Client, "upload", interrupted)
-    assert main(command) == 130
+    # It is ignored in a process that was started in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(command) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "the same command goes on" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(Client, "upload", upload)
