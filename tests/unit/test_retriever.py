@@ -216,6 +216,27 @@ async def test_documents_come_with_their_passages_whatever_the_bound_of_answers(
     assert sum(len(passage.text) for passage in found) <= 4000
 
 
+@pytest.mark.parametrize("by_document", [False, True])
+async def test_a_question_costs_two_calls_of_the_store(
+    retriever: DocumentRetriever, monkeypatch: pytest.MonkeyPatch, *, by_document: bool
+) -> None:
+    await retriever.add(make_document(), CHUNKS)
+    await retriever.publish(make_document())
+    calls: list[str] = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> object:
+            calls.append(name)
+            return getattr(store, name)
+
+    retriever._search._settings = RetrieverSettings(min_relevance=None, candidates=1)
+    store = retriever._search._store
+    monkeypatch.setattr(retriever._search, "_store", Counted())
+    found = await retriever.search(["whale"], "default", 1, 4000, by_document=by_document)
+    assert found
+    assert calls == ["candidates", "chunks"]
+
+
 async def test_texts_are_embedded_in_batches_and_by_their_kind(
     retriever: DocumentRetriever, embedder: WordEmbedder
 ) -> None:
