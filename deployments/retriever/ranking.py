@@ -25,11 +25,10 @@ DocumentKey: TypeAlias = tuple[str, str]  # collection and id
 Place: TypeAlias = tuple[DocumentKey, int]  # of a chunk in its document
 
 # The weight of meaning in a score, and of words the rest.
-_MEANING = 0.6
-# Of documents of a large collection, where scores are compared in standard deviations: nDCG@10 is
-# 6 % above the best baseline on CISI and 2.6 % on NPL, and 3.4 % and 1.7 % with shares of the best.
-# In small collections shares are better: hit@3 of XQuAD in Hindi is 0.900 with them, and 0.876.
-_MEANING_OF_MANY = 0.64
+_MEANING, _MEANING_OF_DOCUMENTS = 0.6, 0.64
+# Scores of documents of a large collection are compared in standard deviations: nDCG@10 is 6 %
+# above the best baseline on CISI and 2.6 % on NPL, and 3.4 % and 1.7 % with shares of the best. In
+# small collections shares are better: hit@3 of XQuAD in Hindi is 0.900 with them, and 0.876.
 # A smaller rise of the best similarity above that of unrelated texts is no full share.
 _FULL_RISE = 0.5
 # Meaning has its full weight if a fifth of what it finds is found by words, too, and a quarter
@@ -53,7 +52,12 @@ _REACH = 5  # chunks on either side that a passage may be given
 
 
 def ranked(
-    candidates: Sequence[Candidate], unrelated: float, limit: int, *, of_many: bool = False
+    candidates: Sequence[Candidate],
+    unrelated: float,
+    limit: int,
+    *,
+    of_documents: bool = False,
+    large: bool = False,
 ) -> list[Candidate]:
     """Score candidates by meaning and by words, best first.
 
@@ -66,16 +70,18 @@ def ranked(
         candidates: in any order.
         unrelated: the similarity of unrelated texts.
         limit: how many were looked up by meaning, and how many by words.
-        of_many: whether documents of a large collection are to be ranked.
+        of_documents: whether documents are to be ranked, and not passages.
+        large: whether their collection is.
     """
     if not candidates:
         return []
     cosines = np.array([one.cosines for one in candidates], dtype=np.float64) - unrelated
     bm25 = np.array([one.bm25 for one in candidates], dtype=np.float64)
-    if of_many:
-        weight, meaning, words = _MEANING_OF_MANY, _standard(cosines), _standard(bm25)
+    weight = _MEANING_OF_DOCUMENTS if of_documents else _MEANING
+    if of_documents and large:
+        meaning, words = _standard(cosines), _standard(bm25)
     else:
-        weight, meaning = _MEANING, cosines / np.maximum(cosines.max(axis=0), _FULL_RISE)
+        meaning = cosines / np.maximum(cosines.max(axis=0), _FULL_RISE)
         words = bm25 / np.maximum(bm25.max(axis=0), 1e-9)
     of_meaning = weight * _weights(cosines, bm25, limit)
     scores = (of_meaning * meaning + (1 - weight) * words).mean(axis=1)
@@ -262,7 +268,7 @@ def passages_of_documents(
     A document for which there is no room is left out.
 
     Args:
-        best: the documents, in order.
+        best: the documents, in order; at least one.
         chosen: the chunks of these that passages grow from, best first.
         known: all candidates.
         around: chunks that were not found themselves.

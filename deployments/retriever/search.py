@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
 _LARGE_DOCUMENTS = 1000
-_OF_MANY = 2  # times the candidates, if documents of a large collection are wanted
+_TIMES_IN_LARGE = 2  # the candidates, if documents of a large collection are wanted
 _SPARE = 3  # chunks looked at for each passage: those beside a better one join it
 _WORDS_OF = 5  # candidates whose words are compared with those of the question
 
@@ -148,8 +148,8 @@ class Search:
                 if claimed is not None and claimed.name != index.name:
                     raise await self._claims.not_served(collection, claimed)
         sparse = [self._lexical.query(query, wanted.languages) for query in queries]
-        of_many = wanted.by_document and wanted.large
-        candidates = max(self._settings.candidates * (_OF_MANY if of_many else 1), limit)
+        times = _TIMES_IN_LARGE if wanted.by_document and wanted.large else 1
+        candidates = max(self._settings.candidates * times, limit)
         query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
             each = await asyncio.gather(
@@ -157,7 +157,9 @@ class Search:
             )
         found = each[0] if len(each) == 1 else await self._together(each, query)
         scale = await self._relevance.scale(LoadedModel(loaded.embedder, model))
-        found = ranking.ranked(found, scale.unrelated, candidates, of_many=of_many)
+        found = ranking.ranked(
+            found, scale.unrelated, candidates, of_documents=wanted.by_document, large=wanted.large
+        )
         if not wanted.by_document and not self._bears_on(found, queries[0], dense[0], scale):
             return []
         found = await self._reranked(found, queries[0])
@@ -172,6 +174,8 @@ class Search:
     ) -> list[Passage]:
         """Make passages of the documents with the best evidence, one after another."""
         best = ranking.documents(found, candidates)[: wanted.limit]
+        if not best:
+            return []
         keys = {ranking.document_key(document.candidates[0].stored) for document in best}
         inside = [one for one in found if ranking.document_key(one.stored) in keys]
         chosen = ranking.diverse(inside, self._settings.diversity, wanted.limit * _SPARE)

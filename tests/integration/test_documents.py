@@ -319,4 +319,5 @@ def test_a_bad_request_is_refused_in_the_one_form(
 def test_the_wrong_field_is_named(http: httpx.Client) -> None:
     answer = http.post("/upload", files={"document": ("a.txt", b"x")})
     assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "file"
+    assert answer.json()["error"]["param"] == "document"
+    assert "`file`" in answer.json()["error"]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -91,9 +92,17 @@ def test_every_answer_is_one_that_the_reference_names(
     def ask(case: Any) -> None:
         # A form sends null as the text "null", which is a file.
         assume(not (isinstance(case.body, dict) and case.body.get("file", "") is None))
+        # Without its stream, such a request would be a right one.
+        assume(not isinstance(case.body, dict) or isinstance(case.body.get("stream"), bool | None))
         _bounded(case)
         answer = case.call(base_url=service.url, headers=service.headers, timeout=120)
-        checks = CHECKS if mode is GenerationMode.POSITIVE else [*CHECKS, negative_data_rejection]
+        checks = [*CHECKS]
+        # A body may be too large to look what else is wrong with it.
+        if (
+            mode is GenerationMode.NEGATIVE
+            and answer.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        ):
+            checks.append(negative_data_rejection)
         case.validate_response(answer, checks=checks)
 
     ask()

@@ -79,7 +79,6 @@ def test_a_request_is_one_trace_with_a_span_for_each_stage(second_service: Secon
         "replica_handle_request Retriever search": "search",
         "embed": "search",
         "query": "search",
-        "replica_handle_request Embedder embed": "embed",
         "replica_handle_request LLM count_tokens": "prompt",
         "replica_handle_request LLM chat_events": "generation",
     }
@@ -89,6 +88,10 @@ def test_a_request_is_one_trace_with_a_span_for_each_stage(second_service: Secon
         assert all(outer in above and above[-1] == INGRESS for above in found), (name, found)
     for name in ("embed", "query"):
         assert trace.above(name)[0][0] == "replica_handle_request Retriever search"
+    # Attribution embeds, too, beside the generation.
+    embedded = trace.above("replica_handle_request Embedder embed")
+    assert any("search" in above for above in embedded)
+    assert all(above[-1] == INGRESS for above in embedded)
 
 
 @pytest.mark.usefixtures("asked")
