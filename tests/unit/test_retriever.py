@@ -208,6 +208,8 @@ async def test_documents_come_with_their_passages_whatever_the_bound_of_answers(
     retriever._search._settings = RetrieverSettings(min_relevance=0.9)
     asked = ["strings of the violin and the star"], "default", 2, 4000
     assert await retriever.search(*asked) == []
+    nothing = OneOf("year", (1999,))
+    assert await retriever.search(*asked, nothing, by_document=True) == []
     found = await retriever.search(*asked, by_document=True)
     ids = [passage.document_id for passage in found]
     assert set(ids[:-1]) == {"facts"}
