@@ -313,7 +313,7 @@ async def _opened(folder: Path) -> AsyncIterator[Library]:
     retriever = DocumentRetriever(
         store,
         cast("Embedder", RandomVectors()),
-        RetrieverSettings(),
+        RetrieverSettings(min_relevance=None),
         versions=catalogue.documents.current,
         collections=catalogue.collections,
     )

@@ -104,7 +104,9 @@ async def _store(folder: Path, words: Words, chunks: int) -> None:
     store = EdgeStore(folder, chunker_version=CHUNKER_VERSION)
     embedder = cast("Embedder", RandomVectors())
     try:
-        await fill(DocumentRetriever(store, embedder, RetrieverSettings()), words, chunks)
+        await fill(
+            DocumentRetriever(store, embedder, RetrieverSettings(min_relevance=None)), words, chunks
+        )
     finally:
         await store.close()
 
