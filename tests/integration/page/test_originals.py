@@ -57,6 +57,9 @@ def test_originals_are_shown_where_they_can_do_no_harm(
     page.get_by_role("button", name="1 report.pdf page 2").click()
     facts, original = page.locator("#source .facts"), page.get_by_role("button", name="original")
     expect(facts).to_contain_text("page 2version 3")
+    box = original.bounding_box()
+    assert box is not None
+    assert box["height"] < 60  # the passage has the room, and not the button
     with page.expect_popup() as shown:
         original.click()
     shown.value.wait_for_load_state()
