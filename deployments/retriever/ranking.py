@@ -171,30 +171,30 @@ def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> lis
     `diversity` from 0 to 1 is one minus their lambda; relevance is the score as a share of the
     best one.
     """
-    chosen: list[Candidate] = []
     if not candidates:
-        return chosen
+        return []
     scores = np.array([one.score for one in candidates])
     relevance = (1 - diversity) * scores / max(scores.max(), 1e-9)
+    words = [frozenset(one.stored.chunk.text.casefold().split()) for one in candidates]
     likeness = np.zeros(len(candidates))
+    chosen: list[int] = []
     while len(chosen) < most:
         best = int(np.argmax(relevance - diversity * likeness))
         if not np.isfinite(relevance[best]):
             break
         relevance[best] = -np.inf
-        one = candidates[best]
-        if any(_common_words(one, other) >= _SAME_WORDS for other in chosen):
+        if any(_common(words[best], words[other]) >= _SAME_WORDS for other in chosen):
             continue
-        chosen.append(one)
+        chosen.append(best)
         if diversity:
-            likeness = np.maximum(likeness, [_common_words(one, each) for each in candidates])
-    return chosen
+            likeness = np.maximum(likeness, [_common(words[best], each) for each in words])
+    return [candidates[place] for place in chosen]
 
 
-def _common_words(one: Candidate, other: Candidate) -> float:
+def _common(words: frozenset[str], others: frozenset[str]) -> float:
     """Return the share of the words of two texts that both have, in whatever order."""
-    words, others = (set(each.stored.chunk.text.casefold().split()) for each in (one, other))
-    return len(words & others) / max(len(words | others), 1)
+    common = len(words & others)
+    return common / max(len(words) + len(others) - common, 1)
 
 
 def neighbourhood(
