@@ -194,13 +194,14 @@ class SourceSentences:
     def _evidence(self, claim: _Claim, first: _Sentence) -> list[_Sentence]:
         """Add to a sentence the one of its source that says what it lacks, if there is one."""
         share = claim.share(first)
-        others = self._of_source[first.source]
+        enough = max(_SECOND_GAIN, _SECOND_PART * (1 - share))
+        # No sentence adds more than its own share: most need no closer look.
+        others = [one for one in self._of_source[first.source] if claim.share(one) >= enough]
         gains = [(claim.share(first, other) - share, -other.place) for other in others]
-        gain, place = max(gains)
+        gain, place = max(gains, default=(0.0, 0))
         evidence = [first]
         second = self._sentences[-place]
-        enough = gain >= max(_SECOND_GAIN, _SECOND_PART * (1 - share))
-        if enough and claim.words_in(second, first) >= _SECOND_WORDS:
+        if gain >= enough and claim.words_in(second, first) >= _SECOND_WORDS:
             evidence.append(second)
         return evidence
 
