@@ -104,10 +104,12 @@ class RemoteRetriever(Remote):
         *,
         by_document: bool = False,
     ) -> list[types.Passage]:
-        # A replica of an earlier version, which is being replaced, does not know it.
-        further = (by_document,) if by_document else ()
+        # A replica of an earlier version, which is being replaced, may know neither.
+        further: tuple[Any, ...] = () if filters is None else (filters,)
+        if by_document:
+            further = (filters, by_document)
         passages: list[types.Passage] = await self._repeatable(
-            "search", queries, collections, limit, max_chars, filters, *further
+            "search", queries, collections, limit, max_chars, *further
         )
         return passages
 

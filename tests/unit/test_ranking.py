@@ -7,15 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deployments.retriever import ranking
+from deployments.retriever.passages import neighbourhood, passages, passages_of_documents
 from deployments.retriever.ranking import (
     FoundDocument,
     diverse,
     documents,
     in_order_of,
-    neighbourhood,
-    passages,
-    passages_of_documents,
     ranked,
 )
 from deployments.retriever.vector_store import Candidate, StoredChunk
@@ -78,7 +75,7 @@ def test_documents_are_in_the_order_of_what_all_their_chunks_say() -> None:
 
 
 def test_documents_share_the_room_if_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_LITTLE_ROOM_CHARS", 100)
+    monkeypatch.setattr("deployments.retriever.passages._LITTLE_ROOM_CHARS", 100)
     best = [
         FoundDocument([candidate(3, 0.9), candidate(12, 0.8)], 0.6),
         FoundDocument([candidate(5, 0.5, "b")], 0.2),

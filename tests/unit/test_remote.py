@@ -77,6 +77,15 @@ async def test_a_search_is_repeated_when_its_replica_went_away_and_a_parse_is_no
         await RemoteParser(Handle(lost(), times=1), "parser").parse(SPEC)  # type: ignore[arg-type]
 
 
+async def test_a_replica_of_version_0_1_can_search_for_what_it_knows() -> None:
+    class Earlier(Handle):
+        def remote(self, queries: object, collections: object, limit: int, chars: int) -> Any:
+            return super().remote(queries, collections, limit, chars)
+
+    remote = RemoteRetriever(Earlier(RuntimeError(), times=0), "search")  # type: ignore[arg-type]
+    assert await remote.search(["q"], "default", 3, 99) == []
+
+
 async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -> None:
     """Or three attempts at each of two places would be nine."""
     with pytest.raises(Unavailable) as behind:

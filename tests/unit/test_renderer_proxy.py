@@ -19,11 +19,6 @@ pytestmark = pytest.mark.anyio
 BOUNDS = TrafficBounds(max_bytes=2_000, max_connections=4)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Upstream:
     """Answers each connection with what it received, and never closes one itself."""
 

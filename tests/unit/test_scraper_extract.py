@@ -46,11 +46,6 @@ async def until_gone(process: psutil.Process) -> None:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def extractor() -> AsyncIterator[Extractor]:
     extractor = Extractor(bounds=ExtractionBounds(max_chars=50, timeout_s=0.3))
     await extractor.start()

@@ -34,11 +34,6 @@ HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/ld+json"}
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Site:
     """A site that counts what is asked of it; `url` makes its addresses."""
 

