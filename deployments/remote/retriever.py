@@ -105,9 +105,9 @@ class RemoteRetriever(Remote):
         by_document: bool = False,
     ) -> list[types.Passage]:
         # A replica of an earlier version, which is being replaced, does not know it.
-        further = (by_document,) if by_document else ()
+        optional = (by_document,) if by_document else ()
         passages: list[types.Passage] = await self._repeatable(
-            "search", queries, collections, limit, max_chars, filters, *further
+            "search", queries, collections, limit, max_chars, filters, *optional
         )
         return passages
 

@@ -1,7 +1,8 @@
-"""From chunks that were found to passages: pure, and the same whatever the store.
+"""Rank candidate chunks and documents, and make passages of them; independent of the store.
 
-Small chunks are found most precisely and say least. So a chunk brings its neighbours when there is
-room, and what touches becomes one passage. What each constant earned: `tests/bench/RESULTS.md`.
+Small chunks are found most precisely, but hold little text. So a chunk is extended by its
+neighbours as far as there is room, and adjoining chunks become one passage. Measurements for the
+constants: `tests/bench/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -24,32 +25,35 @@ if TYPE_CHECKING:
 DocumentKey: TypeAlias = tuple[str, str]  # collection and id
 Place: TypeAlias = tuple[DocumentKey, int]  # of a chunk in its document
 
-# The weight of meaning in a score, and of words the rest.
+# The weight of meaning in a score, for passages and for documents; words have the rest.
 _MEANING, _MEANING_OF_DOCUMENTS = 0.6, 0.7
 # Scores of documents of a large collection are compared in standard deviations: nDCG@10 is 6 %
 # above the best baseline on CISI and 2.6 % on NPL, and 3.4 % and 1.7 % with shares of the best. In
 # small collections shares are better: hit@3 of XQuAD in Hindi is 0.892 with them, and 0.876.
 _MEANING_IN_LARGE = 0.64
-# A smaller rise of the best similarity above that of unrelated texts is no full share.
+# The best similarity has the full share 1 only if it is at least this much above that of unrelated
+# texts.
 _FULL_RISE = 0.5
-# Meaning has its full weight if a fifth of what it finds is found by words, too, and a quarter
-# if nothing is.
+# Meaning has its full weight if words find a fifth of its candidates, too, and a quarter of it if
+# they find none.
 _FULL_AGREEMENT, _LEAST_WEIGHT = 0.2, 0.25
-# And if its scores are as unlike as those of words are, squared; none if they are more alike. With
-# both, hit@3 of XQuAD is 0.980 in Chinese and 0.938 in Thai, and 0.971 and 0.925 without this. The
-# square leaves long questions alone, many words of which many texts have, as those of CISI.
+# The weight also depends on the spread: the relative drop of the scores by meaning, over the square
+# of that by words. It is full from the first bound on and 0 below the second. Both rules: hit@3 of
+# XQuAD is 0.980 in Chinese and 0.938 in Thai; without this one 0.971 and 0.925. The square spares
+# long questions such as those of CISI, many words of which occur in many texts.
 _FULL_SPREAD, _NO_SPREAD = 1.5, 0.8
-_PEAK_RANK = 5  # from 0: words are unlike if this candidate scores far less than the first
-# Each further chunk of a document counts half of the one before: +3 % nDCG@10 on CISI, whose
-# abstracts have 2.4 chunks, and nothing lost on NPL, whose have one.
+_PEAK_RANK = 5  # from 0: the drop by words is measured from the first candidate to this one
+# Each chunk of a document counts half as much as the one before: nDCG@10 rises by 3 % on CISI,
+# whose abstracts have 2.4 chunks, and is the same on NPL, whose abstracts have one.
 _FURTHER_CHUNK = 0.5
-_SAME_WORDS = 0.8  # the share of all their words that two chunks have which say the same
+_SAME_WORDS = 0.8  # two chunks with this share of common words are near-duplicates
 _MAX_PASSAGE_CHARS = 1500
-# If documents are wanted: up to so many characters, the best passages have all the room, whichever
-# documents they are of; beyond, a third is kept for the best chunk of each. hit@3 of XQuAD with
-# 1,500 characters is 0.990 in English and 0.941 in German, 0.987 and 0.920 if a quarter is kept.
+# In a search for documents with at most this many characters, the best passages have all the room,
+# whatever their documents; with more, a third is reserved for the best chunk of each document.
+# hit@3 of XQuAD with 1,500 characters is 0.990 in English and 0.941 in German; with a quarter
+# reserved it is 0.987 and 0.920.
 _LITTLE_ROOM_CHARS = 3000
-_REACH = 5  # chunks on either side that a passage may be given
+_REACH = 5  # chunks on either side by which a passage may be extended
 
 
 def ranked(
@@ -62,17 +66,17 @@ def ranked(
 ) -> list[Candidate]:
     """Score candidates by meaning and by words, best first.
 
-    Both scores of all candidates are known, so they are added as shares of the best ones, and not
-    as ranks, which say nothing of distances (Bruch, Gai and Ingber, 2023). Several queries count
-    the same. A model that does not know a language finds everything alike, or what words do not
-    find: there words count more.
+    Both scores of all candidates are known, so they are added as shares of the best ones. Ranks
+    would lose the distances (Bruch, Gai and Ingber, 2023). Scores are averaged over the queries. A
+    model that does not know a language finds all texts alike, or finds other texts than words do:
+    then words count more.
 
     Args:
         candidates: in any order.
-        unrelated: the similarity of unrelated texts.
+        unrelated: the mean similarity of unrelated texts.
         limit: how many were looked up by meaning, and how many by words.
-        of_documents: whether documents are to be ranked, and not passages.
-        large: whether their collection is.
+        of_documents: whether documents are ranked, not passages.
+        large: whether their collection is large.
     """
     if not candidates:
         return []
@@ -91,7 +95,7 @@ def ranked(
 
 
 def _standard(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores in standard deviations from their mean, by each column."""
+    """Return the standard scores of each column."""
     spread = np.maximum(scores.std(axis=0), 1e-9)
     standard: NDArray[np.float64] = (scores - scores.mean(axis=0)) / spread
     return standard
@@ -102,8 +106,9 @@ def _weights(
 ) -> NDArray[np.float64]:
     """Return the weight of meaning for each query, from 0 to 1.
 
-    By its agreement with words, and by its power to tell candidates apart: scores that hardly
-    differ say little, in particular beside words that only a few candidates have.
+    It depends on the agreement of meaning and words, and on the spread of the scores by meaning:
+    scores that hardly differ carry little information, in particular if only a few candidates have
+    the words.
     """
     both = _found(cosines, limit) & _found(bm25, limit) & (bm25 > 0)
     agreement = both.sum(axis=0) / min(limit, len(cosines)) / _FULL_AGREEMENT
@@ -115,7 +120,7 @@ def _weights(
 
 
 def _fall(scores: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """Return how much the score at a rank is below the best one, as a share of that."""
+    """Return the relative drop from the best score to that at a rank, by each column."""
     best_first = -np.sort(-scores, axis=0)
     best, later = best_first[0], best_first[min(rank, len(scores) - 1)]
     fall: NDArray[np.float64] = np.where(best > 0, (best - later) / np.maximum(best, 1e-9), 0.0)
@@ -137,7 +142,7 @@ def in_order_of(scores: NDArray[np.float32], candidates: Sequence[Candidate]) ->
 
 @dataclass(frozen=True, slots=True)
 class FoundDocument:
-    """A document with its candidates, best first; `evidence` is what they say for it together."""
+    """A document with its candidates, best first; `evidence` is its score by all of them."""
 
     candidates: Sequence[Candidate]
     evidence: float
@@ -146,8 +151,8 @@ class FoundDocument:
 def documents(candidates: Sequence[Candidate], limit: int) -> list[FoundDocument]:
     """Group ranked candidates by their documents, those with the best evidence first.
 
-    The evidence is what their chunks score above the `limit`-th best candidate, so that a long
-    document gains nothing by chunks that are found with any question.
+    The evidence is a decaying sum of the scores of its chunks above that of the `limit`-th best
+    candidate, so that a long document gains nothing by chunks that match every question.
     """
     if not candidates:
         return []
@@ -165,9 +170,9 @@ def _evidence(group: Sequence[Candidate], least: float) -> float:
 
 
 def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> list[Candidate]:
-    """Choose by maximal marginal relevance, and never what says the same as one chosen before.
+    """Choose by maximal marginal relevance, without near-duplicates.
 
-    Carbonell and Goldstein, 1998, with the share of common words as the likeness of two texts.
+    Carbonell and Goldstein, 1998, with the share of common words as the similarity of two texts.
     `diversity` from 0 to 1 is one minus their lambda; relevance is the score as a share of the
     best one.
     """
@@ -192,7 +197,7 @@ def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> lis
 
 
 def _common_words(one: Candidate, other: Candidate) -> float:
-    """Return the share of the words of two texts that both have, in whatever order."""
+    """Return the share of common words of two texts, in any order."""
     words, others = (set(each.stored.chunk.text.casefold().split()) for each in (one, other))
     return len(words & others) / max(len(words | others), 1)
 
@@ -200,7 +205,7 @@ def _common_words(one: Candidate, other: Candidate) -> float:
 def neighbourhood(
     best: Sequence[Candidate], known: Sequence[Candidate]
 ) -> list[tuple[StoredChunk, int]]:
-    """Name the chunks around the best ones that are not known yet."""
+    """Return the places of the chunks around the best ones that are not known yet."""
     had = {_place(one.stored) for one in known}
     wanted: dict[Place, tuple[StoredChunk, int]] = {}
     for one in best:
@@ -220,7 +225,7 @@ def passages(
     limit: int,
     max_chars: int,
 ) -> list[Passage]:
-    """Make passages of the best chunks, in their order, and of what stands around them.
+    """Make passages of the best chunks, in their order, and of the chunks around them.
 
     Args:
         best: the chunks that passages grow from, best first.
@@ -264,7 +269,7 @@ def passages_of_documents(
     *,
     max_chars: int,
 ) -> list[Passage]:
-    """Make passages of documents, those of one after another; see `passages`.
+    """Make passages of documents, grouped by document; see `passages`.
 
     A document for which there is no room is left out.
 
@@ -293,7 +298,7 @@ def passages_of_documents(
 
 
 def _reserved_chars(best: Sequence[FoundDocument], max_chars: int) -> int:
-    """Return the characters that are kept for the best chunks of documents but the first."""
+    """Return the characters reserved for the best chunk of each document but the first."""
     reserved = 0
     if max_chars > _LITTLE_ROOM_CHARS:
         for document in best[1:]:
@@ -318,7 +323,7 @@ class _Stretch:
         return [_place(one) for one in self.chunks]
 
     def ends(self) -> tuple[Place, Place]:
-        """Where a chunk would touch: before and after."""
+        """Return the places of the chunks before and after."""
         document, first = _place(self.chunks[0])
         return (document, first - 1), (document, first + len(self.chunks))
 
@@ -339,7 +344,7 @@ class _Stretch:
         taken: set[Place],
         room: int,
     ) -> None:
-        """Take the better neighbour again and again; what follows, if neither was found."""
+        """Add the better neighbour repeatedly; the following one, if neither was found."""
         while True:
             near = [
                 chunks[place]
@@ -378,13 +383,13 @@ class _Stretch:
 
 
 def _cut(one: StoredChunk, max_chars: int) -> StoredChunk:
-    """Keep the beginning, up to the last space that fits if there is one."""
+    """Truncate a chunk, at a space if there is one."""
     text = one.chunk.text[: max_chars + 1]
     return replace(one, chunk=replace(one.chunk, text=text.rpartition(" ")[0] or text[:max_chars]))
 
 
 def document_key(one: StoredChunk) -> DocumentKey:
-    """Return what tells the document of a chunk from others, also of other collections."""
+    """Return the collection and the id of the document of a chunk."""
     return one.document.collection, one.document.id
 
 
