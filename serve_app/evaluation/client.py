@@ -159,15 +159,15 @@ class Client:
         With `progress`, the name of what is done, report it every few seconds.
         """
         limit = asyncio.Semaphore(at_once or self._clients)
-        done, said = 0, time.monotonic()
+        done, reported_at = 0, time.monotonic()
 
         async def one(item: T) -> R:
-            nonlocal done, said
+            nonlocal done, reported_at
             async with limit:
                 result = await work(item)
             done += 1
-            if progress and time.monotonic() - said >= REPORT_S:
-                said = time.monotonic()
+            if progress and time.monotonic() - reported_at >= REPORT_S:
+                reported_at = time.monotonic()
                 say(f"{progress}: {done:,} of {len(items):,}")
             return result
 
