@@ -112,7 +112,7 @@ FILES: Mapping[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_the_text_of_a_picture_stands_where_the_picture_does(name: str) -> None:
+async def test_the_text_of_a_picture_is_at_its_place(name: str) -> None:
     data, before, after = FILES[name]
     content, pictures = read_twice(name, data)
     assert len(pictures.ocr_requests) == 1
@@ -125,7 +125,7 @@ async def test_the_text_of_a_picture_stands_where_the_picture_does(name: str) ->
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG", "WEBP"])
-async def test_pictures_of_other_formats_are_offered_to_ocr(kind: str) -> None:
+async def test_pictures_of_other_formats_are_sent_to_ocr(kind: str) -> None:
     out = io.BytesIO()
     Image.new("RGB", (400, 300), (200, 9, 9)).save(out, kind)
     content, pictures = read_twice("a.docx", pictured_files.docx([out.getvalue()]))
