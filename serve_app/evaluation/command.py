@@ -46,7 +46,7 @@ class Bound(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Evaluate; return 0, 1 if a mean is below its bound, or 2 if it could not be measured."""
+    """Evaluate; return 0, 1 if a mean is below its minimum, or 2 if it could not be measured."""
     asked = _parser().parse_args(arguments)
     try:
         if asked.remove:
@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_address(parser)
     parser.add_argument("--key", metavar="KEY", help=f"the API key (default: {KEY_VARIABLE})")
-    parser.add_argument("--label", default="", help="what is tried out, for the report")
+    parser.add_argument(
+        "--label", default="", help="a name of the tested configuration, for the report"
+    )
     parser.add_argument(
         "--out",
         metavar="FOLDER",
@@ -106,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     numbers: dict[str, tuple[int, int | None, int | None, str]] = {
         "--results": (1, MAX_RESULTS, None, f"results of each search (default: {chosen})"),
         "--characters": (1, MAX_CHARACTERS, None, "of all results of a search together"),
-        "--questions": (1, None, None, "only so many questions, drawn by a fixed seed"),
+        "--questions": (1, None, None, "a random sample of so many questions, with a fixed seed"),
         "--answers": (0, None, _ANSWERS, "questions to answer, too (default: %(default)s)"),
         "--clients": (1, _MAX_CLIENTS, _CLIENTS, "requests at once (default: %(default)s)"),
     }
@@ -219,7 +221,7 @@ async def _answers(
 def _sampled(
     chosen: Sequence[tuple[str, Question]], count: int | None
 ) -> Sequence[tuple[str, Question]]:
-    """Draw questions, the same ones each time; return all of them in their own order."""
+    """Return a random sample of questions, with a fixed seed; without a count, all of them."""
     if count is None or count >= len(chosen):
         return chosen
     return random.Random(_SEED).sample(chosen, count)  # noqa: S311 - not for secrets

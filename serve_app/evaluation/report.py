@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # questions won, and lost
 _KEY_CHARS = 90
-_MAIN_METRICS = (
-    "nDCG@10",
-    "hit@3",
-    "MRR",
-)  # the first that was measured says what was won and lost
+# The questions won and lost are listed by the first of these that was measured.
+_MAIN_METRICS = ("nDCG@10", "hit@3", "MRR")
 
 
 def report(run: Run, before: Run | None) -> str:

@@ -1,4 +1,4 @@
-"""The vector store of a data set: found again, filled, and removed."""
+"""Find, fill and remove the vector store of a data set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _UPLOADS = 16  # at once
 _POLL_S = 1.0
-_MAX_STALL_S = 900.0  # without a document that becomes searchable
+_MAX_STALL_S = 900.0  # the longest time without a new searchable document
 _FILE_STATUSES = {413, 415, 422}  # refusals that are the file's fault, not the service's
 _PAGE = 100
 _MAX_NAME_CHARS = 200
@@ -90,7 +90,7 @@ async def fill(client: Client, store_id: str, files: Sequence[File]) -> Filled:
 
 
 async def remove(client: Client, name: str) -> int:
-    """Delete all vector stores of a data set, whatever its content was; return their number."""
+    """Delete all vector stores of a data set, for all its contents; return their number."""
     found = [store async for store in _stores(client) if _is_of(store, name)]
     for store in found:
         await client.json("DELETE", f"/v1/vector_stores/{store['id']}")
@@ -119,7 +119,7 @@ class _Filling:
         self._store_id = store_id
         self._total = total
         self._present = present
-        self._first = len(present)  # that were searchable before
+        self._first = len(present)  # documents that were searchable before
         self._started_at = self._reported_at = self._progressed_at = time.monotonic()
         self._state: object = None
 
@@ -146,7 +146,7 @@ class _Filling:
             await asyncio.sleep(_POLL_S)
 
     def _report(self, completed: int, unread: int) -> None:
-        """Say how far it is; raise CommandError if nothing goes on."""
+        """Report the progress; raise CommandError if there is none for too long."""
         now, state = time.monotonic(), (completed, unread, len(self._present))
         if state != self._state:
             self._state, self._progressed_at = state, now
