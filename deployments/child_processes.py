@@ -1,4 +1,4 @@
-"""Processes of our own for what is hostile: their environment, and their limits."""
+"""Child processes for hostile input: their environment and resource limits."""
 
 from __future__ import annotations
 
