@@ -1,4 +1,4 @@
-"""Processes of our own for what is hostile: their environment, and their limits."""
+"""Child processes for hostile input: their environment and resource limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ROOT = Path(__file__).parents[1]
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 
 
-def environment(*kept: str, **further: str) -> dict[str, str]:
+def environment(*kept: str, **extra: str) -> dict[str, str]:
     """Return an environment without secrets that limits libraries to one thread.
 
     It has the present values of the variables in `kept`.
@@ -18,7 +18,7 @@ def environment(*kept: str, **further: str) -> dict[str, str]:
     present = {name: os.environ[name] for name in (*_KEPT, *kept) if name in os.environ}
     paths = [str(_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return present | {"PYTHONPATH": os.pathsep.join(paths)} | threads | further
+    return present | {"PYTHONPATH": os.pathsep.join(paths)} | threads | extra
 
 
 def limit(kind: int, soft: int, hard: int | None = None) -> None:

@@ -226,13 +226,13 @@ class Retriever(Checked, Protocol):
     ) -> list[Passage]:
         """Find at most `limit` passages, best first, of at most `max_chars` together.
 
-        The first query is the one that is asked; others are further phrasings of it, whose
-        ranks are fused with its own. The passages of several collections are ranked together.
-        `filters` selects documents by their attributes. What does not bear on the question is left
-        out. NotFound for an unknown collection.
+        The first query is the one that is asked; others are further phrasings of it, over which
+        the scores of a chunk are averaged. The passages of several collections are ranked together.
+        `filters` selects documents by their attributes. A question to which nothing is relevant,
+        such as small talk, finds nothing. NotFound for an unknown collection.
 
-        With `by_document`, `limit` is that of documents: each has its best passages one after
-        another, documents are in the order of their evidence, and nothing is left out.
+        With `by_document`, `limit` counts documents. They are ordered by their evidence, the
+        passages of each are consecutive, and there is no bound on relevance.
         """
         ...
 

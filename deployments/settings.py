@@ -240,8 +240,8 @@ class RetrieverSettings(Settings):
     )
     min_relevance: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=0.13,
-        description="A question gets no sources if none is more like it: 0 is any unrelated text "
-        "for this embedding model, 1 the question itself; common words count, too. null: never.",
+        description="A question gets no sources if no chunk has this rating: 0 is unrelated text "
+        "for the embedding model, 1 the question itself; common words count, too. null: no limit.",
     )
     rerank: Annotated[int, Field(ge=0, le=200)] = Field(
         default=0, description="Candidates given to `embedder.reranker`; 0 for none."

@@ -179,9 +179,9 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class UnpackPosition:
-    """How far a ZIP file is unpacked: the next member, and the next one of a ZIP file in it.
+    """The position in a ZIP file: its next member, and the next member of a ZIP file within it.
 
-    `files` counts the files before, `unpacked_bytes` what they unpacked to.
+    `files` counts the files before it, `unpacked_bytes` their unpacked bytes.
     """
 
     member: int = 0
@@ -194,8 +194,7 @@ class UnpackPosition:
 class UnpackSpec:
     """A ZIP file to unpack: its path in the file store, and the folder there for its files.
 
-    They are written as `folder/N`, N from `position.files` on. Files of different owners take
-    turns.
+    Files are written as `folder/N`, N from `position.files` on. Owners take turns.
     """
 
     path: str
@@ -222,7 +221,7 @@ class UnpackedFile:
 
 @dataclass(frozen=True, slots=True)
 class UnpackedFiles:
-    """Some files of a ZIP file; `next` is None after the last ones. `cpu_s` is what that took."""
+    """The files of one unpacking step, and the CPU seconds it took; `next` is None at the end."""
 
     files: tuple[UnpackedFile, ...]
     next: UnpackPosition | None
@@ -382,8 +381,8 @@ class Embeddings:
 class Scores:
     """How well texts answer a query: `relevance` is float32 of shape (texts,), from 0 to 1.
 
-    `tokens` were read by the model in all. `cut` has the numbers of the texts of which it read the
-    beginning only, and `query_cut` says the same of the query.
+    `tokens` is the number of tokens that the model read. `cut` holds the indexes of the texts that
+    were truncated, and `query_cut` tells whether the query was.
     """
 
     relevance: NDArray[np.float32]
@@ -529,7 +528,7 @@ class ImportSpec:
 
 @dataclass(frozen=True, slots=True)
 class ZipSpec:
-    """A ZIP file whose files become documents of their own; see `IngestSpec` for the fields.
+    """A ZIP file, each file of which becomes a document; see `IngestSpec` for the fields.
 
     `attributes` and `on_conflict` are for each of the documents.
     """
@@ -570,7 +569,7 @@ def kind_of(spec: JobSpec) -> JobKind:
 
 @dataclass(frozen=True, slots=True)
 class UnreadFile:
-    """A file of a ZIP file that became no document, and why."""
+    """A file of a ZIP file that became no document, with the reason."""
 
     filename: str
     code: str
@@ -579,10 +578,10 @@ class UnreadFile:
 
 @dataclass(frozen=True, slots=True)
 class ZipOutcome:
-    """What became of the files of a ZIP file, as far as they are done.
+    """The results for the finished files of a ZIP file.
 
-    `documents` were made searchable, `unchanged` were so before, and `not_read` became no
-    documents; `unread` names the first of these.
+    They count new searchable documents, `unchanged` ones that were searchable before, and files
+    that became no document (`not_read`); `unread` lists the first of these.
     """
 
     documents: int = 0

@@ -16,7 +16,7 @@ DEFAULT_QUALITY: Final = 90
 
 
 def encode_picture(png: bytes, form: str, quality: int = DEFAULT_QUALITY) -> bytes:
-    """Return a picture in another format; some milliseconds of computing."""
+    """Convert a picture to another format, which takes some milliseconds."""
     if form == "png":
         return png
     from PIL import Image

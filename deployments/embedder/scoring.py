@@ -1,4 +1,4 @@
-"""The relevance of texts to a query, from 0 to 1: by a cross-encoder, or by their vectors."""
+"""Score the relevance of texts to a query, from 0 to 1, by a cross-encoder or by vectors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from deployments.embedder.reranker import Pair, Reranker
     from deployments.settings import EmbedderSettings
 
-_QUERY_SHARE = 2  # of a cross-encoder's window, the query gets half at most
+_QUERY_SHARE = 2  # the query gets at most half of a cross-encoder's window
 
 
 class VectorScorer:
-    """The cosine of the vectors of query and text, mapped from -1..1 to 0..1.
+    """Scores by the cosine of the vectors of query and text, mapped from -1..1 to 0..1.
 
-    A text that is longer than the model reads has the score of its best window.
+    A text that is longer than the model's window has the score of its best window.
     """
 
     def __init__(self, encoder: Encoder, passes: Passes[str], settings: EmbedderSettings) -> None:
@@ -53,7 +53,7 @@ class VectorScorer:
 
 
 class PairScorer:
-    """The output of a cross-encoder as a probability."""
+    """Scores by the probability that a cross-encoder gives to query and text."""
 
     def __init__(self, reranker: Reranker, passes: Passes[Pair]) -> None:
         self._reranker = reranker

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-_ASKED_S = 10.0  # after a search, the work yields for so long
-_PAUSES_IF_ASKED = 3.0  # times what a slice took: a quarter of the time is used
+_ASKED_S = 10.0  # after a search, background work is throttled for this time
+_PAUSES_IF_ASKED = 3.0  # times the duration of a slice: work takes a quarter of the time
 _PAUSES_IF_IDLE = 0.2
-_KEPT_SHARE = 0.95  # of the present mean, when something is added
+_KEPT_SHARE = 0.95  # the weight of the old mean at each update
 
 
 class Rate:

@@ -1,4 +1,4 @@
-"""Steps of the job that makes a document of each file of a ZIP file; all may be repeated.
+"""Steps of a ZIP job, which makes a document of each file in a ZIP file; all are idempotent.
 
 Each file has an ingest job of its own. Its id is derived from the upload path and the number of
 the file: no file is submitted twice, and all jobs are found again after a crash.
@@ -55,14 +55,14 @@ if TYPE_CHECKING:
     Report = Callable[["Progress"], Awaitable[None]]
 
 MAX_NAMED = 200
-"""Unread files, and warnings of documents, that a job lists at most."""
+"""The most unread files, and the most warnings of documents, that a job lists."""
 
-_POLL_S = 0.25  # of the jobs of the files
-_POLLED_PER_S = 500  # jobs; more are polled less often
+_POLL_S = 0.25  # interval of polling the jobs of the files
+_POLLED_PER_S = 500  # jobs; with more of them, the interval grows
 _FETCHED_AT_ONCE = 500
 _SUBMITTED_AT_ONCE = 32
 _CANCELLED_AT_ONCE = 8
-_LISTED = 10  # files that an error names
+_LISTED = 10  # the most files that an error names
 _CANCELLED = "cancelled", "Reading it was cancelled."
 _DELETED = "deleted", "Its job was deleted."
 _OLD_DOCUMENT = DocumentWarning(
@@ -74,7 +74,7 @@ _OLD_DOCUMENT = DocumentWarning(
 
 @dataclass(slots=True)
 class Progress:
-    """Counts of the files that are done; `warnings` are those of the documents."""
+    """Counts of finished files; `warnings` are those of their documents."""
 
     total: int
     documents: int = 0
@@ -84,7 +84,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many files are done."""
+        """The number of finished files."""
         return self.documents + self.unchanged + len(self.unread)
 
     @property
@@ -123,7 +123,7 @@ class CancellationCheck(Protocol):
 
 @dataclass(frozen=True)
 class ZipSteps:
-    """Unpack a ZIP file, submit the jobs of its files as the queue has room, and watch them."""
+    """Unpack a ZIP file, submit jobs for its files while the queue has room, and poll them."""
 
     unpacker: Unpacker
     retriever: Retriever
@@ -139,7 +139,7 @@ class ZipSteps:
     async def unpack(
         self, job_id: str, spec: ZipSpec, position: UnpackPosition
     ) -> tuple[list[UnpackedFile], UnpackPosition | None, float]:
-        """Unpack some files; return them, where to go on, and the CPU seconds that took."""
+        """Unpack the next files; return them, the next position, and the CPU seconds."""
         task = UnpackSpec(spec.upload_path, spec.folder, position, spec.owner)
         both = AllHealthy(self.files, self.unpacker)
         done = await self.backends.call(job_id, both, lambda: self.unpacker.unpack(task))
@@ -148,9 +148,9 @@ class ZipSteps:
     async def ingest(
         self, job_id: str, spec: ZipSpec, files: Sequence[UnpackedFile], report: Report
     ) -> int:
-        """Make documents of the files; return how many are searchable.
+        """Make documents of the files; return the number of searchable ones.
 
-        Raises Unprocessable if none is.
+        Raises Unprocessable if there is none.
         """
         ingestion = _Ingestion(self, job_id, spec, files)
         progress = ingestion.progress
@@ -178,9 +178,9 @@ class ZipSteps:
             await self.cancel(job_id)
 
     async def remove_upload(self, spec: ZipSpec) -> None:
-        """Remove the ZIP file and what was unpacked of it, if that is possible now.
+        """Remove the ZIP file and its unpacked files, if that is possible now.
 
-        While a backup needs them they stay, for the sweep.
+        While a backup needs them they stay; the sweep removes them later.
         """
         with contextlib.suppress(ServiceError):
             if await self.catalogue.removals.held():
@@ -222,7 +222,7 @@ class _Ingestion:
                 await asyncio.sleep(max(_POLL_S, len(self._open) / _POLLED_PER_S))
 
     async def _find_submitted(self) -> None:
-        """Sort the files: those with an error, with a job already, and those to submit."""
+        """Divide the files into those with an error, those with a job, and those to submit."""
         numbers = [number for number, file in enumerate(self._files) if file.code is None]
         ids = [self._own_id(number) for number in numbers]
         known = {job.id for some in _slices(ids) for job in await self._steps.fetch(some)}
@@ -235,7 +235,7 @@ class _Ingestion:
                 self._waiting.append(number)
 
     async def _submit_some(self) -> bool:
-        """Submit jobs as the queue has room; return whether others can be submitted at once."""
+        """Submit jobs while the queue has room; return whether more can be submitted at once."""
         for _ in range(_SUBMITTED_AT_ONCE):
             if not self._waiting or not self._steps.has_room(self._spec.owner):
                 return False
@@ -269,7 +269,7 @@ class _Ingestion:
         except ServiceError as error:
             self.progress.add_unread(name, error.code, error.message)
             return
-        if spec.attributes is not None:  # of a version that is searchable already
+        if spec.attributes is not None:  # a searchable version gets them, too
             changes, document = self._steps.catalogue.attribute_changes, submitted.job.spec
             assert isinstance(document, IngestSpec)  # noqa: S101 - as it was submitted
             await write_attributes(
@@ -278,7 +278,7 @@ class _Ingestion:
         own = submitted.job.id == self._own_id(number)
         if submitted.job.status is JobStatus.SUCCEEDED and not own:
             self.progress.unchanged += 1
-        else:  # if it is not its own, the same file is being read already
+        else:  # its own job, or one that reads the same file for another upload
             self._open[number] = submitted.job.id
 
     async def _poll(self) -> None:
@@ -306,14 +306,14 @@ class _Ingestion:
 
 
 def job_id_of(spec: ZipSpec, number: int) -> str:
-    """Return the id of the job of a file: its idempotency key is its path in the file store."""
+    """Return the id of the job of a file; its path in the file store is the idempotency key."""
     return job_id_for(spec.owner, JobKind.INGEST, spec.path(number))
 
 
 def unpacked_record(
     files: Sequence[UnpackedFile], position: UnpackPosition | None
 ) -> dict[str, Any]:
-    """Return unpacked files and where to go on, as the database keeps them."""
+    """Return unpacked files and the next position as a database record."""
     return {
         "files": [asdict(file) for file in files],
         "next": None if position is None else asdict(position),
@@ -321,7 +321,7 @@ def unpacked_record(
 
 
 def unpacked_of(record: dict[str, Any]) -> tuple[list[UnpackedFile], UnpackPosition | None]:
-    """Read what `unpacked_record` returns."""
+    """Return the unpacked files and the next position of a record."""
     files = [from_record(UnpackedFile, file) for file in record["files"]]
     after = record["next"]
     return files, None if after is None else from_record(UnpackPosition, after)

@@ -112,11 +112,11 @@ def _parse(data: bytes, task: Task, recognised: dict[str, str]) -> ChunkedDocume
     except Unprocessable as error:
         if error.code != "no_text":
             raise
-        if not pictures.wanted:
-            said = [error.message, *(each.message for each in pictures.warnings())]
-            raise Unprocessable(" ".join(said), code=error.code) from error
+        if not pictures.ocr_requests:
+            messages = [error.message, *(each.message for each in pictures.warnings())]
+            raise Unprocessable(" ".join(messages), code=error.code) from error
         content = Content(title_of_filename(task.filename), kind, "")
-    wanted = bool(content.ocr_wanted or pictures.wanted)
+    wanted = bool(content.ocr_wanted or pictures.ocr_requests)
     without_text = wanted and not content.text.strip()
     chunks = () if without_text else chunker.chunks(content)
     return ChunkedDocument(
@@ -127,7 +127,7 @@ def _parse(data: bytes, task: Task, recognised: dict[str, str]) -> ChunkedDocume
         chunker.name,
         content.warnings + pictures.warnings(),
         content.ocr_wanted,
-        tuple(pictures.wanted),
+        tuple(pictures.ocr_requests),
     )
 
 

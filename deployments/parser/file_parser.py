@@ -12,7 +12,7 @@ from deployments.chunk_batches import write_batches
 from deployments.errors import InvalidRequest, Unprocessable
 from deployments.parser.languages import language_of
 from deployments.parser.ocr.recognition import PICTURE, pictures_left, without_text
-from deployments.parser.reading.embedded_pictures import MAX_STORED_BYTES, Wanted
+from deployments.parser.reading.embedded_pictures import MAX_STORED_BYTES, OcrRequest
 from deployments.parser.sandbox import Parsed
 from deployments.types import SHORT_PARSE_EXCEEDED, ParsedDocument, UnpackedFiles
 
@@ -129,10 +129,9 @@ class FileParser:
         if document.ocr_wanted or pictures is None:
             async with self._opened(spec) as file:
                 start, kind = file.tell(), document.media_type
-                pages = [Wanted(str(page), kind, page, start) for page in document.ocr_wanted]
+                pages = [OcrRequest(str(page), kind, page, start) for page in document.ocr_wanted]
                 return await recognizer.read(file, pages, spec.owner)
-        wanted = document.pictures_wanted
-        return await recognizer.read(pictures, wanted, spec.owner, PICTURE)
+        return await recognizer.read(pictures, document.pictures_wanted, spec.owner, PICTURE)
 
     async def _read(
         self,

@@ -71,11 +71,11 @@ class Forks:
             self._template = None
 
     async def run(
-        self, task: Task, file: BinaryIO, max_reply_bytes: int, further: BinaryIO | None = None
+        self, task: Task, file: BinaryIO, max_reply_bytes: int, second_file: BinaryIO | None = None
     ) -> Run:
         """Run a child with the file as its standard input; kill it if its reply is too long.
 
-        It also gets a `further` file, if the task says so: of recognised texts, or for pictures.
+        `second_file` holds recognised texts, or takes the pictures for OCR, as the task says.
         """
         self.start()
         template = self._template
@@ -83,7 +83,7 @@ class Forks:
         with contextlib.ExitStack() as ends:
             output, output_end = _pipe(ends)
             log, log_end = _pipe(ends)
-            inputs = [] if further is None else [further.fileno()]
+            inputs = [] if second_file is None else [second_file.fileno()]
             child = template.fork(
                 task, (file.fileno(), output_end.fileno(), log_end.fileno(), *inputs)
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, TooLarge, Unprocessable, UnsupportedMedia
 from deployments.parser.reading.content import MAX_SECTION_CHARS
-from deployments.parser.reading.embedded_pictures import MAX_PICTURES, Wanted
+from deployments.parser.reading.embedded_pictures import MAX_PICTURES, OcrRequest
 from deployments.parser.reading.unpacking import Unpacking, max_unpacked_bytes
 from deployments.priority import LOWEST_PRIORITY
 from deployments.records import warnings_from
@@ -82,7 +82,7 @@ class ChunkedDocument:
     chunker: str = ""
     warnings: tuple[DocumentWarning, ...] = ()
     ocr_wanted: tuple[int, ...] = ()
-    pictures_wanted: tuple[Wanted, ...] = ()
+    pictures_wanted: tuple[OcrRequest, ...] = ()
 
 
 def pack_document(document: ChunkedDocument) -> bytes:
@@ -165,7 +165,7 @@ def unpack(reply: bytes) -> ChunkedDocument:
         fields["chunker"],
         warnings_from(fields["warnings"]),
         tuple(fields["ocr_wanted"]),
-        tuple(Wanted(*each) for each in fields["pictures_wanted"]),
+        tuple(OcrRequest(*each) for each in fields["pictures_wanted"]),
     )
 
 

@@ -105,11 +105,11 @@ class RemoteRetriever(Remote):
         by_document: bool = False,
     ) -> list[types.Passage]:
         # A replica of an earlier version, which is being replaced, may know neither.
-        further: tuple[Any, ...] = () if filters is None else (filters,)
+        optional: tuple[Any, ...] = () if filters is None else (filters,)
         if by_document:
-            further = (filters, by_document)
+            optional = (filters, by_document)
         passages: list[types.Passage] = await self._repeatable(
-            "search", queries, collections, limit, max_chars, *further
+            "search", queries, collections, limit, max_chars, *optional
         )
         return passages
 

@@ -1,4 +1,4 @@
-"""Vectors of a published version, for those texts that stay when it is rechunked."""
+"""Reuse the vectors of a published version for texts that stay when it is rechunked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_CHUNKS = 20_000
 
 
 class KeptVectors:
-    """Embeds texts, but for those of which a document has the vectors, which are read once."""
+    """Embeds texts, and reuses vectors that the document has; these are read once."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
@@ -36,7 +36,7 @@ class KeptVectors:
     async def embed(
         self, texts: Sequence[str], target: LoadedModel, document: Document | None
     ) -> tuple[EmbeddingModel, NDArray[np.float32]]:
-        """Return a model and its vectors of texts; those that a version has are not made again."""
+        """Return a model and its vectors of texts, reusing those of a version."""
         known = {} if document is None else await self._of_document(target.index, document)
         rows = [known.get(_digest(text)) for text in texts] if known else [None] * len(texts)
         new = [text for text, row in zip(texts, rows, strict=True) if row is None]

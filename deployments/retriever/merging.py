@@ -1,4 +1,4 @@
-"""One ranking of what was found in several collections.
+"""Merge the results of several collections into one ranking.
 
 Similarities compare, but a store scores words by the statistics of their collection. So the scores
 by words are computed again over all candidates.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def with_common_rarity(
     candidates: Sequence[Candidate], words: Sequence[SparseVector], query: HybridQuery
 ) -> list[Candidate]:
-    """Score candidates by words as if they were of one collection; `words` are their texts'.
+    """Score candidates by words as if they were of one collection; `words` are their vectors.
 
     The inverse document frequency is estimated from the candidates, as each collection has its own
     statistics.

@@ -1,7 +1,8 @@
 """Make passages of ranked chunks.
 
-Small chunks are found most precisely and say least. So a chunk brings its neighbours when there is
-room, and what touches becomes one passage. What each constant earned: `tests/bench/RESULTS.md`.
+Small chunks are found most precisely, but hold little text. So a chunk is extended by its
+neighbours as far as there is room, and adjoining chunks become one passage. Measurements for the
+constants: `tests/bench/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ if TYPE_CHECKING:
 Place: TypeAlias = tuple[DocumentKey, int]  # of a chunk in its document
 
 _MAX_PASSAGE_CHARS = 1500
-# If documents are wanted: up to so many characters, the best passages have all the room, whichever
-# documents they are of; beyond, a third is kept for the best chunk of each. hit@3 of XQuAD with
-# 1,500 characters is 0.990 in English and 0.941 in German, 0.987 and 0.920 if a quarter is kept.
+# In a search for documents with at most this many characters, the best passages have all the room,
+# whatever their documents; with more, a third is reserved for the best chunk of each document.
+# hit@3 of XQuAD with 1,500 characters is 0.990 in English and 0.941 in German; with a quarter
+# reserved it is 0.987 and 0.920.
 _LITTLE_ROOM_CHARS = 3000
-_REACH = 5  # chunks on either side that a passage may be given
+_REACH = 5  # chunks on either side by which a passage may be extended
 
 
 def neighbourhood(
     best: Sequence[Candidate], known: Sequence[Candidate]
 ) -> list[tuple[StoredChunk, int]]:
-    """Name the chunks around the best ones that are not known yet."""
+    """Return the places of the chunks around the best ones that are not known yet."""
     had = {_place(one.stored) for one in known}
     wanted: dict[Place, tuple[StoredChunk, int]] = {}
     for one in best:
@@ -51,7 +53,7 @@ def passages(
     limit: int,
     max_chars: int,
 ) -> list[Passage]:
-    """Make passages of the best chunks, in their order, and of what stands around them.
+    """Make passages of the best chunks, in their order, and of the chunks around them.
 
     Args:
         best: the chunks that passages grow from, best first.
@@ -95,7 +97,7 @@ def passages_of_documents(
     *,
     max_chars: int,
 ) -> list[Passage]:
-    """Make passages of documents, those of one after another; see `passages`.
+    """Make passages of documents, grouped by document; see `passages`.
 
     A document for which there is no room is left out.
 
@@ -124,7 +126,7 @@ def passages_of_documents(
 
 
 def _reserved_chars(best: Sequence[FoundDocument], max_chars: int) -> int:
-    """Return the characters that are kept for the best chunks of documents but the first."""
+    """Return the characters reserved for the best chunk of each document but the first."""
     reserved = 0
     if max_chars > _LITTLE_ROOM_CHARS:
         for document in best[1:]:
@@ -149,7 +151,7 @@ class _Stretch:
         return [_place(one) for one in self.chunks]
 
     def ends(self) -> tuple[Place, Place]:
-        """Where a chunk would touch: before and after."""
+        """Return the places of the chunks before and after."""
         document, first = _place(self.chunks[0])
         return (document, first - 1), (document, first + len(self.chunks))
 
@@ -170,7 +172,7 @@ class _Stretch:
         taken: set[Place],
         room: int,
     ) -> None:
-        """Take the better neighbour again and again; what follows, if neither was found."""
+        """Add the better neighbour repeatedly; the following one, if neither was found."""
         while True:
             near = [
                 chunks[place]
@@ -209,7 +211,7 @@ class _Stretch:
 
 
 def _cut(one: StoredChunk, max_chars: int) -> StoredChunk:
-    """Keep the beginning, up to the last space that fits if there is one."""
+    """Truncate a chunk, at a space if there is one."""
     text = one.chunk.text[: max_chars + 1]
     return replace(one, chunk=replace(one.chunk, text=text.rpartition(" ")[0] or text[:max_chars]))
 

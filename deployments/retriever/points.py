@@ -128,7 +128,7 @@ def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
 
 
 class FoundPoint(Protocol):
-    """A point that a look-up found, of either engine."""
+    """A point found by a search, in the types of either store."""
 
     @property
     def id(self) -> Any: ...  # noqa: ANN401 - a string, or a UUID

@@ -1,6 +1,6 @@
-"""Rank chunks that were found, and their documents: pure, and the same whatever the store.
+"""Rank candidate chunks and documents; independent of the store.
 
-What each constant earned: `tests/bench/RESULTS.md`.
+Measurements for the constants: `tests/bench/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
 
 DocumentKey: TypeAlias = tuple[str, str]  # collection and id
 
-# The weight of meaning in a score, and of words the rest.
+# The weight of meaning in a score, for passages and for documents; words have the rest.
 _MEANING, _MEANING_OF_DOCUMENTS = 0.6, 0.7
 # Scores of documents of a large collection are compared in standard deviations: nDCG@10 is 6 %
 # above the best baseline on CISI and 2.6 % on NPL, and 3.4 % and 1.7 % with shares of the best. In
 # small collections shares are better: hit@3 of XQuAD in Hindi is 0.892 with them, and 0.876.
 _MEANING_IN_LARGE = 0.64
-# A smaller rise of the best similarity above that of unrelated texts is no full share.
+# The best similarity has the full share 1 only if it is at least this much above that of unrelated
+# texts.
 _FULL_RISE = 0.5
-# Meaning has its full weight if a fifth of what it finds is found by words, too, and a quarter
-# if nothing is.
+# Meaning has its full weight if words find a fifth of its candidates, too, and a quarter of it if
+# they find none.
 _FULL_AGREEMENT, _LEAST_WEIGHT = 0.2, 0.25
-# And if its scores are as unlike as those of words are, squared; none if they are more alike. With
-# both, hit@3 of XQuAD is 0.980 in Chinese and 0.938 in Thai, and 0.971 and 0.925 without this. The
-# square leaves long questions alone, many words of which many texts have, as those of CISI.
+# The weight also depends on the spread: the relative drop of the scores by meaning, over the square
+# of that by words. It is full from the first bound on and 0 below the second. Both rules: hit@3 of
+# XQuAD is 0.980 in Chinese and 0.938 in Thai; without this one 0.971 and 0.925. The square spares
+# long questions such as those of CISI, many words of which occur in many texts.
 _FULL_SPREAD, _NO_SPREAD = 1.5, 0.8
-_PEAK_RANK = 5  # from 0: words are unlike if this candidate scores far less than the first
-# Each further chunk of a document counts half of the one before: +3 % nDCG@10 on CISI, whose
-# abstracts have 2.4 chunks, and nothing lost on NPL, whose have one.
+_PEAK_RANK = 5  # from 0: the drop by words is measured from the first candidate to this one
+# Each chunk of a document counts half as much as the one before: nDCG@10 rises by 3 % on CISI,
+# whose abstracts have 2.4 chunks, and is the same on NPL, whose abstracts have one.
 _FURTHER_CHUNK = 0.5
-_SAME_WORDS = 0.8  # the share of all their words that two chunks have which say the same
+_SAME_WORDS = 0.8  # two chunks with this share of common words are near-duplicates
 
 
 def ranked(
@@ -52,17 +54,17 @@ def ranked(
 ) -> list[Candidate]:
     """Score candidates by meaning and by words, best first.
 
-    Both scores of all candidates are known, so they are added as shares of the best ones, and not
-    as ranks, which say nothing of distances (Bruch, Gai and Ingber, 2023). Several queries count
-    the same. A model that does not know a language finds everything alike, or what words do not
-    find: there words count more.
+    Both scores of all candidates are known, so they are added as shares of the best ones. Ranks
+    would lose the distances (Bruch, Gai and Ingber, 2023). Scores are averaged over the queries. A
+    model that does not know a language finds all texts alike, or finds other texts than words do:
+    then words count more.
 
     Args:
         candidates: in any order.
-        unrelated: the similarity of unrelated texts.
+        unrelated: the mean similarity of unrelated texts.
         limit: how many were looked up by meaning, and how many by words.
-        of_documents: whether documents are to be ranked, and not passages.
-        large: whether their collection is.
+        of_documents: whether documents are ranked, not passages.
+        large: whether their collection is large.
     """
     if not candidates:
         return []
@@ -81,7 +83,7 @@ def ranked(
 
 
 def _standard(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores in standard deviations from their mean, by each column."""
+    """Return the standard scores of each column."""
     spread = np.maximum(scores.std(axis=0), 1e-9)
     standard: NDArray[np.float64] = (scores - scores.mean(axis=0)) / spread
     return standard
@@ -92,8 +94,9 @@ def _weights(
 ) -> NDArray[np.float64]:
     """Return the weight of meaning for each query, from 0 to 1.
 
-    By its agreement with words, and by its power to tell candidates apart: scores that hardly
-    differ say little, in particular beside words that only a few candidates have.
+    It depends on the agreement of meaning and words, and on the spread of the scores by meaning:
+    scores that hardly differ carry little information, in particular if only a few candidates have
+    the words.
     """
     both = _found(cosines, limit) & _found(bm25, limit) & (bm25 > 0)
     agreement = both.sum(axis=0) / min(limit, len(cosines)) / _FULL_AGREEMENT
@@ -105,7 +108,7 @@ def _weights(
 
 
 def _fall(scores: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """Return how much the score at a rank is below the best one, as a share of that."""
+    """Return the relative drop from the best score to that at a rank, by each column."""
     best_first = -np.sort(-scores, axis=0)
     best, later = best_first[0], best_first[min(rank, len(scores) - 1)]
     fall: NDArray[np.float64] = np.where(best > 0, (best - later) / np.maximum(best, 1e-9), 0.0)
@@ -127,7 +130,7 @@ def in_order_of(scores: NDArray[np.float32], candidates: Sequence[Candidate]) ->
 
 @dataclass(frozen=True, slots=True)
 class FoundDocument:
-    """A document with its candidates, best first; `evidence` is what they say for it together."""
+    """A document with its candidates, best first; `evidence` is its score by all of them."""
 
     candidates: Sequence[Candidate]
     evidence: float
@@ -136,8 +139,8 @@ class FoundDocument:
 def documents(candidates: Sequence[Candidate], limit: int) -> list[FoundDocument]:
     """Group ranked candidates by their documents, those with the best evidence first.
 
-    The evidence is what their chunks score above the `limit`-th best candidate, so that a long
-    document gains nothing by chunks that are found with any question.
+    The evidence is a decaying sum of the scores of its chunks above that of the `limit`-th best
+    candidate, so that a long document gains nothing by chunks that match every question.
     """
     if not candidates:
         return []
@@ -155,9 +158,9 @@ def _evidence(group: Sequence[Candidate], least: float) -> float:
 
 
 def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> list[Candidate]:
-    """Choose by maximal marginal relevance, and never what says the same as one chosen before.
+    """Choose by maximal marginal relevance, without near-duplicates.
 
-    Carbonell and Goldstein, 1998, with the share of common words as the likeness of two texts.
+    Carbonell and Goldstein, 1998, with the share of common words as the similarity of two texts.
     `diversity` from 0 to 1 is one minus their lambda; relevance is the score as a share of the
     best one.
     """
@@ -182,11 +185,11 @@ def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> lis
 
 
 def _common(words: frozenset[str], others: frozenset[str]) -> float:
-    """Return the share of the words of two texts that both have, in whatever order."""
+    """Return the share of common words of two texts, in any order."""
     common = len(words & others)
     return common / max(len(words) + len(others) - common, 1)
 
 
 def document_key(one: StoredChunk) -> DocumentKey:
-    """Return what tells the document of a chunk from others, also of other collections."""
+    """Return the collection and the id of the document of a chunk."""
     return one.document.collection, one.document.id

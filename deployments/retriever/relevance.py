@@ -1,7 +1,7 @@
-"""How alike a question and a text are, on a scale that means the same for every model.
+"""Relevance ratings: similarities of question and text on one scale for all embedding models.
 
-Cosine similarities of unrelated texts lie near 0 for one embedding model and near 0.7 for
-another, so that no bound on them can be carried from one to the other.
+The cosine similarity of unrelated texts is near 0 for one model and near 0.7 for another, so a
+threshold on cosines that suits one model does not suit another.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TEXTS = (
     "The novel is set in a small harbour town in the nineteenth century.",
     "Turn left at the church and follow the lane to the edge of the wood.",
 )
-# In English only: a model that does not know a language finds a greeting in it like these in it.
+# In English only: to a model that does not know a language, greetings and these prompts are alike.
 _ABOUT_DOCUMENTS = (
     "Summarize the document.",
     "What is this file about?",
@@ -51,26 +51,26 @@ _ABOUT_DOCUMENTS = (
     "tl;dr",
 )
 
-# Ratings from which a question is about the documents as a whole: those of XQuAD, CISI and NPL
-# stay below 0.33, such questions lie above 0.37.
+# From this rating on, a question is about the documents as a whole: such questions have more than
+# 0.37, the questions of XQuAD, CISI and NPL less than 0.33.
 _ABOUT_DOCUMENTS_RATING = 0.35
-# What all words of a question add to the rating of a text: rejecting as much small talk without it
-# costs XQuAD 0.8 % of its questions, and none with it.
-_WORDS_RATING = 0.26
-# In a script without spaces, a question bears on a text that has this share of its n-grams,
-# whatever the model says: 98 % of Thai questions have such a text, and by ratings alone, 14 % of
-# them would get no sources.
-_SHARE_OF_NGRAMS = 0.35
-# A model that finds all texts alike has no scale.
-_MOST_UNRELATED = 0.95
+# Added to the rating of a text that has all words of the question. Without it, 0.8 % of XQuAD's
+# questions would be rejected together with as much small talk; with it, none is.
+_WORDS_WEIGHT = 0.26
+# In a script without spaces, a text with this share of the question's n-grams is relevant whatever
+# its rating: 98 % of Thai questions have such a text; by ratings alone, 14 % of them would get no
+# sources.
+_MIN_NGRAM_SHARE = 0.35
+# Above it, the model finds all texts alike, and its ratings mean nothing.
+_MAX_ZERO = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """The similarities of one embedding model.
 
-    `unrelated` is the mean of unrelated texts and questions, `zero` the greatest: noise has a
-    spread, and half of it lies above its mean. `prompts` are the vectors of questions about
+    `unrelated` is the mean similarity of unrelated questions and texts, and `zero` the greatest,
+    so that ratings of unrelated texts are not above 0. `prompts` are the vectors of questions about
     documents as a whole, of shape (n, dimensions).
     """
 
@@ -79,36 +79,37 @@ class Scale:
     prompts: NDArray[np.float32]
 
     def rating(self, cosine: float) -> float:
-        """Return 0 for what an unrelated text comes to, 1 for the question itself."""
+        """Return the rating of a cosine: 0 for an unrelated text, 1 for the question itself."""
         return (cosine - self.zero) / (1 - self.zero)
 
     def applies_to(self, query: NDArray[np.float32]) -> bool:
-        """Return whether a bound on ratings applies to a question.
+        """Return whether ratings can decide that a question gets no sources.
 
-        No passage resembles one about documents as a whole, such as "Summarize this".
+        They cannot for one about documents as a whole, such as "Summarize this": no passage is
+        similar to it.
         """
-        if self.zero > _MOST_UNRELATED:
+        if self.zero > _MAX_ZERO:
             return False
         return self.rating(float((self.prompts @ query).max())) < _ABOUT_DOCUMENTS_RATING
 
-    def bears_on(
+    def has_relevant(
         self, first: Sequence[Candidate], shares: Sequence[float], least: float, *, ngrams: bool
     ) -> bool:
-        """Return whether one of the first candidates is rated at least so.
+        """Return whether one of the first candidates has at least the rating `least`.
 
-        `shares` are those of the words of the question that each of them has; `ngrams` says that
-        these are n-grams, as the script of the question has no spaces.
+        `shares` are the shares of the question's words that each of them has; with `ngrams`, of its
+        n-grams, as its script has no spaces.
         """
-        if ngrams and max(shares, default=0.0) >= _SHARE_OF_NGRAMS:
+        if ngrams and max(shares, default=0.0) >= _MIN_NGRAM_SHARE:
             return True
         return any(
-            self.rating(max(one.cosines)) + _WORDS_RATING * share >= least
+            self.rating(max(one.cosines)) + _WORDS_WEIGHT * share >= least
             for one, share in zip(first, shares, strict=True)
         )
 
 
 class Relevance:
-    """Measures the scale of each model once."""
+    """The scales of the embedding models, each measured once."""
 
     def __init__(self) -> None:
         self._scales: dict[str, Scale] = {}  # by the fingerprint of the model

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
 _RERANK_TIMEOUT_S = 3.0  # after which passages stay in the order they were found in
 _VERSION_ATTEMPTS = 8
-_LARGE_DOCUMENTS = 1000
-_TIMES_IN_LARGE = 2  # the candidates, if documents of a large collection are wanted
-_SPARE = 3  # chunks looked at for each passage: those beside a better one join it
-_WORDS_OF = 5  # candidates whose words are compared with those of the question
+_LARGE_COLLECTION_DOCUMENTS = 1000  # from which documents are ranked as in a large collection
+_LARGE_CANDIDATES_FACTOR = 2  # times `candidates`, to rank documents of a large collection
+_CHUNKS_PER_RESULT = 3  # some chunks adjoin a better one and become part of its passage
+_CHECKED_CANDIDATES = 5  # the best ones, which decide whether a question gets sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Search:
             filters,
             languages,
             by_document,
-            large=documents >= _LARGE_DOCUMENTS,
+            large=documents >= _LARGE_COLLECTION_DOCUMENTS,
         )
         found = await asyncio.gather(
             *(self._passages(wanted, group, models[index]) for index, group in groups.items())
@@ -148,8 +148,8 @@ class Search:
                 if claimed is not None and claimed.name != index.name:
                     raise await self._claims.not_served(collection, claimed)
         sparse = [self._lexical.query(query, wanted.languages) for query in queries]
-        times = _TIMES_IN_LARGE if wanted.by_document and wanted.large else 1
-        candidates = max(self._settings.candidates * times, limit)
+        factor = _LARGE_CANDIDATES_FACTOR if wanted.by_document and wanted.large else 1
+        candidates = max(self._settings.candidates * factor, limit)
         query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
             each = await asyncio.gather(
@@ -160,12 +160,12 @@ class Search:
         found = ranking.ranked(
             found, scale.unrelated, candidates, of_documents=wanted.by_document, large=wanted.large
         )
-        if not wanted.by_document and not self._bears_on(found, queries[0], dense[0], scale):
+        if not wanted.by_document and not self._is_relevant(found, queries[0], dense[0], scale):
             return []
         found = await self._reranked(found, queries[0])
         if wanted.by_document:
             return await self._of_documents(index, found, wanted, candidates)
-        best = ranking.diverse(found, self._settings.diversity, limit * _SPARE)
+        best = ranking.diverse(found, self._settings.diversity, limit * _CHUNKS_PER_RESULT)
         around = await self._around(index, best[:limit], found)
         return passages.passages(best, found, around, limit=limit, max_chars=wanted.max_chars)
 
@@ -178,7 +178,9 @@ class Search:
             return []
         keys = {ranking.document_key(document.candidates[0].stored) for document in best}
         inside = [one for one in found if ranking.document_key(one.stored) in keys]
-        chosen = ranking.diverse(inside, self._settings.diversity, wanted.limit * _SPARE)
+        chosen = ranking.diverse(
+            inside, self._settings.diversity, wanted.limit * _CHUNKS_PER_RESULT
+        )
         around = await self._around(index, chosen[: wanted.limit], found)
         return passages.passages_of_documents(
             best, chosen, found, around, max_chars=wanted.max_chars
@@ -273,28 +275,28 @@ class Search:
             query = replace(query, excluded=frozenset(stale))
         return current
 
-    def _bears_on(
+    def _is_relevant(
         self,
         found: Sequence[Candidate],
         question: str,
         query: NDArray[np.float32],
         scale: Scale,
     ) -> bool:
-        """Return whether what was found bears on a question: small talk finds something, too."""
+        """Return whether a candidate is relevant to the question; for small talk, none is."""
         least = self._settings.min_relevance
         if least is None or not scale.applies_to(query):
             return True
-        first = found[:_WORDS_OF]
+        first = found[:_CHECKED_CANDIDATES]
         if any(scale.rating(max(one.cosines)) >= least for one in first):
-            return True  # most questions, of which no words are compared
+            return True  # as for most questions; their words need not be compared
         shares = [self._share_of_words(question, one) for one in first]
-        return scale.bears_on(first, shares, least, ngrams=bool(ngrams(question)))
+        return scale.has_relevant(first, shares, least, ngrams=bool(ngrams(question)))
 
     def _words_of(self, one: Candidate) -> SparseVector:
         return self._lexical.passage(_text_of(one), one.stored.document.language)
 
     def _share_of_words(self, question: str, one: Candidate) -> float:
-        """Return the share of the words of a question, as read in its language, that a text has."""
+        """Return the share of the question's words, stemmed in the text's language, that it has."""
         asked = set(self._lexical.passage(question, one.stored.document.language).indices)
         return len(asked & {*self._words_of(one).indices}) / max(len(asked), 1)
 

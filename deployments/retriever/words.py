@@ -1,6 +1,6 @@
-"""Words of a text, as the word index compares them: folded, without stop words, stemmed.
+"""Tokens of the word index: case-folded words, stemmed and without stop words, and n-grams.
 
-The rules are those of the language. Text in scripts that are written without spaces is cut into
+Stemmer and stop words depend on the language. Text in scripts without spaces is split into
 n-grams, whatever the language.
 """
 
@@ -58,15 +58,15 @@ _STEMMERS: Final = {
     "tr": "turkish",
     "yi": "yiddish",
 }
-# Of other scripts than the Latin one: Latin words among theirs are read as English.
-_OTHER_SCRIPTS: Final = frozenset(("ar", "el", "fa", "hi", "hy", "ne", "ru", "sr", "ta", "yi"))
+# Languages in other scripts; their stemmers leave Latin words alone, which are stemmed as English.
+_NON_LATIN: Final = frozenset(("ar", "el", "fa", "hi", "hy", "ne", "ru", "sr", "ta", "yi"))
 _DOTLESS_I: Final = frozenset(("az", "tr"))
-_LISTED_AS: Final = {"no": "nb"}  # codes of the stop words
+_STOP_WORD_CODES: Final = {"no": "nb"}  # where the package stop-words has another code
 
 _DOTLESS: Final = str.maketrans({"I": "\u0131", "\u0130": "i"})
-# What is seldom written, or says nothing: soft hyphens, joiners, marks of direction, the tatweel
-# and vowel points of Arabic, those of Hebrew, the dot of Hindi's borrowed consonants, and the dot
-# that case folding separates from a Turkish capital.
+# Characters that do not tell words apart or are seldom written: soft hyphens, joiners, direction
+# marks, the tatweel and vowel points of Arabic, the points of Hebrew, the nukta of Hindi, and the
+# dot that case folding separates from a Turkish capital.
 _IGNORED: Final = regex.compile(
     r"[\u00ad\u200b-\u200f\u2060\ufeff\u0640\u064b-\u065f\u0670\u06d6-\u06ed\u0591-\u05bd\u05bf"
     r"\u05c1\u05c2\u05c4\u05c5\u05c7\u093c]|(?<=i)\u0307"
@@ -74,20 +74,22 @@ _IGNORED: Final = regex.compile(
 _YO: Final = str.maketrans({"ё": "\u0435"})
 _WORD: Final = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 
-# Chinese characters, the Japanese kana and Hangul: a word has about two of them.
-_EAST: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\p{Hangul}"
-_SOUTH_EAST: Final = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}"
-_SPACELESS: Final = regex.compile(rf"(?:[{_EAST}]\p{{M}}*)+|(?:[{_SOUTH_EAST}]\p{{M}}*)+")
-_IS_EAST: Final = regex.compile(rf"[{_EAST}]")
-_EAST_SIZES: Final = (1, 2)
-_SOUTH_EAST_SIZES: Final = (3,)
-_LEAST_STOP_WORDS: Final = 2  # of a question that they tell the language of
-_MOST_RULES: Final = 128  # languages whose rules are kept in memory
+# Chinese characters, Japanese kana and Hangul: a word has about two of them.
+_EAST_ASIAN: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\p{Hangul}"
+_SOUTH_EAST_ASIAN: Final = r"\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}"
+_UNSPACED: Final = regex.compile(
+    rf"(?:[{_EAST_ASIAN}]\p{{M}}*)+|(?:[{_SOUTH_EAST_ASIAN}]\p{{M}}*)+"
+)
+_IS_EAST_ASIAN: Final = regex.compile(rf"[{_EAST_ASIAN}]")
+_EAST_ASIAN_SIZES: Final = (1, 2)
+_SOUTH_EAST_ASIAN_SIZES: Final = (3,)
+_MIN_STOP_WORDS: Final = 2  # in a question, to detect its language by them
+_MAX_CACHED_LANGUAGES: Final = 128  # languages whose rules are kept in memory
 
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """How words of a language are read."""
+    """How words of a language are normalised."""
 
     dotless_i: bool
     stop_words: frozenset[str]
@@ -118,16 +120,17 @@ def words(text: str, language: str) -> list[str]:
 
 
 def question_words(text: str, languages: Sequence[str]) -> tuple[str, list[str], list[str]]:
-    """Return a question in NFKC as it is to be read as English, and its words in `languages`.
+    """Return the question to be indexed as English, its likely words, and its unlikely words.
 
-    If most of its stop words are of one language, these are left out in all: in others they may be
-    rare words, which would count for much. Words that only other languages have come last.
+    `text` is in NFKC. Words are those of the rules of `languages`. If the stop words show one
+    language, its stop words are removed in all languages, as they may be rare words there with a
+    great weight; the words of the other languages are the unlikely ones.
     """
     folded = {dotless_i: _folded(text, dotless_i=dotless_i) for dotless_i in (False, True)}
     rules = [_rules_of(each) for each in (ENGLISH, *languages)]
     counts = [sum(word in each.stop_words for word in folded[each.dotless_i]) for each in rules]
     most = [each for each, count in zip(rules, counts, strict=True) if count == max(counts)]
-    clear = len(most) == 1 and max(counts) >= _LEAST_STOP_WORDS
+    clear = len(most) == 1 and max(counts) >= _MIN_STOP_WORDS
     ignored = most[0].stop_words if clear else frozenset()
     likely: list[str] = []
     unlikely: list[str] = []
@@ -141,39 +144,39 @@ def question_words(text: str, languages: Sequence[str]) -> tuple[str, list[str],
 
 
 def ngrams(text: str) -> list[str]:
-    """Return the n-grams of what is written without spaces in a text in NFKC."""
+    """Return the n-grams of those parts of a text in NFKC that are in scripts without spaces."""
     if text.isascii():
         return []
     folded = _IGNORED.sub("", text.casefold())
-    return [gram for run in _SPACELESS.findall(folded) for gram in _ngrams(run)]
+    return [gram for run in _UNSPACED.findall(folded) for gram in _ngrams(run)]
 
 
 def _ngrams(run: str) -> Iterator[str]:
-    for size in _EAST_SIZES if _IS_EAST.match(run) else _SOUTH_EAST_SIZES:
+    for size in _EAST_ASIAN_SIZES if _IS_EAST_ASIAN.match(run) else _SOUTH_EAST_ASIAN_SIZES:
         for start in range(max(len(run) - size, 0) + 1):
             yield run[start : start + size]
 
 
 def _folded(text: str, *, dotless_i: bool) -> list[str]:
-    """Return the words of scripts with spaces, in the form in which they are compared."""
+    """Return the case-folded words in scripts with spaces."""
     if dotless_i:
         text = text.translate(_DOTLESS)
     text = text.casefold()
     if not text.isascii():
-        text = _SPACELESS.sub(" ", _IGNORED.sub("", text).translate(_YO))
+        text = _UNSPACED.sub(" ", _IGNORED.sub("", text).translate(_YO))
     found: list[str] = _WORD.findall(text)
     return found
 
 
-@lru_cache(_MOST_RULES)
+@lru_cache(_MAX_CACHED_LANGUAGES)
 def _rules_of(language: str) -> _Rules:
-    listed = _LISTED_AS.get(language, language)
-    text = " ".join(get_stop_words(listed)) if listed in LANGUAGE_MAPPING else ""
+    code = _STOP_WORD_CODES.get(language, language)
+    text = " ".join(get_stop_words(code)) if code in LANGUAGE_MAPPING else ""
     dotless_i = language in _DOTLESS_I
     stop_words = _folded(unicodedata.normalize("NFKC", text), dotless_i=dotless_i)
     return _Rules(
         dotless_i,
         frozenset(stop_words),
         Stemmer(_STEMMERS[language]) if language in _STEMMERS else None,
-        Stemmer(_STEMMERS[ENGLISH]) if language in _OTHER_SCRIPTS else None,
+        Stemmer(_STEMMERS[ENGLISH]) if language in _NON_LATIN else None,
     )

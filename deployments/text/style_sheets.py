@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lxml import html  # type: ignore[import-untyped]
 
 MAX_STYLE_CHARS: Final = 1_000_000
-"""Of all style sheets in a page; what is beyond is not evaluated."""
+"""Of all style sheets in a page; the rest is ignored."""
 _COMMENT: Final = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _BRACE: Final = re.compile("[{}]")
 _NAME: Final = re.compile(r"[.#][a-z_-][\w-]*+", re.IGNORECASE)
@@ -55,7 +55,7 @@ class HidingRules:
             self._large = _large_parts(tree)
 
     def hides(self, element: html.HtmlElement) -> bool:
-        """Return whether a rule hides an element; False if that has much of the page's text."""
+        """Return whether a rule hides an element; False if it has much of the page's text."""
         if not self._hidden or "display" in (element.get("style") or ""):
             return False
         names = [f".{each}" for each in (element.get("class") or "").split()]
@@ -79,7 +79,7 @@ def _css(tree: html.HtmlElement) -> str:
 
 
 def _large_parts(tree: html.HtmlElement) -> set[html.HtmlElement]:
-    """Return the elements with much of the text, which a script shows once the page is loaded."""
+    """Return the elements with much of the text: scripts show them when the page is loaded."""
     lengths: dict[html.HtmlElement, int] = {}
     for element in reversed(list(tree.iter())):  # children before their parents
         text = 0 if element.tag in _NO_TEXT else len(element.text or "")

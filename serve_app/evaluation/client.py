@@ -1,4 +1,4 @@
-"""The running service as an evaluation calls it: bounded, with retries, each request timed."""
+"""Client of the running service for evaluations, with timeouts and retries."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ R = TypeVar("R")
 
 _REQUEST_TIMEOUT_S = 300.0
 REPORT_S = 5.0
-"""Between two reports of progress."""
-_MAX_BUSY_S = 900.0  # of one request to a service that asks to be called later
+"""Interval of progress reports."""
+_MAX_BUSY_S = 900.0  # of retries of one request while the service is overloaded
 _TOO_MANY = 429
 _UNAUTHORISED = {401, 403}
 _ERROR_STATUS = 400
@@ -69,7 +69,7 @@ class Client:
         self._clients = clients
 
     async def connect(self) -> None:
-        """Read the models; at once raise CommandError if that fails."""
+        """Read the models; raise CommandError without retries if that fails."""
         try:
             listed, _ = await self._attempt("GET", "/v1/models")
         except Interruption as error:
@@ -108,7 +108,7 @@ class Client:
         return Search(question, found, seconds)
 
     async def answer(self, store: str, question: Question, max_tokens: int) -> Answer:
-        """Have the question answered from the documents."""
+        """Answer the question from the documents."""
         body = {
             "model": ANSWERING_MODEL,
             "messages": [{"role": "user", "content": question.text[:MAX_QUERY_CHARS]}],
@@ -154,20 +154,20 @@ class Client:
         *,
         progress: str = "",
     ) -> list[R]:
-        """Do the work for each item, as many at once as there are clients; keep the order.
+        """Do the work for each item, at most `at_once` at a time (default: the clients), in order.
 
-        With `progress`, the name of what is done, report it every few seconds.
+        With `progress`, a verb, report the number of finished items every few seconds.
         """
         limit = asyncio.Semaphore(at_once or self._clients)
-        done, said = 0, time.monotonic()
+        done, reported_at = 0, time.monotonic()
 
         async def one(item: T) -> R:
-            nonlocal done, said
+            nonlocal done, reported_at
             async with limit:
                 result = await work(item)
             done += 1
-            if progress and time.monotonic() - said >= REPORT_S:
-                said = time.monotonic()
+            if progress and time.monotonic() - reported_at >= REPORT_S:
+                reported_at = time.monotonic()
                 say(f"{progress}: {done:,} of {len(items):,}")
             return result
 

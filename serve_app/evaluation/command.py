@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from serve_app.evaluation.data_sets import DataSet, Question
     from serve_app.evaluation.retrieval import Search
 
-_HOLDS, _BELOW, _NOT_MEASURED = 0, 1, 2
+_PASSED, _FAILED, _NOT_MEASURED = 0, 1, 2
 _SPAN_RESULTS = 10
 _ANSWERS, _ANSWER_TOKENS, _CLIENTS, _MAX_CLIENTS = 50, 128, 4, 64
 _WARM_UP = 8  # searches
@@ -46,7 +46,7 @@ class Bound(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Evaluate; return 0, 1 if a mean is below its bound, or 2 if it could not be measured."""
+    """Evaluate; return 0, 1 if a mean is below its minimum, or 2 if it could not be measured."""
     asked = _parser().parse_args(arguments)
     try:
         if asked.remove:
@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_address(parser)
     parser.add_argument("--key", metavar="KEY", help=f"the API key (default: {KEY_VARIABLE})")
-    parser.add_argument("--label", default="", help="what is tried out, for the report")
+    parser.add_argument(
+        "--label", default="", help="a name of the tested configuration, for the report"
+    )
     parser.add_argument(
         "--out",
         metavar="FOLDER",
@@ -102,11 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help=f"exit with 1 below this mean; may be repeated. Metrics: {', '.join(METRICS)}",
     )
-    some = f"{_SPAN_RESULTS}, or {MAX_RESULTS} where whole documents are judged"
+    chosen = f"{_SPAN_RESULTS}, or {MAX_RESULTS} where whole documents are judged"
     numbers: dict[str, tuple[int, int | None, int | None, str]] = {
-        "--results": (1, MAX_RESULTS, None, f"results of each search (default: {some})"),
+        "--results": (1, MAX_RESULTS, None, f"results of each search (default: {chosen})"),
         "--characters": (1, MAX_CHARACTERS, None, "of all results of a search together"),
-        "--questions": (1, None, None, "only so many questions, drawn by a fixed seed"),
+        "--questions": (1, None, None, "a random sample of so many questions, with a fixed seed"),
         "--answers": (0, None, _ANSWERS, "questions to answer, too (default: %(default)s)"),
         "--clients": (1, _MAX_CLIENTS, _CLIENTS, "requests at once (default: %(default)s)"),
     }
@@ -145,7 +147,7 @@ async def _remove(asked: argparse.Namespace) -> int:
     async with connected(asked.url, _key(asked), asked.clients) as client:
         name = asked.data.resolve().name.removesuffix(".json")
         say(f"{await remove(client, name)} vector stores of {name} deleted")
-    return _HOLDS
+    return _PASSED
 
 
 def _before(asked: argparse.Namespace, data: DataSet) -> Run | None:
@@ -160,10 +162,10 @@ async def _run(asked: argparse.Namespace, data: DataSet) -> Run:
     results = asked.results or (MAX_RESULTS if data.judges_documents else _SPAN_RESULTS)
     characters = asked.characters or (MAX_CHARACTERS if data.judges_documents else None)
     named = list(zip(keys(one.text for one in data.questions), data.questions, strict=True))
-    some = _drawn(named, asked.questions)
+    chosen = _sampled(named, asked.questions)
     async with connected(asked.url, _key(asked), asked.clients) as client:
         store, filled = await prepared(client, data, digest)
-        questions = [question for _, question in some]
+        questions = [question for _, question in chosen]
 
         async def search(question: Question) -> Search:
             return await client.search(store, question, results, characters)
@@ -171,9 +173,9 @@ async def _run(asked: argparse.Namespace, data: DataSet) -> Run:
         await client.each(search, questions[:_WARM_UP])
         searches = await client.each(search, questions, progress="searched")
         scores = {
-            key: search_scores(one, results) for (key, _), one in zip(some, searches, strict=True)
+            key: search_scores(one, results) for (key, _), one in zip(chosen, searches, strict=True)
         }
-        answers, error = await _answers(client, store, _drawn(some, asked.answers), scores)
+        answers, error = await _answers(client, store, _sampled(chosen, asked.answers), scores)
         return Run(
             name=data.name,
             content=digest,
@@ -196,33 +198,33 @@ async def _run(asked: argparse.Namespace, data: DataSet) -> Run:
 async def _answers(
     client: Client,
     store: str,
-    some: Sequence[tuple[str, Question]],
+    chosen: Sequence[tuple[str, Question]],
     scores: dict[str, dict[str, float]],
 ) -> tuple[list[Answer], str | None]:
     """Add the scores of answers; return the answers, and the error if they cannot be made."""
-    if not some:
+    if not chosen:
         return [], None
 
     async def answer(question: Question) -> Answer:
         return await client.answer(store, question, _ANSWER_TOKENS)
 
     try:
-        questions = [question for _, question in some]
+        questions = [question for _, question in chosen]
         answers = await client.each(answer, questions, progress="answered")
     except CommandError as error:
         return [], str(error)
-    for (key, _), one in zip(some, answers, strict=True):
+    for (key, _), one in zip(chosen, answers, strict=True):
         scores[key] |= answer_scores(one)
     return answers, None
 
 
-def _drawn(
-    some: Sequence[tuple[str, Question]], count: int | None
+def _sampled(
+    chosen: Sequence[tuple[str, Question]], count: int | None
 ) -> Sequence[tuple[str, Question]]:
-    """Draw questions, the same ones each time; return all of them in their own order."""
-    if count is None or count >= len(some):
-        return some
-    return random.Random(_SEED).sample(some, count)  # noqa: S311 - not for secrets
+    """Return a random sample of questions, with a fixed seed; without a count, all of them."""
+    if count is None or count >= len(chosen):
+        return chosen
+    return random.Random(_SEED).sample(chosen, count)  # noqa: S311 - not for secrets
 
 
 def _key(asked: argparse.Namespace) -> str:
@@ -251,4 +253,4 @@ def _verdict(run: Run, bounds: Sequence[Bound]) -> int:
             below = True
     if missing or run.answers_error:
         return _NOT_MEASURED
-    return _BELOW if below else _HOLDS
+    return _FAILED if below else _PASSED

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from serve_app.evaluation.run import Run
 
 CLEAR_P = 0.05
-"""A change with a smaller p is taken for a real one."""
+"""A change with a smaller p is reported as clear."""
 _ROUNDS, _BLOCK = 10_000, 500
 _SEED = 1
 _ROUNDING = 1e-5

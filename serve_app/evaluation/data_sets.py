@@ -106,7 +106,7 @@ def load(path: Path, split: str | None = None) -> DataSet:
             msg = f"{path.name} is no data set: name {_FORMS}"
             raise DataError(msg)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        # Without the path, which belongs to this machine.
+        # Without the path, which results should not contain.
         coding = isinstance(error, UnicodeDecodeError)
         reason = "it is not UTF-8" if coding else getattr(error, "strerror", None) or error
         msg = f"{path.name} cannot be read: {reason}"
@@ -116,9 +116,9 @@ def load(path: Path, split: str | None = None) -> DataSet:
 
 @dataclass
 class _Read:
-    """What a form reads: files by the ids of the set, and questions that name those ids.
+    """A data set as read: files by their ids, and questions that name those ids.
 
-    `needed` says what questions without a judgement lack.
+    `needed` is the error if no question has a judgement.
     """
 
     files: dict[str, File]
@@ -236,7 +236,7 @@ def _folder(path: Path) -> _Read:
 
 
 def _texts(path: Path) -> dict[str, File]:
-    """Make a plain text of each line: its title, an empty line, its text."""
+    """Make a text file of each line: its title, an empty line, its text."""
     return _by_id(
         (
             (one.id, File.of_text(f"{quote(one.id, safe='')}.txt", _paragraphs(one)))

@@ -32,8 +32,8 @@ def _elements(run: Run, before: Run | None) -> Iterator[str]:
     yield _text(_LEFT, 20, f"{run.name}, {len(run.questions):,} questions", size=14)
     yield _text(_LEFT, 40, f"{run.at:%Y-%m-%d %H:%M} UTC {run.label}", fill=_NOW)
     if before:
-        said = f"| before: {before.at:%Y-%m-%d %H:%M} UTC {before.label}"
-        yield _text(_LEFT, 58, said, fill=_BEFORE)
+        heading = f"| before: {before.at:%Y-%m-%d %H:%M} UTC {before.label}"
+        yield _text(_LEFT, 58, heading, fill=_BEFORE)
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         yield _line(_x(tick), _TOP, _x(tick), end, _GREY)
         yield _text(_x(tick), end + 18, f"{tick:g}", anchor="middle")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # questions won, and lost
 _KEY_CHARS = 90
-_CHIEF = ("nDCG@10", "hit@3", "MRR")  # the first that was measured says what was won and lost
+# The questions won and lost are listed by the first of these that was measured.
+_MAIN_METRICS = ("nDCG@10", "hit@3", "MRR")
 
 
 def report(run: Run, before: Run | None) -> str:
@@ -79,15 +80,15 @@ def _changes(run: Run, before: Run, changes: dict[str, Difference]) -> Iterator[
         for one in changes.values()
         if one.clear
     ]
-    said = f"* {', '.join(clear)}" if clear else "no clear change"
-    yield f"{said}; a change with p of {CLEAR_P} or more can be chance"
-    chief = next((changes[metric] for metric in _CHIEF if metric in changes), None)
-    if chief:
-        for word, some in (("won", chief.won), ("lost", chief.lost)):
-            for key in some[:_SHOWN]:
-                yield f"  {word} by {chief.metric}: {_short(key)}"
-            if len(some) > _SHOWN:
-                yield f"  and {len(some) - _SHOWN} more {word}"
+    verdict = f"* {', '.join(clear)}" if clear else "no clear change"
+    yield f"{verdict}; a change with p of {CLEAR_P} or more can be chance"
+    main = next((changes[metric] for metric in _MAIN_METRICS if metric in changes), None)
+    if main:
+        for word, keys in (("won", main.won), ("lost", main.lost)):
+            for key in keys[:_SHOWN]:
+                yield f"  {word} by {main.metric}: {_short(key)}"
+            if len(keys) > _SHOWN:
+                yield f"  and {len(keys) - _SHOWN} more {word}"
 
 
 def _short(text: str) -> str:

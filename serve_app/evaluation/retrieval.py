@@ -42,7 +42,7 @@ class Search(NamedTuple):
 
 
 def search_scores(search: Search, results: int) -> dict[str, float]:
-    """Score a search for at most so many results, as far as that number allows.
+    """Score a search for at most `results` results, by the metrics that this number allows.
 
     Where documents are judged, the ranking is that of the documents, each counted at its first
     result, and nDCG is that of trec_eval: the gain of a document is its grade. Where spans are

@@ -94,7 +94,7 @@ class Run(BaseModel):
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that were measured of some question, in their order."""
+        """The metrics that any question has, in their order."""
         measured = {metric for question in self.questions for metric in question.scores}
         return [metric for metric in METRICS if metric in measured]
 

@@ -1,4 +1,4 @@
-"""The vector store of a data set: found again, filled, and removed."""
+"""Find, fill and remove the vector store of a data set."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _UPLOADS = 16  # at once
 _POLL_S = 1.0
-_MAX_STALL_S = 900.0  # without a document that becomes searchable
-_OF_THE_FILE = {413, 415, 422}  # refusals that are the file's fault, not the service's
+_MAX_STALL_S = 900.0  # the longest time without a new searchable document
+_FILE_STATUSES = {413, 415, 422}  # refusals that are the file's fault, not the service's
 _PAGE = 100
 _MAX_NAME_CHARS = 200
 _SHOWN = 3
@@ -90,7 +90,7 @@ async def fill(client: Client, store_id: str, files: Sequence[File]) -> Filled:
 
 
 async def remove(client: Client, name: str) -> int:
-    """Delete all vector stores of a data set, whatever its content was; return their number."""
+    """Delete all vector stores of a data set, for all its contents; return their number."""
     found = [store async for store in _stores(client) if _is_of(store, name)]
     for store in found:
         await client.json("DELETE", f"/v1/vector_stores/{store['id']}")
@@ -119,8 +119,8 @@ class _Filling:
         self._store_id = store_id
         self._total = total
         self._present = present
-        self._first = len(present)  # that were searchable before
-        self._began = self._said = self._moved = time.monotonic()
+        self._first = len(present)  # documents that were searchable before
+        self._started_at = self._reported_at = self._progressed_at = time.monotonic()
         self._state: object = None
 
     async def upload(self, file: File) -> None:
@@ -128,7 +128,7 @@ class _Filling:
         try:
             self._present.add(await self._client.upload(self._store_id, file))
         except Refusal as refusal:
-            if refusal.status not in _OF_THE_FILE:
+            if refusal.status not in _FILE_STATUSES:
                 raise
             self.unread[file.name] = str(refusal)
 
@@ -146,21 +146,21 @@ class _Filling:
             await asyncio.sleep(_POLL_S)
 
     def _report(self, completed: int, unread: int) -> None:
-        """Say how far it is; raise CommandError if nothing goes on."""
+        """Report the progress; raise CommandError if there is none for too long."""
         now, state = time.monotonic(), (completed, unread, len(self._present))
         if state != self._state:
-            self._state, self._moved = state, now
-        if now - self._moved > _MAX_STALL_S:
+            self._state, self._progressed_at = state, now
+        if now - self._progressed_at > _MAX_STALL_S:
             msg = f"no document became searchable in {_MAX_STALL_S:.0f} s: see `GET /v1/jobs`"
             raise CommandError(msg)
-        if now - self._said < REPORT_S:
+        if now - self._reported_at < REPORT_S:
             return
-        self._said = now
+        self._reported_at = now
         words = f"searchable: {completed:,} of {self._total:,} documents"
         if unread:
             words += f", {unread:,} not read"
         if completed > self._first:
-            rate = (completed - self._first) / (now - self._began)
+            rate = (completed - self._first) / (now - self._started_at)
             words += f", about {(self._total - completed - unread) / rate:.0f} s left"
         say(words)
 

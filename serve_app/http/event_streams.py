@@ -58,7 +58,7 @@ class EventStream(EventSourceResponse):
 
 
 class _KeptAlive:
-    """Sends what a response sends, and comments between that after each long silence."""
+    """Forwards the messages of a response, and sends a comment after each long silence."""
 
     def __init__(self, send: Send, max_silence_s: float) -> None:
         self._send = send

@@ -69,12 +69,12 @@ class GenerateRequest(Request):
 
 
 class Source(BaseModel):
-    """What the answer was given to read, by the number it cites.
+    """A source that the model was given, with the number by which it is cited.
 
-    `cited` says whether the answer refers to it, None as long as the answer is not whole. `title`
-    is None if there is only the `filename`, which every document has, or the address of a web page.
-    `place` says what `page` counts; of a spreadsheet, the `section` is the sheet. The original of
-    the document is at `content_uri`. With `ocr`, some of the text was recognised in a picture.
+    `cited` says whether the answer cites it, None until the answer is complete. `title` is None if
+    the document or web page has none. `place` says whether `page` is the number of a page or of a
+    slide; of a spreadsheet, `section` is the name of the sheet. `content_uri` is the path of the
+    original document. With `ocr`, some of the text was recognised in a picture.
     """
 
     id: int
@@ -136,7 +136,8 @@ class Attribution(BaseModel):
 
     `start` and `end` are its place in the text of the answer, in characters (Unicode code points);
     `strength` is at most 1. `cited` are the numbers that the model wrote there; `corrected` says
-    that they are others than `source`. Sentences that claim nothing, such as questions, have none.
+    that `source` is not among them. Sentences that state no fact, such as questions, have no
+    attribution.
     """
 
     choice: int = 0

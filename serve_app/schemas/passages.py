@@ -1,4 +1,4 @@
-"""What answers and search results say of a passage: its title, its place, and its original."""
+"""Fields of sources and search results: the title of a passage, its place, and its original."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deployments.types import Passage
 
 Place = Literal["page", "slide", "sheet"]
-"""What the number `page` counts; of a sheet, the name is the `section`."""
+"""The unit of `page`; the name of a sheet is the `section`."""
 
 
 def own_title(passage: Passage) -> str | None:
@@ -23,7 +23,7 @@ def own_title(passage: Passage) -> str | None:
 
 
 def place_of(passage: Passage) -> Place | None:
-    """Return the word for the place of a passage in its document."""
+    """Return whether a passage is on a page, a slide or a sheet, if any."""
     if passage.media_type in SHEETS:
         return "sheet" if passage.section else None
     if passage.page_start is None:
@@ -37,7 +37,7 @@ def document_uri(passage: Passage) -> str:
 
 
 def content_uri(passage: Passage) -> str:
-    """Return the path of the original, in the version that was found, at its page."""
+    """Return the path of the original, in the version of the passage, at its page."""
     uri = _uri(passage, "/content", version=passage.version)
     at_page = passage.media_type == Format.PDF and passage.page_start
     return f"{uri}#page={passage.page_start}" if at_page else uri

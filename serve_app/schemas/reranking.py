@@ -1,4 +1,4 @@
-"""The JSON of reranking: the fields that Cohere's, Jina's and vLLM's have in common."""
+"""The JSON of reranking: the common fields of Cohere's, Jina's and vLLM's APIs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RerankRequest(Request):
     user: str | None = None
 
     def texts(self) -> list[str]:
-        """The documents, whatever form they came in."""
+        """The texts of the documents."""
         return [each if isinstance(each, str) else each.text for each in self.documents]
 
     def max_tokens(self) -> int:
@@ -94,7 +94,7 @@ class RerankResult(BaseModel):
 
 
 class RerankUsage(BaseModel):
-    """Tokens that the model has read."""
+    """Tokens that the model read."""
 
     prompt_tokens: int
     total_tokens: int
@@ -108,7 +108,7 @@ class RerankTokens(BaseModel):
 
 
 class RerankMeta(BaseModel):
-    """Cohere's place for usage and warnings."""
+    """Usage and warnings, as Cohere has them."""
 
     tokens: RerankTokens
     warnings: list[str] | None = None
@@ -140,9 +140,9 @@ class RerankResponse(BaseModel):
     scored_by: Annotated[
         Literal["reranker", "embedder"],
         Field(
-            description="`reranker`: a cross-encoder, which has read query and document together. "
-            "`embedder`: (1 + cosine similarity of their vectors) / 2; of a document that is "
-            "longer than the model reads, of the most similar part."
+            description="`reranker`: a cross-encoder, which reads query and document together. "
+            "`embedder`: (1 + cosine similarity of their vectors) / 2; for a document that is "
+            "longer than the model's window, that of the most similar part."
         ),
     ]
     results: list[RerankResult]

@@ -95,11 +95,11 @@ class SearchContent(BaseModel):
 class SearchResult(BaseModel):
     """A document, with its attributes and its best passages as `content`, the best one first.
 
-    Unless it has attributes of these names, `document_id`, `version` and `content_uri`, the path of
-    the original, are added, and as far as they are known `title`, `section`, `place` (page, slide
-    or sheet), `page` and `page_end`, where in the document the best passage stands. Results are
-    ordered by all that speaks for them, words too; `score` is the similarity of meaning alone, of
-    the passage that is nearest.
+    `attributes` also has `document_id`, `version` and `content_uri` (the path of the original), and
+    if they are known `title`, `section`, `place` (page, slide or sheet), `page` and `page_end` of
+    the best passage; an attribute of the document with the same name wins. Results are ordered by
+    their evidence, by meaning and by words; `score` is the similarity of meaning alone, of the most
+    similar passage.
     """
 
     file_id: str

@@ -108,7 +108,8 @@ class AnswerSettings(Settings):
         description="Before searching, make a question that follows others stand alone.",
     )
     phrasings: Annotated[int, Field(ge=0, le=8)] = Field(
-        default=0, description="Further phrasings of the question, whose ranks are fused."
+        default=0,
+        description="Further phrasings of the question; scores are averaged over all.",
     )
     attribution: bool = Field(
         default=True,

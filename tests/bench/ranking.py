@@ -1,4 +1,4 @@
-"""`python -m tests.bench.ranking`: how well the retriever ranks, on three kinds of collection.
+"""`python -m tests.bench.ranking`: how well the retriever ranks, on ten data sets.
 
 The real chunker, MiniLM and `DocumentRetriever` on Qdrant Edge, without a service, beside four
 baselines over whole documents. Vectors are kept in the file that `--vectors` names.

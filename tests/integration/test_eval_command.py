@@ -57,7 +57,7 @@ def stores(fake: FakeService) -> list[dict[str, Any]]:
     return [one for one in listed if one["name"] == "evaluation: set"]
 
 
-def test_a_zip_file_is_refused_as_it_becomes_other_documents(
+def test_eval_refuses_zip_files(
     fake: FakeService, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with zipfile.ZipFile(folder / "more.zip", "w") as archive:
@@ -66,7 +66,7 @@ def test_a_zip_file_is_refused_as_it_becomes_other_documents(
     assert "more.zip is a ZIP file: unpack it" in capsys.readouterr().out
 
 
-def test_a_set_is_measured_compared_and_removed(
+def test_a_data_set_is_measured_compared_and_removed(
     fake: FakeService, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -97,7 +97,7 @@ def test_a_set_is_measured_compared_and_removed(
     assert stores(fake) == []
 
 
-def test_an_interrupted_run_is_gone_on_with(
+def test_an_interrupted_run_is_resumed(
     fake: FakeService,
     folder: Path,
     tmp_path: Path,
@@ -133,7 +133,7 @@ def test_an_interrupted_run_is_gone_on_with(
     assert store["file_counts"]["completed"] == 3
 
 
-def test_what_prevents_a_measurement_is_said(
+def test_errors_that_prevent_a_measurement_are_reported(
     fake: FakeService,
     folder: Path,
     tmp_path: Path,

@@ -221,7 +221,7 @@ async def test_the_embedding_model_ranks_by_meaning_and_reads_long_documents_who
 
 
 @pytest.mark.anyio
-async def test_the_cross_encoder_ranks_by_probability_and_says_what_it_did_not_read(
+async def test_the_cross_encoder_ranks_by_probability_and_reports_truncation(
     reranker: Reranker,
 ) -> None:
     scorer = PairScorer(reranker, Passes(reranker.score, reranker.max_pass_tokens))

@@ -57,10 +57,10 @@ def read_twice(
     first = Pictures()
     with contextlib.suppress(Unprocessable):  # without a text but in pictures
         read(first)
-    texts = {each.key: text_of(number) for number, each in enumerate(first.wanted)}
+    texts = {each.key: text_of(number) for number, each in enumerate(first.ocr_requests)}
     second = Pictures(texts)
     content = read(second)
-    assert second.wanted == first.wanted
+    assert second.ocr_requests == first.ocr_requests
     return content, second
 
 
@@ -98,10 +98,10 @@ FILES: Mapping[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_the_text_of_a_picture_stands_where_the_picture_does(name: str) -> None:
+async def test_the_text_of_a_picture_is_at_its_place(name: str) -> None:
     data, before, after = FILES[name]
     content, pictures = read_twice(name, data)
-    assert len(pictures.wanted) == 1
+    assert len(pictures.ocr_requests) == 1
     assert f"{before}word0{after}" in content.text
     assert content.text.count("word0") == 1
     ((start, end),) = content.all_ocr_spans()
@@ -111,18 +111,18 @@ async def test_the_text_of_a_picture_stands_where_the_picture_does(name: str) ->
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG", "WEBP"])
-async def test_pictures_of_other_formats_are_offered_to_ocr(kind: str) -> None:
+async def test_pictures_of_other_formats_are_sent_to_ocr(kind: str) -> None:
     out = io.BytesIO()
     Image.new("RGB", (400, 300), (200, 9, 9)).save(out, kind)
     content, pictures = read_twice("a.docx", pictured_files.docx([out.getvalue()]))
     assert "word0" in content.text
-    assert decoded(out.getvalue(), pictures.wanted[0].media_type, 1).shape == (300, 400, 3)
+    assert decoded(out.getvalue(), pictures.ocr_requests[0].media_type, 1).shape == (300, 400, 3)
 
 
 async def test_a_picture_in_two_files_of_an_archive_is_read_once_and_shown_in_both() -> None:
     letter = pictured_files.docx([PICTURE, PICTURE])
     content, pictures = read_twice("a.zip", zip_file({"a.docx": letter, "b.docx": letter}))
-    assert len(pictures.wanted) == 1
+    assert len(pictures.ocr_requests) == 1
     assert content.text.count("Before it.\n\nword0\n\nSecond part") == 2
     assert len(content.all_ocr_spans()) == 2
 
@@ -131,7 +131,7 @@ async def test_all_pages_of_a_fax_are_read_that_another_file_shows_as_a_picture(
     fax = scans.tiff([scans.Scan(["One"]), scans.Scan(["Two"])])
     data = zip_file({"a.docx": pictured_files.docx([fax]), "b.tif": fax})
     content, pictures = read_twice("a.zip", data)
-    assert [each.page for each in pictures.wanted] == [1, 2]
+    assert [each.page for each in pictures.ocr_requests] == [1, 2]
     assert [content.text.count(word) for word in ("word0", "word1")] == [2, 1]
 
 

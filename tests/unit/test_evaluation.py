@@ -49,7 +49,7 @@ def squad(path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_a_squad_file_becomes_a_document_an_article(tmp_path: Path) -> None:
+def test_each_squad_article_becomes_a_document(tmp_path: Path) -> None:
     data = load(squad(tmp_path / "small.json"))
     assert data.name == "small"
     assert [(file.name, file.data) for file in data.files] == [
@@ -58,7 +58,7 @@ def test_a_squad_file_becomes_a_document_an_article(tmp_path: Path) -> None:
     assert data.questions == (Question("Who led?", ("Odo",), "Battle of A-B.txt"),)
 
 
-def test_a_beir_folder_has_grades_and_leaves_out_what_is_not_judged(tmp_path: Path) -> None:
+def test_a_beir_folder_has_grades_and_unjudged_queries_are_left_out(tmp_path: Path) -> None:
     corpus = [{"_id": "a/1", "title": "Rice", "text": "It grows."}, {"_id": "b", "text": "Corn."}]
     lines(tmp_path / "corpus.jsonl", *corpus)
     lines(tmp_path / "queries.jsonl", *({"_id": str(n), "text": f"q{n}"} for n in range(4)))
@@ -116,14 +116,16 @@ def test_json_lines_and_folders_of_documents(tmp_path: Path) -> None:
         ([], "no judged questions"),
     ],
 )
-def test_a_wrong_line_is_named(rows: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
+def test_an_invalid_line_is_reported_with_its_number(
+    rows: list[dict[str, Any]], said: str, tmp_path: Path
+) -> None:
     (tmp_path / "a.md").write_text("a")
     lines(tmp_path / "questions.jsonl", *rows)
     with pytest.raises(DataError, match=said):
         load(tmp_path)
 
 
-def test_what_is_no_data_set_is_said_without_its_path(tmp_path: Path) -> None:
+def test_errors_of_data_sets_do_not_contain_their_path(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{}")
     binary = tmp_path / "binary.json"
@@ -273,7 +275,7 @@ def test_questions_are_compared_one_by_one() -> None:
     assert change.now == pytest.approx(13 / 14)
 
 
-def test_the_report_says_what_became_better_and_what_else_is_other() -> None:
+def test_the_report_lists_improvements_and_other_differences() -> None:
     before = run(hits(*[0.0] * 12, 1.0), label="MiniLM", at=datetime(2026, 11, 29, tzinfo=UTC))
     now = run(hits(*[1.0] * 12, 0.0), models={"embedding": "bge-m3"})
     text = report(now, before)

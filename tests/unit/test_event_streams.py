@@ -67,7 +67,7 @@ async def served() -> AsyncIterator[str]:
     await serving
 
 
-async def test_who_waits_long_is_not_cut_off_and_what_fails_early_has_its_status() -> None:
+async def test_silent_streams_send_comments_and_early_errors_have_a_status() -> None:
     async with served() as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         kinds = "/whole", "/late", "/early", "/soon"
         whole, late, early, soon = await asyncio.gather(*map(http.get, kinds))

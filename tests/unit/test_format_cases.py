@@ -179,7 +179,7 @@ def test_only_alternatives_of_a_mail_are_compared(kind: str, *, is_plain_read: b
     assert ("A footer." in text) is is_plain_read
 
 
-def test_a_saved_page_has_a_title_of_a_person_and_its_frames_are_counted() -> None:
+def test_a_saved_page_is_titled_by_its_subject_and_its_frames_are_counted() -> None:
     title = "<title>lamps.docx</title>"
     part = f"--B\nContent-Type: text/html\n\n{title}<p>The lamps of Gerlin need 47 watts.</p>\n"
     head = "Subject: Lamps\nMIME-Version: 1.0\nContent-Type: multipart/related; boundary=B\n\n"

@@ -127,7 +127,7 @@ def test_wrapped_rows_and_cells_are_read(words: str) -> None:
         assert text.count(fact) == 1
 
 
-def test_an_old_workbook_with_a_password_is_no_damaged_one() -> None:
+def test_an_old_workbook_with_a_password_is_reported_as_encrypted() -> None:
     first = struct.pack("<2H2H12x", 0x0809, 16, 0x0600, 0x0005)
     data = compound_file({"Workbook": first + struct.pack("<2H", 0x002F, 54) + bytes(range(250))})
     with pytest.raises(Unprocessable, match="protected by a password") as caught:

@@ -71,7 +71,7 @@ def pictures() -> dict[str, tuple[bytes, set[str]]]:
     """Return files with hostile pictures, and what is said of each."""
     mb = 1024**2
     logos = "smaller than 40,000 pixels, such as logos"
-    further = "beyond the most that are looked at"
+    over_limit = "over the limit for one file"
     bombs = (
         grey_png(40_000, 25_000, bytes(1000)),  # a billion pixels
         grey_png(300, 300, bytes(50 * mb)),  # unpacks to far more than it declares
@@ -85,7 +85,7 @@ def pictures() -> dict[str, tuple[bytes, set[str]]]:
         "thousand.eml": (
             mail_of_pictures(distinct_pngs(1_001, 200)),
             {
-                f"1 picture was not read: 1 {further}.",
+                f"1 picture was not read: 1 {over_limit}.",
                 "OCR reads 2 pictures of a document at most; 998 pictures more need it.",
                 "OCR found no text in 2 pictures.",
             },
@@ -96,7 +96,7 @@ def pictures() -> dict[str, tuple[bytes, set[str]]]:
         ),
         "tiny.docx": (
             docx(distinct_pngs(10_000, 8)),
-            {f"10,000 pictures were not read: 5,000 {logos}, 5,000 {further}."},
+            {f"10,000 pictures were not read: 5,000 {logos}, 5,000 {over_limit}."},
         ),
     }
 

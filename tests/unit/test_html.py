@@ -87,12 +87,12 @@ def test_styles_that_hide_nothing_hide_nothing(style: str) -> None:
         "<style>" + "{" * 100_000 + ".x{display:none}</style>",
     ],
 )
-def test_a_rule_that_may_not_hold_hides_nothing(head: str) -> None:
+def test_conditional_style_rules_hide_no_text(head: str) -> None:
     text = html_to_text(f"{head}<p class=x>In plain sight</p><p>{'Other words. ' * 9}</p>").text
     assert "In plain sight" in text
 
 
-def test_a_rule_for_most_of_a_page_hides_nothing() -> None:
+def test_a_style_rule_for_most_of_a_page_hides_no_text() -> None:
     """A script shows it once the page is loaded."""
     page = "<style>#app{display:none}</style><div id=app><p>In plain sight</p></div><p>Ad</p>"
     assert "In plain sight" in html_to_text(page).text

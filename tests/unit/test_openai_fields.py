@@ -113,7 +113,7 @@ ELSEWHERE = {"vector_store_id", "model"}  # a part of the path; the names of Ope
 
 
 @pytest.mark.parametrize(("path", "body", "request_type", "refusals"), ROUTES)
-async def test_every_field_of_openais_is_accepted_or_refused_in_a_true_sentence(
+async def test_every_openai_field_is_accepted_or_refused_with_a_reason(
     path: str, body: dict[str, Any], request_type: type[Any], refusals: Refusals
 ) -> None:
     fakes = Fakes()
@@ -153,7 +153,7 @@ async def test_every_field_of_openais_is_accepted_or_refused_in_a_true_sentence(
         ({"x" * 100_000: 1}, "there is no such field"),
     ],
 )
-async def test_an_error_is_short_and_says_what_json_is_wanted(body: object, message: str) -> None:
+async def test_errors_are_short_and_name_the_expected_json(body: object, message: str) -> None:
     if isinstance(body, dict):
         body = {"model": MODEL, "messages": SAY} | body
     async with Fakes().client() as http:

@@ -41,7 +41,7 @@ async def uploaded(http: httpx.AsyncClient, name: str, data: bytes, **form: str)
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
-async def test_an_original_comes_as_it_was_and_runs_nothing(name: str) -> None:
+async def test_originals_are_unchanged_and_run_no_scripts(name: str) -> None:
     data, media_type = ORIGINALS[name]
     async with ready().client() as http:
         http.headers.update(bearer(ALICE))
@@ -85,7 +85,7 @@ async def test_originals_of_two_versions_are_kept() -> None:
     assert wrong == [400] * 3
 
 
-async def test_the_file_that_a_store_was_given_is_the_original() -> None:
+async def test_an_attached_file_is_the_original() -> None:
     async with ready().client() as http:
         http.headers.update(bearer(ALICE))
         kept = await http.post(
@@ -132,7 +132,7 @@ async def test_a_source_of_an_answer_leads_to_the_version_that_was_read() -> Non
         (Format.PDF, {"title": "costs 2025.bin"}, {"title": None}),
     ],
 )
-async def test_a_place_has_its_word_and_a_file_name_is_no_title(
+async def test_places_are_named_and_a_file_name_is_not_a_title(
     media_type: str, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     given: dict[str, Any] = {

@@ -65,7 +65,7 @@ def test_meaning_and_words_are_added_as_shares_of_the_best() -> None:
     assert ranked([], 0.0, 2) == []
 
 
-def test_documents_are_in_the_order_of_what_all_their_chunks_say() -> None:
+def test_documents_are_ordered_by_the_evidence_of_all_their_chunks() -> None:
     chunks = [candidate(0, 0.9, "stray"), *(candidate(n, 0.8, "full") for n in range(3))]
     weak = [candidate(n, 0.3, "long") for n in range(9)]  # found with any question
     found = documents([*chunks, *weak], limit=5)
@@ -74,7 +74,7 @@ def test_documents_are_in_the_order_of_what_all_their_chunks_say() -> None:
     assert found[2].evidence == 0
 
 
-def test_documents_share_the_room_if_there_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_results_reserve_characters_for_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.retriever.passages._LITTLE_ROOM_CHARS", 100)
     best = [
         FoundDocument([candidate(3, 0.9), candidate(12, 0.8)], 0.6),

@@ -229,7 +229,7 @@ async def test_questions_are_answered_while_all_documents_are_cut_anew(
     assert await installation.files.names("chunks") == []
 
 
-async def test_words_are_read_in_the_language_of_a_document_once_it_is_cut_anew(
+async def test_rechunking_indexes_words_in_the_language_of_the_document(
     installation: Installation,
 ) -> None:
     """As its texts stay, none is embedded."""

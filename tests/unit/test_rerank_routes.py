@@ -35,7 +35,7 @@ async def test_documents_come_best_first_and_ties_in_their_order(path: str) -> N
     assert answer["meta"] == {"tokens": {"input_tokens": 12, "output_tokens": 0}}
 
 
-async def test_only_what_is_asked_for_is_read_and_returned() -> None:
+async def test_top_n_and_max_tokens_per_doc_limit_what_is_returned_and_read() -> None:
     change = {
         "model": "d",
         "documents": [{"text": "rain rain", "id": 7}, {"text": "it is snow white"}],
@@ -85,7 +85,7 @@ async def test_a_configured_reranker_is_the_model() -> None:
         ({"rank_fields": ["title"]}, 400, "rank_fields", "there is no such field"),
     ],
 )
-async def test_what_cannot_be_ranked_names_its_field(
+async def test_errors_of_reranking_name_the_field(
     change: dict[str, Any], status: int, param: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve_app.routes.reranking.MAX_CHARS", 10_000)
@@ -97,7 +97,7 @@ async def test_what_cannot_be_ranked_names_its_field(
     assert word in error["message"]
 
 
-async def test_reranking_is_paid_in_tokens() -> None:
+async def test_reranking_counts_against_the_token_limit() -> None:
     async with Fakes(api_keys=KEYS).client(limits={"tokens_per_minute": 12}) as http:
         http.headers.update(bearer(ALICE))
         statuses = [(await http.post("/rerank", json=RERANK)).status_code for _ in range(2)]

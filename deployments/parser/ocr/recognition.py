@@ -15,7 +15,7 @@ from deployments.types import DocumentWarning, WarningCode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deployments.parser.reading.embedded_pictures import Wanted
+    from deployments.parser.reading.embedded_pictures import OcrRequest
 
 FILE_WAIT_S = 3600.0
 """Wall-clock time for the pages of a file, without what it waits for those of others."""
@@ -53,7 +53,7 @@ class Recognizer:
 
     @property
     def pid(self) -> int | None:
-        """The process that recognises, if it runs."""
+        """The id of the OCR process, if it runs."""
         return self._process.pid
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Recognizer:
         self._process.close()
 
     async def read(
-        self, file: BinaryIO, wanted: Sequence[Wanted], owner: str, noun: str = PAGE
+        self, file: BinaryIO, requests: Sequence[OcrRequest], owner: str, noun: str = PAGE
     ) -> Recognition:
         """Recognise pages in a file; warnings call them `PAGE` or `PICTURE`.
 
@@ -78,7 +78,7 @@ class Recognizer:
         read: dict[str, Page] = {}
         failures = 0
         try:
-            for each in wanted[: self._max_pages]:
+            for each in requests[: self._max_pages]:
                 if left_s <= 0 or failures == _MAX_FAILURES:
                     break
                 async with self._places.place(owner):
@@ -94,14 +94,14 @@ class Recognizer:
             error = Unprocessable(_KILLED, code=_KILLED_CODE)
             error.cpu_s = cpu_s
             raise error
-        return Recognition(texts, _warnings(wanted, read, self._max_pages, noun), cpu_s)
+        return Recognition(texts, _warnings(requests, read, self._max_pages, noun), cpu_s)
 
-    async def _page(self, file: BinaryIO, wanted: Wanted) -> Page:
-        """Read a page; once more, if that has killed the process."""
+    async def _page(self, file: BinaryIO, request: OcrRequest) -> Page:
+        """Read a page; retry once if the process was killed."""
         for _ in range(2):
             try:
                 return await self._process.read(
-                    file, wanted.media_type, wanted.page, wanted.start, wanted.size
+                    file, request.media_type, request.page, request.start, request.size
                 )
             except OcrKilledError:
                 if self._closed:
@@ -127,20 +127,20 @@ def without_text(
     if disabled:
         msg += " OCR of scans and pictures is off on this service: `parser.ocr` enables it."
     elif tried is not None:
-        said = [each.message for each in tried if each.code != WarningCode.PICTURES_NOT_READ]
-        msg = " ".join([msg, "OCR found none in its pictures.", *said])
+        reasons = [each.message for each in tried if each.code != WarningCode.PICTURES_NOT_READ]
+        msg = " ".join([msg, "OCR found none in its pictures.", *reasons])
     return Unprocessable(msg, code="unreadable_text" if unreadable else "no_text")
 
 
 def _warnings(
-    wanted: Sequence[Wanted], read: Mapping[str, Page], max_pages: int, noun: str
+    requests: Sequence[OcrRequest], read: Mapping[str, Page], max_pages: int, noun: str
 ) -> tuple[DocumentWarning, ...]:
-    over = wanted[max_pages:]
-    tried = wanted[:max_pages]
+    over = requests[max_pages:]
+    tried = requests[:max_pages]
     large = [each for each in tried if each.key in read and read[each.key].error == _TOO_LARGE]
     failed = [each for each in tried if each.key not in read or read[each.key].error]
     failed = [each for each in failed if each not in large]
-    unread: dict[str, list[Wanted]] = {}
+    unread: dict[str, list[OcrRequest]] = {}
     without_text = []
     for each in tried:
         page = read.get(each.key, Page(error="skipped"))
@@ -153,8 +153,8 @@ def _warnings(
          f"OCR reads {max_pages} {noun}s of a document at most; {{}} more need it."),
         (WarningCode.PARTLY_READ, large, "OCR does not read {}, with too many pixels."),
         (WarningCode.PARTLY_READ, failed, "OCR failed, or took too long, for {}."),
-        *((WarningCode.SCRIPT_NOT_READ, some, _script_message(script))
-          for script, some in unread.items()),
+        *((WarningCode.SCRIPT_NOT_READ, pages, _script_message(script))
+          for script, pages in unread.items()),
     ]  # fmt: skip
     if noun == PICTURE:  # the reader of pages reports them
         recognised = [each for each in tried if each.key in read and read[each.key].text.strip()]
@@ -166,11 +166,11 @@ def _warnings(
     return tuple(
         page_warning(
             code,
-            message.format(_count(len(some), noun)),
-            [each.page for each in some] if noun == PAGE else (),
+            message.format(_count(len(pages), noun)),
+            [each.page for each in pages] if noun == PAGE else (),
         )
-        for code, some, message in kinds
-        if some
+        for code, pages, message in kinds
+        if pages
     )
 
 

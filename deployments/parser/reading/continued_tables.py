@@ -1,4 +1,4 @@
-"""Tables that go on at the top of the next page: their head is repeated there."""
+"""Repeat the head of a table that continues on the next page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from deployments.parser.reading.tables import Columns, PageTable
 
-_EDGE_LINES: Final = 2  # running headers or footers, on each page
-_ALIGNED: Final = 3.0  # points
+_EDGE_LINES: Final = 2  # running headers or footers at each edge of a page
+_ALIGNED: Final = 3.0  # points between edges of columns that count as aligned
 
 
 class Continued(NamedTuple):
-    """The lines of all pages, and which of them are repeated heads, by page and from 0."""
+    """The lines of all pages, and the indexes of repeated heads by page; both count from 0."""
 
     pages: list[list[str]]
     heads: dict[int, set[int]]
@@ -66,7 +66,7 @@ def _same_columns(one: Columns, other: Columns) -> bool:
 def _at_edges(
     pages: Sequence[Sequence[str]], index: int, above: PageTable, below: PageTable
 ) -> bool:
-    """Tell whether only running lines are between two tables on pages after each other."""
+    """Return whether only running lines are between tables on consecutive pages."""
     after = _filled(pages[index - 1][above.start + above.length :])
     before = _filled(pages[index][: below.start])
     if max(len(after), len(before)) > _EDGE_LINES:
@@ -98,7 +98,7 @@ def _rows(page: Sequence[str], table: PageTable) -> list[str]:
 
 
 def _continues(head: str, above: Sequence[str], below: Sequence[str]) -> bool:
-    """Tell whether the first row below is no head: it has figures where the rows have them."""
+    """Return whether the first row is not a head: it has figures in the columns of figures."""
     first = below[0]
     if first == head:
         return False

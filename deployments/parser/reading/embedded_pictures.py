@@ -1,4 +1,4 @@
-"""Pictures within documents: which of them OCR has to read, and what it has read in them."""
+"""Pictures in documents: select those for OCR, and return the texts that OCR has read."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from deployments.parser.reading.zip_members import ZipMembers
 
 MIN_PICTURE_PIXELS: Final = 40_000
-"""A smaller picture, such as a logo, is not read. 200 x 200 pixels are as many."""
+"""A smaller picture, such as a logo, is not read. 200 x 200 pixels are 40,000."""
 MIN_PICTURE_SIDE_PX: Final = 40
-"""Of the shorter side: two lines of text at least."""
+"""The minimum of the shorter side: room for two lines of text."""
 MAX_PICTURES: Final = 1_000
-"""Pictures, and pages of scans, of an uploaded file that are offered to OCR."""
+"""The most pictures and scanned pages of an uploaded file that are sent to OCR."""
 MAX_STORED_BYTES: Final = 64 * 1024**2
-"""Of the pictures of an uploaded file that are offered to OCR."""
+"""The most bytes of the pictures of an uploaded file that are sent to OCR."""
 MAX_PICTURE_BYTES: Final = 32 * 1024**2
 MAX_LOADED_BYTES: Final = 256 * 1024**2
-"""Of the pictures of an uploaded file that are unpacked to look at their size in pixels."""
+"""The most bytes of the pictures of an uploaded file that are unpacked to read their dimensions."""
 MAX_LOADED: Final = 5_000
-"""Pictures of an uploaded file that are looked at."""
+"""The most pictures of an uploaded file whose dimensions are read."""
 
 _READABLE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 _SMALL: Final = f"{{:,}} smaller than {MIN_PICTURE_PIXELS:,} pixels, such as logos"
 _LARGE: Final = "{:,} too large"
-_MANY: Final = "{:,} beyond the most that are looked at"
+_MANY: Final = "{:,} over the limit for one file"
 _DAMAGED: Final = "{:,} damaged"
 _OTHER_FORMAT: Final = "{:,} in other formats than PNG, JPEG, TIFF, WebP, GIF and BMP"
 
 
-class Wanted(NamedTuple):
-    """A page for OCR: of a picture or scan that is `size` bytes of a file from byte `start` on.
+class OcrRequest(NamedTuple):
+    """A page of a picture or scan for OCR, stored as `size` bytes of a file from byte `start` on.
 
-    Without a size, it is all to the end of the file.
+    Without a size, the picture ends with the file.
     """
 
     key: str
@@ -64,8 +64,9 @@ class PictureStore(Protocol):
 class Pictures:
     """The pictures in one uploaded file, also of files within it; each is read once.
 
-    `texts` has what was recognised, by the keys in `wanted`. Pictures to be recognised are put into
-    the `store`, if there is one. The same file has the same pictures at each reading.
+    A file is read twice: the first reading collects `ocr_requests` and appends their pictures to
+    the `store`, if there is one; the second gets `texts`, the recognised texts by the keys of these
+    requests. Both readings find the same pictures.
     """
 
     def __init__(
@@ -76,17 +77,17 @@ class Pictures:
         self._stored_bytes = 0
         self._loaded = 0
         self._loaded_bytes = 0
-        self._offered: set[str] = set()
+        self._requested: set[str] = set()
         self._shown: set[str] = set()
         self._unread: Counter[str] = Counter()
-        self.wanted: list[Wanted] = []
+        self.ocr_requests: list[OcrRequest] = []
 
     def begin_document(self) -> None:
-        """Begin a file within the uploaded one: pictures of earlier files are shown again."""
+        """Begin a file within the uploaded one, which may repeat pictures of earlier files."""
         self._shown.clear()
 
     def text(self, load: Callable[[int], bytes]) -> str:
-        """Return the text of a picture, where it is shown for the first time; else "".
+        """Return the text of a picture at its first place in a document, "" at later ones.
 
         `load` returns its content, and raises TooLarge if that has more bytes than its argument.
         """
@@ -109,7 +110,7 @@ class Pictures:
         return ""
 
     def _loaded_by(self, load: Callable[[int], bytes]) -> bytes:
-        """Return the content of a picture; empty if it is damaged, or over a bound."""
+        """Return the content of a picture; empty if it is damaged or over a limit."""
         if self._loaded >= MAX_LOADED or self._loaded_bytes >= MAX_LOADED_BYTES:
             self._unread[_MANY] += 1
             return b""
@@ -127,24 +128,24 @@ class Pictures:
         return b""
 
     def page_texts(self, data: bytes, media_type: str, pages: Sequence[int]) -> dict[int, str]:
-        """Return the texts of pages of a scan by their numbers, as far as they were recognised."""
+        """Return the recognised texts of pages of a scan, by page number."""
         digest = _digest(data)
         keys = {page: f"{digest}.{page}" for page in pages}
-        if new := [page for page, key in keys.items() if key not in self._offered]:
-            self._offered.update(keys.values())
-            self._offer(digest, data, media_type, new)
+        if new := [page for page, key in keys.items() if key not in self._requested]:
+            self._requested.update(keys.values())
+            self._request(digest, data, media_type, new)
         return {page: self._texts[key] for page, key in keys.items() if key in self._texts}
 
-    def _offer(self, digest: str, data: bytes, media_type: str, pages: Sequence[int]) -> None:
+    def _request(self, digest: str, data: bytes, media_type: str, pages: Sequence[int]) -> None:
         if self._stored_bytes + len(data) > MAX_STORED_BYTES:
             self._unread[_LARGE] += len(pages)
             return
-        room = MAX_PICTURES - len(self.wanted)
+        room = MAX_PICTURES - len(self.ocr_requests)
         self._unread[_MANY] += len(pages[room:])
         if not pages[:room]:
             return
-        self.wanted += [
-            Wanted(f"{digest}.{page}", media_type, page, self._stored_bytes, len(data))
+        self.ocr_requests += [
+            OcrRequest(f"{digest}.{page}", media_type, page, self._stored_bytes, len(data))
             for page in pages[:room]
         ]
         self._stored_bytes += len(data)
@@ -152,7 +153,7 @@ class Pictures:
             self._store.append(data)
 
     def warnings(self) -> tuple[DocumentWarning, ...]:
-        """Return the warning about pictures that were not offered to OCR, and why."""
+        """Return a warning that counts the pictures not sent to OCR, with the reasons."""
         total = self._unread.total()
         if not total:
             return ()
@@ -169,7 +170,7 @@ class MemberPictures:
         self._seen: set[str] = set()
 
     def text(self, path: str) -> str:
-        """Return the text of a picture, where it is shown for the first time; else ""."""
+        """Return the text of a picture at its first place in a document, "" at later ones."""
         if path in self._seen or path not in self._members:
             return ""
         self._seen.add(path)
@@ -183,7 +184,7 @@ class MemberPictures:
 
 
 def is_small(image: Image) -> bool:
-    """Tell whether a picture is too small to be worth reading."""
+    """Return whether a picture is too small to be read."""
     return image.width * image.height < MIN_PICTURE_PIXELS or min(image.size) < MIN_PICTURE_SIDE_PX
 
 

@@ -1,4 +1,4 @@
-"""Read saved web pages (MHTML): the main text of the page, and that of its pictures."""
+"""Read saved web pages (MHTML): the main text of the page, and the texts of its pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHAT: Final = "This saved web page"
 
 
 def read_mhtml(data: bytes, filename: str, *, max_chars: int, pictures: Pictures) -> Content:
-    """Read the first page in the file, and below it its pictures.
+    """Read the first page in the file, followed by the texts of its pictures.
 
     A warning counts its frames, which are left alone.
     """

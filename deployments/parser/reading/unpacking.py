@@ -1,4 +1,4 @@
-"""Unpack the files of a ZIP file some at a time, for each to become a document of its own."""
+"""Unpack a ZIP file in steps; each file in it becomes a document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WHAT: Final = "This ZIP file"
 _MAX_FILES_AT_ONCE: Final = 256
 _MAX_BYTES_AT_ONCE: Final = 8 * 1024**2
-"""More is not begun; the last file may exceed it."""
+"""A step ends with the file that exceeds it."""
 _DAMAGED: Final = Unprocessable(
     "It is damaged in the ZIP file, or compressed in a way that is not read.",
     code="damaged_document",
@@ -29,9 +29,9 @@ _DAMAGED: Final = Unprocessable(
 
 @dataclass(slots=True)
 class Unpacking:
-    """Files that were unpacked, and the contents of those that can be read, in the same order.
+    """The unpacked files, and the contents of the readable ones, in the same order.
 
-    `next` is where to go on; None at the end.
+    `next` is the next position; None at the end.
     """
 
     position: UnpackPosition
@@ -42,7 +42,7 @@ class Unpacking:
 
     @property
     def full(self) -> bool:
-        """Whether it is enough for one reply."""
+        """Whether the reply is full."""
         return len(self.files) >= _MAX_FILES_AT_ONCE or self.size_bytes >= _MAX_BYTES_AT_ONCE
 
     def add(self, name: str, data: bytes) -> None:
@@ -64,14 +64,14 @@ class Unpacking:
 
 
 def max_unpacked_bytes(max_file_bytes: int) -> int:
-    """Return how long the contents of files that are unpacked at once are at most."""
+    """Return the most bytes that one step can unpack."""
     return _MAX_BYTES_AT_ONCE + max_file_bytes
 
 
 def unpack_some(data: bytes, position: UnpackPosition, max_file_bytes: int) -> Unpacking:
     """Unpack the next files of a ZIP file; files of a ZIP file in it count as its own.
 
-    Folders and leftovers of operating systems are passed over. What cannot be read has a code.
+    Folders and system files are skipped. Files that cannot be read have a code.
 
     Raises:
         TooLarge: all have more than `MAX_FILES` files, or unpack to too much.
@@ -88,7 +88,7 @@ def unpack_some(data: bytes, position: UnpackPosition, max_file_bytes: int) -> U
             if done.full:
                 done.next = _after(done, unpacked, UnpackPosition(number))
                 return done
-            # A ZIP file in it that was begun is read again, and not counted again.
+            # The bytes of a partly unpacked inner ZIP file are counted already.
             again = ZipMembers(data, _WHAT) if inner_start else members
             content = _content(again, info, name, done, max_file_bytes)
             if content is not None and not _is_zip(content, name):
@@ -110,7 +110,7 @@ def _unpack_inner(  # noqa: PLR0913, PLR0917 - both files, and where to go on
     start: int,
     max_file_bytes: int,
 ) -> int | None:
-    """Unpack the files of a ZIP file within another one; return where to go on, if not at its end.
+    """Unpack the files of a ZIP file within another one; return the next position, None at its end.
 
     A ZIP file in it is refused.
     """
@@ -163,6 +163,6 @@ def _is_zip(content: bytes, name: str) -> bool:
 
 
 def _after(done: Unpacking, unpacked: Unpacked, position: UnpackPosition) -> UnpackPosition:
-    """Return a position with what is unpacked before it."""
+    """Return a position with the counts of files and bytes before it."""
     files = done.position.files + len(done.files)
     return replace(position, files=files, unpacked_bytes=unpacked.size_bytes)

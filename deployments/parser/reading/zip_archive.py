@@ -1,7 +1,7 @@
 """Read ZIP files as one document: each file in it is a section, named by its path.
 
-So are read those that are attached to a vector store or a mail, and those that earlier versions of
-this service have stored. `unpacking` makes a document of each file of an upload.
+For ZIP files attached to a vector store or a mail, and those stored by earlier versions of this
+service. `unpacking` makes a document of each file in an uploaded one.
 """
 
 from __future__ import annotations

@@ -32,13 +32,13 @@ _DAMAGE: Final = (
 
 @dataclass(slots=True)
 class Unpacked:
-    """Counts what was unpacked of one uploaded file; raises TooLarge at the bound."""
+    """Counts the unpacked bytes of one uploaded file; raises TooLarge at the limit."""
 
     size_bytes: int = 0
 
     @property
     def exceeded(self) -> bool:
-        """Whether the bound is reached, so that nothing more is read."""
+        """Whether the limit is reached."""
         return self.size_bytes > MAX_UNPACKED_BYTES
 
     def add(self, size_bytes: int) -> None:

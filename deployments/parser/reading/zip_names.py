@@ -1,4 +1,4 @@
-"""Names of the files in a ZIP file: their paths there, safe to show."""
+"""Names of the files in a ZIP file: their paths, sanitised and decoded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 _LEFTOVERS: Final = frozenset(("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"))
 _UTF_8: Final = 0x800  # a flag of a member
-_CP437: Final = "cp437"  # by the format, in which programs also write others
-_AFTER_WESTERN_CP437: Final = 0xA6  # signs, and letters of other encodings
-_MAX_NAME_CHARS: Final = 200  # with a number, within the 255 of an exported document
+_CP437: Final = "cp437"  # the encoding of the format; programs also use others
+_AFTER_WESTERN_CP437: Final = 0xA6  # from here on symbols, which are letters in other encodings
+_MAX_NAME_CHARS: Final = 200  # leaves room for a number within the 255 of an exported document
 
 
 def names_of(infos: Sequence[zipfile.ZipInfo]) -> list[str | None]:
-    """Return the paths of members; None for folders and for leftovers of operating systems."""
+    """Return the paths of members; None for folders and system files."""
     return [
         None if info.is_dir() else _cleaned(name)
         for info, name in zip(infos, _decoded(infos), strict=True)
@@ -28,7 +28,7 @@ def names_of(infos: Sequence[zipfile.ZipInfo]) -> list[str | None]:
 
 
 def _cleaned(name: str) -> str | None:
-    """Return a path without what leads out of its folder, and without invisible characters."""
+    """Return a path without `..`, a root and invisible characters."""
     shown = "".join(sign for sign in clean(name).replace("\\", "/") if sign.isprintable())
     parts = [part for part in PurePosixPath(shown).parts if part not in {"..", "/", "//"}]
     if any(part in _LEFTOVERS or part.startswith("._") for part in parts):
@@ -37,7 +37,7 @@ def _cleaned(name: str) -> str | None:
 
 
 def shortened(path: str) -> str:
-    """Return the end of a long path, which says most, without a part of a folder's name."""
+    """Return the end of a long path, beginning with a whole name of a folder or file."""
     end = path[-_MAX_NAME_CHARS:]
     if len(path) > len(end) and path[-_MAX_NAME_CHARS - 1] != "/":
         end = end.partition("/")[2] or end

@@ -22,7 +22,7 @@ class Annotations:
         self._counts: dict[int, int] = {}
 
     def of(self, attributions: Iterable[Attribution], choice: int) -> list[dict[str, Any]]:
-        """Return those of the sentences of a choice that a source supports."""
+        """Return the annotations of the sentences of a choice that have a source."""
         made = []
         for one in attributions:
             source = self._sources.get(one.source or 0)

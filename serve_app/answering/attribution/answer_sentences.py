@@ -1,4 +1,4 @@
-"""Sentences of an answer as it streams, as far as they claim something."""
+"""Split a streaming answer into sentences, and select those that state facts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from deployments.text.sentences import sentences
 from serve_app.answering.attribution.words import tokens
 
 MAX_SENTENCE_CHARS: Final = 2000
-"""A longer stretch without an end of a sentence is cut."""
-_LEAST_WORDS: Final = 3
-_LEAST_WORDS_WITH_NUMBER: Final = 2
+"""Longer text without the end of a sentence is split here."""
+_MIN_WORDS: Final = 3
+_MIN_WORDS_WITH_NUMBER: Final = 2
 
 _LEADING: Final = re.compile(r"\s*(?:(?:[-*+\u2022>|]|\d{1,3}[.)])\s+)*")
 _FENCE: Final = re.compile(r"\s{0,3}(?:```|~~~)")
@@ -27,17 +27,20 @@ _GREETING: Final = re.compile(
     r"(?: there)?\b(?:[\s,.!\u2014-]+|\Z))+",
     re.IGNORECASE,
 )
-_WORK: Final = r"(?:source|document|passage|context|text|article|report|page)s?(?:\s\d{1,3})?"
-_FRAME: Final = re.compile(
+_SOURCE_NOUN: Final = (
+    r"(?:source|document|passage|context|text|article|report|page)s?(?:\s\d{1,3})?"
+)
+_SOURCE_MENTION: Final = re.compile(
     rf"\W*(?:(?:according to|based on|as (?:\w+ )?(?:in|by)|in)\s(?:the |this |these )?"
-    rf"(?:(?:given|provided|numbered|above) )?{_WORK}(?: provided| above)?\s*,\s*"
-    rf"|(?:the |this )?{_WORK}\s(?:says?|states?|mentions?|reports?|explains?|notes?)\sthat\s)",
+    rf"(?:(?:given|provided|numbered|above) )?{_SOURCE_NOUN}(?: provided| above)?\s*,\s*"
+    rf"|(?:the |this )?{_SOURCE_NOUN}\s"
+    rf"(?:says?|states?|mentions?|reports?|explains?|notes?)\sthat\s)",
     re.IGNORECASE,
 )
 _SOURCE_NUMBERS: Final = re.compile(
     r"\b(?:source|document|passage)s?\s\d{1,3}(?:(?:,|,? and)\s\d{1,3})*\b", re.IGNORECASE
 )
-# What an assistant says of itself, to the person, or of having no answer.
+# Sentences about the assistant itself, to the user, or about a missing answer.
 _SMALL_TALK: Final = re.compile(
     r"\W*(?:(?:please|feel free|let me|you(?:'|\u2019)re welcome|you are welcome|i hope|as an ai"
     r"|if you (?:have|need|want|would|like|could))\b"
@@ -60,10 +63,10 @@ class AnswerSentence(NamedTuple):
 
 
 class AnswerSentences:
-    """Cut the text of one choice into sentences while it comes.
+    """Split the text of one choice into sentences while it streams.
 
-    A line of Markdown is a paragraph, an item or a row: no sentence goes on behind its end. How
-    the text is cut into pieces makes no difference.
+    A line of Markdown is a paragraph, a list item or a table row: sentences end with it. The result
+    does not depend on how the text is split into events.
     """
 
     def __init__(self, choice: int = 0) -> None:
@@ -74,7 +77,7 @@ class AnswerSentences:
         self._fence = False
 
     def feed(self, text: str) -> list[AnswerSentence]:
-        """Return the sentences that end, in order."""
+        """Take more text; return the sentences that are complete now, in order."""
         found: list[AnswerSentence] = []
         *lines, last = text.split("\n")
         for line in lines:
@@ -94,7 +97,7 @@ class AnswerSentences:
         return found
 
     def _line(self) -> list[AnswerSentence]:
-        """Return the sentences of a line that has ended."""
+        """Return the sentences of a complete line."""
         line = self._pending
         if self._is_line_start and _FENCE.match(line):
             self._fence = not self._fence
@@ -104,7 +107,7 @@ class AnswerSentences:
         return self._sentences(_spans(line))
 
     def _begun_line(self) -> list[AnswerSentence]:
-        """Return the sentences that have ended in a line that has not."""
+        """Return the complete sentences of an incomplete line."""
         line = self._pending
         if self._fence or (self._is_line_start and line.lstrip()[:1] in {"`", "~", "#", "|"}):
             return []
@@ -138,26 +141,26 @@ class AnswerSentences:
         return found
 
 
-def without_frame(text: str) -> str:
-    """Take out what a sentence says of the sources themselves, such as "According to source 2"."""
-    if frame := _FRAME.match(text):
-        text = text[frame.end() :]
+def without_source_mentions(text: str) -> str:
+    """Remove phrases about the sources themselves, such as "According to source 2"."""
+    if mention := _SOURCE_MENTION.match(text):
+        text = text[mention.end() :]
     return _SOURCE_NUMBERS.sub(" ", text)
 
 
 def is_claim(text: str) -> bool:
-    """Return whether a sentence claims something: no question, no greeting, nothing very short."""
+    """Return whether a sentence states a fact: not a question, a greeting or very short."""
     if greeting := _GREETING.match(text):
         text = text[greeting.end() :]
     if _QUESTION.search(text) or _INTRODUCTION.search(text) or _SMALL_TALK.match(text):
         return False
     words = tokens(text)
     has_number = any(word.is_number for word in words)
-    return len(words) >= (_LEAST_WORDS_WITH_NUMBER if has_number else _LEAST_WORDS)
+    return len(words) >= (_MIN_WORDS_WITH_NUMBER if has_number else _MIN_WORDS)
 
 
 def _spans(line: str) -> list[tuple[int, int]]:
-    """Return the places of the sentences of a line, with the citations behind each."""
+    """Return the places of the sentences of a line; citations belong to the sentence before."""
     spans: list[tuple[int, int]] = []
     for start, end in sentences(line):
         markers = _MARKERS.match(line, start, end) if spans else None

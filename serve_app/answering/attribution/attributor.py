@@ -1,4 +1,4 @@
-"""Attribution of one answer, by a task beside its stream."""
+"""Attribute the sentences of one answer in background tasks, while it streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deployments.observability.metrics import ATTRIBUTED
 from serve_app.answering.attribution.answer_sentences import (
     AnswerSentence,
     AnswerSentences,
-    without_frame,
+    without_source_mentions,
 )
 from serve_app.answering.attribution.support import Judgement, SourceSentences, best
 from serve_app.answering.citations import Citations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from serve_app.schemas.answers import Source
 
 MAX_SENTENCES: Final = 1000
-"""Of one answer; those behind them are not attributed."""
+"""The most sentences of one answer that are attributed."""
 _EMBEDDER_TIMEOUT_S: Final = 5.0
 
 
@@ -41,9 +41,9 @@ class _Claim(NamedTuple):
 
 
 class Attributor:
-    """Takes the events of an answer and finds the source of each sentence that ends.
+    """Takes the events of an answer and finds the source of each complete sentence.
 
-    Neither `feed` nor `ready` waits. Without sources nothing is attributed.
+    `feed` and `ready` do not wait. Without sources, nothing is attributed.
     """
 
     def __init__(self, sources: Sequence[Source], meanings: Meanings) -> None:
@@ -55,13 +55,13 @@ class Attributor:
         self._taken = 0
         self._ready: list[Attribution] = []
         self._checked = 0
-        self._open: list[_Claim] = []
+        self._undecided: list[_Claim] = []
         self._judging: asyncio.Task[None] | None = None
         self._comparing: asyncio.Task[None] | None = None
         self._embedder_failed = False
 
     def feed(self, events: Sequence[AnswerEvent]) -> None:
-        """Take the events of an answer as they are shown."""
+        """Take the events of an answer as they are sent to the client."""
         if not self._sources:
             return
         for event in events:
@@ -69,19 +69,19 @@ class Attributor:
                 self.feed_text(event.text or "", event.choice_index)
 
     def feed_text(self, text: str, choice: int = 0) -> None:
-        """Take some text of a choice."""
+        """Take more text of a choice."""
         if self._sources and text:
             if choice not in self._of_choice:
                 self._of_choice[choice] = AnswerSentences(choice)
             self._add(self._of_choice[choice].feed(text))
 
     def ready(self) -> list[Attribution]:
-        """Return what was found since the last call."""
+        """Return the attributions that were made since the last call."""
         ready, self._ready = self._ready, []
         return ready
 
     async def rest(self, timeout_s: float) -> list[Attribution]:
-        """Return what is found until the time is over, once the answer has ended."""
+        """Return the other attributions of an ended answer; wait at most `timeout_s`."""
         for of_choice in self._of_choice.values():
             self._add(of_choice.close())
         with contextlib.suppress(TimeoutError):
@@ -95,7 +95,7 @@ class Attributor:
 
     @property
     def warnings(self) -> list[Warning_]:
-        """Say how many sentences were not compared with the sources, if any; after `rest`."""
+        """A warning if sentences were not compared with the sources; call `rest` before."""
         unchecked = self._taken - self._checked
         if not unchecked:
             return []
@@ -106,7 +106,7 @@ class Attributor:
         return [Warning_(code="sources_not_checked", message=message)]
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """Cancel the running tasks."""
         for task in self._running():
             task.cancel()
 
@@ -114,37 +114,37 @@ class Attributor:
         return {task for task in (self._judging, self._comparing) if task and not task.done()}
 
     def _add(self, sentences: Sequence[AnswerSentence]) -> None:
-        some = sentences[: MAX_SENTENCES - self._taken]
-        self._taken += len(some)
-        self._waiting += some
+        taken = sentences[: MAX_SENTENCES - self._taken]
+        self._taken += len(taken)
+        self._waiting += taken
         if self._waiting and (self._judging is None or self._judging.done()):
             self._judging = asyncio.create_task(self._judge())
 
     async def _judge(self) -> None:
-        """Judge by words, one batch after the other; leave what they do not decide to another."""
+        """Judge by words, batch by batch; leave undecided sentences to `_compare`."""
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            with self._going_on():
+            with self._errors_suppressed():
                 # A thread: sources of a large window have many sentences.
                 for claim in await asyncio.to_thread(self._by_words, taken):
                     if claim.judgement.candidates:
-                        self._open.append(claim)
+                        self._undecided.append(claim)
                     else:
                         self._found(claim, claim.judgement.support)
-            if self._open and (self._comparing is None or self._comparing.done()):
+            if self._undecided and (self._comparing is None or self._comparing.done()):
                 self._comparing = asyncio.create_task(self._compare())
 
     async def _compare(self) -> None:
-        """Compare by meaning; all that has come during one call of the embedder is the next."""
-        while self._open:
-            claims, self._open = self._open, []
-            with self._going_on():
+        """Compare by meaning; sentences that arrive during a call form the next batch."""
+        while self._undecided:
+            claims, self._undecided = self._undecided, []
+            with self._errors_suppressed():
                 if not self._embedder_failed:
                     await self._by_meaning(claims)
 
     @contextlib.contextmanager
-    def _going_on(self) -> Iterator[None]:
-        """Have a failure leave sentences unchecked, and the answer as it is."""
+    def _errors_suppressed(self) -> Iterator[None]:
+        """Suppress errors: the sentences stay unchecked, and the answer is not affected."""
         try:
             yield
         except (ServiceError, TimeoutError):
@@ -161,7 +161,7 @@ class Attributor:
             citations.feed(sentence.text)
             citations.close()
             uncited = Citations(0)
-            text = without_frame(uncited.feed(sentence.text) + uncited.close())
+            text = without_source_mentions(uncited.feed(sentence.text) + uncited.close())
             judgement = self._index.judge(text, citations.cited)
             claims.append(_Claim(sentence, text, citations.cited, judgement))
         return claims

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from deployments.interfaces import Embedder
 
-_SUPPORTED: Final = 0.6
-_SHARE_PART: Final = 0.35
+_MIN_STRENGTH: Final = 0.6
+_WORDS_WEIGHT: Final = 0.35  # of the share of common words in a strength
 _CACHED_TEXTS: Final = 256  # 0.4 MB with vectors of 384 numbers
 
-# About nothing in common: how alike a model finds them is how alike it finds any two sentences.
+# Their similarities are the model's similarity of unrelated sentences.
 _UNRELATED: Final = (
     "The bakery on the corner opens before dawn.",
     "Sound travels faster in water than in air.",
@@ -31,7 +31,7 @@ _UNRELATED: Final = (
 
 
 class Meanings:
-    """Judges what words leave open; keeps the latest vectors, since answers share sources."""
+    """Decides where words do not; caches vectors, as answers share sources."""
 
     def __init__(self, embedder: Embedder, *, reranks: bool) -> None:
         self._embedder = embedder
@@ -41,7 +41,7 @@ class Meanings:
     async def supports(
         self, claims: Sequence[tuple[str, Sequence[Candidate]]]
     ) -> list[list[Support]]:
-        """Return, for each sentence, those of its candidates that say the same.
+        """Return, for each sentence, the candidates that support it.
 
         All of them are embedded by one call. Raises a ServiceError if that fails.
         """
@@ -51,11 +51,11 @@ class Meanings:
         vectors = await self._embedded([*_UNRELATED, *texts])
         unrelated = np.stack([vectors[text] for text in _UNRELATED])
         pairs = unrelated @ unrelated.T
-        chance = float(pairs[np.triu_indices(len(pairs), 1)].mean())
+        baseline = float(pairs[np.triu_indices(len(pairs), 1)].mean())
         found = []
         for claim, candidates in claims:
             alike = [float(vectors[claim] @ vectors[one.text]) for one in candidates]
-            scores = [_scaled(score, chance, 1.0) for score in alike]
+            scores = [_scaled(score, baseline, 1.0) for score in alike]
             if self._reranks:
                 ranked = await self._reranked(claim, candidates)
                 scores = [(a + b) / 2 for a, b in zip(scores, ranked, strict=True)]
@@ -63,7 +63,7 @@ class Meanings:
         return found
 
     async def _reranked(self, claim: str, candidates: Sequence[Candidate]) -> list[float]:
-        """Score by the cross-encoder, between an unrelated sentence, 0, and the claim itself, 1."""
+        """Score by the cross-encoder, from 0, an unrelated sentence, to 1, the claim itself."""
         texts = [*(one.text for one in candidates), _UNRELATED[0], claim]
         *scores, low, high = (await self._embedder.rerank(claim, texts)).tolist()
         return [_scaled(score, low, high) for score in scores]
@@ -89,13 +89,13 @@ class Meanings:
 
 def _supporting(candidates: Sequence[Candidate], scores: Sequence[float]) -> list[Support]:
     strengths = (
-        _SHARE_PART * one.share + (1 - _SHARE_PART) * score
+        _WORDS_WEIGHT * one.share + (1 - _WORDS_WEIGHT) * score
         for one, score in zip(candidates, scores, strict=True)
     )
     return [
         Support(one.source, round(strength, 2), one.start, one.end)
         for one, strength in zip(candidates, strengths, strict=True)
-        if strength >= _SUPPORTED
+        if strength >= _MIN_STRENGTH
     ]
 
 

@@ -1,8 +1,8 @@
-"""How well the sentences of sources support a sentence of an answer, by words, numbers and names.
+"""Find support for a sentence of an answer in the sources, by words, numbers and names.
 
 A sentence is supported if one or two sentences of a source have nearly all its words, weighted by
-their rarity, and all its numbers and names in the same surroundings. Where the words leave it
-open, `Judgement.candidates` are to be compared by their meaning.
+their rarity, and all its numbers and names in the same context. If the words do not decide,
+`Judgement.candidates` are to be compared by meaning.
 """
 
 from __future__ import annotations
@@ -29,30 +29,32 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
 MAX_SOURCE_SENTENCES: Final = 1000
-"""Of all sources together; what comes behind them supports nothing."""
+"""Of all sources together; later sentences are ignored."""
 _MAX_SENTENCE_CHARS: Final = 1000
 _MAX_TOKENS: Final = 250  # Of one sentence.
 
-_SUPPORTED: Final = (0.66, 0.75)
-"""The share of a sentence's weighted words that one sentence of a source must have, or two."""
-_OPEN: Final = 0.2
-"""With a smaller share there is nothing that meanings could decide."""
-_SECOND_GAIN: Final = 0.12  # Of the weight, that a second sentence must add,
-_SECOND_PART: Final = 0.5  # and of what the first one lacks.
-_SECOND_WORDS: Final = 2  # Beside names, which alone would make a clause about somebody else.
-_COMPARED: Final = 6  # Sentences that are looked at closely.
-_CANDIDATES: Final = 3
-_AS_GOOD: Final = 0.05  # A difference in strength that decides nothing.
+_MIN_SHARES: Final = (0.66, 0.75)
+"""The share of a sentence's weighted words that one sentence of a source, or two, must have."""
+_MIN_OPEN_SHARE: Final = 0.2
+"""The smallest share of a candidate for comparison by meaning."""
+_MIN_SECOND_GAIN: Final = 0.12  # The share that a second sentence must add,
+_MIN_SECOND_PART: Final = 0.5  # also as a part of the share that the first lacks.
+_MIN_SECOND_WORDS: Final = 2  # New words besides names: a name alone may be of another statement.
+_MAX_COMPARED: Final = 6  # Sentences with the greatest shares.
+_MAX_CANDIDATES: Final = 3
+_TIE: Final = 0.05  # Strengths with a smaller difference count as equal.
 _FUNCTION_WEIGHT: Final = 0.15
-_FORM: Final = 0.9  # What another form of a word counts.
-_CONTEXT: Final = 3  # Words on each side of a number or name,
-_NEAR: Final = 4  # and how far from it they may be in the source.
-_MAX_AROUND: Final = 12  # Tokens on each side, whether they say something or not.
-_MAX_TOLD: Final = 60  # Numbers and names of a sentence that are compared.
-_MAX_PLACES: Final = 12  # Of one of them.
-_LEAD: Final = 2  # Of them in common, by which another number or name stands there instead.
-_ANTECEDENTS: Final = 2  # Sentences before a pronoun that may name what it stands for.
-_WHOLE: Final = 0.85  # Of the evidence: an answer as long left nothing out.
+_FORM_WEIGHT: Final = 0.9  # Of another form of a word.
+_CONTEXT_WORDS: Final = 3  # Content words on each side of a number or name,
+_CONTEXT_DISTANCE: Final = 4  # and how far from it they may be in the source.
+_MAX_CONTEXT_TOKENS: Final = 12  # Tokens on each side, function words included.
+_MAX_CHECKED: Final = 60  # Numbers and names of a sentence.
+_MAX_PLACES: Final = 12  # Occurrences of a token in a sentence.
+_MIN_LEAD: Final = (
+    2  # Context words that another number or name must have more, to be a contradiction.
+)
+_ANTECEDENT_SENTENCES: Final = 2  # Sentences before a pronoun that may have its antecedent.
+_COMPLETE_SHARE: Final = 0.85  # Of the tokens of the evidence: a longer sentence repeats all of it.
 
 _BREAK: Final = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*+\u2022|#>]|\d{1,3}[.)])\s)")
 
@@ -68,7 +70,7 @@ class Support(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the words say: the support, if any, or sentences to compare by their meaning."""
+    """The result of comparing words: the support, if any, or spans to compare by meaning."""
 
     support: Support | None
     candidates: Sequence[Candidate] = ()
@@ -76,9 +78,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A span of a source that may say the same in other words; `share` of these it has.
+    """A span of a source that may state the same in other words.
 
-    `text` is what to compare. `start` and `end` are the place of the whole span.
+    `text` is to be compared; `share` is the share of the sentence's words in it. `start` and `end`
+    are the place of the whole span.
     """
 
     source: int
@@ -97,7 +100,7 @@ class _Sentence:
     tokens: Sequence[Token]
     ranks: Sequence[int]
     places: Mapping[str, Sequence[int]]  # of each key
-    forms: Mapping[str, Collection[str]]  # keys by what their forms have in common
+    forms: Mapping[str, Collection[str]]  # keys by their stems
 
     def has(self, token: Token) -> float:
         """Return how well a token is found here, from 0 to 1."""
@@ -106,10 +109,10 @@ class _Sentence:
         if token.is_number:
             return 0.0
         similar = self.forms.get(stem(token.key), ())
-        return _FORM if any(alike(token.key, key) for key in similar) else 0.0
+        return _FORM_WEIGHT if any(alike(token.key, key) for key in similar) else 0.0
 
     def places_of(self, token: Token) -> Sequence[int]:
-        """Return where a token is."""
+        """Return the places of a token."""
         if found := self.places.get(token.key) or self.places.get(token.other or token.key):
             return found
         if token.is_number:
@@ -122,9 +125,9 @@ class SourceSentences:
     """The sentences of the sources of one answer."""
 
     def __init__(self, texts: Mapping[int, str]) -> None:
-        """Cut the sources, given by their numbers."""
+        """Split the sources, given by their numbers, into sentences."""
         self._texts = texts
-        self._sentences = list(islice(self._cut(texts), MAX_SOURCE_SENTENCES))
+        self._sentences = list(islice(self._split(texts), MAX_SOURCE_SENTENCES))
         self._of_source: dict[int, list[_Sentence]] = defaultdict(list)
         counts: dict[str, int] = defaultdict(int)
         self._lower: set[str] = set()
@@ -142,34 +145,36 @@ class SourceSentences:
         self._nouns_are_capital = is_german(self._lower)
 
     def judge(self, text: str, cited: Collection[int] = ()) -> Judgement:
-        """Judge a sentence without its citations; of equal sources, prefer one that is `cited`."""
+        """Judge a sentence given without its citations; of equal sources, prefer a `cited` one."""
         claim = _Claim(tokens(text)[:_MAX_TOKENS], self)
         if not claim.total:
             return Judgement(None)
         shares = [claim.share(sentence) for sentence in self._sentences]
-        order = sorted(range(len(shares)), key=lambda n: (-shares[n], n))[:_COMPARED]
+        order = sorted(range(len(shares)), key=lambda n: (-shares[n], n))[:_MAX_COMPARED]
         found: list[Support] = []
         candidates: list[Candidate] = []
         for n in order:
-            if shares[n] < _OPEN:
+            if shares[n] < _MIN_OPEN_SHARE:
                 break
-            said = self._evidence(claim, self._sentences[n], shares)
-            evidence = said if len(said) > 1 else said + self._antecedents(claim, said[0])
+            matched = self._evidence(claim, self._sentences[n], shares)
+            evidence = (
+                matched if len(matched) > 1 else matched + self._antecedents(claim, matched[0])
+            )
             if claim.conflicts(evidence):
                 continue
             share = claim.share(*evidence)
             start, end = self._span(evidence)
             source = self._sentences[n].source
-            if share >= _SUPPORTED[len(evidence) - 1]:
+            if share >= _MIN_SHARES[len(evidence) - 1]:
                 found.append(Support(source, round(share, 2), start, end))
             else:
-                # A sentence that only names what is meant would blur the meaning.
-                first, last = self._span(said)
+                # Without the antecedent, which only names the subject and would change the vector.
+                first, last = self._span(matched)
                 text = self._texts[source][first:last]
-                candidates.append(Candidate(source, start, end, text, claim.share(*said)))
+                candidates.append(Candidate(source, start, end, text, claim.share(*matched)))
         if found:
             return Judgement(best(found, cited))
-        return Judgement(None, candidates[:_CANDIDATES])
+        return Judgement(None, candidates[:_MAX_CANDIDATES])
 
     def is_name(self, token: Token) -> bool:
         """Return whether a token is (part of) a name that a source must have, too."""
@@ -180,13 +185,13 @@ class SourceSentences:
         return not token.is_first or token.key in self._capital
 
     def may_be_name(self, token: Token) -> bool:
-        """Return whether a token may be a name: it has a capital, but others have one, too."""
+        """Return whether a token may be a name: its capital may have other reasons."""
         if not token.is_capital or len(token.key) == 1 or token.is_function_word:
             return False
         return self._nouns_are_capital or token.is_first or token.key in self._lower
 
     def weight(self, token: Token) -> float:
-        """Return how much a token says, more for rarer ones."""
+        """Return the weight of a token, greater for rarer ones."""
         if token.is_function_word:
             return _FUNCTION_WEIGHT
         return math.log1p((len(self._sentences) + 1) / (self._counts.get(token.key, 0) + 1))
@@ -194,29 +199,31 @@ class SourceSentences:
     def _evidence(
         self, claim: _Claim, first: _Sentence, shares: Sequence[float]
     ) -> list[_Sentence]:
-        """Add to a sentence the one of its source that says what it lacks, if there is one.
+        """Return a sentence, and the one of its source that best adds what it lacks, if any.
 
         `shares` are those of the weight that each sentence has by itself.
         """
         share = shares[first.place]
-        enough = max(_SECOND_GAIN, _SECOND_PART * (1 - share))
+        enough = max(_MIN_SECOND_GAIN, _MIN_SECOND_PART * (1 - share))
         # No sentence adds more than its own share: most need no closer look.
         others = [one for one in self._of_source[first.source] if shares[one.place] >= enough]
         gains = [(claim.share(first, other) - share, -other.place) for other in others]
         gain, place = max(gains, default=(0.0, 0))
         evidence = [first]
         second = self._sentences[-place]
-        if gain >= enough and claim.words_in(second, first) >= _SECOND_WORDS:
+        if gain >= enough and claim.words_in(second, first) >= _MIN_SECOND_WORDS:
             evidence.append(second)
         return evidence
 
     def _antecedents(self, claim: _Claim, first: _Sentence) -> list[_Sentence]:
-        """Return the sentence just before that names what a pronoun may stand for, if any."""
+        """Return the preceding sentence with the likely antecedent of a pronoun, if any."""
         if not any(token.key in PRONOUNS for token in first.tokens):
             return []
         before = [
             sentence
-            for sentence in self._sentences[max(0, first.place - _ANTECEDENTS) : first.place]
+            for sentence in self._sentences[
+                max(0, first.place - _ANTECEDENT_SENTENCES) : first.place
+            ]
             if sentence.source == first.source and claim.has_names(first, sentence)
         ]
         share = claim.share(first)
@@ -233,7 +240,7 @@ class SourceSentences:
         return start, end
 
     @staticmethod
-    def _cut(texts: Mapping[int, str]) -> Iterator[_Sentence]:
+    def _split(texts: Mapping[int, str]) -> Iterator[_Sentence]:
         place = 0
         for number, text in texts.items():
             for start, end in _places(text):
@@ -278,24 +285,24 @@ class _Claim:
         )
 
     def conflicts(self, evidence: Sequence[_Sentence]) -> bool:
-        """Return whether a number or a name is missing or stands for another, or a "not" does."""
+        """Return whether the evidence contradicts a number, a name or a negation, or lacks it."""
         if self._negates(evidence):
             return True
         has = list(zip(*map(self._parts, evidence), strict=True))
-        told = [
+        checked = [
             place
             for place, token in enumerate(self._tokens)
             if token.is_number or self._sources.is_name(token)
         ]
-        if not all(any(has[place]) for place in told):
+        if not all(any(has[place]) for place in checked):
             return True
-        told += [
+        checked += [
             place for place, token in enumerate(self._tokens) if self._sources.may_be_name(token)
         ]
-        return any(self._is_other(place, evidence) for place in told[:_MAX_TOLD])
+        return any(self._is_other(place, evidence) for place in checked[:_MAX_CHECKED])
 
     def _is_other(self, place: int, evidence: Sequence[_Sentence]) -> bool:
-        """Return whether another number or name stands where this one does."""
+        """Return whether the evidence has another number or name in this one's context."""
         token = self._tokens[place]
         own = max(
             (
@@ -311,11 +318,11 @@ class _Claim:
             for there, other in enumerate(sentence.tokens)
             if other.key != token.key and self._is_rival(token, other, sentence)
         ]
-        is_told = token.is_number or self._sources.is_name(token)
-        lead = 1 if is_told and not self._parts(evidence[0])[place] else _LEAD
+        is_certain = token.is_number or self._sources.is_name(token)
+        lead = 1 if is_certain and not self._parts(evidence[0])[place] else _MIN_LEAD
         return any(
             self._context(place, sentence, there, strictly=True) >= own + lead
-            for sentence, there in rivals[:_MAX_TOLD]
+            for sentence, there in rivals[:_MAX_CHECKED]
         )
 
     def _is_rival(self, token: Token, other: Token, sentence: _Sentence) -> bool:
@@ -325,45 +332,45 @@ class _Claim:
             return False
         if not token.is_first or self._sources.is_name(token):
             return True
-        # What begins a sentence may be no name at all: if it is one, the other is missing.
+        # The first word of a sentence may be no name: then the other name is in the sentence too.
         return self._keys[other.key] < len(sentence.places[other.key])
 
     def _context(
         self, place: int, sentence: _Sentence, there: int, *, strictly: bool = False
     ) -> int:
-        """Count the neighbours that a token and one of a sentence have in common.
+        """Count the common neighbours of a token and of a token of a source sentence.
 
-        With `strictly` they must be on the same side of both.
+        With `strictly`, they must be on the same side of both.
         """
         found, rank, ranks = self._found(sentence), self._ranks[place], sentence.ranks
         common = 0
         for neighbour in self._neighbours(place):
             side = 1 if self._ranks[neighbour] > rank else -1
             common += any(
-                0 < abs(distance) <= _NEAR and (not strictly or distance * side > 0)
+                0 < abs(distance) <= _CONTEXT_DISTANCE and (not strictly or distance * side > 0)
                 for distance in (ranks[at] - ranks[there] for at in found[neighbour])
             )
         return common
 
     def _neighbours(self, place: int) -> list[int]:
-        """Return the places of the tokens around one that say something."""
+        """Return the places of the content words around a token."""
         rank = self._ranks[place]
         return [
             other
-            for other in range(max(0, place - _MAX_AROUND), place + _MAX_AROUND)
+            for other in range(max(0, place - _MAX_CONTEXT_TOKENS), place + _MAX_CONTEXT_TOKENS)
             if other < len(self._tokens)
-            and 0 < abs(self._ranks[other] - rank) <= _CONTEXT
+            and 0 < abs(self._ranks[other] - rank) <= _CONTEXT_WORDS
             and not self._tokens[other].is_function_word
         ]
 
     def _negates(self, evidence: Sequence[_Sentence]) -> bool:
-        """Return whether only one of both sides denies what it says."""
+        """Return whether only the sentence or only the evidence has a negation."""
         denies = any(token.key in NEGATIONS for token in self._tokens)
         denied = any(token.key in NEGATIONS for one in evidence for token in one.tokens)
         if denies or not denied:
             return denies and not denied
-        # What the answer left out may have been what was denied.
-        return len(self._tokens) >= _WHOLE * sum(len(one.tokens) for one in evidence)
+        # A shorter sentence may leave out the negated part.
+        return len(self._tokens) >= _COMPLETE_SHARE * sum(len(one.tokens) for one in evidence)
 
     def _parts(self, sentence: _Sentence) -> list[float]:
         """Return how well each token is found in a sentence."""
@@ -372,7 +379,7 @@ class _Claim:
         return self._has[sentence.place]
 
     def _found(self, sentence: _Sentence) -> list[Sequence[int]]:
-        """Return where each token is in a sentence, the first places of those that are often."""
+        """Return the places of each token in a sentence, at most `_MAX_PLACES` of each."""
         if sentence.place not in self._places:
             self._places[sentence.place] = [
                 sentence.places_of(token)[:_MAX_PLACES] for token in self._tokens
@@ -381,10 +388,10 @@ class _Claim:
 
 
 def best(found: Sequence[Support], cited: Collection[int]) -> Support:
-    """Return the strongest support; of those as good, one that is cited, or the first."""
+    """Return the strongest support; of equal ones, a cited one, or else the first."""
     strongest = max(support.strength for support in found)
-    as_good = [one for one in found if one.strength >= strongest - _AS_GOOD]
-    return min(as_good, key=lambda one: (one.source not in cited, -one.strength, one.source))
+    ties = [one for one in found if one.strength >= strongest - _TIE]
+    return min(ties, key=lambda one: (one.source not in cited, -one.strength, one.source))
 
 
 def _sentence(place: int, source: int, start: int, end: int, found: Sequence[Token]) -> _Sentence:
@@ -400,7 +407,7 @@ def _sentence(place: int, source: int, start: int, end: int, found: Sequence[Tok
 
 
 def _ranks(found: Sequence[Token]) -> list[int]:
-    """Count the tokens before each that say something, a name of several words as one."""
+    """Count the content words up to each token; a name of several words counts as one."""
     ranks: list[int] = []
     rank = 0
     for token in found:
@@ -410,7 +417,7 @@ def _ranks(found: Sequence[Token]) -> list[int]:
 
 
 def _places(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the places of the sentences of a source, of bounded length."""
+    """Yield the places of the sentences of a source; long ones are split."""
     begin = 0
     for end in [*(match.start() for match in _BREAK.finditer(text)), len(text)]:
         for start, stop in sentences(text[begin:end]):

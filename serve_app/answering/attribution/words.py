@@ -1,4 +1,4 @@
-"""Words, numbers and names of a text, as far as they can be told without its language."""
+"""Split a text into words and numbers for comparison, without knowing its language."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FRACTIONS: Final = "\u00bc-\u00be\u2150-\u215e"
 _ACCENTS: Final = re.compile(r"[\u0300-\u036f\u064b-\u065f\u0670]")
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[.,\u00a0\u202f'\u2019]\d{3})+")
 _POSSESSIVE: Final = re.compile(r"['\u2019]s?\Z")
-_JOINTS: Final = frozenset(("", " ", "-", "\u2010", "\u2019", "'s ", "\u2019s "))
+_NAME_SEPARATORS: Final = frozenset(("", " ", "-", "\u2010", "\u2019", "'s ", "\u2019s "))
 
 
 def _listed(words: str) -> list[str]:
@@ -28,7 +28,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_SMALL: Final = _listed(
+_CARDINALS: Final = _listed(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
 )
@@ -38,11 +38,11 @@ _ORDINALS: Final = _listed(
 _TENS: Final = _listed("thirty forty fifty sixty seventy eighty ninety")
 _NUMBER_WORDS: Final = {
     # "one" is a pronoun more often, and "first" means "at the beginning".
-    **{word: str(n) for n, word in enumerate(_SMALL) if word != "one"},
+    **{word: str(n) for n, word in enumerate(_CARDINALS) if word != "one"},
     **{word: str(n) for n, word in enumerate(_ORDINALS, 1) if word != "first"},
     **{word: str(n) for n, word in zip(range(30, 100, 10), _TENS, strict=True)},
 }
-_MULTIPLES: Final = {
+_MULTIPLIERS: Final = {
     **dict.fromkeys(("thousand", "tausend", "mille", "mil"), 3),
     **dict.fromkeys(("million", "millions", "mio", "millionen", "millones", "millón"), 6),
     **dict.fromkeys(("billion", "billions", "mrd", "milliarden"), 9),
@@ -64,20 +64,20 @@ PRONOUNS: Final = _set("he she it they his her its their him them this these who
 NEGATIONS: Final = _set(
     "not never nor cannot nicht kein keine keinen nie niemals pas jamais nunca не никогда"
 )
-"""Of verbs: "no cost" may be "free of charge"."""
-_GERMAN: Final = _set("der das und ist nicht eine auf wurde zu dem")
-_LEAST_GERMAN: Final = 3
+"""Negations of verbs only: "no" is left out, as "no cost" may be "free of charge"."""
+_GERMAN_WORDS: Final = _set("der das und ist nicht eine auf wurde zu dem")
+_MIN_GERMAN_WORDS: Final = 3
 _SHORT_CHARS: Final = 3
 _STEM_CHARS: Final = 4
-_MOST_ENDING_CHARS: Final = 4
+_MAX_ENDING_CHARS: Final = 4
 
 
 class Token(NamedTuple):
-    """A word, a number, or two neighbouring signs of a script without spaces.
+    """A word, a number, or two neighbouring characters of a script without spaces.
 
-    `key` is what is compared: in lower case, without accents; of a number its value. `other` is a
-    second form in which a number may be written, such as 1200000 for "1.2 million". A part of a
-    name that `joins` the word before it has only a space between.
+    `key` is compared: lower case without accents, or the value of a number. `other` is a second
+    form of a number, such as 1200000 for "1.2 million". `joins` is true for a capitalised word that
+    may belong to the same name as the word before it.
     """
 
     key: str
@@ -89,7 +89,7 @@ class Token(NamedTuple):
 
     @property
     def is_function_word(self) -> bool:
-        """Whether it says nothing by itself, or is too short to tell."""
+        """Whether it is a function word, or too short to be told from one."""
         if self.is_number:
             return False
         return self.key in _FUNCTION_WORDS or (
@@ -104,13 +104,17 @@ def tokens(text: str) -> list[Token]:
     for match in _pattern().finditer(text):
         if number := match["number"]:
             found.append(Token(_value(number), is_number=True))
-        elif signs := match["signs"]:
-            pairs = [a + b for a, b in pairwise(signs)] or [signs]
+        elif characters := match["characters"]:
+            pairs = [a + b for a, b in pairwise(characters)] or [characters]
             found += map(Token, pairs)
         else:
             token = _word(match["word"], is_first=not found)
             before = found[-1] if found else token
-            joins = token.is_capital and before.is_capital and text[end : match.start()] in _JOINTS
+            joins = (
+                token.is_capital
+                and before.is_capital
+                and text[end : match.start()] in _NAME_SEPARATORS
+            )
             found.append(token._replace(joins=joins))
         end = match.end()
     return [
@@ -123,21 +127,21 @@ def tokens(text: str) -> list[Token]:
 
 def is_german(keys: set[str]) -> bool:
     """Return whether a text is German, whose nouns all have capitals."""
-    return len(keys & _GERMAN) >= _LEAST_GERMAN
+    return len(keys & _GERMAN_WORDS) >= _MIN_GERMAN_WORDS
 
 
 def alike(one: str, other: str) -> bool:
-    """Return whether two different words may be forms of one: they differ in their endings only."""
+    """Return whether two words may be forms of one word: only their endings differ."""
     longer = max(len(one), len(other))
     common = next(
         (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),
     )
-    return common >= max(_STEM_CHARS, longer - _MOST_ENDING_CHARS)
+    return common >= max(_STEM_CHARS, longer - _MAX_ENDING_CHARS)
 
 
 def stem(key: str) -> str:
-    """Return what all words have in common that are `alike` this one."""
+    """Return the beginning that is common to all words `alike` this one."""
     return key[:_STEM_CHARS]
 
 
@@ -146,14 +150,14 @@ def _pattern() -> re.Pattern[str]:
     marks = _class_of_marks()
     return re.compile(
         rf"(?P<number>\d+(?:[.,\u00a0\u202f'\u2019]\d+)*[{_FRACTIONS}]?|[{_FRACTIONS}])"
-        rf"|(?P<signs>[{_UNSPACED}][{_UNSPACED}{marks}]*)"
+        rf"|(?P<characters>[{_UNSPACED}][{_UNSPACED}{marks}]*)"
         rf"|(?P<word>[^\W\d_{_UNSPACED}](?:[^\W\d_{_UNSPACED}]|[{marks}\u200c\u200d]"
         rf"|['\u2019](?=[^\W\d_]))*\d*)"
     )
 
 
 def _class_of_marks() -> str:
-    """Return the combining marks as ranges; for Python they belong to no word."""
+    """Return the combining marks as ranges, which Python does not count as letters."""
     marks = (n for n in range(0x300, 0xFFFF) if _is_mark(n))
     runs = (
         [n for _, n in run] for _, run in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])
@@ -195,7 +199,7 @@ def _value(number: str) -> str:
 
 
 def _multiplied(token: Token, behind: str) -> Token:
-    zeros = _MULTIPLES.get(behind)
+    zeros = _MULTIPLIERS.get(behind)
     if zeros is None or token.key.count(".") > 1:
         return token
     whole, _, part = token.key.partition(".")

@@ -1,8 +1,8 @@
-// Sentences of an answer and the sources that support them: marked in the text as it is shown.
+// Mark the sentences of an answer, and show the sources that support them.
 
 import { element } from "../shared/dom.js";
 
-const MAX_TRIES = 40;  // frames in which a sentence is looked for, while its text may still come
+const MAX_TRIES = 40;  // frames in which a sentence is searched for, as its text may still arrive
 const UNREAD = ".chip, pre, figcaption, .sr";
 const CITATION = /[[【]\D{0,12}\d[^\]】\n]{0,40}[\]】]/gu;
 const LINK_TARGET = /\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)|<br ?\/?>/giu;
@@ -15,7 +15,7 @@ export function characters(text, start, end) {
   return [...text].slice(start, end).join("");
 }
 
-/** The marks of one answer; `light(number, on)` shows which source is meant. */
+/** The marks of one answer; `light(number, on)` highlights a source in the list. */
 export class Attributions {
   constructor(root, turn, { chip, light }) {
     this.root = root;
@@ -26,7 +26,7 @@ export class Attributions {
     this.tries = new Map();
   }
 
-  /** Mark the sentences that are not, or whose text was built again since. */
+  /** Mark the sentences without a mark, or whose text was rendered again. */
   mark() {
     const waiting = (this.turn.attributions ?? []).filter((one) => !this.marked.get(one)?.isConnected && (this.tries.get(one) ?? 0) < MAX_TRIES);
     if (!waiting.length) return;
@@ -38,7 +38,7 @@ export class Attributions {
       const place = shown.find(raw.slice(one.start, one.end).join(""), found.at(-1)?.place.end ?? 0);
       if (place) found.push({ one, place });
     }
-    // From the last to the first: what is cut leaves the nodes before it as they are.
+    // From the last to the first: splitting a node does not change the nodes before it.
     for (const { one, place } of found.toSorted((a, b) => b.place.start - a.place.start)) this.put(one, shown.parts(place));
   }
 
@@ -65,7 +65,7 @@ export class Attributions {
     else spans[0].append(element("span", { class: "sr" }, ` (${UNSUPPORTED})`));
   }
 
-  /** Put the chip of the right source behind a sentence, or in the place of the one that is there. */
+  /** Add the chip of the supporting source after a sentence, or replace the chip of this source. */
   cite(one, spans, show, chip) {
     chip.addEventListener("focus", () => show(true));
     chip.addEventListener("blur", () => show(false));
@@ -92,7 +92,7 @@ function follows(node, other) {
   return Boolean(node.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
 }
 
-/** The letters and digits that are shown, each with its place. */
+/** The visible letters and digits, each with its place. */
 class Shown {
   constructor(root) {
     this.letters = "";

@@ -74,7 +74,7 @@ def answer_with(visit: Visit) -> None:
     visit.page.route("**/v1/chat/completions", fulfil)
 
 
-def test_a_sentence_shows_its_source_and_what_of_it_supports_it(visit: Visit) -> None:
+def test_a_sentence_shows_its_source_and_the_supporting_span(visit: Visit) -> None:
     answer_with(visit)
     visit.ask("What does it cost?")
     last, page = answer(visit), visit.page

@@ -28,7 +28,7 @@ FACTS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_originals_are_shown_where_they_can_do_no_harm(
+def test_only_harmless_originals_are_shown_in_the_browser(
     visitors: Callable[..., Visit], serve: Callable[..., FakeService]
 ) -> None:
     fakes = Fakes(api_keys=KEYS)

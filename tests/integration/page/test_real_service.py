@@ -20,7 +20,7 @@ gathered in October and lies in barrels of oak until the spring.
 """
 
 # The text of the answer, without what is put between its sentences as their sources are found.
-WRITTEN = """() => {
+ANSWER_TEXT = """() => {
     const prose = document.querySelector(".answer .prose").cloneNode(true);
     for (const added of prose.querySelectorAll(".chip, .sr")) added.remove();
     return prose.textContent;
@@ -81,10 +81,10 @@ def test_a_dropped_document_is_asked_about_and_its_passage_shown(visit: Visit) -
     expect(panel).to_be_hidden()
     last.locator("summary").click()
     expect(last).to_contain_text("First token")
-    text = visit.evaluate(WRITTEN)
+    text = visit.evaluate(ANSWER_TEXT)
     page.reload()
     expect(answer(visit)).to_be_visible()
-    assert visit.evaluate(WRITTEN) == text
+    assert visit.evaluate(ANSWER_TEXT) == text
     visit.go("Documents")
     page.get_by_role("button", name="Delete tornholm.md").click()
     page.locator("#ask").get_by_role("button", name="Delete").click()
