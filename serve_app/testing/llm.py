@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MODEL = "small"
 _OPENING = {"id": "1", "created": 1, "model": MODEL}
+_USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
 @dataclass
@@ -45,20 +46,24 @@ class FakeModel:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
-        text = self._answer(body)
-        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
-        usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        message = {"role": "assistant", "content": self._answer(body), "refusal": None}
+        choice = {"message": message, "logprobs": None, "finish_reason": "stop"}
         return {
-            "id": "1",
-            "model": MODEL,
-            "choices": [choice | {"finish_reason": "stop"}],
-            "usage": usage,
+            **_OPENING,
+            "object": "chat.completion",
+            "choices": [{"index": index, **choice} for index in _choices(body)],
+            "usage": self.usage or _USAGE,
         }
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         self.bodies.append(body)
-        choice = {"index": 0, "text": str(body["prompt"]), "finish_reason": "stop"}
-        return {"id": "1", "model": MODEL, "choices": [choice], "usage": self.usage}
+        choice = {"text": str(body["prompt"]), "logprobs": None, "finish_reason": "stop"}
+        return {
+            **_OPENING,
+            "object": "text_completion",
+            "choices": [{"index": index, **choice} for index in _choices(body)],
+            "usage": self.usage or _USAGE,
+        }
 
     async def stream_complete(
         self, body: Mapping[str, Any]
@@ -68,7 +73,7 @@ class FakeModel:
             return
         yield [Opening(_OPENING | {"object": "text_completion"}, is_chat=False)]
         for word in str(body["prompt"]).split():
-            yield [Piece(word)]
+            yield [Piece(word, index) for index in _choices(body)]
 
     async def stream_chat(
         self, body: Mapping[str, Any]
@@ -79,20 +84,21 @@ class FakeModel:
         if self.silent:
             return
         try:
+            role = {"role": "assistant"}
             yield [
                 Opening(_OPENING | {"object": "chat.completion.chunk"}),
-                Piece(self.opening, delta={"role": "assistant"}),
+                *(Piece(self.opening, index, delta=role) for index in _choices(body)),
             ]
             while True:
                 for word in self._answer(body).split():
-                    yield [Piece(word + " ")]
+                    yield [Piece(word + " ", index) for index in _choices(body)]
                     await asyncio.sleep(0)
                 if not self.endless:
                     break
                 await asyncio.sleep(0.01)
             if self.fail_midway:
                 raise self.fail_midway
-            yield [Piece("", finish_reason="stop")]
+            yield [Piece("", index, finish_reason="stop") for index in _choices(body)]
             if self.usage and body.get("stream_options", {}).get("include_usage"):
                 yield [TokenUsage(self.usage)]
         finally:
@@ -100,3 +106,7 @@ class FakeModel:
 
     def _answer(self, body: Mapping[str, Any]) -> str:
         return self.reply or str(body["messages"][-1].get("content") or "")
+
+
+def _choices(body: Mapping[str, Any]) -> range:
+    return range(body.get("n") or 1)

@@ -232,13 +232,13 @@ async def test_the_work_of_a_killed_replica_goes_on_in_its_successor(
     ("stop", "times"), [(signal.SIGTERM, LONG_LEASE), (signal.SIGKILL, SHORT_LEASE)]
 )
 async def test_a_replica_that_lives_on_takes_over_from_one_that_does_not(
-    job_database: str, tmp_path: Path, stop: signal.Signals, times: LeaseTimes
+    postgres_database: str, tmp_path: Path, stop: signal.Signals, times: LeaseTimes
 ) -> None:
     """As after a rolling update; one that was not killed releases its lease."""
-    with replica(job_database, tmp_path, jobs=1, times=times) as old:
+    with replica(postgres_database, tmp_path, jobs=1, times=times) as old:
         (job_id,) = await asyncio.to_thread(old.jobs)
         await until(lambda: at_gate(tmp_path))
-        async with running(job_database, tmp_path) as parts:
+        async with running(postgres_database, tmp_path) as parts:
             await asyncio.sleep(3)  # some turns of looking for jobs to take over
             assert parts.images.begun == []  # the other one is still there
             await asyncio.to_thread(old.end, stop)

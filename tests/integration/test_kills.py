@@ -1,8 +1,8 @@
 """What is killed comes back, and nothing that was promised is lost.
 
 The engine of the first service is killed at the beginning and must be back at the end. Meanwhile
-Jobs and then the whole node of the second service are killed. The long tests kill other processes,
-and redeploy the service under a job; `make bench-kill` kills 60 times.
+the whole node of the second service is killed. The long tests kill single processes, and redeploy
+the service under a job; `make bench-kill` kills 60 times.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STALL_NOTICED_S = 180
 RECOVERED_S = 300
 REDEPLOYED_S = 180
 PICTURES = 24  # drawing them all takes longer than a redeploy
-KILLED = ["Jobs", NODE]  # the node last: by then the engine of the first service has come back
+KILLED = [NODE]
 LOAD = Load(clients=4, pause_s=(1, 3), minutes=12)
 
 pytestmark = pytest.mark.alone

@@ -18,8 +18,9 @@ from serve_app.check.placement.plan import Size, hosts
 from tests.integration.placement import documented
 from tests.support.paths import ROOT
 
-# Ray gives a node 30 s to start, which is too short beside four other tests on two cores.
-pytestmark = pytest.mark.alone
+# Ray gives a node 30 s to start, which is too short beside four other tests on two cores. What
+# the check plans is tested without Ray in `tests/unit/test_check_plan.py`.
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 TIMEOUT_S = 400
 NODES = {
@@ -28,14 +29,7 @@ NODES = {
 }
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "serve_config.yaml",
-        # The same deployments on nearly the same nodes.
-        pytest.param("configs/rayservice.yaml", marks=pytest.mark.long),
-    ],
-)
+@pytest.fixture(scope="module", params=["serve_config.yaml", "configs/rayservice.yaml"])
 def file(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
