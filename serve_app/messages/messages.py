@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.answering.deadline import late
 from serve_app.answering.grounding import Question
 from serve_app.messages.blocks import (
     BlockList,
@@ -91,7 +93,7 @@ class Messages:
 
     async def count_tokens(self, request: CountTokensRequest) -> int:
         """Return the tokens of the prompt, without the sources of a grounded answer."""
-        return await self._llm.prompt_tokens(self._prompt(request))
+        return await self._tokens(self._prompt(request))
 
     async def _grounded(
         self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
@@ -174,13 +176,20 @@ class Messages:
         written = json.dumps([body["messages"], body.get("tools")], ensure_ascii=False)
         # No token is shorter than a byte.
         if most + len(written.encode()) + _TEMPLATE_TOKENS > window:
-            room = window - await self._llm.prompt_tokens(body)
+            room = window - await self._tokens(body)
             most = min(most, room) if room > 0 else most
         body["max_tokens"] = most
         if most == request.max_tokens:
             return body, {}
         message = f"there is room for an answer of {most} tokens only"
         return body, {"warnings": _dumped([Warning_(code="answer_limited", message=message)])}
+
+    async def _tokens(self, body: Mapping[str, Any]) -> int:
+        try:
+            async with asyncio.timeout(self._settings.answer.first_token_timeout_s):
+                return await self._llm.prompt_tokens(body)
+        except TimeoutError:
+            raise late() from None
 
     def _most_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)
@@ -224,12 +233,16 @@ def _begun(request: MessagesRequest, more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(reported: Mapping[str, Any]) -> dict[str, Any]:
     cached = int((reported.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-    return {
+    usage: dict[str, Any] = {
         "input_tokens": max(int(reported.get("prompt_tokens") or 0) - cached, 0),
         "output_tokens": int(reported.get("completion_tokens") or 0),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
     }
+    if details := reported.get("completion_tokens_details"):
+        reasoning = int(details.get("reasoning_tokens") or 0)
+        usage["output_tokens_details"] = {"thinking_tokens": reasoning}
+    return usage
 
 
 def _grounding(grounded: Grounded) -> dict[str, Any]:
