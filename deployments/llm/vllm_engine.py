@@ -299,6 +299,7 @@ class VllmEngine:
         await check_prompt_length(body, self._window, self.count_tokens)
         prepare = self._chat.prepare
         body = await asyncio.to_thread(prepare, body) if is_long(body) else prepare(body)
+        body.pop("response_format", None)  # no part of a prompt; vLLM may compile it
         try:
             rendered = await self._chat.render(self._chat.request(**body))
         except Exception as error:  # noqa: BLE001 - all are told apart there
