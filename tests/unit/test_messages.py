@@ -276,6 +276,11 @@ async def test_a_grounded_answer_has_citations_sources_and_its_models_name() -> 
     # What was cited can be sent back.
     again = [*asked, {"role": "assistant", "content": [text]}, *asked]
     assert (await answered(fakes, BODY | {"model": "genserve", "messages": again})).content
+    assert fakes.llm.bodies[-1]["messages"][-2]["content"].startswith("Snow is white.")
+    begun = [*asked, {"role": "assistant", "content": "It is"}]
+    assert (await answered(fakes, BODY | {"model": "genserve", "messages": begun})).content
+    assert fakes.llm.bodies[-1]["continue_final_message"] is True
+    assert fakes.llm.bodies[-1]["messages"][-1] == begun[-1]
     plain = await answered(
         fakes,
         BODY | {"model": "genserve", "context": {"web": False, "documents": False}},
