@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.answer import Attributed, Finished, Grounded
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from serve_app.schemas.messages.requests import CountTokensRequest, MessagesRequest
     from serve_app.settings import AppSettings
 
+_LIMITED = "answer_limited"
 _TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
 
 
@@ -57,6 +59,7 @@ class Messages:
         if _is_grounded(request):
             question = self._question(request)
             completion, grounded, finished = await self._answering.whole(question)
+            grounded = self._warned(request, grounded)
             reader.read(text_events(completion))
             reader.cite(SourceCitations(grounded.sources).of(finished.attributions))
             more = _grounding(grounded) | _ending(finished, finished.attributions)
@@ -108,8 +111,10 @@ class Messages:
                 match given:
                     case Grounded(sources):
                         citations = SourceCitations(sources)
-                        warnings = given.warnings
-                        writer.event("message_start", message=_begun(request, _grounding(given)))
+                        grounded = self._warned(request, given)
+                        warnings = grounded.warnings
+                        begun = _begun(request, _grounding(grounded))
+                        writer.event("message_start", message=begun)
                     case Attributed(found):
                         attributions += found
                         reader.cite(citations.of(found))
@@ -181,8 +186,15 @@ class Messages:
         body["max_tokens"] = most
         if most == request.max_tokens:
             return body, {}
-        message = f"there is room for an answer of {most} tokens only"
-        return body, {"warnings": _dumped([Warning_(code="answer_limited", message=message)])}
+        return body, {"warnings": _dumped([_limited(most)])}
+
+    def _warned(self, request: MessagesRequest, grounded: Grounded) -> Grounded:
+        """Add the warning for an answer that the settings bound more than was asked."""
+        most = self._most_tokens(request)
+        known = any(warning.code == _LIMITED for warning in grounded.warnings)
+        if known or most == request.max_tokens:
+            return grounded
+        return replace(grounded, warnings=[*grounded.warnings, _limited(most)])
 
     async def _tokens(self, body: Mapping[str, Any]) -> int:
         try:
@@ -193,6 +205,11 @@ class Messages:
 
     def _most_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)
+
+
+def _limited(most_tokens: int) -> Warning_:
+    message = f"there is room for an answer of {most_tokens} tokens only"
+    return Warning_(code=_LIMITED, message=message)
 
 
 def _is_grounded(request: MessagesRequest) -> bool:

@@ -281,6 +281,9 @@ async def test_a_grounded_answer_has_citations_sources_and_its_models_name() -> 
     assert (await answered(fakes, BODY | {"model": "genserve", "messages": begun})).content
     assert fakes.llm.bodies[-1]["continue_final_message"] is True
     assert fakes.llm.bodies[-1]["messages"][-1] == begun[-1]
+    limited = await answered(fakes, BODY | {"model": "genserve", "max_tokens": 64_000})
+    warnings = (limited.model_extra or {})["warnings"]
+    assert [warning["code"] for warning in warnings] == ["answer_limited"]
     plain = await answered(
         fakes,
         BODY | {"model": "genserve", "context": {"web": False, "documents": False}},
