@@ -20,7 +20,7 @@ UNIT := -n 2 --dist worksteal -m "not long" tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-clients test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
 .PHONY: bench-ranking bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
@@ -35,14 +35,19 @@ serve: $(INSTALLED) ## Install, prepare the models, start the service and print 
 test: $(TESTED) browser prometheus ## Install, run all tests but the long proofs, and print how long each part took
 	@$(uv_environment); $(part); \
 	part "unit" $(PYTEST) $(UNIT); \
-	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long" tests/integration; \
-	part "integration, alone" $(PYTEST) -m "alone and not long" tests/integration; \
+	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long and not clients" tests/integration; \
+	part "integration, alone" $(PYTEST) -m "alone and not long and not clients" tests/integration; \
 	summary
 
 test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Jobs (12 minutes)
 	@$(uv_environment); $(part); \
 	part "cluster and replicas" $(PYTEST) -m long tests/unit tests/integration; \
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
+	summary
+
+test-clients: $(TESTED) ## Real clients, each in an environment of its own, talk with the service (15 minutes)
+	@$(uv_environment); $(part); \
+	part "clients" $(PYTEST) tests/integration/test_clients.py tests/integration/test_clients_apart.py; \
 	summary
 
 test-upgrade: $(TESTED) ## Version 0.1.0 fills a data folder, and this version answers from it (8 minutes)
