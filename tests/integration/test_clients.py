@@ -23,6 +23,7 @@ from pypdf import PdfWriter
 
 from tests.support.clients import DOCUMENTS, EMBEDDER, NODE, Clients, Store
 from tests.support.service import Service
+from tests.support.tiktoken_files import put_cl100k_base
 
 QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
 ASKED: list[Any] = [{"role": "user", "content": "What does the lighthouse of Skarn burn?"}]
@@ -481,12 +482,6 @@ def test_errors_come_as_the_types_of_the_sdk(
     assert raised.value.type == "invalid_request_error"
 
 
-def test_token_ids_are_refused_with_what_to_do_instead(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as raised:
-        client.embeddings.create(model=EMBEDDER, input=[[15496, 995]])
-    assert "text" in raised.value.message
-
-
 def test_a_wrong_key_is_refused(service: Service) -> None:
     with openai.OpenAI(
         base_url=f"{service.url}/v1", api_key="not-one-of-the-keys", max_retries=0
@@ -594,13 +589,15 @@ def test_langchain_gets_structured_output(service: Service) -> None:
     assert isinstance(structured.invoke(QUESTION[0]["content"]), Place)
 
 
-def test_langchain_embeds(service: Service) -> None:
+def test_langchain_embeds(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in put_cl100k_base(tmp_path).items():
+        monkeypatch.setenv(name, value)
     embeddings = OpenAIEmbeddings(
         model=EMBEDDER,
         base_url=f"{service.url}/v1",  # type: ignore[call-arg]
         api_key=service.key,
-        # Its documented way to send texts, not OpenAI's token ids, to other servers.
-        check_embedding_ctx_length=False,
     )
     documents = np.array(embeddings.embed_documents([*DOCUMENTS.values()]))
     assert documents.shape == (2, 384)
