@@ -90,6 +90,13 @@ class TextGenerator(Checked, Protocol):
         """Count the tokens of each text, without special tokens."""
         ...
 
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        """Count the tokens of the prompt that a chat request makes, template included.
+
+        InvalidRequest for more than twice the window.
+        """
+        ...
+
     async def card(self) -> ModelCard:
         """Name the model, its window and its present load."""
         ...

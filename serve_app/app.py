@@ -39,6 +39,7 @@ from serve_app.routes import (
     health,
     images,
     jobs,
+    messages,
     models,
     page,
     reranking,
@@ -67,6 +68,7 @@ _ROUTES = (
     generate,
     chat,
     completions,
+    messages,
     embeddings,
     reranking,
     models,
@@ -82,7 +84,9 @@ _ROUTES = (
 )
 # For the reference only: the guard has let the request in.
 _KEY = HTTPBearer(
-    scheme_name="API key", description="One of GENSERVE_API_KEYS, if any.", auto_error=False
+    scheme_name="API key",
+    description="One of GENSERVE_API_KEYS, if any; the header `x-api-key` has it, too.",
+    auto_error=False,
 )
 
 

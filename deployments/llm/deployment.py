@@ -99,6 +99,9 @@ class LLM:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return await self._engine.count_tokens(texts)
 
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        return await self._engine.prompt_tokens(body)
+
     async def card(self) -> ModelCard:
         return await self._engine.card()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,12 @@ class OpenAIEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Estimate, erring high: the endpoint's tokenizer is not known here."""
         return await asyncio.to_thread(lambda: [_estimated_tokens(text) for text in texts])
+
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        """Estimate, erring high; the endpoint's chat template is not known either."""
+        messages, tools = body["messages"], body.get("tools") or ()
+        texts = [json.dumps(each, ensure_ascii=False) for each in (*messages, *tools)]
+        return sum(await self.count_tokens(texts))
 
     async def card(self) -> ModelCard:
         """Name the model as clients call it, with the window from the settings."""

@@ -53,17 +53,22 @@ _READ = (
 )
 
 
+async def _no_prompt(_request: Any) -> Any:  # noqa: ANN401 - as vLLM's
+    raise NotImplementedError
+
+
 class _Surface(NamedTuple):
     """One of vLLM's serving layers: how its requests are read, and what answers them.
 
     `prepare` changes a body before it is read. `tools` returns what vLLM compiles for the tools of
-    a request.
+    a request. `render` makes the prompt of a chat.
     """
 
     request: Callable[..., Any]
     answer: Callable[[Any, None], Awaitable[Any]]
     prepare: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     tools: Callable[[Any], list[Constraint]] = lambda _: []
+    render: Callable[[Any], Awaitable[Any]] = _no_prompt
 
 
 class VllmEngine:
@@ -149,7 +154,13 @@ class VllmEngine:
 
         self = cls(
             engine,
-            _Surface(ChatCompletionRequest, chat.create_chat_completion, outside.request, tools),
+            _Surface(
+                ChatCompletionRequest,
+                chat.create_chat_completion,
+                outside.request,
+                tools,
+                chat.render_chat_request,
+            ),
             _Surface(CompletionRequest, completion.create_completion),
             outside,
             served_name,
@@ -280,6 +291,23 @@ class VllmEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count by the model's own tokenizer, off the event loop, as in a message of a chat."""
         return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
+
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        """Count the tokens of a chat's prompt, as vLLM makes it by the template."""
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+
+        await check_prompt_length(body, self._window, self.count_tokens)
+        prepare = self._chat.prepare
+        body = await asyncio.to_thread(prepare, body) if is_long(body) else prepare(body)
+        try:
+            rendered = await self._chat.render(self._chat.request(**body))
+        except Exception as error:  # noqa: BLE001 - all are told apart there
+            refusal = from_exception(error, Admission())
+            raise refusal from _cause(refusal, error)
+        if isinstance(rendered, ErrorResponse):
+            raise from_response(rendered.error.model_dump())
+        _, prompts = rendered
+        return sum(len(prompt["prompt_token_ids"]) for prompt in prompts)
 
     async def card(self) -> ModelCard:
         """Name, window and the gauges of vLLM's scheduler."""

@@ -29,7 +29,7 @@ _COUNTING_THREADS = 2  # two long prompts of different keys; others wait
 class RemoteTextGenerator(Remote):
     """Calls of the LLM deployment."""
 
-    _methods = ("count_tokens", "card")
+    _methods = ("count_tokens", "prompt_tokens", "card")
     _abandonable = frozenset(_methods)
 
     def __init__(self, handle: Handle, name: str, counts: Counts | None = None) -> None:
@@ -92,6 +92,10 @@ class RemoteTextGenerator(Remote):
             return await loop.run_in_executor(self._counting, self._counts, texts)
         counts: list[int] = await self._repeatable("count_tokens", texts)
         return counts
+
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        tokens: int = await self._repeatable("prompt_tokens", body)
+        return tokens
 
     async def card(self) -> types.ModelCard:
         card: types.ModelCard = await self._repeatable("card")

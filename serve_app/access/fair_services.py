@@ -87,6 +87,9 @@ class FairTextGenerator:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return await self._llm.count_tokens(texts)
 
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        return await self._llm.prompt_tokens(body)
+
     async def card(self) -> ModelCard:
         return await self._llm.card()
 

@@ -78,8 +78,8 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _check_key(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        owner = self._keys.owner_of(key.strip()) if scheme.lower() == "bearer" else None
+        key = _key_in(headers)
+        owner = self._keys.owner_of(key) if key else None
         _set_owner(scope, owner if owner is not None else NOBODY)
         path = route_path(scope)
         if is_public(path):
@@ -88,7 +88,8 @@ class Guard:
             message = (
                 "this API key is not known"
                 if key
-                else "an API key is needed, as the header `Authorization: Bearer KEY`"
+                else "an API key is needed, as the header `Authorization: Bearer KEY` or "
+                "`x-api-key: KEY`"
             )
             return error_response(
                 HTTPStatus.UNAUTHORIZED,
@@ -103,6 +104,12 @@ class Guard:
         except Overloaded as error:
             return response_to(error)
         return None
+
+
+def _key_in(headers: Mapping[str, str]) -> str:
+    """Return the key of a request as OpenAI's clients send it, or else as Anthropic's do."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
 
 
 async def _check_origin(scope: Scope, headers: Mapping[str, str]) -> Response | None:

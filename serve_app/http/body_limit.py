@@ -8,11 +8,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 
 from deployments.errors import TooLarge
 from serve_app.http.bounds import size_in_words, too_large
-from serve_app.http.errors import body_of, status_of
+from serve_app.http.errors import ErrorAnswer, body_of, status_of
 from serve_app.http.urls import PART_OF_ARCHIVE, route_path
 
 if TYPE_CHECKING:
@@ -94,8 +93,8 @@ def _timeout(*, stalled: bool) -> HTTPException:
     return HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, headers)
 
 
-def _refusal(message: str) -> JSONResponse:
+def _refusal(message: str) -> ErrorAnswer:
     error = TooLarge(message)
     # What is still being sent is not read: the connection cannot be used again.
     headers = {"connection": "close"}
-    return JSONResponse(body_of(error).model_dump(), status_of(error), headers=headers)
+    return ErrorAnswer(body_of(error), status_of(error), headers)

@@ -1,4 +1,7 @@
-"""From exceptions to the one error form, `{"error": {message, type, code, param}}`."""
+"""From exceptions to the one error form, `{"error": {message, type, code, param}}`.
+
+Requests of Anthropic's API get the form of that API instead, see `anthropic`.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,15 @@ from deployments.errors import (
     UnsupportedMedia,
 )
 from deployments.observability.metrics import SHED
+from serve_app.http.anthropic import REQUEST_ID, error_body, is_anthropic, request_id_of
 from serve_app.http.validation import fault_of
 from serve_app.schemas.errors import ErrorBody, ErrorResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI, Request
+    from starlette.types import Receive, Scope, Send
 
 # The most particular class first: an error takes the first that fits.
 _STATUS: tuple[tuple[type[ServiceError], HTTPStatus], ...] = (
@@ -56,6 +63,26 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+class ErrorAnswer(JSONResponse):
+    """An error in the form of the API that the request is of."""
+
+    def __init__(
+        self, error: ErrorResponse, status: HTTPStatus, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._message = error.error.message
+        super().__init__(error.model_dump(), status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_anthropic(scope):
+            request_id = request_id_of(scope)
+            status = HTTPStatus(self.status_code)
+            self.body = self.render(error_body(status, self._message, request_id))
+            self.headers["content-length"] = str(len(self.body))
+            if request_id:
+                self.headers[REQUEST_ID] = request_id
+        await super().__call__(scope, receive, send)
+
+
 EVERYWHERE = refusals(400, 401, 403, 429, 500, 503)
 """Errors that any route may answer with: at the door, of its parameters, or of a backend."""
 
@@ -73,7 +100,7 @@ def body_of(error: ServiceError) -> ErrorResponse:
     return _form(status_of(error), error.message, error.code, error.param)
 
 
-def response_to(error: ServiceError) -> JSONResponse:
+def response_to(error: ServiceError) -> ErrorAnswer:
     """Make the response to a request that failed of an error; 429 and 503 say when to return."""
     status = status_of(error)
     headers = {}
@@ -81,7 +108,7 @@ def response_to(error: ServiceError) -> JSONResponse:
         SHED.add(where=error.where or "Ingress")
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
-    return JSONResponse(body_of(error).model_dump(), status, headers=headers)
+    return ErrorAnswer(body_of(error), status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -174,7 +201,6 @@ def error_response(
     code: str,
     param: str | None = None,
     headers: dict[str, str] | None = None,
-) -> JSONResponse:
+) -> ErrorAnswer:
     """Make the response to a request that nobody could take on."""
-    body = _form(status, message, code, param).model_dump()
-    return JSONResponse(body, status, headers=headers)
+    return ErrorAnswer(_form(status, message, code, param), status, headers)

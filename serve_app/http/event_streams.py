@@ -1,8 +1,8 @@
 """Server-sent events: true status codes for early errors, and keep-alive comments.
 
 The first event is awaited before the response starts, for some seconds, so that an error before it
-has its status code. A silent stream sends comments, which clients ignore: load balancers cut idle
-connections.
+has its status code. A silent stream sends comments, or other blocks that clients ignore: load
+balancers cut idle connections.
 """
 
 from __future__ import annotations
@@ -40,14 +40,16 @@ class EventStream(EventSourceResponse):
         first: asyncio.Future[str | None],
         shaped: Shape,
         max_silence_s: float = _MAX_SILENCE_S,
+        keep_alive: str = _COMMENT,
     ) -> None:
         self._events = events
         self._first = first
         self._max_silence_s = max_silence_s
-        super().__init__(_reporting(events, first, shaped), headers=_HEADERS)
+        self._keep_alive = keep_alive
+        super().__init__(_reporting(events, first, shaped, keep_alive), headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kept = _KeptAlive(send, self._max_silence_s)
+        kept = _KeptAlive(send, self._max_silence_s, self._keep_alive)
         comments = asyncio.create_task(kept.comment())
         try:
             await super().__call__(scope, receive, kept.send)
@@ -60,9 +62,10 @@ class EventStream(EventSourceResponse):
 class _KeptAlive:
     """Forwards the messages of a response, and sends a comment after each long silence."""
 
-    def __init__(self, send: Send, max_silence_s: float) -> None:
+    def __init__(self, send: Send, max_silence_s: float, keep_alive: str) -> None:
         self._send = send
         self._max_silence_s = max_silence_s
+        self._keep_alive = keep_alive.encode()
         self._sending = asyncio.Lock()
         self._sent_s = asyncio.get_running_loop().time()
         self._open = False
@@ -83,17 +86,20 @@ class _KeptAlive:
                 if loop.time() - self._sent_s < self._max_silence_s:
                     continue
                 if self._open:
-                    comment = {"body": _COMMENT.encode(), "more_body": True}
+                    comment = {"body": self._keep_alive, "more_body": True}
                     await self._send({"type": "http.response.body", **comment})
                 self._sent_s = loop.time()
 
 
 async def opened(
-    events: AsyncGenerator[str, None], shaped: Shape, max_silence_s: float = _MAX_SILENCE_S
+    events: AsyncGenerator[str, None],
+    shaped: Shape,
+    max_silence_s: float = _MAX_SILENCE_S,
+    keep_alive: str = _COMMENT,
 ) -> EventStream:
     """Await the first event, raising what it raises; a later error becomes an event.
 
-    After `max_silence_s` the response starts without it.
+    After `max_silence_s` the response starts without it. `keep_alive` is sent while it is silent.
     """
     first = asyncio.ensure_future(anext(events, None))
     try:
@@ -104,7 +110,7 @@ async def opened(
         raise
     if first.done():
         first.result()
-    return EventStream(events, first, shaped, max_silence_s)
+    return EventStream(events, first, shaped, max_silence_s, keep_alive)
 
 
 async def _abandoned(task: asyncio.Future[Any]) -> None:
@@ -115,11 +121,14 @@ async def _abandoned(task: asyncio.Future[Any]) -> None:
 
 
 async def _reporting(
-    events: AsyncGenerator[str, None], first: asyncio.Future[str | None], shaped: Shape
+    events: AsyncGenerator[str, None],
+    first: asyncio.Future[str | None],
+    shaped: Shape,
+    keep_alive: str,
 ) -> AsyncGenerator[str, None]:
     try:
         if not first.done():  # the headers alone may be held back on the way
-            yield _COMMENT
+            yield keep_alive
         if (opening := await first) is not None:
             yield opening
         async for event in events:

@@ -1,4 +1,7 @@
-"""A bound on X-Request-Id, which Serve copies into its logs and into the response."""
+"""A bound on X-Request-Id, which Serve copies into its logs and into the response.
+
+Clients of Anthropic's API get the id under the name that they know, too.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import MutableHeaders
+
+from serve_app.http.anthropic import REQUEST_ID, is_anthropic, set_request_id
 from serve_app.http.errors import error_response
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_CHARS = 128
 _ALLOWED = re.compile(rb"[\x21-\x7e]{0,%d}" % MAX_CHARS)
@@ -34,4 +40,15 @@ class RequestIds:
                     refusal = error_response(status, message, "invalid_request", headers=headers)
                     await refusal(scope, receive, send)
                     return
+            if is_anthropic(scope):
+                send = _with_header(set_request_id(scope), send)
         await self._app(scope, receive, send)
+
+
+def _with_header(request_id: str, send: Send) -> Send:
+    async def send_with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)[REQUEST_ID] = request_id
+        await send(message)
+
+    return send_with_header

@@ -41,6 +41,9 @@ class FakeModel:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        return sum(len(str(message["content"]).split()) for message in body["messages"])
+
     async def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         self.bodies.append(body)
         if self.fail_at_start:

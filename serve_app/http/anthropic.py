@@ -1,0 +1,62 @@
+"""What differs for clients of Anthropic's API: the form of errors, and the header `request-id`."""
+
+from __future__ import annotations
+
+import secrets
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from serve_app.http.urls import route_path
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+REQUEST_ID = "request-id"
+"""The header of a response by which Anthropic's clients report its request."""
+_MESSAGES = "/v1/messages"
+_VERSION = b"anthropic-version"
+_SERVES_REQUEST_ID = b"x-request-id"
+_ERROR_TYPES = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.NOT_FOUND: "not_found_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "overloaded_error",
+    HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
+}
+
+
+def is_anthropic(scope: Scope) -> bool:
+    """Return whether a request is of Anthropic's API, by its path or by the header of its clients.
+
+    The header decides on routes that both APIs have, such as the list of models.
+    """
+    path = route_path(scope)
+    if path == _MESSAGES or path.startswith(f"{_MESSAGES}/"):
+        return True
+    return any(name == _VERSION for name, _ in scope["headers"])
+
+
+def set_request_id(scope: Scope) -> str:
+    """Take over the id that Serve gave the request, or make one; return it."""
+    given = dict(scope["headers"]).get(_SERVES_REQUEST_ID, b"").decode("latin-1")
+    request_id = given or f"req_{secrets.token_hex(16)}"
+    scope.setdefault("state", {})["request_id"] = request_id
+    return request_id
+
+
+def request_id_of(scope: Scope) -> str | None:
+    """Return the id of a request, None if it has none yet."""
+    request_id: str | None = scope.get("state", {}).get("request_id")
+    return request_id
+
+
+def error_body(status: HTTPStatus, message: str, request_id: str | None) -> dict[str, Any]:
+    """Return an error in Anthropic's form."""
+    is_fault = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    kind = _ERROR_TYPES.get(status, "invalid_request_error" if is_fault else "api_error")
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": message},
+        "request_id": request_id,
+    }

@@ -1,0 +1,244 @@
+"""From the engine's events to content blocks, for whole answers and for streams."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic_core import from_json
+
+from deployments.answer_events import Piece, TokenUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from deployments.answer_events import AnswerEvent
+
+_STOP_REASONS = {
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+}
+_REASONING = ("reasoning", "reasoning_content")
+
+
+class BlockSink(Protocol):
+    """Takes the content blocks of an answer, one after the other."""
+
+    def start(self, block: dict[str, Any]) -> None:
+        """Begin a block."""
+
+    def text(self, text: str) -> None:
+        """Go on with the block, which is one of text."""
+
+    def delta(self, delta: dict[str, Any]) -> None:
+        """Go on with the block by one of Anthropic's deltas."""
+
+    def stop(self) -> None:
+        """End the block."""
+
+
+class BlockReader:
+    """Reads the engine's events of one answer into a sink.
+
+    `usage` is what the engine reported. White space alone is no block: clients send blocks back,
+    and Anthropic's API refuses blank ones.
+    """
+
+    def __init__(self, sink: BlockSink, *, thinking: bool) -> None:
+        """With `thinking`, reasoning is shown."""
+        self.usage: Mapping[str, Any] = {}
+        self._sink = sink
+        self._thinking = thinking
+        self._open = ""  # the type of the block that is not ended
+        self._blank = ""  # white space that no text has followed yet
+        self._finish_reason: str | None = None
+        self._stopped_by: object = None
+        self._has_calls = False
+
+    def read(self, events: Iterable[AnswerEvent]) -> None:
+        """Take the next events."""
+        for event in events:
+            if isinstance(event, Piece):
+                self._piece(event)
+            elif isinstance(event, TokenUsage):
+                self.usage = event.tokens
+
+    def cite(self, citations: Sequence[dict[str, Any]]) -> None:
+        """Add citations to the open block of text; one that has ended takes none."""
+        if self._open == "text":
+            for citation in citations:
+                delta = {"type": "citations_delta", "citation": citation}
+                self._sink.delta(delta)
+
+    def end(self) -> None:
+        """End the open block."""
+        if self._open:
+            self._sink.stop()
+        self._open = self._blank = ""
+
+    @property
+    def stop(self) -> dict[str, str | None]:
+        """Why the answer has ended, by Anthropic's names."""
+        if self._finish_reason in {"stop", "tool_calls"} and isinstance(self._stopped_by, str):
+            return {"stop_reason": "stop_sequence", "stop_sequence": self._stopped_by}
+        reason = _STOP_REASONS.get(self._finish_reason or "", "end_turn")
+        if self._has_calls and reason == "end_turn":  # so it is for a tool that was named
+            reason = "tool_use"
+        return {"stop_reason": reason, "stop_sequence": None}
+
+    def _piece(self, piece: Piece) -> None:
+        text, index, finish_reason, delta, choice, chunk = piece
+        if delta and index is not None:
+            self._reasoning(delta)
+        if text:
+            self._text(text)
+        if delta and index is not None:
+            for call in delta.get("tool_calls") or ():
+                self._call(call)
+        if finish_reason:
+            self._finish_reason = finish_reason
+            self._stopped_by = (choice or {}).get("stop_reason")
+        if chunk and chunk.get("usage"):
+            self.usage = chunk["usage"]
+
+    def _text(self, text: str) -> None:
+        if self._open != "text":
+            text = self._blank + text
+            if not text.strip():
+                self._blank = text
+                return
+            self._begin({"type": "text", "text": ""})
+        self._sink.text(text)
+
+    def _reasoning(self, delta: Mapping[str, Any]) -> None:
+        reasoning = next((delta[name] for name in _REASONING if delta.get(name)), "")
+        if not (reasoning and self._thinking):
+            return
+        if self._open != "thinking":
+            self._begin({"type": "thinking", "thinking": "", "signature": ""})
+        self._sink.delta({"type": "thinking_delta", "thinking": reasoning})
+
+    def _call(self, call: Mapping[str, Any]) -> None:
+        function = call.get("function") or {}
+        if function.get("name"):
+            call_id = call.get("id") or f"toolu_{secrets.token_hex(12)}"
+            begun = {"type": "tool_use", "id": call_id, "name": function["name"], "input": {}}
+            self._begin(begun)
+            self._has_calls = True
+        if function.get("arguments") and self._open == "tool_use":
+            delta = {"type": "input_json_delta", "partial_json": function["arguments"]}
+            self._sink.delta(delta)
+
+    def _begin(self, block: dict[str, Any]) -> None:
+        self.end()
+        self._open = block["type"]
+        self._sink.start(block)
+
+
+class BlockList:
+    """Keeps the blocks of a whole answer."""
+
+    def __init__(self) -> None:
+        self._blocks: list[dict[str, Any]] = []
+        self._parts: list[str] = []  # of the last block
+
+    def start(self, block: dict[str, Any]) -> None:
+        self._parts = []
+        self._blocks.append(dict(block))
+
+    def text(self, text: str) -> None:
+        self._parts.append(text)
+
+    def delta(self, delta: dict[str, Any]) -> None:
+        match delta["type"]:
+            case "thinking_delta":
+                self._parts.append(delta["thinking"])
+            case "input_json_delta":
+                self._parts.append(delta["partial_json"])
+            case "citations_delta":
+                self._blocks[-1].setdefault("citations", []).append(delta["citation"])
+
+    def stop(self) -> None:
+        block, written = self._blocks[-1], "".join(self._parts)
+        if block["type"] == "tool_use":
+            block["input"] = _arguments(written)
+        else:
+            block[block["type"]] = written
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """Return the blocks that have ended."""
+        return self._blocks
+
+
+class EventWriter:
+    """Writes the blocks of a stream as server-sent events.
+
+    Most events are text alone. What surrounds the text is the same each time, and is prepared.
+    """
+
+    def __init__(self) -> None:
+        self._written: list[str] = []
+        self._index = -1
+        self._before_text = ""
+
+    def take(self) -> str:
+        """Return what was written since the last call."""
+        written = "".join(self._written)
+        self._written.clear()
+        return written
+
+    def event(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON
+        """Write an event of any kind."""
+        self._written.append(event_text(kind, **fields))
+
+    def start(self, block: dict[str, Any]) -> None:
+        self._index += 1
+        self.event("content_block_start", index=self._index, content_block=block)
+        self._before_text = (
+            "event: content_block_delta\n"
+            f'data: {{"type":"content_block_delta","index":{self._index},'
+            '"delta":{"type":"text_delta","text":'
+        )
+
+    def text(self, text: str) -> None:
+        self._written.append(f"{self._before_text}{encode_basestring(text)}}}}}\n\n")
+
+    def delta(self, delta: dict[str, Any]) -> None:
+        self.event("content_block_delta", index=self._index, delta=delta)
+
+    def stop(self) -> None:
+        self.event("content_block_stop", index=self._index)
+
+
+def event_text(kind: str, **fields: Any) -> str:  # noqa: ANN401 - any JSON
+    """Return a server-sent event of Anthropic's."""
+    data = json.dumps({"type": kind, **fields}, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {kind}\ndata: {data}\n\n"
+
+
+def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
+    """Yield the reasoning and the text of a whole completion, as a stream would have them."""
+    message = completion["choices"][0]["message"]
+    yield Piece(message.get("content"), delta={name: message.get(name) for name in _REASONING})
+
+
+def ending_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
+    """Yield the tool calls, the end and the usage of a whole completion."""
+    choice = completion["choices"][0]
+    calls = choice["message"].get("tool_calls") or ()
+    stopped_by = {"stop_reason": choice.get("stop_reason")}
+    yield Piece(None, 0, choice.get("finish_reason"), {"tool_calls": calls}, stopped_by)
+    if usage := completion.get("usage"):
+        yield TokenUsage(usage)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Return the arguments of a call, as far as they were written."""
+    try:
+        value = from_json(text or "{}", allow_partial=True)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

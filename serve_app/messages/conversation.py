@@ -1,0 +1,103 @@
+"""The messages of a request as the messages of a chat, which the engine takes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from serve_app.schemas.messages.blocks import (
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    joined,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from serve_app.schemas.messages.requests import CountTokensRequest, MessageParam
+
+_APART = "\n\n"
+
+
+def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
+    """Return the conversation in the form of a chat.
+
+    All instructions become one message at the beginning, as most chat templates take them only
+    there. Messages of the user that follow each other become one, as in Anthropic's API: what they
+    say together is the question. The results of tools become messages of their own.
+    """
+    messages: list[dict[str, Any]] = []
+    instructions = [_text(request.system)] if request.system else []
+    for given in request.messages:
+        if given.role == "system":
+            instructions.append(_text(given.content))
+        elif given.role == "assistant":
+            messages.append(_of_assistant(given))
+        else:
+            for message in _of_user(given):
+                if message["role"] == "user" and messages and messages[-1]["role"] == "user":
+                    messages[-1]["content"] += _APART + message["content"]
+                else:
+                    messages.append(message)
+    if instructions:
+        messages.insert(0, {"role": "system", "content": _APART.join(instructions)})
+    return messages
+
+
+def is_continued(messages: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the answer goes on with the last message, which the client has begun."""
+    last = messages[-1]
+    return bool(last["role"] == "assistant" and last["content"] and "tool_calls" not in last)
+
+
+def _of_user(given: MessageParam) -> Iterator[dict[str, Any]]:
+    if isinstance(given.content, str):
+        yield {"role": "user", "content": given.content}
+        return
+    texts: list[str] = []
+    for block in given.content:
+        if isinstance(block, ToolResultBlock):
+            yield {"role": "tool", "tool_call_id": block.tool_use_id, "content": _result(block)}
+        elif isinstance(block, TextBlock):
+            texts.append(block.text)
+        elif not isinstance(block, ThinkingBlock | RedactedThinkingBlock | ToolUseBlock):
+            texts.append(block.written())
+    if texts or not given.content:
+        yield {"role": "user", "content": "\n".join(texts)}
+
+
+def _of_assistant(given: MessageParam) -> dict[str, Any]:
+    if isinstance(given.content, str):
+        return {"role": "assistant", "content": given.content}
+    calls = [
+        {
+            "id": block.id,
+            "type": "function",
+            "function": {
+                "name": block.name,
+                "arguments": json.dumps(block.input, ensure_ascii=False),
+            },
+        }
+        for block in given.content
+        if isinstance(block, ToolUseBlock)
+    ]
+    # One text may have been cut into blocks, to give each its citations.
+    text = "".join(block.text for block in given.content if isinstance(block, TextBlock))
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    return message | ({"tool_calls": calls} if calls else {})
+
+
+def _result(block: ToolResultBlock) -> str:
+    """Return the result; a chat has no other sign of a failure than its words."""
+    written = block.written()
+    named = written.lower().startswith("error")
+    return f"Error: {written}" if block.is_error and not named else written
+
+
+def _text(content: str | Iterable[object] | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return joined([block for block in content if isinstance(block, TextBlock)])

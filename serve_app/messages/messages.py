@@ -1,0 +1,252 @@
+"""Answer requests for messages, whole or as a stream, and count their tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.answering.grounding import Question
+from serve_app.messages.blocks import (
+    BlockList,
+    BlockReader,
+    EventWriter,
+    ending_events,
+    text_events,
+)
+from serve_app.messages.citations import SourceCitations
+from serve_app.messages.conversation import chat_messages, is_continued
+from serve_app.messages.options import options
+from serve_app.schemas.answers import Warning_
+from serve_app.schemas.chat import ContextOptions
+from serve_app.settings import ANSWERING_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from deployments.interfaces import TextGenerator
+    from serve_app.answering.answer import Answering
+    from serve_app.schemas.answers import Attribution
+    from serve_app.schemas.messages.requests import CountTokensRequest, MessagesRequest
+    from serve_app.settings import AppSettings
+
+_TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
+
+
+class Messages:
+    """Translates each request once, for the bare model or for a grounded answer.
+
+    A grounded answer is that of `genserve`, or one of the bare model for which a hosted tool reads
+    pages.
+    """
+
+    def __init__(self, answering: Answering, llm: TextGenerator, settings: AppSettings) -> None:
+        self._answering = answering
+        self._llm = llm
+        self._settings = settings
+
+    async def whole(self, request: MessagesRequest) -> dict[str, Any]:
+        """Return the message."""
+        blocks = BlockList()
+        reader = BlockReader(blocks, thinking=_shows_thinking(request))
+        more: dict[str, Any]
+        if _is_grounded(request):
+            question = self._question(request)
+            completion, grounded, finished = await self._answering.whole(question)
+            reader.read(text_events(completion))
+            reader.cite(SourceCitations(grounded.sources).of(finished.attributions))
+            more = _grounding(grounded) | _ending(finished, finished.attributions)
+            more["warnings"] = _dumped([*grounded.warnings, *finished.warnings])
+        else:
+            body, more = await self._bare_body(request)
+            completion = await self._answering.bare(self._llm.chat(body))
+            reader.read(text_events(completion))
+        reader.read(ending_events(completion))
+        reader.end()
+        usage = _usage(reader.usage) | {"service_tier": "standard"}
+        return (
+            _opening(request) | {"content": blocks.blocks()} | reader.stop | {"usage": usage} | more
+        )
+
+    async def stream(self, request: MessagesRequest) -> AsyncGenerator[str, None]:
+        """Yield Anthropic's events, several at once where several are ready.
+
+        What the first event awaits are the sources and the first token.
+        """
+        writer = EventWriter()
+        reader = BlockReader(writer, thinking=_shows_thinking(request))
+        write = self._grounded if _is_grounded(request) else self._bare
+        steps = write(request, writer, reader)
+        async with contextlib.aclosing(steps):
+            async for more in steps:
+                if more is not None:
+                    reader.end()
+                    usage = _usage(reader.usage)
+                    writer.event("message_delta", delta=reader.stop, usage=usage, **more)
+                    writer.event("message_stop")
+                if written := writer.take():
+                    yield written
+
+    async def count_tokens(self, request: CountTokensRequest) -> int:
+        """Return the tokens of the prompt, without the sources of a grounded answer."""
+        return await self._llm.prompt_tokens(self._prompt(request))
+
+    async def _grounded(
+        self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """Write an answer; yield after each step, at last the further fields of its end."""
+        citations = SourceCitations([])
+        attributions: list[Attribution] = []
+        warnings: list[Warning_] = []
+        stream = self._answering.stream(self._question(request))
+        async with contextlib.aclosing(stream):
+            async for given in stream:
+                match given:
+                    case Grounded(sources):
+                        citations = SourceCitations(sources)
+                        warnings = given.warnings
+                        writer.event("message_start", message=_begun(request, _grounding(given)))
+                    case Attributed(found):
+                        attributions += found
+                        reader.cite(citations.of(found))
+                    case Finished():
+                        more = _ending(given, attributions)
+                        if given.warnings:
+                            more["warnings"] = _dumped([*warnings, *given.warnings])
+                        yield more
+                        return
+                    case _:
+                        reader.read(given)
+                yield None
+
+    async def _bare(
+        self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """Write an answer of the bare model, as `_grounded`."""
+        body, more = await self._bare_body(request)
+        begun = False
+        stream = self._answering.bare_stream(self._llm.stream_chat(body))
+        async with contextlib.aclosing(stream):
+            async for given in stream:
+                if not begun:
+                    begun = True
+                    writer.event("message_start", message=_begun(request, more))
+                reader.read(given)
+                yield None
+        yield {}
+
+    def _prompt(self, request: CountTokensRequest) -> dict[str, Any]:
+        """Return the engine's request without its bounds."""
+        messages = chat_messages(request)
+        return {
+            "model": self._settings.llm.served_name,
+            "messages": messages,
+            **options(request, continued=is_continued(messages)),
+        }
+
+    def _question(self, request: MessagesRequest) -> Question:
+        context = request.context or ContextOptions()
+        messages = chat_messages(request)
+        return Question(
+            messages=messages,
+            web=context.web,
+            documents=context.documents and request.model == ANSWERING_MODEL,
+            collections=context.searched(),
+            attribution=context.attribution,
+            filters=context.filters.parsed() if context.filters else None,
+            top_k=context.top_k or self._settings.answer.top_k,
+            max_tokens=self._most_tokens(request),
+            sampling=options(request, continued=is_continued(messages)),
+        )
+
+    async def _bare_body(self, request: MessagesRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the engine's request, and a warning if the answer is bounded more than asked.
+
+        `max_tokens` is no wish: it has to be given, and clients send the bound of a large model.
+        So it is lowered to what there is room for. A prompt without room for an answer is the
+        engine's to refuse.
+        """
+        body = self._prompt(request)
+        most = self._most_tokens(request)
+        window = self._settings.llm.window or (await self._llm.card()).context_tokens
+        written = json.dumps([body["messages"], body.get("tools")], ensure_ascii=False)
+        # No token is shorter than a byte.
+        if most + len(written.encode()) + _TEMPLATE_TOKENS > window:
+            room = window - await self._llm.prompt_tokens(body)
+            most = min(most, room) if room > 0 else most
+        body["max_tokens"] = most
+        if most == request.max_tokens:
+            return body, {}
+        message = f"there is room for an answer of {most} tokens only"
+        return body, {"warnings": _dumped([Warning_(code="answer_limited", message=message)])}
+
+    def _most_tokens(self, request: MessagesRequest) -> int:
+        return min(request.max_tokens, self._settings.limits.max_output_tokens)
+
+
+def _is_grounded(request: MessagesRequest) -> bool:
+    return request.model == ANSWERING_MODEL or request.reads_pages
+
+
+def _shows_thinking(request: MessagesRequest) -> bool:
+    thinking = request.thinking
+    return thinking is None or (thinking.type != "disabled" and thinking.display != "omitted")
+
+
+def _opening(request: MessagesRequest) -> dict[str, Any]:
+    """Return the fields of a message that are known before its content."""
+    opening: dict[str, Any] = {
+        "id": f"msg_{secrets.token_hex(16)}",
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+    }
+    if (request.diagnostics or {}).get("previous_message_id"):
+        opening["diagnostics"] = {"cache_miss_reason": {"type": "unavailable"}}
+    if request.context_management is not None:
+        opening["context_management"] = {"applied_edits": []}
+    return opening
+
+
+def _begun(request: MessagesRequest, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message of the first event; the tokens are counted in the last one."""
+    usage = _usage({}) | {"service_tier": "standard"}
+    empty: dict[str, Any] = {
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+    return _opening(request) | empty | dict(more)
+
+
+def _usage(reported: Mapping[str, Any]) -> dict[str, Any]:
+    cached = int((reported.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    return {
+        "input_tokens": max(int(reported.get("prompt_tokens") or 0) - cached, 0),
+        "output_tokens": int(reported.get("completion_tokens") or 0),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached,
+    }
+
+
+def _grounding(grounded: Grounded) -> dict[str, Any]:
+    return {
+        "sources": _dumped(grounded.sources),
+        "pages": _dumped(grounded.pages),
+        "warnings": _dumped(grounded.warnings),
+    }
+
+
+def _ending(finished: Finished, attributions: Iterable[Attribution]) -> dict[str, Any]:
+    return {
+        "cited": finished.cited,
+        "attributions": _dumped(attributions),
+        "timings": finished.timings,
+    }
+
+
+def _dumped(values: Iterable[Any]) -> list[dict[str, Any]]:
+    return [value.model_dump() for value in values]

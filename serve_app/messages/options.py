@@ -1,0 +1,67 @@
+"""The options of a request by the names that the engine has for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serve_app.schemas.messages.requests import MessagesRequest
+from serve_app.schemas.messages.tools import CustomTool
+
+if TYPE_CHECKING:
+    from serve_app.schemas.messages.requests import CountTokensRequest
+    from serve_app.schemas.messages.tools import ToolChoice
+
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def options(request: CountTokensRequest, *, continued: bool) -> dict[str, Any]:
+    """Return the fields of the engine's request, without the messages and their bounds.
+
+    `continued` says that the answer goes on with the last message.
+    """
+    found: dict[str, Any] = _tools(request)
+    if (schema := request.json_schema) is not None:
+        form = {"name": "answer", "schema": schema, "strict": True}
+        found["response_format"] = {"type": "json_schema", "json_schema": form}
+    if continued:
+        found |= {"continue_final_message": True, "add_generation_prompt": False}
+    if isinstance(request, MessagesRequest):
+        given = {
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "top_k": request.top_k or None,  # 0 is no bound, as null
+            "stop": request.stop_sequences or None,
+        }
+        found |= {name: value for name, value in given.items() if value is not None}
+        if request.stream:
+            found["stream_options"] = {"include_usage": True}
+    return found
+
+
+def _tools(request: CountTokensRequest) -> dict[str, Any]:
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                **({"description": tool.description} if tool.description else {}),
+                "parameters": tool.input_schema,
+                **({"strict": tool.strict} if tool.strict is not None else {}),
+            },
+        }
+        for tool in request.tools or ()
+        if isinstance(tool, CustomTool)
+    ]
+    if not tools:  # pages are read without being asked for
+        return {}
+    return {"tools": tools} | _choice(request.tool_choice)
+
+
+def _choice(choice: ToolChoice | None) -> dict[str, Any]:
+    if choice is None:
+        return {}
+    named = {"type": "function", "function": {"name": choice.name}}
+    found: dict[str, Any] = {"tool_choice": _CHOICES.get(choice.type, named)}
+    if choice.disable_parallel_tool_use:
+        found["parallel_tool_calls"] = False
+    return found

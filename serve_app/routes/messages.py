@@ -1,0 +1,104 @@
+"""`POST /v1/messages`: Anthropic's shape, for both models, and the count of a prompt's tokens."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from deployments.llm.grammars.bounds import check_constraints_in_thread
+from serve_app.http.anthropic import error_body, request_id_of
+from serve_app.http.body_route import BodyRoute
+from serve_app.http.bounds import check_answer_bounds
+from serve_app.http.errors import refusals, status_of
+from serve_app.http.event_streams import opened
+from serve_app.messages.blocks import event_text
+from serve_app.messages.conversation import chat_messages
+from serve_app.messages.messages import Messages
+from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
+    AnsweringDep,
+    ServicesDep,
+    SettingsDep,
+)
+from serve_app.routes.shapes import streamable, unknown_model
+from serve_app.schemas.messages.answers import MESSAGE_EVENT_EXAMPLE, MESSAGE_EXAMPLE, TokensCount
+from serve_app.schemas.messages.requests import (  # noqa: TC001 - FastAPI reads annotations
+    CountTokensRequest,
+    MessagesRequest,
+)
+from serve_app.settings import ANSWERING_MODEL
+
+if TYPE_CHECKING:
+    from deployments.errors import ServiceError
+    from serve_app.settings import AppSettings
+
+router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
+_PING = event_text("ping")
+Beta = Annotated[bool | None, Query(description="Without effect; Anthropic's clients send it.")]
+
+
+@router.post(
+    "",
+    responses=streamable(MESSAGE_EVENT_EXAMPLE, MESSAGE_EXAMPLE) | refusals(404, 413, 504),
+)
+async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependency
+    request: MessagesRequest,
+    http: Request,
+    answering: AnsweringDep,
+    services: ServicesDep,
+    settings: SettingsDep,
+    beta: Beta = None,  # noqa: ARG001 - known, so that it is not refused
+) -> Response:
+    """Answer a conversation, in the form of Anthropic's API.
+
+    The model `genserve` answers from web and documents as `context` allows, and adds `sources`,
+    `pages`, `warnings`, `attributions`, `cited` and `timings`; `citations` of a block name the
+    sources that support its sentences. The other model is the bare LLM; the tools `web_search` and
+    `web_fetch` let it read the pages whose URLs are in the user's last message.
+    """
+    await _check(request, settings)
+    messages = Messages(answering, services.llm, settings)
+    if not request.stream:
+        return JSONResponse(await messages.whole(request))
+    request_id = request_id_of(http.scope)
+
+    def error_event(error: ServiceError) -> str:
+        body = error_body(status_of(error), error.message, request_id)
+        return event_text("error", error=body["error"], request_id=body["request_id"])
+
+    return await opened(messages.stream(request), error_event, keep_alive=_PING)
+
+
+@router.post("/count_tokens", responses=refusals(404, 413))
+async def count_message_tokens(
+    request: CountTokensRequest,
+    answering: AnsweringDep,
+    services: ServicesDep,
+    settings: SettingsDep,
+    beta: Beta = None,  # noqa: ARG001 - as above
+) -> TokensCount:
+    """Count the tokens of a conversation, as the model's chat template writes it.
+
+    The sources of `genserve` are not counted: they are chosen when the question is asked.
+    """
+    await _check(request, settings)
+    count = await Messages(answering, services.llm, settings).count_tokens(request)
+    return TokensCount(input_tokens=count)
+
+
+async def _check(request: CountTokensRequest, settings: AppSettings) -> None:
+    check_answer_bounds(
+        settings,
+        texts=[
+            message["content"] + json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
+            for message in chat_messages(request)
+        ],
+        max_tokens=None,  # lowered to the bound
+        top_k=request.context.top_k if request.context else None,
+        text_param="messages",
+    )
+    await check_constraints_in_thread(request.constraints())
+    if request.model not in {ANSWERING_MODEL, settings.llm.served_name}:
+        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)

@@ -1,0 +1,185 @@
+"""The JSON of requests for Anthropic's Messages API, with GenServe's own field `context`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from serve_app.schemas.chat import MAX_MESSAGES, MAX_PARTS, ContextOptions
+from serve_app.schemas.fields import Request, Temperature, TokenCount, example, refused_unless
+from serve_app.schemas.filters import FILTER_EXAMPLE
+from serve_app.schemas.generation import StopText  # noqa: TC001 - read by pydantic
+from serve_app.schemas.messages.blocks import (  # noqa: TC001 - read by pydantic
+    Block,
+    CacheControl,
+    OnlyText,
+)
+from serve_app.schemas.messages.tools import Tool, ToolChoice, WebTool
+
+MAX_TOOLS = 128
+_OF_ROLE = {
+    "user": {"text", "document", "search_result", "tool_result"},
+    "assistant": {"text", "thinking", "redacted_thinking", "tool_use"},
+    "system": {"text"},
+}
+_MESSAGES_EXAMPLE = [{"role": "user", "content": "What does the report say about costs?"}]
+
+
+class MessageParam(Request):
+    """A message of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | Annotated[list[Block], Field(fail_fast=True)]
+
+    @model_validator(mode="after")
+    def _of_role(self) -> Self:
+        for block in [] if isinstance(self.content, str) else self.content:
+            if block.type not in _OF_ROLE[self.role]:
+                raise PydanticCustomError(
+                    "block_of_role",  # noqa: EM101 - a type, not a message
+                    "a message of the role `{role}` has no blocks of the type `{type}`",
+                    {"role": self.role, "type": block.type},
+                )
+        return self
+
+
+def _parts(message: object) -> int:
+    """Count the content blocks of a message, those of its tool results included."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list):
+        return 0
+    inner = (block.get("content") for block in content if isinstance(block, dict))
+    return len(content) + sum(len(each) for each in inner if isinstance(each, list))
+
+
+def _few_parts(messages: object) -> object:
+    """Refuse what would take long to validate; each message may have several parts."""
+    if isinstance(messages, list):
+        parts = sum(map(_parts, messages[:MAX_MESSAGES]))
+        if parts > MAX_PARTS:
+            raise PydanticCustomError(
+                "too_many_parts",  # noqa: EM101 - a type, not a message
+                "{parts} content blocks are over the bound of {bound}",
+                {"parts": parts, "bound": MAX_PARTS},
+            )
+    return messages
+
+
+class Thinking(Request):
+    """Whether reasoning is wanted; a model that reasons does so in any case."""
+
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: int | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class JSONFormat(Request):
+    """The schema that an answer follows."""
+
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(Request):
+    """The form of the answer; `effort` has no effect."""
+
+    effort: str | None = None
+    format: JSONFormat | None = None
+    task_budget: Annotated[
+        None, refused_unless(None, "this service does not follow the budget of a task")
+    ] = None
+
+
+class CountTokensRequest(Request):
+    """What is counted: a conversation with its tools.
+
+    The fields are those that a message request has too.
+    """
+
+    model_config = example({"model": "genserve", "messages": _MESSAGES_EXAMPLE})
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    messages: Annotated[
+        list[MessageParam],
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        BeforeValidator(_few_parts),
+    ]
+    system: str | Annotated[list[OnlyText], Field(max_length=MAX_PARTS, fail_fast=True)] | None = (
+        None
+    )
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: JSONFormat | None = None
+    context: ContextOptions | None = None
+    # Accepted because Anthropic's clients send them; they have no effect.
+    billing_policy: dict[str, Any] | None = None
+    cache_control: CacheControl | None = None
+    context_management: dict[str, Any] | None = None
+    speed: Literal["standard", "fast"] | None = None
+    # Refused, as ignoring them would mislead.
+    compaction: Annotated[
+        None, refused_unless(None, "this service does not summarize conversations")
+    ] = None
+    mcp_servers: Annotated[None, refused_unless([], "this service connects to no MCP servers")] = (
+        None
+    )
+
+    @property
+    def json_schema(self) -> dict[str, Any] | None:
+        """The schema that the answer follows, if one is given."""
+        form = (self.output_config and self.output_config.format) or self.output_format
+        return form.schema_ if form else None
+
+    @property
+    def reads_pages(self) -> bool:
+        """Whether a hosted tool asks for the reading of pages."""
+        return any(isinstance(tool, WebTool) for tool in self.tools or ())
+
+    def constraints(self) -> dict[str, Any]:
+        """The fields that hold schemas, by the names of the engine."""
+        schema = self.json_schema
+        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        return {
+            "tools": tools or None,
+            "response_format": {"json_schema": {"schema": schema}} if schema else None,
+        }
+
+
+class MessagesRequest(CountTokensRequest):
+    """Anthropic's request for a message."""
+
+    model_config = example(
+        {
+            "model": "genserve",
+            "max_tokens": 64,
+            "messages": _MESSAGES_EXAMPLE,
+            "context": {"collection": "default", "filters": FILTER_EXAMPLE},
+        }
+    )
+
+    max_tokens: TokenCount
+    stop_sequences: Annotated[list[StopText], Field(max_length=16)] | None = None
+    stream: bool = False
+    temperature: Temperature | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    # Accepted because Anthropic's clients send them; they have no effect.
+    diagnostics: dict[str, Any] | None = None
+    fallback_credit_token: dict[str, Any] | str | None = None
+    fallbacks: list[Any] | str | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
+    # Refused, as ignoring them would mislead.
+    container: Annotated[
+        None, refused_unless(None, "this service runs no code: it has no containers")
+    ] = None
+    inference_geo: Annotated[
+        None, refused_unless("global", "this service runs in one place: it has no regions")
+    ] = None
+    thread: Annotated[
+        None, refused_unless(None, "this service keeps no threads: send all `messages`")
+    ] = None
