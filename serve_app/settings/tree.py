@@ -137,6 +137,17 @@ class LimitSettings(Settings):
         default=100 * 1024**3,
         description="Of one API key: its files and documents as they were uploaded.",
     )
+    max_responses: PositiveInt = Field(
+        default=100_000,
+        description="Stored responses of one API key, and as many conversations.",
+    )
+    max_responses_bytes: PositiveInt = Field(
+        default=2 * 1024**3,
+        description="Of one API key: its stored responses and conversations.",
+    )
+    keep_responses_days: PositiveInt = Field(
+        default=30, description="After which a stored response is deleted; conversations stay."
+    )
     requests_per_minute: PositiveInt | None = Field(
         default=600,
         description="Of one API key, of any kind but uploads and attachments to vector stores; "
@@ -166,6 +177,9 @@ class LimitSettings(Settings):
             documents=self.max_documents,
             files=self.max_documents,
             size_bytes=self.max_stored_bytes,
+            responses=self.max_responses,
+            conversations=self.max_responses,
+            responses_bytes=self.max_responses_bytes,
         )
 
 
