@@ -43,6 +43,7 @@ from serve_app.routes import (
     models,
     page,
     reranking,
+    responses,
     searches,
     vector_stores,
 )
@@ -67,6 +68,7 @@ _CAPACITY_S = 10.0  # how soon a change of the number of replicas is noticed
 _ROUTES = (
     generate,
     chat,
+    responses,
     completions,
     messages,
     embeddings,
