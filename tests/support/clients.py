@@ -37,7 +37,7 @@ PYTHON = {
     "llama_index": "llama-index-llms-openai-like==0.8.1 llama-index-embeddings-openai-like==0.4.0",
     "llm": "llm==0.36",
     "lm_eval": "lm-eval[api]==0.4.13 transformers==5.24.0",
-    "open_webui": "open-webui==0.12.4",
+    "open_webui": "open-webui==0.12.4 torch==2.13.0",  # the PyTorch that is tested here
     "pydantic_ai": "pydantic-ai-slim[openai,anthropic]==2.68.0",
 }
 NODE = {
