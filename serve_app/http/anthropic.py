@@ -51,12 +51,14 @@ def request_id_of(scope: Scope) -> str | None:
     return request_id
 
 
-def error_body(status: HTTPStatus, message: str, request_id: str | None) -> dict[str, Any]:
+def error_body(
+    status: HTTPStatus, message: str, code: str, request_id: str | None
+) -> dict[str, Any]:
     """Return an error in Anthropic's form."""
     is_fault = status < HTTPStatus.INTERNAL_SERVER_ERROR
     kind = _ERROR_TYPES.get(status, "invalid_request_error" if is_fault else "api_error")
     return {
         "type": "error",
-        "error": {"type": kind, "message": message},
+        "error": {"type": kind, "message": message, "details": {"error_code": code}},
         "request_id": request_id,
     }

@@ -69,14 +69,15 @@ class ErrorAnswer(JSONResponse):
     def __init__(
         self, error: ErrorResponse, status: HTTPStatus, headers: Mapping[str, str] | None = None
     ) -> None:
-        self._message = error.error.message
+        self._error = error.error
         super().__init__(error.model_dump(), status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_anthropic(scope):
             request_id = request_id_of(scope)
             status = HTTPStatus(self.status_code)
-            self.body = self.render(error_body(status, self._message, request_id))
+            body = error_body(status, self._error.message, self._error.code, request_id)
+            self.body = self.render(body)
             self.headers["content-length"] = str(len(self.body))
             if request_id:
                 self.headers[REQUEST_ID] = request_id

@@ -31,9 +31,13 @@ def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
     """
     messages: list[dict[str, Any]] = []
     instructions = [_text(request.system)] if request.system else []
-    for given in request.messages:
+    last_of_user = max(
+        (place for place, given in enumerate(request.messages) if given.role == "user"), default=0
+    )
+    for place, given in enumerate(request.messages):
         if given.role == "system":
-            instructions.append(_text(given.content))
+            if given.clear_at != "next_user_message" or place > last_of_user:
+                instructions.append(_text(given.content))
         elif given.role == "assistant":
             messages.append(_of_assistant(given))
         else:

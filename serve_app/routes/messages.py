@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from deployments.errors import InvalidRequest
 from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.http.anthropic import error_body, request_id_of
 from serve_app.http.body_route import BodyRoute
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
 _PING = event_text("ping")
+_NO_THREADS = "thread_unsupported_request"  # by which the tools of the SDK go on without one
 Beta = Annotated[bool | None, Query(description="Without effect; Anthropic's clients send it.")]
 
 
@@ -58,6 +60,9 @@ async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependen
     sources that support its sentences. The other model is the bare LLM; the tools `web_search` and
     `web_fetch` let it read the pages whose URLs are in the user's last message.
     """
+    if request.thread is not None:
+        msg = "this service keeps no threads: send all `messages`"
+        raise InvalidRequest(msg, code=_NO_THREADS, param="thread")
     await _check(request, settings)
     messages = Messages(answering, services.llm, settings)
     if not request.stream:
@@ -65,7 +70,7 @@ async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependen
     request_id = request_id_of(http.scope)
 
     def error_event(error: ServiceError) -> str:
-        body = error_body(status_of(error), error.message, request_id)
+        body = error_body(status_of(error), error.message, error.code, request_id)
         return event_text("error", error=body["error"], request_id=body["request_id"])
 
     return await opened(messages.stream(request), error_event, keep_alive=_PING)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.routes.shapes import unknown_model
-from serve_app.schemas.models import Model, ModelList
+from serve_app.schemas.models import Model, ModelKind, ModelList
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
@@ -19,15 +19,37 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=BodyRoute)
 
 
+_NoEffect = Annotated[bool | None, Query(description="Without effect.")]
+
+
 @router.get("")
-async def list_models(settings: SettingsDep) -> ModelList:
-    """List all models and what each is for."""
-    return ModelList(data=_models(settings))
+async def list_models(
+    settings: SettingsDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    after_id: Annotated[str | None, Query(max_length=200)] = None,
+    beta: _NoEffect = None,  # noqa: ARG001 - Anthropic's clients send it
+) -> ModelList:
+    """List all models and what each is for.
+
+    The parameters are those of Anthropic's API.
+    """
+    models = _models(settings)
+    ids = [model.id for model in models]
+    start = ids.index(after_id) + 1 if after_id in ids else 0
+    page = models[start : start + limit]
+    return ModelList(
+        data=page,
+        has_more=start + len(page) < len(models),
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+    )
 
 
 @router.get("/{model_id:path}", responses=refusals(404))
 async def get_model(
-    model_id: Annotated[str, Path(examples=[ANSWERING_MODEL])], settings: SettingsDep
+    model_id: Annotated[str, Path(examples=[ANSWERING_MODEL])],
+    settings: SettingsDep,
+    beta: _NoEffect = None,  # noqa: ARG001 - as above
 ) -> Model:
     """Name one."""
     models = {model.id: model for model in _models(settings)}
@@ -37,13 +59,12 @@ async def get_model(
 
 
 def _models(settings: AppSettings) -> list[Model]:
-    reranking = []
-    if settings.embedder.reranker:  # else the embedding model reranks
-        reranking = [Model(id=settings.embedder.reranking_name, kind="reranking")]
-    return [
-        Model(id=ANSWERING_MODEL, kind="answering"),
-        Model(id=settings.llm.served_name, kind="chat"),
-        Model(id=settings.embedder.name, kind="embedding"),
-        *reranking,
-        Model(id=settings.images.name, kind="image"),
+    named: list[tuple[str, ModelKind]] = [
+        (ANSWERING_MODEL, "answering"),
+        (settings.llm.served_name, "chat"),
+        (settings.embedder.name, "embedding"),
+        (settings.images.name, "image"),
     ]
+    if settings.embedder.reranker:  # else the embedding model reranks
+        named.insert(3, (settings.embedder.reranking_name, "reranking"))
+    return [Model(id=name, kind=kind, display_name=name) for name, kind in named]

@@ -11,17 +11,22 @@ from serve_app.schemas.fields import example
 ModelKind = Literal["answering", "chat", "embedding", "reranking", "image"]
 
 
+_EPOCH = "1970-01-01T00:00:00Z"
 _EXAMPLE = {
     "id": "genserve",
     "kind": "answering",
     "object": "model",
     "created": 0,
     "owned_by": "genserve",
+    "type": "model",
+    "display_name": "genserve",
+    "created_at": _EPOCH,
+    "lifecycle": "active",
 }
 
 
 class Model(BaseModel):
-    """A model as OpenAI lists it; `kind` is what it is for."""
+    """A model as OpenAI and Anthropic list it; `kind` is what it is for."""
 
     model_config = example(_EXAMPLE)
 
@@ -30,12 +35,27 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str = "genserve"
+    type: Literal["model"] = "model"
+    display_name: str
+    created_at: str = _EPOCH
+    lifecycle: Literal["active"] = "active"
 
 
 class ModelList(BaseModel):
-    """All models."""
+    """A page of the models; all are on the first one by default."""
 
-    model_config = example({"object": "list", "data": [_EXAMPLE]})
+    model_config = example(
+        {
+            "object": "list",
+            "data": [_EXAMPLE],
+            "has_more": False,
+            "first_id": "genserve",
+            "last_id": "genserve",
+        }
+    )
 
     object: Literal["list"] = "list"
     data: list[Model]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None

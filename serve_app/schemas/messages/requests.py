@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from serve_app.schemas.chat import MAX_MESSAGES, MAX_PARTS, ContextOptions
 from serve_app.schemas.fields import Request, Temperature, TokenCount, example, refused_unless
@@ -28,10 +29,12 @@ _MESSAGES_EXAMPLE = [{"role": "user", "content": "What does the report say about
 
 
 class MessageParam(Request):
-    """A message of the conversation."""
+    """A message of the conversation; `clear_at` says how long instructions hold."""
 
     role: Literal["user", "assistant", "system"]
     content: str | Annotated[list[Block], Field(fail_fast=True)]
+    clear_at: Literal["next_user_message", "never"] | None = None
+    output_config: dict[str, Any] | None = None  # without effect
 
     @model_validator(mode="after")
     def _of_role(self) -> Self:
@@ -72,14 +75,17 @@ class Thinking(Request):
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: int | None = None
-    display: Literal["summarized", "omitted"] | None = None
+    display: str | None = None
+    block_binding: dict[str, Any] | None = None
 
 
-class JSONFormat(Request):
-    """The schema that an answer follows."""
+class JSONFormat(TypedDict):
+    """The schema that an answer follows; no model, as these have an attribute `schema`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # pydantic reads it
 
     type: Literal["json_schema"]
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema: dict[str, Any]
 
 
 class OutputConfig(Request):
@@ -132,7 +138,7 @@ class CountTokensRequest(Request):
     def json_schema(self) -> dict[str, Any] | None:
         """The schema that the answer follows, if one is given."""
         form = (self.output_config and self.output_config.format) or self.output_format
-        return form.schema_ if form else None
+        return form["schema"] if form else None
 
     @property
     def reads_pages(self) -> bool:
@@ -180,6 +186,4 @@ class MessagesRequest(CountTokensRequest):
     inference_geo: Annotated[
         None, refused_unless("global", "this service runs in one place: it has no regions")
     ] = None
-    thread: Annotated[
-        None, refused_unless(None, "this service keeps no threads: send all `messages`")
-    ] = None
+    thread: dict[str, Any] | None = Field(default=None, description="Not supported.")
