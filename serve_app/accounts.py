@@ -30,6 +30,8 @@ from serve_app.documents.originals import Originals
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
+from serve_app.responses.responding import Responding
+from serve_app.responses.storage import WithoutStorage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +54,7 @@ class Account:
     services: Services
     allowance: Allowance
     answering: Answering
+    responding: Responding
     documents: Documents
     uploads: Uploads
     imaging: Imaging
@@ -113,10 +116,12 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
     attachments = Attachments(
         catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes
     )
+    answering = Answering(owned, settings)
     return Account(
         services=owned,
         allowance=allowance,
-        answering=Answering(owned, settings),
+        answering=answering,
+        responding=Responding(answering, llm, settings, WithoutStorage()),
         documents=documents,
         uploads=uploads,
         imaging=Imaging(

@@ -42,6 +42,7 @@ from serve_app.routes import (
     models,
     page,
     reranking,
+    responses,
     searches,
     vector_stores,
 )
@@ -66,6 +67,7 @@ _CAPACITY_S = 10.0  # how soon a change of the number of replicas is noticed
 _ROUTES = (
     generate,
     chat,
+    responses,
     completions,
     embeddings,
     reranking,

@@ -23,9 +23,13 @@ def new_response_id() -> str:
     return f"resp_{secrets.token_hex(_RESPONSE_BYTES)}"
 
 
-def new_item_id(kind: str, response_id: str) -> str:
-    """Return the id of a new item (MESSAGE, REASONING, ...) of a response, input or output."""
-    return f"{kind}_{response_id.removeprefix('resp_')}{secrets.token_hex(_ITEM_BYTES)}"
+def new_item_id(kind: str, parent_id: str) -> str:
+    """Return the id of a new item (MESSAGE, ...) of a response, input or output, or conversation.
+
+    `parent_id` is the id of the response or conversation: `resp_` or `conv_` and 32 hexadecimal
+    digits.
+    """
+    return f"{kind}_{parent_id.partition('_')[2]}{secrets.token_hex(_ITEM_BYTES)}"
 
 
 def is_response_id(value: str) -> bool:

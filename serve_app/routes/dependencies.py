@@ -33,6 +33,7 @@ from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
 from serve_app.readiness import ReadinessProbe
+from serve_app.responses.responding import Responding
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
     ERASURE_ID_EXAMPLE,
@@ -169,6 +170,7 @@ FilesDep = Annotated[FileStore, _of_application("files")]
 ServicesDep = Annotated[Services, _of_account("services")]
 AllowanceDep = Annotated[Allowance, _of_account("allowance")]
 AnsweringDep = Annotated[Answering, _of_account("answering")]
+RespondingDep = Annotated[Responding, _of_account("responding")]
 AttachmentsDep = Annotated[Attachments, _of_account("attachments")]
 FileBatchesDep = Annotated[FileBatches, _of_account("file_batches")]
 FileContentsDep = Annotated[FileContents, _of_account("file_contents")]
