@@ -20,7 +20,6 @@ from deployments.errors import Conflict, InvalidRequest, NotFound, ServiceError,
 from deployments.job_ids import job_id_for
 from deployments.types import JobKind, ResponseSpec
 from serve_app.responses.ids import new_response_id
-from serve_app.responses.responding import Responding
 from serve_app.schemas.responses.request import ResponseRequest
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.owned import OwnedResponses
     from deployments.catalogue.responses import Event, StoredResponse
     from deployments.interfaces import Jobs
+    from serve_app.responses.responding import Responding
     from serve_app.responses.storage import Item, ResponseStorage
     from serve_app.responses.stored import StoredResponses
 
@@ -131,9 +131,8 @@ class Background:
         stream = responding.stream(turn, first_number=attempt.next_number, begun_before=True)
         async with contextlib.aclosing(_collected(stream)) as batches:
             async for events in batches:
-                if _failed(end.response) and attempt.number < _ATTEMPTS:
-                    msg = f"the response broke off: {end.response['error']['message']}"
-                    raise Unavailable(msg)
+                if attempt.number < _ATTEMPTS:
+                    _raise_failure(end.response)
                 if not await self._responses.append_events(
                     response_id, events, attempt=attempt.number, ended=end.response
                 ):
@@ -220,8 +219,10 @@ class _HeldEnd:
         self.response = dict(response)
 
 
-def _failed(response: Mapping[str, Any] | None) -> bool:
-    return response is not None and response["status"] == FAILED
+def _raise_failure(response: Mapping[str, Any] | None) -> None:
+    if response is not None and response["status"] == FAILED:
+        msg = f"the response broke off: {response['error']['message']}"
+        raise Unavailable(msg)
 
 
 async def _collected(
