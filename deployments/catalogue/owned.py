@@ -310,8 +310,8 @@ class OwnedResponses:
     async def check_room(self) -> None:
         await self._responses.check_room(self._owner)
 
-    async def add(self, response: StoredResponse) -> bool:
-        return await self._responses.add(self._owner, response)
+    async def add(self, response: StoredResponse, events: Sequence[Event] = ()) -> bool:
+        return await self._responses.add(self._owner, response, events)
 
     async def response(self, response_id: str) -> StoredResponse:
         return await self._responses.response(self._owner, response_id)

@@ -101,14 +101,15 @@ class Responses:
             )
         )
 
-    async def add(self, owner: str, response: StoredResponse) -> bool:
-        """Store a response; return False if one with its id is stored already.
+    async def add(self, owner: str, response: StoredResponse, events: Sequence[Event] = ()) -> bool:
+        """Store a response with its first events; return False if its id is stored already.
 
         If it has ended, its items are added to its conversation. Raises InvalidRequest if it is
         over a quota, TooLarge if it is itself too large, and Conflict while everything of the owner
         is being erased.
         """
         size_bytes = _check_size(_bytes(response.body, response.input, response.request))
+        size_bytes += _bytes(events)
         values = {
             "id": response.id,
             "owner": owner,
@@ -128,6 +129,8 @@ class Responses:
         def add(connection: sa.Connection) -> bool:
             if not insert_missing(connection, RESPONSES, **values):
                 return False
+            if events:
+                _insert_events(connection, response.id, events)
             if response.ended and response.conversation_id is not None:
                 turn = [*response.input, *response.body.get("output", ())]
                 append_items(connection, owner, response.conversation_id, turn)
@@ -428,15 +431,18 @@ def _add_events(
     events: Sequence[Event],
     added_bytes: int,
 ) -> None:
-    if not events:
-        return
+    if events:
+        _insert_events(connection, row.id, events)
+        _grow(connection, row, added_bytes)
+
+
+def _insert_events(connection: sa.Connection, response_id: str, events: Sequence[Event]) -> None:
     first, last = events[0]["sequence_number"], events[-1]["sequence_number"]
     connection.execute(
         RESPONSE_EVENTS.insert().values(
-            response_id=row.id, first_number=first, last_number=last, events=list(events)
+            response_id=response_id, first_number=first, last_number=last, events=list(events)
         )
     )
-    _grow(connection, row, added_bytes)
 
 
 def _bytes(*values: Any) -> int:  # noqa: ANN401 - of JSON

@@ -37,6 +37,8 @@ from serve_app.schemas.jobs import (
 from serve_app.schemas.reading import ReadingWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
 
     from deployments.errors import ServiceError
@@ -104,6 +106,11 @@ def streamable(event: str, whole: dict[str, Any] | None = None) -> dict[int | st
     if whole is not None:
         content["application/json"] = {"example": whole}
     return {200: {"content": content}}
+
+
+def shown_as(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Describe a response that no model describes by an example of its JSON."""
+    return {200: {"content": {"application/json": {"example": example}}}}
 
 
 def download(shown: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
