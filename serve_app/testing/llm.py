@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deployments.answer_events import AnswerEvent
 
 MODEL = "small"
-_OPENING = {"id": "1", "created": 1, "model": MODEL}
+_OPENING: dict[str, Any] = {"id": "1", "created": 1, "model": MODEL}
 
 
 @dataclass
@@ -60,9 +60,8 @@ class FakeModel:
         message |= {"tool_calls": self.tool_calls} if self.tool_calls else {}
         choice: dict[str, Any] = {"index": 0, "message": message}
         usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-        return {
-            "id": "1",
-            "model": MODEL,
+        return _OPENING | {
+            "object": "chat.completion",
             "choices": [choice | {"finish_reason": self.finish_reason}],
             "usage": usage,
         }
@@ -70,7 +69,11 @@ class FakeModel:
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         self.bodies.append(body)
         choice = {"index": 0, "text": str(body["prompt"]), "finish_reason": "stop"}
-        return {"id": "1", "model": MODEL, "choices": [choice], "usage": self.usage}
+        return _OPENING | {
+            "object": "text_completion",
+            "choices": [choice],
+            "usage": self.usage,
+        }
 
     async def stream_complete(
         self, body: Mapping[str, Any]

@@ -101,7 +101,7 @@ def test_langchain(clients: Clients, tmp_path: Path) -> None:
 def test_llama_index(clients: Clients) -> None:
     told = clients.converse("llama_index_retrieval.py", packages="llama_index")
     assert FACT in told["found"]
-    assert 2000 < len(told["found"])  # far more than the embedding model reads at once
+    assert len(told["found"]) > 2000  # far more than the embedding model reads at once
     assert told["answer"].strip()
 
 

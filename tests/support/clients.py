@@ -32,7 +32,7 @@ PYTHON = {
     "anthropic": "anthropic==2.14.0",
     "haystack": "haystack-ai==3.4.1",
     "instructor": "instructor==1.17.0",
-    "langchain": "langchain-openai==1.7.4 langchain-anthropic==1.7.10",
+    "langchain": "langchain-openai==1.7.4 langchain-anthropic==1.7.10 numpy==2.4.6",
     "litellm": "litellm[proxy]==1.108.7 langchain-cohere==0.6.0",
     "llama_index": "llama-index-llms-openai-like==0.8.1 llama-index-embeddings-openai-like==0.4.0",
     "llm": "llm==0.36",

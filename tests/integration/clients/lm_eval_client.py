@@ -32,7 +32,8 @@ task: answer
 output_type: generate_until
 doc_to_target: answer
 generation_kwargs: {{until: ["\\n"], max_gen_toks: 24, do_sample: false}}
-filter_list: [{{name: trimmed, filter: [{{function: remove_whitespace}}, {{function: take_first}}]}}]
+filter_list:
+  - {{name: trimmed, filter: [{{function: remove_whitespace}}, {{function: take_first}}]}}
 metric_list: [{{metric: exact_match, ignore_case: true, ignore_punctuation: true}}]
 {COMMON}""")
 
@@ -40,24 +41,13 @@ metric_list: [{{metric: exact_match, ignore_case: true, ignore_punctuation: true
 def results(model: str, path: str, task: str, *more: str) -> Any:
     out = TASKS / f"{model}-{task}"
     arguments = f"model={MODEL},base_url={URL}{path},num_concurrent=4,max_retries=1"
+    command = ["run", "--model", model, "--tasks", task, "--output_path", out]
+    command += ["--include_path", TASKS, "--model_args", ",".join([arguments, *more])]
+    command += ["--apply_chat_template"] if "chat" in model else []
+    offline = {"HF_DATASETS_OFFLINE": "1", "HF_HOME": str(TASKS / "hf")}
     subprocess.run(
-        [
-            Path(sys.executable).with_name("lm_eval"),
-            "run",
-            "--model",
-            model,
-            "--tasks",
-            task,
-            "--include_path",
-            TASKS,
-            "--model_args",
-            ",".join([arguments, *more]),
-            "--output_path",
-            out,
-            *(["--apply_chat_template"] if "chat" in model else []),
-        ],
-        env=os.environ
-        | {"OPENAI_API_KEY": KEY, "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(TASKS / "hf")},
+        [Path(sys.executable).with_name("lm_eval"), *command],
+        env=os.environ | offline | {"OPENAI_API_KEY": KEY},
         check=True,
         stdout=sys.stderr,
     )

@@ -50,7 +50,8 @@ def call(method: str, path: str, body: object = None, content: bytes = b"", kind
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
-        raise SystemExit(f"{method} {path}: {error.code} {error.read()[:2000]!r}") from None
+        message = f"{method} {path}: {error.code} {error.read()[:2000]!r}"
+        raise SystemExit(message) from None
 
 
 def upload(name: str, content: bytes) -> Any:
