@@ -119,7 +119,7 @@ class Embedder:
         most = min(options.max_tokens or encoder.max_length, encoder.max_length)
         long = tuple(number for number, count in enumerate(counts) if count > most)
         if not long:
-            vectors = await self._encoded(prefixed, counts, urgent=options.kind == "query")
+            vectors = await self._encoded(prefixed, counts)
             return Embeddings(vectors, tuple(counts), max_tokens=most)
         if long_texts == "truncate":
             if most < encoder.max_length:  # else the model truncates

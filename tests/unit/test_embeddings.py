@@ -91,7 +91,7 @@ async def test_langchain_embeds_by_default_and_texts_longer_than_it_sends(
         langchain = OpenAIEmbeddings(
             model="MiniLM",
             base_url="http://127.0.0.1/v1",  # type: ignore[call-arg]
-            api_key="none",  # type: ignore[arg-type]
+            api_key="none",
             http_async_client=http,
             embedding_ctx_length=100,
             chunk_size=4,

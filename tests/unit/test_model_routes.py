@@ -103,7 +103,12 @@ async def test_a_completion_goes_to_the_bare_model_with_what_was_given_only() ->
 @pytest.mark.parametrize(
     ("change", "status", "param"),
     [
-        ({"model": "genserve"}, 404, "model"),
+        ({"model": "genserve"}, 400, "model"),
+        ({"model": "gpt-9"}, 404, "model"),
+        ({"stream": 1}, 400, "stream"),
+        ({"stream": "true"}, 400, "stream"),
+        ({"max_tokens": 8.0}, 400, "max_tokens"),
+        ({"temperature": "0.5"}, 400, "temperature"),
         ({"prompt": []}, 400, "prompt"),
         ({"prompt": ["x"] * 17}, 400, "prompt"),
         ({"prompt": "x" * 100_001}, 413, "prompt"),
