@@ -59,7 +59,7 @@ async def test_every_field_is_accepted_or_refused_with_a_reason(
     path: str, model: str, request_type: type[Any]
 ) -> None:
     accepted = set()
-    body = {"model": model, "messages": SAY}
+    body: dict[str, Any] = {"model": model, "messages": SAY}
     body |= {} if "count" in path else {"max_tokens": 8}
     async with Fakes().client() as http:
         for single in fields_of(request_type):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
-import httpx
 import httpx2
 import openai
 import pytest
@@ -52,7 +51,7 @@ class ScriptedModel(FakeModel):
         message: dict[str, Any] = {"role": "assistant", "content": None}
         calls: dict[int, dict[str, Any]] = {}
         choice: dict[str, Any] = {"index": 0, "message": message}
-        completion = {"id": "1", "model": MODEL, "choices": [choice]}
+        completion: dict[str, Any] = {"id": "1", "model": MODEL, "choices": [choice]}
         for event in self.script:
             if isinstance(event, TokenUsage):
                 completion["usage"] = event.tokens
@@ -282,15 +281,15 @@ async def test_a_grounded_answer_has_citations_sources_and_its_models_name() -> 
 
 
 async def test_a_hosted_web_tool_lets_the_bare_model_read_the_pages_of_a_prompt() -> None:
-    script = [Piece("Ice is blue in Oslo.", finish_reason="stop"), USAGE]
-    fakes = Fakes(llm=ScriptedModel(script=script))
+    piece = Piece("Ice is blue in Oslo.", finish_reason="stop")
+    fakes = Fakes(llm=ScriptedModel(script=[piece, USAGE]))
     fakes.retriever.passages, fakes.scraper.pages = [PASSAGE], [PAGE]
     asked = BODY | {"messages": [{"role": "user", "content": "What is https://a.example?"}]}
     tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
     message = await answered(fakes, asked, tools=[tool])
     assert message.model == MODEL
-    (citation,) = message.content[0].to_dict()["citations"]  # type: ignore[misc]
-    assert citation["url"] == "https://a.example/"
+    citations: Any = message.content[0].to_dict()["citations"]
+    assert [each["url"] for each in citations] == ["https://a.example/"]
     prompt = str(fakes.llm.bodies[0]["messages"])
     assert "Ice is blue" in prompt
     assert "Snow is white" not in prompt
@@ -451,7 +450,7 @@ async def test_a_stream_that_is_left_stops_the_model() -> None:
         "scheme": "http",
     }
     async with asyncio.timeout(10):
-        await fakes.app()(scope, receive, send)  # type: ignore[arg-type]
+        await fakes.app()(scope, receive, send)
         await fakes.llm.closed.wait()
 
 
@@ -465,7 +464,7 @@ async def test_both_sdks_list_and_show_the_models() -> None:
     assert {model.id for model in listed} >= {"genserve", MODEL}
     assert (shown.type, shown.display_name, shown.created_at.year) == ("model", "genserve", 1970)
     assert caught.value.type == "not_found_error"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(fakes.app())) as http:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(fakes.app())) as http:
         other = openai.AsyncOpenAI(
             base_url="http://127.0.0.1/v1", api_key="k", max_retries=0, http_client=http
         )

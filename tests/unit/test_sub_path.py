@@ -45,7 +45,8 @@ async def served(
         while not server.started:
             await asyncio.sleep(0.01)
         (port,) = {sock.getsockname()[1] for sock in server.servers[0].sockets}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}{route_prefix}") as http:
+        url, headers = f"http://127.0.0.1:{port}{route_prefix}", {"x-request-id": "one"}
+        async with httpx.AsyncClient(base_url=url, headers=headers) as http:
             yield http
     finally:
         server.should_exit = True
