@@ -179,7 +179,7 @@ class Stored:
     def __init__(self, *texts: str) -> None:
         roles = ("user", "assistant")
         self.earlier = [
-            stored_item(Message(type="message", role=roles[n % 2], content=text), "resp_1")  # type: ignore[arg-type]
+            stored_item(Message(type="message", role=roles[n % 2], content=text), "resp_1")
             for n, text in enumerate(texts)
         ]
         self.saved: list[tuple[Any, Any]] = []
@@ -277,6 +277,20 @@ async def test_failures_before_the_start_keep_their_status_and_later_ones_are_ev
     assert cut["output"][0]["status"] == "incomplete"
     Response.model_validate(cut)
     assert [answer.status_code for answer in busy] == [429, 429]
+
+
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+async def test_a_stream_that_is_left_stops_the_engine_and_is_not_stored(model: str) -> None:
+    fakes, storage = Fakes(), Stored()
+    fakes.llm.endless = True
+    made = responding(fakes, storage)
+    stream = made.stream(await made.turn(request(model=model)))
+    async for some in stream:
+        if some[-1]["type"].endswith("delta"):
+            break
+    await stream.aclose()
+    assert fakes.llm.closed.is_set()
+    assert storage.saved == []
 
 
 @pytest.mark.parametrize(
