@@ -335,6 +335,24 @@ async def test_errors_name_the_field_as_the_request_calls_it(
     assert (error["param"] or "").startswith(param or "")
 
 
+async def test_calls_come_one_after_the_other_and_alone_if_the_model_says_nothing() -> None:
+    fakes = Fakes()
+
+    async def stream_chat(_: Any) -> Any:
+        for number, call in enumerate(CALLS):
+            yield [Piece(None, delta={"tool_calls": [{"index": number, **call}]})]
+        yield [Piece(None, finish_reason="tool_calls")]
+
+    fakes.llm.stream_chat = stream_chat  # type: ignore[method-assign]
+    body = {"model": MODEL, "input": "x", "tools": [WEATHER], "store": False}
+    async with fakes.client() as http:
+        found = await streamed(http, body)
+    steps = [event["type"].removeprefix("response.") for event in found[2:-1]]
+    arguments = ("function_call_arguments.delta", "function_call_arguments.done")
+    assert steps == ["output_item.added", *arguments, "output_item.done"] * 2
+    assert [item["type"] for item in found[-1]["response"]["output"]] == ["function_call"] * 2
+
+
 async def test_log_probabilities_come_where_they_are_asked_for() -> None:
     fakes = Fakes()
     token = {"token": "Hi", "logprob": -0.1, "bytes": [72, 105], "top_logprobs": []}
