@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -150,6 +151,7 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
             for n, each in enumerate(CALLS)
         ]
         body["input"] += [*whole["output"], *outputs]
+        body["input"].append(whole["output"][2] | {"call_id": "cut", "arguments": '{"ci'})
         again = await http.post("/v1/responses", json=body | {"tool_choice": "auto"})
     Response.model_validate(whole)
     assert without_identity(found[-1]["response"]) == without_identity(whole)
@@ -165,7 +167,9 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
     assert asked["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     assert asked["response_format"] == {"type": "json_object"}
     assert again.status_code == 200, again.text
-    _, called, *results = fakes.llm.bodies[-1]["messages"]
+    _, called, *results, cut = fakes.llm.bodies[-1]["messages"]
+    arguments = cut["tool_calls"][0]["function"]["arguments"]
+    assert json.loads(arguments) == {"arguments": '{"ci'}  # templates take only objects
     assert (called["role"], called["tool_calls"]) == ("assistant", CALLS)
     assert [(each["tool_call_id"], each["content"]) for each in results] == [
         ("call_0", "rain 0"),
@@ -179,7 +183,7 @@ class Stored:
     def __init__(self, *texts: str) -> None:
         roles = ("user", "assistant")
         self.earlier = [
-            stored_item(Message(type="message", role=roles[n % 2], content=text), "resp_1")  # type: ignore[arg-type]
+            stored_item(Message(type="message", role=roles[n % 2], content=text), "resp_1")
             for n, text in enumerate(texts)
         ]
         self.saved: list[tuple[Any, Any]] = []
@@ -279,6 +283,20 @@ async def test_failures_before_the_start_keep_their_status_and_later_ones_are_ev
     assert [answer.status_code for answer in busy] == [429, 429]
 
 
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+async def test_a_stream_that_is_left_stops_the_engine_and_is_not_stored(model: str) -> None:
+    fakes, storage = Fakes(), Stored()
+    fakes.llm.endless = True
+    made = responding(fakes, storage)
+    stream = made.stream(await made.turn(request(model=model)))
+    async for some in stream:
+        if some[-1]["type"].endswith("delta"):
+            break
+    await stream.aclose()
+    assert fakes.llm.closed.is_set()
+    assert storage.saved == []
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
@@ -319,6 +337,37 @@ async def test_errors_name_the_field_as_the_request_calls_it(
     assert answer.status_code in {400, 404}
     assert message in error["message"]
     assert (error["param"] or "").startswith(param or "")
+
+
+async def test_calls_come_one_after_the_other_and_alone_if_the_model_says_nothing() -> None:
+    fakes = Fakes()
+
+    async def stream_chat(body: Any) -> Any:
+        for number, call in enumerate(CALLS):
+            yield [Piece(None, delta={"tool_calls": [{"index": number, **call}]})]
+        yield [Piece(None, finish_reason="tool_calls")]
+
+    fakes.llm.stream_chat = stream_chat  # type: ignore[method-assign]
+    body = {"model": MODEL, "input": "x", "tools": [WEATHER], "store": False}
+    async with fakes.client() as http:
+        found = await streamed(http, body)
+    steps = [event["type"].removeprefix("response.") for event in found[2:-1]]
+    arguments = ("function_call_arguments.delta", "function_call_arguments.done")
+    assert steps == ["output_item.added", *arguments, "output_item.done"] * 2
+    assert [item["type"] for item in found[-1]["response"]["output"]] == ["function_call"] * 2
+
+
+async def test_a_tool_that_the_operator_switched_off_is_refused() -> None:
+    body = {
+        "model": MODEL,
+        "input": "x",
+        "tools": [{"type": "web_search"}, {"type": "file_search", "vector_store_ids": ["default"]}],
+    }
+    async with Fakes().client(answer={"web": False}) as http:
+        refused = await http.post("/v1/responses", json=body)
+        without = await http.post("/v1/responses", json=body | {"tool_choice": "none"})
+    assert (refused.status_code, without.status_code) == (400, 200)
+    assert "`web_search` is switched off" in refused.json()["error"]["message"]
 
 
 async def test_log_probabilities_come_where_they_are_asked_for() -> None:
