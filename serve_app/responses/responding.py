@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest, ServiceError
@@ -40,6 +41,7 @@ _NAMES = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
 }
+_WITH_USAGE = {"stream_options": {"include_usage": True}}
 
 
 class Responding:
@@ -129,9 +131,10 @@ class Responding:
 
     def _parts(self, turn: Turn) -> AsyncGenerator[AnswerPart, None]:
         if turn.question is not None:
-            return self._answering.stream(turn.question)
+            sampling = {**turn.question.sampling, **_WITH_USAGE}
+            return self._answering.stream(replace(turn.question, sampling=sampling))
         assert turn.body is not None  # noqa: S101 - one of the two
-        return self._answering.bare_stream(self._llm.stream_chat(turn.body))
+        return self._answering.bare_stream(self._llm.stream_chat({**turn.body, **_WITH_USAGE}))
 
     async def _save(self, output: Output, turn: Turn) -> None:
         if turn.is_kept:

@@ -91,13 +91,16 @@ def turn_of(
         search_results=FILE_SEARCH_RESULTS in request.include,
     )
     turn = Turn(response, input_items, shown)
+    if not messages:
+        msg = "input: at least one message, or the output of a function, is needed"
+        raise InvalidRequest(msg, param="input")
     if not _is_grounded(request, tools):
         body = {**sampling, "model": settings.llm.served_name, "messages": list(messages)}
         if request.max_output_tokens is not None:
             body["max_tokens"] = request.max_output_tokens
         return replace(turn, body=body)
     if not any(message["role"] == "user" for message in messages):
-        msg = "the input needs at least one message of the role `user`"
+        msg = "input: at least one message of the role `user` is needed"
         raise InvalidRequest(msg, param="input")
     question = _question(request, tools, messages, settings)
     return replace(turn, question=replace(question, sampling=sampling))
@@ -265,8 +268,6 @@ def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
         sampling["response_format"] = form
     if request.top_logprobs or LOGPROBS in request.include:
         sampling |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
-    if request.stream:
-        sampling["stream_options"] = {"include_usage": True}
     return sampling
 
 

@@ -20,7 +20,10 @@ _OPENING = {"id": "1", "created": 1, "model": MODEL}
 
 @dataclass
 class FakeModel:
-    """Answers with its last message, or with `reply`, word by word; a token is a word."""
+    """Answers with its last message, or with `reply`, word by word; a token is a word.
+
+    `reasoning` comes before the answer, `tool_calls` after it.
+    """
 
     window: int = 4096
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
@@ -31,6 +34,9 @@ class FakeModel:
     silent: bool = False
     opening: str = ""
     reply: str = ""
+    reasoning: str = ""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: str = "stop"
     usage: dict[str, int] | None = None
 
     async def check_health(self) -> None: ...
@@ -46,12 +52,15 @@ class FakeModel:
         if self.fail_at_start:
             raise self.fail_at_start
         text = self._answer(body)
-        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}}
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        message |= {"reasoning": self.reasoning} if self.reasoning else {}
+        message |= {"tool_calls": self.tool_calls} if self.tool_calls else {}
+        choice: dict[str, Any] = {"index": 0, "message": message}
         usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         return {
             "id": "1",
             "model": MODEL,
-            "choices": [choice | {"finish_reason": "stop"}],
+            "choices": [choice | {"finish_reason": self.finish_reason}],
             "usage": usage,
         }
 
@@ -83,6 +92,8 @@ class FakeModel:
                 Opening(_OPENING | {"object": "chat.completion.chunk"}),
                 Piece(self.opening, delta={"role": "assistant"}),
             ]
+            if self.reasoning:
+                yield [Piece(None, delta={"reasoning": self.reasoning})]
             while True:
                 for word in self._answer(body).split():
                     yield [Piece(word + " ")]
@@ -92,7 +103,9 @@ class FakeModel:
                 await asyncio.sleep(0.01)
             if self.fail_midway:
                 raise self.fail_midway
-            yield [Piece("", finish_reason="stop")]
+            for index, call in enumerate(self.tool_calls):
+                yield [Piece(None, delta={"tool_calls": [{"index": index, **call}]})]
+            yield [Piece("", finish_reason=self.finish_reason)]
             if self.usage and body.get("stream_options", {}).get("include_usage"):
                 yield [TokenUsage(self.usage)]
         finally:

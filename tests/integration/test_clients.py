@@ -368,6 +368,70 @@ def test_structured_answers_have_the_structure(
     assert json.loads(plain.choices[0].message.content or "")["year"] in {1789, 1790}
 
 
+def test_responses_come_whole_and_streamed_with_documents_tools_and_structure(
+    client: openai.OpenAI, service: Service, store: Store
+) -> None:
+    asked: dict[str, Any] = {
+        "model": service.model,
+        "input": ASKED[0]["content"],
+        "instructions": "Answer in one sentence.",
+        "tools": [{"type": "file_search", "vector_store_ids": [store.id]}],
+        "include": ["file_search_call.results"],
+        "temperature": 0,
+        "max_output_tokens": 40,
+    }
+    whole = client.responses.create(**asked)
+    search, message = whole.output
+    assert search.type == "file_search_call"
+    assert search.results
+    assert search.results[0].file_id == store.files["lighthouse.md"]
+    assert message.type == "message"
+    text = message.content[0]
+    assert text.type == "output_text"
+    for each in text.annotations:
+        assert each.type == "file_citation"
+        assert each.file_id in store.files.values()
+    supported = [one for one in (whole.model_extra or {})["attributions"] if one["source"]]
+    assert len(text.annotations) == len(supported)
+    assert whole.usage
+    assert 1 < whole.usage.output_tokens <= 40
+    with client.responses.stream(**asked) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[0] == "response.created"
+    assert "response.file_search_call.searching" in kinds
+    assert kinds.count("response.output_text.delta") > 1
+    assert final.output_text.strip()
+    assert final.usage
+    assert final.usage.input_tokens == whole.usage.input_tokens
+
+    function = {"type": "function", "strict": True, **WEATHER["function"]}
+    weather: dict[str, Any] = {
+        "model": service.model,
+        "input": "How is the weather in Paris?",
+        "tools": [function],
+        "tool_choice": "required",
+        "temperature": 0,
+        "max_output_tokens": 200,
+    }
+    with client.responses.stream(**weather) as stream:
+        arguments = [one.delta for one in stream if one.type.endswith("arguments.delta")]
+        call = stream.get_final_response().output[0]
+    assert call.type == "function_call"
+    assert call.name == "weather"
+    assert "".join(arguments) == call.arguments
+    assert json.loads(call.arguments)["city"] in {"Paris", "Oslo"}
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "It rains."}
+    said = [{"role": "user", "content": weather["input"]}, call.model_dump(), output]
+    again = client.responses.create(**weather | {"input": said, "tool_choice": "none"})
+    assert again.output_text.strip()
+
+    parsed = client.responses.parse(
+        model="genserve", input=QUESTION, text_format=Place, temperature=0, max_output_tokens=200
+    )
+    assert isinstance(parsed.output_parsed, Place)
+
+
 def test_sampling_options_do_what_they_say(client: openai.OpenAI, service: Service) -> None:
     def ask(**options: Any) -> Any:
         given = {"temperature": 0, "max_tokens": 24} | options

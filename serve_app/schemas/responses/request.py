@@ -179,7 +179,7 @@ class ResponseRequest(Request):
         if self.previous_response_id is not None and self.conversation is not None:
             _contradiction("`previous_response_id` and `conversation` exclude each other")
         if self.input is None and self.previous_response_id is None and self.conversation is None:
-            _contradiction("`input` is required")
+            _contradiction("`input` is required, as no earlier response or conversation is named")
         if self.background and not self.store:
             _contradiction("`background` needs `store`: the answer is fetched later")
         if len([tool for tool in self.tools if isinstance(tool, FileSearchTool)]) > 1:
