@@ -220,7 +220,7 @@ async def test_a_response_that_breaks_off_is_generated_again_and_numbered_on(
 
 async def test_the_queue_quotas_and_keys_for_repeating(fakes: Fakes) -> None:
     ask: dict[str, Any] = {"model": "small", "input": "hi", "background": True}
-    limits = {"limits": {"max_responses": 2, "requests_per_minute": None}}
+    limits = {"limits": {"max_documents": 2, "requests_per_minute": None}}
     async with client_of(fakes, **limits) as client:
         again = client.with_options(default_headers={"Idempotency-Key": "k"})
         fakes.jobs.submit_error = Overloaded("too many jobs are waiting")
