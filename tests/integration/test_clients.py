@@ -422,7 +422,7 @@ def test_responses_come_whole_and_streamed_with_documents_tools_and_structure(
     assert "".join(arguments) == call.arguments
     assert json.loads(call.arguments)["city"] in {"Paris", "Oslo"}
     output = {"type": "function_call_output", "call_id": call.call_id, "output": "It rains."}
-    said = [{"role": "user", "content": weather["input"]}, call.model_dump(), output]
+    said = [{"role": "user", "content": weather["input"]}, call, output]
     again = client.responses.create(**weather | {"input": said, "tool_choice": "none"})
     assert again.output_text.strip()
 
