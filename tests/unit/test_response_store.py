@@ -11,11 +11,12 @@ import httpx2
 import openai
 import pytest
 from openai.types.conversations import ConversationItem, ConversationItemList
-from openai.types.responses import ResponseItemList, ResponseStreamEvent
+from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from deployments.errors import Overloaded, Unavailable
 from deployments.types import JobKind, JobStatus
+from serve_app.schemas.responses.request import ResponseRequest
 from serve_app.testing import Fakes
 from tests.support.openai_client import openai_client
 
@@ -81,6 +82,29 @@ async def test_a_chain_of_responses_is_continued_listed_and_deleted(fakes: Fakes
         assert kept.output_text.strip() == "Streamed."
         with pytest.raises(openai.BadRequestError, match="background"):
             await client.responses.cancel(kept.id)
+
+
+async def test_a_stream_whose_client_leaves_is_stored_as_cancelled(fakes: Fakes) -> None:
+    fakes.llm.endless = True
+    account = fakes.app().state.accounts["alice"]
+    request = ResponseRequest.model_validate({"model": "small", "input": "word", "stream": True})
+    turn = await account.responding.turn(request)
+    stream = account.responding.stream(turn)
+    async for events in stream:
+        if events[-1]["type"] == "response.output_text.delta":
+            break
+    await stream.aclose()
+    assert fakes.llm.closed.is_set()
+    left = (await account.responses.get(turn.response["id"])).body
+    Response.model_validate(left)
+    assert (left["status"], left["output"][0]["status"]) == ("cancelled", "incomplete")
+    assert left["output"][0]["content"][0]["text"] == "word "
+    async with client_of(fakes) as client:
+        fakes.llm.endless = False
+        await client.responses.create(
+            model="small", input="Go on.", previous_response_id=left["id"]
+        )
+    assert texts(fakes) == ["word", "word ", "Go on."]
 
 
 async def test_a_conversation_collects_the_items_of_its_responses(fakes: Fakes) -> None:
