@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-clients test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
-.PHONY: bench-ranking bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
+.PHONY: bench-ranking bench-responses bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -126,6 +126,9 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
+
+bench-responses: $(TESTED) ## Stored responses over two ingress replicas that are killed (8 minutes)
+	@$(BIN)/python -m tests.bench.responses
 
 bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (32 minutes)
 	@$(BIN)/python -m tests.bench.abuse

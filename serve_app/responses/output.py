@@ -194,6 +194,11 @@ class Output:
         events.append(self._event("response.failed", response=self.response))
         return events
 
+    def leave(self) -> None:
+        """End the response of a client that has left; nobody gets further events."""
+        self._closed(cut=True)
+        self._end("cancelled")
+
     def _event(self, kind: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
         number = self._number
         self._number += 1

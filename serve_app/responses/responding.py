@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,8 @@ class Responding:
 
         Whoever awaits the first events gets a failure to begin as an exception; a later one
         becomes `response.failed`. The response is stored before its last event. Closing the
-        generator stops everything that is under way for it. For `first_number` and `begun_before`
+        generator stops everything that is under way for it, and the response is stored as
+        cancelled, with what there is of its output. For `first_number` and `begun_before`
         see Output.
         """
         output = Output(
@@ -121,6 +123,12 @@ class Responding:
                             yield events
             events = output.end()
             await self._save(output, turn)
+        except (GeneratorExit, asyncio.CancelledError):
+            if output.begun:
+                output.leave()
+                with contextlib.suppress(ServiceError):
+                    await self._save(output, turn)
+            raise
         except ServiceError as error:
             if not output.begun:
                 raise

@@ -72,7 +72,7 @@ class StoredResponses:
             found |= {one["id"]: one for one in (*response.input, *_output(response.body))}
         for item_id in item_ids:
             if item_id not in found:
-                msg = f"there is no item {item_id!r}"
+                msg = "there is no such item"
                 raise NotFound(msg, param="input")
         return [found[item_id] for item_id in item_ids]
 

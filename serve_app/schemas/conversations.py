@@ -82,6 +82,10 @@ class ConversationResponse(BaseModel):
 class ConversationDeleted(Deleted):
     """OpenAI's answer to a deletion of a conversation."""
 
+    model_config = example(
+        {"id": CONVERSATION_ID_EXAMPLE, "object": "conversation.deleted", "deleted": True}
+    )
+
     object: Literal["conversation.deleted"] = "conversation.deleted"
 
 

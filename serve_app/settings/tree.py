@@ -131,15 +131,13 @@ class LimitSettings(Settings):
         default=10_000, description="Of one API key, vector stores included."
     )
     max_documents: PositiveInt = Field(
-        default=1_000_000, description="Of one API key, and as many files at /v1/files."
+        default=1_000_000,
+        description="Of one API key, and as many files at /v1/files, stored responses and "
+        "conversations.",
     )
     max_stored_bytes: PositiveInt = Field(
         default=100 * 1024**3,
         description="Of one API key: its files and documents as they were uploaded.",
-    )
-    max_responses: PositiveInt = Field(
-        default=100_000,
-        description="Stored responses of one API key, and as many conversations.",
     )
     max_responses_bytes: PositiveInt = Field(
         default=2 * 1024**3,
@@ -177,8 +175,8 @@ class LimitSettings(Settings):
             documents=self.max_documents,
             files=self.max_documents,
             size_bytes=self.max_stored_bytes,
-            responses=self.max_responses,
-            conversations=self.max_responses,
+            responses=self.max_documents,
+            conversations=self.max_documents,
             responses_bytes=self.max_responses_bytes,
         )
 

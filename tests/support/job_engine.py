@@ -242,6 +242,7 @@ class Parts:
     catalogue: Catalogue
     doctor_runs: DoctorRuns
     searching: Backend
+    responder: Responder
 
     async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
@@ -271,7 +272,6 @@ async def running(
     searching: Backend | None = None,
     second_indexes: interfaces.SecondIndexes | None = None,
     parsing: Callable[[FileStore], Reader] | None = None,
-    responder: interfaces.Responder | None = None,
     **settings: object,
 ) -> AsyncIterator[Parts]:
     """Run the engine on a retriever in memory, or on the one in `searching`.
@@ -312,8 +312,8 @@ async def running(
         *(reader, backend, files, backends, cancellations, catalogue),
         *(submissions.ingest, cancel, dispatcher.has_room_for_batch),
     )
-    answering = responder or Responder(catalogue)
-    responses = ResponseSteps(answering, catalogue.responses, backends)
+    responder = Responder(catalogue)
+    responses = ResponseSteps(responder, catalogue.responses, backends)
     workflows = Workflows(
         *(ingest, image_steps, imports, zips, responses, steps, cancellations, dispatcher),
         images_at_once=1,
@@ -368,6 +368,7 @@ async def running(
             catalogue,
             doctor_runs,
             backend,
+            responder,
         )
     finally:
         await engine.close()

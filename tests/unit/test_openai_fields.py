@@ -14,6 +14,7 @@ from openai.types import (
     vector_store_update_params,
 )
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.conversations import conversation_create_params
 from openai.types.responses import response_create_params
 from openai.types.vector_stores import (
     file_batch_create_params,
@@ -40,7 +41,6 @@ CHAT: Refusals = {
 }
 UNKNOWN = "there is no such"
 RESPONSE: Refusals = {
-    "background": ("in the background",),
     "context_management": ("not compacted",),
     "conversation": (UNKNOWN,),
     "input": (
@@ -76,6 +76,12 @@ ROUTES: list[tuple[str, dict[str, Any], type[Any], Refusals]] = [
         {"model": MODEL, "input": "x"},
         response_create_params.ResponseCreateParamsNonStreaming,
         RESPONSE,
+    ),
+    (
+        "/v1/conversations",
+        {},
+        conversation_create_params.ConversationCreateParams,
+        {"items": RESPONSE["input"]},
     ),
     (
         "/v1/completions",
