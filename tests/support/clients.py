@@ -41,7 +41,7 @@ PYTHON = {
     "pydantic_ai": "pydantic-ai-slim[openai,anthropic]==2.68.0",
 }
 NODE = {
-    "openai": "openai@7.57.0",
+    "openai": "openai@7.59.0",
     "ai_sdk": "ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/openai-compatible@3.0.92 zod@4.6.7",
 }
 EMBEDDER = "all-MiniLM-L6-v2"
@@ -109,6 +109,7 @@ class Clients:
             shutil.rmtree(place, ignore_errors=True)
             venv.create(place)
             uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]  # pip takes a minute
+            uv += ["--link-mode", "copy"]  # NLTK, which LlamaIndex uses, refuses hard links
             python = str(place / "bin" / "python")
             _run([*uv, "--python", python, *packages.split()], dict(os.environ), INSTALL_TIMEOUT_S)
             (place / "ready").write_text(time.ctime())

@@ -74,14 +74,18 @@ if (only !== "responses") {
 if (only !== "compatible") {
   const tools = { file_search: openai.tools.fileSearch({ vectorStoreIds: [TEST_STORE] }) };
   const found = await generateText({
-    ...common, model: openai("genserve"), prompt: QUESTION, tools, maxOutputTokens: 100,
+    ...common,
+    model: openai("genserve"),
+    prompt: QUESTION,
+    tools,
+    maxOutputTokens: 100,
+    providerOptions: { openai: { include: ["file_search_call.results"] } },
   });
   told.responses = {
     bare: (await generateText({ ...common, model: openai(TEST_MODEL), prompt: CAPITAL, maxOutputTokens: 40 })).text,
     text: found.text,
     sources: found.sources,
-    searches: found.toolResults.length,
-    results: found.toolResults.map((result) => result.output),
+    results: found.toolResults.flatMap((result) => result.output.results),
     grounded: await streamed({ model: openai("genserve"), prompt: QUESTION, tools, maxOutputTokens: 60 }),
     asked: await forecast(openai(TEST_MODEL)),
     place: await place(openai(TEST_MODEL)),

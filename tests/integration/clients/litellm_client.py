@@ -16,6 +16,7 @@ bare = litellm.completion(
     model=f"openai/{MODEL}",
     messages=[{"role": "user", "content": CAPITAL}],
     max_tokens=40,
+    temperature=0,
     **service,
 )
 pieces = [
@@ -57,7 +58,6 @@ message = asyncio.run(
         max_tokens=60,
         api_base=ROOT,
         api_key=KEY,
-        extra_body=CONTEXT,
     )
 )
 tell(

@@ -55,7 +55,10 @@ try:
             time.sleep(1)
     client = OpenAI(base_url=f"{PROXY}/v1", api_key="sk-of-the-proxy", max_retries=0)
     bare = client.chat.completions.create(
-        model="small", messages=[{"role": "user", "content": CAPITAL}], max_tokens=40
+        model="small",
+        messages=[{"role": "user", "content": CAPITAL}],
+        max_tokens=40,
+        temperature=0,
     )
     chunks = client.chat.completions.create(
         model="genserve",
