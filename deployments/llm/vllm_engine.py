@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from deployments.answer_events import AnswerEvent
 
 _ERROR = 'data: {"error"'
+_NO_PROMPT = {"response_format"}
+"""Fields that are no part of a prompt; vLLM may compile this one."""
 _STALL_TIMEOUT_S = 120.0
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
@@ -298,7 +300,8 @@ class VllmEngine:
 
         await check_prompt_length(body, self._window, self.count_tokens)
         prepare = self._chat.prepare
-        body = await asyncio.to_thread(prepare, body) if is_long(body) else prepare(body)
+        given = {name: value for name, value in body.items() if name not in _NO_PROMPT}
+        body = await asyncio.to_thread(prepare, given) if is_long(given) else prepare(given)
         try:
             rendered = await self._chat.render(self._chat.request(**body))
         except Exception as error:  # noqa: BLE001 - all are told apart there

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI, Request
+    from pydantic import BaseModel
     from starlette.types import Receive, Scope, Send
 
 # The most particular class first: an error takes the first that fits.
@@ -55,11 +56,12 @@ _RETRY_AFTER_S = 2.0  # Advice to a caller who is refused.
 _FASTAPIS_ERROR = "HTTPValidationError"
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def refusals(
+    *statuses: int, model: type[BaseModel] = ErrorResponse
+) -> dict[int | str, dict[str, Any]]:
     """Say in the API reference which errors a route may answer with, beside EVERYWHERE."""
     return {
-        status: {"model": ErrorResponse, "description": HTTPStatus(status).phrase}
-        for status in statuses
+        status: {"model": model, "description": HTTPStatus(status).phrase} for status in statuses
     }
 
 

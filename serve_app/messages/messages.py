@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.answering.deadline import late
 from serve_app.answering.grounding import Question
 from serve_app.messages.blocks import (
     BlockList,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from serve_app.schemas.messages.requests import CountTokensRequest, MessagesRequest
     from serve_app.settings import AppSettings
 
+_LIMITED = "answer_limited"
 _TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
 
 
@@ -55,6 +59,7 @@ class Messages:
         if _is_grounded(request):
             question = self._question(request)
             completion, grounded, finished = await self._answering.whole(question)
+            grounded = self._warned(request, grounded)
             reader.read(text_events(completion))
             reader.cite(SourceCitations(grounded.sources).of(finished.attributions))
             more = _grounding(grounded) | _ending(finished, finished.attributions)
@@ -91,7 +96,7 @@ class Messages:
 
     async def count_tokens(self, request: CountTokensRequest) -> int:
         """Return the tokens of the prompt, without the sources of a grounded answer."""
-        return await self._llm.prompt_tokens(self._prompt(request))
+        return await self._tokens(self._prompt(request))
 
     async def _grounded(
         self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
@@ -106,8 +111,10 @@ class Messages:
                 match given:
                     case Grounded(sources):
                         citations = SourceCitations(sources)
-                        warnings = given.warnings
-                        writer.event("message_start", message=_begun(request, _grounding(given)))
+                        grounded = self._warned(request, given)
+                        warnings = grounded.warnings
+                        begun = _begun(request, _grounding(grounded))
+                        writer.event("message_start", message=begun)
                     case Attributed(found):
                         attributions += found
                         reader.cite(citations.of(found))
@@ -174,16 +181,35 @@ class Messages:
         written = json.dumps([body["messages"], body.get("tools")], ensure_ascii=False)
         # No token is shorter than a byte.
         if most + len(written.encode()) + _TEMPLATE_TOKENS > window:
-            room = window - await self._llm.prompt_tokens(body)
+            room = window - await self._tokens(body)
             most = min(most, room) if room > 0 else most
         body["max_tokens"] = most
         if most == request.max_tokens:
             return body, {}
-        message = f"there is room for an answer of {most} tokens only"
-        return body, {"warnings": _dumped([Warning_(code="answer_limited", message=message)])}
+        return body, {"warnings": _dumped([_limited(most)])}
+
+    def _warned(self, request: MessagesRequest, grounded: Grounded) -> Grounded:
+        """Add the warning for an answer that the settings bound more than was asked."""
+        most = self._most_tokens(request)
+        known = any(warning.code == _LIMITED for warning in grounded.warnings)
+        if known or most == request.max_tokens:
+            return grounded
+        return replace(grounded, warnings=[*grounded.warnings, _limited(most)])
+
+    async def _tokens(self, body: Mapping[str, Any]) -> int:
+        try:
+            async with asyncio.timeout(self._settings.answer.first_token_timeout_s):
+                return await self._llm.prompt_tokens(body)
+        except TimeoutError:
+            raise late() from None
 
     def _most_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)
+
+
+def _limited(most_tokens: int) -> Warning_:
+    message = f"there is room for an answer of {most_tokens} tokens only"
+    return Warning_(code=_LIMITED, message=message)
 
 
 def _is_grounded(request: MessagesRequest) -> bool:
@@ -224,12 +250,16 @@ def _begun(request: MessagesRequest, more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(reported: Mapping[str, Any]) -> dict[str, Any]:
     cached = int((reported.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-    return {
+    usage: dict[str, Any] = {
         "input_tokens": max(int(reported.get("prompt_tokens") or 0) - cached, 0),
         "output_tokens": int(reported.get("completion_tokens") or 0),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
     }
+    if details := reported.get("completion_tokens_details"):
+        reasoning = int(details.get("reasoning_tokens") or 0)
+        usage["output_tokens_details"] = {"thinking_tokens": reasoning}
+    return usage
 
 
 def _grounding(grounded: Grounded) -> dict[str, Any]:

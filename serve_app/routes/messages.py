@@ -24,7 +24,12 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     SettingsDep,
 )
 from serve_app.routes.shapes import streamable, unknown_model
-from serve_app.schemas.messages.answers import MESSAGE_EVENT_EXAMPLE, MESSAGE_EXAMPLE, TokensCount
+from serve_app.schemas.messages.answers import (
+    MESSAGE_EVENT_EXAMPLE,
+    MESSAGE_EXAMPLE,
+    MessagesError,
+    TokensCount,
+)
 from serve_app.schemas.messages.requests import (  # noqa: TC001 - FastAPI reads annotations
     CountTokensRequest,
     MessagesRequest,
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
+_REFUSALS = refusals(400, 401, 403, 404, 413, 429, 500, 503, 504, model=MessagesError)
 _PING = event_text("ping")
 _NO_THREADS = "thread_unsupported_request"  # by which the tools of the SDK go on without one
 Beta = Annotated[bool | None, Query(description="Without effect; Anthropic's clients send it.")]
@@ -43,7 +49,7 @@ Beta = Annotated[bool | None, Query(description="Without effect; Anthropic's cli
 
 @router.post(
     "",
-    responses=streamable(MESSAGE_EVENT_EXAMPLE, MESSAGE_EXAMPLE) | refusals(404, 413, 504),
+    responses=streamable(MESSAGE_EVENT_EXAMPLE, MESSAGE_EXAMPLE) | _REFUSALS,
 )
 async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependency
     request: MessagesRequest,
@@ -76,7 +82,7 @@ async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependen
     return await opened(messages.stream(request), error_event, keep_alive=_PING)
 
 
-@router.post("/count_tokens", responses=refusals(404, 413))
+@router.post("/count_tokens", responses=_REFUSALS)
 async def count_message_tokens(
     request: CountTokensRequest,
     answering: AnsweringDep,

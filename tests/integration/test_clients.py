@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import anthropic
 import numpy as np
 import openai
 import pytest
@@ -573,6 +574,91 @@ def test_a_wrong_key_is_refused(service: Service) -> None:
         with pytest.raises(openai.AuthenticationError) as raised:
             stranger.chat.completions.create(model="genserve", messages=QUESTION)
     assert "not-one-of-the-keys" not in str(raised.value)
+
+
+@pytest.fixture
+def claude(service: Service) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(
+        base_url=service.url, api_key=service.key, max_retries=0, timeout=120
+    ) as client:
+        yield client
+
+
+def test_anthropics_sdk_converses(
+    claude: anthropic.Anthropic, service: Service, store: Store
+) -> None:
+    question: Any = {"role": "user", "content": "Name the capital of France."}
+    asked: Any = {"model": service.model, "messages": [question]}
+    bounded = asked | {"max_tokens": 24, "extra_body": {"temperature": 0}}
+    whole = claude.messages.create(**bounded, system="You are a geographer.")
+    assert "Paris" in str(whole.content[0].to_dict()["text"])
+    assert whole.stop_reason in {"end_turn", "max_tokens"}
+    counted = claude.messages.count_tokens(**asked, system="You are a geographer.")
+    assert counted.input_tokens == whole.usage.input_tokens > 8
+    with claude.messages.stream(**bounded, system="You are a geographer.") as stream:
+        streamed = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert streamed == whole.content[0].to_dict()["text"]
+    assert final.usage.to_dict() == whole.usage.to_dict()
+    stopped = claude.messages.create(**bounded, stop_sequences=["Paris"])
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "Paris")
+    begun: Any = {"role": "assistant", "content": "The capital of France is the city of"}
+    went_on = claude.messages.create(**bounded | {"messages": [question, begun]})
+    assert str(went_on.content[0].to_dict()["text"]).startswith(" Paris")
+    # The bound that clients of large models send is lowered to what there is room for.
+    many = claude.messages.create(**bounded | {"max_tokens": 64_000, "stop_sequences": [","]})
+    assert (many.model_extra or {})["warnings"][0]["code"] == "answer_limited"
+    with pytest.raises(anthropic.NotFoundError) as raised:
+        claude.messages.create(**bounded | {"model": "claude-none"})
+    assert raised.value.type == "not_found_error"
+    assert raised.value.request_id
+
+
+def test_anthropics_sdk_calls_tools_and_gets_structured_answers(
+    claude: anthropic.Anthropic, service: Service
+) -> None:
+    tool: Any = {
+        "name": "weather",
+        "description": "The weather in a city.",
+        "input_schema": WEATHER["function"]["parameters"],
+    }
+    asked: Any = [{"role": "user", "content": "How is the weather in Paris?"}]
+    options: Any = {"model": service.model, "tools": [tool], "max_tokens": 200}
+    with claude.messages.stream(
+        **options, messages=asked, tool_choice={"type": "any"}, extra_body={"temperature": 0}
+    ) as stream:
+        called = stream.get_final_message()
+    use = next(block for block in called.content if block.type == "tool_use")
+    assert called.stop_reason == "tool_use"
+    assert (use.name, use.input["city"] in {"Paris", "Oslo"}) == ("weather", True)
+    result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": "It rains."}
+    asked += [{"role": "assistant", "content": called.content}]
+    asked += [{"role": "user", "content": [result]}]
+    told = claude.messages.create(**options, messages=asked, tool_choice={"type": "none"})
+    assert told.content[0].type == "text"
+    parsed = claude.messages.parse(
+        model=service.model, max_tokens=200, messages=ASKED, output_format=Place
+    )
+    assert isinstance(parsed.parsed_output, Place)
+
+
+def test_anthropics_sdk_gets_citations(claude: anthropic.Anthropic, store: Store) -> None:
+    asked: Any = {"model": "genserve", "messages": ASKED, "max_tokens": 40}
+    grounded: Any = asked | {"extra_body": store.context | {"temperature": 0}}
+    with claude.messages.stream(**grounded) as stream:
+        final = stream.get_final_message()
+    whole = claude.messages.create(**grounded)
+    text: Any = whole.content[0].to_dict()
+    streamed: Any = final.content[0].to_dict()
+    assert (streamed["text"], streamed["citations"]) == (text["text"], text["citations"])
+    sources = (whole.model_extra or {})["sources"]
+    assert "walrus oil" in sources[0]["text"]
+    assert text["citations"]
+    for citation in text["citations"]:
+        source = sources[citation["source_number"] - 1]
+        assert citation["cited_text"] in source["text"]
+        assert citation["url"] == source["content_uri"]
+    assert whole.usage.input_tokens > 50
 
 
 def test_the_async_client_converses_too(service: Service) -> None:

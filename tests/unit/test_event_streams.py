@@ -18,6 +18,7 @@ from serve_app.http.event_streams import opened
 
 pytestmark = pytest.mark.anyio
 SILENCE_S, CUT_S, WAIT_S = 0.2, 1.5, 2.5
+COMMENT, PING = ": keep-alive\n\n", 'event: ping\ndata: {"type":"ping"}\n\n'
 
 
 def shaped(error: ServiceError) -> str:
@@ -43,7 +44,10 @@ async def served() -> AsyncIterator[str]:
     async def stream(kind: str) -> Response:
         failure = {"early": InvalidRequest("no"), "late": Unavailable("gone")}.get(kind)
         wait_s = {"early": 0.0, "soon": 1.5 * SILENCE_S}.get(kind, WAIT_S)
-        return await opened(words(wait_s=wait_s, error=failure), shaped, SILENCE_S)
+        keep_alive = PING if kind == "pinged" else COMMENT
+        return await opened(
+            words(wait_s=wait_s, error=failure), shaped, SILENCE_S, keep_alive=keep_alive
+        )
 
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -69,12 +73,14 @@ async def served() -> AsyncIterator[str]:
 
 async def test_silent_streams_send_comments_and_early_errors_have_a_status() -> None:
     async with served() as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
-        kinds = "/whole", "/late", "/early", "/soon"
-        whole, late, early, soon = await asyncio.gather(*map(http.get, kinds))
+        kinds = "/whole", "/late", "/early", "/soon", "/pinged"
+        whole, late, early, soon, pinged = await asyncio.gather(*map(http.get, kinds))
     assert early.status_code == 400
     assert whole.status_code == late.status_code == 200
     events = [line for line in whole.text.splitlines() if line.startswith("data: ")]
     assert events == ["data: first", "data: second"]
     for waited in (whole, late, soon):
-        assert waited.text.startswith(": keep-alive\n\n")
+        assert waited.text.startswith(COMMENT)
+    assert pinged.text.count(PING) > 1
+    assert COMMENT not in pinged.text
     assert late.text.endswith("event: error\ndata: unavailable\n\n")

@@ -94,6 +94,7 @@ USAGE = TokenUsage(
         "completion_tokens": 9,
         "total_tokens": 39,
         "prompt_tokens_details": {"cached_tokens": 16},
+        "completion_tokens_details": {"reasoning_tokens": 4},
     }
 )
 CALLS = (
@@ -154,6 +155,8 @@ async def test_reasoning_text_and_tool_calls_become_blocks() -> None:
     assert message.stop_reason == "tool_use"
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (14, 16)
     assert message.usage.output_tokens == 9
+    assert message.usage.output_tokens_details
+    assert message.usage.output_tokens_details.thinking_tokens == 4
     assert fakes.llm.bodies[0]["tool_choice"] == "required"
     hidden = await answered(fakes, thinking={"type": "disabled"})
     assert [block.type for block in hidden.content] == ["text", "tool_use"]
@@ -273,6 +276,14 @@ async def test_a_grounded_answer_has_citations_sources_and_its_models_name() -> 
     # What was cited can be sent back.
     again = [*asked, {"role": "assistant", "content": [text]}, *asked]
     assert (await answered(fakes, BODY | {"model": "genserve", "messages": again})).content
+    assert fakes.llm.bodies[-1]["messages"][-2]["content"].startswith("Snow is white.")
+    begun = [*asked, {"role": "assistant", "content": "It is"}]
+    assert (await answered(fakes, BODY | {"model": "genserve", "messages": begun})).content
+    assert fakes.llm.bodies[-1]["continue_final_message"] is True
+    assert fakes.llm.bodies[-1]["messages"][-1] == begun[-1]
+    limited = await answered(fakes, BODY | {"model": "genserve", "max_tokens": 64_000})
+    warnings = (limited.model_extra or {})["warnings"]
+    assert [warning["code"] for warning in warnings] == ["answer_limited"]
     plain = await answered(
         fakes,
         BODY | {"model": "genserve", "context": {"web": False, "documents": False}},

@@ -100,6 +100,32 @@ async def test_a_prompt_far_over_the_window_is_not_encoded_to_its_end(imported: 
     assert tokenizer.chars < 50_000
 
 
+async def test_the_tokens_of_a_prompt_are_counted_without_a_generation(imported: None) -> None:
+    seen: list[Any] = []
+
+    async def render(request: Any) -> Any:
+        seen.append(request)
+        refused = sys.modules["vllm.entrypoints.serve.engine.protocol"].ErrorResponse()
+        refused.error = types.SimpleNamespace(
+            model_dump=lambda: {"code": 400, "message": "roles must alternate", "param": None}
+        )
+        return refused if request["messages"] == [] else ([], [{"prompt_token_ids": [1, 2, 3]}])
+
+    model = engine()
+    model._chat = model._chat._replace(render=render)
+    body = {"messages": [{"role": "user", "content": "x"}], "tools": [tool({})]}
+    assert await model.prompt_tokens(body | {"response_format": response_format({})}) == 3
+    assert seen == [body]  # nothing of it may have to be compiled
+    with pytest.raises(InvalidRequest, match="roles must alternate"):
+        await model.prompt_tokens({"messages": []})
+    model, long = (
+        engine(tokenizer=CountingTokenizer()),
+        {"role": "user", "content": "x" * 1_000_000},
+    )
+    with pytest.raises(InvalidRequest, match="more than 128"):
+        await model.prompt_tokens({"messages": [long]})
+
+
 async def test_what_vllm_would_compile_for_tools_is_judged(
     imported: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -46,6 +46,28 @@ MESSAGE_EVENT_EXAMPLE = (
     'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0, '
     '"delta": {"type": "text_delta", "text": "Costs"}}\n\n'
 )
+
+
+class ErrorDetails(BaseModel):
+    """The code of an error, for programs."""
+
+    error_code: str
+
+
+class ErrorObject(BaseModel):
+    """What went wrong."""
+
+    type: str
+    message: str
+    details: ErrorDetails
+
+
+class MessagesError(BaseModel):
+    """An error in Anthropic's form."""
+
+    type: Literal["error"]
+    error: ErrorObject
+    request_id: str | None
 
 
 class TokensCount(BaseModel):
