@@ -186,7 +186,12 @@ class Output:
         return events
 
     def fail(self, error: ServiceError) -> list[Event]:
-        """Return the last events of a response that broke off."""
+        """Return the last events of a response that broke off.
+
+        After `end` there is one, in place of the last event of that.
+        """
+        if self.response["status"] != "in_progress":
+            self._number -= 1
         events = self._closed(cut=True)
         code = _RATE_LIMIT if error.code == "overloaded" else _SERVER_ERROR
         self.response["error"] = {"code": code, "message": error.message}

@@ -187,6 +187,7 @@ class Stored:
             for n, text in enumerate(texts)
         ]
         self.saved: list[tuple[Any, Any]] = []
+        self.error: Exception | None = None
 
     async def history(self, previous: str | None, conversation: str | None) -> list[Item]:
         if previous not in {None, "resp_1"}:
@@ -198,6 +199,8 @@ class Stored:
         return [next(item for item in self.earlier if item["id"] == each) for each in item_ids]
 
     async def save(self, response: Any, input_items: Any) -> None:
+        if self.error:
+            raise self.error
         self.saved.append((dict(response), input_items))
 
 
@@ -234,6 +237,13 @@ async def test_a_conversation_goes_on_and_is_stored_before_its_end_is_sent(*, st
     assert [item["content"] for item in items] == [[{"type": "input_text", "text": "And now?"}]]
     await made.whole(await made.turn(request(store=False)))
     assert len(storage.saved) == 1
+    storage.error = Unavailable("the database is away")
+    stream_events = [event async for some in made.stream(turn) for event in some]
+    assert [event["sequence_number"] for event in stream_events] == list(range(len(stream_events)))
+    assert [event["type"] for event in stream_events][-2:] == [
+        "response.output_item.done",
+        "response.failed",
+    ]
     with pytest.raises(NotFound, match="no such response"):
         await made.turn(request(previous_response_id="resp_2"))
 
