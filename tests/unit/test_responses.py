@@ -228,7 +228,10 @@ class Stored:
     def __init__(self, *texts: str) -> None:
         roles = ("user", "assistant")
         self.earlier = [
-            stored_item(Message(type="message", role=roles[n % 2], content=text), "resp_1")
+            stored_item(
+                Message.model_validate({"type": "message", "role": roles[n % 2], "content": text}),
+                "resp_1",
+            )
             for n, text in enumerate(texts)
         ]
         self.saved: list[tuple[Any, Any]] = []
