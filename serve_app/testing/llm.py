@@ -56,7 +56,7 @@ class FakeModel:
         if self.fail_at_start:
             raise self.fail_at_start
         message: dict[str, Any] = {"role": "assistant", "content": self._answer(body)}
-        message |= {"refusal": None}
+        message["refusal"] = None
         message |= {"reasoning": self.reasoning} if self.reasoning else {}
         message |= {"tool_calls": self.tool_calls} if self.tool_calls else {}
         choice = {"message": message, "logprobs": None, "finish_reason": self.finish_reason}
@@ -114,7 +114,8 @@ class FakeModel:
                 raise self.fail_midway
             for index, call in enumerate(self.tool_calls):
                 yield [Piece(None, delta={"tool_calls": [{"index": index, **call}]})]
-            yield [Piece("", index, finish_reason=self.finish_reason) for index in _choices(body)]
+            finished = self.finish_reason
+            yield [Piece("", index, finish_reason=finished) for index in _choices(body)]
             if self.usage and body.get("stream_options", {}).get("include_usage"):
                 yield [TokenUsage(self.usage)]
         finally:
