@@ -6,10 +6,14 @@ Ingress is made with a handle of Jobs, so Jobs looks up that of Ingress when it 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from ray import serve
 
-from deployments.remote.handle import Handle, Remote
+from deployments.remote.handle import Remote
+
+if TYPE_CHECKING:
+    from deployments.remote.handle import Handle
 
 
 class _Ingress(Remote):

@@ -280,7 +280,9 @@ async def test_failures_before_the_start_keep_their_status_and_later_ones_are_ev
 
 
 @pytest.mark.parametrize("model", [MODEL, "genserve"])
-async def test_a_stream_that_is_left_stops_the_engine_and_is_stored_as_cancelled(model: str) -> None:
+async def test_a_stream_that_is_left_stops_the_engine_and_is_stored_as_cancelled(
+    model: str,
+) -> None:
     fakes, storage = Fakes(), Stored()
     fakes.llm.endless = True
     made = responding(fakes, storage)
