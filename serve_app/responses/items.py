@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from serve_app.responses.ids import (
@@ -161,5 +162,15 @@ def _text(content: str | Sequence[Item]) -> str:
 
 
 def _tool_call(item: Item) -> dict[str, Any]:
-    function = {"name": item["name"], "arguments": item["arguments"]}
+    function = {"name": item["name"], "arguments": _readable(item["arguments"])}
     return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def _readable(arguments: str) -> str:
+    """Return arguments as a JSON object, which chat templates need: a call may be cut off."""
+    try:
+        if isinstance(json.loads(arguments or "{}"), dict):
+            return arguments or "{}"
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"arguments": arguments})

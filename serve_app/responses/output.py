@@ -145,7 +145,7 @@ class Output:
         self._open: list[_Open] = []
         self._calls: dict[int, _Call] = {}
         self._message: _Message | None = None
-        self._answered = False
+        self._answered = self._ended = False
         self._sources: dict[int, Source] = {}
         self._attributions: list[dict[str, Any]] = []
         self._finish_reason: str | None = None
@@ -186,7 +186,12 @@ class Output:
         return events
 
     def fail(self, error: ServiceError) -> list[Event]:
-        """Return the last events of a response that broke off."""
+        """Return the last events of a response that broke off.
+
+        After `end` there is one, in place of the last event of that.
+        """
+        if self._ended:
+            self._number -= 1
         events = self._closed(cut=True)
         code = _RATE_LIMIT if error.code == "overloaded" else _SERVER_ERROR
         self.response["error"] = {"code": code, "message": error.message}
@@ -211,6 +216,7 @@ class Output:
         return [self._event(f"response.{kind}", response=response) for kind in kinds]
 
     def _end(self, status: str) -> None:
+        self._ended = True
         self.response["status"] = status
         self.response["completed_at"] = int(time.time()) if status == "completed" else None
         self.response["output"] = [item for item in self._items if item is not None]

@@ -115,13 +115,14 @@ class Responding:
         output = Output(
             turn.response, turn.shown, first_number=first_number, begun_before=begun_before
         )
+        ending: list[Event] = []
         try:
             with _renamed():
                 async with contextlib.aclosing(self._parts(turn)) as parts:
                     async for part in parts:
                         if events := output.add(part):
                             yield events
-            events = output.end()
+            ending = output.end()
             await self._save(output, turn)
         except (GeneratorExit, asyncio.CancelledError):
             if output.begun:
@@ -132,10 +133,10 @@ class Responding:
         except ServiceError as error:
             if not output.begun:
                 raise
-            events = output.fail(error)
+            ending = [*ending[:-1], *output.fail(error)]
             with contextlib.suppress(ServiceError):
                 await self._save(output, turn)
-        yield events
+        yield ending
 
     def _parts(self, turn: Turn) -> AsyncGenerator[AnswerPart, None]:
         if turn.question is not None:

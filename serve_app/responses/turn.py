@@ -102,6 +102,7 @@ def turn_of(
     if not any(message["role"] == "user" for message in messages):
         msg = "input: at least one message of the role `user` is needed"
         raise InvalidRequest(msg, param="input")
+    _check_switched_on(tools, settings)
     question = _question(request, tools, messages, settings)
     return replace(turn, question=replace(question, sampling=sampling))
 
@@ -247,6 +248,16 @@ def _required(
         msg = "tool_choice: `required` needs at least one tool"
         raise InvalidRequest(msg, param="tool_choice")
     return _Tools(functions, files, web, "required")
+
+
+def _check_switched_on(tools: _Tools, settings: AppSettings) -> None:
+    for tool, is_on in (
+        (tools.file_search, settings.answer.documents),
+        (tools.web_search, settings.answer.web),
+    ):
+        if tool is not None and not is_on:
+            msg = f"tools: `{tool.type}` is switched off in this service"
+            raise InvalidRequest(msg, param="tools")
 
 
 def _check_chosen(name: str, among: Sequence[str]) -> None:

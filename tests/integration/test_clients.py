@@ -415,7 +415,9 @@ def test_responses_come_whole_and_streamed_with_documents_tools_and_structure(
         "max_output_tokens": 200,
     }
     with client.responses.stream(**weather) as stream:
-        arguments = [one.delta for one in stream if one.type.endswith("arguments.delta")]
+        arguments = [
+            one.delta for one in stream if one.type == "response.function_call_arguments.delta"
+        ]
         call = stream.get_final_response().output[0]
     assert call.type == "function_call"
     assert call.name == "weather"

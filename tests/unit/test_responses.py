@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -150,6 +151,7 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
             for n, each in enumerate(CALLS)
         ]
         body["input"] += [*whole["output"], *outputs]
+        body["input"].append(whole["output"][2] | {"call_id": "cut", "arguments": '{"ci'})
         again = await http.post("/v1/responses", json=body | {"tool_choice": "auto"})
     Response.model_validate(whole)
     assert without_identity(found[-1]["response"]) == without_identity(whole)
@@ -165,7 +167,9 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
     assert asked["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     assert asked["response_format"] == {"type": "json_object"}
     assert again.status_code == 200, again.text
-    _, called, *results = fakes.llm.bodies[-1]["messages"]
+    _, called, *results, cut = fakes.llm.bodies[-1]["messages"]
+    arguments = cut["tool_calls"][0]["function"]["arguments"]
+    assert json.loads(arguments) == {"arguments": '{"ci'}  # templates take only objects
     assert (called["role"], called["tool_calls"]) == ("assistant", CALLS)
     assert [(each["tool_call_id"], each["content"]) for each in results] == [
         ("call_0", "rain 0"),
@@ -183,6 +187,7 @@ class Stored:
             for n, text in enumerate(texts)
         ]
         self.saved: list[tuple[Any, Any]] = []
+        self.error: Exception | None = None
 
     async def history(self, previous: str | None, conversation: str | None) -> list[Item]:
         if previous not in {None, "resp_1"}:
@@ -194,6 +199,8 @@ class Stored:
         return [next(item for item in self.earlier if item["id"] == each) for each in item_ids]
 
     async def save(self, response: Any, input_items: Any) -> None:
+        if self.error:
+            raise self.error
         self.saved.append((dict(response), input_items))
 
 
@@ -230,6 +237,13 @@ async def test_a_conversation_goes_on_and_is_stored_before_its_end_is_sent(*, st
     assert [item["content"] for item in items] == [[{"type": "input_text", "text": "And now?"}]]
     await made.whole(await made.turn(request(store=False)))
     assert len(storage.saved) == 1
+    storage.error = Unavailable("the database is away")
+    stream_events = [event async for some in made.stream(turn) for event in some]
+    assert [event["sequence_number"] for event in stream_events] == list(range(len(stream_events)))
+    assert [event["type"] for event in stream_events][-2:] == [
+        "response.output_item.done",
+        "response.failed",
+    ]
     with pytest.raises(NotFound, match="no such response"):
         await made.turn(request(previous_response_id="resp_2"))
 
@@ -341,7 +355,7 @@ async def test_errors_name_the_field_as_the_request_calls_it(
 async def test_calls_come_one_after_the_other_and_alone_if_the_model_says_nothing() -> None:
     fakes = Fakes()
 
-    async def stream_chat(_: Any) -> Any:
+    async def stream_chat(body: Any) -> Any:
         for number, call in enumerate(CALLS):
             yield [Piece(None, delta={"tool_calls": [{"index": number, **call}]})]
         yield [Piece(None, finish_reason="tool_calls")]
@@ -354,6 +368,19 @@ async def test_calls_come_one_after_the_other_and_alone_if_the_model_says_nothin
     arguments = ("function_call_arguments.delta", "function_call_arguments.done")
     assert steps == ["output_item.added", *arguments, "output_item.done"] * 2
     assert [item["type"] for item in found[-1]["response"]["output"]] == ["function_call"] * 2
+
+
+async def test_a_tool_that_the_operator_switched_off_is_refused() -> None:
+    body = {
+        "model": MODEL,
+        "input": "x",
+        "tools": [{"type": "web_search"}, {"type": "file_search", "vector_store_ids": ["default"]}],
+    }
+    async with Fakes().client(answer={"web": False}) as http:
+        refused = await http.post("/v1/responses", json=body)
+        without = await http.post("/v1/responses", json=body | {"tool_choice": "none"})
+    assert (refused.status_code, without.status_code) == (400, 200)
+    assert "`web_search` is switched off" in refused.json()["error"]["message"]
 
 
 async def test_log_probabilities_come_where_they_are_asked_for() -> None:

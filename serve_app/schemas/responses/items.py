@@ -112,7 +112,7 @@ class FunctionCallOutput(Request):
 class ReasoningText(Request):
     """A part of a reasoning item."""
 
-    type: Literal["summary_text", "reasoning_text", "text"]
+    type: Literal["summary_text", "reasoning_text"]
     text: str
 
 
