@@ -73,6 +73,8 @@ class ChunkReader:
     def events(self, chunk: Mapping[str, Any]) -> Iterator[AnswerEvent]:
         """Yield the events of a chunk; the first one of an answer is an Opening."""
         rest = {name: value for name, value in chunk.items() if value is not None}
+        if usage := rest.get("usage"):
+            rest["usage"] = {name: value for name, value in usage.items() if value is not None}
         choices = rest.pop("choices", None) or []
         fields = {name: rest.pop(name) for name in _OF_OPENING if name in rest}
         opening = Opening(fields, not any("text" in choice for choice in choices))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         DocumentList,
         EmbeddedChunks,
         EmbeddingModel,
+        EmbeddingOptions,
         Embeddings,
         ImageProgress,
         ImageRequest,
@@ -112,12 +113,17 @@ class Embedder(Checked, Protocol):
         ...
 
     async def embeddings(
-        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+        self,
+        texts: Sequence[str],
+        dimensions: int | None = None,
+        first: int = 0,
+        options: EmbeddingOptions | None = None,
     ) -> Embeddings:
-        """Embed passages whole, and count their tokens; TooLarge if one would be cut off.
+        """Embed texts, and count the tokens that are read.
 
-        `first` is the number of the first text in the caller's request, for the message.
-        Raises InvalidRequest, before any work, if `dimensions` is not the length of the vectors.
+        `first` is the number of the first text in the caller's request, for messages.
+        Raises InvalidRequest, before any work, if `dimensions` is not the length of the vectors,
+        and for a text that is too long.
         """
         ...
 

@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deployments.types import LongTexts  # noqa: TC001 - pydantic reads annotations
+
 ModelSource = Annotated[str, Field(min_length=1, max_length=400)]
 """A Hugging Face id, which `@REVISION` may follow, a local path, or `package:NAME` for weights
 inside a Python package."""
@@ -122,6 +124,12 @@ class EmbedderSettings(EmbeddingSettings):
         default=None,
         description="A cross-encoder that scores question and passage together, on the same "
         "device; one that brings no code of its own.",
+    )
+    long_texts: LongTexts = Field(
+        default="windows",
+        description="Texts at `/v1/embeddings` that are longer than the model reads at once: "
+        "`windows` embeds them in parts whose mean is the vector, as documents are; `truncate` "
+        "reads their beginnings; `refuse` is OpenAI's way.",
     )
     next: NextEmbedderSettings | None = Field(
         default=None,

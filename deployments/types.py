@@ -18,6 +18,11 @@ OnConflict = Literal["replace", "keep", "reject"]
 """What to do if a document has the name of an upload: add a version to it, give the upload another
 name, or refuse it."""
 TextKind = Literal["query", "passage"]
+LongTexts = Literal["windows", "truncate", "refuse"]
+"""What becomes of texts that are longer than the embedding model reads at once.
+
+They are embedded in windows, whose mean is the vector, or their beginnings only, or not at all.
+"""
 
 VECTOR_STORE_PREFIX = "vs_"
 """Of the names of collections that were made on purpose, as vector stores."""
@@ -370,11 +375,32 @@ class DamageKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingOptions:
+    """How texts are embedded.
+
+    `kind` selects the prefix that the model was trained with. `long_texts` is None for what the
+    settings say. `max_tokens` of each text are read, special tokens included, and the rest of it is
+    not.
+    """
+
+    kind: TextKind = "passage"
+    long_texts: LongTexts | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
-    """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` of each text."""
+    """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` that were read of each.
+
+    `windowed` and `truncated` are the indexes of the texts that are longer than the model reads
+    at once, by what became of them. Of a truncated text, `max_tokens` were read.
+    """
 
     vectors: NDArray[np.float32]
     tokens: tuple[int, ...]
+    windowed: tuple[int, ...] = ()
+    truncated: tuple[int, ...] = ()
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.serving.capacity import reserved_cores
 from deployments.serving.memory import keep_loaded, trim_regularly
 from deployments.serving.private_files import keep_files_private
-from deployments.types import EmbeddingModel, Embeddings
+from deployments.types import EmbeddingModel, EmbeddingOptions, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from deployments.embedder.reranker import Pair
     from deployments.settings import EmbedderSettings
     from deployments.types import Scores, TextKind
+
+# Eight times what LangChain sends at once: other tokenizers need more tokens for the same text.
+_MAX_TOKENS_PER_TEXT = 65_536
 
 
 @serve.deployment(name="Embedder", max_ongoing_requests=64, max_queued_requests=256)
@@ -79,25 +82,24 @@ class Embedder:
         if fingerprint not in {"", self._model.fingerprint}:
             msg = f"the embedding model is {self._model.name!r} now"
             raise Conflict(msg, code=MODEL_CHANGED)
-        if len(texts) > MAX_TEXTS_PER_CALL:
-            msg = f"at most {MAX_TEXTS_PER_CALL} texts a call"
-            raise TooLarge(msg, param="input")
-        settings = self._settings
-        if not texts:
-            return np.empty((0, self._encoder.dimensions), dtype=np.float32)
-        if kind == "query":
-            prefixed = [settings.query_prefix + text for text in texts]
-            counts = await asyncio.to_thread(self._encoder.count_tokens, prefixed)
-            return np.concatenate(await self._encoding.rows(prefixed, counts, urgent=True))
+        _check_texts(texts)
+        prefix = self._prefix(kind)
         encoder = self._encoder
+        if kind == "query":
+            prefixed = [prefix + text for text in texts]
+            counts = await asyncio.to_thread(encoder.count_tokens, prefixed)
+            return await self._encoded(prefixed, counts, urgent=True)
         windows = await asyncio.to_thread(
-            cut_into_windows, texts, encoder.measure, encoder.max_length, settings.passage_prefix
+            cut_into_windows, texts, encoder.measure, encoder.max_length, prefix
         )
-        parts = await self._encoding.rows(windows.texts, windows.tokens)
-        return means(np.concatenate(parts), windows, len(texts))
+        return means(await self._encoded(windows.texts, windows.tokens), windows, len(texts))
 
     async def embeddings(
-        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+        self,
+        texts: Sequence[str],
+        dimensions: int | None = None,
+        first: int = 0,
+        options: EmbeddingOptions | None = None,
     ) -> Embeddings:
         if dimensions not in {None, self._encoder.dimensions}:
             msg = (
@@ -105,14 +107,42 @@ class Embedder:
                 "and cannot shorten them"
             )
             raise InvalidRequest(msg, param="dimensions")
-        prefix = self._settings.passage_prefix
-        tokens = await asyncio.to_thread(self._encoder.measure, [prefix + text for text in texts])
-        most = self._encoder.max_length
-        for number, count in enumerate(tokens, first):
-            if count > most:
-                msg = f"input {number} has {count} tokens, and the model reads at most {most}"
-                raise TooLarge(msg, code=CONTEXT_LENGTH_EXCEEDED, param="input")
-        return Embeddings(await self.embed(texts, "passage"), tuple(tokens))
+        _check_texts(texts)
+        encoder, options = self._encoder, options or EmbeddingOptions()
+        long_texts = options.long_texts or self._settings.long_texts
+        prefix = self._prefix(options.kind)
+        prefixed = [prefix + text for text in texts]
+        counts = await asyncio.to_thread(encoder.measure, prefixed)
+        bound = encoder.max_length if long_texts == "refuse" else _MAX_TOKENS_PER_TEXT
+        if long_texts != "truncate":
+            _check_lengths(counts, bound, first)
+        most = min(options.max_tokens or encoder.max_length, encoder.max_length)
+        long = tuple(number for number, count in enumerate(counts) if count > most)
+        if not long:
+            vectors = await self._encoded(prefixed, counts)
+            return Embeddings(vectors, tuple(counts), max_tokens=most)
+        if long_texts == "truncate":
+            if most < encoder.max_length:  # else the model truncates
+                prefixed = await asyncio.to_thread(encoder.beginnings, prefixed, most)
+            counts = [min(count, most) for count in counts]
+            vectors = await self._encoded(prefixed, counts)
+            return Embeddings(vectors, tuple(counts), truncated=long, max_tokens=most)
+        windows = await asyncio.to_thread(
+            cut_into_windows, texts, encoder.measure, encoder.max_length, prefix
+        )
+        vectors = means(await self._encoded(windows.texts, windows.tokens), windows, len(texts))
+        return Embeddings(vectors, windows.tokens_of(len(texts)), windowed=long, max_tokens=most)
+
+    async def _encoded(
+        self, texts: list[str], tokens: list[int], *, urgent: bool = False
+    ) -> NDArray[np.float32]:
+        if not texts:
+            return np.empty((0, self._encoder.dimensions), dtype=np.float32)
+        return np.concatenate(await self._encoding.rows(texts, tokens, urgent=urgent))
+
+    def _prefix(self, kind: TextKind) -> str:
+        settings = self._settings
+        return settings.query_prefix if kind == "query" else settings.passage_prefix
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         reranker, scoring = self._reranker, self._scoring
@@ -131,6 +161,23 @@ class Embedder:
 
     async def check_health(self) -> None:
         """Well once loaded: the models have no life of their own."""
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if len(texts) > MAX_TEXTS_PER_CALL:
+        msg = f"at most {MAX_TEXTS_PER_CALL} texts a call"
+        raise TooLarge(msg, param="input")
+
+
+def _check_lengths(counts: Sequence[int], most: int, first: int) -> None:
+    for number, count in enumerate(counts, first):
+        if count > most:
+            # In the words by which clients tell this error from others.
+            msg = (
+                f"This model's maximum context length is {most} tokens, and input {number} has "
+                f"{count}."
+            )
+            raise InvalidRequest(msg, code=CONTEXT_LENGTH_EXCEEDED, param="input")
 
 
 def _check_pairs(texts: Sequence[str]) -> None:

@@ -76,6 +76,11 @@ class Encoder:
         with self._tokenizer_lock:
             return beginnings(texts, self._tokenizer, most)
 
+    def beginnings(self, texts: Sequence[str], most: int) -> list[str]:
+        """Return texts of at most `most` tokens, special ones included."""
+        special = int(self._tokenizer.num_special_tokens_to_add())
+        return self.shorten(texts, max(1, most - special))[0]
+
     def encode(self, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.float32]:
         """Return shape (len(texts), dimensions); `tokens` are the texts' counts."""
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)

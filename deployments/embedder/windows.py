@@ -28,6 +28,12 @@ class Windows:
     tokens: list[int] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
 
+    def tokens_of(self, texts: int) -> tuple[int, ...]:
+        """Return the sum of the tokens of each text's windows, prefixes included."""
+        sums = np.zeros(texts, dtype=np.int64)
+        np.add.at(sums, self.sources, self.tokens)
+        return tuple(sums.tolist())
+
 
 def cut_into_windows(
     texts: Sequence[str], measure: Callable[[Sequence[str]], list[int]], most: int, prefix: str = ""

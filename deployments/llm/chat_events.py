@@ -151,11 +151,12 @@ class _Answer:
         ended = output.finish_reason is not None
         text, delta = self._parsed(last, result, ended=ended)
         if ended:
+            stop = output.stop_reason
             yield Piece(
                 text,
                 finish_reason=self._finish_reason(output.finish_reason),
                 delta=delta,
-                choice={"stop_reason": output.stop_reason},
+                choice=None if stop is None else {"stop_reason": stop},
                 chunk=chunk,
             )
         elif text or delta:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.answer_events import ChunkReader
 from deployments.errors import Overloaded, ServiceError, Unavailable
+from deployments.llm.completion_nulls import without_nulls
 from deployments.llm.request_errors import refusal
 from deployments.llm.usage import EngineUsage
 from deployments.types import ModelCard
@@ -81,8 +82,7 @@ class OpenAIEngine:
         if not answer.choices:
             msg = "the language model's endpoint answered without any text"
             raise Unavailable(msg)
-        result: dict[str, Any] = answer.to_dict()
-        return result
+        return without_nulls(answer.to_dict()) | {"model": self._settings.served_name}
 
     async def _stream(
         self,
@@ -99,7 +99,8 @@ class OpenAIEngine:
             with _translated():
                 while event is not None:
                     usage = event.usage or usage
-                    yield list(reader.events(event.to_dict(mode="json")))
+                    chunk = event.to_dict(mode="json") | {"model": self._settings.served_name}
+                    yield list(reader.events(chunk))
                     event = await anext(answer, None)
         finally:
             await answer.close()

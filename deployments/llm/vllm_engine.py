@@ -15,6 +15,7 @@ from loguru import logger
 from deployments.answer_events import ChunkReader
 from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.chat_events import ChatEvents
+from deployments.llm.completion_nulls import without_nulls
 from deployments.llm.cpu_worker import CpuWorker
 from deployments.llm.grammars.bounds import Constraint, constraints_of
 from deployments.llm.grammars.judge import GrammarJudge, JudgeProcess
@@ -203,8 +204,7 @@ class VllmEngine:
 
     async def _whole(self, surface: _Surface, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self._answer(surface, {**body, "stream": False})
-        result: dict[str, Any] = answer.model_dump(mode="json")
-        return result
+        return without_nulls(answer.model_dump(mode="json"))
 
     async def _stream(
         self, surface: _Surface, body: Mapping[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from deployments import types
 from deployments.micro_batches import MicroBatches
 from deployments.remote.handle import Remote, transport
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deployments import types
     from deployments.remote.handle import Handle
 
 _FEW_TEXTS = 128  # with vectors of 4,096 dimensions, 2 MiB
@@ -67,12 +67,19 @@ class RemoteEmbedder(Remote):
         return [vectors[start:end] for start, end in itertools.pairwise([0, *ends])]
 
     async def embeddings(
-        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+        self,
+        texts: Sequence[str],
+        dimensions: int | None = None,
+        first: int = 0,
+        options: types.EmbeddingOptions | None = None,
     ) -> types.Embeddings:
-        numbered = [first] if first else []  # version 0.1, which may still run, knows no `first`
+        # Version 0.1, which may still run, knows neither `first` nor `options`.
+        more = [first, options] if options else [first] if first else []
         embeddings: types.Embeddings = await self._repeatable(
-            "embeddings", texts, dimensions, *numbered
+            "embeddings", texts, dimensions, *more
         )
+        if not hasattr(embeddings, "max_tokens"):  # of version 0.1
+            return types.Embeddings(embeddings.vectors, embeddings.tokens)
         return embeddings
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:

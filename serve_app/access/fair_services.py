@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from deployments.bounds import MAX_PAIRS_PER_CALL, MAX_TEXTS_PER_CALL
-from deployments.types import Scores
+from deployments.types import Embeddings, Scores
 from serve_app.access.fair_queue import FairQueue
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from deployments.answer_events import AnswerEvent
     from deployments.interfaces import Embedder, TextGenerator
-    from deployments.types import EmbeddingModel, Embeddings, ModelCard, TextKind
+    from deployments.types import EmbeddingModel, EmbeddingOptions, ModelCard, TextKind
 
 _Result = TypeVar("_Result")
 
@@ -126,15 +125,26 @@ class FairEmbedder:
         return await self._embedder.embed(texts, kind, fingerprint)
 
     async def embeddings(
-        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+        self,
+        texts: Sequence[str],
+        dimensions: int | None = None,
+        first: int = 0,
+        options: EmbeddingOptions | None = None,
     ) -> Embeddings:
+        cut = list(self._cut(texts))
         parts = await self._in_turns(
-            self._cut(texts),
-            lambda part: self._embedder.embeddings(part.texts, dimensions, first + part.first),
+            iter(cut),
+            lambda part: self._embedder.embeddings(
+                part.texts, dimensions, first + part.first, options
+            ),
         )
-        tokens = tuple(count for one in parts for count in one.tokens)
-        return replace(
-            parts[0], vectors=np.concatenate([one.vectors for one in parts]), tokens=tokens
+        made = list(zip(cut, parts, strict=True))
+        return Embeddings(
+            np.concatenate([one.vectors for one in parts]),
+            tuple(count for one in parts for count in one.tokens),
+            tuple(part.first + number for part, one in made for number in one.windowed),
+            tuple(part.first + number for part, one in made for number in one.truncated),
+            parts[0].max_tokens,
         )
 
     async def rerank(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:

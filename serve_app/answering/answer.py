@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deployments.answer_events import AnswerEvent, Piece
+from deployments.answer_events import AnswerEvent, Opening, Piece
 from deployments.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequest, Unavailable
 from deployments.observability.metrics import FIRST_TOKEN, WARNINGS
 from deployments.observability.tracing import LongSpan, span
@@ -22,6 +22,7 @@ from serve_app.answering.grounding import Grounding, numbered
 from serve_app.answering.metrics import Counted
 from serve_app.answering.stopwatch import Stopwatch
 from serve_app.schemas.answers import Warning_
+from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -92,7 +93,7 @@ class Answering:
                 with span("generation"):
                     completion = await self._llm.chat(self._body(question, prompt))
             answer = _cited_answer(question, grounded)
-            completion = answer.whole(completion)
+            completion = answer.whole(completion) | {"model": ANSWERING_MODEL}
             with contextlib.closing(self._attributor(question, grounded)) as attributor:
                 for choice in completion["choices"]:
                     text = choice["message"].get("content") or ""
@@ -132,7 +133,7 @@ class Answering:
                     while events is not None:
                         if not watch.has("first_token_s") and any(map(_is_written, events)):
                             watch.mark("first_token_s")
-                        if shown := answer.shown(events):
+                        if shown := answer.shown(_named(events)):
                             yield shown
                             attributor.feed(shown)
                         if ready := attributor.ready():
@@ -245,6 +246,18 @@ class Answering:
 def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:
     """Let JSON be: its numbers in brackets are lists, and without them it could not be read."""
     return CitedAnswer(len(grounded.sources) if _is_text(question) else 0)
+
+
+def _named(events: Sequence[AnswerEvent]) -> Sequence[AnswerEvent]:
+    """Return events whose chunks name the model that was asked for."""
+    if not any(isinstance(event, Opening) for event in events):
+        return events
+    return [
+        event._replace(fields={**event.fields, "model": ANSWERING_MODEL})
+        if isinstance(event, Opening)
+        else event
+        for event in events
+    ]
 
 
 def _is_text(question: Question) -> bool:

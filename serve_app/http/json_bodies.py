@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from starlette.exceptions import HTTPException
 
 MAX_LEVELS = 100
-MAX_VALUES = 300_000
+MAX_VALUES = 310_000
+"""OpenAI's clients send up to 300,000 token ids in a request."""
 MAX_NUMBER_CHARS = 100
 MAX_KEYS = 1000
 """Of one object: a field that is unknown costs an error message, made on the event loop."""

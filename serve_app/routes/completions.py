@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from deployments.errors import InvalidRequest
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.chunk_writer import written
@@ -21,6 +22,8 @@ from serve_app.schemas.completions import (
     COMPLETION_EXAMPLE,
     CompletionRequest,
 )
+from serve_app.schemas.fields import UNSUPPORTED_VALUE
+from serve_app.settings import ANSWERING_MODEL
 
 router = APIRouter(tags=["completions"], route_class=BodyRoute)
 
@@ -43,6 +46,12 @@ async def create_completion(
         top_k=None,
         text_param="prompt",
     )
+    if request.model == ANSWERING_MODEL:
+        msg = (
+            f"`{ANSWERING_MODEL}` answers conversations: ask it at /v1/chat/completions, or use "
+            f"`{settings.llm.served_name}` here, which goes on with a text"
+        )
+        raise InvalidRequest(msg, param="model", code=UNSUPPORTED_VALUE)
     if request.model != settings.llm.served_name:
         raise unknown_model(request.model, settings.llm.served_name)
     body = request.for_engine()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 
@@ -19,7 +19,12 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     SettingsDep,
 )
 from serve_app.routes.shapes import unknown_model
-from serve_app.schemas.embeddings import EmbeddingsRequest, EmbeddingsResponse
+from serve_app.schemas.embeddings import (
+    EmbeddingsRequest,
+    EmbeddingsResponse,
+    EmbeddingsWarning,
+)
+from serve_app.token_ids import decoded
 
 if TYPE_CHECKING:
     from deployments.types import Embeddings
@@ -36,17 +41,24 @@ async def create_embeddings(
     settings: SettingsDep,
     allowance: AllowanceDep,
 ) -> Response:
-    """Turn texts into vectors of unit length, as documents are embedded for searching."""
+    """Turn texts into vectors of unit length, as documents are embedded for searching.
+
+    `input_type: query` embeds them as questions are.
+    """
     if request.model != settings.embedder.name:
         raise unknown_model(request.model, settings.embedder.name)
-    texts, most = request.texts(), MAX_TEXTS_PER_CALL
-    if len(texts) > most:
-        msg = f"{len(texts)} inputs are over the bound of {most}"
+    texts, token_lists = request.texts(), request.token_lists()
+    if (inputs := len(texts or token_lists)) > MAX_TEXTS_PER_CALL:
+        msg = f"{inputs} inputs are over the bound of {MAX_TEXTS_PER_CALL}"
         raise TooLarge(msg, param="input")
     await allowance.check_tokens()
+    if texts is None:
+        texts = await asyncio.to_thread(decoded, token_lists)
     try:
         async with asyncio.timeout(settings.answer.total_timeout_s):
-            embeddings = await services.embedder.embeddings(texts, request.dimensions)
+            embeddings = await services.embedder.embeddings(
+                texts, request.dimensions, options=request.options()
+            )
     except TimeoutError:
         msg = "embedding took longer than the time allowed for it; send fewer inputs at once"
         raise DeadlineExceeded(msg) from None
@@ -66,8 +78,27 @@ def _written(embeddings: Embeddings, request: EmbeddingsRequest) -> str:
         )
         data.append(f'{{"object":"embedding","index":{index},"embedding":{vector}}}')
     tokens = sum(embeddings.tokens)
-    usage = json.dumps({"prompt_tokens": tokens, "total_tokens": tokens})
-    return (
-        f'{{"object":"list","data":[{",".join(data)}],'
-        f'"model":{json.dumps(request.model)},"usage":{usage}}}'
+    rest: dict[str, Any] = {
+        "model": request.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    if warnings := _warnings(embeddings):
+        rest["warnings"] = [warning.model_dump() for warning in warnings]
+    return f'{{"object":"list","data":[{",".join(data)}],{json.dumps(rest)[1:]}'
+
+
+def _warnings(embeddings: Embeddings) -> list[EmbeddingsWarning]:
+    windowed, truncated, most = embeddings.windowed, embeddings.truncated, embeddings.max_tokens
+    in_windows = (
+        f"{len(windowed)} inputs are longer than the {most} tokens that the model reads at once: "
+        "the vector of each is the mean of those of its windows"
     )
+    cut_off = f"{len(truncated)} inputs were cut off after {most} tokens"
+    return [
+        EmbeddingsWarning(code=code, message=message, inputs=list(inputs))
+        for code, message, inputs in (
+            ("input_in_windows", in_windows, windowed),
+            ("input_truncated", cut_off, truncated),
+        )
+        if inputs
+    ]

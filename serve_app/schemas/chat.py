@@ -261,7 +261,7 @@ COMPLETION_EXAMPLE = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
     "created": TIME_EXAMPLE,
-    "model": "SmolLM2-135M-Instruct",
+    "model": "genserve",
     "choices": [
         {
             "index": 0,

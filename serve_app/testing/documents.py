@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
     from deployments.filters import Attributes, Filter
-    from deployments.types import StoredIndex, StoredPoint, TextKind
+    from deployments.types import EmbeddingOptions, StoredIndex, StoredPoint, TextKind
 
 _MAX_FILE_BYTES = 32 * 1024**2
 FAKE_INDEX = "fa4e" * 8
@@ -69,9 +69,13 @@ class FakeEmbedder:
         return np.ones((len(texts), 1), dtype=np.float32)
 
     async def embeddings(
-        self, texts: Sequence[str], dimensions: int | None = None, first: int = 0
+        self,
+        texts: Sequence[str],
+        dimensions: int | None = None,
+        first: int = 0,
+        options: EmbeddingOptions | None = None,
     ) -> Embeddings:
-        del first
+        del first, options
         if dimensions not in {None, 1}:
             msg = "dimensions: this model makes vectors of 1 numbers"
             raise InvalidRequest(msg, param="dimensions")

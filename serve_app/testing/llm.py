@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MODEL = "small"
 _OPENING = {"id": "1", "created": 1, "model": MODEL}
+_USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
 @dataclass
@@ -51,23 +52,27 @@ class FakeModel:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
-        text = self._answer(body)
-        message: dict[str, Any] = {"role": "assistant", "content": text}
+        message: dict[str, Any] = {"role": "assistant", "content": self._answer(body)}
+        message["refusal"] = None
         message |= {"reasoning": self.reasoning} if self.reasoning else {}
         message |= {"tool_calls": self.tool_calls} if self.tool_calls else {}
-        choice: dict[str, Any] = {"index": 0, "message": message}
-        usage = self.usage or {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        choice = {"message": message, "logprobs": None, "finish_reason": self.finish_reason}
         return {
-            "id": "1",
-            "model": MODEL,
-            "choices": [choice | {"finish_reason": self.finish_reason}],
-            "usage": usage,
+            **_OPENING,
+            "object": "chat.completion",
+            "choices": [{"index": index, **choice} for index in _choices(body)],
+            "usage": self.usage or _USAGE,
         }
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         self.bodies.append(body)
-        choice = {"index": 0, "text": str(body["prompt"]), "finish_reason": "stop"}
-        return {"id": "1", "model": MODEL, "choices": [choice], "usage": self.usage}
+        choice = {"text": str(body["prompt"]), "logprobs": None, "finish_reason": "stop"}
+        return {
+            **_OPENING,
+            "object": "text_completion",
+            "choices": [{"index": index, **choice} for index in _choices(body)],
+            "usage": self.usage or _USAGE,
+        }
 
     async def stream_complete(
         self, body: Mapping[str, Any]
@@ -77,7 +82,7 @@ class FakeModel:
             return
         yield [Opening(_OPENING | {"object": "text_completion"}, is_chat=False)]
         for word in str(body["prompt"]).split():
-            yield [Piece(word)]
+            yield [Piece(word, index) for index in _choices(body)]
 
     async def stream_chat(
         self, body: Mapping[str, Any]
@@ -88,15 +93,16 @@ class FakeModel:
         if self.silent:
             return
         try:
+            role = {"role": "assistant"}
             yield [
                 Opening(_OPENING | {"object": "chat.completion.chunk"}),
-                Piece(self.opening, delta={"role": "assistant"}),
+                *(Piece(self.opening, index, delta=role) for index in _choices(body)),
             ]
             if self.reasoning:
                 yield [Piece(None, delta={"reasoning": self.reasoning})]
             while True:
                 for word in self._answer(body).split():
-                    yield [Piece(word + " ")]
+                    yield [Piece(word + " ", index) for index in _choices(body)]
                     await asyncio.sleep(0)
                 if not self.endless:
                     break
@@ -105,7 +111,8 @@ class FakeModel:
                 raise self.fail_midway
             for index, call in enumerate(self.tool_calls):
                 yield [Piece(None, delta={"tool_calls": [{"index": index, **call}]})]
-            yield [Piece("", finish_reason=self.finish_reason)]
+            finished = self.finish_reason
+            yield [Piece("", index, finish_reason=finished) for index in _choices(body)]
             if self.usage and body.get("stream_options", {}).get("include_usage"):
                 yield [TokenUsage(self.usage)]
         finally:
@@ -113,3 +120,7 @@ class FakeModel:
 
     def _answer(self, body: Mapping[str, Any]) -> str:
         return self.reply or str(body["messages"][-1].get("content") or "")
+
+
+def _choices(body: Mapping[str, Any]) -> range:
+    return range(body.get("n") or 1)

@@ -27,7 +27,6 @@ ASKING_FOR_BOTH: list[tuple[str, dict[str, Any]]] = [
     (CHAT, OPENAI | {"context": {"documents": True}}),
     (CHAT, OPENAI | {"context": {"web": True, "documents": True}}),  # as the page sends it
     (CHAT, OPENAI | {"context": {"collection": "default", "top_k": 3}}),
-    (CHAT, OPENAI | {"context": {"web": 1, "documents": "true"}}),
     (
         CHAT,
         OPENAI | {"messages": [{"role": "user", "content": [{"type": "text", "text": QUESTION}]}]},
@@ -48,6 +47,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     (CHAT, OPENAI | {"context": {"urls": [URL]}}),
     (CHAT, OPENAI | {"context": [URL]}),
     (CHAT, OPENAI | {"context": True}),
+    (CHAT, OPENAI | {"context": {"web": "1"}}),
+    (CHAT, OPENAI | {"context": {"documents": "true"}}),
     (CHAT, OPENAI | {"web": True, "documents": True}),
     (CHAT, OPENAI | {"extra_body": {"context": {"web": True}}}),
     (CHAT, OPENAI | {"web_search_options": {}}),
@@ -55,7 +56,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     (CHAT, OPENAI | {"context": {"vector_store_ids": ["default"]}}),
     (CHAT, OPENAI | {"tool_resources": {"file_search": {"vector_store_ids": ["default"]}}}),
 ]
-"""Requests with a field that does not exist: refused before anything is done."""
+"""Requests with a field or type that does not exist: refused before anything is done."""
 
 
 def fakes() -> Fakes:

@@ -87,3 +87,13 @@ def test_further_fields_go_onto_the_first_chunk_alone() -> None:
     first, second = writer.blocks([Piece("a"), Piece("b")], {"sources": []}).strip().split("\n\n")
     assert "sources" in first
     assert "sources" not in second
+
+
+def test_null_fields_of_an_engine_are_left_out() -> None:
+    usage = {"total_tokens": 3, "prompt_tokens_details": None}
+    said = choice({"content": "a", "reasoning": None}, token_ids=None, stop_reason=None)
+    chunk = CHAT | {"choices": [said], "usage": usage, "prompt_token_ids": None}
+    opening, piece = ChunkReader().events(chunk)
+    assert (opening, piece) == (Opening(CHAT), Piece("a", chunk={"usage": {"total_tokens": 3}}))
+    _, last = ChunkReader().events(CHAT | {"choices": [], "usage": usage})
+    assert last == TokenUsage({"total_tokens": 3})

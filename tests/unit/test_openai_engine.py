@@ -116,7 +116,7 @@ async def test_the_request_is_forwarded_under_the_endpoints_model_id() -> None:
     async with endpoint.engine() as engine:
         answer = await engine.chat(BODY)
     assert answer["choices"][0]["message"]["content"] == "hello"
-    assert endpoint.bodies[0]["model"] == "theirs"
+    assert (endpoint.bodies[0]["model"], answer["model"]) == ("theirs", "ours")
     assert endpoint.bodies[0]["top_k"] == 5
     assert "cache_salt" not in endpoint.bodies[0]
     assert endpoint.keys == ["Bearer a-key"]
@@ -146,7 +146,7 @@ async def test_a_count_that_the_endpoint_leaves_out_breaks_no_answer() -> None:
 async def test_events_stream_through() -> None:
     async with Endpoint().engine() as engine:
         opening, *events = [event async for events in engine.chat_events(BODY) for event in events]
-    fields = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    fields = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "ours"}
     assert opening == Opening(fields)
     assert events == [Piece("hel"), Piece("lo")]
 

@@ -93,7 +93,7 @@ ROUTES: list[tuple[str, dict[str, Any], type[Any], Refusals]] = [
         "/v1/embeddings",
         {"model": "d", "input": "x"},
         embedding_create_params.EmbeddingCreateParams,
-        {"input": (_EMPTY, "token ids")},
+        {"input": (_EMPTY,)},
     ),
     (
         "/v1/vector_stores",

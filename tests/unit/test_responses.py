@@ -177,13 +177,61 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
     ]
 
 
+# Of openresponses/openresponses: the cases of its compliance suite that need text alone, and the
+# fields that its schema of a response requires; None where it allows null.
+CASES: dict[str, list[tuple[str, str]]] = {
+    "basic": [("user", "Say hello in exactly 3 words.")],
+    "system": [("system", "You are a pirate."), ("user", "Say hello.")],
+    "turns": [("user", "I am Alice."), ("assistant", "Hello!"), ("user", "What is my name?")],
+}
+REQUIRED: dict[str, type | None] = {
+    **dict.fromkeys(("id", "object", "status", "model", "truncation", "service_tier"), str),
+    **dict.fromkeys(("top_p", "temperature", "presence_penalty", "frequency_penalty"), float),
+    **dict.fromkeys(("parallel_tool_calls", "store", "background"), bool),
+    **dict.fromkeys(("created_at", "top_logprobs"), int),
+    **dict.fromkeys(("output", "tools"), list),
+    **dict.fromkeys(("text", "metadata"), dict),
+    "tool_choice": str,
+    **dict.fromkeys(
+        (
+            *("completed_at", "incomplete_details", "previous_response_id", "instructions"),
+            *("error", "reasoning", "usage", "max_output_tokens", "max_tool_calls"),
+            *("safety_identifier", "prompt_cache_key"),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+async def test_cases_of_open_responses(model: str, case: str) -> None:
+    said = [{"type": "message", "role": role, "content": text} for role, text in CASES[case]]
+    body = {"model": model, "input": said}
+    async with Fakes().client() as http:
+        answer = await http.post("/v1/responses", json=body)
+        found = await streamed(http, body)
+    for response in (answer.json(), found[-1]["response"], found[0]["response"]):
+        Response.model_validate(response)
+        missing = {
+            name
+            for name, kind in REQUIRED.items()
+            if name not in response or (kind and not isinstance(response[name], kind))
+        }
+        assert missing == set()
+    assert answer.json()["status"] == "completed"
+    assert answer.json()["output"][-1]["content"][0]["text"]
+
+
 class Stored:
     """A storage with one earlier turn."""
 
     def __init__(self, *texts: str) -> None:
         roles = ("user", "assistant")
         self.earlier = [
-            stored_item(Message(type="message", role=roles[n % 2], content=text), "resp_1")
+            stored_item(
+                Message.model_validate({"type": "message", "role": roles[n % 2], "content": text}),
+                "resp_1",
+            )
             for n, text in enumerate(texts)
         ]
         self.saved: list[tuple[Any, Any]] = []

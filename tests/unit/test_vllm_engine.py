@@ -117,7 +117,7 @@ async def test_what_vllm_would_compile_for_tools_is_judged(
 
     async def answer(request: Any, _raw: None) -> Any:
         answered.append(request)
-        return types.SimpleNamespace(model_dump=lambda **_: {})
+        return types.SimpleNamespace(model_dump=lambda **_: {"choices": []})
 
     surface = _Surface(dict, answer, tools=tools)
     judge = GrammarJudge(process)
@@ -180,7 +180,7 @@ async def test_each_owner_has_a_salt_that_only_this_engine_can_make(imported: No
 
     async def answer(request: dict[str, Any], _raw: None) -> Any:
         seen.append(request)
-        return types.SimpleNamespace(model_dump=lambda **_: {})
+        return types.SimpleNamespace(model_dump=lambda **_: {"choices": []})
 
     loaded = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=64))
     surface = _Surface(dict, answer)

