@@ -169,6 +169,7 @@ def create_app(  # noqa: PLR0913 - one parameter per collaborator
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
     app.state.settings = settings
     app.state.files = store
+    app.state.places = places
     app.state.probe = ReadinessProbe(services, serving.scale_states)
     app.state.accounts = {
         owner: open_account(owner, allowance, common) for owner, allowance in allowances.items()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve.handle import DeploymentHandle
 
+    from serve_app.access.admission import RequestShares
     from serve_app.accounts import Account
     from serve_app.settings import AppSettings
 
@@ -95,6 +96,7 @@ class Ingress:
         keep_loaded()
         trim_regularly()
         self._accounts: Mapping[str, Account] = app.state.accounts
+        self._places: RequestShares = app.state.places
         return app
 
     async def respond(self, owner: str, response_id: str) -> str:
@@ -102,7 +104,9 @@ class Ingress:
         if owner not in self._accounts:
             msg = "the API key of this response is not configured any more"
             raise InvalidRequest(msg)
-        return await self._accounts[owner].background.run(response_id)
+        # It takes a place of its key, as a request does; the job waits while there is none.
+        async with self._places.taken("POST", "/v1/responses", owner):
+            return await self._accounts[owner].background.run(response_id)
 
     async def check_health(self) -> None:
         """Return, as an ingress replica depends on nothing that it could check."""

@@ -6,10 +6,15 @@ Ingress is made with a handle of Jobs, so Jobs looks up that of Ingress when it 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from ray import serve
 
-from deployments.remote.handle import Handle, Remote
+from deployments.remote.handle import Remote
+from deployments.serving.ray_errors import translated
+
+if TYPE_CHECKING:
+    from deployments.remote.handle import Handle
 
 
 class _Ingress(Remote):
@@ -37,6 +42,10 @@ class RemoteResponder:
 
     async def _ingress(self) -> _Ingress:
         if self._found is None:
-            handle: Handle = await asyncio.to_thread(serve.get_deployment_handle, self._deployment)
+            async with translated(self._name, self._deployment):
+                # It asks Serve's controller.
+                handle: Handle = await asyncio.to_thread(
+                    serve.get_deployment_handle, self._deployment
+                )
             self._found = self._found or _Ingress(handle, self._name)
         return self._found

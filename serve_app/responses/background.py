@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from serve_app.responses.storage import Item, ResponseStorage
     from serve_app.responses.stored import StoredResponses
 
-_POLL_S = 0.25
-"""How often a reader looks for further events."""
+_POLL_S, _MAX_POLL_S = 0.2, 1.0
+"""How often a reader looks for further events; less often while there are none."""
 _WRITE_S = 0.2
 """How long events are collected before they are written."""
 _BATCHES = 64
@@ -159,15 +159,16 @@ class Background:
         if response.job_id is None:
             msg = "only a response that was created with `background` can be streamed later"
             raise InvalidRequest(msg, param="stream")
+        wait_s = _POLL_S
         while True:
             page = await self._responses.events(response.id, after, _BATCHES)
             if page.events:
                 after = page.events[-1]["sequence_number"]
                 yield page.events
-            elif not page.ended:
-                await asyncio.sleep(_POLL_S)
             if page.ended:
                 return
+            wait_s = _POLL_S if page.events else min(2 * wait_s, _MAX_POLL_S)
+            await asyncio.sleep(wait_s)
 
     async def cancel(self, response_id: str) -> StoredResponse:
         """Cancel a response and return it; one that has ended is returned as it is.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from deployments.errors import InvalidRequest
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
@@ -66,8 +65,9 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
     message names. The annotations of the text name the source that supports each sentence.
 
     With `background`, the response is returned as it is queued, and a job generates it: get it
-    again until it has ended, or stream it from any event on. Without `store` set to false, it is
-    kept for some days, and can be continued by `previous_response_id`.
+    again until it has ended, or stream it from any event on. Other responses ignore an
+    `Idempotency-Key`. A response is kept for some days, unless `store` is false, and can be
+    continued by `previous_response_id`.
     """
     if request.model not in {ANSWERING_MODEL, settings.llm.served_name}:
         raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
@@ -76,10 +76,7 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
         if request.stream:
             return await opened(_followed(background, queued), error_event)
         return JSONResponse(queued.body)
-    if idempotency_key is not None:
-        msg = "Idempotency-Key: only a response in the background is a job, and can have one"
-        raise InvalidRequest(msg, param="Idempotency-Key")
-    if request.store:
+    if request.store or request.conversation:
         await stored.check_room()
     turn = await responding.turn(request)
     if request.stream:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import json
 import random
 import secrets
 import sqlite3
@@ -35,9 +36,10 @@ _KEYS, _CLIENTS_PER_KEY = 4, 2
 _TURNS_PER_THREAD = (4, 12)
 _BACKGROUND_SHARE, _CONVERSATION_SHARE, _STREAM_SHARE = 0.15, 0.5, 0.4
 _TOKENS = 12
-_KILLS, _QUICK_KILLS = 12, 2
+_KILLS, _QUICK_KILLS = 8, 2
 _VICTIMS = ("Ingress", "Ingress", "Jobs")
 _PAUSE_S = (1.0, 4.0)
+_KILLING_S = 180.0  # after which nothing is killed any more
 _TURN_S, _POLL_S, _RETRY_S = 180.0, 0.3, 0.5
 _SEED = 19
 
@@ -157,8 +159,6 @@ class Client:
             self._repeat()
 
     def _streamed(self, body: dict[str, Any]) -> Any:
-        import json
-
         while True:
             with (
                 contextlib.suppress(httpx.TransportError),
@@ -243,7 +243,7 @@ def _under_kills(node: Node, ledger: Ledger, secrets_of: Sequence[str], kills: i
         thread.start()
     for number in range(kills):
         time.sleep(draw.uniform(*_PAUSE_S))
-        if ledger.is_full:
+        if ledger.is_full or time.monotonic() > began + _KILLING_S:
             break
         kill = node.strike(_VICTIMS[number % len(_VICTIMS)], draw)
         say(f"    {number + 1:3}. {kill.victim}; {len(ledger.turns)} turns acknowledged")
