@@ -20,9 +20,9 @@ UNIT := -n 2 --dist worksteal -m "not long" tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-clients test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
-.PHONY: bench-ranking bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
+.PHONY: bench-ranking bench-responses bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -35,14 +35,19 @@ serve: $(INSTALLED) ## Install, prepare the models, start the service and print 
 test: $(TESTED) browser prometheus ## Install, run all tests but the long proofs, and print how long each part took
 	@$(uv_environment); $(part); \
 	part "unit" $(PYTEST) $(UNIT); \
-	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long" tests/integration; \
-	part "integration, alone" $(PYTEST) -m "alone and not long" tests/integration; \
+	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long and not clients" tests/integration; \
+	part "integration, alone" $(PYTEST) -m "alone and not long and not clients" tests/integration; \
 	summary
 
 test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Jobs (12 minutes)
 	@$(uv_environment); $(part); \
 	part "cluster and replicas" $(PYTEST) -m long tests/unit tests/integration; \
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
+	summary
+
+test-clients: $(TESTED) ## Real clients, each in an environment of its own, talk with the service (15 minutes)
+	@$(uv_environment); $(part); \
+	part "clients" $(PYTEST) tests/integration/test_clients.py tests/integration/test_clients_apart.py; \
 	summary
 
 test-upgrade: $(TESTED) ## Version 0.1.0 fills a data folder, and this version answers from it (8 minutes)
@@ -121,6 +126,9 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
+
+bench-responses: $(TESTED) ## Stored responses over two ingress replicas that are killed (8 minutes)
+	@$(BIN)/python -m tests.bench.responses
 
 bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (32 minutes)
 	@$(BIN)/python -m tests.bench.abuse

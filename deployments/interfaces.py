@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ParseSpec,
         Passage,
         RenderedPage,
+        ResponseSpec,
         Scores,
         StoredIndex,
         StoredPoint,
@@ -373,6 +374,17 @@ class ImageGenerator(Checked, Protocol):
         ...
 
 
+class Responder(Checked, Protocol):
+    """Responses in the background."""
+
+    async def respond(self, owner: str, response_id: str) -> str:
+        """Generate a stored response and return its status, which is final; may be repeated.
+
+        Its events and its end go into the catalogue. What is raised leaves it unfinished.
+        """
+        ...
+
+
 class Jobs(Checked, Protocol):
     """Work that outlives a request. What is submitted is kept before the call returns."""
 
@@ -397,6 +409,13 @@ class Jobs(Checked, Protocol):
         """Have the files of a ZIP file, already in the file store, made searchable; `key` as above.
 
         The files that are searchable already stay as they are.
+        """
+        ...
+
+    async def submit_response(self, spec: ResponseSpec) -> Submitted:
+        """Have a stored response generated; the same one twice is one job.
+
+        Its id is `job_id_for(owner, "response", response_id)`.
         """
         ...
 

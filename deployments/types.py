@@ -471,6 +471,7 @@ class JobKind(StrEnum):
     IMAGES = "images"
     IMPORT = "import"
     ZIP = "zip"
+    RESPONSE = "response"
 
 
 class JobStatus(StrEnum):
@@ -578,13 +579,26 @@ class ZipSpec:
         return f"{self.folder}/{number}"
 
 
-JobSpec: TypeAlias = IngestSpec | ImagesSpec | ImportSpec | ZipSpec
+@dataclass(frozen=True, slots=True)
+class ResponseSpec:
+    """A stored response to generate in the background; the catalogue has the request.
+
+    `owner` as in `IngestSpec`.
+    """
+
+    response_id: str
+    model: str
+    owner: str = ""
+
+
+JobSpec: TypeAlias = IngestSpec | ImagesSpec | ImportSpec | ZipSpec | ResponseSpec
 
 _KINDS: dict[type, JobKind] = {
     IngestSpec: JobKind.INGEST,
     ImagesSpec: JobKind.IMAGES,
     ImportSpec: JobKind.IMPORT,
     ZipSpec: JobKind.ZIP,
+    ResponseSpec: JobKind.RESPONSE,
 }
 
 
@@ -620,8 +634,8 @@ class ZipOutcome:
 class Job:
     """A job as it stands. Times are in seconds since the epoch.
 
-    `done` of `total` are chunks stored, images made, documents imported or files of a ZIP file;
-    `total` is None until it is known.
+    `done` of `total` are chunks stored, images made, documents imported, files of a ZIP file or
+    responses; `total` is None until it is known.
     `error_code` and `error_message` are those of a failure, fit for the caller.
     `cancel_requested` is true from the request on, while the job still winds down. `warnings` are
     those of a document that was read, or of those of a ZIP file, whose `outcome` it has once it is

@@ -30,6 +30,10 @@ from serve_app.documents.originals import Originals
 from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
+from serve_app.responses.background import Background
+from serve_app.responses.conversations import StoredConversations
+from serve_app.responses.responding import Responding
+from serve_app.responses.stored import StoredResponses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +56,10 @@ class Account:
     services: Services
     allowance: Allowance
     answering: Answering
+    responding: Responding
+    responses: StoredResponses
+    conversations: StoredConversations
+    background: Background
     documents: Documents
     uploads: Uploads
     imaging: Imaging
@@ -113,10 +121,19 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
     attachments = Attachments(
         catalogue, documents, kept=kept, uploads=uploads, files=files, notes=notes
     )
+    answering = Answering(owned, settings)
+    stored = StoredResponses(
+        catalogue.responses, catalogue.conversations, settings.limits.keep_responses_days
+    )
+    responding = partial(Responding, answering, llm, settings)
     return Account(
         services=owned,
         allowance=allowance,
-        answering=Answering(owned, settings),
+        answering=answering,
+        responding=responding(stored),
+        responses=stored,
+        conversations=StoredConversations(catalogue.conversations, stored),
+        background=Background(owner, jobs, catalogue.responses, stored, responding),
         documents=documents,
         uploads=uploads,
         imaging=Imaging(

@@ -30,6 +30,7 @@ from serve_app.routes import (
     archives,
     chat,
     completions,
+    conversations,
     documents,
     embeddings,
     erasures,
@@ -43,6 +44,7 @@ from serve_app.routes import (
     models,
     page,
     reranking,
+    responses,
     searches,
     vector_stores,
 )
@@ -67,6 +69,8 @@ _CAPACITY_S = 10.0  # how soon a change of the number of replicas is noticed
 _ROUTES = (
     generate,
     chat,
+    responses,
+    conversations,
     completions,
     messages,
     embeddings,
@@ -165,6 +169,7 @@ def create_app(  # noqa: PLR0913 - one parameter per collaborator
     allowances = {owner: Allowance(owner, limits, counters) for owner in keys.owners()}
     app.state.settings = settings
     app.state.files = store
+    app.state.places = places
     app.state.probe = ReadinessProbe(services, serving.scale_states)
     app.state.accounts = {
         owner: open_account(owner, allowance, common) for owner, allowance in allowances.items()

@@ -64,6 +64,7 @@ def build_app(args: AppSettings) -> Application:
             images=images,
             images_at_once=args.images.max_batch,
             batch_chunks=_batch_chunks(args),
+            responder="Ingress",
             shares=shares,
             quotas=args.limits.quotas,
             switch_automatically=following is None or following.switch == "automatic",

@@ -12,6 +12,7 @@ from ray.serve.context import _get_global_client
 
 from deployments.catalogue.import_0_1 import SOURCE
 from deployments.catalogue.opening import open_catalogue
+from deployments.errors import InvalidRequest
 from deployments.file_store import FileStore
 from deployments.llm.local_tokenizer import load_tokenizer
 from deployments.observability.logs import log_to_serve
@@ -34,9 +35,13 @@ from serve_app.http.urls import is_loopback
 from serve_app.services import Services
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI
     from ray.serve.handle import DeploymentHandle
 
+    from serve_app.access.admission import RequestShares
+    from serve_app.accounts import Account
     from serve_app.settings import AppSettings
 
 
@@ -90,7 +95,21 @@ class Ingress:
         )
         keep_loaded()
         trim_regularly()
+        self._accounts: Mapping[str, Account] = app.state.accounts
+        self._places: RequestShares = app.state.places
         return app
+
+    async def respond(self, owner: str, response_id: str) -> str:
+        """Generate a response in the background, for the job that runs it: see `Responder`."""
+        if owner not in self._accounts:
+            msg = "the API key of this response is not configured any more"
+            raise InvalidRequest(msg)
+        # It takes a place of its key, as a request does; the job waits while there is none.
+        async with self._places.taken("POST", "/v1/responses", owner):
+            return await self._accounts[owner].background.run(response_id)
+
+    async def check_health(self) -> None:
+        """Return, as an ingress replica depends on nothing that it could check."""
 
 
 def _require_keys_or_loopback(keys: Keys) -> None:

@@ -17,6 +17,7 @@ from deployments.catalogue.batches import Batches
 from deployments.catalogue.chunker_changes import ChunkerChanges
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.collections import Collections
+from deployments.catalogue.conversations import Conversations
 from deployments.catalogue.documents import Documents
 from deployments.catalogue.entries import Quotas
 from deployments.catalogue.erased_rows import ErasedRows
@@ -26,6 +27,7 @@ from deployments.catalogue.inspection import Inspection
 from deployments.catalogue.mending import Mending
 from deployments.catalogue.model_changes import ModelChanges
 from deployments.catalogue.removals import Removals
+from deployments.catalogue.responses import Responses
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import IMPORTS
 from deployments.catalogue.versions import Versions
@@ -41,7 +43,7 @@ NO_QUOTAS = Quotas(*[sys.maxsize] * len(fields(Quotas)))
 
 
 class Catalogue:
-    """Collections, documents and files of all owners; the schema must be migrated."""
+    """Collections, documents, files and responses of all owners; the schema must be migrated."""
 
     def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
         self._database = database
@@ -49,6 +51,8 @@ class Catalogue:
         self.documents = Documents(database)
         self.versions = Versions(database, quotas)
         self.files = Files(database, quotas)
+        self.responses = Responses(database, quotas)
+        self.conversations = Conversations(database, quotas)
         self.removals = Removals(database)
         self.attribute_changes = AttributeChanges(database)
         self.batches = Batches(database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -291,6 +292,9 @@ class Quotas:
     documents: int
     files: int
     size_bytes: int
+    responses: int = sys.maxsize
+    conversations: int = sys.maxsize
+    responses_bytes: int = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +307,8 @@ class Removed:
     files: int = 0
     jobs: int = 0
     size_bytes: int = 0
+    responses: int = 0
+    conversations: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from deployments.catalogue.collections import lock_collection
+from deployments.catalogue.conversations import remove_conversations
 from deployments.catalogue.document_rows import (
     ENTRIES,
     change_counts,
@@ -14,14 +15,17 @@ from deployments.catalogue.document_rows import (
 )
 from deployments.catalogue.erasures import count_removed
 from deployments.catalogue.removals import of_kept_files
+from deployments.catalogue.responses import remove_responses
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
     BATCH_FILES,
     COLLECTIONS,
+    CONVERSATIONS,
     DOCUMENTS,
     ERASURES,
     FILES,
     REMOVALS,
+    RESPONSES,
     USAGE,
     VERSIONS,
 )
@@ -85,7 +89,7 @@ class ErasedRows:
         )
 
     async def remove_some(self, erasure: ErasureEntry, limit: int) -> bool:
-        """Remove some documents, files or a collection of the owner; return whether any existed."""
+        """Remove some of what the owner has; return whether there was anything."""
         collections = (
             sa.select(COLLECTIONS.c.id)
             .where(COLLECTIONS.c.owner == erasure.owner)
@@ -97,7 +101,9 @@ class ErasedRows:
             collection = connection.scalar(collections)
             if collection is None:
                 ids = sa.select(FILES.c.id).where(FILES.c.owner == erasure.owner).limit(limit)
-                return _remove_files(connection, erasure, FILES.c.id.in_(ids))
+                return _remove_files(connection, erasure, FILES.c.id.in_(ids)) or _remove_responses(
+                    connection, erasure, limit
+                )
             # Also a hidden one, whose removal goes on at the same time.
             lock = sa.select(COLLECTIONS.c.id).where(COLLECTIONS.c.id == collection)
             if connection.execute(lock.with_for_update()).first() is None:
@@ -173,4 +179,18 @@ def _remove_files(
     size_bytes = sum(sizes)
     change_usage(connection, erasure.owner, files=-len(sizes), size_bytes=-size_bytes)
     count_removed(connection, erasure, files=len(sizes), size_bytes=size_bytes)
+    return True
+
+
+def _remove_responses(connection: sa.Connection, erasure: ErasureEntry, limit: int) -> bool:
+    """Remove some responses and conversations, and count them; return whether there were any."""
+    responses, conversations = (
+        table.c.id.in_(sa.select(table.c.id).where(table.c.owner == erasure.owner).limit(limit))
+        for table in (RESPONSES, CONVERSATIONS)
+    )
+    removed = remove_responses(connection, responses)
+    removed_conversations = remove_conversations(connection, conversations)
+    if not removed and not removed_conversations:
+        return False
+    count_removed(connection, erasure, responses=removed, conversations=removed_conversations)
     return True

@@ -7,6 +7,7 @@ finished, nothing new of that owner is accepted.
 from __future__ import annotations
 
 import secrets
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _UNFINISHED = 100  # of the documents of an owner
 _KEPT = 1000  # finished ones, of the documents of an owner
-_COUNTS = ("collections", "documents", "versions", "files", "jobs", "size_bytes")
+_COUNTS = tuple(each.name for each in fields(Removed))
 
 
 class Erasures:

@@ -12,7 +12,7 @@ from deployments.catalogue.clock import now_ms
 from deployments.catalogue.document_rows import version_entry_of
 from deployments.catalogue.entries import FileEntry, VersionStatus
 from deployments.catalogue.expiry import NOT_REMOVED
-from deployments.catalogue.recounts import COUNTED, USED, counts_of, real_usage
+from deployments.catalogue.recounts import COUNTED, counts_of, real_usage
 from deployments.catalogue.removals import of_versions, removal_of
 from deployments.catalogue.second_indexes import INDEXES, indexes_of_version
 from deployments.catalogue.tables import (
@@ -26,6 +26,7 @@ from deployments.catalogue.tables import (
     USAGE,
     VERSIONS,
 )
+from deployments.catalogue.usage import USED
 
 if TYPE_CHECKING:
     from collections.abc import Collection

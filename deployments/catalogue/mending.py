@@ -14,12 +14,13 @@ from deployments.catalogue.document_rows import (
     show_version,
 )
 from deployments.catalogue.entries import DocumentStatus, VersionStatus
-from deployments.catalogue.recounts import COUNTED, USED, real_counts, real_usage
+from deployments.catalogue.recounts import COUNTED, real_counts, real_usage
 from deployments.catalogue.removals import Removal, add_removal
 from deployments.catalogue.second_indexes import _ONLY as ONLY_SECOND
 from deployments.catalogue.second_indexes import INDEXES
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, USAGE, VERSIONS
+from deployments.catalogue.usage import USED
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -7,13 +7,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from deployments.catalogue.document_rows import ENTRIES
-from deployments.catalogue.tables import COLLECTIONS, CURRENT, DOCUMENTS, FILES, USAGE, VERSIONS
+from deployments.catalogue.tables import (
+    COLLECTIONS,
+    CONVERSATIONS,
+    CURRENT,
+    DOCUMENTS,
+    FILES,
+    RESPONSES,
+    USAGE,
+    VERSIONS,
+)
+from deployments.catalogue.usage import USED
 
 _STATUSES = ("in_progress", "completed", "failed", "cancelled")
 COUNTED = (*_STATUSES, "size_bytes")
 """The counts of a collection."""
-USED = ("collections", "documents", "files", "size_bytes")
-"""The counts of an owner."""
 
 
 def real_counts() -> list[sa.Label[Any]]:
@@ -49,6 +57,7 @@ def real_usage(owner: str) -> sa.Select[Any]:
     documents = ENTRIES.join(COLLECTIONS, COLLECTIONS.c.id == DOCUMENTS.c.collection)
     own = documents.where(COLLECTIONS.c.owner == owner)
     files = FILES.c.owner == owner
+    responses, conversations = RESPONSES.c.owner == owner, CONVERSATIONS.c.owner == owner
 
     def one(column: Any, which: sa.ColumnElement[bool]) -> Any:  # noqa: ANN401 - expressions
         return sa.select(column).where(which).scalar_subquery()
@@ -63,6 +72,12 @@ def real_usage(owner: str) -> sa.Select[Any]:
         total(own.with_only_columns(sa.func.count())).label("documents"),
         one(sa.func.count(), files).label("files"),
         (total(own.with_only_columns(size)) + one(kept_size, files)).label("size_bytes"),
+        one(sa.func.count(), responses).label("responses"),
+        one(sa.func.count(), conversations).label("conversations"),
+        (
+            one(sa.func.coalesce(sa.func.sum(RESPONSES.c.size_bytes), 0), responses)
+            + one(sa.func.coalesce(sa.func.sum(CONVERSATIONS.c.size_bytes), 0), conversations)
+        ).label("responses_bytes"),
         *(
             sa.func.coalesce(one(USAGE.c[name], USAGE.c.owner == owner), 0).label(f"{name}_kept")
             for name in USED

@@ -157,6 +157,9 @@ USAGE = sa.Table(
     _count("documents"),
     _count("files"),
     _count("size_bytes"),  # of the files and the documents
+    _count("responses"),
+    _count("conversations"),
+    _count("responses_bytes"),  # of the responses and the conversations
 )
 
 REMOVALS = sa.Table(
@@ -233,6 +236,7 @@ ERASURES = sa.Table(
     sa.Column("claimed_ms", sa.BigInteger, nullable=False),
     sa.Column("finished_ms", sa.BigInteger),
     *map(_count, ("collections", "documents", "versions", "files", "jobs", "size_bytes")),
+    *map(_count, ("responses", "conversations")),
     sa.Index("genserve_erasures_by_owner", "owner", "finished_ms"),
     sa.Index("genserve_erasures_by_time", "finished_ms", "claimed_ms"),
 )
@@ -284,4 +288,70 @@ CHUNKER_CHANGES = sa.Table(
     # As the worker reported them last: the rate, and documents that could not be rechunked.
     sa.Column("chunks_per_s", sa.Float, nullable=False),
     sa.Column("failed", sa.Integer, nullable=False),
+)
+
+RESPONSES = sa.Table(
+    "genserve_responses",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.Column("previous_id", sa.String(_ID_CHARS)),
+    sa.Column("conversation_id", sa.String(_ID_CHARS)),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("input", sa.JSON, nullable=False),
+    # Of a response in the background: the request, its job, and how often it was begun.
+    sa.Column("request", sa.JSON(none_as_null=True)),
+    sa.Column("job_id", sa.String(_ID_CHARS)),
+    _count("attempt"),
+    _count("size_bytes"),  # of all of it as JSON, and of its events
+    sa.Index("genserve_responses_by_owner", "owner", "id"),
+    sa.Index("genserve_responses_by_expiry", "expires_ms"),
+    sa.Index("genserve_responses_by_status", "status", "id"),
+)
+
+RESPONSE_EVENTS = sa.Table(
+    "genserve_response_events",
+    METADATA,
+    sa.Column(
+        "response_id",
+        sa.String(_ID_CHARS),
+        sa.ForeignKey("genserve_responses.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    # Sequence numbers of a batch of events.
+    sa.Column("first_number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("last_number", sa.BigInteger, nullable=False),
+    sa.Column("events", sa.JSON, nullable=False),
+)
+
+CONVERSATIONS = sa.Table(
+    "genserve_conversations",
+    METADATA,
+    sa.Column("id", sa.String(_ID_CHARS), primary_key=True),
+    sa.Column("owner", sa.String(_OWNER_CHARS), nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    _count("item_count"),
+    _count("next_number"),
+    _count("size_bytes"),
+    sa.Index("genserve_conversations_by_owner", "owner", "id"),
+)
+
+CONVERSATION_ITEMS = sa.Table(
+    "genserve_conversation_items",
+    METADATA,
+    sa.Column(
+        "conversation_id",
+        sa.String(_ID_CHARS),
+        sa.ForeignKey("genserve_conversations.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.String(_ID_CHARS), nullable=False),
+    sa.Column("item", sa.JSON, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Index("genserve_conversation_items_by_id", "id"),
 )

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.entries import Quotas
 
-_COUNTED = ("collections", "documents", "files", "size_bytes")
+USED = (
+    "collections",
+    "documents",
+    "files",
+    "size_bytes",
+    "responses",
+    "conversations",
+    "responses_bytes",
+)
+"""The counts of an owner."""
+_PARAMS = {"collections": "collection", "responses": "store", "responses_bytes": "store"}
 
 
 def add_usage(connection: sa.Connection, owner: str, quotas: Quotas, **added: int) -> None:
@@ -41,7 +51,7 @@ def change_usage(connection: sa.Connection, owner: str, **added: int) -> dict[st
     """Count what is added, or removed where a number is negative; return the new counts."""
     insert_missing(connection, USAGE, owner=owner)
     row = connection.execute(_change(tuple(added)), {"of": owner, **_changes(added)}).one()
-    return dict(zip(_COUNTED, row, strict=True))
+    return dict(zip(USED, row, strict=True))
 
 
 @cache
@@ -53,7 +63,7 @@ def _change(names: tuple[str, ...]) -> sa.Executable:
             {name: USAGE.c[name] + sa.bindparam(f"{name}_more") for name in names}
             or {"owner": USAGE.c.owner}
         )
-        .returning(*(USAGE.c[name] for name in _COUNTED))
+        .returning(*(USAGE.c[name] for name in USED))
     )
 
 
@@ -81,7 +91,7 @@ def _check(used: Mapping[str, int], quotas: Quotas, names: Iterable[str]) -> Non
     for name in names:
         quota: int = getattr(quotas, name)
         if used[name] > quota:
-            what = name.replace("size_", "")
+            what = name.replace("size_", "").replace("_bytes", ", in bytes")
             msg = f"the quota of this API key is {quota:,} {what}: delete something first"
-            param = "collection" if name == "collections" else "file"
+            param = _PARAMS.get(name, "file")
             raise InvalidRequest(msg, code="quota_exceeded", param=param)

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from deployments.media_types import IMAGES, SUFFIXES, Format
-from deployments.types import ImportSpec, IngestSpec, ZipSpec
+from deployments.types import ImportSpec, IngestSpec, ResponseSpec, ZipSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ _IMAGES = frozenset(suffix for kind in IMAGES for suffix in SUFFIXES[kind].split
 _IMAGE_S = 5.0  # OCR is never short
 _ARCHIVE_BYTE_S = 2e-6  # with vectors; steps that embed are charged for it
 _UNPACKED_BYTE_S = 0.2e-6  # the jobs of its files are charged for the rest
+_RESPONSE_S = 5.0  # of the language model, whose own queue shares it among owners
 _MOST_S = 120.0  # estimated: large files are mostly pictures
 _PIXEL_STEP_S = 2e-6  # by the small model of this repository
 
@@ -58,4 +59,6 @@ def estimate_s(spec: JobSpec) -> float:
         return _FILE_S + min(spec.size_bytes * _ARCHIVE_BYTE_S, _MOST_S)
     if isinstance(spec, ZipSpec):
         return _FILE_S + spec.size_bytes * _UNPACKED_BYTE_S
+    if isinstance(spec, ResponseSpec):
+        return _RESPONSE_S
     return spec.count * spec.steps * spec.width * spec.height * _PIXEL_STEP_S

@@ -31,6 +31,7 @@ from deployments.jobs.rechunking import Rechunker
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.records import fetch_job
 from deployments.jobs.reindexing import Reindexer
+from deployments.jobs.responses import ResponseSteps
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -42,6 +43,7 @@ from deployments.observability.logs import log_to_serve
 from deployments.observability.metrics import export_metrics
 from deployments.remote.images import RemoteImageGenerator
 from deployments.remote.parser import RemoteParser
+from deployments.remote.responder import RemoteResponder
 from deployments.remote.retriever import RemoteRetriever
 from deployments.serving.memory import keep_loaded
 from deployments.serving.private_files import keep_files_private
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         Job,
         JobList,
         JobQuery,
+        ResponseSpec,
         Submitted,
         ZipSpec,
     )
@@ -73,6 +76,8 @@ _SHORT_IMAGE_JOBS = 1
 _IMPORTS = 2  # at once, of two keys if two wait
 _ZIPS = 16  # at once: they mostly wait for the jobs of their files, which may take hours
 _ZIPS_PER_OWNER = 4
+_RESPONSES = 32  # at once: they wait for the language model, which has a queue of its own
+_RESPONSES_PER_OWNER = 16
 
 
 @serve.deployment(name="Jobs", max_ongoing_requests=256, max_queued_requests=256)
@@ -90,6 +95,7 @@ class Jobs:
         images: DeploymentHandle[Any],
         images_at_once: int,
         batch_chunks: int,
+        responder: str,
         shares: Mapping[str, float],
         quotas: Quotas,
         chunker: str,
@@ -106,6 +112,7 @@ class Jobs:
             images: handle of the Images deployment.
             images_at_once: pictures of one job that are requested together, to share a pass.
             batch_chunks: chunks that one step embeds and stores.
+            responder: name of the deployment that generates responses in the background.
             shares: weights of API keys, by their names; 1 for those that are not named.
             quotas: the most that one API key keeps.
             chunker: the name of the parser's, for documents without sizes of their own.
@@ -141,6 +148,7 @@ class Jobs:
             JobKind.IMAGES: Places(settings.images_concurrency, _SHORT_IMAGE_JOBS),
             JobKind.IMPORT: Places(_IMPORTS),
             JobKind.ZIP: Places(_ZIPS, per_owner=_ZIPS_PER_OWNER),
+            JobKind.RESPONSE: Places(_RESPONSES, per_owner=_RESPONSES_PER_OWNER),
         }
         dispatcher = Dispatcher(lease, places, shares, settings.max_queued, VERSION)
         self._watchers = JobWatchers()
@@ -161,6 +169,7 @@ class Jobs:
             image_steps,
             imports,
             zips,
+            ResponseSteps(RemoteResponder(responder, "ingress"), catalogue.responses, backends),
             steps,
             cancellations,
             dispatcher,
@@ -210,6 +219,9 @@ class Jobs:
 
     async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
         return await self._submissions.zips(spec, key)
+
+    async def submit_response(self, spec: ResponseSpec) -> Submitted:
+        return await self._submissions.responses(spec)
 
     async def begin_batches(self) -> None:
         self._batches.wake()

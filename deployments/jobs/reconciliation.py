@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _AGE_S = 60.0
 _BATCH = 100
+LOST_RESPONSE = "server_error", "the response was interrupted: send the request again"
 INTERRUPTED = LOST, "the upload was interrupted: send the file again"
 
 
@@ -56,6 +57,22 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
         )
     await _remove_left(catalogue, retriever, files)
     await _apply_left(catalogue, retriever)
+    while removed := await catalogue.responses.remove_expired(_BATCH):
+        logger.info("{} expired responses removed", removed)
+    await _fail_lost_responses(catalogue)
+
+
+async def _fail_lost_responses(catalogue: Catalogue) -> None:
+    """End the responses whose jobs have ended without them, or were never submitted."""
+    after = ""
+    while found := await catalogue.responses.unfinished(_AGE_S, _BATCH, after):
+        after = found[-1].id
+        jobs = {job.id: job for job in await fetch_jobs([one.job_id for one in found])}
+        for one in found:
+            job = jobs.get(one.job_id)
+            if job is None or job.ended:
+                with _logged(one.id):
+                    await catalogue.responses.fail(one.owner, one.id, *LOST_RESPONSE)
 
 
 async def _remove_left(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:

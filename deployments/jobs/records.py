@@ -19,6 +19,7 @@ from deployments.types import (
     Job,
     JobKind,
     JobStatus,
+    ResponseSpec,
     UnreadFile,
     ZipOutcome,
     ZipSpec,
@@ -156,7 +157,7 @@ def fields_of(spec: JobSpec) -> dict[str, Any]:
     a rolling update, refuse it.
     """
     fields = asdict(spec)
-    if isinstance(spec, ZipSpec):
+    if isinstance(spec, ZipSpec | ResponseSpec):
         return fields
     for name in (DIGEST, "on_conflict", "attributes", "batch_id"):
         fields.pop(name, None)
@@ -177,6 +178,8 @@ def spec_of(kind: str, fields: Mapping[str, Any]) -> JobSpec:
         return from_record(ImportSpec, fields)
     if kind == JobKind.ZIP:
         return from_record(ZipSpec, fields)
+    if kind == JobKind.RESPONSE:
+        return from_record(ResponseSpec, fields)
     return from_record(ImagesSpec, fields)
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.catalogue import Catalogue
     from deployments.jobs.dispatcher import Dispatcher
     from deployments.jobs.watching import JobWatchers
-    from deployments.types import ImportSpec, JobSpec, ZipSpec
+    from deployments.types import ImportSpec, JobSpec, ResponseSpec, ZipSpec
 
 _CANCEL_WAIT_S = 30.0
 
@@ -102,6 +102,13 @@ class Submissions:
         if known := await self._by_key(spec, key):
             return known
         return await self._submit(spec, key)
+
+    async def responses(self, spec: ResponseSpec) -> Submitted:
+        """Submit a job, or return the one of this response."""
+        await self._catalogue.erasures.check_accepted(spec.owner)
+        if known := await self._by_key(spec, spec.response_id):
+            return known
+        return await self._submit(spec, spec.response_id)
 
     async def _by_key(self, spec: JobSpec, key: str) -> Submitted | None:
         try:

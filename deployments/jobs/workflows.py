@@ -36,6 +36,7 @@ from deployments.types import (
     IngestSpec,
     JobKind,
     JobStatus,
+    ResponseSpec,
     UnpackPosition,
     ZipSpec,
 )
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from deployments.jobs.images import ImageSteps
     from deployments.jobs.imports import ImportSteps
     from deployments.jobs.ingest import IngestSteps
+    from deployments.jobs.responses import ResponseSteps
     from deployments.jobs.steps import StepRunner
     from deployments.jobs.zip_files import Progress, ZipSteps
     from deployments.types import JobSpec, UnpackedFile
@@ -74,6 +76,7 @@ class Workflows:
         images: ImageSteps,
         imports: ImportSteps,
         zips: ZipSteps,
+        responses: ResponseSteps,
         runner: StepRunner,
         cancellations: Cancellations,
         dispatcher: Dispatcher,
@@ -85,6 +88,7 @@ class Workflows:
         self._image_steps = images
         self._import_steps = imports
         self._zip_steps = zips
+        self._response_steps = responses
         self._runner = runner
         self._cancellations = cancellations
         self._dispatcher = dispatcher
@@ -98,6 +102,7 @@ class Workflows:
         DBOS.workflow(name=JobKind.IMAGES, max_recovery_attempts=None)(self._images_workflow())
         DBOS.workflow(name=JobKind.IMPORT, max_recovery_attempts=None)(self._import_workflow())
         DBOS.workflow(name=JobKind.ZIP, max_recovery_attempts=None)(self._zip_workflow())
+        DBOS.workflow(name=JobKind.RESPONSE, max_recovery_attempts=None)(self._response_workflow())
 
     @property
     def running(self) -> set[str]:
@@ -173,6 +178,20 @@ class Workflows:
 
         return read_zip
 
+    def _response_workflow(self) -> Callable[[dict[str, Any]], Awaitable[int]]:
+        async def respond(fields: dict[str, Any]) -> int:
+            job_id = _job_id()
+            with self._in_place(JobKind.RESPONSE, job_id):
+                spec = spec_of(JobKind.RESPONSE, fields)
+                assert isinstance(spec, ResponseSpec)  # noqa: S101
+                return await self._run(
+                    JobKind.RESPONSE,
+                    lambda: self._respond(job_id, spec),
+                    discard=partial(self._response_steps.discard, spec),
+                )
+
+        return respond
+
     async def withdraw(self, job_id: str, spec: JobSpec) -> None:
         """Clean up after a job that was cancelled before it began."""
         if isinstance(spec, IngestSpec):
@@ -181,6 +200,8 @@ class Workflows:
             await self._import_steps.remove_upload(spec)
         elif isinstance(spec, ZipSpec):
             await self._zip_steps.remove_upload(spec)
+        elif isinstance(spec, ResponseSpec):
+            await self._response_steps.withdraw(spec)
 
     async def _run(
         self,
@@ -421,6 +442,10 @@ class Workflows:
             return await self._outside_step(partial(steps.ingest, job_id, spec, files, report))
 
         return await self._runner.run(job_id, "ingest", ingest)
+
+    async def _respond(self, job_id: str, spec: ResponseSpec) -> int:
+        await self._runner.run(job_id, "respond", self._response_steps.respond, job_id, spec)
+        return 1
 
     async def _outside_step(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run work outside of the context of a step, in which DBOS enqueues no workflow."""

@@ -22,6 +22,7 @@ class RemoteJobs(Remote):
         "submit_images",
         "submit_import",
         "submit_zip",
+        "submit_response",
         "begin_batches",
         "job",
         "jobs",
@@ -50,6 +51,10 @@ class RemoteJobs(Remote):
     async def submit_zip(self, spec: types.ZipSpec, key: str | None) -> types.Submitted:
         # Repeated even without a key: the path of an upload is one.
         submitted: types.Submitted = await self._repeatable("submit_zip", spec, key)
+        return submitted
+
+    async def submit_response(self, spec: types.ResponseSpec) -> types.Submitted:
+        submitted: types.Submitted = await self._repeatable("submit_response", spec)
         return submitted
 
     async def begin_batches(self) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ModelCard,
         Page,
         Passage,
+        ResponseSpec,
         Submitted,
     )
 
@@ -190,6 +191,9 @@ class OwnedJobs:
         owned = replace(spec, owner=self._owner, collection=collection)
         submitted = await self._jobs.submit_zip(owned, key)
         return replace(submitted, job=self._shown(submitted.job))
+
+    async def submit_response(self, spec: ResponseSpec) -> Submitted:
+        return await self._jobs.submit_response(replace(spec, owner=self._owner))
 
     async def begin_batches(self) -> None:
         await self._jobs.begin_batches()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.answer_events import AnswerEvent, Opening, Piece
-from deployments.errors import Unavailable
+from deployments.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequest, Unavailable
 from deployments.observability.metrics import FIRST_TOKEN, WARNINGS
 from deployments.observability.tracing import LongSpan, span
 from serve_app.answering import prompts
@@ -44,6 +44,7 @@ class Grounded:
     sources: list[Source]
     warnings: list[Warning_]
     pages: list[PageReport]
+    queries: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,12 @@ class Answering:
         if prompt.shortened:
             message = "the sources were shortened to fit the model's window"
             context.warnings.append(Warning_(code="sources_shortened", message=message))
+        if prompt.forgotten and not question.shorten_history:
+            msg = (
+                f"This model's maximum context length is {self._window} tokens: the conversation "
+                f"is longer; set `truncation` to `auto` to leave out its oldest messages"
+            )
+            raise InvalidRequest(msg, code=CONTEXT_LENGTH_EXCEEDED, param="messages")
         if prompt.forgotten:
             message = (
                 f"the {prompt.forgotten} oldest messages were left out: the conversation is "
@@ -233,7 +240,7 @@ class Answering:
             context.warnings.append(Warning_(code="answer_limited", message=message))
         _counted(context.warnings)
         reports = numbered(context.pages, prompt.sources)
-        return prompt, Grounded(prompt.sources, context.warnings, reports)
+        return prompt, Grounded(prompt.sources, context.warnings, reports, context.queries)
 
 
 def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:

@@ -32,8 +32,10 @@ class Question:
     """What is asked: messages in OpenAI's form, what to draw on, and how to sample.
 
     `web`, `documents` and `attribution` say what the request allows; the operator's settings can
-    only take away from it, see `Grounding.gather`. `sampling` holds further fields of the engine's
-    request; `max_tokens` is None when the caller did not say.
+    only take away from it, see `Grounding.gather`. Passages below `min_score` are no sources.
+    Without `shorten_history` a conversation that is longer than the model's window is refused.
+    `sampling` holds further fields of the engine's request; `max_tokens` is None when the caller
+    did not say.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -44,16 +46,22 @@ class Question:
     filters: Filter | None = None
     attribution: bool = True
     max_tokens: int | None = None
+    min_score: float = 0.0
+    shorten_history: bool = True
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Context:
-    """The sources, best first and not yet numbered, and the warnings about missing ones."""
+    """The sources, best first and not yet numbered, and the warnings about missing ones.
+
+    `queries` are those that the documents were searched for.
+    """
 
     sources: list[Source] = field(default_factory=list)
     warnings: list[Warning_] = field(default_factory=list)
     pages: list[PageReport] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
 
 class Grounding:
@@ -99,7 +107,10 @@ class Grounding:
             raise refused
         watch.mark("context_s")
         return Context(
-            [*read.sources, *found.sources], [*read.warnings, *found.warnings], read.pages
+            [*read.sources, *found.sources],
+            [*read.warnings, *found.warnings],
+            read.pages,
+            found.queries,
         )
 
     async def _read(
@@ -132,9 +143,11 @@ class Grounding:
     async def _search(self, query: str, question: Question, deadline: float, into: Context) -> None:
         try:
             async with asyncio.timeout_at(deadline):
-                queries, into.warnings = await self._understanding.queries(question.messages, query)
+                into.queries, into.warnings = await self._understanding.queries(
+                    question.messages, query
+                )
                 passages = await self._services.retriever.search(
-                    queries,
+                    into.queries,
                     question.collections,
                     question.top_k,
                     self._max_chars,
@@ -146,7 +159,9 @@ class Grounding:
             message = "the documents could not be searched; the answer does without them"
             into.warnings.append(Warning_(code="search_unavailable", message=message))
             return
-        into.sources += map(_passage_source, passages)
+        into.sources += [
+            _passage_source(passage) for passage in passages if passage.score >= question.min_score
+        ]
 
 
 def numbered(reports: Sequence[PageReport], sources: Sequence[Source]) -> list[PageReport]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from serve_app.settings import AppSettings
 
 
-_MAX_MESSAGES = 200
+MAX_MESSAGES = 200
 _MAX_TOP_K = 20
 
 _WHOLE_FROM = 10  # smaller numbers get a decimal
@@ -34,25 +34,31 @@ def too_large(what: str, most_bytes: int) -> str:
     return f"The {what} is larger than {most}, which is the most that this service accepts."
 
 
-def check_answer_bounds(
+def check_answer_bounds(  # noqa: PLR0913 - what is bounded, and its names
     settings: AppSettings,
     *,
     texts: Sequence[str],
     max_tokens: int | None,
     top_k: int | None,
     text_param: str,
+    tokens_param: str = "max_tokens",
 ) -> None:
     """Raise TooLarge or InvalidRequest, naming the bound, the field and the value."""
-    if len(texts) > _MAX_MESSAGES:
-        msg = f"{len(texts)} messages are over the bound of {_MAX_MESSAGES}"
+    if len(texts) > MAX_MESSAGES:
+        msg = f"{len(texts)} messages are over the bound of {MAX_MESSAGES}"
         raise TooLarge(msg, param=text_param)
     if (size := sum(map(len, texts))) > settings.limits.max_prompt_chars:
         msg = f"{size} characters are over the bound of {settings.limits.max_prompt_chars}"
         raise TooLarge(msg, param=text_param)
     for name, value, bound in (
-        ("max_tokens", max_tokens, settings.limits.max_output_tokens),
-        ("top_k", top_k, max(_MAX_TOP_K, settings.answer.top_k)),
+        (tokens_param, max_tokens, settings.limits.max_output_tokens),
+        ("top_k", top_k, max_top_k(settings)),
     ):
         if value is not None and value > bound:
             msg = f"{name}: {value} is over the bound of {bound}"
             raise InvalidRequest(msg, param=name)
+
+
+def max_top_k(settings: AppSettings) -> int:
+    """Return how many passages an answer may ask for."""
+    return max(_MAX_TOP_K, settings.answer.top_k)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.dependencies.utils import get_flat_dependant
 from pydantic import TypeAdapter, ValidationError
 
@@ -33,6 +33,12 @@ from serve_app.documents.uploads import Uploads
 from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
 from serve_app.readiness import ReadinessProbe
+from serve_app.responses.background import Background
+from serve_app.responses.conversations import StoredConversations, is_conversation_id
+from serve_app.responses.ids import is_response_id
+from serve_app.responses.responding import Responding
+from serve_app.responses.stored import StoredResponses
+from serve_app.schemas.conversations import CONVERSATION_ID_EXAMPLE
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
     ERASURE_ID_EXAMPLE,
@@ -45,6 +51,9 @@ from serve_app.schemas.fields import (
 )
 from serve_app.schemas.file_batches import BATCH_ID_EXAMPLE
 from serve_app.schemas.paging import Order, PageSize  # noqa: TC001 - FastAPI reads annotations
+from serve_app.schemas.responses.examples import MESSAGE_ID_EXAMPLE, RESPONSE_ID_EXAMPLE
+from serve_app.schemas.responses.items import MAX_ID_CHARS
+from serve_app.schemas.responses.request import MAX_INCLUDED
 from serve_app.services import Services
 from serve_app.settings import AppSettings
 
@@ -154,6 +163,53 @@ async def _import_id(import_id: Annotated[str, Path(examples=[IMPORT_ID_EXAMPLE]
     return import_id
 
 
+async def _response_id(response_id: Annotated[str, Path(examples=[RESPONSE_ID_EXAMPLE])]) -> str:
+    if not is_response_id(response_id):
+        msg = "there is no such response"
+        raise NotFound(msg, param="response_id")
+    return response_id
+
+
+async def _conversation_id(
+    conversation_id: Annotated[str, Path(examples=[CONVERSATION_ID_EXAMPLE])],
+) -> str:
+    if not is_conversation_id(conversation_id):
+        msg = "there is no such conversation"
+        raise NotFound(msg, param="conversation_id")
+    return conversation_id
+
+
+async def _item_id(item_id: Annotated[str, Path(examples=[MESSAGE_ID_EXAMPLE])]) -> str:
+    if len(item_id) > MAX_ID_CHARS:
+        msg = "there is no such item in this conversation"
+        raise NotFound(msg, param="item_id")
+    return item_id
+
+
+async def _included(
+    include: Annotated[
+        list[str],
+        Query(
+            max_length=MAX_INCLUDED,
+            description="Accepted; a response has what was included when it was created.",
+        ),
+    ] = [],  # noqa: B006 - FastAPI copies it
+    include_: Annotated[
+        list[str],
+        Query(alias="include[]", max_length=MAX_INCLUDED, description="As OpenAI's SDK sends it."),
+    ] = [],  # noqa: B006
+) -> None:
+    del include, include_
+
+
+async def _item_list_query(
+    limit: PageSize = 20,
+    after: Annotated[str | None, Query(min_length=1, max_length=MAX_ID_CHARS)] = None,
+    order: Order = "desc",
+) -> PageQuery:
+    return PageQuery(limit, after, newest_first=order == "desc")
+
+
 async def _batch_id(batch_id: Annotated[str, Path(examples=[BATCH_ID_EXAMPLE])]) -> str:
     if not _BATCH_ID.fullmatch(batch_id):
         msg = "there is no such file batch"
@@ -169,6 +225,10 @@ FilesDep = Annotated[FileStore, _of_application("files")]
 ServicesDep = Annotated[Services, _of_account("services")]
 AllowanceDep = Annotated[Allowance, _of_account("allowance")]
 AnsweringDep = Annotated[Answering, _of_account("answering")]
+RespondingDep = Annotated[Responding, _of_account("responding")]
+ResponsesDep = Annotated[StoredResponses, _of_account("responses")]
+ConversationsDep = Annotated[StoredConversations, _of_account("conversations")]
+BackgroundDep = Annotated[Background, _of_account("background")]
 AttachmentsDep = Annotated[Attachments, _of_account("attachments")]
 FileBatchesDep = Annotated[FileBatches, _of_account("file_batches")]
 FileContentsDep = Annotated[FileContents, _of_account("file_contents")]
@@ -187,6 +247,12 @@ JobId = Annotated[str, Depends(_job_id)]
 KnownFileId = Annotated[str, Depends(_file_id)]
 BatchId = Annotated[str, Depends(_batch_id)]
 StoreId = Annotated[str, Depends(_store_id)]
+ResponseId = Annotated[str, Depends(_response_id)]
+ConversationId = Annotated[str, Depends(_conversation_id)]
+ItemId = Annotated[str, Depends(_item_id)]
+ItemListQueryDep = Annotated[PageQuery, Depends(_item_list_query)]
+ACCEPTS_INCLUDE = Depends(_included)
+"""Accept `include` in the query."""
 
 IdempotencyKey = Annotated[
     str | None,

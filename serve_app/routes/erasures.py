@@ -31,10 +31,11 @@ router = APIRouter(prefix="/v1/erasures", tags=["erasures"], route_class=BodyRou
 async def create_erasure(request: ErasureRequest, erasures: ErasuresDep) -> ErasureResponse:
     """Erase a document in all its versions, or everything of the API key, in the background.
 
-    Vectors, uploads, kept files, pictures, jobs with their inputs, and entries are removed from the
-    disk too; a deletion leaves some of that for a while. While everything is being erased, nothing
-    new is accepted: 409 with the code `being_erased`. The kept file that a document was made of is
-    erased with it, unless it is in another vector store too. It cannot be undone.
+    Vectors, uploads, kept files, pictures, jobs with their inputs, stored responses, conversations
+    and entries are removed from the disk too; a deletion leaves some of that for a while. While
+    everything is being erased, nothing new is accepted: 409 with the code `being_erased`. The kept
+    file that a document was made of is erased with it, unless it is in another vector store too.
+    It cannot be undone.
     """
     if request.document_id is not None:
         erasure = await erasures.request_document(request.collection, request.document_id)
@@ -68,5 +69,7 @@ def _shaped(erasure: ErasureEntry) -> ErasureResponse:
             files=removed.files,
             jobs=removed.jobs,
             bytes=removed.size_bytes,
+            responses=removed.responses,
+            conversations=removed.conversations,
         ),
     )

@@ -6,7 +6,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
-from deployments.types import ImportSpec, IngestSpec, Job, JobKind, JobStatus, ZipSpec
+from deployments.types import (
+    ImportSpec,
+    IngestSpec,
+    Job,
+    JobKind,
+    JobStatus,
+    ResponseSpec,
+    ZipSpec,
+)
 from serve_app.http.errors import body_of
 from serve_app.http.urls import local_url
 from serve_app.schemas.jobs import (
@@ -20,6 +28,8 @@ from serve_app.schemas.jobs import (
     JobImage,
     JobProgress,
     JobResponse,
+    ResponseInput,
+    ResponseResult,
     UnreadZipFile,
     ZipInput,
     ZipResult,
@@ -27,16 +37,19 @@ from serve_app.schemas.jobs import (
 from serve_app.schemas.reading import ReadingWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
 
     from deployments.errors import ServiceError
 
 _SHOWN_CHARS = 100
-_INPUTS: dict[JobKind, type[IngestInput | ImagesInput | ImportInput | ZipInput]] = {
+_INPUTS: dict[JobKind, type[IngestInput | ImagesInput | ImportInput | ZipInput | ResponseInput]] = {
     JobKind.INGEST: IngestInput,
     JobKind.IMAGES: ImagesInput,
     JobKind.IMPORT: ImportInput,
     JobKind.ZIP: ZipInput,
+    JobKind.RESPONSE: ResponseInput,
 }
 
 
@@ -95,17 +108,24 @@ def streamable(event: str, whole: dict[str, Any] | None = None) -> dict[int | st
     return {200: {"content": content}}
 
 
+def shown_as(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Describe a response that no model describes by an example of its JSON."""
+    return {200: {"content": {"application/json": {"example": example}}}}
+
+
 def download(shown: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
     """Describe a response that is a file, by words in place of its bytes."""
     binary = {"schema": {"type": "string", "format": "binary"}, "example": shown}
     return {200: {"content": dict.fromkeys(media_types, binary)}}
 
 
-def _result(
+def _result(  # noqa: PLR0911 - one for each kind
     job: Job, scope: Scope
-) -> IngestResult | ImagesResult | ImportResult | ZipResult | None:
+) -> IngestResult | ImagesResult | ImportResult | ZipResult | ResponseResult | None:
     if isinstance(job.spec, ZipSpec):
         return _zip_result(job, job.spec.collection)
+    if isinstance(job.spec, ResponseSpec):
+        return ResponseResult(response_id=job.spec.response_id)
     if isinstance(job.spec, IngestSpec | ImportSpec) and job.status is not JobStatus.SUCCEEDED:
         return None
     if isinstance(job.spec, ImportSpec):

@@ -59,6 +59,8 @@ class RemovedCounts(BaseModel):
     files: int
     jobs: int
     bytes: int
+    responses: int
+    conversations: int
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -76,6 +78,8 @@ _EXAMPLE: dict[str, Any] = {
         "files": 0,
         "jobs": 3,
         "bytes": 48_213,
+        "responses": 0,
+        "conversations": 0,
     },
 }
 

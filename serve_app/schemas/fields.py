@@ -22,6 +22,7 @@ from deployments.document_ids import DOCUMENT_ID, DOCUMENT_NAME
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
+    from pydantic.fields import FieldInfo
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
 
@@ -98,7 +99,7 @@ class Request(BaseModel):
     def _without_nulls(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        known = cls.model_fields
+        known = _names(cls)
         for name in value:
             if name not in known:
                 raise _unknown(str(name), list(known))
@@ -130,11 +131,17 @@ class Request(BaseModel):
 
 
 @cache
+def _names(request: type[Request]) -> dict[str, FieldInfo]:
+    """Return the fields by their names in JSON."""
+    return {field.alias or name: field for name, field in request.model_fields.items()}
+
+
+@cache
 def _omittable(request: type[Request]) -> frozenset[str]:
     """Return the fields that have a default other than null and do not take null themselves."""
     return frozenset(
         name
-        for name, field in request.model_fields.items()
+        for name, field in _names(request).items()
         if not field.is_required()
         and type(None) not in (field.annotation, *get_args(field.annotation))
     )

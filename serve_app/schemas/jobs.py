@@ -20,7 +20,7 @@ from serve_app.schemas.reading import ReadingWarning  # noqa: TC001 - pydantic r
 
 
 class JobProgress(BaseModel):
-    """Chunks stored, images made, documents imported or files of a ZIP file that are done.
+    """Chunks stored, images made, documents imported, files of a ZIP file or responses done.
 
     `total` is null until it is known.
     """
@@ -65,6 +65,13 @@ class ZipInput(BaseModel):
     size_bytes: int
 
 
+class ResponseInput(BaseModel):
+    """What a response job was given; the response is at `GET /v1/responses/{response_id}`."""
+
+    response_id: str
+    model: str
+
+
 class UnreadZipFile(BaseModel):
     """A file of a ZIP file that became no document, and why."""
 
@@ -95,6 +102,12 @@ class ImportResult(BaseModel):
     """The vector store that was imported."""
 
     vector_store_id: str
+
+
+class ResponseResult(BaseModel):
+    """The response, while it is generated and afterwards."""
+
+    response_id: str
 
 
 class IngestResult(BaseModel):
@@ -160,8 +173,8 @@ class JobResponse(BaseModel):
     updated_at: float
     progress: JobProgress
     cancel_requested: bool
-    input: IngestInput | ImagesInput | ImportInput | ZipInput
-    result: IngestResult | ImagesResult | ImportResult | ZipResult | None
+    input: IngestInput | ImagesInput | ImportInput | ZipInput | ResponseInput
+    result: IngestResult | ImagesResult | ImportResult | ZipResult | ResponseResult | None
     error: JobError | None = None
 
 

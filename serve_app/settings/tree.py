@@ -131,11 +131,20 @@ class LimitSettings(Settings):
         default=10_000, description="Of one API key, vector stores included."
     )
     max_documents: PositiveInt = Field(
-        default=1_000_000, description="Of one API key, and as many files at /v1/files."
+        default=1_000_000,
+        description="Of one API key, and as many files at /v1/files, stored responses and "
+        "conversations.",
     )
     max_stored_bytes: PositiveInt = Field(
         default=100 * 1024**3,
         description="Of one API key: its files and documents as they were uploaded.",
+    )
+    max_responses_bytes: PositiveInt = Field(
+        default=2 * 1024**3,
+        description="Of one API key: its stored responses and conversations.",
+    )
+    keep_responses_days: PositiveInt = Field(
+        default=30, description="After which a stored response is deleted; conversations stay."
     )
     requests_per_minute: PositiveInt | None = Field(
         default=600,
@@ -166,6 +175,9 @@ class LimitSettings(Settings):
             documents=self.max_documents,
             files=self.max_documents,
             size_bytes=self.max_stored_bytes,
+            responses=self.max_documents,
+            conversations=self.max_documents,
+            responses_bytes=self.max_responses_bytes,
         )
 
 

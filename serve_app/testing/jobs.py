@@ -17,6 +17,7 @@ from deployments.file_store import image_path
 from deployments.job_ids import job_id_for
 from deployments.jobs.batches import BatchFeeder
 from deployments.jobs.imports import ImportSteps
+from deployments.jobs.responses import ResponseSteps
 from deployments.jobs.zip_files import ZipSteps, job_id_of
 from deployments.types import (
     ImageProgress,
@@ -28,6 +29,7 @@ from deployments.types import (
     JobList,
     JobStatus,
     ParseSpec,
+    ResponseSpec,
     Submitted,
     UnpackPosition,
     ZipSpec,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.catalogue import Catalogue
     from deployments.file_store import FileStore
-    from deployments.interfaces import Checked, ImageGenerator, Retriever
+    from deployments.interfaces import Checked, ImageGenerator, Responder, Retriever
     from deployments.jobs.zip_files import Progress
     from deployments.types import ImageRequest, JobQuery, JobSpec, UnpackedFile
     from serve_app.testing.documents import FakeParser
@@ -90,6 +92,7 @@ class FakeJobs:
     retriever: Retriever
     images: ImageGenerator
     catalogue: Catalogue
+    responder: Responder = field(init=False)  # set by the application that is made
     runs: bool = False
     known: dict[str, Job] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -135,6 +138,10 @@ class FakeJobs:
     async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
         return await self._submitted(spec, key, None, self._new_id())
 
+    async def submit_response(self, spec: ResponseSpec) -> Submitted:
+        job_id = job_id_for(spec.owner, JobKind.RESPONSE, spec.response_id)
+        return await self._submitted(spec, job_id, None, job_id)
+
     async def begin_batches(self) -> None:
         feeder = BatchFeeder(self.catalogue, self.retriever, self.submit_ingest, self.cancel)
         await feeder.feed()
@@ -149,6 +156,11 @@ class FakeJobs:
                 done = await self._import(spec, job_id)
             elif isinstance(spec, ZipSpec):
                 done = await self._zip(spec, job_id)
+            elif isinstance(spec, ResponseSpec):
+                await ResponseSteps(self.responder, self.catalogue.responses, _Direct()).respond(
+                    job_id, spec
+                )
+                done = 1
             else:
                 done = await self._draw(spec, job_id)
         except ServiceError as error:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from deployments.answer_events import AnswerEvent
 
 MODEL = "small"
-_OPENING = {"id": "1", "created": 1, "model": MODEL}
+_OPENING: dict[str, Any] = {"id": "1", "created": 1, "model": MODEL}
 _USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 
 
 @dataclass
 class FakeModel:
-    """Answers with its last message, or with `reply`, word by word; a token is a word."""
+    """Answers with its last message, or with `reply`, word by word; a token is a word.
+
+    `reasoning` comes before the answer, `tool_calls` after it.
+    """
 
     window: int = 4096
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
@@ -32,6 +35,9 @@ class FakeModel:
     silent: bool = False
     opening: str = ""
     reply: str = ""
+    reasoning: str = ""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: str = "stop"
     usage: dict[str, int] | None = None
 
     async def check_health(self) -> None: ...
@@ -49,8 +55,11 @@ class FakeModel:
         self.bodies.append(body)
         if self.fail_at_start:
             raise self.fail_at_start
-        message = {"role": "assistant", "content": self._answer(body), "refusal": None}
-        choice = {"message": message, "logprobs": None, "finish_reason": "stop"}
+        message: dict[str, Any] = {"role": "assistant", "content": self._answer(body)}
+        message["refusal"] = None
+        message |= {"reasoning": self.reasoning} if self.reasoning else {}
+        message |= {"tool_calls": self.tool_calls} if self.tool_calls else {}
+        choice = {"message": message, "logprobs": None, "finish_reason": self.finish_reason}
         return {
             **_OPENING,
             "object": "chat.completion",
@@ -92,6 +101,8 @@ class FakeModel:
                 Opening(_OPENING | {"object": "chat.completion.chunk"}),
                 *(Piece(self.opening, index, delta=role) for index in _choices(body)),
             ]
+            if self.reasoning:
+                yield [Piece(None, delta={"reasoning": self.reasoning})]
             while True:
                 for word in self._answer(body).split():
                     yield [Piece(word + " ", index) for index in _choices(body)]
@@ -101,7 +112,10 @@ class FakeModel:
                 await asyncio.sleep(0.01)
             if self.fail_midway:
                 raise self.fail_midway
-            yield [Piece("", index, finish_reason="stop") for index in _choices(body)]
+            for index, call in enumerate(self.tool_calls):
+                yield [Piece(None, delta={"tool_calls": [{"index": index, **call}]})]
+            finished = self.finish_reason
+            yield [Piece("", index, finish_reason=finished) for index in _choices(body)]
             if self.usage and body.get("stream_options", {}).get("include_usage"):
                 yield [TokenUsage(self.usage)]
         finally:

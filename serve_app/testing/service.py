@@ -24,6 +24,21 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
+    from serve_app.accounts import Account
+
+
+class FakeResponder:
+    """The ingress, as the jobs call it."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def check_health(self) -> None: ...
+
+    async def respond(self, owner: str, response_id: str) -> str:
+        account: Account = self._app.state.accounts[owner]
+        return await account.background.run(response_id)
+
 
 def _new_files() -> FileStore:
     return FileStore(f"memory://{uuid.uuid4().hex}")
@@ -72,7 +87,9 @@ class Fakes:
         secrets = Secrets(api_keys=SecretStr(self.api_keys) if self.api_keys else None)
         settings = fake_settings(**changes)
         catalogue = self.catalogue.with_quotas(settings.limits.quotas)
-        return create_app(self.services(), settings, secrets, self.files, catalogue)
+        app = create_app(self.services(), settings, secrets, self.files, catalogue)
+        self.jobs.responder = FakeResponder(app)
+        return app
 
     def client(self, **changes: object) -> httpx.AsyncClient:
         """Return an HTTP client of a new application; needs the package `httpx`."""

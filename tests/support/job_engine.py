@@ -36,6 +36,7 @@ from deployments.jobs.rechunk_steps import RechunkSteps
 from deployments.jobs.rechunking import Rechunker
 from deployments.jobs.reconciliation import reconcile
 from deployments.jobs.reindexing import Reindexer
+from deployments.jobs.responses import ResponseSteps
 from deployments.jobs.retrying import BackendCaller
 from deployments.jobs.steps import StepRunner
 from deployments.jobs.submissions import Submissions
@@ -181,6 +182,38 @@ class Images(FakeImages):
             self.stopped.append(request.seed)
 
 
+class Responder:
+    """Generates responses of one event, or stands still in those while it is `stuck`."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._responses = catalogue.responses
+        self.stuck = False
+        self.failure: Exception | None = None
+        self.begun = 0
+        self.stopped = 0
+
+    async def check_health(self) -> None: ...
+
+    async def respond(self, owner: str, response_id: str) -> str:
+        attempt = await self._responses.begin_attempt(owner, response_id)
+        if attempt is None:
+            return "cancelled"
+        self.begun += 1
+        try:
+            while self.stuck:
+                await asyncio.sleep(0.02)
+        finally:
+            self.stopped += 1
+        if self.failure is not None:
+            raise self.failure
+        event = {"type": "response.completed", "sequence_number": attempt.next_number}
+        body = {**attempt.response.body, "status": "completed", "output": []}
+        await self._responses.append_events(
+            owner, response_id, [event], attempt=attempt.number, ended=body
+        )
+        return "completed"
+
+
 class NoSecondIndexes:
     """A retriever with one embedding model, of which nothing is stored."""
 
@@ -209,6 +242,7 @@ class Parts:
     catalogue: Catalogue
     doctor_runs: DoctorRuns
     searching: Backend
+    responder: Responder
 
     async def uploaded(self, data: bytes, name: str = "a", owner: str = "") -> IngestSpec:
         path = f"uploads/{os.urandom(8).hex()}"
@@ -265,6 +299,7 @@ async def running(
         JobKind.IMAGES: Places(chosen.images_concurrency),
         JobKind.IMPORT: Places(2),
         JobKind.ZIP: Places(4),
+        JobKind.RESPONSE: Places(4),
     }
     dispatcher = Dispatcher(lease, places, shares or {}, chosen.max_queued, VERSION)
     watchers = JobWatchers(max_watchers)
@@ -277,8 +312,11 @@ async def running(
         *(reader, backend, files, backends, cancellations, catalogue),
         *(submissions.ingest, cancel, dispatcher.has_room_for_batch),
     )
+    responder = Responder(catalogue)
+    responses = ResponseSteps(responder, catalogue.responses, backends)
     workflows = Workflows(
-        ingest, image_steps, imports, zips, steps, cancellations, dispatcher, images_at_once=1
+        *(ingest, image_steps, imports, zips, responses, steps, cancellations, dispatcher),
+        images_at_once=1,
     )
     canceller = JobCanceller(cancellations, watchers, workflows.withdraw)
     feeder = BatchFeeder(
@@ -330,6 +368,7 @@ async def running(
             catalogue,
             doctor_runs,
             backend,
+            responder,
         )
     finally:
         await engine.close()

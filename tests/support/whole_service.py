@@ -35,6 +35,7 @@ from deployments.types import (
     Job,
     JobList,
     JobQuery,
+    ResponseSpec,
     Submitted,
     TextKind,
     ZipSpec,
@@ -94,6 +95,9 @@ class EngineJobs:
 
     async def submit_zip(self, spec: ZipSpec, key: str | None) -> Submitted:
         return await self._parts.submissions.zips(spec, key)
+
+    async def submit_response(self, spec: ResponseSpec) -> Submitted:
+        return await self._parts.submissions.responses(spec)
 
     async def begin_batches(self) -> None:
         """Leave it to the engine, which looks every second."""

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from openai.types import Completion
+from openai.types.chat import ChatCompletion
 
 from deployments.errors import NotFound, Unprocessable
 from deployments.types import Chunk, Document, ParseSpec
@@ -26,6 +28,14 @@ def test_the_examples_run() -> None:
     assert len(EXAMPLES) == 2
     for example in EXAMPLES:
         exec(textwrap.dedent(example), {})  # noqa: S102 - our own text
+
+
+def test_answers_are_whole_for_clients_that_validate_them() -> None:
+    http = TestClient(fake_service(), base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+    body = {"model": testing.MODEL, "messages": [{"role": "user", "content": "Hello"}]}
+    ChatCompletion.model_validate(http.post("/v1/chat/completions", json=body).json())
+    body = {"model": testing.MODEL, "prompt": "Hello"}
+    Completion.model_validate(http.post("/v1/completions", json=body).json())
 
 
 def test_an_upload_is_found_by_its_words_in_its_collection_only() -> None:

@@ -64,5 +64,7 @@ def test_streamed_answers_are_shown_too() -> None:
         "post /v1/chat/completions",
         "post /v1/completions",
         "post /v1/messages",
+        "post /v1/responses",
+        "get /v1/responses/{response_id}",
         "get /v1/jobs/{job_id}/events",
     }

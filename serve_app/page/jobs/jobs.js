@@ -78,15 +78,16 @@ export class Jobs {
 
 function titleOf({ kind, input }) {
   if (kind === "import") return `Import of ${input.name ?? "a collection"}`;
+  if (kind === "response") return `Response of ${input.model}`;
   return kind === "images" ? input.prompt : input.filename;
 }
 
 function words({ kind, status, input, progress: { done, total }, created_at: created, updated_at: updated, error, result }) {
   if (status === "failed") return sentence(error?.message) || "It failed.";
-  const what = { ingest: "passage", images: "picture", import: "document", zip: "file" }[kind];
+  const what = { ingest: "passage", images: "picture", import: "document", zip: "file", response: "response" }[kind];
   const amount = total ? (status === "succeeded" ? many(total, what) : `${done} of ${many(total, what)}`) : "";
   const took = status === "succeeded" ? `in ${seconds(Math.max(0, updated - created))}` : "";
-  const bytes = kind === "images" ? `${input.width} × ${input.height}` : size(input.size_bytes);
+  const bytes = kind === "images" ? `${input.width} × ${input.height}` : input.size_bytes && size(input.size_bytes);
   const unread = result?.not_read ? `${result.not_read} not read` : "";
   return [[amount, took].filter(Boolean).join(" "), unread, bytes, moment(created)].filter(Boolean).join(" · ");
 }

@@ -41,6 +41,28 @@ for await (const chunk of chunks) {
   told.usage = chunk.usage ?? null;
 }
 
+const tools = [{ type: "file_search", vector_store_ids: [store.id] }];
+const response = await client.responses.create({
+  model: "genserve",
+  input: question,
+  tools,
+  include: ["file_search_call.results"],
+  temperature: 0,
+  max_output_tokens: 30,
+});
+told.searched = response.output.find((item) => item.type === "file_search_call").results;
+told.responseText = response.output_text;
+told.deltas = [];
+for await (const event of client.responses.stream({
+  model: "genserve",
+  input: question,
+  tools,
+  temperature: 0,
+  max_output_tokens: 30,
+})) {
+  if (event.type === "response.output_text.delta") told.deltas.push(event.delta);
+}
+
 // The first comes as base64, which the SDK takes for itself when no form is named.
 const embed = async (form) =>
   (await client.embeddings.create({ model: TEST_EMBEDDER, input: ["Snow is white."], ...form }))

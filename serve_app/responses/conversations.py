@@ -1,0 +1,82 @@
+"""Conversations of one owner: made, listed and changed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from deployments.catalogue.conversations import ConversationEntry
+from serve_app.responses.items import stored_item
+from serve_app.schemas.responses.items import ItemReference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from deployments.catalogue.entries import EntryPage, PageQuery
+    from deployments.catalogue.owned import OwnedConversations
+    from serve_app.responses.items import InputItem
+    from serve_app.responses.storage import Item
+    from serve_app.responses.stored import StoredResponses
+
+_CONVERSATION_ID = re.compile(r"conv_[0-9a-f]{32}")
+_ID_BYTES = 16
+
+
+def is_conversation_id(value: str) -> bool:
+    """Return whether a conversation may have this id."""
+    return _CONVERSATION_ID.fullmatch(value) is not None
+
+
+class StoredConversations:
+    """The conversations of one owner; methods raise NotFound for what does not exist."""
+
+    def __init__(self, conversations: OwnedConversations, stored: StoredResponses) -> None:
+        self._conversations = conversations
+        self._stored = stored
+
+    async def create(
+        self, items: Sequence[InputItem], metadata: Mapping[str, str]
+    ) -> ConversationEntry:
+        """Make a conversation; raise InvalidRequest if it is over a quota."""
+        conversation_id = f"conv_{secrets.token_hex(_ID_BYTES)}"
+        entry = ConversationEntry(conversation_id, int(time.time()), metadata)
+        await self._conversations.add(entry, await self._items(items, conversation_id))
+        return entry
+
+    async def get(self, conversation_id: str) -> ConversationEntry:
+        return await self._conversations.get(conversation_id)
+
+    async def set_metadata(
+        self, conversation_id: str, metadata: Mapping[str, str]
+    ) -> ConversationEntry:
+        return await self._conversations.set_metadata(conversation_id, metadata)
+
+    async def remove(self, conversation_id: str) -> bool:
+        """Remove a conversation with its items, and return whether it existed."""
+        return await self._conversations.remove(conversation_id)
+
+    async def add_items(self, conversation_id: str, items: Sequence[InputItem]) -> list[Item]:
+        """Add items at the end, and return them; raise InvalidRequest if there is no room."""
+        await self.get(conversation_id)
+        added = await self._items(items, conversation_id)
+        await self._conversations.append(conversation_id, added)
+        return added
+
+    async def items(self, conversation_id: str, query: PageQuery) -> EntryPage[Item]:
+        return await self._conversations.page(conversation_id, query)
+
+    async def item(self, conversation_id: str, item_id: str) -> Item:
+        return await self._conversations.item(conversation_id, item_id)
+
+    async def remove_item(self, conversation_id: str, item_id: str) -> ConversationEntry:
+        return await self._conversations.remove_item(conversation_id, item_id)
+
+    async def _items(self, items: Sequence[InputItem], conversation_id: str) -> list[Item]:
+        named = [item.id for item in items if isinstance(item, ItemReference)]
+        found = iter(await self._stored.items(named) if named else [])
+        return [
+            next(found) if isinstance(item, ItemReference) else stored_item(item, conversation_id)
+            for item in items
+        ]

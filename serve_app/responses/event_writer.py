@@ -1,0 +1,47 @@
+"""Streaming events of a response as server-sent events."""
+
+from __future__ import annotations
+
+import json
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING
+
+from serve_app.responses.output import TEXT_DELTA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serve_app.responses.output import Event
+
+
+class EventWriter:
+    """Writes the events of one response.
+
+    Most of them are text alone. What surrounds the text is the same each time, and is prepared.
+    """
+
+    def __init__(self) -> None:
+        self._item_id = ""
+        self._before = ""
+
+    def blocks(self, events: Sequence[Event]) -> str:
+        """Return the events as text."""
+        return "".join(map(self._block, events))
+
+    def _block(self, event: Event) -> str:
+        if event["type"] != TEXT_DELTA or event["logprobs"]:
+            return block_of(event)
+        if event["item_id"] != self._item_id:
+            self._item_id = event["item_id"]
+            self._before = (
+                f'event: {TEXT_DELTA}\ndata: {{"type":"{TEXT_DELTA}","item_id":"{self._item_id}",'
+                f'"output_index":{event["output_index"]},"content_index":0,"logprobs":[],"delta":'
+            )
+        text, number = encode_basestring(event["delta"]), event["sequence_number"]
+        return f'{self._before}{text},"sequence_number":{number}}}\n\n'
+
+
+def block_of(event: Event) -> str:
+    """Return one event as text."""
+    data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {event['type']}\ndata: {data}\n\n"

@@ -1,0 +1,176 @@
+"""Input items: as they are stored, and as messages of a chat."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from serve_app.responses.ids import (
+    FILE_SEARCH,
+    FUNCTION_CALL,
+    FUNCTION_OUTPUT,
+    MESSAGE,
+    REASONING,
+    WEB_SEARCH,
+    new_item_id,
+)
+from serve_app.schemas.responses.items import (
+    FileSearchCall,
+    FunctionCall,
+    FunctionCallOutput,
+    ItemReference,
+    Message,
+    Reasoning,
+    WebSearchCall,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from serve_app.responses.storage import Item
+
+    InputItem = (
+        Message
+        | FunctionCall
+        | FunctionCallOutput
+        | Reasoning
+        | FileSearchCall
+        | WebSearchCall
+        | ItemReference
+    )
+    ChatMessage = dict[str, Any]
+
+
+def stored_item(item: InputItem, parent_id: str) -> Item:
+    """Return an input item as OpenAI shows it, with an id of the response or conversation.
+
+    A reference to a stored item has no form of its own: see `ResponseStorage.items`.
+    """
+    match item:
+        case Message():
+            return {"id": new_item_id(MESSAGE, parent_id), "type": "message", **_message(item)}
+        case FunctionCall():
+            return {
+                "id": new_item_id(FUNCTION_CALL, parent_id),
+                "type": "function_call",
+                "status": item.status or "completed",
+                "call_id": item.call_id,
+                "name": item.name,
+                "arguments": item.arguments,
+            }
+        case FunctionCallOutput():
+            return {
+                "id": new_item_id(FUNCTION_OUTPUT, parent_id),
+                "type": "function_call_output",
+                "status": item.status or "completed",
+                "call_id": item.call_id,
+                "output": text_of(item.output),
+            }
+        case Reasoning():
+            kept = item.model_dump(exclude_none=True, exclude={"id"})
+            return {"id": new_item_id(REASONING, parent_id), **kept}
+        case FileSearchCall():
+            kept = item.model_dump(exclude={"id", "status"})
+            kept["status"] = item.status or "completed"
+            return {"id": new_item_id(FILE_SEARCH, parent_id), **kept}
+        case WebSearchCall():
+            return {
+                "id": new_item_id(WEB_SEARCH, parent_id),
+                "type": "web_search_call",
+                "status": item.status or "completed",
+                "action": item.action or {"type": "open_page"},
+            }
+    msg = f"a reference to {item.id} is no item"
+    raise TypeError(msg)
+
+
+def text_message(text: str, parent_id: str) -> Item:
+    """Return the item of an input that is a string."""
+    return stored_item(Message(type="message", role="user", content=text), parent_id)
+
+
+def _message(item: Message) -> Item:
+    if item.role == "assistant":
+        parts = [{"type": "output_text", "text": item.content, "annotations": []}]
+        if not isinstance(item.content, str):
+            parts = [part.model_dump(exclude_none=True) for part in item.content]
+            parts = [
+                {"annotations": []} | part if part["type"] == "output_text" else part
+                for part in parts
+            ]
+    else:
+        texts = (
+            [item.content]
+            if isinstance(item.content, str)
+            else [part.text for part in item.content]
+        )
+        parts = [{"type": "input_text", "text": text} for text in texts]
+    return {"role": item.role, "status": item.status or "completed", "content": parts}
+
+
+def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
+    """Return items as the messages of a chat, in the form of OpenAI's chat completions.
+
+    Calls of functions join the assistant's message before them. Reasoning and the calls of the
+    service's own tools are left out: what was found then is no source of the next answer. A
+    developer's message is one of the system, as few chat templates know the other role.
+    """
+    messages: list[ChatMessage] = []
+    for item in items:
+        match item["type"]:
+            case "message":
+                role = "system" if item["role"] == "developer" else item["role"]
+                messages.append({"role": role, "content": _text(item["content"])})
+            case "function_call":
+                if not messages or messages[-1]["role"] != "assistant":
+                    messages.append({"role": "assistant", "content": ""})
+                messages[-1].setdefault("tool_calls", []).append(_tool_call(item))
+            case "function_call_output":
+                text = _text(item["output"])
+                messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
+    return messages
+
+
+def latest(messages: Sequence[ChatMessage], count: int, chars: int) -> list[ChatMessage]:
+    """Return the last messages, at most `count` with `chars` characters, from a user's on."""
+    start, size = len(messages), 0
+    for place in range(len(messages) - 1, max(len(messages) - count, 0) - 1, -1):
+        size += len(chat_text(messages[place]))
+        if size > chars:
+            break
+        if messages[place]["role"] == "user":
+            start = place
+    return list(messages[start:])
+
+
+def chat_text(message: ChatMessage) -> str:
+    """Return the text of a message, with that of its tool calls."""
+    calls = message.get("tool_calls", ())
+    return "".join(
+        [
+            message["content"],
+            *(f"{call['function']['name']}{call['function']['arguments']}" for call in calls),
+        ]
+    )
+
+
+def _text(content: str | Sequence[Item]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text") or part.get("refusal") or "" for part in content)
+
+
+def _tool_call(item: Item) -> dict[str, Any]:
+    function = {"name": item["name"], "arguments": _readable(item["arguments"])}
+    return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def _readable(arguments: str) -> str:
+    """Return arguments as a JSON object, which chat templates need: a call may be cut off."""
+    try:
+        if isinstance(json.loads(arguments or "{}"), dict):
+            return arguments or "{}"
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"arguments": arguments})

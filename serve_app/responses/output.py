@@ -1,0 +1,509 @@
+"""The output of one response: from the events of an answer to items and streaming events.
+
+Whole and streamed responses are made here alike, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deployments.answer_events import Piece, TokenUsage
+from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.responses.annotations import annotation_of, search_result
+from serve_app.responses.ids import (
+    FILE_SEARCH,
+    FUNCTION_CALL,
+    MESSAGE,
+    REASONING,
+    WEB_SEARCH,
+    new_item_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from deployments.answer_events import AnswerEvent
+    from deployments.errors import ServiceError
+    from serve_app.answering.answer import Event as AnswerPart
+    from serve_app.schemas.answers import Attribution, PageReport, Source
+
+Event = dict[str, Any]
+"""A streaming event of OpenAI's Responses API, as JSON."""
+
+TEXT_DELTA = "response.output_text.delta"
+SEARCH_FAILED = "search_unavailable"
+"""Code of the warning that the documents could not be searched."""
+_READ = "ok"
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Why an answer is incomplete, by the engine's reason to finish."""
+_RATE_LIMIT = "rate_limit_exceeded"
+_SERVER_ERROR = "server_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which of the service's own tools are shown as items, and what the items include."""
+
+    file_search: bool = False
+    web_search: bool = False
+    search_results: bool = False
+
+
+@dataclass(slots=True)
+class _Message:
+    id: str
+    index: int
+    texts: list[str] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+
+    def part(self) -> dict[str, Any]:
+        return {
+            "type": "output_text",
+            "text": "".join(self.texts),
+            "annotations": list(self.annotations),
+            "logprobs": list(self.logprobs),
+        }
+
+    def item(self, status: str) -> dict[str, Any]:
+        parts = [] if status == "in_progress" else [self.part()]
+        return {
+            "id": self.id,
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": parts,
+        }
+
+
+@dataclass(slots=True)
+class _Reasoning:
+    id: str
+    index: int
+    texts: list[str] = field(default_factory=list)
+
+    def part(self) -> dict[str, Any]:
+        return {"type": "reasoning_text", "text": "".join(self.texts)}
+
+    def item(self, status: str) -> dict[str, Any]:
+        parts = [] if status == "in_progress" else [self.part()]
+        return {
+            "id": self.id,
+            "type": "reasoning",
+            "status": status,
+            "summary": [],
+            "content": parts,
+            "encrypted_content": None,
+        }
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    index: int
+    call_id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+    def item(self, status: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "type": "function_call",
+            "status": status,
+            "call_id": self.call_id,
+            "name": self.name,
+            "arguments": "".join(self.arguments),
+        }
+
+
+_Open = _Message | _Reasoning | _Call
+
+
+class Output:
+    """Collects one response, and returns the streaming events of each step.
+
+    `response` is the response as it begins; `first_number` is the sequence number of the first
+    event. A response that is begun again, after a retry, opens with `response.in_progress`.
+    """
+
+    def __init__(
+        self,
+        response: Mapping[str, Any],
+        shown: Shown,
+        *,
+        first_number: int = 0,
+        begun_before: bool = False,
+    ) -> None:
+        self.response: dict[str, Any] = {**response, "output": []}
+        self.begun = False
+        self._shown = shown
+        self._number = first_number
+        self._begun_before = begun_before
+        self._items: list[dict[str, Any] | None] = []  # None while an item is not complete
+        self._open: list[_Open] = []
+        self._calls: dict[int, _Call] = {}
+        self._message: _Message | None = None
+        self._answered = self._ended = False
+        self._sources: dict[int, Source] = {}
+        self._attributions: list[dict[str, Any]] = []
+        self._finish_reason: str | None = None
+        self._usage: Mapping[str, Any] | None = None
+        self._finished: Finished | None = None
+
+    def add(self, given: AnswerPart) -> list[Event]:
+        """Return the events of the next part of an answer."""
+        if isinstance(given, Grounded):
+            self._ground(given)
+        events = [] if self.begun else self._opened()
+        match given:
+            case Grounded():
+                events += self._tool_items(given)
+            case Attributed(attributions):
+                events += self._annotate(attributions)
+            case Finished():
+                events += self._annotate(given.attributions)
+                self._finished = given
+            case _:
+                for event in given:
+                    events += self._written(event)
+        return events
+
+    def end(self) -> list[Event]:
+        """Return the last events; the response is complete afterwards."""
+        events = [] if self.begun else self._opened()
+        reason = _INCOMPLETE.get(self._finish_reason or "")
+        if not self._answered:
+            events += self._opened_message()
+        events += self._closed(cut=reason is not None)
+        if self._finished is not None:
+            self._add_findings(self._finished)
+        if reason:
+            self.response["incomplete_details"] = {"reason": reason}
+        self._end("incomplete" if reason else "completed")
+        events.append(self._event(f"response.{self.response['status']}", response=self.response))
+        return events
+
+    def fail(self, error: ServiceError) -> list[Event]:
+        """Return the last events of a response that broke off.
+
+        After `end` there is one, in place of the last event of that.
+        """
+        if self._ended:
+            self._number -= 1
+        events = self._closed(cut=True)
+        code = _RATE_LIMIT if error.code == "overloaded" else _SERVER_ERROR
+        self.response["error"] = {"code": code, "message": error.message}
+        self._end("failed")
+        events.append(self._event("response.failed", response=self.response))
+        return events
+
+    def leave(self) -> None:
+        """End the response of a client that has left; nobody gets further events."""
+        self._closed(cut=True)
+        self._end("cancelled")
+
+    def _event(self, kind: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
+        number = self._number
+        self._number += 1
+        return {"type": kind, "sequence_number": number, **fields}
+
+    def _opened(self) -> list[Event]:
+        self.begun = True
+        kinds = ("in_progress",) if self._begun_before else ("created", "in_progress")
+        response = dict(self.response)
+        return [self._event(f"response.{kind}", response=response) for kind in kinds]
+
+    def _end(self, status: str) -> None:
+        self._ended = True
+        self.response["status"] = status
+        self.response["completed_at"] = int(time.time()) if status == "completed" else None
+        self.response["output"] = [item for item in self._items if item is not None]
+        self.response["usage"] = _usage(self._usage) if self._usage else None
+
+    def _ground(self, grounded: Grounded) -> None:
+        self._sources = {source.id: source for source in grounded.sources}
+        self.response |= {
+            "sources": [source.model_dump() for source in grounded.sources],
+            "pages": [page.model_dump() for page in grounded.pages],
+            "warnings": [warning.model_dump() for warning in grounded.warnings],
+        }
+
+    def _add_findings(self, finished: Finished) -> None:
+        cited = set(finished.cited)
+        self.response["sources"] = [
+            source.model_copy(update={"cited": source.id in cited}).model_dump()
+            for source in self._sources.values()
+        ]
+        late = [warning.model_dump() for warning in finished.warnings]
+        self.response["warnings"] = [*self.response["warnings"], *late]
+        self.response["attributions"] = self._attributions
+        self.response["timings"] = finished.timings
+
+    def _tool_items(self, grounded: Grounded) -> Iterator[Event]:
+        if self._shown.file_search and grounded.queries:
+            yield from self._file_search(grounded)
+        if self._shown.web_search:
+            for page in grounded.pages:
+                yield from self._page_read(page)
+
+    def _file_search(self, grounded: Grounded) -> Iterator[Event]:
+        failed = any(warning.code == SEARCH_FAILED for warning in grounded.warnings)
+        results = None
+        if self._shown.search_results:
+            documents = [one for one in grounded.sources if one.kind == "document"]
+            results = [search_result(source) for source in documents]
+        done = {"queries": grounded.queries, "results": results}
+        begun: Event = {"queries": [], "results": None}
+        yield from self._tool_item("file_search_call", FILE_SEARCH, begun, done, failed=failed)
+
+    def _page_read(self, page: PageReport) -> Iterator[Event]:
+        action = {"action": {"type": "open_page", "url": page.url}}
+        failed = page.outcome != _READ
+        yield from self._tool_item("web_search_call", WEB_SEARCH, action, action, failed=failed)
+
+    def _tool_item(
+        self, kind: str, prefix: str, begun: Event, done: Event, *, failed: bool
+    ) -> Iterator[Event]:
+        """Return the events of a tool that has been used already."""
+        index = len(self._items)
+        item = {"id": new_item_id(prefix, self.response["id"]), "type": kind}
+        opened = {**item, "status": "in_progress", **begun}
+        yield self._event("response.output_item.added", output_index=index, item=opened)
+        where = {"output_index": index, "item_id": item["id"]}
+        steps = ["in_progress", "searching", *([] if failed else ["completed"])]
+        for step in steps:
+            yield self._event(f"response.{kind}.{step}", **where)
+        item |= {"status": "failed" if failed else "completed", **done}
+        self._items.append(item)
+        yield self._event("response.output_item.done", output_index=index, item=item)
+
+    def _written(self, event: AnswerEvent) -> list[Event]:
+        if isinstance(event, TokenUsage):
+            self._usage = event.tokens
+        if not isinstance(event, Piece):
+            return []
+        if event.chunk and event.chunk.get("usage"):
+            self._usage = event.chunk["usage"]
+        if event.choice_index != 0:
+            return []
+        self._finish_reason = event.finish_reason or self._finish_reason
+        delta = event.delta or {}
+        events: list[Event] = []
+        if reasoning := delta.get("reasoning") or delta.get("reasoning_content"):
+            events += self._reasoned(reasoning)
+        logprobs = _logprobs(event.choice) if event.choice else []
+        if event.text or logprobs:
+            events += self._said(event.text or "", logprobs)
+        for place, call in enumerate(delta.get("tool_calls") or ()):
+            events += self._called(call.get("index", place), call)
+        return events
+
+    def _reasoned(self, text: str) -> list[Event]:
+        events: list[Event] = []
+        last = self._open[-1] if self._open else None
+        if not isinstance(last, _Reasoning):
+            last = _Reasoning(*self._new(REASONING))
+            events += self._added(last)
+            events.append(self._part("added", last, {"type": "reasoning_text", "text": ""}))
+        last.texts.append(text)
+        delta = self._event("response.reasoning_text.delta", **_where(last), delta=text)
+        return [*events, delta]
+
+    def _said(self, text: str, logprobs: list[dict[str, Any]]) -> list[Event]:
+        events = [] if self._message else self._opened_message()
+        message = self._message
+        assert message is not None  # noqa: S101 - it is opened above
+        message.texts.append(text)
+        message.logprobs += logprobs
+        number = self._number
+        self._number += 1
+        events.append(
+            {
+                "type": TEXT_DELTA,
+                "sequence_number": number,
+                "item_id": message.id,
+                "output_index": message.index,
+                "content_index": 0,
+                "delta": text,
+                "logprobs": _without_bytes(logprobs),
+            }
+        )
+        return events
+
+    def _opened_message(self) -> list[Event]:
+        self._answered = True
+        events = self._closed_if(_Reasoning)
+        self._message = _Message(*self._new(MESSAGE))
+        events += self._added(self._message)
+        events.append(self._part("added", self._message, self._message.part()))
+        return events
+
+    def _called(self, index: int, call: Mapping[str, Any]) -> list[Event]:
+        function = call.get("function") or {}
+        events: list[Event] = []
+        if index not in self._calls:
+            self._answered = True
+            events += self._closed_if(_Reasoning)
+            events += self._closed_if(_Call)
+            if not self._sources:  # else sentences of the message are still being attributed
+                events += self._closed_if(_Message)
+            item_id, place = self._new(FUNCTION_CALL)
+            call_id = str(call.get("id") or f"call_{item_id.partition('_')[2]}")
+            self._calls[index] = _Call(item_id, place, call_id, str(function.get("name") or ""))
+            events += self._added(self._calls[index])
+        made = self._calls[index]
+        if arguments := function.get("arguments"):
+            made.arguments.append(arguments)
+            where = {"item_id": made.id, "output_index": made.index}
+            kind = "response.function_call_arguments.delta"
+            events.append(self._event(kind, **where, delta=arguments))
+        return events
+
+    def _annotate(self, attributions: Sequence[Attribution]) -> list[Event]:
+        events: list[Event] = []
+        for one in attributions:
+            self._attributions.append(one.model_dump())
+            annotation = annotation_of(one, self._sources.get(one.source or 0))
+            if annotation is None or self._message is None:
+                continue
+            number = len(self._message.annotations)
+            self._message.annotations.append(annotation)
+            events.append(
+                self._event(
+                    "response.output_text.annotation.added",
+                    **_where(self._message),
+                    annotation_index=number,
+                    annotation=annotation,
+                )
+            )
+        return events
+
+    def _new(self, prefix: str) -> tuple[str, int]:
+        self._items.append(None)
+        return new_item_id(prefix, self.response["id"]), len(self._items) - 1
+
+    def _added(self, item: _Open) -> list[Event]:
+        self._open.append(item)
+        shown = item.item("in_progress")
+        return [self._event("response.output_item.added", output_index=item.index, item=shown)]
+
+    def _part(self, step: str, item: _Message | _Reasoning, part: dict[str, Any]) -> Event:
+        return self._event(f"response.content_part.{step}", **_where(item), part=part)
+
+    def _closed(self, *, cut: bool) -> list[Event]:
+        """Return the events that end all open items; the last of them may be cut off."""
+        events: list[Event] = []
+        last = max((item.index for item in self._open), default=0)
+        for item in list(self._open):
+            status = "incomplete" if cut and item.index == last else "completed"
+            events += self._close(item, status)
+        return events
+
+    def _closed_if(self, kind: type[_Open]) -> list[Event]:
+        events: list[Event] = []
+        for item in [one for one in self._open if isinstance(one, kind)]:
+            events += self._close(item, "completed")
+        return events
+
+    def _close(self, item: _Open, status: str) -> list[Event]:
+        self._open.remove(item)
+        done = item.item(status)
+        self._items[item.index] = done
+        events: list[Event] = []
+        match item:
+            case _Message():
+                self._message = None
+                part = done["content"][0]
+                text = {"text": part["text"], "logprobs": _without_bytes(part["logprobs"])}
+                events.append(self._event("response.output_text.done", **_where(item), **text))
+                events.append(self._part("done", item, part))
+            case _Reasoning():
+                part = done["content"][0]
+                kind = "response.reasoning_text.done"
+                events.append(self._event(kind, **_where(item), text=part["text"]))
+                events.append(self._part("done", item, part))
+            case _Call():
+                events.append(
+                    self._event(
+                        "response.function_call_arguments.done",
+                        item_id=item.id,
+                        output_index=item.index,
+                        name=item.name,
+                        arguments=done["arguments"],
+                    )
+                )
+        events.append(self._event("response.output_item.done", output_index=item.index, item=done))
+        return events
+
+
+def pieces_of(completion: Mapping[str, Any]) -> list[AnswerEvent]:
+    """Return a whole chat completion as the events of a stream."""
+    choice = completion["choices"][0]
+    message = choice["message"]
+    delta = {
+        name: message[name]
+        for name in ("reasoning", "reasoning_content", "tool_calls")
+        if message.get(name)
+    }
+    more = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else None
+    events: list[AnswerEvent] = [
+        Piece(message.get("content"), 0, choice.get("finish_reason"), delta or None, more)
+    ]
+    if completion.get("usage"):
+        events.append(TokenUsage(completion["usage"]))
+    return events
+
+
+def _where(item: _Message | _Reasoning) -> dict[str, Any]:
+    return {"item_id": item.id, "output_index": item.index, "content_index": 0}
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the log probabilities of a piece as output text has them."""
+    given = (choice.get("logprobs") or {}).get("content") or []
+    return [
+        _logprob(one) | {"top_logprobs": [_logprob(other) for other in one["top_logprobs"] or ()]}
+        for one in given
+    ]
+
+
+def _logprob(given: Mapping[str, Any]) -> dict[str, Any]:
+    read = given.get("bytes")
+    return {
+        "token": given["token"],
+        "logprob": given["logprob"],
+        "bytes": list(given["token"].encode()) if read is None else read,
+    }
+
+
+def _without_bytes(logprobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return log probabilities as the events have them."""
+    return [
+        {
+            "token": one["token"],
+            "logprob": one["logprob"],
+            "top_logprobs": [
+                {"token": other["token"], "logprob": other["logprob"]}
+                for other in one["top_logprobs"]
+            ],
+        }
+        for one in logprobs
+    ]
+
+
+def _usage(tokens: Mapping[str, Any]) -> dict[str, Any]:
+    read = tokens.get("prompt_tokens_details") or {}
+    written = tokens.get("completion_tokens_details") or {}
+    prompt, completion = tokens.get("prompt_tokens") or 0, tokens.get("completion_tokens") or 0
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {
+            "cached_tokens": read.get("cached_tokens") or 0,
+            "cache_write_tokens": 0,
+        },
+        "output_tokens": completion,
+        "output_tokens_details": {"reasoning_tokens": written.get("reasoning_tokens") or 0},
+        "total_tokens": tokens.get("total_tokens") or prompt + completion,
+    }

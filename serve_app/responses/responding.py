@@ -1,0 +1,222 @@
+"""Responses of one owner: requests to answers, whole and as streaming events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import InvalidRequest, ServiceError
+from deployments.llm.grammars.bounds import check_constraints_in_thread
+from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds
+from serve_app.responses.ids import new_response_id
+from serve_app.responses.items import (
+    chat_messages,
+    chat_text,
+    latest,
+    stored_item,
+    text_message,
+)
+from serve_app.responses.output import Output, pieces_of
+from serve_app.responses.turn import constraints_of, now, response_of, shortens, turn_of
+from serve_app.schemas.responses.items import ItemReference
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Sequence
+
+    from deployments.interfaces import TextGenerator
+    from serve_app.answering.answer import Answering
+    from serve_app.answering.answer import Event as AnswerPart
+    from serve_app.responses.items import ChatMessage
+    from serve_app.responses.output import Event
+    from serve_app.responses.storage import Item, ResponseStorage
+    from serve_app.responses.turn import Turn
+    from serve_app.schemas.responses.request import ResponseRequest
+    from serve_app.settings import AppSettings
+
+# Names of the engine's fields, which errors may carry, as they are called here.
+_NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+}
+_WITH_USAGE = {"stream_options": {"include_usage": True}}
+
+
+class Responding:
+    """Makes the responses of one owner; everything it uses sees that owner's data only."""
+
+    def __init__(
+        self,
+        answering: Answering,
+        llm: TextGenerator,
+        settings: AppSettings,
+        storage: ResponseStorage,
+    ) -> None:
+        self._answering = answering
+        self._llm = llm
+        self._settings = settings
+        self._storage = storage
+
+    async def turn(
+        self,
+        request: ResponseRequest,
+        response_id: str | None = None,
+        created_at: int | None = None,
+    ) -> Turn:
+        """Check a request and read its history; nothing is generated yet.
+
+        A response that is made later, or again, keeps its `response_id` and `created_at`. Raises
+        InvalidRequest, naming the field, for what cannot be answered, and NotFound for a previous
+        response, conversation or item that does not exist. The model is the caller's to check.
+        """
+        response_id = response_id or new_response_id()
+        with _renamed():
+            await check_constraints_in_thread(constraints_of(request))
+            earlier = await self._storage.history(
+                request.previous_response_id, request.conversation_id
+            )
+            items = await self._input(request, response_id)
+            messages = self._messages(request, earlier, items)
+            created = now() if created_at is None else created_at
+            response = response_of(request, response_id, created, self._settings)
+            return turn_of(request, messages, response, items, self._settings)
+
+    async def whole(self, turn: Turn) -> dict[str, Any]:
+        """Return the response, once it has ended and is stored."""
+        output = Output(turn.response, turn.shown)
+        with _renamed():
+            if turn.question is not None:
+                completion, grounded, finished = await self._answering.whole(turn.question)
+                parts: list[AnswerPart] = [grounded, pieces_of(completion), finished]
+            else:
+                assert turn.body is not None  # noqa: S101 - one of the two
+                completion = await self._answering.bare(self._llm.chat(turn.body))
+                parts = [pieces_of(completion)]
+        for part in parts:
+            output.add(part)
+        output.end()
+        await self._save(output, turn)
+        return output.response
+
+    async def stream(
+        self, turn: Turn, *, first_number: int = 0, begun_before: bool = False
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """Yield the events of the response, as many at once as there are.
+
+        Whoever awaits the first events gets a failure to begin as an exception; a later one
+        becomes `response.failed`. The response is stored before its last event. Closing the
+        generator stops everything that is under way for it, and the response is stored as
+        cancelled, with what there is of its output. For `first_number` and `begun_before`
+        see Output.
+        """
+        output = Output(
+            turn.response, turn.shown, first_number=first_number, begun_before=begun_before
+        )
+        ending: list[Event] = []
+        try:
+            with _renamed():
+                async with contextlib.aclosing(self._parts(turn)) as parts:
+                    async for part in parts:
+                        if events := output.add(part):
+                            yield events
+            ending = output.end()
+            await self._save(output, turn)
+        except (GeneratorExit, asyncio.CancelledError):
+            if output.begun:
+                output.leave()
+                with contextlib.suppress(ServiceError):
+                    await self._save(output, turn)
+            raise
+        except ServiceError as error:
+            if not output.begun:
+                raise
+            ending = [*ending[:-1], *output.fail(error)]
+            with contextlib.suppress(ServiceError):
+                await self._save(output, turn)
+        yield ending
+
+    def _parts(self, turn: Turn) -> AsyncGenerator[AnswerPart, None]:
+        if turn.question is not None:
+            sampling = {**turn.question.sampling, **_WITH_USAGE}
+            return self._answering.stream(replace(turn.question, sampling=sampling))
+        assert turn.body is not None  # noqa: S101 - one of the two
+        return self._answering.bare_stream(self._llm.stream_chat({**turn.body, **_WITH_USAGE}))
+
+    async def _save(self, output: Output, turn: Turn) -> None:
+        if turn.is_kept:
+            await self._storage.save(output.response, turn.input_items)
+
+    async def _input(self, request: ResponseRequest, response_id: str) -> list[Item]:
+        """Return the items of this turn's input, those that are references by what they name."""
+        if request.input is None:
+            return []
+        if isinstance(request.input, str):
+            return [text_message(request.input, response_id)]
+        named = [item.id for item in request.input if isinstance(item, ItemReference)]
+        found = iter(await self._storage.items(named) if named else [])
+        return [
+            next(found) if isinstance(item, ItemReference) else stored_item(item, response_id)
+            for item in request.input
+        ]
+
+    def _messages(
+        self, request: ResponseRequest, earlier: Sequence[Item], items: Sequence[Item]
+    ) -> list[ChatMessage]:
+        """Return the messages of the conversation, within the bounds.
+
+        Of the history, what is over them is left out, or refused if nothing may be left out.
+        """
+        history, own = chat_messages(earlier), chat_messages(items)
+        opening = [{"role": "system", "content": request.instructions}]
+        opening = [*(opening if request.instructions else []), *_system(history), *_system(own)]
+        if history and shortens(request):
+            spare_chars = self._settings.limits.max_prompt_chars - _chars([*opening, *own])
+            history = latest(history, MAX_MESSAGES - len(own) - 1, spare_chars)
+        messages = [*_joined(opening), *history, *own]
+        context = request.context
+        check_answer_bounds(
+            self._settings,
+            texts=[chat_text(message) for message in messages],
+            max_tokens=request.max_output_tokens,
+            top_k=context.top_k if context else None,
+            text_param="input",
+            tokens_param="max_output_tokens",
+        )
+        return messages
+
+
+def _system(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """Take the system's messages off the beginning."""
+    count = 0
+    while count < len(messages) and messages[count]["role"] == "system":
+        count += 1
+    taken = messages[:count]
+    del messages[:count]
+    return taken
+
+
+def _joined(opening: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Return one message for all: many chat templates take only one of the system."""
+    text = "\n\n".join(message["content"] for message in opening)
+    return [{"role": "system", "content": text}] if opening else []
+
+
+def _chars(messages: Sequence[ChatMessage]) -> int:
+    return sum(len(chat_text(message)) for message in messages)
+
+
+@contextlib.contextmanager
+def _renamed() -> Iterator[None]:
+    """Name the fields of this request in errors that name those of the engine's."""
+    try:
+        yield
+    except InvalidRequest as error:
+        engine, _, rest = (error.param or "").partition("[")
+        if engine not in _NAMES or rest:
+            raise
+        error.param = _NAMES[engine]
+        error.message = error.message.replace(f"{engine}:", f"{error.param}:", 1)
+        raise

@@ -1,0 +1,68 @@
+"""What the Responses API asks of the store of responses and conversations of one owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deployments.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Item = dict[str, Any]
+"""An input or output item as OpenAI's JSON, with its `id`."""
+
+
+class ResponseStorage(Protocol):
+    """The stored responses and conversations of one owner."""
+
+    async def history(
+        self, previous_response_id: str | None, conversation_id: str | None
+    ) -> list[Item]:
+        """Return the earlier items, oldest first: of each turn its input, then its output.
+
+        At most one of the two is given. Raises NotFound, with `param` set to the field's name
+        (`previous_response_id` or `conversation`), for an id of another owner as for one that
+        does not exist.
+        """
+        ...
+
+    async def items(self, item_ids: Sequence[str]) -> list[Item]:
+        """Return the stored items with these ids, in their order, for `item_reference`.
+
+        Raises NotFound, with `param` `input`, if one does not exist.
+        `serve_app.responses.ids.response_id_of` tells which response an item belongs to.
+        """
+        ...
+
+    async def save(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
+        """Store a response that has ended, with the input of this turn only.
+
+        It is called before the end of the response is sent, if `store` of the response is true or
+        if it has a `conversation`. The items go into the conversation; a response with `store`
+        false is not kept itself.
+        """
+        ...
+
+
+class WithoutStorage:
+    """Keeps nothing: every id is unknown."""
+
+    async def history(
+        self, previous_response_id: str | None, conversation_id: str | None
+    ) -> list[Item]:
+        if previous_response_id is not None:
+            msg = "there is no such response"
+            raise NotFound(msg, param="previous_response_id")
+        if conversation_id is not None:
+            msg = "there is no such conversation"
+            raise NotFound(msg, param="conversation")
+        return []
+
+    async def items(self, item_ids: Sequence[str]) -> list[Item]:
+        if item_ids:
+            msg = "there is no such item"
+            raise NotFound(msg, param="input")
+        return []
+
+    async def save(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None: ...

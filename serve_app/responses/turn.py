@@ -1,0 +1,317 @@
+"""From a request to what answers it: a question, or a body for the bare model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from deployments.errors import InvalidRequest
+from serve_app.answering.grounding import Question
+from serve_app.http.bounds import max_top_k
+from serve_app.responses.output import Shown
+from serve_app.schemas.chat import ContextOptions
+from serve_app.schemas.responses.request import (
+    FILE_SEARCH_RESULTS,
+    LOGPROBS,
+    JsonSchemaFormat,
+    ResponseRequest,
+)
+from serve_app.schemas.responses.tools import (
+    WEB_SEARCH_TYPES,
+    AllowedTools,
+    FunctionChoice,
+    FunctionTool,
+    HostedChoice,
+)
+from serve_app.settings import ANSWERING_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from serve_app.responses.items import ChatMessage
+    from serve_app.responses.storage import Item
+    from serve_app.schemas.responses.tools import FileSearchTool, WebSearchTool
+    from serve_app.settings import AppSettings
+
+_DEFAULT_TEMPERATURE = 1.0  # OpenAI's; what the engine takes by default is its model's
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One response to make.
+
+    `response` is the response as it begins, `input_items` the input of this turn. The bare model
+    gets `body`; if it is None, `question` is answered from what is found for it.
+    """
+
+    response: Mapping[str, Any]
+    input_items: Sequence[Item]
+    shown: Shown
+    question: Question | None = None
+    body: Mapping[str, Any] | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the response or its items are stored."""
+        return bool(self.response["store"] or self.response["conversation"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """The tools that may be used, as `tool_choice` leaves them."""
+
+    functions: list[FunctionTool]
+    file_search: FileSearchTool | None
+    web_search: WebSearchTool | None
+    choice: str | dict[str, Any] = "auto"
+
+    @property
+    def are_hosted(self) -> bool:
+        return self.file_search is not None or self.web_search is not None
+
+
+def turn_of(
+    request: ResponseRequest,
+    messages: Sequence[ChatMessage],
+    response: Mapping[str, Any],
+    input_items: Sequence[Item],
+    settings: AppSettings,
+) -> Turn:
+    """Return what answers a request, given the messages with those of the conversation before.
+
+    The bare model is asked through a question, too, if it has a tool of the service's own or if
+    its history is to be shortened.
+    """
+    tools = _chosen(request)
+    sampling = _sampling(request, tools)
+    shown = Shown(
+        file_search=tools.file_search is not None,
+        web_search=tools.web_search is not None,
+        search_results=FILE_SEARCH_RESULTS in request.include,
+    )
+    turn = Turn(response, input_items, shown)
+    if not messages:
+        msg = "input: at least one message, or the output of a function, is needed"
+        raise InvalidRequest(msg, param="input")
+    if not _is_grounded(request, tools):
+        body = {**sampling, "model": settings.llm.served_name, "messages": list(messages)}
+        if request.max_output_tokens is not None:
+            body["max_tokens"] = request.max_output_tokens
+        return replace(turn, body=body)
+    if not any(message["role"] == "user" for message in messages):
+        msg = "input: at least one message of the role `user` is needed"
+        raise InvalidRequest(msg, param="input")
+    _check_switched_on(tools, settings)
+    question = _question(request, tools, messages, settings)
+    return replace(turn, question=replace(question, sampling=sampling))
+
+
+def response_of(
+    request: ResponseRequest, response_id: str, created_at: int, settings: AppSettings
+) -> dict[str, Any]:
+    """Return the response as it begins: OpenAI's fields, with the settings of the request."""
+    grounded = _is_grounded(request, _chosen(request))
+    temperature = settings.answer.temperature if grounded else _DEFAULT_TEMPERATURE
+    conversation = request.conversation_id
+    text = request.text.model_dump(by_alias=True, exclude_none=True) if request.text else {}
+    reasoning = request.reasoning
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": created_at,
+        "completed_at": None,
+        "status": "in_progress",
+        "background": request.background,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "model": request.model,
+        "output": [],
+        "parallel_tool_calls": request.parallel_tool_calls,
+        "previous_response_id": request.previous_response_id,
+        "conversation": None if conversation is None else {"id": conversation},
+        "presence_penalty": request.presence_penalty or 0.0,
+        "frequency_penalty": request.frequency_penalty or 0.0,
+        "prompt_cache_key": request.prompt_cache_key,
+        "reasoning": {
+            "effort": reasoning.effort if reasoning else None,
+            "summary": reasoning.summary if reasoning else None,
+        },
+        "safety_identifier": request.safety_identifier,
+        "service_tier": "default",
+        "store": request.store,
+        "temperature": temperature if request.temperature is None else request.temperature,
+        "text": {"format": {"type": "text"}, "verbosity": "medium"} | text,
+        "tool_choice": _echoed(request.tool_choice),
+        "tools": [_echoed_tool(tool) for tool in request.tools],
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "truncation": _truncation(request),
+        "usage": None,
+        "user": request.user,
+        "metadata": request.metadata,
+    }
+
+
+def _is_grounded(request: ResponseRequest, tools: _Tools) -> bool:
+    return request.model == ANSWERING_MODEL or tools.are_hosted or request.truncation == "auto"
+
+
+def now() -> int:
+    """Return the time in seconds, as OpenAI's objects have it."""
+    return int(time.time())
+
+
+def _truncation(request: ResponseRequest) -> str:
+    default = "auto" if request.model == ANSWERING_MODEL else "disabled"
+    return request.truncation or default
+
+
+def shortens(request: ResponseRequest) -> bool:
+    """Return whether the oldest messages may be left out."""
+    return _truncation(request) == "auto"
+
+
+def _question(
+    request: ResponseRequest,
+    tools: _Tools,
+    messages: Sequence[ChatMessage],
+    settings: AppSettings,
+) -> Question:
+    is_bare = request.model != ANSWERING_MODEL
+    context = request.context or ContextOptions()
+    collections, filters = context.searched(), context.filters
+    documents, web = context.documents and not is_bare, context.web and not is_bare
+    top_k, min_score = context.top_k or settings.answer.top_k, 0.0
+    if search := tools.file_search:
+        documents, collections, filters = True, search.vector_store_ids, search.filters
+        top_k = min(search.max_num_results or top_k, max_top_k(settings))
+        min_score = search.ranking_options.score_threshold if search.ranking_options else 0.0
+    if tools.web_search:
+        web = tools.web_search.external_web_access
+    return Question(
+        messages=messages,
+        web=web,
+        documents=documents,
+        collections=collections,
+        attribution=context.attribution,
+        filters=filters.parsed() if filters else None,
+        top_k=top_k,
+        max_tokens=request.max_output_tokens,
+        min_score=min_score,
+        shorten_history=shortens(request),
+    )
+
+
+def _chosen(request: ResponseRequest) -> _Tools:  # noqa: PLR0911 - one for each choice
+    """Return the tools that the choice allows.
+
+    The service's own tools are used whenever they are allowed, which is what `required` asks for.
+    Raises InvalidRequest if the choice names a tool that is not among the tools.
+    """
+    functions, files, web = request.functions, request.file_search, request.web_search
+    match request.tool_choice:
+        case "none":
+            return _Tools(functions, None, None, "none")
+        case "auto" | "required" as mode:
+            is_required = mode == "required"
+            return (_required if is_required else _Tools)(functions, files, web)
+        case FunctionChoice(name=name):
+            _check_chosen(name, [tool.name for tool in functions])
+            return _Tools(functions, None, None, {"type": "function", "function": {"name": name}})
+        case HostedChoice(type=kind):
+            kinds = [*(["file_search"] if files else []), *(WEB_SEARCH_TYPES if web else ())]
+            _check_chosen(kind, kinds)
+            if kind == "file_search":
+                return _Tools(functions, files, None, "none")
+            return _Tools(functions, None, web, "none")
+        case AllowedTools(mode=mode, tools=allowed):  # the last kind
+            types = {tool.type for tool in allowed}
+            names = {tool.name for tool in allowed if tool.type == "function"}
+            functions = [tool for tool in functions if tool.name in names]
+            files = files if "file_search" in types else None
+            web = web if types & set(WEB_SEARCH_TYPES) else None
+            if mode == "required":
+                return _required(functions, files, web)
+            return _Tools(functions, files, web)
+
+
+def _required(
+    functions: list[FunctionTool], files: FileSearchTool | None, web: WebSearchTool | None
+) -> _Tools:
+    if files or web:
+        return _Tools(functions, files, web)
+    if not functions:
+        msg = "tool_choice: `required` needs at least one tool"
+        raise InvalidRequest(msg, param="tool_choice")
+    return _Tools(functions, files, web, "required")
+
+
+def _check_switched_on(tools: _Tools, settings: AppSettings) -> None:
+    for tool, is_on in (
+        (tools.file_search, settings.answer.documents),
+        (tools.web_search, settings.answer.web),
+    ):
+        if tool is not None and not is_on:
+            msg = f"tools: `{tool.type}` is switched off in this service"
+            raise InvalidRequest(msg, param="tools")
+
+
+def _check_chosen(name: str, among: Sequence[str]) -> None:
+    if name not in among:
+        msg = f"tool_choice: `{name}` is not among the tools of the request"
+        raise InvalidRequest(msg, param="tool_choice")
+
+
+def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
+    """Return the fields of the engine's request beside model, messages and tokens."""
+    names = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+    sampling = {name: value for name in names if (value := getattr(request, name)) is not None}
+    if tools.functions:
+        sampling["tools"] = [_engine_tool(tool) for tool in tools.functions]
+        sampling["tool_choice"] = tools.choice
+        if not request.parallel_tool_calls:
+            sampling["parallel_tool_calls"] = False
+    if (form := _response_format(request)) is not None:
+        sampling["response_format"] = form
+    if request.top_logprobs or LOGPROBS in request.include:
+        sampling |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
+    return sampling
+
+
+def constraints_of(request: ResponseRequest) -> dict[str, Any]:
+    """Return the fields of the engine's request that hold schemas."""
+    return {
+        "response_format": _response_format(request),
+        "tools": [_engine_tool(tool) for tool in request.functions],
+    }
+
+
+def _engine_tool(tool: FunctionTool) -> dict[str, Any]:
+    fields = ("name", "description", "parameters", "strict")
+    function = {name: value for name in fields if (value := getattr(tool, name)) is not None}
+    return {"type": "function", "function": function}
+
+
+def _response_format(request: ResponseRequest) -> dict[str, Any] | None:
+    form = request.text.format if request.text else None
+    if form is None or form.type == "text":
+        return None
+    if isinstance(form, JsonSchemaFormat):
+        schema = form.model_dump(by_alias=True, exclude_none=True, exclude={"type"})
+        return {"type": "json_schema", "json_schema": schema}
+    return {"type": form.type}
+
+
+def _echoed(choice: Any) -> Any:  # noqa: ANN401 - a string or one of the schema's models
+    return choice if isinstance(choice, str) else choice.model_dump(exclude_none=True)
+
+
+def _echoed_tool(tool: FunctionTool | FileSearchTool | WebSearchTool) -> dict[str, Any]:
+    echoed = tool.model_dump(by_alias=True, exclude_none=True)
+    if isinstance(tool, FunctionTool):
+        echoed = {"description": None, "parameters": None, "strict": None} | echoed
+    return echoed

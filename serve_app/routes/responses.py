@@ -1,0 +1,177 @@
+"""`/v1/responses`: OpenAI's Responses API, for both models."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+
+from serve_app.http.body_route import BodyRoute
+from serve_app.http.errors import body_of, refusals
+from serve_app.http.event_streams import opened
+from serve_app.responses.event_writer import EventWriter, block_of
+from serve_app.routes.dependencies import (
+    ACCEPTS_INCLUDE,
+    BackgroundDep,
+    IdempotencyKey,
+    ItemListQueryDep,
+    RespondingDep,
+    ResponseId,
+    ResponsesDep,
+    SettingsDep,
+)
+from serve_app.routes.shapes import shown_as, streamable, unknown_model
+from serve_app.schemas.conversations import ITEMS_EXAMPLE, item_page
+from serve_app.schemas.responses.deleted import ResponseDeleted
+from serve_app.schemas.responses.examples import RESPONSE_EXAMPLE, TEXT_EVENT_EXAMPLE
+from serve_app.schemas.responses.request import ResponseRequest  # noqa: TC001 - as above
+from serve_app.settings import ANSWERING_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from deployments.catalogue.responses import StoredResponse
+    from deployments.errors import ServiceError
+    from serve_app.responses.background import Background
+    from serve_app.responses.responding import Responding
+    from serve_app.responses.turn import Turn
+
+MAX_SEQUENCE = 2**53  # a bound of JSON's numbers, and of those of the database
+
+router = APIRouter(prefix="/v1/responses", tags=["responses"], route_class=BodyRoute)
+
+
+@router.post(
+    "",
+    responses=streamable(TEXT_EVENT_EXAMPLE, RESPONSE_EXAMPLE) | refusals(400, 404, 413, 504),
+)
+async def create_response(  # noqa: PLR0913 - what FastAPI hands in
+    request: ResponseRequest,
+    *,
+    responding: RespondingDep,
+    stored: ResponsesDep,
+    background: BackgroundDep,
+    settings: SettingsDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Answer an input: a text, or a list of items.
+
+    The model `genserve` answers from web and documents as `context` and the tools allow, and adds
+    `sources`, `pages`, `warnings`, `attributions` and `timings` to OpenAI's fields. The other
+    model is the bare LLM, which uses documents and web pages only through tools. `file_search`
+    searches vector stores for the last message of the user, `web_search` reads the pages that this
+    message names. The annotations of the text name the source that supports each sentence.
+
+    With `background`, the response is returned as it is queued, and a job generates it: get it
+    again until it has ended, or stream it from any event on. Other responses ignore an
+    `Idempotency-Key`. A response is kept for some days, unless `store` is false, and can be
+    continued by `previous_response_id`.
+    """
+    if request.model not in {ANSWERING_MODEL, settings.llm.served_name}:
+        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
+    if request.background:
+        queued = await background.begin(request, idempotency_key)
+        if request.stream:
+            return await opened(_followed(background, queued), error_event)
+        return JSONResponse(queued.body)
+    if request.store or request.conversation:
+        await stored.check_room()
+    turn = await responding.turn(request)
+    if request.stream:
+        return await opened(_written(responding, turn), error_event)
+    return JSONResponse(await responding.whole(turn))
+
+
+@router.get(
+    "/{response_id}",
+    responses=streamable(TEXT_EVENT_EXAMPLE, RESPONSE_EXAMPLE) | refusals(400, 404),
+    dependencies=[ACCEPTS_INCLUDE],
+)
+async def get_response(  # noqa: PLR0913 - what FastAPI hands in
+    response_id: ResponseId,
+    stored: ResponsesDep,
+    background: BackgroundDep,
+    *,
+    stream: bool = False,
+    starting_after: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_SEQUENCE, description="The `sequence_number` of an event received."),
+    ] = None,
+    include_obfuscation: Annotated[  # noqa: ARG001 - without effect
+        bool, Query(description="Accepted; events are never padded.")
+    ] = False,
+) -> Response:
+    """Show a stored response.
+
+    With `stream`, send the events of a response in the background: those that there are, after
+    `starting_after` if that is set, and those to come. A client that leaves does not stop it.
+    """
+    response = await stored.get(response_id)
+    if not stream:
+        return JSONResponse(response.body)
+    after = -1 if starting_after is None else starting_after
+    return await opened(_followed(background, response, after), error_event)
+
+
+@router.delete("/{response_id}", responses=refusals(404))
+async def delete_response(response_id: ResponseId, background: BackgroundDep) -> ResponseDeleted:
+    """Delete a response with its input and events; one in the background is stopped first.
+
+    Responses that continue it stay, and go on without it and what came before it.
+    """
+    await background.delete(response_id)
+    return ResponseDeleted(id=response_id)
+
+
+@router.post(
+    "/{response_id}/cancel",
+    response_class=JSONResponse,
+    responses=shown_as(RESPONSE_EXAMPLE) | refusals(400, 404),
+)
+async def cancel_response(response_id: ResponseId, background: BackgroundDep) -> Response:
+    """Stop a response in the background, and show it; one that has ended stays as it is."""
+    return JSONResponse((await background.cancel(response_id)).body)
+
+
+@router.get(
+    "/{response_id}/input_items",
+    response_class=JSONResponse,
+    responses=shown_as(ITEMS_EXAMPLE) | refusals(404),
+    dependencies=[ACCEPTS_INCLUDE],
+)
+async def list_input_items(
+    response_id: ResponseId, stored: ResponsesDep, query: ItemListQueryDep
+) -> Response:
+    """List the input items of a response, those of its own turn only."""
+    page = await stored.input_items(response_id, query)
+    return JSONResponse(item_page(page.entries, more=page.more))
+
+
+async def _followed(
+    background: Background, response: StoredResponse, after: int = -1
+) -> AsyncGenerator[str, None]:
+    writer = EventWriter()
+    stream = background.follow(response, after)
+    async with contextlib.aclosing(stream):
+        async for events in stream:
+            yield writer.blocks(events)
+
+
+async def _written(responding: Responding, turn: Turn) -> AsyncGenerator[str, None]:
+    writer = EventWriter()
+    stream = responding.stream(turn)
+    async with contextlib.aclosing(stream):
+        async for events in stream:
+            yield writer.blocks(events)
+
+
+def error_event(error: ServiceError) -> str:
+    """Return the event that reports an error of a stream without a response.
+
+    OpenAI's SDKs raise what they find in its field `error`.
+    """
+    found = body_of(error).error
+    fields = {"code": found.code, "message": found.message, "param": found.param}
+    return block_of({"type": "error", "sequence_number": 0, **fields, "error": found.model_dump()})

@@ -1,0 +1,169 @@
+"""The JSON of the tools of a response, and of the choice among them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from serve_app.schemas.chat import MAX_COLLECTIONS
+from serve_app.schemas.fields import CollectionName, Request, refuse, refused_unless
+from serve_app.schemas.filters import Filters  # noqa: TC001 - read by pydantic
+from serve_app.schemas.searches import MAX_RESULTS
+
+MAX_TOOLS = 128
+MAX_NAME_CHARS = 64
+MAX_DESCRIPTION_CHARS = 20_000
+_SHOWN_CHARS = 64
+WEB_SEARCH_TYPES = (
+    "web_search",
+    "web_search_2025_08_26",
+    "web_search_preview",
+    "web_search_preview_2025_03_11",
+)
+
+FunctionName = Annotated[
+    str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=r"^[a-zA-Z0-9_-]+$")
+]
+
+
+class FunctionTool(Request):
+    """A function of the caller's."""
+
+    type: Literal["function"]
+    name: FunctionName
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)] | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    # They have no effect: calls are always the caller's to make.
+    allowed_callers: list[str] | None = None
+    defer_loading: bool | None = None
+    output_schema: dict[str, Any] | None = None
+    async_: Annotated[
+        None,
+        Field(alias="async"),
+        refused_unless(False, "calls of functions are not asynchronous here"),  # noqa: FBT003
+    ] = None
+
+
+class FileSearchRanking(Request):
+    """OpenAI's; `score_threshold` is on the similarity that results carry as `score`."""
+
+    ranker: Literal["auto", "none", "default-2024-11-15", "default_2024_08_21"] = "auto"
+    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hybrid_search: Annotated[
+        None,
+        refused_unless(
+            None, "documents are ranked by meaning and words together, with weights of its own"
+        ),
+    ] = None
+
+
+class FileSearchTool(Request):
+    """A search of vector stores for the last message of the user."""
+
+    type: Literal["file_search"]
+    vector_store_ids: Annotated[
+        list[CollectionName], Field(min_length=1, max_length=MAX_COLLECTIONS)
+    ]
+    max_num_results: Annotated[int, Field(ge=1, le=MAX_RESULTS)] | None = None
+    filters: Filters | None = None
+    ranking_options: FileSearchRanking | None = None
+
+
+class WebSearchFilters(Request):
+    """OpenAI's."""
+
+    allowed_domains: Annotated[
+        None,
+        refused_unless(
+            [], "the pages that are read are those that the prompt names, whatever their domain"
+        ),
+    ] = None
+
+
+class WebSearchTool(Request):
+    """The reading of the web pages that the last message of the user names."""
+
+    type: Literal[
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    ]
+    external_web_access: bool = True
+    filters: WebSearchFilters | None = None
+    # They have no effect: pages are found by their addresses.
+    search_context_size: str | None = None
+    search_content_types: list[str] | None = None
+    user_location: dict[str, Any] | None = None
+
+
+def _supported(tool: object) -> object:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if isinstance(kind, str) and kind not in {"function", "file_search", *WEB_SEARCH_TYPES}:
+        refuse(
+            f"this service has no tool `{kind[:_SHOWN_CHARS]}`: use function, file_search or "
+            "web_search"
+        )
+    return tool
+
+
+Tool = Annotated[
+    Annotated[FunctionTool | FileSearchTool | WebSearchTool, Field(discriminator="type")],
+    BeforeValidator(_supported),
+]
+
+
+class FunctionChoice(Request):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    name: FunctionName
+
+
+class HostedChoice(Request):
+    """The tool of the service that must be used."""
+
+    type: Literal[
+        "file_search",
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    ]
+
+
+class AllowedTool(Request):
+    """A tool of the request that may be used."""
+
+    type: str
+    name: FunctionName | None = None
+
+
+class AllowedTools(Request):
+    """The tools of the request that may be used now."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[
+        list[Annotated[AllowedTool, BeforeValidator(_supported)]], Field(max_length=MAX_TOOLS)
+    ]
+
+
+def _supported_choice(choice: object) -> object:
+    return choice if _is_allowed_tools(choice) else _supported(choice)
+
+
+def _is_allowed_tools(choice: object) -> bool:
+    return isinstance(choice, dict) and choice.get("type") == "allowed_tools"
+
+
+ToolChoice = Annotated[
+    Literal["none", "auto", "required"]
+    | Annotated[
+        FunctionChoice | HostedChoice | AllowedTools,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(_supported_choice),
+]

@@ -1,0 +1,330 @@
+"""Stored responses, responses in the background and conversations, by OpenAI's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openai.types.conversations import ConversationItem, ConversationItemList
+from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from deployments.errors import Overloaded, Unavailable
+from deployments.types import JobKind, JobStatus
+from serve_app.schemas.responses.request import ResponseRequest
+from serve_app.testing import Fakes
+from tests.support.openai_client import openai_client
+
+pytestmark = pytest.mark.anyio
+
+ALICE, BOB = "a" * 20, "b" * 20
+NOBODYS = {"resp": "resp_" + "0" * 32, "conv": "conv_" + "0" * 32}
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+ITEM: TypeAdapter[Any] = TypeAdapter(ConversationItem)
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes(api_keys=f"alice:{ALICE},bob:{BOB}")
+
+
+@contextlib.asynccontextmanager
+async def client_of(fakes: Fakes, **changes: Any) -> AsyncIterator[Any]:
+    async with openai_client(fakes.app(**changes)) as (client, _):
+        yield client.with_options(api_key=ALICE)
+
+
+def valid(response: Any) -> Any:
+    """Check an answer by OpenAI's type, which the client itself does not."""
+    return type(response).model_validate(response.model_dump(mode="json"))
+
+
+def texts(fakes: Fakes) -> list[str]:
+    """Return the conversation as the model was asked last."""
+    return [message["content"] for message in fakes.llm.bodies[-1]["messages"]]
+
+
+async def test_a_chain_of_responses_is_continued_listed_and_deleted(fakes: Fakes) -> None:
+    async with client_of(fakes) as client:
+        first = await client.responses.create(model="small", input="My name is Ada.")
+        second = await client.responses.create(
+            model="small", input="And my age is 36.", previous_response_id=first.id
+        )
+        assert texts(fakes) == ["My name is Ada.", "My name is Ada.", "And my age is 36."]
+        found = valid(
+            await client.responses.retrieve(second.id, include=["reasoning.encrypted_content"])
+        )
+        assert (found.output_text, found.status) == ("And my age is 36.", "completed")
+        assert found == valid(second)
+        items = await client.responses.input_items.list(second.id, order="asc", limit=1)
+        ResponseItemList.model_validate(items.model_dump(mode="json") | {"object": "list"})
+        assert [item.content[0].text for item in items.data] == ["And my age is 36."]
+        unkept = await client.responses.create(model="small", input="Forget this.", store=False)
+        for gone in (unkept.id, NOBODYS["resp"]):
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.retrieve(gone)
+        await client.responses.delete(first.id)
+        with pytest.raises(openai.NotFoundError) as raised:
+            await client.responses.create(model="small", input="x", previous_response_id=first.id)
+        assert raised.value.param == "previous_response_id"
+        await client.responses.create(model="small", input="?", previous_response_id=second.id)
+        assert texts(fakes) == ["And my age is 36.", "And my age is 36.", "?"]
+        async with await client.responses.create(
+            model="small", input="Streamed.", stream=True
+        ) as stream:
+            events = [event async for event in stream]
+        kept = await client.responses.retrieve(events[-1].response.id)
+        assert kept.output_text.strip() == "Streamed."
+        with pytest.raises(openai.BadRequestError, match="background"):
+            await client.responses.cancel(kept.id)
+
+
+async def test_a_stream_whose_client_leaves_is_stored_as_cancelled(fakes: Fakes) -> None:
+    fakes.llm.endless = True
+    account = fakes.app().state.accounts["alice"]
+    request = ResponseRequest.model_validate({"model": "small", "input": "word", "stream": True})
+    turn = await account.responding.turn(request)
+    stream = account.responding.stream(turn)
+    async for events in stream:
+        if events[-1]["type"] == "response.output_text.delta":
+            break
+    await stream.aclose()
+    assert fakes.llm.closed.is_set()
+    left = (await account.responses.get(turn.response["id"])).body
+    Response.model_validate(left)
+    assert (left["status"], left["output"][0]["status"]) == ("cancelled", "incomplete")
+    assert left["output"][0]["content"][0]["text"] == "word "
+    async with client_of(fakes) as client:
+        fakes.llm.endless = False
+        await client.responses.create(
+            model="small", input="Go on.", previous_response_id=left["id"]
+        )
+    assert texts(fakes) == ["word", "word ", "Go on."]
+
+
+async def test_a_conversation_collects_the_items_of_its_responses(fakes: Fakes) -> None:
+    async with client_of(fakes) as client:
+        conversation = await client.conversations.create(
+            metadata={"topic": "snow"}, items=[{"role": "user", "content": "Be short."}]
+        )
+        made = await client.responses.create(
+            model="small", input="Is it cold?", conversation=conversation.id
+        )
+        valid(made)
+        await client.responses.create(
+            model="small", input="And now?", conversation=conversation.id, store=False
+        )
+        assert texts(fakes) == ["Be short.", "Is it cold?", "Is it cold?", "And now?"]
+        added = await client.conversations.items.create(
+            conversation.id,
+            items=[
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c", "output": "42"},
+                {"type": "item_reference", "id": made.output[0].id},
+            ],
+        )
+        ConversationItemList.model_validate(added.model_dump(mode="json"))
+        listed = [one async for one in client.conversations.items.list(conversation.id, limit=3)]
+        assert [one.id for one in listed[:3]] == [one.id for one in reversed(added.data)]
+        assert len(listed) == 8
+        for one in listed:
+            ITEM.validate_python(one.model_dump(mode="json"))
+        item = await client.conversations.items.retrieve(
+            listed[-1].id, conversation_id=conversation.id
+        )
+        assert item == listed[-1]
+        left = await client.conversations.items.delete(item.id, conversation_id=conversation.id)
+        assert valid(left).metadata == {"topic": "snow"}
+        with pytest.raises(openai.NotFoundError):
+            await client.conversations.items.retrieve(item.id, conversation_id=conversation.id)
+        changed = await client.conversations.update(conversation.id, metadata={"topic": "rain"})
+        assert await client.conversations.retrieve(conversation.id) == changed
+        with pytest.raises(openai.BadRequestError, match="20"):
+            await client.conversations.items.create(
+                conversation.id, items=[{"role": "user", "content": "x"}] * 21
+            )
+        assert valid(await client.conversations.delete(conversation.id)).deleted
+        with pytest.raises(openai.NotFoundError) as raised:
+            await client.responses.create(model="small", input="x", conversation=conversation.id)
+        assert raised.value.param == "conversation"
+        assert (await client.responses.retrieve(made.id)).conversation.id == conversation.id
+
+
+async def test_a_response_in_the_background_is_polled_and_streamed_from_a_cursor(
+    fakes: Fakes,
+) -> None:
+    fakes.llm.usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    async with client_of(fakes) as client:
+        queued = await client.responses.create(
+            model="genserve", input="It is cold today.", background=True
+        )
+        assert valid(queued).status == "queued"
+        with pytest.raises(openai.BadRequestError, match="not ended"):
+            await client.responses.create(model="small", input="x", previous_response_id=queued.id)
+        (job,) = fakes.jobs.known.values()
+        assert (job.kind, job.spec.owner) == (JobKind.RESPONSE, "alice")
+
+        async def streamed(after: int | None) -> list[Any]:
+            more = {} if after is None else {"starting_after": after}
+            async with await client.responses.retrieve(queued.id, stream=True, **more) as stream:
+                return [EVENT.validate_python(one.model_dump(mode="json")) async for one in stream]
+
+        watching = asyncio.create_task(streamed(None))
+        await asyncio.sleep(0.1)
+        await fakes.jobs.run(job.id)
+        events = await watching
+        assert [one.sequence_number for one in events] == list(range(len(events)))
+        kinds = [one.type for one in events]
+        assert kinds[:3] == ["response.created", "response.queued", "response.in_progress"]
+        assert kinds[-1] == "response.completed"
+        assert await streamed(5) == events[6:]
+        assert await streamed(len(events)) == []
+        done = valid(await client.responses.retrieve(queued.id))
+        assert (done.status, done.output_text.strip()) == ("completed", "It is cold today.")
+        assert done.usage.total_tokens == 3
+        assert events[-1].response == done
+        assert (done.background, done.created_at) == (True, queued.created_at)
+        shown = await client.get("/jobs", cast_to=httpx2.Response)
+        (listed,) = shown.json()["data"]
+        assert listed["kind"] == "response"
+        assert listed["input"] == {"response_id": queued.id, "model": "genserve"}
+        assert listed["status"] == "succeeded"
+
+
+async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_runs(
+    fakes: Fakes,
+) -> None:
+    fakes.llm.endless = True
+    async with client_of(fakes) as client:
+        for end in ("cancel", "delete"):
+            fakes.llm.closed.clear()
+            queued = await client.responses.create(model="small", input="word", background=True)
+            job = list(fakes.jobs.known.values())[-1]
+            running = asyncio.create_task(fakes.jobs.run(job.id))
+            while (await client.responses.retrieve(queued.id)).status != "in_progress":
+                await asyncio.sleep(0.01)
+            if end == "cancel":
+                assert valid(await client.responses.cancel(queued.id)).status == "cancelled"
+                assert (await client.responses.cancel(queued.id)).status == "cancelled"
+            else:
+                await client.responses.delete(queued.id)
+                with pytest.raises(openai.NotFoundError):
+                    await client.responses.retrieve(queued.id)
+            assert fakes.jobs.known[job.id].status is JobStatus.CANCELLED
+            # The model stops, even if the cancellation of the job does not reach it.
+            await asyncio.wait_for(fakes.llm.closed.wait(), 5)
+            with contextlib.suppress(BaseException):
+                await running
+
+
+async def test_a_response_that_breaks_off_is_generated_again_and_numbered_on(
+    fakes: Fakes,
+) -> None:
+    fakes.llm.fail_midway = Unavailable("the replica died")
+    async with client_of(fakes) as client:
+        queued = await client.responses.create(model="small", input="a b", background=True)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="broke off"):
+                await fakes.jobs.responder.respond("alice", queued.id)
+        assert (await client.responses.retrieve(queued.id)).status == "in_progress"
+        assert await fakes.jobs.responder.respond("alice", queued.id) == "failed"
+        failed = valid(await client.responses.retrieve(queued.id))
+        assert failed.error.code == "server_error"
+        async with await client.responses.retrieve(queued.id, stream=True) as stream:
+            events = [event async for event in stream]
+        assert [one.sequence_number for one in events] == list(range(len(events)))
+        assert sum(one.type == "response.in_progress" for one in events) == 3
+        assert events[-1].type == "response.failed"
+
+
+async def test_the_queue_quotas_and_keys_for_repeating(fakes: Fakes) -> None:
+    ask: dict[str, Any] = {"model": "small", "input": "hi", "background": True}
+    limits = {"limits": {"max_documents": 2, "requests_per_minute": None}}
+    async with client_of(fakes, **limits) as client:
+        again = client.with_options(default_headers={"Idempotency-Key": "k"})
+        fakes.jobs.submit_error = Overloaded("too many jobs are waiting")
+        with pytest.raises(openai.RateLimitError):
+            await again.responses.create(**ask)
+        fakes.jobs.submit_error = None
+        first = await again.responses.create(**ask)
+        assert (await again.responses.create(**ask)).id == first.id
+        assert len(fakes.jobs.known) == 1
+        with pytest.raises(openai.ConflictError):
+            await again.responses.create(**ask | {"input": "other"})
+        bobs = again.with_options(api_key=BOB)
+        assert (await bobs.responses.create(**ask)).id != first.id
+        # A deleted response does not come back: the same key begins another one.
+        fakes.jobs.runs = True
+        await client.responses.delete(first.id)
+        second = await again.responses.create(**ask)
+        assert second.id != first.id
+        assert (await client.responses.retrieve(second.id)).status == "completed"
+        await client.responses.create(model="small", input="hi")
+        with pytest.raises(openai.BadRequestError, match="2 responses"):
+            await client.responses.create(model="small", input="hi")
+        await client.responses.create(model="small", input="hi", store=False)
+
+
+async def test_an_id_of_another_key_is_answered_as_one_that_nobody_has(fakes: Fakes) -> None:
+    async with client_of(fakes) as client:
+        conversation = await client.conversations.create(items=[{"role": "user", "content": "x"}])
+        response = await client.responses.create(
+            model="small", input="secret", conversation=conversation.id
+        )
+        queued = await client.responses.create(model="small", input="x", background=True)
+        item = response.output[0].id
+        ask = {"model": "small", "input": "x"}
+        nobodys_item = f"msg_{'0' * 56}"
+        reference = {"type": "item_reference"}
+        calls: list[tuple[str, str, str, Any]] = [
+            *(
+                ("resp", "GET", f"/v1/responses/{{}}{more}", None)
+                for more in ("", "?stream=true", "/input_items")
+            ),
+            ("resp", "DELETE", "/v1/responses/{}", None),
+            ("resp", "POST", "/v1/responses/{}/cancel", None),
+            ("resp", "POST", "/v1/responses", lambda i: ask | {"previous_response_id": i}),
+            ("conv", "POST", "/v1/responses", lambda i: ask | {"conversation": i}),
+            ("conv", "POST", "/v1/conversations/{}", lambda _: {"metadata": {}}),
+            (
+                "conv",
+                "POST",
+                "/v1/conversations/{}/items",
+                lambda _: {"items": [{"role": "user", "content": "x"}]},
+            ),
+            *(
+                ("conv", method, f"/v1/conversations/{{}}{more}", None)
+                for method, more in (
+                    ("GET", ""),
+                    ("DELETE", ""),
+                    ("GET", "/items"),
+                    ("GET", f"/items/{item}"),
+                    ("DELETE", f"/items/{item}"),
+                    ("GET", f"/items?after={item}"),
+                )
+            ),
+        ]
+        http = client._client
+        headers = {"authorization": f"Bearer {BOB}"}
+        for kind, method, path, body in calls:
+            ids = {"resp": (response.id, queued.id), "conv": (conversation.id,)}[kind]
+            for theirs in ids:
+                answers = [
+                    await http.request(
+                        method, path.format(each), json=body and body(each), headers=headers
+                    )
+                    for each in (theirs, NOBODYS[kind])
+                ]
+                assert answers[0].status_code == 404, (method, path)
+                assert answers[0].content == answers[1].content
+        for theirs in (item, nobodys_item):
+            body = ask | {"input": [reference | {"id": theirs}]}
+            answer = await http.post("/v1/responses", json=body, headers=headers)
+            assert answer.status_code == 404
+        assert valid(await client.responses.retrieve(response.id)).output_text == "secret"
+        await client.conversations.retrieve(conversation.id)
