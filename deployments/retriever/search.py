@@ -22,6 +22,7 @@ from deployments.retriever.merging import fused, with_common_rarity
 from deployments.retriever.relevance import Relevance
 from deployments.retriever.vector_store import HybridQuery
 from deployments.retriever.words import ngrams
+from deployments.text.scripts import known_share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -148,7 +149,8 @@ class Search:
                 if claimed is not None and claimed.name != index.name:
                     raise await self._claims.not_served(collection, claimed)
         sparse = [self._lexical.query(query, wanted.languages) for query in queries]
-        factor = _LARGE_CANDIDATES_FACTOR if wanted.by_document and wanted.large else 1
+        of_large = wanted.by_document and wanted.large
+        factor = _LARGE_CANDIDATES_FACTOR if of_large else 1
         candidates = max(self._settings.candidates * factor, limit)
         query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
@@ -157,9 +159,8 @@ class Search:
             )
         found = each[0] if len(each) == 1 else await self._together(each, query)
         scale = await self._relevance.scale(LoadedModel(loaded.embedder, model))
-        found = ranking.ranked(
-            found, scale.unrelated, candidates, of_documents=wanted.by_document, large=wanted.large
-        )
+        known = [known_share(query, model.scripts) for query in queries]
+        found = ranking.ranked(found, scale.unrelated, known, of_large=of_large)
         if not wanted.by_document and not self._is_relevant(found, queries[0], dense[0], scale):
             return []
         found = await self._reranked(found, queries[0])
