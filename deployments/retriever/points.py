@@ -170,9 +170,7 @@ def candidates_from(
             tuple(each.get(id_, 0.0) for each in cosines),
             tuple(each.get(id_, 0.0) for each in bm25),
         )
-        for id_, stored in zip(
-            ids, all_stored_from(payloads[id_] for id_ in ids), strict=True
-        )
+        for id_, stored in zip(ids, all_stored_from(payloads[id_] for id_ in ids), strict=True)
     ]
 
 

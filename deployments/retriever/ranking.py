@@ -29,7 +29,7 @@ _MEANING = 0.55
 _MEANING_IN_LARGE = 0.64
 # Of a question in a script that the embedding model does not know, meaning has this share of its
 # weight: then it decides between texts without a common word, and hardly else.
-_LEAST_SHARE = 0.2
+_LEAST_SHARE = 0.18
 # The best similarity has the full share 1 only if it is at least this much above that of unrelated
 # texts.
 _FULL_RISE = 0.5

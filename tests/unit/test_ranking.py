@@ -137,11 +137,20 @@ def test_a_reranker_orders_what_it_has_read_before_the_rest() -> None:
 
 
 def test_the_neighbourhood_is_what_is_not_known_within_the_document() -> None:
+    def around(best: list[Candidate], known: list[Candidate]) -> list[int]:
+        near = neighbourhood(best, known, limit=3, max_chars=1500)
+        return [number for _, number in near]
+
     known = [candidate(1, 0.9), candidate(2, 0.5)]
-    assert [number for _, number in neighbourhood(known[:1], known)] == [0, 3, 4, 5, 6]
-    assert neighbourhood([], known) == []
+    assert around(known[:1], known) == [0, 3, 4, 5, 6]
+    assert around([], known) == []
     last = [candidate(19, 0.5)]
-    assert [number for _, number in neighbourhood(last, last)] == [14, 15, 16, 17, 18]
+    assert around(last, last) == [14, 15, 16, 17, 18]
+    # No more than a passage has room for.
+    middle = candidate(9, 0.5)
+    chunk = replace(middle.stored.chunk, text="x" * 700)
+    long = [replace(middle, stored=replace(middle.stored, chunk=chunk))]
+    assert around(long, long) == [6, 7, 8, 10, 11, 12]
 
 
 def test_the_best_takes_half_of_the_room_and_the_last_what_is_left() -> None:
