@@ -302,10 +302,10 @@ LANGUAGES = {
     "zusammen 124 Megawatt.\n\nDie Turbinen werden jedes Frühjahr von zwölf Technikern gewartet.",
     "Seilbahn.md": "Die Seilbahn auf den Herzogstand fährt seit 1994. Eine Kabine fasst 33 Gäste."
     "\n\nBei starkem Wind stehen die Kabinen in der Talstation.",
-    "铁路.md": "青藏铁路全长1956公里，于2006年7月1日全线通车。沿线的最高点是唐古拉山口，海拔5072米。"
+    "铁路.md": "青藏铁路全长1956公里，于2006年7月1日全线通车。最高点是唐古拉山口，海拔5072米。"
     "\n\n列车上配有供氧系统，乘客可以在座位旁吸氧。",
-    "大桥.md": "港珠澳大桥全长55公里，于2018年10月24日通车。大桥的隧道长6.7公里。\n\n"
-    "桥上每天有穿梭巴士往返口岸。",
+    "山路.md": "成昆铁路全长1096公里，于1970年7月1日通车。最高点是沙木拉打隧道，海拔2244米。"
+    "\n\n列车穿过四百多座隧道，途中可以看到大渡河。",
     "สะพาน.md": "สะพานพระราม 8 เปิดใช้เมื่อปี 2545 เป็นสะพานขึงแบบอสมมาตร\n\n"
     "สะพานนี้ข้ามแม่น้ำเจ้าพระยาและมีหกช่องจราจร",
     "วัด.md": "วัดอรุณตั้งอยู่ริมแม่น้ำเจ้าพระยา พระปรางค์องค์ใหญ่สูง 67 เมตร\n\n"
@@ -326,7 +326,7 @@ def test_documents_of_several_languages_are_found_in_one_collection(http: httpx.
         ("Wie viele Techniker warten die Turbine?", "Kraftwerk.md", "zwölf"),
         ("Wo steht eine Kabine bei Wind?", "Seilbahn.md", "Talstation"),
         ("青藏铁路的最高点海拔多少米？", "铁路.md", "5072"),
-        ("港珠澳大桥是哪一年通车的？", "大桥.md", "2018"),
+        ("哪条铁路经过大渡河？", "山路.md", "大渡河"),
         ("สะพานพระราม 8 มีกี่ช่องจราจร", "สะพาน.md", "หกช่อง"),
         ("วัดอรุณเปิดให้เข้าชมตั้งแต่เวลาใด", "วัด.md", "แปดโมง"),
         ("When did the keepers leave the lighthouse?", "lighthouse.md", "1994"),
