@@ -268,12 +268,16 @@ class Document:
 class EmbeddingModel:
     """The model that makes vectors; those of models with another fingerprint do not compare.
 
-    `fingerprint` is a hash of its weights, its prefixes and the length of its vectors.
+    `fingerprint` is a hash of its weights, its prefixes and the length of its vectors. `scripts`
+    are those that its tokenizer knows, by `deployments.text.scripts`; None if that is unknown.
     """
 
     name: str
     fingerprint: str
     dimensions: int
+    scripts: frozenset[str] | None = field(default=None, compare=False)
+
+    __setstate__ = set_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Embedder:
         self._settings = settings
         cores = reserved_cores()
         self._encoder = Encoder(resolve(settings.model, Path(data_dir)), settings, threads=cores)
-        self._model = _model_of(settings, Path(data_dir), self._encoder.dimensions)
+        self._model = _model_of(settings, Path(data_dir), self._encoder)
         self._encoding = Passes(self._encoder.encode, self._encoder.max_pass_tokens)
         self._reranker: Reranker | None = None
         self._scoring: Passes[Pair] | None = None
@@ -186,8 +186,8 @@ def _check_pairs(texts: Sequence[str]) -> None:
         raise TooLarge(msg)
 
 
-def _model_of(settings: EmbedderSettings, data_dir: Path, dimensions: int) -> EmbeddingModel:
+def _model_of(settings: EmbedderSettings, data_dir: Path, encoder: Encoder) -> EmbeddingModel:
     weights = fingerprint_of(settings.model, data_dir)
-    parts = [weights, settings.query_prefix, settings.passage_prefix, dimensions]
+    parts = [weights, settings.query_prefix, settings.passage_prefix, encoder.dimensions]
     fingerprint = sha256(json.dumps(parts).encode()).hexdigest()
-    return EmbeddingModel(settings.name, fingerprint, dimensions)
+    return EmbeddingModel(settings.name, fingerprint, encoder.dimensions, encoder.scripts)

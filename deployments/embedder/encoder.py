@@ -11,6 +11,7 @@ import numpy as np
 from deployments.embedder.batching import run_in_batches
 from deployments.embedder.windows import beginnings
 from deployments.model_source import revision_of
+from deployments.text.scripts import known_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,7 @@ class Encoder:
             msg = "the embedding model does not say how long its vectors are"
             raise ValueError(msg)
         self.dimensions: int = dimensions
+        self.scripts = known_scripts(self._tokenizer)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count what the model will see of each text: special tokens in, the cut-off part out."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deployments.errors import Conflict, NotFound, Unavailable
-from deployments.retriever.embedding import read_as
+from deployments.retriever.embedding import embedded_as, read_as
 from deployments.retriever.vector_store import EmbeddedChunk, VectorIndex
 
 if TYPE_CHECKING:
@@ -78,11 +78,13 @@ class Copier:
         return await self.store.published(index, document.collection, document.id, document.version)
 
     async def _add(self, target: LoadedModel, document: Document, chunks: Sequence[Chunk]) -> None:
-        texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
+        parts = [(document.title, chunk.section, chunk.text) for chunk in chunks]
+        texts = [embedded_as(*each) for each in parts]
         model, dense = await target.embedder.embed(texts, "passage")
         if model != target.model:
             msg = "the embedding model is being replaced: try again"
             raise Unavailable(msg)
+        texts = [read_as(*each) for each in parts]
         words = await asyncio.to_thread(self.lexical.passages, texts, document.language)
         embedded = [EmbeddedChunk(*each) for each in zip(chunks, dense, words, strict=True)]
         await self.store.add(target.index, document, embedded)

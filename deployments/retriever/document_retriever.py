@@ -27,7 +27,7 @@ from deployments.retriever.bm25 import LexicalEncoder
 from deployments.retriever.claims import Claims
 from deployments.retriever.copying import Copier
 from deployments.retriever.document_locks import DocumentLocks
-from deployments.retriever.embedding import Embedders, index_of, read_as
+from deployments.retriever.embedding import Embedders, embedded_as, index_of, read_as
 from deployments.retriever.kept_vectors import KeptVectors
 from deployments.retriever.moving_0_1 import move_collections
 from deployments.retriever.published_versions import PublishedVersions
@@ -136,7 +136,7 @@ class DocumentRetriever:
         A second one that fails gets the document later. With `replaced`, texts that the version
         has in an index already keep their vectors.
         """
-        texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
+        texts = [embedded_as(document.title, chunk.section, chunk.text) for chunk in chunks]
         targets = await self._claims.targets(document.collection)
         kept = document if replaced else None
         async with self._locks.of(document.collection, document.id).embedding:
@@ -146,12 +146,16 @@ class DocumentRetriever:
             if again.first.model != model:
                 msg = "the embedding model is being replaced: try again"
                 raise Unavailable(msg)
-        words = await asyncio.to_thread(self._lexical.passages, texts, document.language)
+        words = await self._words(document, chunks)
         await self._store.add(index_of(model), document, _embedded(chunks, dense, words))
         if targets.second is not None and second is not None:
             with _left_for_later(document):
                 embedded = _embedded(chunks, second, words)
                 await self._store.add(targets.second.index, document, embedded)
+
+    async def _words(self, document: Document, chunks: Sequence[Chunk]) -> list[SparseVector]:
+        texts = [read_as(document.title, chunk.section, chunk.text) for chunk in chunks]
+        return await asyncio.to_thread(self._lexical.passages, texts, document.language)
 
     async def _embed(
         self, texts: Sequence[str], targets: Targets, kept: Document | None
@@ -184,8 +188,7 @@ class DocumentRetriever:
             if chunks.vectors.shape != (len(chunks.chunks), index.dimensions):
                 msg = f"the vectors of this embedding model have {index.dimensions} dimensions"
                 raise InvalidRequest(msg)
-            texts = [read_as(document.title, one.section, one.text) for one in chunks.chunks]
-            words = await asyncio.to_thread(self._lexical.passages, texts, document.language)
+            words = await self._words(document, chunks.chunks)
             # A second index gets the document later.
             await self._store.add(index, document, _embedded(chunks.chunks, chunks.vectors, words))
 

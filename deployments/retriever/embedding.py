@@ -42,12 +42,21 @@ def index_of(model: EmbeddingModel) -> VectorIndex:
 
 
 def read_as(title: str, section: str, text: str) -> str:
-    """Return a chunk as embedder, word index and reranker read it: under its headings.
+    """Return a chunk as word index and reranker read it: under its headings.
 
     A stretch of text seldom names what the whole is about. Unicode is normalised, see `normal`.
     """
     headings = (title[:_MAX_HEADING_CHARS], section[:_MAX_HEADING_CHARS])
     return normal("\n".join(filter(None, (*headings, text))))
+
+
+def embedded_as(title: str, section: str, text: str) -> str:
+    """Return a chunk as the embedder reads it: as `read_as`, without a title that has no letters.
+
+    A number as a file name says nothing, and moves vectors at random: nDCG@10 falls by 1 % on NPL
+    and 1.7 % on CISI.
+    """
+    return read_as(title if any(map(str.isalpha, title)) else "", section, text)
 
 
 class IndexEmbedder:

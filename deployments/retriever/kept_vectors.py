@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deployments.retriever.embedding import read_as
+from deployments.retriever.embedding import embedded_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,8 @@ class KeptVectors:
                 numbers = range(first, min(first + _SLICE_CHUNKS, near.document.chunks))
                 wanted = [(near, number) for number in numbers]
                 for stored, vector in await self._store.vectors(index, key[0], wanted):
-                    text = read_as(near.document.title, stored.chunk.section, stored.chunk.text)
+                    chunk = stored.chunk
+                    text = embedded_as(near.document.title, chunk.section, chunk.text)
                     vectors[_digest(text)] = vector
             found = self._read[index.name, near.edition] = vectors
         return found

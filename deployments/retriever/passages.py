@@ -8,6 +8,7 @@ constants: `tests/bench/RESULTS.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
 
 from deployments.retriever.ranking import DocumentKey, document_key
@@ -31,15 +32,25 @@ _REACH = 5  # chunks on either side by which a passage may be extended
 
 
 def neighbourhood(
-    best: Sequence[Candidate], known: Sequence[Candidate]
+    best: Sequence[Candidate], known: Sequence[Candidate], *, limit: int, max_chars: int
 ) -> list[tuple[StoredChunk, int]]:
-    """Return the places of the chunks around the best ones that are not known yet."""
+    """Return the places of the chunks around the best ones that are not known yet.
+
+    On either side, as many as a passage of `passages` has room for if they are as long as those
+    that are known.
+    """
     had = {_place(one.stored) for one in known}
+    usual = sum(_chars(one.stored) for one in known) / max(len(known), 1)
+    reach = min(_REACH, ceil(_longest(limit, max_chars) / max(usual, 1)))
     wanted: dict[Place, tuple[StoredChunk, int]] = {}
     for one in best:
-        number, count = one.stored.chunk.number, one.stored.document.chunks
-        for near in range(max(0, number - _REACH), min(count, number + _REACH + 1)):
-            place = (document_key(one.stored), near)
+        key, number, count = (
+            document_key(one.stored),
+            one.stored.chunk.number,
+            one.stored.document.chunks,
+        )
+        for near in range(max(0, number - reach), min(count, number + reach + 1)):
+            place = (key, near)
             if place not in had:
                 wanted[place] = (one.stored, near)
     return list(wanted.values())
@@ -67,7 +78,7 @@ def passages(
     chunks = {_place(one): one for one in (*around, *(one.stored for one in known))}
     scores = {_place(one.stored): one.score for one in known}
     likeness = {_place(one.stored): one.cosines[0] for one in known}
-    longest = max(_MAX_PASSAGE_CHARS, max_chars // limit)
+    longest = _longest(limit, max_chars)
     grown: list[_Stretch] = []
     for one in best:
         left = max_chars - sum(stretch.chars for stretch in grown)
@@ -87,6 +98,11 @@ def passages(
         stretch.grow(chunks, scores, taken, min(room, longest))
         grown.append(stretch)
     return [stretch.passage(likeness) for stretch in grown]
+
+
+def _longest(limit: int, max_chars: int) -> int:
+    """Return the most characters of a passage that is not the only one."""
+    return max(_MAX_PASSAGE_CHARS, max_chars // limit)
 
 
 def passages_of_documents(

@@ -31,7 +31,7 @@ from deployments.retriever.vector_store import Candidate, StoredChunk
 from deployments.types import Chunk, Document, StoredPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -127,6 +127,19 @@ def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
     return StoredChunk(document_from(payload), payload[EDITION], from_record(Chunk, payload))
 
 
+def all_stored_from(payloads: Iterable[Mapping[str, Any]]) -> list[StoredChunk]:
+    """Read published chunks of a collection; the document of an edition is read once."""
+    documents: dict[tuple[str, str], Document] = {}
+    stored = []
+    for payload in payloads:
+        edition = payload[EDITION]
+        key = (payload[DOCUMENT_ID], edition)
+        if key not in documents:
+            documents[key] = document_from(payload)
+        stored.append(StoredChunk(documents[key], edition, from_record(Chunk, payload)))
+    return stored
+
+
 class FoundPoint(Protocol):
     """A point found by a search, in the types of either store."""
 
@@ -134,29 +147,30 @@ class FoundPoint(Protocol):
     def id(self) -> Any: ...  # noqa: ANN401 - a string, or a UUID
     @property
     def score(self) -> float: ...
-    @property
-    def payload(self) -> dict[str, Any] | None: ...
 
 
-def candidates_from(query: HybridQuery, answers: Sequence[Sequence[FoundPoint]]) -> list[Candidate]:
+def candidates_from(
+    query: HybridQuery,
+    answers: Sequence[Sequence[FoundPoint]],
+    payloads: Mapping[Any, Mapping[str, Any]],
+) -> list[Candidate]:
     """Read what was found, scored by each vector of a query in its order, without the empty ones.
 
-    By dense vectors all points are, by sparse ones those with a common word. The first answer has
-    the payloads.
+    By dense vectors all points are, by sparse ones those with a common word. `payloads` are those
+    of all points, by their ids.
     """
-    if not answers:
-        return []
     queries = len(query.dense)
     scores = iter([{point.id: point.score for point in found} for found in answers])
     cosines = [next(scores) for _ in range(queries)]
     bm25 = [next(scores) if words.indices else {} for words in query.sparse]
+    ids = [point.id for point in answers[0] if point.id in payloads]
     return [
         Candidate(
-            stored_from(point.payload or {}),
-            tuple(each.get(point.id, 0.0) for each in cosines),
-            tuple(each.get(point.id, 0.0) for each in bm25),
+            stored,
+            tuple(each.get(id_, 0.0) for each in cosines),
+            tuple(each.get(id_, 0.0) for each in bm25),
         )
-        for point in answers[0]
+        for id_, stored in zip(ids, all_stored_from(payloads[id_] for id_ in ids), strict=True)
     ]
 
 

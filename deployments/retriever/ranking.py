@@ -6,7 +6,8 @@ Measurements for the constants: `tests/bench/RESULTS.md`.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -20,24 +21,18 @@ if TYPE_CHECKING:
 
 DocumentKey: TypeAlias = tuple[str, str]  # collection and id
 
-# The weight of meaning in a score, for passages and for documents; words have the rest.
-_MEANING, _MEANING_OF_DOCUMENTS = 0.6, 0.7
-# Scores of documents of a large collection are compared in standard deviations: nDCG@10 is 6 %
-# above the best baseline on CISI and 2.6 % on NPL, and 3.4 % and 1.7 % with shares of the best. In
-# small collections shares are better: hit@3 of XQuAD in Hindi is 0.892 with them, and 0.876.
+# The weight of meaning in a score for passages and for documents; words have the rest.
+_MEANING = 0.55
+# Scores of documents of a large collection are compared in standard deviations: nDCG@10 is 5.4 %
+# above the best baseline on CISI and 3.5 % on NPL, and 4.9 % and 2.2 % with shares of the best. In
+# small collections shares are better: hit@3 of XQuAD in German is 0.940 with them, and 0.926.
 _MEANING_IN_LARGE = 0.64
+# Of a question in a script that the embedding model does not know, meaning has this share of its
+# weight: then it decides between texts without a common word, and hardly else.
+_LEAST_SHARE = 0.18
 # The best similarity has the full share 1 only if it is at least this much above that of unrelated
 # texts.
 _FULL_RISE = 0.5
-# Meaning has its full weight if words find a fifth of its candidates, too, and a quarter of it if
-# they find none.
-_FULL_AGREEMENT, _LEAST_WEIGHT = 0.2, 0.25
-# The weight also depends on the spread: the relative drop of the scores by meaning, over the square
-# of that by words. It is full from the first bound on and 0 below the second. Both rules: hit@3 of
-# XQuAD is 0.980 in Chinese and 0.938 in Thai; without this one 0.971 and 0.925. The square spares
-# long questions such as those of CISI, many words of which occur in many texts.
-_FULL_SPREAD, _NO_SPREAD = 1.5, 0.8
-_PEAK_RANK = 5  # from 0: the drop by words is measured from the first candidate to this one
 # Each chunk of a document counts half as much as the one before: nDCG@10 rises by 3 % on CISI,
 # whose abstracts have 2.4 chunks, and is the same on NPL, whose abstracts have one.
 _FURTHER_CHUNK = 0.5
@@ -47,39 +42,35 @@ _SAME_WORDS = 0.8  # two chunks with this share of common words are near-duplica
 def ranked(
     candidates: Sequence[Candidate],
     unrelated: float,
-    limit: int,
+    known: Sequence[float],
     *,
-    of_documents: bool = False,
-    large: bool = False,
+    of_large: bool = False,
 ) -> list[Candidate]:
     """Score candidates by meaning and by words, best first.
 
     Both scores of all candidates are known, so they are added as shares of the best ones. Ranks
-    would lose the distances (Bruch, Gai and Ingber, 2023). Scores are averaged over the queries. A
-    model that does not know a language finds all texts alike, or finds other texts than words do:
-    then words count more.
+    would lose the distances (Bruch, Gai and Ingber, 2023). Scores are averaged over the queries.
 
     Args:
         candidates: in any order.
         unrelated: the mean similarity of unrelated texts.
-        limit: how many were looked up by meaning, and how many by words.
-        of_documents: whether documents are ranked, not passages.
-        large: whether their collection is large.
+        known: the share of each query's letters in scripts that the embedding model knows.
+        of_large: whether documents of a large collection are ranked, not passages.
     """
     if not candidates:
         return []
     cosines = np.array([one.cosines for one in candidates], dtype=np.float64) - unrelated
     bm25 = np.array([one.bm25 for one in candidates], dtype=np.float64)
-    if of_documents and large:
+    if of_large:
         weight, meaning, words = _MEANING_IN_LARGE, _standard(cosines), _standard(bm25)
     else:
-        weight = _MEANING_OF_DOCUMENTS if of_documents else _MEANING
+        weight = _MEANING
         meaning = cosines / np.maximum(cosines.max(axis=0), _FULL_RISE)
         words = bm25 / np.maximum(bm25.max(axis=0), 1e-9)
-    of_meaning = weight * _weights(cosines, bm25, limit)
-    scores = (of_meaning * meaning + (1 - weight) * words).mean(axis=1)
+    weights = weight * (_LEAST_SHARE + (1 - _LEAST_SHARE) * np.array(known))
+    scores = (weights * meaning + (1 - weights) * words).mean(axis=1)
     order = np.argsort(-scores, kind="stable")
-    return [replace(candidates[place], score=float(scores[place])) for place in order]
+    return [_scored(candidates[place], float(scores[place])) for place in order]
 
 
 def _standard(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,43 +80,15 @@ def _standard(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return standard
 
 
-def _weights(
-    cosines: NDArray[np.float64], bm25: NDArray[np.float64], limit: int
-) -> NDArray[np.float64]:
-    """Return the weight of meaning for each query, from 0 to 1.
-
-    It depends on the agreement of meaning and words, and on the spread of the scores by meaning:
-    scores that hardly differ carry little information, in particular if only a few candidates have
-    the words.
-    """
-    both = _found(cosines, limit) & _found(bm25, limit) & (bm25 > 0)
-    agreement = both.sum(axis=0) / min(limit, len(cosines)) / _FULL_AGREEMENT
-    weights = _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * np.minimum(agreement, 1)
-    spread = _fall(cosines, limit - 1) / np.maximum(_fall(bm25, _PEAK_RANK) ** 2, 1e-9)
-    shares = np.clip((spread - _NO_SPREAD) / (_FULL_SPREAD - _NO_SPREAD), 0, 1)
-    weighted: NDArray[np.float64] = weights * shares
-    return weighted
-
-
-def _fall(scores: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """Return the relative drop from the best score to that at a rank, by each column."""
-    best_first = -np.sort(-scores, axis=0)
-    best, later = best_first[0], best_first[min(rank, len(scores) - 1)]
-    fall: NDArray[np.float64] = np.where(best > 0, (best - later) / np.maximum(best, 1e-9), 0.0)
-    return fall
-
-
-def _found(scores: NDArray[np.float64], limit: int) -> NDArray[np.bool_]:
-    """Return which candidates are among the best `limit` by each column."""
-    places = np.argsort(np.argsort(-scores, axis=0, kind="stable"), axis=0)
-    found: NDArray[np.bool_] = places < limit
-    return found
-
-
 def in_order_of(scores: NDArray[np.float32], candidates: Sequence[Candidate]) -> list[Candidate]:
     """Put the first len(scores) candidates into a reranker's order; the others stay behind."""
     order = [*np.argsort(-scores, kind="stable"), *range(len(scores), len(candidates))]
-    return [replace(candidates[place], score=1 / (1 + rank)) for rank, place in enumerate(order)]
+    return [_scored(candidates[place], 1 / (1 + rank)) for rank, place in enumerate(order)]
+
+
+def _scored(one: Candidate, score: float) -> Candidate:
+    """Return a candidate with a score; `dataclasses.replace` would take three times as long."""
+    return type(one)(one.stored, one.cosines, one.bm25, score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +131,11 @@ def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> lis
         return []
     scores = np.array([one.score for one in candidates])
     relevance = (1 - diversity) * scores / max(scores.max(), 1e-9)
-    words = [frozenset(one.stored.chunk.text.casefold().split()) for one in candidates]
+
+    @cache
+    def words(place: int) -> frozenset[str]:
+        return frozenset(candidates[place].stored.chunk.text.casefold().split())
+
     likeness = np.zeros(len(candidates))
     chosen: list[int] = []
     while len(chosen) < most:
@@ -176,11 +143,12 @@ def diverse(candidates: Sequence[Candidate], diversity: float, most: int) -> lis
         if not np.isfinite(relevance[best]):
             break
         relevance[best] = -np.inf
-        if any(_common(words[best], words[other]) >= _SAME_WORDS for other in chosen):
+        if any(_common(words(best), words(other)) >= _SAME_WORDS for other in chosen):
             continue
         chosen.append(best)
         if diversity:
-            likeness = np.maximum(likeness, [_common(words[best], each) for each in words])
+            alike = [_common(words(best), words(other)) for other in range(len(candidates))]
+            likeness = np.maximum(likeness, alike)
     return [candidates[place] for place in chosen]
 
 

@@ -20,8 +20,9 @@ from deployments.retriever.bm25 import LexicalEncoder, normal
 from deployments.retriever.embedding import LoadedModel, index_of, read_as
 from deployments.retriever.merging import fused, with_common_rarity
 from deployments.retriever.relevance import Relevance
-from deployments.retriever.vector_store import HybridQuery
+from deployments.retriever.vector_store import Candidate, HybridQuery, StoredChunk
 from deployments.retriever.words import ngrams
+from deployments.text.scripts import known_share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,14 +36,9 @@ if TYPE_CHECKING:
     from deployments.retriever.claims import Claims
     from deployments.retriever.embedding import Embedders
     from deployments.retriever.relevance import Scale
-    from deployments.retriever.vector_store import (
-        Candidate,
-        StoredChunk,
-        VectorIndex,
-        VectorStore,
-    )
+    from deployments.retriever.vector_store import VectorIndex, VectorStore
     from deployments.settings import RetrieverSettings
-    from deployments.types import Passage
+    from deployments.types import Document, Passage
 
     CurrentVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, CurrentVersion]]]
 
@@ -148,7 +144,8 @@ class Search:
                 if claimed is not None and claimed.name != index.name:
                     raise await self._claims.not_served(collection, claimed)
         sparse = [self._lexical.query(query, wanted.languages) for query in queries]
-        factor = _LARGE_CANDIDATES_FACTOR if wanted.by_document and wanted.large else 1
+        of_large = wanted.by_document and wanted.large
+        factor = _LARGE_CANDIDATES_FACTOR if of_large else 1
         candidates = max(self._settings.candidates * factor, limit)
         query = HybridQuery(dense, sparse, candidates, filters=wanted.filters)
         with span("query"):
@@ -157,16 +154,15 @@ class Search:
             )
         found = each[0] if len(each) == 1 else await self._together(each, query)
         scale = await self._relevance.scale(LoadedModel(loaded.embedder, model))
-        found = ranking.ranked(
-            found, scale.unrelated, candidates, of_documents=wanted.by_document, large=wanted.large
-        )
+        known = [known_share(query, model.scripts) for query in queries]
+        found = ranking.ranked(found, scale.unrelated, known, of_large=of_large)
         if not wanted.by_document and not self._is_relevant(found, queries[0], dense[0], scale):
             return []
         found = await self._reranked(found, queries[0])
         if wanted.by_document:
             return await self._of_documents(index, found, wanted, candidates)
         best = ranking.diverse(found, self._settings.diversity, limit * _CHUNKS_PER_RESULT)
-        around = await self._around(index, best[:limit], found)
+        around = await self._around(index, best[:limit], found, limit, wanted.max_chars)
         return passages.passages(best, found, around, limit=limit, max_chars=wanted.max_chars)
 
     async def _of_documents(
@@ -181,7 +177,8 @@ class Search:
         chosen = ranking.diverse(
             inside, self._settings.diversity, wanted.limit * _CHUNKS_PER_RESULT
         )
-        around = await self._around(index, chosen[: wanted.limit], found)
+        nearest = chosen[: wanted.limit]
+        around = await self._around(index, nearest, found, len(best), wanted.max_chars)
         return passages.passages_of_documents(
             best, chosen, found, around, max_chars=wanted.max_chars
         )
@@ -222,18 +219,23 @@ class Search:
         return await asyncio.to_thread(scored)
 
     async def _around(
-        self, index: VectorIndex, best: Sequence[Candidate], found: Sequence[Candidate]
+        self,
+        index: VectorIndex,
+        best: Sequence[Candidate],
+        found: Sequence[Candidate],
+        limit: int,
+        max_chars: int,
     ) -> list[StoredChunk]:
         """Fetch the chunks around the best ones, with their documents as the catalogue has them."""
         wanted: defaultdict[str, list[tuple[StoredChunk, int]]] = defaultdict(list)
-        for near, number in passages.neighbourhood(best, known=found):
+        for near, number in passages.neighbourhood(best, found, limit=limit, max_chars=max_chars):
             wanted[near.document.collection].append((near, number))
         fetched = await asyncio.gather(
             *(self._store.chunks(index, collection, some) for collection, some in wanted.items())
         )
         documents = {ranking.document_key(one.stored): one.stored.document for one in found}
         return [
-            replace(one, document=documents[ranking.document_key(one)])
+            StoredChunk(documents[ranking.document_key(one)], one.edition, one.chunk)
             for one in itertools.chain.from_iterable(fetched)
         ]
 
@@ -257,10 +259,20 @@ class Search:
                 for one in found
             }
             versions = await self._versions(collection, sorted({id_ for id_, _ in seen}))
+            present = {
+                _edition(one): _present(
+                    one.stored.document, versions.get(one.stored.document.id), query.filters
+                )
+                for one in {_edition(one): one for one in found}.values()
+            }
             current = [
-                named
+                Candidate(
+                    StoredChunk(document, one.stored.edition, one.stored.chunk),
+                    one.cosines,
+                    one.bm25,
+                )
                 for one in found
-                if (named := _named(one, versions.get(one.stored.document.id), query.filters))
+                if (document := present[_edition(one)])
             ]
             stale = {
                 (document_id, edition)
@@ -350,18 +362,14 @@ def _other_editions(
     }
 
 
-def _named(
-    one: Candidate, version: CurrentVersion | None, filters: Filter | None
-) -> Candidate | None:
-    """Return a candidate with its document's present name and attributes; None if not found."""
-    document = one.stored.document
+def _present(
+    document: Document, version: CurrentVersion | None, filters: Filter | None
+) -> Document | None:
+    """Return a document with its present name and attributes; None if it is not found."""
     if version is None or not _is_found(version, document.version, filters):
         return None
     title = document.title
     derived = {document.filename, PureWindowsPath(document.filename).stem}
     if document.filename != version.filename and title in derived:
         title = version.filename
-    present = replace(
-        document, filename=version.filename, title=title, attributes=version.attributes
-    )
-    return replace(one, stored=replace(one.stored, document=present))
+    return replace(document, filename=version.filename, title=title, attributes=version.attributes)

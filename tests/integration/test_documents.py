@@ -297,6 +297,46 @@ def test_each_file_of_a_zip_file_is_found_by_its_name(http: httpx.Client) -> Non
         assert http.get(source["uri"]).json()["filename"] == name
 
 
+LANGUAGES = {
+    "Kraftwerk.md": "Das Kraftwerk am Walchensee ging 1924 in Betrieb. Acht Turbinen leisten "
+    "zusammen 124 Megawatt.\n\nDie Turbinen werden jedes Frühjahr von zwölf Technikern gewartet.",
+    "Seilbahn.md": "Die Seilbahn auf den Herzogstand fährt seit 1994. Eine Kabine fasst 33 Gäste."
+    "\n\nBei starkem Wind stehen die Kabinen in der Talstation.",
+    "铁路.md": "青藏铁路全长1956公里，于2006年7月1日全线通车。最高点是唐古拉山口，海拔5072米。"
+    "\n\n列车上配有供氧系统，乘客可以在座位旁吸氧。",
+    "山路.md": "成昆铁路全长1096公里，于1970年7月1日通车。最高点是沙木拉打隧道，海拔2244米。"
+    "\n\n列车穿过四百多座隧道，途中可以看到大渡河。",
+    "สะพาน.md": "สะพานพระราม 8 เปิดใช้เมื่อปี 2545 เป็นสะพานขึงแบบอสมมาตร\n\n"
+    "สะพานนี้ข้ามแม่น้ำเจ้าพระยาและมีหกช่องจราจร",
+    "วัด.md": "วัดอรุณตั้งอยู่ริมแม่น้ำเจ้าพระยา พระปรางค์องค์ใหญ่สูง 67 เมตร\n\n"
+    "วัดเปิดให้เข้าชมทุกวันตั้งแต่เวลาแปดโมงเช้า",
+    "lighthouse.md": "The lighthouse of Skerryvore was lit in 1844. Its tower of granite is 48 "
+    "metres high.\n\nIts last keepers left in 1994, when the light was automated.",
+    "ferry.md": "The ferry to Tiree sails from Oban every morning and takes four hours.\n\n"
+    "Bicycles travel free of charge, and dogs stay on deck.",
+}
+
+
+def test_documents_of_several_languages_are_found_in_one_collection(http: httpx.Client) -> None:
+    form = {"collection": "languages"}
+    for name, text in LANGUAGES.items():
+        answer = http.post("/upload", files={"file": (name, text.encode())}, data=form)
+        assert job_ended(http, answer.json()["job_id"])["status"] == "succeeded"
+    for question, name, fact in (
+        ("Wie viele Techniker warten die Turbine?", "Kraftwerk.md", "zwölf"),
+        ("Wo steht eine Kabine bei Wind?", "Seilbahn.md", "Talstation"),
+        ("青藏铁路的最高点海拔多少米？", "铁路.md", "5072"),
+        ("哪条铁路经过大渡河？", "山路.md", "大渡河"),
+        ("สะพานพระราม 8 มีกี่ช่องจราจร", "สะพาน.md", "หกช่อง"),
+        ("วัดอรุณเปิดให้เข้าชมตั้งแต่เวลาใด", "วัด.md", "แปดโมง"),
+        ("When did the keepers leave the lighthouse?", "lighthouse.md", "1994"),
+        ("How long does the boat to Tiree take?", "ferry.md", "four hours"),
+    ):
+        body = {"prompt": question, **form, "max_tokens": 1, "top_k": 1}
+        (source,) = http.post("/generate/text", json=body).json()["sources"]
+        assert (source["filename"], fact in source["text"]) == (name, True), question
+
+
 @pytest.mark.parametrize(
     ("route", "body", "status"),
     [

@@ -23,7 +23,8 @@ class MiniLM(FakeEmbedder):
         self._encoder = Encoder(model, EmbedderSettings(model=model))
 
     async def model(self) -> EmbeddingModel:
-        return EmbeddingModel("MiniLM", "fingerprint", self._encoder.dimensions)
+        encoder = self._encoder
+        return EmbeddingModel("MiniLM", "fingerprint", encoder.dimensions, encoder.scripts)
 
     async def embed(
         self, texts: Sequence[str], kind: TextKind, fingerprint: str = ""

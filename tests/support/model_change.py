@@ -274,7 +274,7 @@ class LocalEmbedder(FakeEmbedder):
         if queries is not None:
             asked = EmbedderSettings(model=queries)
             self._queries = Encoder(resolve(queries, data_dir), asked)
-        self._model = _model_of(settings, data_dir, self._encoder.dimensions)
+        self._model = _model_of(settings, data_dir, self._encoder)
 
     async def model(self) -> EmbeddingModel:
         return self._model

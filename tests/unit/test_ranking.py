@@ -49,20 +49,19 @@ def test_meaning_and_words_are_added_as_shares_of_the_best() -> None:
     both = Candidate(stored(1), (0.5,), (9.0,))
     by_words = Candidate(stored(2), (0.1,), (10.0,))
     by_meaning = Candidate(stored(3), (0.6,), (5.0,))
-    assert numbers(ranked([by_words, by_meaning, both], 0.0, 3)) == [1, 3, 2]
+    assert numbers(ranked([by_words, by_meaning, both], 0.0, [1.0])) == [1, 3, 2]
     # Where nothing resembles the question, its words decide.
     unlike = [replace(one, cosines=(one.cosines[0] / 6,)) for one in (by_meaning, by_words)]
-    assert numbers(ranked(unlike, 0.0, 2)) == [2, 3]
-    # So they do if the model finds nothing that words find: it may not know the language.
-    assert numbers(ranked([by_words, by_meaning], 0.0, 2)) == [3, 2]
-    assert numbers(ranked([by_words, by_meaning], 0.0, 1)) == [2, 3]
-    # And if it hardly tells texts apart that words do tell apart.
-    near = replace(by_words, cosines=(0.55,))
-    assert numbers(ranked([near, by_meaning], 0.0, 2)) == [2, 3]
+    assert numbers(ranked(unlike, 0.0, [1.0])) == [2, 3]
+    # So they do in a script that the model does not know; without common words, meaning does.
+    assert numbers(ranked([by_words, by_meaning], 0.0, [1.0])) == [3, 2]
+    assert numbers(ranked([by_words, by_meaning], 0.0, [0.0])) == [2, 3]
+    wordless = [replace(one, bm25=(0.0,)) for one in (by_words, by_meaning)]
+    assert numbers(ranked(wordless, 0.0, [0.0])) == [3, 2]
     # A model whose unrelated texts are alike ranks as one whose are not.
     alike = [replace(one, cosines=(0.7 + 0.3 * one.cosines[0],)) for one in (both, by_meaning)]
-    assert numbers(ranked(alike, 0.7, 2)) == [1, 3]
-    assert ranked([], 0.0, 2) == []
+    assert numbers(ranked(alike, 0.7, [1.0])) == [1, 3]
+    assert ranked([], 0.0, [1.0]) == []
 
 
 def test_documents_are_ordered_by_the_evidence_of_all_their_chunks() -> None:
@@ -138,11 +137,20 @@ def test_a_reranker_orders_what_it_has_read_before_the_rest() -> None:
 
 
 def test_the_neighbourhood_is_what_is_not_known_within_the_document() -> None:
+    def around(best: list[Candidate], known: list[Candidate]) -> list[int]:
+        near = neighbourhood(best, known, limit=3, max_chars=1500)
+        return [number for _, number in near]
+
     known = [candidate(1, 0.9), candidate(2, 0.5)]
-    assert [number for _, number in neighbourhood(known[:1], known)] == [0, 3, 4, 5, 6]
-    assert neighbourhood([], known) == []
+    assert around(known[:1], known) == [0, 3, 4, 5, 6]
+    assert around([], known) == []
     last = [candidate(19, 0.5)]
-    assert [number for _, number in neighbourhood(last, last)] == [14, 15, 16, 17, 18]
+    assert around(last, last) == [14, 15, 16, 17, 18]
+    # No more than a passage has room for.
+    middle = candidate(9, 0.5)
+    chunk = replace(middle.stored.chunk, text="x" * 700)
+    long = [replace(middle, stored=replace(middle.stored, chunk=chunk))]
+    assert around(long, long) == [6, 7, 8, 10, 11, 12]
 
 
 def test_the_best_takes_half_of_the_room_and_the_last_what_is_left() -> None:

@@ -251,6 +251,23 @@ async def test_texts_are_embedded_in_batches_and_by_their_kind(
     assert embedder.calls[measured:] == [(1, "query")]
 
 
+async def test_a_number_as_a_file_name_is_found_by_words_and_not_embedded(
+    retriever: DocumentRetriever, embedder: WordEmbedder
+) -> None:
+    names = ("2023", "1984", "facts")
+    for name in names:
+        document = replace(make_document(), id=name, title=name, chunks=1)
+        await retriever.publish(document, [Chunk(0, "Turnover rose by a tenth.", 6)])
+    found = await retriever.search(["Turnover in 1984"], "default", 1, 10_000)
+    assert [passage.title for passage in found] == ["1984"]
+    assert found[0].score == pytest.approx(
+        float(
+            (await embedder.embed(["Turnover in 1984"], "query"))[0]
+            @ (await embedder.embed(["Turnover rose by a tenth."], "passage"))[0]
+        )
+    )
+
+
 async def test_a_version_is_known_once_it_is_published(retriever: DocumentRetriever) -> None:
     document = make_document("library")
     await retriever.add(document, CHUNKS)

@@ -230,15 +230,17 @@ class Shard:
             )
             for point in answer
         }
-        # What one search found is scored for all. The payloads, which take longest, come once.
+        if not ids:
+            return []
+        # What one search found is scored for all. A query would take twice as long for payloads.
         found = Filter(must=[HasIdCondition(ids)])
         answers = self._batch(
-            QueryRequest(
-                len(ids), query=each, params=params, filter=found, with_payload=number == 0
-            )
-            for number, (each, params) in enumerate(searches if ids else ())
+            QueryRequest(len(ids), query=each, params=params, filter=found)
+            for each, params in searches
         )
-        return points.candidates_from(query, answers)
+        records = self._edge.retrieve(list(ids), with_payload=True, with_vector=False)
+        payloads = {record.id: record.payload or {} for record in records}
+        return points.candidates_from(query, answers, payloads)
 
     def _batch(self, requests: Iterable[QueryRequest]) -> list[list[ScoredPoint]]:
         return self._edge.query_batch(QueryBatchRequest(list(requests)))

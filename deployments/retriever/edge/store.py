@@ -320,10 +320,8 @@ class EdgeStore:
     def _chunks(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
     ) -> list[StoredChunk]:
-        return [
-            points.stored_from(point.payload or {})
-            for point in self._published_points(index, collection, wanted)
-        ]
+        found = self._published_points(index, collection, wanted)
+        return points.all_stored_from(point.payload or {} for point in found)
 
     def _vectors(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]

@@ -149,7 +149,10 @@ class ServerStore:
         found = await self._if_exists(
             index, lambda name: self._client.query_batch_points(name, requests)
         )
-        return points.candidates_from(query, [answer.points for answer in found]) if found else []
+        if not found:
+            return []
+        payloads = {point.id: point.payload or {} for point in found[0].points}
+        return points.candidates_from(query, [answer.points for answer in found], payloads)
 
     async def chunks(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
@@ -162,11 +165,9 @@ class ServerStore:
             index, lambda name: self._client.retrieve(name, ids, with_payload=True)
         )
         payloads = [record.payload or {} for record in records or ()]
-        return [
-            points.stored_from(payload)
-            for payload in payloads
-            if points.is_published(payload, collection)
-        ]
+        return points.all_stored_from(
+            payload for payload in payloads if points.is_published(payload, collection)
+        )
 
     async def vectors(
         self, index: VectorIndex, collection: str, wanted: Sequence[tuple[StoredChunk, int]]
