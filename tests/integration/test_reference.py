@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from serve_app.schemas.fields import STORE_ID_EXAMPLE
 from serve_app.testing import Fakes
 from tests.support.openapi import example_of, operations
 from tests.support.service import Service
@@ -122,7 +124,11 @@ EXAMPLE_REQUESTS = {
 @pytest.mark.parametrize("name", EXAMPLE_REQUESTS)
 def test_the_examples_are_good_requests(name: str, http: httpx.Client) -> None:
     method, path = name.split()
-    answer = http.request(method, path, json=EXAMPLE_REQUESTS[name])
+    example = json.dumps(EXAMPLE_REQUESTS[name])
+    if STORE_ID_EXAMPLE in example:
+        store = http.post("/v1/vector_stores", json={}).json()
+        example = example.replace(STORE_ID_EXAMPLE, store["id"])
+    answer = http.request(method, path, json=json.loads(example))
     assert answer.is_success, answer.text
 
 
