@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
     removed = erasure.removed
     say(
         f"erased: {removed.collections} collections, {removed.documents} documents in "
-        f"{removed.versions} versions, {removed.files} files, {removed.jobs} jobs; "
+        f"{removed.versions} versions, {removed.files} files, {removed.jobs} jobs, "
+        f"{removed.responses} responses, {removed.conversations} conversations; "
         f"{removed.size_bytes:,} bytes as they were uploaded"
     )
     return 0
