@@ -32,10 +32,18 @@ ALWAYS_RIGHT = {"GET /healthz", "GET /readyz", "GET /v1/models"}  # there is not
 SMALL: dict[str, int] = {
     "max_tokens": 4,
     "max_completion_tokens": 4,
+    "max_output_tokens": 4,
     "n": 2,
     "count": 1,
     "steps": 2,
 }
+LIMIT = {
+    "/generate/text": "max_tokens",
+    "/v1/chat/completions": "max_tokens",
+    "/v1/completions": "max_tokens",
+    "/v1/responses": "max_output_tokens",
+}
+"""The field that bounds what a route generates, and that requests may leave out."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -71,9 +79,9 @@ def _bounded(case: Any) -> None:
         value = body.get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > most:
             body[name] = most
-    generates = case.operation.path in {"/generate/text", "/v1/chat/completions", "/v1/completions"}
-    if generates and "max_tokens" not in body:
-        body["max_tokens"] = SMALL["max_tokens"]
+    limit = LIMIT.get(case.operation.path)
+    if limit is not None and limit not in body:
+        body[limit] = SMALL[limit]
 
 
 @pytest.mark.parametrize(
