@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from serve_app.schemas.fields import STORE_ID_EXAMPLE
 from serve_app.testing import Fakes
 from tests.support.openapi import example_of, operations
 from tests.support.service import Service
@@ -30,10 +32,18 @@ ALWAYS_RIGHT = {"GET /healthz", "GET /readyz", "GET /v1/models"}  # there is not
 SMALL: dict[str, int] = {
     "max_tokens": 4,
     "max_completion_tokens": 4,
+    "max_output_tokens": 4,
     "n": 2,
     "count": 1,
     "steps": 2,
 }
+LIMIT = {
+    "/generate/text": "max_tokens",
+    "/v1/chat/completions": "max_tokens",
+    "/v1/completions": "max_tokens",
+    "/v1/responses": "max_output_tokens",
+}
+"""The field that bounds what a route generates, and that requests may leave out."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -69,9 +79,9 @@ def _bounded(case: Any) -> None:
         value = body.get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > most:
             body[name] = most
-    generates = case.operation.path in {"/generate/text", "/v1/chat/completions", "/v1/completions"}
-    if generates and "max_tokens" not in body:
-        body["max_tokens"] = SMALL["max_tokens"]
+    limit = LIMIT.get(case.operation.path)
+    if limit is not None and limit not in body:
+        body[limit] = SMALL[limit]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +132,11 @@ EXAMPLE_REQUESTS = {
 @pytest.mark.parametrize("name", EXAMPLE_REQUESTS)
 def test_the_examples_are_good_requests(name: str, http: httpx.Client) -> None:
     method, path = name.split()
-    answer = http.request(method, path, json=EXAMPLE_REQUESTS[name])
+    example = json.dumps(EXAMPLE_REQUESTS[name])
+    if STORE_ID_EXAMPLE in example:
+        store = http.post("/v1/vector_stores", json={}).json()
+        example = example.replace(STORE_ID_EXAMPLE, store["id"])
+    answer = http.request(method, path, json=json.loads(example))
     assert answer.is_success, answer.text
 
 
