@@ -319,9 +319,12 @@ LANGUAGES = {
 
 def test_documents_of_several_languages_are_found_in_one_collection(http: httpx.Client) -> None:
     form = {"collection": "languages"}
-    for name, text in LANGUAGES.items():
-        answer = http.post("/upload", files={"file": (name, text.encode())}, data=form)
-        assert job_ended(http, answer.json()["job_id"])["status"] == "succeeded"
+    answers = [
+        http.post("/upload", files={"file": (name, text.encode())}, data=form)
+        for name, text in LANGUAGES.items()
+    ]
+    jobs = [job_ended(http, answer.json()["job_id"]) for answer in answers]
+    assert {job["status"] for job in jobs} == {"succeeded"}
     for question, name, fact in (
         ("Wie viele Techniker warten die Turbine?", "Kraftwerk.md", "zwölf"),
         ("Wo steht eine Kabine bei Wind?", "Seilbahn.md", "Talstation"),
