@@ -18,7 +18,7 @@ from serve_app.schemas.fields import (
     example,
     refused_unless,
 )
-from serve_app.schemas.generation import StopText
+from serve_app.schemas.generation import StopText  # noqa: TC001 - read by pydantic
 from serve_app.schemas.responses.items import MAX_ID_CHARS, InputItems
 from serve_app.schemas.responses.tools import (
     MAX_TOOLS,
