@@ -88,7 +88,7 @@ try:
     file = upload("skarn.txt", LONG_TEXT.encode())
     for _ in range(60):
         state = call("GET", f"/api/v1/files/{file['id']}/process/status")
-        if state["status"] != "pending":
+        if state["status"] in {"completed", "failed"}:
             break
         time.sleep(1)
     answer = call(
