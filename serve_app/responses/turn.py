@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from serve_app.schemas.responses.tools import FileSearchTool, WebSearchTool
     from serve_app.settings import AppSettings
 
+_SAMPLING = (
+    *("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_k", "min_p"),
+    *("repetition_penalty", "min_tokens", "stop", "seed", "ignore_eos", "logit_bias"),
+)
 _DEFAULT_TEMPERATURE = 1.0  # OpenAI's; what the engine takes by default is its model's
 
 
@@ -268,8 +272,7 @@ def _check_chosen(name: str, among: Sequence[str]) -> None:
 
 def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
     """Return the fields of the engine's request beside model, messages and tokens."""
-    names = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-    sampling = {name: value for name in names if (value := getattr(request, name)) is not None}
+    sampling = {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
     if tools.functions:
         sampling["tools"] = [_engine_tool(tool) for tool in tools.functions]
         sampling["tool_choice"] = tools.choice

@@ -139,6 +139,7 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
         "tools": [WEATHER],
         "tool_choice": {"type": "function", "name": "weather"},
         "text": {"format": {"type": "json_object"}},
+        "ignore_eos": True,
         "store": False,
     }
     async with fakes.client() as http:
@@ -166,6 +167,7 @@ async def test_functions_are_called_and_their_output_goes_back(model: str) -> No
     assert asked["tools"][0]["function"]["parameters"] == WEATHER["parameters"]
     assert asked["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     assert asked["response_format"] == {"type": "json_object"}
+    assert asked["ignore_eos"] is True
     assert again.status_code == 200, again.text
     _, called, *results, cut = fakes.llm.bodies[-1]["messages"]
     arguments = cut["tool_calls"][0]["function"]["arguments"]

@@ -18,6 +18,7 @@ from serve_app.schemas.fields import (
     example,
     refused_unless,
 )
+from serve_app.schemas.generation import StopText  # noqa: TC001 - read by pydantic
 from serve_app.schemas.responses.items import MAX_ID_CHARS, InputItems
 from serve_app.schemas.responses.tools import (
     MAX_TOOLS,
@@ -121,6 +122,15 @@ class ResponseRequest(Request):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    # The engine's own, as a chat takes them.
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    ignore_eos: bool | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=1024)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
