@@ -127,7 +127,7 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
-bench-responses: $(TESTED) ## Stored responses over two ingress replicas that are killed (8 minutes)
+bench-responses: $(TESTED) ## Stored responses over two ingress replicas that are killed (4 minutes)
 	@$(BIN)/python -m tests.bench.responses
 
 bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (32 minutes)

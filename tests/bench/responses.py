@@ -357,7 +357,7 @@ def _section(
     )
     checks = [Check.equal(name, found.get(name, 0)) for name in wrong]
     checks.append(Check.at_least("turns", len(ledger.turns), ledger.wanted))
-    checks.append(Check.at_least("kills", kills, min(wanted_kills, 1)))
+    checks.append(Check.at_least("kills", kills, min(wanted_kills, 4)))
     count, background = len(ledger.turns), sum(turn.background for turn in ledger.turns)
     failed = "; ".join(f"{count} x {text}" for text, count in ledger.failures.items()) or "none"
     body = f"""\
