@@ -190,6 +190,7 @@ def test_open_webui(clients: Clients, default_document: None) -> None:
     [
         ("openai-chat", "chat/completions"),
         ("openai", "completions"),
+        ("openai-responses", "responses"),
         ("openai-embeddings", "embeddings"),
     ],
 )
