@@ -711,7 +711,7 @@ def test_the_node_sdk_converses(clients: Clients, tmp_path: Path) -> None:
     assert told["usage"]["completion_tokens"] > 1
     assert told["searched"][0]["filename"] == "tower.md"
     assert "".join(told["deltas"]) == told["responseText"]
-    assert len(told["deltas"]) > 2
+    assert len(told["deltas"]) > 1
     assert (told["dimensions"], round(told["norm"], 4)) == (384, 1.0)
     assert told["difference"] < 1e-6
     assert told["unknown"] == "NotFoundError"

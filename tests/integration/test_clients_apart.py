@@ -77,7 +77,7 @@ def test_anthropic(clients: Clients) -> None:
 def test_vercel_ai_sdk(clients: Clients, api: str) -> None:
     told = clients.converse("ai_sdk.mjs", api)[api]
     assert "Paris" in told["bare"]
-    assert len(told["grounded"]["pieces"]) > 2
+    assert len(told["grounded"]["pieces"]) > 1
     assert told["grounded"]["usage"]["inputTokens"] > 50
     assert told["grounded"]["finish"] in {"stop", "length"}
     assert told["asked"] in (["Paris"], ["Oslo"])
@@ -94,7 +94,7 @@ def test_langchain(clients: Clients, tmp_path: Path) -> None:
     told = clients.converse("langchain_client.py", packages="langchain", **vocabulary)
     assert FACT in told["found"]
     assert told["responses"].strip()
-    assert len(told["pieces"]) > 2
+    assert len(told["pieces"]) > 1
     assert told["messages"].strip()
     assert told["usage"]["input_tokens"] > 50
 
@@ -111,14 +111,14 @@ def test_haystack(clients: Clients) -> None:
     assert FACT in told["found"]
     assert told["answer"].strip()
     assert "".join(told["pieces"]) == told["grounded"]
-    assert len(told["pieces"]) > 2
+    assert len(told["pieces"]) > 1
     assert told["responses"].strip()
 
 
 def test_litellm(clients: Clients, default_document: None) -> None:
     told = clients.converse("litellm_client.py", packages="litellm")
     assert "Paris" in told["bare"]
-    assert len(told["pieces"]) > 2
+    assert len(told["pieces"]) > 1
     assert told["dimensions"] == [384, 384]
     assert FACT in told["found"]
     assert told["too_long"] == "ContextWindowExceededError"
@@ -143,7 +143,7 @@ def test_documents_are_reranked(clients: Clients) -> None:
 def test_litellm_proxy(clients: Clients, default_document: None) -> None:
     told = clients.converse("litellm_proxy.py", str(free_port()), packages="litellm")
     assert "Paris" in told["bare"]
-    assert len(told["pieces"]) > 2
+    assert len(told["pieces"]) > 1
     assert told["dimensions"] == 384
     assert told["responses"].strip()
     assert told["messages"]["content"][0]["text"].strip()
@@ -190,6 +190,7 @@ def test_open_webui(clients: Clients, default_document: None) -> None:
     [
         ("openai-chat", "chat/completions"),
         ("openai", "completions"),
+        ("openai-responses", "responses"),
         ("openai-embeddings", "embeddings"),
     ],
 )

@@ -145,7 +145,8 @@ class Clients:
         else:
             python = self.python(packages or name) / "bin" / "python"
             command = [str(python), str(CLIENTS / script)]
-        return json.loads(self.run([*command, *arguments], **more))
+        output = self.run([*command, *arguments], **more)
+        return json.loads(output.splitlines()[-1])  # some clients print of their own, before
 
     def run(self, command: list[str], **more: str) -> str:
         """Return what a command writes to its standard output.

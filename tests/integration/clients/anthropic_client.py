@@ -6,10 +6,12 @@ from anthropic import Anthropic, NotFoundError
 from service import CAPITAL, CONTEXT, KEY, MODEL, QUESTION, ROOT, tell
 
 client = Anthropic(base_url=ROOT, api_key=KEY, max_retries=0)
+EXACT = {"temperature": 0}  # the SDK has no field for it any more
 
 bare = client.messages.create(
     model=MODEL,
     max_tokens=40,
+    extra_body=EXACT,
     system="Answer in one short sentence.",
     messages=[{"role": "user", "content": CAPITAL}],
 )
@@ -17,14 +19,14 @@ grounded = client.messages.create(
     model="genserve",
     max_tokens=60,
     messages=[{"role": "user", "content": QUESTION}],
-    extra_body=CONTEXT,
+    extra_body=CONTEXT | EXACT,
 )
 kinds = []
 with client.messages.stream(
     model="genserve",
     max_tokens=60,
     messages=[{"role": "user", "content": QUESTION}],
-    extra_body=CONTEXT,
+    extra_body=CONTEXT | EXACT,
 ) as stream:
     for event in stream:
         kinds.append(event.type)
@@ -43,13 +45,19 @@ tools = [
 ]
 asked = {"role": "user", "content": "How is the weather in Paris?"}
 call = client.messages.create(
-    model=MODEL, max_tokens=200, messages=[asked], tools=tools, tool_choice={"type": "any"}
+    model=MODEL,
+    max_tokens=200,
+    extra_body=EXACT,
+    messages=[asked],
+    tools=tools,
+    tool_choice={"type": "any"},
 )
 use = next(block for block in call.content if block.type == "tool_use")
 result = {"type": "tool_result", "tool_use_id": use.id, "content": "Sunny, 21 degrees."}
 after = client.messages.create(
     model=MODEL,
     max_tokens=60,
+    extra_body=EXACT,
     tools=tools,
     messages=[
         asked,
