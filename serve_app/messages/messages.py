@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import secrets
@@ -10,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.answer import Attributed, Finished, Grounded
-from serve_app.answering.deadline import late
 from serve_app.answering.grounding import Question
 from serve_app.messages.blocks import (
     BlockList,
@@ -96,7 +94,7 @@ class Messages:
 
     async def count_tokens(self, request: CountTokensRequest) -> int:
         """Return the tokens of the prompt, without the sources of a grounded answer."""
-        return await self._tokens(self._prompt(request))
+        return await self._answering.prompt_tokens(self._prompt(request))
 
     async def _grounded(
         self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
@@ -181,7 +179,7 @@ class Messages:
         written = json.dumps([body["messages"], body.get("tools")], ensure_ascii=False)
         # No token is shorter than a byte.
         if most + len(written.encode()) + _TEMPLATE_TOKENS > window:
-            room = window - await self._tokens(body)
+            room = window - await self._answering.prompt_tokens(body)
             most = min(most, room) if room > 0 else most
         body["max_tokens"] = most
         if most == request.max_tokens:
@@ -195,13 +193,6 @@ class Messages:
         if known or most == request.max_tokens:
             return grounded
         return replace(grounded, warnings=[*grounded.warnings, _limited(most)])
-
-    async def _tokens(self, body: Mapping[str, Any]) -> int:
-        try:
-            async with asyncio.timeout(self._settings.answer.first_token_timeout_s):
-                return await self._llm.prompt_tokens(body)
-        except TimeoutError:
-            raise late() from None
 
     def _most_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)

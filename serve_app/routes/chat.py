@@ -24,14 +24,13 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import error_event, streamable, unknown_model
+from serve_app.routes.shapes import check_answering_model, error_event, streamable
 from serve_app.schemas.chat import (
     CHUNK_EVENT_EXAMPLE,
     COMPLETION_EXAMPLE,
     ChatRequest,
     ContextOptions,
 )
-from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -68,10 +67,9 @@ async def create_chat_completion(
         text_param="messages",
     )
     await check_constraints_in_thread(request.constraints())
+    check_answering_model(request.model, settings)
     if request.model == settings.llm.served_name:
         return await _bare(request, answering, services.llm)
-    if request.model != ANSWERING_MODEL:
-        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
     question = _question(request, settings)
     if request.stream:
         return await opened(_written(answering, question), error_event)

@@ -23,7 +23,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import streamable, unknown_model
+from serve_app.routes.shapes import check_answering_model, streamable
 from serve_app.schemas.messages.answers import (
     MESSAGE_EVENT_EXAMPLE,
     MESSAGE_EXAMPLE,
@@ -34,7 +34,6 @@ from serve_app.schemas.messages.requests import (  # noqa: TC001 - FastAPI reads
     CountTokensRequest,
     MessagesRequest,
 )
-from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from deployments.errors import ServiceError
@@ -111,5 +110,4 @@ async def _check(request: CountTokensRequest, settings: AppSettings) -> None:
         text_param="messages",
     )
     await check_constraints_in_thread(request.constraints())
-    if request.model not in {ANSWERING_MODEL, settings.llm.served_name}:
-        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
+    check_answering_model(request.model, settings)

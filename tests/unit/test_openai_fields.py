@@ -15,7 +15,7 @@ from openai.types import (
 )
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.conversations import conversation_create_params
-from openai.types.responses import response_create_params
+from openai.types.responses import input_token_count_params, response_create_params
 from openai.types.vector_stores import (
     file_batch_create_params,
     file_create_params,
@@ -75,6 +75,12 @@ ROUTES: list[tuple[str, dict[str, Any], type[Any], Refusals]] = [
         "/v1/responses",
         {"model": MODEL, "input": "x"},
         response_create_params.ResponseCreateParamsNonStreaming,
+        RESPONSE,
+    ),
+    (
+        "/v1/responses/input_tokens",
+        {"model": MODEL, "input": "x"},
+        input_token_count_params.InputTokenCountParams,
         RESPONSE,
     ),
     (

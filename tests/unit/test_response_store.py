@@ -290,6 +290,10 @@ async def test_an_id_of_another_key_is_answered_as_one_that_nobody_has(fakes: Fa
             ("resp", "POST", "/v1/responses/{}/cancel", None),
             ("resp", "POST", "/v1/responses", lambda i: ask | {"previous_response_id": i}),
             ("conv", "POST", "/v1/responses", lambda i: ask | {"conversation": i}),
+            *(
+                (kind, "POST", "/v1/responses/input_tokens", lambda i, name=name: ask | {name: i})
+                for kind, name in (("resp", "previous_response_id"), ("conv", "conversation"))
+            ),
             ("conv", "POST", "/v1/conversations/{}", lambda _: {"metadata": {}}),
             (
                 "conv",
@@ -324,7 +328,8 @@ async def test_an_id_of_another_key_is_answered_as_one_that_nobody_has(fakes: Fa
                 assert answers[0].content == answers[1].content
         for theirs in (item, nobodys_item):
             body = ask | {"input": [reference | {"id": theirs}]}
-            answer = await http.post("/v1/responses", json=body, headers=headers)
-            assert answer.status_code == 404
+            for path in ("/v1/responses", "/v1/responses/input_tokens"):
+                answer = await http.post(path, json=body, headers=headers)
+                assert answer.status_code == 404
         assert valid(await client.responses.retrieve(response.id)).output_text == "secret"
         await client.conversations.retrieve(conversation.id)
