@@ -11,7 +11,12 @@ import httpx2
 import openai
 import pytest
 from openai.types.conversations import ConversationItem, ConversationItemList
-from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
+from openai.types.responses import (
+    Response,
+    ResponseIncompleteEvent,
+    ResponseItemList,
+    ResponseStreamEvent,
+)
 from pydantic import TypeAdapter
 
 from deployments.errors import Overloaded, Unavailable
@@ -196,6 +201,11 @@ async def test_a_response_in_the_background_is_polled_and_streamed_from_a_cursor
         assert listed["status"] == "succeeded"
 
 
+async def last_event(client: Any, response_id: str) -> Any:
+    """Return the last event of a stream, once it has ended."""
+    return [event async for event in await client.responses.retrieve(response_id, stream=True)][-1]
+
+
 async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_runs(
     fakes: Fakes,
 ) -> None:
@@ -209,8 +219,13 @@ async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_ru
             while (await client.responses.retrieve(queued.id)).status != "in_progress":
                 await asyncio.sleep(0.01)
             if end == "cancel":
+                following = asyncio.create_task(last_event(client, queued.id))
+                await asyncio.sleep(0)
                 assert valid(await client.responses.cancel(queued.id)).status == "cancelled"
                 assert (await client.responses.cancel(queued.id)).status == "cancelled"
+                last = await asyncio.wait_for(following, 5)
+                assert isinstance(last, ResponseIncompleteEvent)
+                assert valid(last.response).status == "cancelled"
             else:
                 await client.responses.delete(queued.id)
                 with pytest.raises(openai.NotFoundError):
