@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -358,6 +359,30 @@ async def test_a_stream_that_is_left_stops_the_engine_and_is_stored_as_cancelled
     assert fakes.llm.closed.is_set()
     ((left, _),) = storage.saved
     assert left["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+async def test_a_whole_response_whose_client_leaves_stops_the_engine(model: str) -> None:
+    """Ray Serve cancels the request of a client that leaves."""
+    fakes = Fakes()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def chat(_: Any) -> Any:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+
+    fakes.llm.chat = chat  # type: ignore[method-assign]
+    async with fakes.client() as http:
+        body = {"model": model, "input": "x"}
+        asked = asyncio.create_task(http.post("/v1/responses", json=body))
+        await begun.wait()
+        asked.cancel()
+        await asyncio.wait({asked})
+    assert asked.cancelled()
+    assert stopped.is_set()
 
 
 @pytest.mark.parametrize(
