@@ -21,7 +21,7 @@ from serve_app.answering.deadline import Deadline, late
 from serve_app.answering.grounding import Grounding, numbered
 from serve_app.answering.metrics import Counted
 from serve_app.answering.stopwatch import Stopwatch
-from serve_app.schemas.answers import Warning_
+from serve_app.schemas.answers import Warning_, dumped
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class Grounded:
     warnings: list[Warning_]
     pages: list[PageReport]
     queries: list[str] = field(default_factory=list)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields that it adds to an answer, as JSON."""
+        return {
+            "sources": dumped(self.sources),
+            "pages": dumped(self.pages),
+            "warnings": dumped(self.warnings),
+        }
 
 
 @dataclass(frozen=True, slots=True)

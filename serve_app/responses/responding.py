@@ -200,12 +200,11 @@ class Responding:
             spare_chars = self._settings.limits.max_prompt_chars - _chars([*opening, *own])
             history = latest(history, MAX_MESSAGES - len(own) - 1, spare_chars)
         messages = [*_joined(opening), *history, *own]
-        context = request.context
         check_answer_bounds(
             self._settings,
             texts=[chat_text(message) for message in messages],
             max_tokens=max_tokens,
-            top_k=context.top_k if context else None,
+            top_k=request.context.top_k,
             text_param="input",
             tokens_param="max_output_tokens",
         )

@@ -10,7 +10,6 @@ from deployments.errors import InvalidRequest
 from serve_app.answering.grounding import Question
 from serve_app.http.bounds import max_top_k
 from serve_app.responses.output import Shown
-from serve_app.schemas.chat import ContextOptions
 from serve_app.schemas.responses.request import (
     FILE_SEARCH_RESULTS,
     LOGPROBS,
@@ -106,8 +105,17 @@ def turn_of(
         msg = "input: at least one message of the role `user` is needed"
         raise InvalidRequest(msg, param="input")
     _check_switched_on(tools, settings)
-    question = _question(request, tools, messages, settings)
-    return replace(turn, question=replace(question, sampling=sampling))
+    question = Question.within(
+        request.context,
+        messages,
+        top_k=settings.answer.top_k,
+        max_tokens=request.max_output_tokens,
+        sampling=sampling,
+    )
+    question = replace(question, shorten_history=shortens(request))
+    if request.model != ANSWERING_MODEL:
+        question = replace(question, documents=False, web=False)
+    return replace(turn, question=_with_tools(question, tools, settings))
 
 
 def prompt_of(
@@ -195,35 +203,20 @@ def shortens(request: PromptRequest) -> bool:
     return _truncation(request) == "auto"
 
 
-def _question(
-    request: ResponseRequest,
-    tools: _Tools,
-    messages: Sequence[ChatMessage],
-    settings: AppSettings,
-) -> Question:
-    is_bare = request.model != ANSWERING_MODEL
-    context = request.context or ContextOptions()
-    collections, filters = context.searched(), context.filters
-    documents, web = context.documents and not is_bare, context.web and not is_bare
-    top_k, min_score = context.top_k or settings.answer.top_k, 0.0
+def _with_tools(question: Question, tools: _Tools, settings: AppSettings) -> Question:
+    """Return a question that draws on what its tools name, too."""
     if search := tools.file_search:
-        documents, collections, filters = True, search.vector_store_ids, search.filters
-        top_k = min(search.max_num_results or top_k, max_top_k(settings))
-        min_score = search.ranking_options.score_threshold if search.ranking_options else 0.0
+        question = replace(
+            question,
+            documents=True,
+            collections=search.vector_store_ids,
+            filters=search.filters.parsed() if search.filters else None,
+            top_k=min(search.max_num_results or question.top_k, max_top_k(settings)),
+            min_score=search.ranking_options.score_threshold if search.ranking_options else 0.0,
+        )
     if tools.web_search:
-        web = tools.web_search.external_web_access
-    return Question(
-        messages=messages,
-        web=web,
-        documents=documents,
-        collections=collections,
-        attribution=context.attribution,
-        filters=filters.parsed() if filters else None,
-        top_k=top_k,
-        max_tokens=request.max_output_tokens,
-        min_score=min_score,
-        shorten_history=shortens(request),
-    )
+        question = replace(question, web=tools.web_search.external_web_access)
+    return question
 
 
 def _chosen(request: PromptRequest) -> _Tools:  # noqa: PLR0911 - one for each choice

@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
-from serve_app.responses.event_writer import EventWriter, block_of
+from serve_app.http.named_events import named_event
+from serve_app.responses.event_writer import EventWriter
 from serve_app.routes.dependencies import (
     ACCEPTS_INCLUDE,
     BackgroundDep,
@@ -189,4 +190,6 @@ def error_event(error: ServiceError) -> str:
     """
     found = body_of(error).error
     fields = {"code": found.code, "message": found.message, "param": found.param}
-    return block_of({"type": "error", "sequence_number": 0, **fields, "error": found.model_dump()})
+    return named_event(
+        {"type": "error", "sequence_number": 0, **fields, "error": found.model_dump()}
+    )

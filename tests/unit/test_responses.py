@@ -15,7 +15,8 @@ from deployments.answer_events import Piece
 from deployments.errors import NotFound, Overloaded, Unavailable
 from deployments.types import Page, PageOutcome, Passage
 from serve_app.answering.answer import Answering
-from serve_app.responses.event_writer import EventWriter, block_of
+from serve_app.http.named_events import named_event
+from serve_app.responses.event_writer import EventWriter
 from serve_app.responses.items import stored_item
 from serve_app.responses.output import Event
 from serve_app.responses.responding import Responding
@@ -525,4 +526,4 @@ def test_text_is_written_as_any_other_event() -> None:
             "delta": text,
             "sequence_number": number,
         }
-        assert writer.blocks([event]) == block_of(event)
+        assert writer.blocks([event]) == named_event(event)

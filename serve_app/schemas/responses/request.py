@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.chat import ContextOptions  # noqa: TC001 - read by pydantic
+from serve_app.schemas.chat import ContextOptions
 from serve_app.schemas.fields import (
     STORE_ID_EXAMPLE,
     TEXT_OR_LIST,
@@ -116,7 +116,7 @@ class PromptRequest(Request):
     truncation: Literal["auto", "disabled"] | None = None
     previous_response_id: ObjectId | None = None
     conversation: ObjectId | ConversationId | None = None
-    context: ContextOptions | None = None
+    context: ContextOptions = Field(default_factory=ContextOptions)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
