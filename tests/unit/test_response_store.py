@@ -61,6 +61,10 @@ async def test_a_chain_of_responses_is_continued_listed_and_deleted(fakes: Fakes
             model="small", input="And my age is 36.", previous_response_id=first.id
         )
         assert texts(fakes) == ["My name is Ada.", "My name is Ada.", "And my age is 36."]
+        counted = await client.responses.input_tokens.count(
+            input="Who am I?", previous_response_id=second.id
+        )
+        assert counted.input_tokens == 4 + 4 + 5 + 5 + 3
         found = valid(
             await client.responses.retrieve(second.id, include=["reasoning.encrypted_content"])
         )

@@ -368,7 +368,7 @@ async def test_a_whole_response_whose_client_leaves_stops_the_engine(model: str)
     fakes = Fakes()
     begun, stopped = asyncio.Event(), asyncio.Event()
 
-    async def chat(_: Any) -> Any:
+    async def chat(body: Any) -> Any:
         begun.set()
         try:
             await asyncio.sleep(60)
