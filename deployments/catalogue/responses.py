@@ -234,9 +234,6 @@ class Responses:
 
         Return None if it does not exist, or has ended.
         """
-        last = sa.select(sa.func.max(RESPONSE_EVENTS.c.last_number)).where(
-            RESPONSE_EVENTS.c.response_id == response_id
-        )
 
         def begin(connection: sa.Connection) -> Attempt | None:
             row = _lock(connection, owner, response_id)
@@ -244,9 +241,7 @@ class Responses:
                 return None
             body = {**row.body, "status": IN_PROGRESS}
             _set(connection, row, status=IN_PROGRESS, body=body, attempt=row.attempt + 1)
-            number = connection.scalar(last)
-            first = 0 if number is None else number + 1
-            return Attempt(_response(row), row.attempt + 1, first)
+            return Attempt(_response(row), row.attempt + 1, _next_number(connection, response_id))
 
         return await self._database.write(begin)
 
@@ -278,7 +273,12 @@ class Responses:
         return await self._database.write(append)
 
     async def cancel(self, owner: str, response_id: str) -> StoredResponse:
-        """End a response as cancelled, unless it has ended; return it. Raises NotFound."""
+        """End a response as cancelled, unless it has ended; return it. Raises NotFound.
+
+        OpenAI has no event for it. The last one is `response.incomplete`, with the true status in
+        its response: clients know it as an end, and many take a stream without one for a broken
+        connection.
+        """
 
         def cancel(connection: sa.Connection) -> StoredResponse:
             row = _lock(connection, owner, response_id)
@@ -286,7 +286,7 @@ class Responses:
                 raise _not_found()
             if row.status not in _ACTIVE:
                 return _response(row)
-            _end(connection, row, {**row.body, "status": CANCELLED})
+            _end_by_event(connection, row, "incomplete", {**row.body, "status": CANCELLED})
             return _response(_lock(connection, owner, response_id))
 
         return await self._database.write(cancel)
@@ -300,17 +300,7 @@ class Responses:
                 return
             error = {"code": code, "message": message}
             body = {**row.body, "status": FAILED, "error": error}
-            last = sa.select(sa.func.max(RESPONSE_EVENTS.c.last_number)).where(
-                RESPONSE_EVENTS.c.response_id == response_id
-            )
-            number = connection.scalar(last)
-            event = {
-                "type": "response.failed",
-                "sequence_number": 0 if number is None else number + 1,
-                "response": body,
-            }
-            _add_events(connection, row, [event], _bytes([event]))
-            _end(connection, row, body)
+            _end_by_event(connection, row, "failed", body)
 
         await self._database.write(fail)
 
@@ -423,6 +413,27 @@ def _end(connection: sa.Connection, row: Any, body: dict[str, Any]) -> None:  # 
     if row.conversation_id is not None and body["status"] != CANCELLED:
         turn = [*row.input, *body.get("output", ())]
         append_items(connection, row.owner, row.conversation_id, turn)
+
+
+def _end_by_event(
+    connection: sa.Connection,
+    row: Any,  # noqa: ANN401 - a row of the table
+    kind: str,
+    body: dict[str, Any],
+) -> None:
+    """End a response from outside its generation, with an event that says so."""
+    number = _next_number(connection, row.id)
+    event = {"type": f"response.{kind}", "sequence_number": number, "response": body}
+    _add_events(connection, row, [event], _bytes([event]))
+    _end(connection, row, body)
+
+
+def _next_number(connection: sa.Connection, response_id: str) -> int:
+    last = sa.select(sa.func.max(RESPONSE_EVENTS.c.last_number)).where(
+        RESPONSE_EVENTS.c.response_id == response_id
+    )
+    number = connection.scalar(last)
+    return 0 if number is None else number + 1
 
 
 def _add_events(

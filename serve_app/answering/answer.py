@@ -21,11 +21,11 @@ from serve_app.answering.deadline import Deadline, late
 from serve_app.answering.grounding import Grounding, numbered
 from serve_app.answering.metrics import Counted
 from serve_app.answering.stopwatch import Stopwatch
-from serve_app.schemas.answers import Warning_
+from serve_app.schemas.answers import Warning_, dumped
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
+    from collections.abc import AsyncGenerator, Awaitable, Mapping
 
     from serve_app.answering.grounding import Question
     from serve_app.schemas.answers import Attribution, PageReport, Source
@@ -45,6 +45,14 @@ class Grounded:
     warnings: list[Warning_]
     pages: list[PageReport]
     queries: list[str] = field(default_factory=list)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields that it adds to an answer, as JSON."""
+        return {
+            "sources": dumped(self.sources),
+            "pages": dumped(self.pages),
+            "warnings": dumped(self.warnings),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,11 @@ class Answering:
         if not watch.has("first_token_s"):  # the answer is empty
             watch.mark("first_token_s")
         yield Finished(watch.finished(), answer.cited, _counted(attributor.warnings))
+
+    async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
+        """Return the tokens of the prompt of an engine's request, under a time limit."""
+        async with self._deadline(Stopwatch(), self._settings.first_token_timeout_s):
+            return await self._llm.prompt_tokens(body)
 
     async def bare(self, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         """Return what the bare model makes, under the same time limit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deployments.errors import InvalidRequest, ServiceError
 from deployments.types import PageOutcome
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deployments.filters import Filter
     from deployments.types import Page, Passage
     from serve_app.answering.stopwatch import Stopwatch
+    from serve_app.schemas.chat import ContextOptions
     from serve_app.services import Services
     from serve_app.settings import AppSettings
 
@@ -49,6 +50,29 @@ class Question:
     min_score: float = 0.0
     shorten_history: bool = True
     sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def within(
+        cls,
+        context: ContextOptions,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        top_k: int,
+        max_tokens: int | None,
+        sampling: Mapping[str, Any],
+    ) -> Self:
+        """Return a question that draws on what a `context` allows, `top_k` passages by default."""
+        return cls(
+            messages=messages,
+            collections=context.searched(),
+            top_k=context.top_k or top_k,
+            web=context.web,
+            documents=context.documents,
+            filters=context.filters.parsed() if context.filters else None,
+            attribution=context.attribution,
+            max_tokens=max_tokens,
+            sampling=sampling,
+        )
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic_core import from_json
 
 from deployments.answer_events import Piece, TokenUsage
+from serve_app.http.named_events import named_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -192,7 +192,7 @@ class EventWriter:
 
     def event(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON
         """Write an event of any kind."""
-        self._written.append(event_text(kind, **fields))
+        self._written.append(named_event({"type": kind, **fields}))
 
     def start(self, block: dict[str, Any]) -> None:
         self._index += 1
@@ -211,12 +211,6 @@ class EventWriter:
 
     def stop(self) -> None:
         self.event("content_block_stop", index=self._index)
-
-
-def event_text(kind: str, **fields: Any) -> str:  # noqa: ANN401 - any JSON
-    """Return a server-sent event of Anthropic's."""
-    data = json.dumps({"type": kind, **fields}, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {kind}\ndata: {data}\n\n"
 
 
 def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:

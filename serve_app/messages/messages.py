@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import secrets
@@ -10,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.answer import Attributed, Finished, Grounded
-from serve_app.answering.deadline import late
 from serve_app.answering.grounding import Question
 from serve_app.messages.blocks import (
     BlockList,
@@ -22,8 +20,7 @@ from serve_app.messages.blocks import (
 from serve_app.messages.citations import SourceCitations
 from serve_app.messages.conversation import chat_messages, is_continued
 from serve_app.messages.options import options
-from serve_app.schemas.answers import Warning_
-from serve_app.schemas.chat import ContextOptions
+from serve_app.schemas.answers import Warning_, dumped
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
@@ -62,8 +59,8 @@ class Messages:
             grounded = self._warned(request, grounded)
             reader.read(text_events(completion))
             reader.cite(SourceCitations(grounded.sources).of(finished.attributions))
-            more = _grounding(grounded) | _ending(finished, finished.attributions)
-            more["warnings"] = _dumped([*grounded.warnings, *finished.warnings])
+            more = grounded.fields() | _ending(finished, finished.attributions)
+            more["warnings"] = dumped([*grounded.warnings, *finished.warnings])
         else:
             body, more = await self._bare_body(request)
             completion = await self._answering.bare(self._llm.chat(body))
@@ -96,7 +93,7 @@ class Messages:
 
     async def count_tokens(self, request: CountTokensRequest) -> int:
         """Return the tokens of the prompt, without the sources of a grounded answer."""
-        return await self._tokens(self._prompt(request))
+        return await self._answering.prompt_tokens(self._prompt(request))
 
     async def _grounded(
         self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
@@ -113,7 +110,7 @@ class Messages:
                         citations = SourceCitations(sources)
                         grounded = self._warned(request, given)
                         warnings = grounded.warnings
-                        begun = _begun(request, _grounding(grounded))
+                        begun = _begun(request, grounded.fields())
                         writer.event("message_start", message=begun)
                     case Attributed(found):
                         attributions += found
@@ -121,7 +118,7 @@ class Messages:
                     case Finished():
                         more = _ending(given, attributions)
                         if given.warnings:
-                            more["warnings"] = _dumped([*warnings, *given.warnings])
+                            more["warnings"] = dumped([*warnings, *given.warnings])
                         yield more
                         return
                     case _:
@@ -154,19 +151,17 @@ class Messages:
         }
 
     def _question(self, request: MessagesRequest) -> Question:
-        context = request.context or ContextOptions()
         messages = chat_messages(request)
-        return Question(
-            messages=messages,
-            web=context.web,
-            documents=context.documents and request.model == ANSWERING_MODEL,
-            collections=context.searched(),
-            attribution=context.attribution,
-            filters=context.filters.parsed() if context.filters else None,
-            top_k=context.top_k or self._settings.answer.top_k,
+        question = Question.within(
+            request.context,
+            messages,
+            top_k=self._settings.answer.top_k,
             max_tokens=self._most_tokens(request),
             sampling=options(request, continued=is_continued(messages)),
         )
+        if request.model == ANSWERING_MODEL:
+            return question
+        return replace(question, documents=False)
 
     async def _bare_body(self, request: MessagesRequest) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the engine's request, and a warning if the answer is bounded more than asked.
@@ -181,12 +176,12 @@ class Messages:
         written = json.dumps([body["messages"], body.get("tools")], ensure_ascii=False)
         # No token is shorter than a byte.
         if most + len(written.encode()) + _TEMPLATE_TOKENS > window:
-            room = window - await self._tokens(body)
+            room = window - await self._answering.prompt_tokens(body)
             most = min(most, room) if room > 0 else most
         body["max_tokens"] = most
         if most == request.max_tokens:
             return body, {}
-        return body, {"warnings": _dumped([_limited(most)])}
+        return body, {"warnings": dumped([_limited(most)])}
 
     def _warned(self, request: MessagesRequest, grounded: Grounded) -> Grounded:
         """Add the warning for an answer that the settings bound more than was asked."""
@@ -195,13 +190,6 @@ class Messages:
         if known or most == request.max_tokens:
             return grounded
         return replace(grounded, warnings=[*grounded.warnings, _limited(most)])
-
-    async def _tokens(self, body: Mapping[str, Any]) -> int:
-        try:
-            async with asyncio.timeout(self._settings.answer.first_token_timeout_s):
-                return await self._llm.prompt_tokens(body)
-        except TimeoutError:
-            raise late() from None
 
     def _most_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)
@@ -262,21 +250,9 @@ def _usage(reported: Mapping[str, Any]) -> dict[str, Any]:
     return usage
 
 
-def _grounding(grounded: Grounded) -> dict[str, Any]:
-    return {
-        "sources": _dumped(grounded.sources),
-        "pages": _dumped(grounded.pages),
-        "warnings": _dumped(grounded.warnings),
-    }
-
-
 def _ending(finished: Finished, attributions: Iterable[Attribution]) -> dict[str, Any]:
     return {
         "cited": finished.cited,
-        "attributions": _dumped(attributions),
+        "attributions": dumped(attributions),
         "timings": finished.timings,
     }
-
-
-def _dumped(values: Iterable[Any]) -> list[dict[str, Any]]:
-    return [value.model_dump() for value in values]

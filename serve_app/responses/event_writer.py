@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
+from serve_app.http.named_events import named_event
 from serve_app.responses.output import TEXT_DELTA
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class EventWriter:
 
     def _block(self, event: Event) -> str:
         if event["type"] != TEXT_DELTA or event["logprobs"]:
-            return block_of(event)
+            return named_event(event)
         if event["item_id"] != self._item_id:
             self._item_id = event["item_id"]
             self._before = (
@@ -39,9 +39,3 @@ class EventWriter:
             )
         text, number = encode_basestring(event["delta"]), event["sequence_number"]
         return f'{self._before}{text},"sequence_number":{number}}}\n\n'
-
-
-def block_of(event: Event) -> str:
-    """Return one event as text."""
-    data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {event['type']}\ndata: {data}\n\n"

@@ -20,6 +20,7 @@ from serve_app.responses.ids import (
     WEB_SEARCH,
     new_item_id,
 )
+from serve_app.schemas.answers import dumped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -224,20 +225,15 @@ class Output:
 
     def _ground(self, grounded: Grounded) -> None:
         self._sources = {source.id: source for source in grounded.sources}
-        self.response |= {
-            "sources": [source.model_dump() for source in grounded.sources],
-            "pages": [page.model_dump() for page in grounded.pages],
-            "warnings": [warning.model_dump() for warning in grounded.warnings],
-        }
+        self.response |= grounded.fields()
 
     def _add_findings(self, finished: Finished) -> None:
         cited = set(finished.cited)
-        self.response["sources"] = [
-            source.model_copy(update={"cited": source.id in cited}).model_dump()
+        self.response["sources"] = dumped(
+            source.model_copy(update={"cited": source.id in cited})
             for source in self._sources.values()
-        ]
-        late = [warning.model_dump() for warning in finished.warnings]
-        self.response["warnings"] = [*self.response["warnings"], *late]
+        )
+        self.response["warnings"] = [*self.response["warnings"], *dumped(finished.warnings)]
         self.response["attributions"] = self._attributions
         self.response["timings"] = finished.timings
 

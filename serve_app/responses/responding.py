@@ -19,7 +19,14 @@ from serve_app.responses.items import (
     text_message,
 )
 from serve_app.responses.output import Output, pieces_of
-from serve_app.responses.turn import constraints_of, now, response_of, shortens, turn_of
+from serve_app.responses.turn import (
+    constraints_of,
+    now,
+    prompt_of,
+    response_of,
+    shortens,
+    turn_of,
+)
 from serve_app.schemas.responses.items import ItemReference
 
 if TYPE_CHECKING:
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
     from serve_app.responses.output import Event
     from serve_app.responses.storage import Item, ResponseStorage
     from serve_app.responses.turn import Turn
-    from serve_app.schemas.responses.request import ResponseRequest
+    from serve_app.schemas.responses.request import PromptRequest, ResponseRequest
     from serve_app.settings import AppSettings
 
 # Names of the engine's fields, which errors may carry, as they are called here.
@@ -74,15 +81,19 @@ class Responding:
         """
         response_id = response_id or new_response_id()
         with _renamed():
-            await check_constraints_in_thread(constraints_of(request))
-            earlier = await self._storage.history(
-                request.previous_response_id, request.conversation_id
-            )
-            items = await self._input(request, response_id)
-            messages = self._messages(request, earlier, items)
+            messages, items = await self._read(request, response_id, request.max_output_tokens)
             created = now() if created_at is None else created_at
             response = response_of(request, response_id, created, self._settings)
             return turn_of(request, messages, response, items, self._settings)
+
+    async def input_tokens(self, request: PromptRequest) -> int:
+        """Return the tokens of the prompt, without the sources of a grounded answer.
+
+        Raises what `turn` does.
+        """
+        with _renamed():
+            messages, _ = await self._read(request, new_response_id(), None)
+            return await self._answering.prompt_tokens(prompt_of(request, messages, self._settings))
 
     async def whole(self, turn: Turn) -> dict[str, Any]:
         """Return the response, once it has ended and is stored."""
@@ -149,7 +160,16 @@ class Responding:
         if turn.is_kept:
             await self._storage.save(output.response, turn.input_items)
 
-    async def _input(self, request: ResponseRequest, response_id: str) -> list[Item]:
+    async def _read(
+        self, request: PromptRequest, response_id: str, max_tokens: int | None
+    ) -> tuple[list[ChatMessage], list[Item]]:
+        """Check a request; return all messages, and the input items of this turn."""
+        await check_constraints_in_thread(constraints_of(request))
+        earlier = await self._storage.history(request.previous_response_id, request.conversation_id)
+        items = await self._input(request, response_id)
+        return self._messages(request, earlier, items, max_tokens), items
+
+    async def _input(self, request: PromptRequest, response_id: str) -> list[Item]:
         """Return the items of this turn's input, those that are references by what they name."""
         if request.input is None:
             return []
@@ -163,7 +183,11 @@ class Responding:
         ]
 
     def _messages(
-        self, request: ResponseRequest, earlier: Sequence[Item], items: Sequence[Item]
+        self,
+        request: PromptRequest,
+        earlier: Sequence[Item],
+        items: Sequence[Item],
+        max_tokens: int | None,
     ) -> list[ChatMessage]:
         """Return the messages of the conversation, within the bounds.
 
@@ -176,12 +200,11 @@ class Responding:
             spare_chars = self._settings.limits.max_prompt_chars - _chars([*opening, *own])
             history = latest(history, MAX_MESSAGES - len(own) - 1, spare_chars)
         messages = [*_joined(opening), *history, *own]
-        context = request.context
         check_answer_bounds(
             self._settings,
             texts=[chat_text(message) for message in messages],
-            max_tokens=request.max_output_tokens,
-            top_k=context.top_k if context else None,
+            max_tokens=max_tokens,
+            top_k=request.context.top_k,
             text_param="input",
             tokens_param="max_output_tokens",
         )

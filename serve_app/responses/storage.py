@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deployments.errors import NotFound
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -43,26 +41,3 @@ class ResponseStorage(Protocol):
         false is not kept itself.
         """
         ...
-
-
-class WithoutStorage:
-    """Keeps nothing: every id is unknown."""
-
-    async def history(
-        self, previous_response_id: str | None, conversation_id: str | None
-    ) -> list[Item]:
-        if previous_response_id is not None:
-            msg = "there is no such response"
-            raise NotFound(msg, param="previous_response_id")
-        if conversation_id is not None:
-            msg = "there is no such conversation"
-            raise NotFound(msg, param="conversation")
-        return []
-
-    async def items(self, item_ids: Sequence[str]) -> list[Item]:
-        if item_ids:
-            msg = "there is no such item"
-            raise NotFound(msg, param="input")
-        return []
-
-    async def save(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None: ...

@@ -10,11 +10,11 @@ from deployments.errors import InvalidRequest
 from serve_app.answering.grounding import Question
 from serve_app.http.bounds import max_top_k
 from serve_app.responses.output import Shown
-from serve_app.schemas.chat import ContextOptions
 from serve_app.schemas.responses.request import (
     FILE_SEARCH_RESULTS,
     LOGPROBS,
     JsonSchemaFormat,
+    PromptRequest,
     ResponseRequest,
 )
 from serve_app.schemas.responses.tools import (
@@ -88,6 +88,7 @@ def turn_of(
     its history is to be shortened.
     """
     tools = _chosen(request)
+    _check_messages(messages)
     sampling = _sampling(request, tools)
     shown = Shown(
         file_search=tools.file_search is not None,
@@ -95,9 +96,6 @@ def turn_of(
         search_results=FILE_SEARCH_RESULTS in request.include,
     )
     turn = Turn(response, input_items, shown)
-    if not messages:
-        msg = "input: at least one message, or the output of a function, is needed"
-        raise InvalidRequest(msg, param="input")
     if not _is_grounded(request, tools):
         body = {**sampling, "model": settings.llm.served_name, "messages": list(messages)}
         if request.max_output_tokens is not None:
@@ -107,8 +105,28 @@ def turn_of(
         msg = "input: at least one message of the role `user` is needed"
         raise InvalidRequest(msg, param="input")
     _check_switched_on(tools, settings)
-    question = _question(request, tools, messages, settings)
-    return replace(turn, question=replace(question, sampling=sampling))
+    question = Question.within(
+        request.context,
+        messages,
+        top_k=settings.answer.top_k,
+        max_tokens=request.max_output_tokens,
+        sampling=sampling,
+    )
+    question = replace(question, shorten_history=shortens(request))
+    if request.model != ANSWERING_MODEL:
+        question = replace(question, documents=False, web=False)
+    return replace(turn, question=_with_tools(question, tools, settings))
+
+
+def prompt_of(
+    request: PromptRequest, messages: Sequence[ChatMessage], settings: AppSettings
+) -> dict[str, Any]:
+    """Return the engine's request as far as it makes the prompt, without sources."""
+    _check_messages(messages)
+    tools = _chosen(request)
+    _check_switched_on(tools, settings)
+    model = settings.llm.served_name
+    return {**_constrained(request, tools), "model": model, "messages": list(messages)}
 
 
 def response_of(
@@ -160,7 +178,13 @@ def response_of(
     }
 
 
-def _is_grounded(request: ResponseRequest, tools: _Tools) -> bool:
+def _check_messages(messages: Sequence[ChatMessage]) -> None:
+    if not messages:
+        msg = "input: at least one message, or the output of a function, is needed"
+        raise InvalidRequest(msg, param="input")
+
+
+def _is_grounded(request: PromptRequest, tools: _Tools) -> bool:
     return request.model == ANSWERING_MODEL or tools.are_hosted or request.truncation == "auto"
 
 
@@ -169,48 +193,33 @@ def now() -> int:
     return int(time.time())
 
 
-def _truncation(request: ResponseRequest) -> str:
+def _truncation(request: PromptRequest) -> str:
     default = "auto" if request.model == ANSWERING_MODEL else "disabled"
     return request.truncation or default
 
 
-def shortens(request: ResponseRequest) -> bool:
+def shortens(request: PromptRequest) -> bool:
     """Return whether the oldest messages may be left out."""
     return _truncation(request) == "auto"
 
 
-def _question(
-    request: ResponseRequest,
-    tools: _Tools,
-    messages: Sequence[ChatMessage],
-    settings: AppSettings,
-) -> Question:
-    is_bare = request.model != ANSWERING_MODEL
-    context = request.context or ContextOptions()
-    collections, filters = context.searched(), context.filters
-    documents, web = context.documents and not is_bare, context.web and not is_bare
-    top_k, min_score = context.top_k or settings.answer.top_k, 0.0
+def _with_tools(question: Question, tools: _Tools, settings: AppSettings) -> Question:
+    """Return a question that draws on what its tools name, too."""
     if search := tools.file_search:
-        documents, collections, filters = True, search.vector_store_ids, search.filters
-        top_k = min(search.max_num_results or top_k, max_top_k(settings))
-        min_score = search.ranking_options.score_threshold if search.ranking_options else 0.0
+        question = replace(
+            question,
+            documents=True,
+            collections=search.vector_store_ids,
+            filters=search.filters.parsed() if search.filters else None,
+            top_k=min(search.max_num_results or question.top_k, max_top_k(settings)),
+            min_score=search.ranking_options.score_threshold if search.ranking_options else 0.0,
+        )
     if tools.web_search:
-        web = tools.web_search.external_web_access
-    return Question(
-        messages=messages,
-        web=web,
-        documents=documents,
-        collections=collections,
-        attribution=context.attribution,
-        filters=filters.parsed() if filters else None,
-        top_k=top_k,
-        max_tokens=request.max_output_tokens,
-        min_score=min_score,
-        shorten_history=shortens(request),
-    )
+        question = replace(question, web=tools.web_search.external_web_access)
+    return question
 
 
-def _chosen(request: ResponseRequest) -> _Tools:  # noqa: PLR0911 - one for each choice
+def _chosen(request: PromptRequest) -> _Tools:  # noqa: PLR0911 - one for each choice
     """Return the tools that the choice allows.
 
     The service's own tools are used whenever they are allowed, which is what `required` asks for.
@@ -273,19 +282,26 @@ def _check_chosen(name: str, among: Sequence[str]) -> None:
 def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
     """Return the fields of the engine's request beside model, messages and tokens."""
     sampling = {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
-    if tools.functions:
-        sampling["tools"] = [_engine_tool(tool) for tool in tools.functions]
-        sampling["tool_choice"] = tools.choice
-        if not request.parallel_tool_calls:
-            sampling["parallel_tool_calls"] = False
-    if (form := _response_format(request)) is not None:
-        sampling["response_format"] = form
+    sampling |= _constrained(request, tools)
     if request.top_logprobs or LOGPROBS in request.include:
         sampling |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
     return sampling
 
 
-def constraints_of(request: ResponseRequest) -> dict[str, Any]:
+def _constrained(request: PromptRequest, tools: _Tools) -> dict[str, Any]:
+    """Return the fields of the engine's request that say what may be called, and in which form."""
+    constrained: dict[str, Any] = {}
+    if tools.functions:
+        constrained["tools"] = [_engine_tool(tool) for tool in tools.functions]
+        constrained["tool_choice"] = tools.choice
+        if not request.parallel_tool_calls:
+            constrained["parallel_tool_calls"] = False
+    if (form := _response_format(request)) is not None:
+        constrained["response_format"] = form
+    return constrained
+
+
+def constraints_of(request: PromptRequest) -> dict[str, Any]:
     """Return the fields of the engine's request that hold schemas."""
     return {
         "response_format": _response_format(request),
@@ -299,7 +315,7 @@ def _engine_tool(tool: FunctionTool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _response_format(request: ResponseRequest) -> dict[str, Any] | None:
+def _response_format(request: PromptRequest) -> dict[str, Any] | None:
     form = request.text.format if request.text else None
     if form is None or form.type == "text":
         return None

@@ -24,14 +24,13 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import error_event, streamable, unknown_model
+from serve_app.routes.shapes import check_answering_model, error_event, streamable
+from serve_app.schemas.answers import dumped
 from serve_app.schemas.chat import (
     CHUNK_EVENT_EXAMPLE,
     COMPLETION_EXAMPLE,
     ChatRequest,
-    ContextOptions,
 )
-from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -64,14 +63,13 @@ async def create_chat_completion(
         settings,
         texts=request.texts(),
         max_tokens=_max_tokens(request),
-        top_k=request.context.top_k if request.context else None,
+        top_k=request.context.top_k,
         text_param="messages",
     )
     await check_constraints_in_thread(request.constraints())
+    check_answering_model(request.model, settings)
     if request.model == settings.llm.served_name:
         return await _bare(request, answering, services.llm)
-    if request.model != ANSWERING_MODEL:
-        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
     question = _question(request, settings)
     if request.stream:
         return await opened(_written(answering, question), error_event)
@@ -88,19 +86,14 @@ async def _bare(request: ChatRequest, answering: Answering, llm: TextGenerator) 
 
 
 def _question(request: ChatRequest, settings: AppSettings) -> Question:
-    context = request.context or ContextOptions()
     body = request.for_engine()
-    return Question(
-        messages=[
+    return Question.within(
+        request.context,
+        [
             message | {"content": given.text()}
             for message, given in zip(body["messages"], request.messages, strict=True)
         ],
-        web=context.web,
-        documents=context.documents,
-        collections=context.searched(),
-        attribution=context.attribution,
-        filters=context.filters.parsed() if context.filters else None,
-        top_k=context.top_k or settings.answer.top_k,
+        top_k=settings.answer.top_k,
         max_tokens=_max_tokens(request),
         sampling={name: value for name, value in body.items() if name not in _SET_BY_US},
     )
@@ -126,7 +119,7 @@ async def _written(answering: Answering, question: Question) -> AsyncGenerator[s
         async for given in stream:
             match given:
                 case Grounded(sources):
-                    grounding = _grounding(given)
+                    grounding = given.fields()
                     warnings = grounding["warnings"]
                     annotations = Annotations(sources)
                 case Attributed(attributions):
@@ -135,7 +128,7 @@ async def _written(answering: Answering, question: Question) -> AsyncGenerator[s
                     ending = held or [Piece(None, choice_index=None)]
                     last = grounding | {"cited": cited, "timings": timings}
                     if late_warnings:
-                        last["warnings"] = warnings + [one.model_dump() for one in late_warnings]
+                        last["warnings"] = warnings + dumped(late_warnings)
                     yield writer.blocks(ending, last)
                 case _:
                     events = [*held, *given]
@@ -155,12 +148,11 @@ def _whole(completion: dict[str, Any], grounded: Grounded, finished: Finished) -
         message = choice["message"] | ({"annotations": found} if found else {})
         choices.append(choice | {"message": message})
     grounded = replace(grounded, warnings=grounded.warnings + finished.warnings)
-    attributions = [one.model_dump() for one in finished.attributions]
     return {
         **completion,
         "choices": choices,
-        **_grounding(grounded),
-        "attributions": attributions,
+        **grounded.fields(),
+        "attributions": dumped(finished.attributions),
         "timings": finished.timings,
     }
 
@@ -172,7 +164,7 @@ def _annotated(attributions: Sequence[Attribution], annotations: Annotations) ->
         of_choice = [one for one in attributions if one.choice == index]
         found = annotations.of(of_choice, index)
         delta = {"annotations": found} if found else None
-        chunk = {"attributions": [one.model_dump() for one in of_choice]}
+        chunk = {"attributions": dumped(of_choice)}
         events.append(Piece("", index, delta=delta, chunk=chunk))
     return events
 
@@ -184,11 +176,3 @@ def _ends(event: AnswerEvent) -> bool:
         case Piece(finish_reason=reason):
             return reason is not None
     return False
-
-
-def _grounding(grounded: Grounded) -> dict[str, Any]:
-    return {
-        "sources": [source.model_dump() for source in grounded.sources],
-        "pages": [page.model_dump() for page in grounded.pages],
-        "warnings": [warning.model_dump() for warning in grounded.warnings],
-    }

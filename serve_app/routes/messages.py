@@ -15,7 +15,7 @@ from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals, status_of
 from serve_app.http.event_streams import opened
-from serve_app.messages.blocks import event_text
+from serve_app.http.named_events import named_event
 from serve_app.messages.conversation import chat_messages
 from serve_app.messages.messages import Messages
 from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annotations
@@ -23,7 +23,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import streamable, unknown_model
+from serve_app.routes.shapes import check_answering_model, streamable
 from serve_app.schemas.messages.answers import (
     MESSAGE_EVENT_EXAMPLE,
     MESSAGE_EXAMPLE,
@@ -34,7 +34,6 @@ from serve_app.schemas.messages.requests import (  # noqa: TC001 - FastAPI reads
     CountTokensRequest,
     MessagesRequest,
 )
-from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from deployments.errors import ServiceError
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
 _REFUSALS = refusals(400, 401, 403, 404, 413, 429, 500, 503, 504, model=MessagesError)
-_PING = event_text("ping")
+_PING = named_event({"type": "ping"})
 _NO_THREADS = "thread_unsupported_request"  # by which the tools of the SDK go on without one
 Beta = Annotated[bool | None, Query(description="Without effect; Anthropic's clients send it.")]
 
@@ -77,7 +76,7 @@ async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependen
 
     def error_event(error: ServiceError) -> str:
         body = error_body(status_of(error), error.message, error.code, request_id)
-        return event_text("error", error=body["error"], request_id=body["request_id"])
+        return named_event(body)
 
     return await opened(messages.stream(request), error_event, keep_alive=_PING)
 
@@ -107,9 +106,8 @@ async def _check(request: CountTokensRequest, settings: AppSettings) -> None:
             for message in chat_messages(request)
         ],
         max_tokens=None,  # lowered to the bound
-        top_k=request.context.top_k if request.context else None,
+        top_k=request.context.top_k,
         text_param="messages",
     )
     await check_constraints_in_thread(request.constraints())
-    if request.model not in {ANSWERING_MODEL, settings.llm.served_name}:
-        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
+    check_answering_model(request.model, settings)

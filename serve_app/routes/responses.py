@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import body_of, refusals
 from serve_app.http.event_streams import opened
-from serve_app.responses.event_writer import EventWriter, block_of
+from serve_app.http.named_events import named_event
+from serve_app.responses.event_writer import EventWriter
 from serve_app.routes.dependencies import (
     ACCEPTS_INCLUDE,
     BackgroundDep,
@@ -22,12 +23,15 @@ from serve_app.routes.dependencies import (
     ResponsesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import shown_as, streamable, unknown_model
+from serve_app.routes.shapes import check_answering_model, shown_as, streamable
 from serve_app.schemas.conversations import ITEMS_EXAMPLE, item_page
 from serve_app.schemas.responses.deleted import ResponseDeleted
 from serve_app.schemas.responses.examples import RESPONSE_EXAMPLE, TEXT_EVENT_EXAMPLE
-from serve_app.schemas.responses.request import ResponseRequest  # noqa: TC001 - as above
-from serve_app.settings import ANSWERING_MODEL
+from serve_app.schemas.responses.input_tokens import InputTokens
+from serve_app.schemas.responses.request import (  # noqa: TC001 - FastAPI reads annotations
+    InputTokensRequest,
+    ResponseRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -69,8 +73,7 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
     `Idempotency-Key`. A response is kept for some days, unless `store` is false, and can be
     continued by `previous_response_id`.
     """
-    if request.model not in {ANSWERING_MODEL, settings.llm.served_name}:
-        raise unknown_model(request.model, ANSWERING_MODEL, settings.llm.served_name)
+    check_answering_model(request.model, settings)
     if request.background:
         queued = await background.begin(request, idempotency_key)
         if request.stream:
@@ -82,6 +85,19 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
     if request.stream:
         return await opened(_written(responding, turn), error_event)
     return JSONResponse(await responding.whole(turn))
+
+
+@router.post("/input_tokens", responses=refusals(400, 404, 413, 504))
+async def count_input_tokens(
+    request: InputTokensRequest, responding: RespondingDep, settings: SettingsDep
+) -> InputTokens:
+    """Count the tokens of the prompt of a response, as the model's chat template writes it.
+
+    The earlier turns of `previous_response_id` or `conversation` are counted, and functions. The
+    sources of a grounded answer are not: they are chosen when the question is asked.
+    """
+    check_answering_model(request.model, settings)
+    return InputTokens(input_tokens=await responding.input_tokens(request))
 
 
 @router.get(
@@ -174,4 +190,6 @@ def error_event(error: ServiceError) -> str:
     """
     found = body_of(error).error
     fields = {"code": found.code, "message": found.message, "param": found.param}
-    return block_of({"type": "error", "sequence_number": 0, **fields, "error": found.model_dump()})
+    return named_event(
+        {"type": "error", "sequence_number": 0, **fields, "error": found.model_dump()}
+    )

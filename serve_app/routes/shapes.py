@@ -35,6 +35,7 @@ from serve_app.schemas.jobs import (
     ZipResult,
 )
 from serve_app.schemas.reading import ReadingWarning
+from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from deployments.errors import ServiceError
+    from serve_app.settings import AppSettings
 
 _SHOWN_CHARS = 100
 _INPUTS: dict[JobKind, type[IngestInput | ImagesInput | ImportInput | ZipInput | ResponseInput]] = {
@@ -90,6 +92,12 @@ def unknown_model(model_id: str, *known: str) -> NotFound:
     names = " or ".join(f"`{name}`" for name in known)
     msg = f"there is no model `{model_id[:_SHOWN_CHARS]}` for this: use {names}"
     return NotFound(msg, param="model", code="model_not_found")
+
+
+def check_answering_model(model_id: str, settings: AppSettings) -> None:
+    """Raise NotFound for a model that is neither `genserve` nor the bare LLM."""
+    if model_id not in {ANSWERING_MODEL, settings.llm.served_name}:
+        raise unknown_model(model_id, ANSWERING_MODEL, settings.llm.served_name)
 
 
 def error_event(error: ServiceError) -> str:

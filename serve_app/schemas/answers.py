@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -19,6 +19,9 @@ from serve_app.schemas.fields import (
 )
 from serve_app.schemas.filters import ATTRIBUTES_EXAMPLE, ShownAttributes
 from serve_app.schemas.passages import Place  # noqa: TC001 - read by pydantic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SOURCE_EXAMPLE = {
     "id": 1,
@@ -52,6 +55,11 @@ GROUNDING_EXAMPLE: dict[str, Any] = {"sources": [SOURCE_EXAMPLE], "pages": [], "
 TIMINGS_EXAMPLE = {"search_s": 0.02, "context_s": 0.02, "prompt_s": 0.03, "total_s": 0.41}
 EVENT_EXAMPLE = 'event: token\ndata: {"text": "Costs"}\n\n'
 """One event of what a request with `stream` is answered with."""
+
+
+def dumped(values: Iterable[BaseModel]) -> list[dict[str, Any]]:
+    """Return sources, warnings or other parts of an answer as JSON."""
+    return [value.model_dump() for value in values]
 
 
 class GenerateRequest(Request):

@@ -225,7 +225,7 @@ class ChatRequest(GenerationRequest):
             "this service searches documents and reads the pages that a prompt names, not the web",
         ),
     ] = None
-    context: ContextOptions | None = None
+    context: ContextOptions = Field(default_factory=ContextOptions)
 
     def texts(self) -> list[str]:
         """The text of each message, with that of its tool calls."""

@@ -132,7 +132,8 @@ NOBODYS: dict[str, str] = {
     "item": "msg_" + "0" * 56,
 }
 _ITEMS = [{"role": "user", "content": "mine now"}]
-_ASK = {"model": "genserve", "input": "zebra?", "max_output_tokens": 1}
+_COUNTED = {"model": "genserve", "input": "zebra?"}
+_ASK = {**_COUNTED, "max_output_tokens": 1}
 Call = tuple[str, str, dict[str, Any]]
 Operation = tuple[str, Callable[[str], Call]]
 
@@ -185,6 +186,18 @@ OPERATIONS_BY_ID: list[Operation] = [
     ("response", lambda i: ("DELETE", f"/v1/responses/{i}", {})),
     ("response", lambda i: ("POST", "/v1/responses", {"json": _ASK | {"previous_response_id": i}})),
     ("conversation", lambda i: ("POST", "/v1/responses", {"json": _ASK | {"conversation": i}})),
+    (
+        "response",
+        lambda i: (
+            "POST",
+            "/v1/responses/input_tokens",
+            {"json": _COUNTED | {"previous_response_id": i}},
+        ),
+    ),
+    (
+        "conversation",
+        lambda i: ("POST", "/v1/responses/input_tokens", {"json": _COUNTED | {"conversation": i}}),
+    ),
     ("conversation", lambda i: ("GET", f"/v1/conversations/{i}", {})),
     ("conversation", lambda i: ("POST", f"/v1/conversations/{i}", {"json": {"metadata": {}}})),
     ("conversation", lambda i: ("DELETE", f"/v1/conversations/{i}", {})),

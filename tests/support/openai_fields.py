@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
 import typing_extensions
+from pydantic import BaseModel
 
 _DEPTH = 4  # of types in each other
 _PRIMITIVES: dict[Any, list[Any]] = {
@@ -66,15 +67,24 @@ def _values(annotation: Any, depth: int) -> Iterator[Any]:
         if depth:
             yield from ([value] for value in _values(arguments[0], depth - 1))
     elif typing_extensions.is_typeddict(annotation) and depth:
-        yield from _objects(annotation, depth - 1)
+        hints = _hints(annotation)
+        required = {name for name, hint in hints.items() if _is_required(hint)}
+        yield from _objects(hints, required, depth - 1)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and depth:
+        yield from model_objects(annotation, depth - 1)
 
 
-def _objects(annotation: Any, depth: int) -> Iterator[dict[str, Any]]:
+def model_objects(model: type[BaseModel], depth: int = _DEPTH) -> Iterator[dict[str, Any]]:
+    """Yield the JSON of an answer's type: with its required fields, then with each further one."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    hints = {name: field.annotation for name, field in fields.items()}
+    required = {name for name, field in fields.items() if field.is_required()}
+    yield from _objects(hints, required, depth)
+
+
+def _objects(hints: dict[str, Any], required: set[str], depth: int) -> Iterator[dict[str, Any]]:
     """Yield an object with its required fields only, then with each further field."""
-    hints = _hints(annotation)
-    least = {
-        name: next(_values(hint, depth), "x") for name, hint in hints.items() if _is_required(hint)
-    }
+    least = {name: next(_values(hints[name], depth), "x") for name in hints if name in required}
     yield least
     for name in hints.keys() - least.keys():
         for value in _values(hints[name], depth):

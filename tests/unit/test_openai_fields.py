@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 from openai.types import (
@@ -15,15 +16,21 @@ from openai.types import (
 )
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.conversations import conversation_create_params
-from openai.types.responses import response_create_params
+from openai.types.responses import (
+    ResponseItem,
+    ResponseOutputItem,
+    input_token_count_params,
+    response_create_params,
+)
 from openai.types.vector_stores import (
     file_batch_create_params,
     file_create_params,
     file_update_params,
 )
+from pydantic import BaseModel
 
 from serve_app.testing import MODEL, Fakes
-from tests.support.openai_fields import single_fields
+from tests.support.openai_fields import model_objects, single_fields
 
 pytestmark = pytest.mark.anyio
 _NO_TEXT, _EMPTY, _ID = "text only", "at least 1 item", "does not have the form"
@@ -75,6 +82,12 @@ ROUTES: list[tuple[str, dict[str, Any], type[Any], Refusals]] = [
         "/v1/responses",
         {"model": MODEL, "input": "x"},
         response_create_params.ResponseCreateParamsNonStreaming,
+        RESPONSE,
+    ),
+    (
+        "/v1/responses/input_tokens",
+        {"model": MODEL, "input": "x"},
+        input_token_count_params.InputTokenCountParams,
         RESPONSE,
     ),
     (
@@ -206,6 +219,47 @@ async def test_errors_are_short_and_name_the_expected_json(body: object, message
     assert message in answer.json()["error"]["message"]
     assert len(answer.content) < 1000
     assert erased.json()["error"]["message"].startswith("name a document_id")
+
+
+ITEMS: set[type[BaseModel]] = {
+    item_type
+    for union in (ResponseOutputItem, ResponseItem)  # as answered, and as stored
+    for item_type in get_args(get_args(union)[0])
+}
+
+
+async def test_every_output_item_is_accepted_when_it_is_sent_back() -> None:
+    """Of its required fields, each value; of the others, each one alone, null too."""
+    supported: set[str] = set()
+    async with Fakes().client() as http:
+        for item_type in ITEMS:
+            (kind,) = get_args(item_type.model_fields["type"].annotation)
+            for item in sent_back(item_type):
+                body = {"model": MODEL, "input": [item, *SAY]}
+                answer = await http.post("/v1/responses/input_tokens", json=body)
+                if answer.status_code == 200:
+                    supported.add(kind)
+                    continue
+                message = answer.json()["error"]["message"]
+                assert answer.status_code == 400
+                if f"items of the type `{kind}` are not supported" in message:
+                    assert kind not in supported
+                    break
+                # The output of no call says nothing.
+                needs_id = item.get("call_id") is None and "call_id" in message
+                assert needs_id or _NO_TEXT in message, (item, message)
+    assert supported == {
+        *("message", "reasoning", "function_call", "function_call_output"),
+        *("file_search_call", "web_search_call"),
+    }
+
+
+def sent_back(item_type: type[BaseModel]) -> Iterator[dict[str, Any]]:
+    """Yield an output item in its forms, and as `model_dump` writes them, with all nulls."""
+    for item in model_objects(item_type):
+        yield item
+        nulls = {field.alias or name: None for name, field in item_type.model_fields.items()}
+        yield nulls | item
 
 
 async def test_the_reference_shows_the_harmless_values_of_fields_without_effect() -> None:

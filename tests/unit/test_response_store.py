@@ -11,7 +11,12 @@ import httpx2
 import openai
 import pytest
 from openai.types.conversations import ConversationItem, ConversationItemList
-from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
+from openai.types.responses import (
+    Response,
+    ResponseIncompleteEvent,
+    ResponseItemList,
+    ResponseStreamEvent,
+)
 from pydantic import TypeAdapter
 
 from deployments.errors import Overloaded, Unavailable
@@ -56,6 +61,10 @@ async def test_a_chain_of_responses_is_continued_listed_and_deleted(fakes: Fakes
             model="small", input="And my age is 36.", previous_response_id=first.id
         )
         assert texts(fakes) == ["My name is Ada.", "My name is Ada.", "And my age is 36."]
+        counted = await client.responses.input_tokens.count(
+            input="Who am I?", previous_response_id=second.id
+        )
+        assert counted.input_tokens == 4 + 4 + 5 + 5 + 3
         found = valid(
             await client.responses.retrieve(second.id, include=["reasoning.encrypted_content"])
         )
@@ -196,6 +205,11 @@ async def test_a_response_in_the_background_is_polled_and_streamed_from_a_cursor
         assert listed["status"] == "succeeded"
 
 
+async def last_event(client: Any, response_id: str) -> Any:
+    """Return the last event of a stream, once it has ended."""
+    return [event async for event in await client.responses.retrieve(response_id, stream=True)][-1]
+
+
 async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_runs(
     fakes: Fakes,
 ) -> None:
@@ -209,8 +223,13 @@ async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_ru
             while (await client.responses.retrieve(queued.id)).status != "in_progress":
                 await asyncio.sleep(0.01)
             if end == "cancel":
+                following = asyncio.create_task(last_event(client, queued.id))
+                await asyncio.sleep(0)
                 assert valid(await client.responses.cancel(queued.id)).status == "cancelled"
                 assert (await client.responses.cancel(queued.id)).status == "cancelled"
+                last = await asyncio.wait_for(following, 5)
+                assert isinstance(last, ResponseIncompleteEvent)
+                assert valid(last.response).status == "cancelled"
             else:
                 await client.responses.delete(queued.id)
                 with pytest.raises(openai.NotFoundError):
@@ -290,6 +309,10 @@ async def test_an_id_of_another_key_is_answered_as_one_that_nobody_has(fakes: Fa
             ("resp", "POST", "/v1/responses/{}/cancel", None),
             ("resp", "POST", "/v1/responses", lambda i: ask | {"previous_response_id": i}),
             ("conv", "POST", "/v1/responses", lambda i: ask | {"conversation": i}),
+            *(
+                (kind, "POST", "/v1/responses/input_tokens", lambda i, name=name: ask | {name: i})
+                for kind, name in (("resp", "previous_response_id"), ("conv", "conversation"))
+            ),
             ("conv", "POST", "/v1/conversations/{}", lambda _: {"metadata": {}}),
             (
                 "conv",
@@ -324,7 +347,8 @@ async def test_an_id_of_another_key_is_answered_as_one_that_nobody_has(fakes: Fa
                 assert answers[0].content == answers[1].content
         for theirs in (item, nobodys_item):
             body = ask | {"input": [reference | {"id": theirs}]}
-            answer = await http.post("/v1/responses", json=body, headers=headers)
-            assert answer.status_code == 404
+            for path in ("/v1/responses", "/v1/responses/input_tokens"):
+                answer = await http.post(path, json=body, headers=headers)
+                assert answer.status_code == 404
         assert valid(await client.responses.retrieve(response.id)).output_text == "secret"
         await client.conversations.retrieve(conversation.id)

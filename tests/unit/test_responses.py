@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses import InputTokenCountResponse, Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from deployments.answer_events import Piece
 from deployments.errors import NotFound, Overloaded, Unavailable
 from deployments.types import Page, PageOutcome, Passage
 from serve_app.answering.answer import Answering
-from serve_app.responses.event_writer import EventWriter, block_of
+from serve_app.http.named_events import named_event
+from serve_app.responses.event_writer import EventWriter
 from serve_app.responses.items import stored_item
 from serve_app.responses.output import Event
 from serve_app.responses.responding import Responding
@@ -360,6 +362,30 @@ async def test_a_stream_that_is_left_stops_the_engine_and_is_stored_as_cancelled
     assert left["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+async def test_a_whole_response_whose_client_leaves_stops_the_engine(model: str) -> None:
+    """Ray Serve cancels the request of a client that leaves."""
+    fakes = Fakes()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def chat(body: Any) -> Any:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+
+    fakes.llm.chat = chat  # type: ignore[method-assign]
+    async with fakes.client() as http:
+        body = {"model": model, "input": "x"}
+        asked = asyncio.create_task(http.post("/v1/responses", json=body))
+        await begun.wait()
+        asked.cancel()
+        await asyncio.wait({asked})
+    assert asked.cancelled()
+    assert stopped.is_set()
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
@@ -400,6 +426,43 @@ async def test_errors_name_the_field_as_the_request_calls_it(
     assert answer.status_code in {400, 404}
     assert message in error["message"]
     assert (error["param"] or "").startswith(param or "")
+
+
+@pytest.mark.parametrize("model", [MODEL, "genserve"])
+async def test_the_tokens_of_a_prompt_are_counted_with_its_history_and_functions(
+    model: str,
+) -> None:
+    fakes = Fakes()
+    counted: list[Any] = []
+    count = fakes.llm.prompt_tokens
+
+    async def prompt_tokens(body: Any) -> int:
+        counted.append(body)
+        return await count(body)
+
+    fakes.llm.prompt_tokens = prompt_tokens  # type: ignore[method-assign]
+    async with fakes.client() as http:
+        first = await http.post("/v1/responses", json={"model": model, "input": "one two"})
+        form = {"type": "json_schema", "name": "a", "schema": {"type": "object"}}
+        body = {
+            "model": model,
+            "instructions": "Be brief.",
+            "input": "three four five",
+            "tools": [WEATHER],
+            "text": {"format": form},
+            "previous_response_id": first.json()["id"],
+            "context": {"documents": False, "web": False},
+        }
+        answer = await http.post("/v1/responses/input_tokens", json=body)
+        asked = await http.post("/v1/responses", json=body)
+        empty = await http.post("/v1/responses/input_tokens", json={"model": model})
+    assert InputTokenCountResponse.model_validate(answer.json()).input_tokens == 9
+    assert answer.json()["object"] == "response.input_tokens"
+    assert asked.status_code == 200
+    sent, names = fakes.llm.bodies[-1], ("tools", "tool_choice", "response_format")
+    assert [counted[0][name] for name in names] == [sent[name] for name in names]
+    assert counted[0]["messages"][1:] == sent["messages"][1:]
+    assert empty.json()["error"]["message"].startswith("`input` is required")
 
 
 async def test_calls_come_one_after_the_other_and_alone_if_the_model_says_nothing() -> None:
@@ -463,4 +526,4 @@ def test_text_is_written_as_any_other_event() -> None:
             "delta": text,
             "sequence_number": number,
         }
-        assert writer.blocks([event]) == block_of(event)
+        assert writer.blocks([event]) == named_event(event)

@@ -120,7 +120,7 @@ class CountTokensRequest(Request):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: JSONFormat | None = None
-    context: ContextOptions | None = None
+    context: ContextOptions = Field(default_factory=ContextOptions)
     # Accepted because Anthropic's clients send them; they have no effect.
     billing_policy: dict[str, Any] | None = None
     cache_control: CacheControl | None = None

@@ -93,6 +93,7 @@ class FunctionCall(Request):
     status: _Status | None = None
     caller: dict[str, Any] | None = None
     namespace: str | None = None
+    created_by: str | None = None
     async_: Annotated[bool | None, Field(alias="async")] = None
 
 
@@ -107,6 +108,7 @@ class FunctionCallOutput(Request):
     name: str | None = None
     caller: dict[str, Any] | None = None
     namespace: str | None = None
+    created_by: str | None = None
 
 
 class ReasoningText(Request):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.chat import ContextOptions  # noqa: TC001 - read by pydantic
+from serve_app.schemas.chat import ContextOptions
 from serve_app.schemas.fields import (
     STORE_ID_EXAMPLE,
     TEXT_OR_LIST,
@@ -28,6 +28,7 @@ from serve_app.schemas.responses.tools import (
     ToolChoice,
     WebSearchTool,
 )
+from serve_app.settings import ANSWERING_MODEL
 
 MAX_METADATA = 16
 MAX_INCLUDED = 16
@@ -94,18 +95,8 @@ class ConversationId(Request):
     id: ObjectId
 
 
-class ResponseRequest(Request):
-    """OpenAI's request for a response."""
-
-    model_config = example(
-        {
-            "model": "genserve",
-            "input": "What does the report say about costs?",
-            "tools": [{"type": "file_search", "vector_store_ids": [STORE_ID_EXAMPLE]}],
-            "include": [FILE_SEARCH_RESULTS],
-            "max_output_tokens": 64,
-        }
-    )
+class PromptRequest(Request):
+    """The fields that make the prompt of a response."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     input: (
@@ -117,72 +108,15 @@ class ResponseRequest(Request):
         | None
     ) = None
     instructions: str | None = None
-    max_output_tokens: TokenCount | None = None
-    temperature: Temperature | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    # The engine's own, as a chat takes them.
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    ignore_eos: bool | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=1024)] | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] = Field(default_factory=list)
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
-    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
-    include: Annotated[
-        list[
-            Literal[
-                "file_search_call.results",
-                "web_search_call.results",
-                "web_search_call.action.sources",
-                "message.input_image.image_url",
-                "computer_call_output.output.image_url",
-                "code_interpreter_call.outputs",
-                "reasoning.encrypted_content",
-                "message.output_text.logprobs",
-            ]
-        ],
-        Field(max_length=MAX_INCLUDED),
-    ] = Field(default_factory=list)
     reasoning: ReasoningOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    metadata: Metadata = Field(default_factory=dict)
-    store: bool = True
     previous_response_id: ObjectId | None = None
     conversation: ObjectId | ConversationId | None = None
-    background: bool = False
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    context: ContextOptions | None = None
-    # Echoed or accepted because clients send them; they have no effect.
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: PromptCacheOptions | None = None
-    prompt_cache_retention: str | None = None
-    service_tier: str | None = None
-    background_options: dict[str, Any] | None = None
-    access_programs: dict[str, Any] | None = None
-    image: dict[str, Any] | None = None
-    # Refused, as ignoring them would mislead.
-    prompt: Annotated[
-        None, refused_unless(None, "this service stores no prompts: send the text itself")
-    ] = None
-    moderation: Annotated[None, refused_unless(None, _NO_MODERATION)] = None
-    context_management: Annotated[
-        None,
-        refused_unless(
-            [], "conversations are not compacted: `truncation` set to `auto` leaves out old turns"
-        ),
-    ] = None
+    context: ContextOptions = Field(default_factory=ContextOptions)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -190,8 +124,6 @@ class ResponseRequest(Request):
             _contradiction("`previous_response_id` and `conversation` exclude each other")
         if self.input is None and self.previous_response_id is None and self.conversation is None:
             _contradiction("`input` is required, as no earlier response or conversation is named")
-        if self.background and not self.store:
-            _contradiction("`background` needs `store`: the answer is fetched later")
         if len([tool for tool in self.tools if isinstance(tool, FileSearchTool)]) > 1:
             _contradiction("send one `file_search` tool, with all of its vector stores")
         return self
@@ -217,6 +149,93 @@ class ResponseRequest(Request):
     def web_search(self) -> WebSearchTool | None:
         """The reading of web pages, if it is among the tools."""
         return next((tool for tool in self.tools if isinstance(tool, WebSearchTool)), None)
+
+
+class ResponseRequest(PromptRequest):
+    """OpenAI's request for a response."""
+
+    model_config = example(
+        {
+            "model": "genserve",
+            "input": "What does the report say about costs?",
+            "tools": [{"type": "file_search", "vector_store_ids": [STORE_ID_EXAMPLE]}],
+            "include": [FILE_SEARCH_RESULTS],
+            "max_output_tokens": 64,
+        }
+    )
+
+    max_output_tokens: TokenCount | None = None
+    temperature: Temperature | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    # The engine's own, as a chat takes them.
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    ignore_eos: bool | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=1024)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
+    include: Annotated[
+        list[
+            Literal[
+                "file_search_call.results",
+                "web_search_call.results",
+                "web_search_call.action.sources",
+                "message.input_image.image_url",
+                "computer_call_output.output.image_url",
+                "code_interpreter_call.outputs",
+                "reasoning.encrypted_content",
+                "message.output_text.logprobs",
+            ]
+        ],
+        Field(max_length=MAX_INCLUDED),
+    ] = Field(default_factory=list)
+    metadata: Metadata = Field(default_factory=dict)
+    store: bool = True
+    background: bool = False
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    # Echoed or accepted because clients send them; they have no effect.
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: str | None = None
+    service_tier: str | None = None
+    background_options: dict[str, Any] | None = None
+    access_programs: dict[str, Any] | None = None
+    image: dict[str, Any] | None = None
+    # Refused, as ignoring them would mislead.
+    prompt: Annotated[
+        None, refused_unless(None, "this service stores no prompts: send the text itself")
+    ] = None
+    moderation: Annotated[None, refused_unless(None, _NO_MODERATION)] = None
+    context_management: Annotated[
+        None,
+        refused_unless(
+            [], "conversations are not compacted: `truncation` set to `auto` leaves out old turns"
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _can_be_fetched(self) -> Self:
+        if self.background and not self.store:
+            _contradiction("`background` needs `store`: the answer is fetched later")
+        return self
+
+
+class InputTokensRequest(PromptRequest):
+    """OpenAI's request for the number of tokens of the prompt of a response."""
+
+    model_config = example({"model": "genserve", "input": "What does the report say about costs?"})
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = ANSWERING_MODEL
+    personality: Annotated[str | None, Field(description="Without effect.")] = None
 
 
 def _contradiction(reason: str) -> None:
