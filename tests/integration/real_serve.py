@@ -105,6 +105,7 @@ def application(folder: Path) -> serve.Application:
             images=images,
             images_at_once=1,
             batch_chunks=8,
+            responder="Ingress",
             chunker="",
             shares={},
             quotas=settings.limits.quotas,
