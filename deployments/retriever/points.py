@@ -160,10 +160,11 @@ def candidates_from(
     of all points, by their ids.
     """
     queries = len(query.dense)
-    scores = iter([{point.id: point.score for point in found} for found in answers])
+    each_scores = [{point.id: point.score for point in found} for found in answers]
+    scores = iter(each_scores)
     cosines = [next(scores) for _ in range(queries)]
     bm25 = [next(scores) if words.indices else {} for words in query.sparse]
-    ids = [point.id for point in answers[0] if point.id in payloads]
+    ids = [id_ for id_ in each_scores[0] if id_ in payloads]
     return [
         Candidate(
             stored,
