@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from itertools import islice
 
+import pytest
+
 from tests.support.load import Target, closed_loop, connections, questions
 from tests.support.service import Service
 
 CLIENTS = 8
 
 
+@pytest.mark.long
 def test_every_client_of_a_closed_loop_gets_its_whole_answer(service: Service) -> None:
     target = Target(f"{service.url}/v1/chat/completions", service.model)
 
