@@ -45,7 +45,7 @@ test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Job
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
 	summary
 
-test-clients: $(TESTED) ## Real clients, each in an environment of its own, talk with the service (15 minutes)
+test-clients: $(TESTED) ## Real clients, each in an environment of its own, talk with the service (8 minutes)
 	@$(uv_environment); $(part); \
 	part "clients" $(PYTEST) tests/integration/test_clients.py tests/integration/test_clients_apart.py; \
 	summary
