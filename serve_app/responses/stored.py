@@ -8,7 +8,7 @@ from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import EntryPage
 from deployments.catalogue.responses import StoredResponse
 from deployments.errors import InvalidRequest, NotFound
-from serve_app.responses.ids import response_id_of
+from serve_app.responses.ids import is_conversation_id, is_item_id, is_response_id, response_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +47,9 @@ class StoredResponses:
             return await self._chain(previous_response_id)
         if conversation_id is None:
             return []
+        if not is_conversation_id(conversation_id):
+            msg = "there is no such conversation"
+            raise NotFound(msg, param="conversation")
         try:
             return await self._conversations.items(conversation_id)
         except NotFound as error:
@@ -54,6 +57,9 @@ class StoredResponses:
             raise
 
     async def _chain(self, response_id: str) -> list[Item]:
+        if not is_response_id(response_id):
+            msg = "there is no such response"
+            raise NotFound(msg, code="previous_response_not_found", param="previous_response_id")
         try:
             chain = await self._responses.chain(response_id, MAX_CHAIN)
         except NotFound as error:
@@ -66,14 +72,15 @@ class StoredResponses:
 
     async def items(self, item_ids: Sequence[str]) -> list[Item]:
         """Return stored items by their ids; see `ResponseStorage`."""
+        if not all(map(is_item_id, item_ids)):
+            raise _no_item()
         response_ids = {each for item_id in item_ids if (each := response_id_of(item_id))}
         found = await self._conversations.items_by_id(item_ids)
         for response in await self._responses.responses(sorted(response_ids)):
             found |= {one["id"]: one for one in (*response.input, *_output(response.body))}
         for item_id in item_ids:
             if item_id not in found:
-                msg = "there is no such item"
-                raise NotFound(msg, param="input")
+                raise _no_item()
         return [found[item_id] for item_id in item_ids]
 
     async def save(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
@@ -118,6 +125,10 @@ class StoredResponses:
                 raise NotFound(msg, param="after")
             items = items[ids.index(query.after) + 1 :]
         return EntryPage(tuple(items[: query.limit]), len(items) > query.limit)
+
+
+def _no_item() -> NotFound:
+    return NotFound("there is no such item", param="input")
 
 
 def _output(response: Mapping[str, Any]) -> Sequence[Item]:
