@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import EntryPage
-from deployments.catalogue.responses import StoredResponse
+from deployments.catalogue.responses import CONVERSED, StoredResponse
 from deployments.errors import InvalidRequest, NotFound
 from serve_app.responses.ids import is_conversation_id, is_item_id, is_response_id, response_id_of
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_CHAIN = 1000
 """Responses that are read back from a `previous_response_id`."""
+MAX_REFERENCES = 100
+"""Stored items that one request refers to."""
 _DAY_MS = 86_400_000
 
 
@@ -74,6 +76,9 @@ class StoredResponses:
         """Return stored items by their ids; see `ResponseStorage`."""
         if not all(map(is_item_id, item_ids)):
             raise _no_item()
+        if len(item_ids) > MAX_REFERENCES or len(set(item_ids)) < len(item_ids):
+            msg = f"input: at most {MAX_REFERENCES} items may be referenced, each once"
+            raise InvalidRequest(msg, code="too_many_references", param="input")
         response_ids = {each for item_id in item_ids if (each := response_id_of(item_id))}
         found = await self._conversations.items_by_id(item_ids)
         for response in await self._responses.responses(sorted(response_ids)):
@@ -88,7 +93,7 @@ class StoredResponses:
         stored = self.new(response, input_items)
         if response["store"]:
             await self._responses.add(stored)
-        elif stored.conversation_id is not None:
+        elif stored.conversation_id is not None and stored.status in CONVERSED:
             turn = [*input_items, *_output(response)]
             await self._conversations.append_turn(stored.conversation_id, turn)
 

@@ -14,8 +14,6 @@ from deployments.catalogue.conversations import ConversationEntry
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import PageQuery, Quotas
 from deployments.catalogue.responses import MAX_RESPONSE_BYTES, StoredResponse
-from deployments.catalogue.catalogue import Catalogue
-from deployments.catalogue.database import Database
 from deployments.errors import Conflict, InvalidRequest, NotFound, TooLarge
 
 pytestmark = pytest.mark.anyio
@@ -243,21 +241,3 @@ async def test_an_erasure_removes_them_and_admits_none_meanwhile(catalogue: Cata
     assert len(await catalogue.responses.chain("bob", "resp_bob4", 9)) == 1
     await catalogue.conversations.get("bob", "conv_bob")
     assert await used(catalogue, "alice")
-
-
-async def test_an_id_of_no_known_form_is_not_found(fakes: Fakes, database: Database) -> None:
-    fakes.catalogue = Catalogue(database)
-    async with client_of(fakes) as client:
-        items = f"/v1/conversations/{(await client.conversations.create()).id}/items"
-        ask: dict[str, Any] = {"model": "small", "input": "x"}
-        http, headers = client._client, {"authorization": f"Bearer {ALICE}"}
-        for method, path, body in (
-            ("GET", f"{items}/a%00b", None),
-            ("DELETE", f"{items}/a%00b", None),
-            ("GET", f"{items}?after=%00", None),
-            ("POST", "/v1/responses", ask | {"previous_response_id": "\0"}),
-            ("POST", "/v1/responses", ask | {"conversation": "\0"}),
-            ("POST", "/v1/responses", ask | {"input": [{"type": "item_reference", "id": "\0"}]}),
-        ):
-            answer = await http.request(method, path, json=body, headers=headers)
-            assert answer.status_code == 404, (method, path, body)
