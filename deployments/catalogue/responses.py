@@ -27,6 +27,8 @@ MAX_CHAIN_BYTES = 32 * 1024**2
 """Of the responses of a chain together; more are not read."""
 QUEUED, IN_PROGRESS, CANCELLED, FAILED = "queued", "in_progress", "cancelled", "failed"
 _ACTIVE = (QUEUED, IN_PROGRESS)
+CONVERSED = ("completed", "incomplete")
+"""The statuses of responses whose items are added to their conversation."""
 
 Event = dict[str, Any]
 """A streaming event as OpenAI's JSON, with its `sequence_number`."""
@@ -104,12 +106,10 @@ class Responses:
     async def add(self, owner: str, response: StoredResponse, events: Sequence[Event] = ()) -> bool:
         """Store a response with its first events; return False if its id is stored already.
 
-        If it has ended, its items are added to its conversation. Raises InvalidRequest if it is
-        over a quota, TooLarge if it is itself too large, and Conflict while everything of the owner
+        If it is complete or incomplete, its items are added to its conversation. Raises
+        InvalidRequest if it is over a quota, TooLarge if it is itself too large, and Conflict while everything of the owner
         is being erased.
         """
-        size_bytes = _check_size(_bytes(response.body, response.input, response.request))
-        size_bytes += _bytes(events)
         values = {
             "id": response.id,
             "owner": owner,
@@ -123,15 +123,17 @@ class Responses:
             "request": response.request,
             "job_id": response.job_id,
             "attempt": 0,
-            "size_bytes": size_bytes,
         }
 
         def add(connection: sa.Connection) -> bool:
-            if not insert_missing(connection, RESPONSES, **values):
+            # Here, not before: it takes long for a large response, and would block the event loop.
+            size_bytes = _check_size(_bytes(response.body, response.input, response.request))
+            size_bytes += _bytes(events)
+            if not insert_missing(connection, RESPONSES, **values, size_bytes=size_bytes):
                 return False
             if events:
                 _insert_events(connection, response.id, events)
-            if response.ended and response.conversation_id is not None:
+            if response.status in CONVERSED and response.conversation_id is not None:
                 turn = [*response.input, *response.body.get("output", ())]
                 append_items(connection, owner, response.conversation_id, turn)
             add_usage(connection, owner, self._quotas, responses=1, responses_bytes=size_bytes)
@@ -148,10 +150,23 @@ class Responses:
         return _response(row)
 
     async def responses(self, owner: str, response_ids: Sequence[str]) -> list[StoredResponse]:
-        """Return those of the responses that exist, in any order."""
-        select = RESPONSES.select().where(_own(owner), RESPONSES.c.id.in_(response_ids))
-        rows = await self._database.read(lambda connection: connection.execute(select).all())
-        return list(map(_response, rows))
+        """Return those of the responses that exist, in any order.
+
+        Raises InvalidRequest if they have over MAX_CHAIN_BYTES together.
+        """
+        which = sa.and_(_own(owner), RESPONSES.c.id.in_(response_ids))
+        size = sa.select(sa.func.sum(RESPONSES.c.size_bytes)).where(which)
+
+        def read(connection: sa.Connection) -> list[StoredResponse]:
+            if (connection.scalar(size) or 0) > MAX_CHAIN_BYTES:
+                msg = (
+                    f"the responses of the referenced items have over "
+                    f"{MAX_CHAIN_BYTES // 1024**2} MiB: refer to fewer items"
+                )
+                raise InvalidRequest(msg, code="references_too_large", param="input")
+            return list(map(_response, connection.execute(RESPONSES.select().where(which)).all()))
+
+        return await self._database.read(read)
 
     async def update(self, owner: str, response_id: str, status: str, body: dict[str, Any]) -> None:
         """Replace the status and the body of a response; raise NotFound, or TooLarge."""
@@ -259,13 +274,12 @@ class Responses:
         Return False, and add nothing, if the response does not exist any more, has ended, or has a
         later attempt.
         """
-        added_bytes = _bytes(events)
 
         def append(connection: sa.Connection) -> bool:
             row = _lock(connection, owner, response_id)
             if row is None or row.attempt != attempt or row.status not in _ACTIVE:
                 return False
-            _add_events(connection, row, events, added_bytes)
+            _add_events(connection, row, events, _bytes(events))
             if ended is not None:
                 _end(connection, row, dict(ended))
             return True
@@ -410,7 +424,7 @@ def _set_body(
 def _end(connection: sa.Connection, row: Any, body: dict[str, Any]) -> None:  # noqa: ANN401 - a row
     """Set the final body of a response, and add its items to its conversation."""
     _set_body(connection, row, body["status"], body)
-    if row.conversation_id is not None and body["status"] != CANCELLED:
+    if row.conversation_id is not None and body["status"] in CONVERSED:
         turn = [*row.input, *body.get("output", ())]
         append_items(connection, row.owner, row.conversation_id, turn)
 

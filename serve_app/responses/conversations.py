@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -20,13 +19,7 @@ if TYPE_CHECKING:
     from serve_app.responses.storage import Item
     from serve_app.responses.stored import StoredResponses
 
-_CONVERSATION_ID = re.compile(r"conv_[0-9a-f]{32}")
 _ID_BYTES = 16
-
-
-def is_conversation_id(value: str) -> bool:
-    """Return whether a conversation may have this id."""
-    return _CONVERSATION_ID.fullmatch(value) is not None
 
 
 class StoredConversations:

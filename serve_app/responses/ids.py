@@ -12,6 +12,7 @@ import secrets
 _RESPONSE_BYTES = 16
 _ITEM_BYTES = 12
 _RESPONSE_ID = re.compile(r"resp_[0-9a-f]{32}")
+_CONVERSATION_ID = re.compile(r"conv_[0-9a-f]{32}")
 _ITEM_ID = re.compile(r"(?:msg|rs|fc|fs|ws|fco)_([0-9a-f]{32})[0-9a-f]{24}")
 
 MESSAGE, REASONING, FUNCTION_CALL, FUNCTION_OUTPUT = "msg", "rs", "fc", "fco"
@@ -35,6 +36,16 @@ def new_item_id(kind: str, parent_id: str) -> str:
 def is_response_id(value: str) -> bool:
     """Return whether a response may have this id."""
     return _RESPONSE_ID.fullmatch(value) is not None
+
+
+def is_conversation_id(value: str) -> bool:
+    """Return whether a conversation may have this id."""
+    return _CONVERSATION_ID.fullmatch(value) is not None
+
+
+def is_item_id(value: str) -> bool:
+    """Return whether an item of a response or conversation may have this id."""
+    return _ITEM_ID.fullmatch(value) is not None
 
 
 def response_id_of(item_id: str) -> str | None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import EntryPage
-from deployments.catalogue.responses import StoredResponse
+from deployments.catalogue.responses import CONVERSED, StoredResponse
 from deployments.errors import InvalidRequest, NotFound
-from serve_app.responses.ids import response_id_of
+from serve_app.responses.ids import is_conversation_id, is_item_id, is_response_id, response_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_CHAIN = 1000
 """Responses that are read back from a `previous_response_id`."""
+MAX_REFERENCES = 100
+"""Stored items that one request refers to."""
 _DAY_MS = 86_400_000
 
 
@@ -47,6 +49,9 @@ class StoredResponses:
             return await self._chain(previous_response_id)
         if conversation_id is None:
             return []
+        if not is_conversation_id(conversation_id):
+            msg = "there is no such conversation"
+            raise NotFound(msg, param="conversation")
         try:
             return await self._conversations.items(conversation_id)
         except NotFound as error:
@@ -54,6 +59,9 @@ class StoredResponses:
             raise
 
     async def _chain(self, response_id: str) -> list[Item]:
+        if not is_response_id(response_id):
+            msg = "there is no such response"
+            raise NotFound(msg, code="previous_response_not_found", param="previous_response_id")
         try:
             chain = await self._responses.chain(response_id, MAX_CHAIN)
         except NotFound as error:
@@ -66,14 +74,18 @@ class StoredResponses:
 
     async def items(self, item_ids: Sequence[str]) -> list[Item]:
         """Return stored items by their ids; see `ResponseStorage`."""
+        if not all(map(is_item_id, item_ids)):
+            raise _no_item()
+        if len(item_ids) > MAX_REFERENCES or len(set(item_ids)) < len(item_ids):
+            msg = f"input: at most {MAX_REFERENCES} items may be referenced, each once"
+            raise InvalidRequest(msg, code="too_many_references", param="input")
         response_ids = {each for item_id in item_ids if (each := response_id_of(item_id))}
         found = await self._conversations.items_by_id(item_ids)
         for response in await self._responses.responses(sorted(response_ids)):
             found |= {one["id"]: one for one in (*response.input, *_output(response.body))}
         for item_id in item_ids:
             if item_id not in found:
-                msg = "there is no such item"
-                raise NotFound(msg, param="input")
+                raise _no_item()
         return [found[item_id] for item_id in item_ids]
 
     async def save(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
@@ -81,7 +93,7 @@ class StoredResponses:
         stored = self.new(response, input_items)
         if response["store"]:
             await self._responses.add(stored)
-        elif stored.conversation_id is not None:
+        elif stored.conversation_id is not None and stored.status in CONVERSED:
             turn = [*input_items, *_output(response)]
             await self._conversations.append_turn(stored.conversation_id, turn)
 
@@ -118,6 +130,10 @@ class StoredResponses:
                 raise NotFound(msg, param="after")
             items = items[ids.index(query.after) + 1 :]
         return EntryPage(tuple(items[: query.limit]), len(items) > query.limit)
+
+
+def _no_item() -> NotFound:
+    return NotFound("there is no such item", param="input")
 
 
 def _output(response: Mapping[str, Any]) -> Sequence[Item]:

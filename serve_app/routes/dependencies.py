@@ -34,8 +34,8 @@ from serve_app.documents.vector_stores import VectorStores
 from serve_app.images import Imaging
 from serve_app.readiness import ReadinessProbe
 from serve_app.responses.background import Background
-from serve_app.responses.conversations import StoredConversations, is_conversation_id
-from serve_app.responses.ids import is_response_id
+from serve_app.responses.conversations import StoredConversations
+from serve_app.responses.ids import is_conversation_id, is_item_id, is_response_id
 from serve_app.responses.responding import Responding
 from serve_app.responses.stored import StoredResponses
 from serve_app.schemas.conversations import CONVERSATION_ID_EXAMPLE
@@ -180,7 +180,7 @@ async def _conversation_id(
 
 
 async def _item_id(item_id: Annotated[str, Path(examples=[MESSAGE_ID_EXAMPLE])]) -> str:
-    if len(item_id) > MAX_ID_CHARS:
+    if not is_item_id(item_id):
         msg = "there is no such item in this conversation"
         raise NotFound(msg, param="item_id")
     return item_id
@@ -207,6 +207,9 @@ async def _item_list_query(
     after: Annotated[str | None, Query(min_length=1, max_length=MAX_ID_CHARS)] = None,
     order: Order = "desc",
 ) -> PageQuery:
+    if after is not None and not is_item_id(after):
+        msg = "there is no such item"
+        raise NotFound(msg, param="after")
     return PageQuery(limit, after, newest_first=order == "desc")
 
 

@@ -19,6 +19,8 @@ from openai.types.responses import (
 )
 from pydantic import TypeAdapter
 
+from deployments.catalogue.catalogue import Catalogue
+from deployments.catalogue.database import Database
 from deployments.errors import Overloaded, Unavailable
 from deployments.types import JobKind, JobStatus
 from serve_app.schemas.responses.request import ResponseRequest
@@ -352,3 +354,52 @@ async def test_an_id_of_another_key_is_answered_as_one_that_nobody_has(fakes: Fa
                 assert answer.status_code == 404
         assert valid(await client.responses.retrieve(response.id)).output_text == "secret"
         await client.conversations.retrieve(conversation.id)
+
+
+async def test_an_id_of_no_known_form_is_not_found(fakes: Fakes, database: Database) -> None:
+    fakes.catalogue = Catalogue(database)
+    async with client_of(fakes) as client:
+        items = f"/v1/conversations/{(await client.conversations.create()).id}/items"
+        ask: dict[str, Any] = {"model": "small", "input": "x"}
+        http, headers = client._client, {"authorization": f"Bearer {ALICE}"}
+        for method, path, body in (
+            ("GET", f"{items}/a%00b", None),
+            ("DELETE", f"{items}/a%00b", None),
+            ("GET", f"{items}?after=%00", None),
+            ("POST", "/v1/responses", ask | {"previous_response_id": "\0"}),
+            ("POST", "/v1/responses", ask | {"conversation": "\0"}),
+            ("POST", "/v1/responses", ask | {"input": [{"type": "item_reference", "id": "\0"}]}),
+        ):
+            answer = await http.request(method, path, json=body, headers=headers)
+            assert answer.status_code == 404, (method, path, body)
+
+
+async def test_references_are_bounded(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with client_of(fakes) as client:
+        made = await client.responses.create(model="small", input="x")
+        named = {"type": "item_reference", "id": made.output[0].id}
+        for item_ids in ([named["id"]] * 2, [f"msg_{n:056x}" for n in range(101)]):
+            references = [{"type": "item_reference", "id": each} for each in item_ids]
+            with pytest.raises(openai.BadRequestError, match="each once"):
+                await client.responses.create(model="small", input=references)
+        monkeypatch.setattr("deployments.catalogue.responses.MAX_CHAIN_BYTES", 100)
+        with pytest.raises(openai.BadRequestError, match="fewer items"):
+            await client.responses.create(model="small", input=[named])
+
+
+async def test_a_failed_turn_is_not_added_to_its_conversation(fakes: Fakes) -> None:
+    fakes.llm.fail_midway = Unavailable("the replica died")
+    async with client_of(fakes) as client:
+        conversation = await client.conversations.create()
+        queued = await client.responses.create(
+            model="small", input="a b", conversation=conversation.id, background=True
+        )
+        for _ in range(3):
+            with contextlib.suppress(Unavailable):
+                await fakes.jobs.responder.respond("alice", queued.id)
+        assert (await client.responses.retrieve(queued.id)).status == "failed"
+        async with await client.responses.create(
+            model="small", input="c d", conversation=conversation.id, stream=True
+        ) as stream:
+            assert [event async for event in stream][-1].type == "response.failed"
+        assert (await client.conversations.items.list(conversation.id)).data == []
