@@ -7,7 +7,9 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deployments.errors import InvalidRequest, ServiceError
+from loguru import logger
+
+from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds
 from serve_app.responses.ids import new_response_id
@@ -50,6 +52,8 @@ _NAMES = {
     "response_format": "text.format",
 }
 _WITH_USAGE = {"stream_options": {"include_usage": True}}
+_SAVE_S = 30.0
+"""The longest time that the end of a stream may take to be stored."""
 
 
 class Responding:
@@ -66,6 +70,7 @@ class Responding:
         self._llm = llm
         self._settings = settings
         self._storage = storage
+        self._saves: set[asyncio.Task[None]] = set()
 
     async def turn(
         self,
@@ -117,11 +122,11 @@ class Responding:
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the events of the response, as many at once as there are.
 
-        Whoever awaits the first events gets a failure to begin as an exception; a later one
-        becomes `response.failed`. The response is stored before its last event. Closing the
-        generator stops everything that is under way for it, and the response is stored as
-        cancelled, with what there is of its output. For `first_number` and `begun_before`
-        see Output.
+        The caller gets a failure to begin as an exception; a later one becomes
+        `response.failed`. The response is stored before its last event. Closing the generator, or
+        cancelling its task, stops everything that is under way for it, and the response is stored
+        as cancelled, with what there is of its output. For `first_number` and `begun_before` see
+        Output.
         """
         output = Output(
             turn.response, turn.shown, first_number=first_number, begun_before=begun_before
@@ -134,12 +139,12 @@ class Responding:
                         if events := output.add(part):
                             yield events
             ending = output.end()
-            await self._save(output, turn)
+            await self._save_apart(output, turn)
         except (GeneratorExit, asyncio.CancelledError):
-            if output.begun:
+            if output.begun and not ending:
                 output.leave()
                 with contextlib.suppress(ServiceError):
-                    await self._save(output, turn)
+                    await self._save_apart(output, turn)
             raise
         except ServiceError as error:
             if not output.begun:
@@ -159,6 +164,30 @@ class Responding:
     async def _save(self, output: Output, turn: Turn) -> None:
         if turn.is_kept:
             await self._storage.save(output.response, turn.input_items)
+
+    async def _save_apart(self, output: Output, turn: Turn) -> None:
+        """Save the response, also if the caller is cancelled meanwhile, as often as it may be.
+
+        A server cancels every wait of a request whose client has left.
+        """
+
+        async def save() -> None:
+            try:
+                async with asyncio.timeout(_SAVE_S):
+                    await self._save(output, turn)
+            except TimeoutError:
+                msg = "the response could not be stored in time"
+                raise Unavailable(msg) from None
+
+        task = asyncio.create_task(save())
+        self._saves.add(task)
+        task.add_done_callback(self._forget)
+        await asyncio.shield(task)
+
+    def _forget(self, save: asyncio.Task[None]) -> None:
+        self._saves.discard(save)
+        if not save.cancelled() and (error := save.exception()) is not None:
+            logger.warning("a response could not be stored: {}", error)
 
     async def _read(
         self, request: PromptRequest, response_id: str, max_tokens: int | None

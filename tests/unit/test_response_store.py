@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydantic import TypeAdapter
 
 from deployments.catalogue.catalogue import Catalogue
 from deployments.catalogue.database import Database
-from deployments.errors import Overloaded, Unavailable
+from deployments.errors import NotFound, Overloaded, Unavailable
 from deployments.types import JobKind, JobStatus
 from serve_app.schemas.responses.request import ResponseRequest
 from serve_app.testing import Fakes
@@ -116,6 +117,60 @@ async def test_a_stream_whose_client_leaves_is_stored_as_cancelled(fakes: Fakes)
             model="small", input="Go on.", previous_response_id=left["id"]
         )
     assert texts(fakes) == ["word", "word ", "Go on."]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_stream_is_stored_although_the_server_cancels_its_request(
+    fakes: Fakes, *, cancelled: bool
+) -> None:
+    """A server that hears of a disconnect cancels every further wait of the request."""
+    fakes.llm.endless = True
+    app = fakes.app()
+    body = b'{"model": "small", "input": "word", "stream": true}'
+    headers = {"content-type": "application/json", "host": "127.0.0.1"}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": "POST",
+        "path": "/v1/responses",
+        "raw_path": b"/v1/responses",
+        "query_string": b"",
+        "headers": [
+            (name.encode(), value.encode())
+            for name, value in (headers | {"authorization": f"Bearer {ALICE}"}).items()
+        ],
+        "root_path": "",
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "state": {},
+    }
+    responses = app.state.accounts["alice"].responses
+    for _ in range(5):
+        requested: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        requested.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        sent: asyncio.Queue[str] = asyncio.Queue()
+
+        async def send(message: Any, sent: asyncio.Queue[str] = sent) -> None:
+            sent.put_nowait(message.get("body", b"").decode())
+
+        request = asyncio.create_task(app(scope, requested.get, send))
+        text = ""
+        while "output_text.delta" not in text:
+            text += await asyncio.wait_for(sent.get(), 5)
+        if cancelled:
+            request.cancel()
+        else:
+            requested.put_nowait({"type": "http.disconnect"})
+        await asyncio.wait({request}, timeout=5)
+        response_id = re.findall(r"resp_[0-9a-f]+", text)[0]
+        async with asyncio.timeout(5):
+            while True:
+                with contextlib.suppress(NotFound):
+                    assert (await responses.get(response_id)).status == "cancelled"
+                    break
+                await asyncio.sleep(0.01)
 
 
 async def test_a_conversation_collects_the_items_of_its_responses(fakes: Fakes) -> None:
