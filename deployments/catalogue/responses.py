@@ -107,8 +107,8 @@ class Responses:
         """Store a response with its first events; return False if its id is stored already.
 
         If it is complete or incomplete, its items are added to its conversation. Raises
-        InvalidRequest if it is over a quota, TooLarge if it is itself too large, and Conflict while everything of the owner
-        is being erased.
+        InvalidRequest if it is over a quota, TooLarge if it is itself too large, and Conflict while
+        everything of the owner is being erased.
         """
         values = {
             "id": response.id,
