@@ -191,8 +191,17 @@ def append_items(
 ) -> int:
     """Add items to a conversation and return their size; nothing if it does not exist.
 
-    Unless they are `counted`, the caller adds them to the usage.
+    Items that it has already, which were sent as references, are not added again. Unless they are
+    `counted`, the caller adds them to the usage.
     """
+    columns = CONVERSATION_ITEMS.c
+    new = {item["id"]: item for item in items}
+    known = sa.select(columns.id).where(
+        columns.conversation_id == conversation_id, columns.id.in_(list(new))
+    )
+    for item_id in connection.scalars(known).all():
+        del new[item_id]
+    items = list(new.values())
     sizes = [len(json.dumps(item)) for item in items]
     numbers = _change(connection, owner, conversation_id, len(items), sum(sizes))
     if numbers is None or not items:

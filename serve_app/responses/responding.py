@@ -196,7 +196,9 @@ class Responding:
         await check_constraints_in_thread(constraints_of(request))
         earlier = await self._storage.history(request.previous_response_id, request.conversation_id)
         items = await self._input(request, response_id)
-        return self._messages(request, earlier, items, max_tokens), items
+        # In a thread: a history may have 32 MiB.
+        messages = await asyncio.to_thread(self._messages, request, earlier, items, max_tokens)
+        return messages, items
 
     async def _input(self, request: PromptRequest, response_id: str) -> list[Item]:
         """Return the items of this turn's input, those that are references by what they name."""

@@ -186,18 +186,22 @@ async def test_a_conversation_collects_the_items_of_its_responses(fakes: Fakes) 
             model="small", input="And now?", conversation=conversation.id, store=False
         )
         assert texts(fakes) == ["Be short.", "Is it cold?", "Is it cold?", "And now?"]
+        other = await client.responses.create(model="small", input="Something else.")
         added = await client.conversations.items.create(
             conversation.id,
             items=[
                 {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
                 {"type": "function_call_output", "call_id": "c", "output": "42"},
-                {"type": "item_reference", "id": made.output[0].id},
+                {"type": "item_reference", "id": other.output[0].id},
             ],
+        )
+        await client.conversations.items.create(  # the conversation has it already
+            conversation.id, items=[{"type": "item_reference", "id": made.output[0].id}]
         )
         ConversationItemList.model_validate(added.model_dump(mode="json"))
         listed = [one async for one in client.conversations.items.list(conversation.id, limit=3)]
         assert [one.id for one in listed[:3]] == [one.id for one in reversed(added.data)]
-        assert len(listed) == 8
+        assert len({one.id for one in listed}) == len(listed) == 8
         for one in listed:
             ITEM.validate_python(one.model_dump(mode="json"))
         item = await client.conversations.items.retrieve(
