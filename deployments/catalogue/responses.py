@@ -129,6 +129,10 @@ class Responses:
             # Here, not before: it takes long for a large response, and would block the event loop.
             size_bytes = _check_size(_bytes(response.body, response.input, response.request))
             size_bytes += _bytes(events)
+            # One with this id, of the same idempotency key, may have expired.
+            columns = RESPONSES.c
+            expired = sa.and_(columns.owner == owner, columns.expires_ms <= now_ms())
+            remove_responses(connection, sa.and_(columns.id == response.id, expired))
             if not insert_missing(connection, RESPONSES, **values, size_bytes=size_bytes):
                 return False
             if events:
@@ -276,12 +280,16 @@ class Responses:
         """
 
         def append(connection: sa.Connection) -> bool:
-            row = _lock(connection, owner, response_id)
+            # Without its body, input and request, which may be large: this is called often.
+            columns = RESPONSES.c
+            state = sa.select(columns.id, columns.owner, columns.status, columns.attempt)
+            locked = state.where(_is(owner, response_id)).with_for_update()
+            row = connection.execute(locked).first()
             if row is None or row.attempt != attempt or row.status not in _ACTIVE:
                 return False
-            _add_events(connection, row, events, _bytes(events))
             if ended is not None:
-                _end(connection, row, dict(ended))
+                _end(connection, _lock(connection, owner, response_id), dict(ended))
+            _add_events(connection, row, events, _bytes(events))
             return True
 
         return await self._database.write(append)
@@ -422,11 +430,14 @@ def _set_body(
 
 
 def _end(connection: sa.Connection, row: Any, body: dict[str, Any]) -> None:  # noqa: ANN401 - a row
-    """Set the final body of a response, and add its items to its conversation."""
-    _set_body(connection, row, body["status"], body)
+    """Set the final body of a response, and add its items to its conversation.
+
+    The conversation is locked before the usage, here and wherever both change.
+    """
     if row.conversation_id is not None and body["status"] in CONVERSED:
         turn = [*row.input, *body.get("output", ())]
         append_items(connection, row.owner, row.conversation_id, turn)
+    _set_body(connection, row, body["status"], body)
 
 
 def _end_by_event(
@@ -438,8 +449,8 @@ def _end_by_event(
     """End a response from outside its generation, with an event that says so."""
     number = _next_number(connection, row.id)
     event = {"type": f"response.{kind}", "sequence_number": number, "response": body}
-    _add_events(connection, row, [event], _bytes([event]))
     _end(connection, row, body)
+    _add_events(connection, row, [event], _bytes([event]))
 
 
 def _next_number(connection: sa.Connection, response_id: str) -> int:

@@ -38,6 +38,8 @@ _SAMPLING = (
     *("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_k", "min_p"),
     *("repetition_penalty", "min_tokens", "stop", "seed", "ignore_eos", "logit_bias"),
 )
+# Those that OpenAI's type of a response knows; all are ignored.
+_EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 _DEFAULT_TEMPERATURE = 1.0  # OpenAI's; what the engine takes by default is its model's
 
 
@@ -159,7 +161,7 @@ def response_of(
         "frequency_penalty": request.frequency_penalty or 0.0,
         "prompt_cache_key": request.prompt_cache_key,
         "reasoning": {
-            "effort": reasoning.effort if reasoning else None,
+            "effort": reasoning.effort if reasoning and reasoning.effort in _EFFORTS else None,
             "summary": reasoning.summary if reasoning else None,
         },
         "safety_identifier": request.safety_identifier,

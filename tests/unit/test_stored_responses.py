@@ -73,6 +73,8 @@ async def test_a_response_is_its_owners_until_it_is_deleted_or_expires(
     await responses.add("alice", response("2", expires_ms=now_ms() - 1))
     with pytest.raises(NotFound):
         await responses.response("alice", "resp_2")
+    # Its id can be used again at once, as that of an idempotency key is.
+    assert await responses.add("alice", response("2", expires_ms=now_ms() - 1))
     assert (await responses.remove_expired(9), await responses.remove_expired(9)) == (1, 0)
     assert await used(catalogue, "alice")
 
