@@ -43,13 +43,13 @@ def _form(value: object) -> str:
 
 def _known_kind(name: str) -> str:
     if name not in _KINDS:
-        refuse(f"this model tells only {', '.join(map(repr, _KINDS))} apart")
+        refuse(f"this model distinguishes only {', '.join(map(repr, _KINDS))}")
     return name
 
 
 def _some_tokens(tokens: int) -> int:
     if tokens == 0:
-        refuse("a text of no tokens has no vector")
+        refuse("a text without tokens has no vector")
     return tokens
 
 
@@ -150,16 +150,16 @@ class EmbeddingResponse(BaseModel):
 
 
 class EmbeddingsUsage(BaseModel):
-    """Tokens that were read, by the model's tokenizer."""
+    """The tokens that the model read, by its tokenizer."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsWarning(BaseModel):
-    """What became of inputs that are longer than the model reads at once.
+    """A warning about inputs that are longer than the model reads at once.
 
-    `code` is `input_in_windows` or `input_truncated`, and `inputs` are their numbers.
+    `code` is `input_in_windows` or `input_truncated`, and `inputs` are their indexes.
     """
 
     code: str
