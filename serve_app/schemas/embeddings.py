@@ -124,13 +124,13 @@ class EmbeddingsRequest(Request):
         return [one for one in self.input if isinstance(one, str)] or None
 
     def token_lists(self) -> list[list[int]]:
-        """The inputs that are token ids, whatever form they came in."""
+        """The inputs that are token ids, each as a list."""
         given = self.input if isinstance(self.input, list) else []
         flat = [one for one in given if isinstance(one, int)]
         return [flat] if flat else [one for one in given if isinstance(one, list)]
 
     def options(self) -> EmbeddingOptions | None:
-        """How the texts are to be embedded; None for the service's own way."""
+        """How the request has texts embedded; None for the configured way."""
         kind = _KINDS[self.input_type or self.task or "document"]
         tokens = self.truncate_prompt_tokens
         if tokens is not None or self.truncation or self.truncate in {True, "END"}:
