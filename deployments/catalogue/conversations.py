@@ -1,4 +1,4 @@
-"""Conversations: metadata and ordered items, to which responses add theirs."""
+"""Store conversations: metadata and ordered items, to which responses append theirs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import PageQuery, Quotas
 
 MAX_ITEMS = 10_000
-"""Of a conversation; only the items of a response under way may exceed it."""
+"""The most items of a conversation; only a response under way may exceed it."""
 MAX_CONVERSATION_BYTES = 32 * 1024**2
-"""Of the items of a conversation as JSON; only those of a response under way may exceed it."""
+"""The most JSON bytes of a conversation's items; only a response under way may exceed it."""
 
 Item = dict[str, Any]
 """An item as OpenAI's JSON, with its `id`."""
@@ -39,7 +39,7 @@ class ConversationEntry:
 
 
 class Conversations:
-    """The conversations of all owners; one of another owner does not exist.
+    """The conversations of all owners; to one owner, those of the others do not exist.
 
     They do not expire. Methods raise NotFound for a conversation, or an item, that does not exist.
     """
@@ -94,7 +94,7 @@ class Conversations:
         )
 
     async def append(self, owner: str, conversation_id: str, items: Sequence[Item]) -> None:
-        """Add items at the end; raise InvalidRequest if there is no room for them."""
+        """Append items; raise InvalidRequest if the conversation is full or a quota exceeded."""
 
         def append(connection: sa.Connection) -> None:
             added_bytes = append_items(connection, owner, conversation_id, items, counted=False)
@@ -104,13 +104,13 @@ class Conversations:
         await self._database.write(append)
 
     async def append_turn(self, owner: str, conversation_id: str, items: Sequence[Item]) -> None:
-        """Add the items of a response that is not stored itself; nothing if it was removed."""
+        """Append the items of a response that is not stored; ignore a missing conversation."""
         await self._database.write(
             lambda connection: append_items(connection, owner, conversation_id, items)
         )
 
     async def items(self, owner: str, conversation_id: str) -> list[Item]:
-        """Return all items, the oldest first; raise InvalidRequest if it has no room for more."""
+        """Return all items, oldest first; raise InvalidRequest if the conversation is full."""
         select = (
             sa.select(CONVERSATION_ITEMS.c.item)
             .where(CONVERSATION_ITEMS.c.conversation_id == conversation_id)
@@ -124,7 +124,7 @@ class Conversations:
         return await self._database.read(read)
 
     async def page(self, owner: str, conversation_id: str, query: PageQuery) -> EntryPage[Item]:
-        """List items; `query.after` is the id of one."""
+        """List items; `query.after` is the id of an item."""
         columns = CONVERSATION_ITEMS.c
         select = sa.select(columns.item, columns.number).where(
             columns.conversation_id == conversation_id
@@ -151,7 +151,7 @@ class Conversations:
         return await self._database.read(read)
 
     async def items_by_id(self, owner: str, item_ids: Sequence[str]) -> dict[str, Item]:
-        """Return those of the items that any conversation of the owner has."""
+        """Return the items of the owner's conversations by id; leave out unknown ids."""
         columns = CONVERSATION_ITEMS.c
         select = (
             sa.select(columns.id, columns.item)
@@ -189,10 +189,10 @@ def append_items(
     *,
     counted: bool = True,
 ) -> int:
-    """Add items to a conversation and return their size; nothing if it does not exist.
+    """Append items to a conversation, and return their size; 0 if it does not exist.
 
-    Items that it has already, which were sent as references, are not added again. Unless they are
-    `counted`, the caller adds them to the usage.
+    Skips items that the conversation has already, which were sent as references. Adds their size to
+    the owner's usage if `counted`; otherwise the caller does that.
     """
     columns = CONVERSATION_ITEMS.c
     new = {item["id"]: item for item in items}
@@ -238,7 +238,7 @@ def remove_conversations(connection: sa.Connection, which: sa.ColumnElement[bool
 def _change(
     connection: sa.Connection, owner: str, conversation_id: str, items: int, size_bytes: int
 ) -> int | None:
-    """Count items that are added or removed; return the number of the first one that is added.
+    """Update the counts of a conversation; return the number of the first item to append.
 
     The row stays locked until the transaction ends. Returns None if there is no such conversation.
     """

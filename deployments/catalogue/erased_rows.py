@@ -89,7 +89,7 @@ class ErasedRows:
         )
 
     async def remove_some(self, erasure: ErasureEntry, limit: int) -> bool:
-        """Remove some of what the owner has; return whether there was anything."""
+        """Remove some of the owner's data; return whether any existed."""
         collections = (
             sa.select(COLLECTIONS.c.id)
             .where(COLLECTIONS.c.owner == erasure.owner)
@@ -183,7 +183,7 @@ def _remove_files(
 
 
 def _remove_responses(connection: sa.Connection, erasure: ErasureEntry, limit: int) -> bool:
-    """Remove some responses and conversations, and count them; return whether there were any."""
+    """Remove some responses and conversations, and count them; return whether any existed."""
     responses, conversations = (
         table.c.id.in_(sa.select(table.c.id).where(table.c.owner == erasure.owner).limit(limit))
         for table in (RESPONSES, CONVERSATIONS)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from deployments.catalogue.entries import Quotas
 
 MAX_RESPONSE_BYTES = 16 * 1024**2
-"""Of one response: its body, input and request as JSON, without its events."""
+"""The most JSON bytes of a response: its body, input and request, without its events."""
 MAX_CHAIN_BYTES = 32 * 1024**2
-"""Of the responses of a chain together; more are not read."""
+"""The most bytes that the responses of a chain may have together."""
 QUEUED, IN_PROGRESS, CANCELLED, FAILED = "queued", "in_progress", "cancelled", "failed"
 _ACTIVE = (QUEUED, IN_PROGRESS)
 CONVERSED = ("completed", "incomplete")
@@ -36,7 +36,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response as it is stored; the times are in milliseconds since the epoch.
+    """A stored response; the times are in milliseconds since the epoch.
 
     `body` is the response object, and `input` has the input items of this turn only, each with its
     id. A response that runs in the background has its `request` and the id of its job.
@@ -61,7 +61,7 @@ class StoredResponse:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to generate a response; a later one invalidates it.
+    """One attempt to generate a response in the background; a later one invalidates it.
 
     `next_number` is the sequence number of its first event.
     """
@@ -73,7 +73,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events, in order; `ended` says that no event follows them, ever."""
+    """Some events, in order; `ended` is true if no further event will follow."""
 
     events: list[Event]
     ended: bool
@@ -81,7 +81,7 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedResponse:
-    """A response whose job should be under way."""
+    """A response in the background that has not ended, with its job."""
 
     owner: str
     id: str
@@ -89,14 +89,14 @@ class UnfinishedResponse:
 
 
 class Responses:
-    """The responses of all owners; one of another owner, or an expired one, does not exist."""
+    """The responses of all owners; expired ones, and those of other owners, do not exist."""
 
     def __init__(self, database: Database, quotas: Quotas) -> None:
         self._database = database
         self._quotas = quotas
 
     async def check_room(self, owner: str) -> None:
-        """Raise InvalidRequest if a further response would be over a quota."""
+        """Raise InvalidRequest if another response would exceed a quota."""
         await self._database.read(
             lambda connection: check_usage(
                 connection, owner, self._quotas, responses=1, responses_bytes=1
@@ -106,8 +106,8 @@ class Responses:
     async def add(self, owner: str, response: StoredResponse, events: Sequence[Event] = ()) -> bool:
         """Store a response with its first events; return False if its id is stored already.
 
-        If it is complete or incomplete, its items are added to its conversation. Raises
-        InvalidRequest if it is over a quota, TooLarge if it is itself too large, and Conflict while
+        The items of a completed or incomplete response are appended to its conversation. Raises
+        InvalidRequest above a quota, TooLarge for a response that is too large, and Conflict while
         everything of the owner is being erased.
         """
         values = {
@@ -126,10 +126,10 @@ class Responses:
         }
 
         def add(connection: sa.Connection) -> bool:
-            # Here, not before: it takes long for a large response, and would block the event loop.
+            # In the database's thread: serialising a large response would block the event loop.
             size_bytes = _check_size(_bytes(response.body, response.input, response.request))
             size_bytes += _bytes(events)
-            # One with this id, of the same idempotency key, may have expired.
+            # An expired response of the same idempotency key may still have this id.
             columns = RESPONSES.c
             expired = sa.and_(columns.owner == owner, columns.expires_ms <= now_ms())
             remove_responses(connection, sa.and_(columns.id == response.id, expired))
@@ -154,9 +154,9 @@ class Responses:
         return _response(row)
 
     async def responses(self, owner: str, response_ids: Sequence[str]) -> list[StoredResponse]:
-        """Return those of the responses that exist, in any order.
+        """Return the responses with these ids that exist, in any order.
 
-        Raises InvalidRequest if they have over MAX_CHAIN_BYTES together.
+        Raises InvalidRequest if they have more than MAX_CHAIN_BYTES together.
         """
         which = sa.and_(_own(owner), RESPONSES.c.id.in_(response_ids))
         size = sa.select(sa.func.sum(RESPONSES.c.size_bytes)).where(which)
@@ -223,7 +223,7 @@ class Responses:
             .join(last, columns.id == last.c.previous_id)
             .where(own, last.c.depth <= limit, last.c.total_bytes <= MAX_CHAIN_BYTES)
         )
-        # One response over the bounds is looked up, to tell that they are exceeded, and not read.
+        # Looks up one response more than the bounds allow, without reading it, to detect an excess.
         select = (
             sa.select(chain.c.depth, chain.c.total_bytes, *columns)
             .select_from(chain)
@@ -249,7 +249,7 @@ class Responses:
         return list(map(_response, rows))
 
     async def begin_attempt(self, owner: str, response_id: str) -> Attempt | None:
-        """Begin to generate a response, in place of any earlier attempt.
+        """Begin an attempt to generate a response, which invalidates earlier ones.
 
         Return None if it does not exist, or has ended.
         """
@@ -273,14 +273,14 @@ class Responses:
         attempt: int = 0,
         ended: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Add events of an attempt, and with the last ones the body of the response that `ended`.
+        """Append events of an attempt; with the last ones, set the final body, `ended`.
 
-        Return False, and add nothing, if the response does not exist any more, has ended, or has a
-        later attempt.
+        Return False, and write nothing, if the response no longer exists, has ended, or has a later
+        attempt.
         """
 
         def append(connection: sa.Connection) -> bool:
-            # Without its body, input and request, which may be large: this is called often.
+            # Without body, input and request, which may be large: this runs often.
             columns = RESPONSES.c
             state = sa.select(columns.id, columns.owner, columns.status, columns.attempt)
             locked = state.where(_is(owner, response_id)).with_for_update()
@@ -295,10 +295,10 @@ class Responses:
         return await self._database.write(append)
 
     async def cancel(self, owner: str, response_id: str) -> StoredResponse:
-        """End a response as cancelled, unless it has ended; return it. Raises NotFound.
+        """Cancel a response unless it has ended, and return it; raise NotFound.
 
-        OpenAI has no event for it. The last one is `response.incomplete`, with the true status in
-        its response: clients know it as an end, and many take a stream without one for a broken
+        OpenAI has no event for this. The last event is `response.incomplete`, whose response has
+        the status `cancelled`: many clients take a stream without a last event for a broken
         connection.
         """
 
@@ -314,7 +314,7 @@ class Responses:
         return await self._database.write(cancel)
 
     async def fail(self, owner: str, response_id: str, code: str, message: str) -> None:
-        """End a response as failed, with an event that says so, unless it has ended."""
+        """Mark a response as failed, with a last event, unless it has ended."""
 
         def fail(connection: sa.Connection) -> None:
             row = _lock(connection, owner, response_id)
@@ -327,7 +327,7 @@ class Responses:
         await self._database.write(fail)
 
     async def events(self, owner: str, response_id: str, after: int, batches: int) -> EventPage:
-        """Return the events that follow a sequence number, of a few batches; raise NotFound."""
+        """Return the events after a sequence number, at most `batches` of them; raise NotFound."""
         status = sa.select(RESPONSES.c.status).where(_is(owner, response_id))
         table = RESPONSE_EVENTS.c
         select = (
@@ -338,7 +338,7 @@ class Responses:
         )
 
         def read(connection: sa.Connection) -> EventPage:
-            # The status first: what ends a response adds its last events, too.
+            # Read the status first: the transaction that ends a response also adds its last events.
             found = connection.scalar(status)
             if found is None:
                 raise _not_found()
@@ -379,14 +379,14 @@ class Responses:
         def remove(connection: sa.Connection) -> int:
             return remove_responses(connection, RESPONSES.c.id.in_(expired))
 
-        # Read first: on SQLite, a transaction that writes would wait for all others.
+        # Read first: on SQLite, a write transaction would wait for all others.
         if await self._database.read(lambda connection: connection.execute(expired).first()):
             return await self._database.write(remove)
         return 0
 
 
 def remove_responses(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
-    """Remove responses, and return how many; their owners have so much more room."""
+    """Remove responses, subtract them from the usage, and return how many."""
     delete = RESPONSES.delete().where(which)
     rows = connection.execute(delete.returning(RESPONSES.c.owner, RESPONSES.c.size_bytes)).all()
     for owner in sorted({row.owner for row in rows}):
@@ -413,7 +413,7 @@ def _set(connection: sa.Connection, row: Any, **values: Any) -> None:  # noqa: A
 
 
 def _grow(connection: sa.Connection, row: Any, added_bytes: int) -> None:  # noqa: ANN401 - a row
-    """Count further bytes of a response."""
+    """Add bytes to the size of a response and to the usage."""
     _set(connection, row, size_bytes=RESPONSES.c.size_bytes + added_bytes)
     change_usage(connection, row.owner, responses_bytes=added_bytes)
 
@@ -446,7 +446,7 @@ def _end_by_event(
     kind: str,
     body: dict[str, Any],
 ) -> None:
-    """End a response from outside its generation, with an event that says so."""
+    """End a response from outside its generation, with a last event."""
     number = _next_number(connection, row.id)
     event = {"type": f"response.{kind}", "sequence_number": number, "response": body}
     _end(connection, row, body)

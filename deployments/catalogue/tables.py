@@ -302,11 +302,11 @@ RESPONSES = sa.Table(
     sa.Column("conversation_id", sa.String(_ID_CHARS)),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("input", sa.JSON, nullable=False),
-    # Of a response in the background: the request, its job, and how often it was begun.
+    # Of a response in the background: the request, its job, and the number of attempts.
     sa.Column("request", sa.JSON(none_as_null=True)),
     sa.Column("job_id", sa.String(_ID_CHARS)),
     _count("attempt"),
-    _count("size_bytes"),  # of all of it as JSON, and of its events
+    _count("size_bytes"),  # as JSON, events included
     sa.Index("genserve_responses_by_owner", "owner", "id"),
     sa.Index("genserve_responses_by_expiry", "expires_ms"),
     sa.Index("genserve_responses_by_status", "status", "id"),

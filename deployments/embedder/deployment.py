@@ -122,7 +122,7 @@ class Embedder:
             vectors = await self._encoded(prefixed, counts)
             return Embeddings(vectors, tuple(counts), max_tokens=most)
         if long_texts == "truncate":
-            if most < encoder.max_length:  # else the model truncates
+            if most < encoder.max_length:  # otherwise the model truncates
                 prefixed = await asyncio.to_thread(encoder.beginnings, prefixed, most)
             counts = [min(count, most) for count in counts]
             vectors = await self._encoded(prefixed, counts)
@@ -172,7 +172,7 @@ def _check_texts(texts: Sequence[str]) -> None:
 def _check_lengths(counts: Sequence[int], most: int, first: int) -> None:
     for number, count in enumerate(counts, first):
         if count > most:
-            # In the words by which clients tell this error from others.
+            # Clients recognise this error by its words.
             msg = (
                 f"This model's maximum context length is {most} tokens, and input {number} has "
                 f"{count}."

@@ -63,7 +63,7 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
 
 
 async def _fail_lost_responses(catalogue: Catalogue) -> None:
-    """End the responses whose jobs have ended without them, or were never submitted."""
+    """Fail unfinished responses whose job has ended or was never submitted."""
     after = ""
     while found := await catalogue.responses.unfinished(_AGE_S, _BATCH, after):
         after = found[-1].id

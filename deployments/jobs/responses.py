@@ -1,4 +1,4 @@
-"""The step that generates a response in the background, and what ends it otherwise."""
+"""Generate a response in the background, and end it if its job fails or is cancelled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deployments.types import ResponseSpec
 
     class Backends(Protocol):
-        """Calls what it is given, and waits while that is unavailable."""
+        """Calls a backend, and waits while it is unavailable."""
 
         async def call(
             self, job_id: str, backend: Checked, work: Callable[[], Awaitable[str]]
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResponseSteps:
-    """A response is in the catalogue, as it ended, before its step is recorded."""
+    """Steps of response jobs; the response is stored as ended before its step is checkpointed."""
 
     responder: Responder
     responses: Responses
     backends: Backends
 
     async def respond(self, job_id: str, spec: ResponseSpec) -> None:
-        """Generate a response; raise JobCancelled if it was cancelled, or deleted."""
+        """Generate a response; raise JobCancelled if it was cancelled or deleted."""
         status = await self.backends.call(
             job_id, self.responder, lambda: self.responder.respond(spec.owner, spec.response_id)
         )
@@ -59,7 +59,7 @@ class ResponseSteps:
 
 
 def _openai_code(failure: ServiceError) -> str:
-    """Return the code of an error of a response, of those that OpenAI's type knows."""
+    """Return the error code of a failed response, one of those in OpenAI's types."""
     if isinstance(failure, InvalidRequest):
         return "invalid_prompt"
     return "rate_limit_exceeded" if isinstance(failure, Overloaded) else "server_error"

@@ -104,7 +104,7 @@ class Submissions:
         return await self._submit(spec, key)
 
     async def responses(self, spec: ResponseSpec) -> Submitted:
-        """Submit a job, or return the one of this response."""
+        """Submit the job of a response, or return the existing one."""
         await self._catalogue.erasures.check_accepted(spec.owner)
         if known := await self._by_key(spec, spec.response_id):
             return known

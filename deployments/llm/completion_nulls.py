@@ -1,4 +1,4 @@
-"""Completions without the null fields that OpenAI's types do not have."""
+"""Remove null fields that OpenAI's types do not have from completions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _NULL_AT_OPENAI = {"content", "refusal", "logprobs", "finish_reason"}
 def without_nulls(completion: Mapping[str, Any]) -> dict[str, Any]:
     """Return a completion, its choices, messages and usage without null fields.
 
-    Those that OpenAI's API itself sends as null are kept. vLLM sends all fields that it has, such
-    as `kv_transfer_params`.
+    Keeps the null fields that OpenAI's API sends. vLLM sends all its fields, such as
+    `kv_transfer_params`.
     """
     shown = _of_object(completion)
     shown["choices"] = [_of_choice(choice) for choice in completion["choices"]]

@@ -144,7 +144,7 @@ class OpenAIEngine:
         return await asyncio.to_thread(lambda: [_estimated_tokens(text) for text in texts])
 
     async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
-        """Estimate, erring high; the endpoint's chat template is not known either."""
+        """Return an estimate that errs high: the endpoint's chat template is not known."""
         messages, tools = body["messages"], body.get("tools") or ()
         texts = [json.dumps(each, ensure_ascii=False) for each in (*messages, *tools)]
         return sum(await self.count_tokens(texts))

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _ERROR = 'data: {"error"'
 _NO_PROMPT = {"response_format"}
-"""Fields that are no part of a prompt; vLLM may compile this one."""
+"""Fields that are not part of a prompt; vLLM might compile `response_format`."""
 _STALL_TIMEOUT_S = 120.0
 # Of vLLM's registry, in the order of EngineUsage.
 _READ = (
@@ -64,7 +64,7 @@ class _Surface(NamedTuple):
     """One of vLLM's serving layers: how its requests are read, and what answers them.
 
     `prepare` changes a body before it is read. `tools` returns what vLLM compiles for the tools of
-    a request. `render` makes the prompt of a chat.
+    a request. `render` returns the prompt of a chat.
     """
 
     request: Callable[..., Any]
@@ -295,7 +295,7 @@ class VllmEngine:
         return await asyncio.to_thread(self._outside.count_tokens, texts) if texts else []
 
     async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
-        """Count the tokens of a chat's prompt, as vLLM makes it by the template."""
+        """Count the tokens of a chat's prompt, as vLLM renders it by the chat template."""
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
         await check_prompt_length(body, self._window, self.count_tokens)

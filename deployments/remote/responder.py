@@ -1,6 +1,6 @@
-"""The Ingress deployment, as Jobs calls it to generate responses in the background.
+"""Call the Ingress deployment from Jobs, to generate responses in the background.
 
-Ingress is made with a handle of Jobs, so Jobs looks up that of Ingress when it first needs it.
+Ingress is bound with a handle of Jobs, so Jobs looks up the handle of Ingress at its first call.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RemoteResponder:
     async def _ingress(self) -> _Ingress:
         if self._found is None:
             async with translated(self._name, self._deployment):
-                # It asks Serve's controller.
+                # Blocks: it asks Serve's controller.
                 handle: Handle = await asyncio.to_thread(
                     serve.get_deployment_handle, self._deployment
                 )

@@ -51,9 +51,9 @@ def read_as(title: str, section: str, text: str) -> str:
 
 
 def embedded_as(title: str, section: str, text: str) -> str:
-    """Return a chunk as the embedder reads it: as `read_as`, without a title that has no letters.
+    """Return a chunk as the embedder reads it: like `read_as`, without a title that has no letters.
 
-    A number as a file name says nothing, and moves vectors at random: nDCG@10 falls by 1 % on NPL
+    A number as a file name has no meaning, and moves vectors at random: nDCG@10 falls by 1 % on NPL
     and 1.7 % on CISI.
     """
     return read_as(title if any(map(str.isalpha, title)) else "", section, text)

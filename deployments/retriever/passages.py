@@ -36,8 +36,7 @@ def neighbourhood(
 ) -> list[tuple[StoredChunk, int]]:
     """Return the places of the chunks around the best ones that are not known yet.
 
-    On either side, as many as a passage of `passages` has room for if they are as long as those
-    that are known.
+    On each side, returns as many as fit into a passage if they are as long as the known ones.
     """
     had = {_place(one.stored) for one in known}
     usual = sum(_chars(one.stored) for one in known) / max(len(known), 1)
@@ -101,7 +100,7 @@ def passages(
 
 
 def _longest(limit: int, max_chars: int) -> int:
-    """Return the most characters of a passage that is not the only one."""
+    """Return the most characters of a passage, if there are several."""
     return max(_MAX_PASSAGE_CHARS, max_chars // limit)
 
 

@@ -128,7 +128,7 @@ def stored_from(payload: Mapping[str, Any]) -> StoredChunk:
 
 
 def all_stored_from(payloads: Iterable[Mapping[str, Any]]) -> list[StoredChunk]:
-    """Read published chunks of a collection; the document of an edition is read once."""
+    """Read published chunks of a collection; read the document of each edition once."""
     documents: dict[tuple[str, str], Document] = {}
     stored = []
     for payload in payloads:
@@ -156,8 +156,8 @@ def candidates_from(
 ) -> list[Candidate]:
     """Read what was found, scored by each vector of a query in its order, without the empty ones.
 
-    By dense vectors all points are, by sparse ones those with a common word. `payloads` are those
-    of all points, by their ids.
+    Dense vectors score all points, sparse ones those with a common word. `payloads` has the payload
+    of each point by its id.
     """
     queries = len(query.dense)
     each_scores = [{point.id: point.score for point in found} for found in answers]

@@ -24,11 +24,11 @@ DocumentKey: TypeAlias = tuple[str, str]  # collection and id
 # The weight of meaning in a score for passages and for documents; words have the rest.
 _MEANING = 0.55
 # Scores of documents of a large collection are compared in standard deviations: nDCG@10 is 5.4 %
-# above the best baseline on CISI and 3.5 % on NPL, and 4.9 % and 2.2 % with shares of the best. In
-# small collections shares are better: hit@3 of XQuAD in German is 0.940 with them, and 0.926.
+# above the best baseline on CISI and 3.5 % on NPL; with shares of the best, 4.9 % and 2.2 %. In
+# small collections shares are better: hit@3 of XQuAD in German is 0.940, and 0.926 without them.
 _MEANING_IN_LARGE = 0.64
-# Of a question in a script that the embedding model does not know, meaning has this share of its
-# weight: then it decides between texts without a common word, and hardly else.
+# For a question in a script that the embedding model does not know, meaning keeps this share of its
+# weight: it then mainly decides between texts that share no word with the question.
 _LEAST_SHARE = 0.18
 # The best similarity has the full share 1 only if it is at least this much above that of unrelated
 # texts.

@@ -1,4 +1,4 @@
-"""Scripts of texts, and those that the tokenizer of an embedding model knows."""
+"""Detect the scripts of texts, and those that the tokenizer of an embedding model knows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def known_scripts(tokenizer: Any) -> frozenset[str] | None:  # noqa: ANN401 - of
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
-    # Decoded, as some tokenizers write bytes in place of letters.
+    # Decode the tokens: some tokenizers write bytes in place of letters.
     tokens = backend.decode_batch([[number] for number in range(backend.get_vocab_size())])
     firsts = (next(filter(str.isalpha, token), "") for token in tokens)
     counts = Counter(script_of(letter) for letter in firsts if letter)
@@ -35,7 +35,7 @@ def known_scripts(tokenizer: Any) -> frozenset[str] | None:  # noqa: ANN401 - of
 
 
 def known_share(text: str, scripts: Collection[str] | None) -> float:
-    """Return the share of the letters of a text that are in some scripts; 1 for None."""
+    """Return the share of the letters of a text in the given scripts; 1 if they are None."""
     letters = [] if scripts is None else list(filter(str.isalpha, text))
     if scripts is None or not letters:
         return 1.0

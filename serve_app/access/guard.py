@@ -107,7 +107,7 @@ class Guard:
 
 
 def _key_in(headers: Mapping[str, str]) -> str:
-    """Return the key of a request as OpenAI's clients send it, or else as Anthropic's do."""
+    """Return the key of a request, as OpenAI's clients send it or as Anthropic's do."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
 

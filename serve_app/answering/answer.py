@@ -47,7 +47,7 @@ class Grounded:
     queries: list[str] = field(default_factory=list)
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields that it adds to an answer, as JSON."""
+        """Return the fields that grounding adds to an answer, as JSON."""
         return {
             "sources": dumped(self.sources),
             "pages": dumped(self.pages),
@@ -157,7 +157,7 @@ class Answering:
         yield Finished(watch.finished(), answer.cited, _counted(attributor.warnings))
 
     async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return the tokens of the prompt of an engine's request, under a time limit."""
+        """Count the tokens of the prompt of an engine's request, within a time limit."""
         async with self._deadline(Stopwatch(), self._settings.first_token_timeout_s):
             return await self._llm.prompt_tokens(body)
 
@@ -262,7 +262,7 @@ def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:
 
 
 def _named(events: Sequence[AnswerEvent]) -> Sequence[AnswerEvent]:
-    """Return events whose chunks name the model that was asked for."""
+    """Return events whose chunks name the requested model."""
     if not any(isinstance(event, Opening) for event in events):
         return events
     return [

@@ -33,10 +33,10 @@ class Question:
     """What is asked: messages in OpenAI's form, what to draw on, and how to sample.
 
     `web`, `documents` and `attribution` say what the request allows; the operator's settings can
-    only take away from it, see `Grounding.gather`. Passages below `min_score` are no sources.
+    only take away from it, see `Grounding.gather`. Passages below `min_score` are left out.
     Without `shorten_history` a conversation that is longer than the model's window is refused.
-    `sampling` holds further fields of the engine's request; `max_tokens` is None when the caller
-    did not say.
+    `sampling` holds further fields of the engine's request; `max_tokens` is None if the caller
+    did not set it.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -79,7 +79,7 @@ class Question:
 class Context:
     """The sources, best first and not yet numbered, and the warnings about missing ones.
 
-    `queries` are those that the documents were searched for.
+    `queries` are the search queries for the documents.
     """
 
     sources: list[Source] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What differs for clients of Anthropic's API: the form of errors, and the header `request-id`."""
+"""Errors and the header `request-id` in the form of Anthropic's API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 REQUEST_ID = "request-id"
-"""The header of a response by which Anthropic's clients report its request."""
+"""The response header from which Anthropic's clients report the request id."""
 _MESSAGES = "/v1/messages"
 _VERSION = b"anthropic-version"
 _SERVES_REQUEST_ID = b"x-request-id"
@@ -27,7 +27,7 @@ _ERROR_TYPES = {
 
 
 def is_anthropic(scope: Scope) -> bool:
-    """Return whether a request is of Anthropic's API, by its path or by the header of its clients.
+    """Return whether a request is one of Anthropic's API, by its path or its clients' header.
 
     The header decides on routes that both APIs have, such as the list of models.
     """
@@ -38,7 +38,7 @@ def is_anthropic(scope: Scope) -> bool:
 
 
 def set_request_id(scope: Scope) -> str:
-    """Take over the id that Serve gave the request, or make one; return it."""
+    """Set the id of the request, Serve's or a new one, and return it."""
     given = dict(scope["headers"]).get(_SERVES_REQUEST_ID, b"").decode("latin-1")
     request_id = given or f"req_{secrets.token_hex(16)}"
     scope.setdefault("state", {})["request_id"] = request_id

@@ -60,5 +60,5 @@ def check_answer_bounds(  # noqa: PLR0913 - what is bounded, and its names
 
 
 def max_top_k(settings: AppSettings) -> int:
-    """Return how many passages an answer may ask for."""
+    """Return the most passages that a request may ask for."""
     return max(_MAX_TOP_K, settings.answer.top_k)

@@ -1,6 +1,6 @@
 """From exceptions to the one error form, `{"error": {message, type, code, param}}`.
 
-Requests of Anthropic's API get the form of that API instead, see `anthropic`.
+Requests of Anthropic's API get that API's form instead, see `anthropic`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def refusals(
 
 
 class ErrorAnswer(JSONResponse):
-    """An error in the form of the API that the request is of."""
+    """An error in the form of the request's API, OpenAI's or Anthropic's."""
 
     def __init__(
         self, error: ErrorResponse, status: HTTPStatus, headers: Mapping[str, str] | None = None

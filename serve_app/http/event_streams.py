@@ -99,7 +99,7 @@ async def opened(
 ) -> EventStream:
     """Await the first event, raising what it raises; a later error becomes an event.
 
-    After `max_silence_s` the response starts without it. `keep_alive` is sent while it is silent.
+    After `max_silence_s` the response starts without it. A silent stream sends `keep_alive`.
     """
     first = asyncio.ensure_future(anext(events, None))
     try:

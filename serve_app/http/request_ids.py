@@ -1,6 +1,6 @@
 """A bound on X-Request-Id, which Serve copies into its logs and into the response.
 
-Clients of Anthropic's API get the id under the name that they know, too.
+Anthropic's clients also get the id as `request-id`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Anthropic's Messages API over the answers of the bare model and of `genserve`."""
+"""Anthropic's Messages API, for the bare model and for `genserve`."""

@@ -1,4 +1,4 @@
-"""From the engine's events to content blocks, for whole answers and for streams."""
+"""Translate the engine's events to content blocks, for whole answers and for streams."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _REASONING = ("reasoning", "reasoning_content")
 
 
 class BlockSink(Protocol):
-    """Takes the content blocks of an answer, one after the other."""
+    """Receives the content blocks of an answer, one after the other."""
 
     def start(self, block: dict[str, Any]) -> None:
         """Begin a block."""
 
     def text(self, text: str) -> None:
-        """Go on with the block, which is one of text."""
+        """Append text to the block, which is a text block."""
 
     def delta(self, delta: dict[str, Any]) -> None:
-        """Go on with the block by one of Anthropic's deltas."""
+        """Append one of Anthropic's deltas to the block."""
 
     def stop(self) -> None:
         """End the block."""
@@ -43,23 +43,23 @@ class BlockSink(Protocol):
 class BlockReader:
     """Reads the engine's events of one answer into a sink.
 
-    `usage` is what the engine reported. White space alone is no block: clients send blocks back,
-    and Anthropic's API refuses blank ones.
+    `usage` is the engine's. White space alone makes no block: clients send blocks back, and
+    Anthropic's API refuses blank ones.
     """
 
     def __init__(self, sink: BlockSink, *, thinking: bool) -> None:
-        """With `thinking`, reasoning is shown."""
+        """Keep the sink; `thinking` shows the reasoning."""
         self.usage: Mapping[str, Any] = {}
         self._sink = sink
         self._thinking = thinking
-        self._open = ""  # the type of the block that is not ended
-        self._blank = ""  # white space that no text has followed yet
+        self._open = ""  # the type of the open block
+        self._blank = ""  # white space before any text
         self._finish_reason: str | None = None
         self._stopped_by: object = None
         self._has_calls = False
 
     def read(self, events: Iterable[AnswerEvent]) -> None:
-        """Take the next events."""
+        """Read the next events."""
         for event in events:
             if isinstance(event, Piece):
                 self._piece(event)
@@ -67,7 +67,7 @@ class BlockReader:
                 self.usage = event.tokens
 
     def cite(self, citations: Sequence[dict[str, Any]]) -> None:
-        """Add citations to the open block of text; one that has ended takes none."""
+        """Add citations to the open text block; ignore them if it has ended."""
         if self._open == "text":
             for citation in citations:
                 delta = {"type": "citations_delta", "citation": citation}
@@ -81,11 +81,11 @@ class BlockReader:
 
     @property
     def stop(self) -> dict[str, str | None]:
-        """Why the answer has ended, by Anthropic's names."""
+        """Why the answer ended, in Anthropic's terms."""
         if self._finish_reason in {"stop", "tool_calls"} and isinstance(self._stopped_by, str):
             return {"stop_reason": "stop_sequence", "stop_sequence": self._stopped_by}
         reason = _STOP_REASONS.get(self._finish_reason or "", "end_turn")
-        if self._has_calls and reason == "end_turn":  # so it is for a tool that was named
+        if self._has_calls and reason == "end_turn":  # the call was forced
             reason = "tool_use"
         return {"stop_reason": reason, "stop_sequence": None}
 
@@ -139,7 +139,7 @@ class BlockReader:
 
 
 class BlockList:
-    """Keeps the blocks of a whole answer."""
+    """Collects the blocks of a whole answer."""
 
     def __init__(self) -> None:
         self._blocks: list[dict[str, Any]] = []
@@ -176,7 +176,7 @@ class BlockList:
 class EventWriter:
     """Writes the blocks of a stream as server-sent events.
 
-    Most events are text alone. What surrounds the text is the same each time, and is prepared.
+    Most events have text only: the JSON around the text is prepared once.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class EventWriter:
         self._before_text = ""
 
     def take(self) -> str:
-        """Return what was written since the last call."""
+        """Return the events written since the last call."""
         written = "".join(self._written)
         self._written.clear()
         return written
@@ -214,7 +214,7 @@ class EventWriter:
 
 
 def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the reasoning and the text of a whole completion, as a stream would have them."""
+    """Yield the reasoning and the text of a whole completion as events of a stream."""
     message = completion["choices"][0]["message"]
     yield Piece(message.get("content"), delta={name: message.get(name) for name in _REASONING})
 
@@ -230,7 +230,7 @@ def ending_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    """Return the arguments of a call, as far as they were written."""
+    """Return the arguments of a call; they may be cut off."""
     try:
         value = from_json(text or "{}", allow_partial=True)
     except ValueError:

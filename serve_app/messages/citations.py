@@ -1,9 +1,9 @@
-"""Attributions as the citations of Anthropic's text blocks.
+"""Translate attributions to the citations of Anthropic's text blocks.
 
-All have one type, `web_search_result_location`, also those of documents. It alone has the address
-of what is cited. The other types count the documents or search results of the request, among which
-these sources are not, and clients that look them up there would show another one. Some clients,
-such as Vercel's, end a stream at a type that they do not know.
+All have the type `web_search_result_location`, also those of documents: only this type has a URL.
+The other types are indexes into the documents or search results of the request, which do not
+include these sources, so clients would show a wrong one. Some clients, such as Vercel's, end a
+stream at an unknown type.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SourceCitations:
-    """Makes the citations of an answer with these sources."""
+    """Makes the citations of an answer from its sources."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = {source.id: source for source in sources}
@@ -25,8 +25,8 @@ class SourceCitations:
     def of(self, attributions: Iterable[Attribution]) -> list[dict[str, Any]]:
         """Return the citations of the sentences that have a source.
 
-        Beside Anthropic's fields they have the number of the source, the place of the sentence in
-        the text of the answer, and that of the quote in the text of the source.
+        Beside Anthropic's fields they have the number of the source, the position of the sentence
+        in the answer, and the position of the quote in the source.
         """
         made = []
         for one in attributions:

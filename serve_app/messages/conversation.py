@@ -1,4 +1,4 @@
-"""The messages of a request as the messages of a chat, which the engine takes."""
+"""Translate the messages of a request to chat messages, which the engine takes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _APART = "\n\n"
 
 
 def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
-    """Return the conversation in the form of a chat.
+    """Return the conversation as chat messages.
 
     All instructions become one message at the beginning, as most chat templates take them only
-    there. Messages of the user that follow each other become one, as in Anthropic's API: what they
-    say together is the question. The results of tools become messages of their own.
+    there. Consecutive messages of the user become one, as in Anthropic's API: together they are the
+    question. The results of tools become messages of their own.
     """
     messages: list[dict[str, Any]] = []
     instructions = [_text(request.system)] if request.system else []
@@ -52,7 +52,7 @@ def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
 
 
 def is_continued(messages: Sequence[dict[str, Any]]) -> bool:
-    """Return whether the answer goes on with the last message, which the client has begun."""
+    """Return whether the answer continues the last message, which the client has begun."""
     last = messages[-1]
     return bool(last["role"] == "assistant" and last["content"] and "tool_calls" not in last)
 
@@ -95,7 +95,7 @@ def _of_assistant(given: MessageParam) -> dict[str, Any]:
 
 
 def _result(block: ToolResultBlock) -> str:
-    """Return the result; a chat has no other sign of a failure than its words."""
+    """Return the result as text; a chat can report a tool's failure in words only."""
     written = block.written()
     named = written.lower().startswith("error")
     return f"Error: {written}" if block.is_error and not named else written

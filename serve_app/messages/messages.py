@@ -37,10 +37,9 @@ _TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
 
 
 class Messages:
-    """Translates each request once, for the bare model or for a grounded answer.
+    """Answers requests by the bare model or with a grounded answer.
 
-    A grounded answer is that of `genserve`, or one of the bare model for which a hosted tool reads
-    pages.
+    A grounded answer is one of `genserve`, or of the bare model with a hosted tool.
     """
 
     def __init__(self, answering: Answering, llm: TextGenerator, settings: AppSettings) -> None:
@@ -75,7 +74,7 @@ class Messages:
     async def stream(self, request: MessagesRequest) -> AsyncGenerator[str, None]:
         """Yield Anthropic's events, several at once where several are ready.
 
-        What the first event awaits are the sources and the first token.
+        The first event waits for the sources and the first token.
         """
         writer = EventWriter()
         reader = BlockReader(writer, thinking=_shows_thinking(request))
@@ -92,13 +91,13 @@ class Messages:
                     yield written
 
     async def count_tokens(self, request: CountTokensRequest) -> int:
-        """Return the tokens of the prompt, without the sources of a grounded answer."""
+        """Count the tokens of the prompt, without the sources of a grounded answer."""
         return await self._answering.prompt_tokens(self._prompt(request))
 
     async def _grounded(
         self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
     ) -> AsyncGenerator[dict[str, Any] | None, None]:
-        """Write an answer; yield after each step, at last the further fields of its end."""
+        """Write an answer; yield None after each step, and the fields of `message_delta` last."""
         citations = SourceCitations([])
         attributions: list[Attribution] = []
         warnings: list[Warning_] = []
@@ -164,11 +163,10 @@ class Messages:
         return replace(question, documents=False)
 
     async def _bare_body(self, request: MessagesRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the engine's request, and a warning if the answer is bounded more than asked.
+        """Return the engine's request, and a warning if `max_tokens` was lowered.
 
-        `max_tokens` is no wish: it has to be given, and clients send the bound of a large model.
-        So it is lowered to what there is room for. A prompt without room for an answer is the
-        engine's to refuse.
+        `max_tokens` is required, and clients send the maximum of a large model. So it is lowered to
+        the room in the window. The engine refuses a prompt that leaves no room for an answer.
         """
         body = self._prompt(request)
         most = self._most_tokens(request)
@@ -184,7 +182,7 @@ class Messages:
         return body, {"warnings": dumped([_limited(most)])}
 
     def _warned(self, request: MessagesRequest, grounded: Grounded) -> Grounded:
-        """Add the warning for an answer that the settings bound more than was asked."""
+        """Add a warning if the settings lower `max_tokens`."""
         most = self._most_tokens(request)
         known = any(warning.code == _LIMITED for warning in grounded.warnings)
         if known or most == request.max_tokens:

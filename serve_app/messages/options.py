@@ -1,4 +1,4 @@
-"""The options of a request by the names that the engine has for them."""
+"""Translate the options of a request to the engine's fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 def options(request: CountTokensRequest, *, continued: bool) -> dict[str, Any]:
     """Return the fields of the engine's request, without the messages and their bounds.
 
-    `continued` says that the answer goes on with the last message.
+    `continued`: the answer continues the last message.
     """
     found: dict[str, Any] = _tools(request)
     if (schema := request.json_schema) is not None:
@@ -29,7 +29,7 @@ def options(request: CountTokensRequest, *, continued: bool) -> dict[str, Any]:
         given = {
             "temperature": request.temperature,
             "top_p": request.top_p,
-            "top_k": request.top_k or None,  # 0 is no bound, as null
+            "top_k": request.top_k or None,  # 0 means no bound, like null
             "stop": request.stop_sequences or None,
         }
         found |= {name: value for name, value in given.items() if value is not None}
@@ -52,7 +52,7 @@ def _tools(request: CountTokensRequest) -> dict[str, Any]:
         for tool in request.tools or ()
         if isinstance(tool, CustomTool)
     ]
-    if not tools:  # pages are read without being asked for
+    if not tools:  # hosted tools are not the engine's
         return {}
     return {"tools": tools} | _choice(request.tool_choice)
 

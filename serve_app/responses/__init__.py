@@ -1,1 +1,1 @@
-"""OpenAI's Responses API over `Answering`: items to messages, and answers to items and events."""
+"""OpenAI's Responses API: translates items to messages, and answers to items and events."""

@@ -1,4 +1,4 @@
-"""Attributions as the annotations of OpenAI's output text."""
+"""Translate attributions to the annotations of OpenAI's output text."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def search_result(source: Source) -> dict[str, Any]:
 
 
 def file_id(source: Source) -> str:
-    """Return the id of the file that a document is."""
+    """Return the file id of a document."""
     return file_id_of(source.uri.removeprefix(_DOCUMENTS).partition("?")[0])

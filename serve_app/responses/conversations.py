@@ -1,4 +1,4 @@
-"""Conversations of one owner: made, listed and changed."""
+"""Create, show and change the conversations of one owner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ID_BYTES = 16
 
 
 class StoredConversations:
-    """The conversations of one owner; methods raise NotFound for what does not exist."""
+    """The conversations of one owner; methods raise NotFound for unknown ids."""
 
     def __init__(self, conversations: OwnedConversations, stored: StoredResponses) -> None:
         self._conversations = conversations
@@ -32,7 +32,7 @@ class StoredConversations:
     async def create(
         self, items: Sequence[InputItem], metadata: Mapping[str, str]
     ) -> ConversationEntry:
-        """Make a conversation; raise InvalidRequest if it is over a quota."""
+        """Create a conversation; raise InvalidRequest above a quota."""
         conversation_id = f"conv_{secrets.token_hex(_ID_BYTES)}"
         entry = ConversationEntry(conversation_id, int(time.time()), metadata)
         await self._conversations.add(entry, await self._items(items, conversation_id))

@@ -1,4 +1,4 @@
-"""Streaming events of a response as server-sent events."""
+"""Write the streaming events of a response as server-sent events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class EventWriter:
     """Writes the events of one response.
 
-    Most of them are text alone. What surrounds the text is the same each time, and is prepared.
+    Most events have text only: the JSON around the text is prepared once.
     """
 
     def __init__(self) -> None:

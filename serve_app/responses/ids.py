@@ -20,7 +20,7 @@ FILE_SEARCH, WEB_SEARCH = "fs", "ws"
 
 
 def new_response_id() -> str:
-    """Return an id that nobody can guess."""
+    """Return a random id that cannot be guessed."""
     return f"resp_{secrets.token_hex(_RESPONSE_BYTES)}"
 
 
@@ -49,6 +49,6 @@ def is_item_id(value: str) -> bool:
 
 
 def response_id_of(item_id: str) -> str | None:
-    """Return the id of the response that an item belongs to, None if it has no such form."""
+    """Return the id of the response that an item belongs to; None for another form of id."""
     match = _ITEM_ID.fullmatch(item_id)
     return f"resp_{match[1]}" if match else None

@@ -1,4 +1,4 @@
-"""Input items: as they are stored, and as messages of a chat."""
+"""Translate input items to stored items and to chat messages."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ def _message(item: Message) -> Item:
 
 
 def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
-    """Return items as the messages of a chat, in the form of OpenAI's chat completions.
+    """Return items as chat messages, in the form of OpenAI's chat completions.
 
-    Calls of functions join the assistant's message before them. Reasoning and the calls of the
-    service's own tools are left out: what was found then is no source of the next answer. A
-    developer's message is one of the system, as few chat templates know the other role.
+    Function calls join the assistant's message before them. Reasoning and calls of hosted tools are
+    left out: their results are not sources of the next answer. A developer message becomes a system
+    message, as few chat templates know the developer role.
     """
     messages: list[ChatMessage] = []
     for item in items:
@@ -133,7 +133,7 @@ def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
 
 
 def latest(messages: Sequence[ChatMessage], count: int, chars: int) -> list[ChatMessage]:
-    """Return the last messages, at most `count` with `chars` characters, from a user's on."""
+    """Return the last messages within `count` and `chars`, beginning with a user's message."""
     start, size = len(messages), 0
     for place in range(len(messages) - 1, max(len(messages) - count, 0) - 1, -1):
         size += len(chat_text(messages[place]))
@@ -167,7 +167,7 @@ def _tool_call(item: Item) -> dict[str, Any]:
 
 
 def _readable(arguments: str) -> str:
-    """Return arguments as a JSON object, which chat templates need: a call may be cut off."""
+    """Return arguments as a JSON object, as chat templates need it, even if they are cut off."""
     try:
         if isinstance(json.loads(arguments or "{}"), dict):
             return arguments or "{}"

@@ -1,6 +1,6 @@
-"""The output of one response: from the events of an answer to items and streaming events.
+"""Translate the events of an answer to output items and streaming events.
 
-Whole and streamed responses are made here alike, so that they cannot differ.
+Whole and streamed responses share this code, so that they cannot differ.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Event = dict[str, Any]
 
 TEXT_DELTA = "response.output_text.delta"
 SEARCH_FAILED = "search_unavailable"
-"""Code of the warning that the documents could not be searched."""
+"""The warning code for documents that could not be searched."""
 _READ = "ok"
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why an answer is incomplete, by the engine's reason to finish."""
@@ -45,7 +45,7 @@ _SERVER_ERROR = "server_error"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which of the service's own tools are shown as items, and what the items include."""
+    """Which hosted tools are shown as items, and what the items include."""
 
     file_search: bool = False
     web_search: bool = False
@@ -126,7 +126,7 @@ class Output:
     """Collects one response, and returns the streaming events of each step.
 
     `response` is the response as it begins; `first_number` is the sequence number of the first
-    event. A response that is begun again, after a retry, opens with `response.in_progress`.
+    event. With `begun_before`, the first event is `response.in_progress`.
     """
 
     def __init__(
@@ -187,9 +187,9 @@ class Output:
         return events
 
     def fail(self, error: ServiceError) -> list[Event]:
-        """Return the last events of a response that broke off.
+        """Return the last events of a failed response.
 
-        After `end` there is one, in place of the last event of that.
+        After `end`, they replace the last event that `end` returned.
         """
         if self._ended:
             self._number -= 1
@@ -201,7 +201,7 @@ class Output:
         return events
 
     def leave(self) -> None:
-        """End the response of a client that has left; nobody gets further events."""
+        """Cancel the response of a client that has disconnected, without further events."""
         self._closed(cut=True)
         self._end("cancelled")
 
@@ -262,7 +262,7 @@ class Output:
     def _tool_item(
         self, kind: str, prefix: str, begun: Event, done: Event, *, failed: bool
     ) -> Iterator[Event]:
-        """Return the events of a tool that has been used already."""
+        """Return the events of a hosted tool, which has run already."""
         index = len(self._items)
         item = {"id": new_item_id(prefix, self.response["id"]), "type": kind}
         opened = {**item, "status": "in_progress", **begun}
@@ -310,7 +310,7 @@ class Output:
     def _said(self, text: str, logprobs: list[dict[str, Any]]) -> list[Event]:
         events = [] if self._message else self._opened_message()
         message = self._message
-        assert message is not None  # noqa: S101 - it is opened above
+        assert message is not None  # noqa: S101 - opened above
         message.texts.append(text)
         message.logprobs += logprobs
         number = self._number
@@ -343,7 +343,7 @@ class Output:
             self._answered = True
             events += self._closed_if(_Reasoning)
             events += self._closed_if(_Call)
-            if not self._sources:  # else sentences of the message are still being attributed
+            if not self._sources:  # otherwise attributions are still to come
                 events += self._closed_if(_Message)
             item_id, place = self._new(FUNCTION_CALL)
             call_id = str(call.get("id") or f"call_{item_id.partition('_')[2]}")
@@ -389,7 +389,7 @@ class Output:
         return self._event(f"response.content_part.{step}", **_where(item), part=part)
 
     def _closed(self, *, cut: bool) -> list[Event]:
-        """Return the events that end all open items; the last of them may be cut off."""
+        """Return the events that end all open items; with `cut`, the last one is incomplete."""
         events: list[Event] = []
         last = max((item.index for item in self._open), default=0)
         for item in list(self._open):
@@ -457,7 +457,7 @@ def _where(item: _Message | _Reasoning) -> dict[str, Any]:
 
 
 def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the log probabilities of a piece as output text has them."""
+    """Return the log probabilities of a piece in the form of output text."""
     given = (choice.get("logprobs") or {}).get("content") or []
     return [
         _logprob(one) | {"top_logprobs": [_logprob(other) for other in one["top_logprobs"] or ()]}
@@ -475,7 +475,7 @@ def _logprob(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_bytes(logprobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return log probabilities as the events have them."""
+    """Return log probabilities in the form of events."""
     return [
         {
             "token": one["token"],

@@ -1,4 +1,4 @@
-"""Responses of one owner: requests to answers, whole and as streaming events."""
+"""Answer requests of one owner for responses, whole and as streaming events."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from serve_app.schemas.responses.request import PromptRequest, ResponseRequest
     from serve_app.settings import AppSettings
 
-# Names of the engine's fields, which errors may carry, as they are called here.
+# The fields of this API by the engine's names, which errors may carry.
 _NAMES = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
@@ -53,11 +53,11 @@ _NAMES = {
 }
 _WITH_USAGE = {"stream_options": {"include_usage": True}}
 _SAVE_S = 30.0
-"""The longest time that the end of a stream may take to be stored."""
+"""The timeout for storing the end of a response."""
 
 
 class Responding:
-    """Makes the responses of one owner; everything it uses sees that owner's data only."""
+    """Creates the responses of one owner; all its parts see that owner's data only."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Responding:
     ) -> Turn:
         """Check a request and read its history; nothing is generated yet.
 
-        A response that is made later, or again, keeps its `response_id` and `created_at`. Raises
-        InvalidRequest, naming the field, for what cannot be answered, and NotFound for a previous
-        response, conversation or item that does not exist. The model is the caller's to check.
+        A response in the background keeps its `response_id` and `created_at`. Raises
+        InvalidRequest, naming the field, for a request that cannot be answered, and NotFound for a
+        previous response, conversation or item that does not exist. The caller checks the model.
         """
         response_id = response_id or new_response_id()
         with _renamed():
@@ -92,9 +92,9 @@ class Responding:
             return turn_of(request, messages, response, items, self._settings)
 
     async def input_tokens(self, request: PromptRequest) -> int:
-        """Return the tokens of the prompt, without the sources of a grounded answer.
+        """Count the tokens of the prompt, without the sources of a grounded answer.
 
-        Raises what `turn` does.
+        Raises the errors of `turn`.
         """
         with _renamed():
             messages, _ = await self._read(request, new_response_id(), None)
@@ -120,13 +120,12 @@ class Responding:
     async def stream(
         self, turn: Turn, *, first_number: int = 0, begun_before: bool = False
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Yield the events of the response, as many at once as there are.
+        """Yield the events of the response, several at once where several are ready.
 
-        The caller gets a failure to begin as an exception; a later one becomes
-        `response.failed`. The response is stored before its last event. Closing the generator, or
-        cancelling its task, stops everything that is under way for it, and the response is stored
-        as cancelled, with what there is of its output. For `first_number` and `begun_before` see
-        Output.
+        Raises an error before the first event; a later one becomes `response.failed`. The response
+        is stored before its last event is sent. Closing the generator, or cancelling its task,
+        stops the generation, and the response is stored as cancelled with its output so far. For
+        `first_number` and `begun_before` see Output.
         """
         output = Output(
             turn.response, turn.shown, first_number=first_number, begun_before=begun_before
@@ -166,9 +165,9 @@ class Responding:
             await self._storage.save(output.response, turn.input_items)
 
     async def _save_apart(self, output: Output, turn: Turn) -> None:
-        """Save the response, also if the caller is cancelled meanwhile, as often as it may be.
+        """Save the response in a task of its own, which outlives a cancellation of the caller.
 
-        A server cancels every wait of a request whose client has left.
+        The server cancels every wait of a request whose client has disconnected.
         """
 
         async def save() -> None:
@@ -192,7 +191,7 @@ class Responding:
     async def _read(
         self, request: PromptRequest, response_id: str, max_tokens: int | None
     ) -> tuple[list[ChatMessage], list[Item]]:
-        """Check a request; return all messages, and the input items of this turn."""
+        """Check a request; return all its messages, and the input items of this turn."""
         await check_constraints_in_thread(constraints_of(request))
         earlier = await self._storage.history(request.previous_response_id, request.conversation_id)
         items = await self._input(request, response_id)
@@ -201,7 +200,7 @@ class Responding:
         return messages, items
 
     async def _input(self, request: PromptRequest, response_id: str) -> list[Item]:
-        """Return the items of this turn's input, those that are references by what they name."""
+        """Return the items of this turn's input, with references resolved."""
         if request.input is None:
             return []
         if isinstance(request.input, str):
@@ -222,7 +221,7 @@ class Responding:
     ) -> list[ChatMessage]:
         """Return the messages of the conversation, within the bounds.
 
-        Of the history, what is over them is left out, or refused if nothing may be left out.
+        Leaves out the oldest messages above the bounds, or raises InvalidRequest if none may be.
         """
         history, own = chat_messages(earlier), chat_messages(items)
         opening = [{"role": "system", "content": request.instructions}]
@@ -243,7 +242,7 @@ class Responding:
 
 
 def _system(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """Take the system's messages off the beginning."""
+    """Remove the system messages at the beginning, and return them."""
     count = 0
     while count < len(messages) and messages[count]["role"] == "system":
         count += 1
@@ -253,7 +252,7 @@ def _system(messages: list[ChatMessage]) -> list[ChatMessage]:
 
 
 def _joined(opening: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return one message for all: many chat templates take only one of the system."""
+    """Join system messages into one: many chat templates take only one."""
     text = "\n\n".join(message["content"] for message in opening)
     return [{"role": "system", "content": text}] if opening else []
 
@@ -264,7 +263,7 @@ def _chars(messages: Sequence[ChatMessage]) -> int:
 
 @contextlib.contextmanager
 def _renamed() -> Iterator[None]:
-    """Name the fields of this request in errors that name those of the engine's."""
+    """Rename the engine's fields in errors to those of this API."""
     try:
         yield
     except InvalidRequest as error:

@@ -1,4 +1,4 @@
-"""What the Responses API asks of the store of responses and conversations of one owner."""
+"""The protocol of the store of responses and conversations of one owner."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ class ResponseStorage(Protocol):
     ) -> list[Item]:
         """Return the earlier items, oldest first: of each turn its input, then its output.
 
-        At most one of the two is given. Raises NotFound, with `param` set to the field's name
-        (`previous_response_id` or `conversation`), for an id of another owner as for one that
-        does not exist.
+        At most one of the arguments is set. Raises NotFound, with the field's name as `param`
+        (`previous_response_id` or `conversation`), for an unknown id and for one of another owner.
         """
         ...
 
@@ -29,15 +28,15 @@ class ResponseStorage(Protocol):
         """Return the stored items with these ids, in their order, for `item_reference`.
 
         Raises NotFound, with `param` `input`, if one does not exist.
-        `serve_app.responses.ids.response_id_of` tells which response an item belongs to.
+        `serve_app.responses.ids.response_id_of` returns the response that an item belongs to.
         """
         ...
 
     async def save(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
         """Store a response that has ended, with the input of this turn only.
 
-        It is called before the end of the response is sent, if `store` of the response is true or
-        if it has a `conversation`. The items go into the conversation; a response with `store`
-        false is not kept itself.
+        It is called before the end of the response is sent, if its `store` is true or it has a
+        `conversation`. The items are appended to the conversation; with `store` false, only they
+        are stored.
         """
         ...

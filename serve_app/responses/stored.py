@@ -1,4 +1,4 @@
-"""Stored responses and conversations of one owner: what a turn continues, and what it leaves."""
+"""Read the history that a turn continues, and store the turn, for one owner."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from serve_app.responses.storage import Item
 
 MAX_CHAIN = 1000
-"""Responses that are read back from a `previous_response_id`."""
+"""The most responses in a chain of `previous_response_id`."""
 MAX_REFERENCES = 100
-"""Stored items that one request refers to."""
+"""The most item references in a request."""
 _DAY_MS = 86_400_000
 
 
 class StoredResponses:
-    """The stored responses of one owner, which `ResponseStorage` describes."""
+    """The stored responses of one owner; implements `ResponseStorage`."""
 
     def __init__(
         self, responses: OwnedResponses, conversations: OwnedConversations, keep_days: int
@@ -35,15 +35,15 @@ class StoredResponses:
         self._keep_ms = keep_days * _DAY_MS
 
     async def check_room(self) -> None:
-        """Raise InvalidRequest if a further response would be over a quota."""
+        """Raise InvalidRequest if another response would exceed a quota."""
         await self._responses.check_room()
 
     async def history(
         self, previous_response_id: str | None, conversation_id: str | None
     ) -> list[Item]:
-        """Return the earlier items, the oldest first; see `ResponseStorage`.
+        """Return the earlier items, oldest first; see `ResponseStorage`.
 
-        Raises InvalidRequest if there are too many, and for a previous response under way.
+        Raises InvalidRequest if there are too many, or if the previous response has not ended.
         """
         if previous_response_id is not None:
             return await self._chain(previous_response_id)
@@ -98,7 +98,7 @@ class StoredResponses:
             await self._conversations.append_turn(stored.conversation_id, turn)
 
     def new(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> StoredResponse:
-        """Return a response as it is stored from now on."""
+        """Return a response as an entry of the store."""
         conversation = response.get("conversation")
         return StoredResponse(
             response["id"],
@@ -118,7 +118,7 @@ class StoredResponses:
     async def input_items(self, response_id: str, query: PageQuery) -> EntryPage[Item]:
         """List the input items of a response, of its own turn only.
 
-        Raises NotFound, also for the id of no such item in `query.after`.
+        Raises NotFound, also for an unknown item in `query.after`.
         """
         items = list((await self.get(response_id)).input)
         if query.newest_first:

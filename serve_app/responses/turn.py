@@ -1,4 +1,4 @@
-"""From a request to what answers it: a question, or a body for the bare model."""
+"""Translate a request to a question, or to a body for the bare model."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _SAMPLING = (
     *("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_k", "min_p"),
     *("repetition_penalty", "min_tokens", "stop", "seed", "ignore_eos", "logit_bias"),
 )
-# Those that OpenAI's type of a response knows; all are ignored.
+# The values of OpenAI's response type; all are ignored.
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
-_DEFAULT_TEMPERATURE = 1.0  # OpenAI's; what the engine takes by default is its model's
+_DEFAULT_TEMPERATURE = 1.0  # OpenAI's default; the engine's depends on the model
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One response to make.
+    """One response to generate.
 
-    `response` is the response as it begins, `input_items` the input of this turn. The bare model
-    gets `body`; if it is None, `question` is answered from what is found for it.
+    `response` is the response as it begins, `input_items` the input of this turn. `body` is
+    the request to the bare model; if it is None, `question` gets a grounded answer.
     """
 
     response: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Tools:
-    """The tools that may be used, as `tool_choice` leaves them."""
+    """The tools that `tool_choice` allows."""
 
     functions: list[FunctionTool]
     file_search: FileSearchTool | None
@@ -84,10 +84,10 @@ def turn_of(
     input_items: Sequence[Item],
     settings: AppSettings,
 ) -> Turn:
-    """Return what answers a request, given the messages with those of the conversation before.
+    """Return the turn of a request, given all messages of the conversation.
 
-    The bare model is asked through a question, too, if it has a tool of the service's own or if
-    its history is to be shortened.
+    The bare model is asked by a question, too, if it has a hosted tool or if its history may be
+    shortened.
     """
     tools = _chosen(request)
     _check_messages(messages)
@@ -123,7 +123,7 @@ def turn_of(
 def prompt_of(
     request: PromptRequest, messages: Sequence[ChatMessage], settings: AppSettings
 ) -> dict[str, Any]:
-    """Return the engine's request as far as it makes the prompt, without sources."""
+    """Return the fields of the engine's request that make the prompt, without sources."""
     _check_messages(messages)
     tools = _chosen(request)
     _check_switched_on(tools, settings)
@@ -191,7 +191,7 @@ def _is_grounded(request: PromptRequest, tools: _Tools) -> bool:
 
 
 def now() -> int:
-    """Return the time in seconds, as OpenAI's objects have it."""
+    """Return the present time in seconds, as in OpenAI's objects."""
     return int(time.time())
 
 
@@ -206,7 +206,7 @@ def shortens(request: PromptRequest) -> bool:
 
 
 def _with_tools(question: Question, tools: _Tools, settings: AppSettings) -> Question:
-    """Return a question that draws on what its tools name, too."""
+    """Return a question that also uses the hosted tools."""
     if search := tools.file_search:
         question = replace(
             question,
@@ -224,7 +224,7 @@ def _with_tools(question: Question, tools: _Tools, settings: AppSettings) -> Que
 def _chosen(request: PromptRequest) -> _Tools:  # noqa: PLR0911 - one for each choice
     """Return the tools that the choice allows.
 
-    The service's own tools are used whenever they are allowed, which is what `required` asks for.
+    Hosted tools are used whenever they are allowed, as `required` asks for.
     Raises InvalidRequest if the choice names a tool that is not among the tools.
     """
     functions, files, web = request.functions, request.file_search, request.web_search
@@ -243,7 +243,7 @@ def _chosen(request: PromptRequest) -> _Tools:  # noqa: PLR0911 - one for each c
             if kind == "file_search":
                 return _Tools(functions, files, None, "none")
             return _Tools(functions, None, web, "none")
-        case AllowedTools(mode=mode, tools=allowed):  # the last kind
+        case AllowedTools(mode=mode, tools=allowed):  # the remaining kind
             types = {tool.type for tool in allowed}
             names = {tool.name for tool in allowed if tool.type == "function"}
             functions = [tool for tool in functions if tool.name in names]
@@ -291,7 +291,7 @@ def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
 
 
 def _constrained(request: PromptRequest, tools: _Tools) -> dict[str, Any]:
-    """Return the fields of the engine's request that say what may be called, and in which form."""
+    """Return the engine's fields for functions, their choice and the form of the text."""
     constrained: dict[str, Any] = {}
     if tools.functions:
         constrained["tools"] = [_engine_tool(tool) for tool in tools.functions]

@@ -49,7 +49,7 @@ async def create_completion(
     if request.model == ANSWERING_MODEL:
         msg = (
             f"`{ANSWERING_MODEL}` answers conversations: ask it at /v1/chat/completions, or use "
-            f"`{settings.llm.served_name}` here, which goes on with a text"
+            f"`{settings.llm.served_name}` here, which continues a text"
         )
         raise InvalidRequest(msg, param="model", code=UNSUPPORTED_VALUE)
     if request.model != settings.llm.served_name:

@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_cla
 async def create_conversation(
     request: ConversationRequest, conversations: ConversationsDep
 ) -> ConversationResponse:
-    """Make a conversation, with first items if any are given; it does not expire."""
+    """Create a conversation, with first items if any are given; it does not expire."""
     return _shaped(await conversations.create(request.items, request.metadata))
 
 
@@ -63,7 +63,7 @@ async def change_conversation(
 async def delete_conversation(
     conversation_id: ConversationId, conversations: ConversationsDep
 ) -> ConversationDeleted:
-    """Delete a conversation with its items; stored responses that are part of it stay."""
+    """Delete a conversation with its items; its stored responses stay."""
     if not await conversations.remove(conversation_id):
         msg = "there is no such conversation"
         raise NotFound(msg, param="conversation_id")

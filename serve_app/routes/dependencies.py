@@ -191,7 +191,7 @@ async def _included(
         list[str],
         Query(
             max_length=MAX_INCLUDED,
-            description="Accepted; a response has what was included when it was created.",
+            description="Without effect: a response has what was included when it was created.",
         ),
     ] = [],  # noqa: B006 - FastAPI copies it
     include_: Annotated[

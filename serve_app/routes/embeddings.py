@@ -41,9 +41,9 @@ async def create_embeddings(
     settings: SettingsDep,
     allowance: AllowanceDep,
 ) -> Response:
-    """Turn texts into vectors of unit length, as documents are embedded for searching.
+    """Embed texts as vectors of unit length, like documents.
 
-    `input_type: query` embeds them as questions are.
+    With `input_type: query`, texts are embedded like questions.
     """
     if request.model != settings.embedder.name:
         raise unknown_model(request.model, settings.embedder.name)

@@ -1,4 +1,4 @@
-"""`POST /v1/messages`: Anthropic's shape, for both models, and the count of a prompt's tokens."""
+"""`/v1/messages`: Anthropic's Messages API, for both models, and its token count."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
 _REFUSALS = refusals(400, 401, 403, 404, 413, 429, 500, 503, 504, model=MessagesError)
 _PING = named_event({"type": "ping"})
-_NO_THREADS = "thread_unsupported_request"  # by which the tools of the SDK go on without one
+_NO_THREADS = "thread_unsupported_request"  # the SDK's tool runner then continues without a thread
 Beta = Annotated[bool | None, Query(description="Without effect; Anthropic's clients send it.")]
 
 
@@ -89,9 +89,9 @@ async def count_message_tokens(
     settings: SettingsDep,
     beta: Beta = None,  # noqa: ARG001 - as above
 ) -> TokensCount:
-    """Count the tokens of a conversation, as the model's chat template writes it.
+    """Count the tokens of a conversation, rendered by the model's chat template.
 
-    The sources of `genserve` are not counted: they are chosen when the question is asked.
+    The sources of `genserve` are not counted: they are chosen for each answer.
     """
     await _check(request, settings)
     count = await Messages(answering, services.llm, settings).count_tokens(request)

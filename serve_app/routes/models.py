@@ -65,6 +65,6 @@ def _models(settings: AppSettings) -> list[Model]:
         (settings.embedder.name, "embedding"),
         (settings.images.name, "image"),
     ]
-    if settings.embedder.reranker:  # else the embedding model reranks
+    if settings.embedder.reranker:  # otherwise the embedding model reranks
         named.insert(3, (settings.embedder.reranking_name, "reranking"))
     return [Model(id=name, kind=kind, display_name=name) for name, kind in named]

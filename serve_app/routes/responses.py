@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from serve_app.responses.responding import Responding
     from serve_app.responses.turn import Turn
 
-MAX_SEQUENCE = 2**53  # a bound of JSON's numbers, and of those of the database
+MAX_SEQUENCE = 2**53  # the largest exact integer in JSON
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"], route_class=BodyRoute)
 
@@ -65,13 +65,13 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
     The model `genserve` answers from web and documents as `context` and the tools allow, and adds
     `sources`, `pages`, `warnings`, `attributions` and `timings` to OpenAI's fields. The other
     model is the bare LLM, which uses documents and web pages only through tools. `file_search`
-    searches vector stores for the last message of the user, `web_search` reads the pages that this
-    message names. The annotations of the text name the source that supports each sentence.
+    searches vector stores for the last message of the user, `web_search` reads the pages whose URLs
+    are in this message. The annotations of the text name the source that supports each sentence.
 
-    With `background`, the response is returned as it is queued, and a job generates it: get it
-    again until it has ended, or stream it from any event on. Other responses ignore an
-    `Idempotency-Key`. A response is kept for some days, unless `store` is false, and can be
-    continued by `previous_response_id`.
+    With `background`, the queued response is returned, and a job generates it: poll it until it has
+    ended, or stream it from any event on. Other responses ignore an `Idempotency-Key`. A response
+    is stored for some days, unless `store` is false, and can be continued by
+    `previous_response_id`.
     """
     check_answering_model(request.model, settings)
     if request.background:
@@ -91,10 +91,10 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
 async def count_input_tokens(
     request: InputTokensRequest, responding: RespondingDep, settings: SettingsDep
 ) -> InputTokens:
-    """Count the tokens of the prompt of a response, as the model's chat template writes it.
+    """Count the tokens of the prompt of a response, rendered by the model's chat template.
 
-    The earlier turns of `previous_response_id` or `conversation` are counted, and functions. The
-    sources of a grounded answer are not: they are chosen when the question is asked.
+    Includes functions and the earlier turns of `previous_response_id` or `conversation`. The
+    sources of a grounded answer are not counted: they are chosen for each answer.
     """
     check_answering_model(request.model, settings)
     return InputTokens(input_tokens=await responding.input_tokens(request))
@@ -116,13 +116,13 @@ async def get_response(  # noqa: PLR0913 - what FastAPI hands in
         Query(ge=0, le=MAX_SEQUENCE, description="The `sequence_number` of an event received."),
     ] = None,
     include_obfuscation: Annotated[  # noqa: ARG001 - without effect
-        bool, Query(description="Accepted; events are never padded.")
+        bool, Query(description="Without effect: events are never padded.")
     ] = False,
 ) -> Response:
     """Show a stored response.
 
-    With `stream`, send the events of a response in the background: those that there are, after
-    `starting_after` if that is set, and those to come. A client that leaves does not stop it.
+    With `stream`, send the events of a response in the background, past and future ones, after
+    `starting_after` if it is set. A client that disconnects does not stop the response.
     """
     response = await stored.get(response_id)
     if not stream:
@@ -135,7 +135,7 @@ async def get_response(  # noqa: PLR0913 - what FastAPI hands in
 async def delete_response(response_id: ResponseId, background: BackgroundDep) -> ResponseDeleted:
     """Delete a response with its input and events; one in the background is stopped first.
 
-    Responses that continue it stay, and go on without it and what came before it.
+    Responses that continue it stay, but lose it and the turns before it from their history.
     """
     await background.delete(response_id)
     return ResponseDeleted(id=response_id)
@@ -160,7 +160,7 @@ async def cancel_response(response_id: ResponseId, background: BackgroundDep) ->
 async def list_input_items(
     response_id: ResponseId, stored: ResponsesDep, query: ItemListQueryDep
 ) -> Response:
-    """List the input items of a response, those of its own turn only."""
+    """List the input items of a response, of its own turn only."""
     page = await stored.input_items(response_id, query)
     return JSONResponse(item_page(page.entries, more=page.more))
 
@@ -186,7 +186,7 @@ async def _written(responding: Responding, turn: Turn) -> AsyncGenerator[str, No
 def error_event(error: ServiceError) -> str:
     """Return the event that reports an error of a stream without a response.
 
-    OpenAI's SDKs raise what they find in its field `error`.
+    OpenAI's SDKs raise its field `error`.
     """
     found = body_of(error).error
     fields = {"code": found.code, "message": found.message, "param": found.param}

@@ -117,7 +117,7 @@ def streamable(event: str, whole: dict[str, Any] | None = None) -> dict[int | st
 
 
 def shown_as(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """Describe a response that no model describes by an example of its JSON."""
+    """Describe a response that has no schema by an example of its JSON."""
     return {200: {"content": {"application/json": {"example": example}}}}
 
 

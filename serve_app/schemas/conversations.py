@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_ADDED = 20
-"""Items that are added at once, as in OpenAI's API."""
+"""The most items of one request, as in OpenAI's API."""
 CONVERSATION_ID_EXAMPLE = "conv_" + "7c" * 16
 _TEXT = {"type": "input_text", "text": "What does the report say about costs?"}
 ITEM_EXAMPLE: dict[str, Any] = {
@@ -36,7 +36,7 @@ NewItems = Annotated[
 
 
 class ConversationRequest(Request):
-    """OpenAI's request to make a conversation."""
+    """OpenAI's request to create a conversation."""
 
     model_config = example({"metadata": {"topic": "costs"}, "items": [_GIVEN_ITEM]})
 

@@ -43,13 +43,13 @@ def _form(value: object) -> str:
 
 def _known_kind(name: str) -> str:
     if name not in _KINDS:
-        refuse(f"this model tells only {', '.join(map(repr, _KINDS))} apart")
+        refuse(f"this model distinguishes only {', '.join(map(repr, _KINDS))}")
     return name
 
 
 def _some_tokens(tokens: int) -> int:
     if tokens == 0:
-        refuse("a text of no tokens has no vector")
+        refuse("a text without tokens has no vector")
     return tokens
 
 
@@ -124,13 +124,13 @@ class EmbeddingsRequest(Request):
         return [one for one in self.input if isinstance(one, str)] or None
 
     def token_lists(self) -> list[list[int]]:
-        """The inputs that are token ids, whatever form they came in."""
+        """The inputs that are token ids, each as a list."""
         given = self.input if isinstance(self.input, list) else []
         flat = [one for one in given if isinstance(one, int)]
         return [flat] if flat else [one for one in given if isinstance(one, list)]
 
     def options(self) -> EmbeddingOptions | None:
-        """How the texts are to be embedded; None for the service's own way."""
+        """How the request has texts embedded; None for the configured way."""
         kind = _KINDS[self.input_type or self.task or "document"]
         tokens = self.truncate_prompt_tokens
         if tokens is not None or self.truncation or self.truncate in {True, "END"}:
@@ -150,16 +150,16 @@ class EmbeddingResponse(BaseModel):
 
 
 class EmbeddingsUsage(BaseModel):
-    """Tokens that were read, by the model's tokenizer."""
+    """The tokens that the model read, by its tokenizer."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsWarning(BaseModel):
-    """What became of inputs that are longer than the model reads at once.
+    """A warning about inputs that are longer than the model reads at once.
 
-    `code` is `input_in_windows` or `input_truncated`, and `inputs` are their numbers.
+    `code` is `input_in_windows` or `input_truncated`, and `inputs` are their indexes.
     """
 
     code: str

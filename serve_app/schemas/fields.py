@@ -87,8 +87,8 @@ Without it, the error for a list that is too long says that it is not a string.
 class Request(BaseModel):
     """A body of one of our own routes.
 
-    Unknown fields are refused, with the nearest known name, and values of another JSON type, as by
-    OpenAI: neither 1 nor "true" is true. Null means the default for every optional field, as
+    Unknown fields are refused, with the nearest known name. So are values of another JSON type, as
+    by OpenAI: neither 1 nor "true" is true. Null means the default for every optional field, as
     OpenAI's clients send it.
     """
 

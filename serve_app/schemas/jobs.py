@@ -66,7 +66,7 @@ class ZipInput(BaseModel):
 
 
 class ResponseInput(BaseModel):
-    """What a response job was given; the response is at `GET /v1/responses/{response_id}`."""
+    """The input of a response job; the response is at `GET /v1/responses/{response_id}`."""
 
     response_id: str
     model: str

@@ -144,7 +144,7 @@ class LimitSettings(Settings):
         description="Of one API key: its stored responses and conversations.",
     )
     keep_responses_days: PositiveInt = Field(
-        default=30, description="After which a stored response is deleted; conversations stay."
+        default=30, description="Stored responses are deleted after this time; conversations stay."
     )
     requests_per_minute: PositiveInt | None = Field(
         default=600,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class FakeResponder:
-    """The ingress, as the jobs call it."""
+    """The ingress as Jobs calls it."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app

@@ -57,7 +57,7 @@ RESPONSE: Refusals = {
     "moderation": ("does not moderate",),
     "previous_response_id": (UNKNOWN,),
     "prompt": ("stores no prompts",),
-    "prompt_cache_options": ("cannot be filled alone",),
+    "prompt_cache_options": ("cannot be filled without",),
     "tool_choice": ("use function, file_search or web_search", "the tools", "at least one tool"),
     "tools": (
         *("use function, file_search or web_search", _EMPTY, "not asynchronous"),

@@ -232,7 +232,7 @@ class Shard:
         }
         if not ids:
             return []
-        # What one search found is scored for all. A query would take twice as long for payloads.
+        # Score each search's candidates by all vectors; payloads would double the time.
         found = Filter(must=[HasIdCondition(ids)])
         answers = self._batch(
             QueryRequest(len(ids), query=each, params=params, filter=found)

@@ -1,4 +1,4 @@
-"""The examples of answers of the Messages API, and the count of tokens."""
+"""The JSON of errors and token counts of the Messages API, and examples of its answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ErrorDetails(BaseModel):
 
 
 class ErrorObject(BaseModel):
-    """What went wrong."""
+    """Anthropic's type and the message of an error."""
 
     type: str
     message: str

@@ -1,4 +1,4 @@
-"""The content blocks of the messages in a request; those that this service cannot read."""
+"""The content blocks of the messages in a request, and the refusal of unsupported ones."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class DocumentBlock(Request):
 
 
 class SearchResultBlock(Request):
-    """A passage that the client has found itself."""
+    """A search result of the client's own."""
 
     type: Literal["search_result"]
     source: str
@@ -125,7 +125,7 @@ class SearchResultBlock(Request):
 
 
 class ToolReferenceBlock(Request):
-    """The name of a tool that the client has searched; the model knows all tools anyway."""
+    """The name of a tool that a client's tool search found; the model has all tools anyway."""
 
     type: Literal["tool_reference"]
     tool_name: Name

@@ -71,7 +71,7 @@ def _few_parts(messages: object) -> object:
 
 
 class Thinking(Request):
-    """Whether reasoning is wanted; a model that reasons does so in any case."""
+    """Whether reasoning is shown; it does not change whether the model reasons."""
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: int | None = None
@@ -80,7 +80,7 @@ class Thinking(Request):
 
 
 class JSONFormat(TypedDict):
-    """The schema that an answer follows; no model, as these have an attribute `schema`."""
+    """The schema of an answer; a TypedDict, as pydantic models have an attribute `schema`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # pydantic reads it
 
@@ -99,9 +99,9 @@ class OutputConfig(Request):
 
 
 class CountTokensRequest(Request):
-    """What is counted: a conversation with its tools.
+    """Anthropic's request to count the tokens of a conversation with its tools.
 
-    The fields are those that a message request has too.
+    A message request has these fields, too.
     """
 
     model_config = example({"model": "genserve", "messages": _MESSAGES_EXAMPLE})
@@ -142,11 +142,11 @@ class CountTokensRequest(Request):
 
     @property
     def reads_pages(self) -> bool:
-        """Whether a hosted tool asks for the reading of pages."""
+        """Whether a hosted tool that reads pages is among the tools."""
         return any(isinstance(tool, WebTool) for tool in self.tools or ())
 
     def constraints(self) -> dict[str, Any]:
-        """The fields that hold schemas, by the names of the engine."""
+        """The engine's fields that hold schemas."""
         schema = self.json_schema
         tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
         return {

@@ -1,4 +1,4 @@
-"""The tools of a request: the client's own, and the reading of web pages."""
+"""The tools of a request: the client's own, and the hosted ones, which read web pages."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _usable(tool: object) -> object:
         return tool
     if kind.startswith(_HOSTED):
         refuse(
-            f"`{kind[:64]}` belongs to Anthropic's service: of hosted tools, this one has "
-            "the reading of pages only (`web_search` and `web_fetch`)"
+            f"`{kind[:64]}` belongs to Anthropic's service: the hosted tools of this service "
+            "only read pages (`web_search` and `web_fetch`)"
         )
     if kind.startswith(_BUILT_IN):
         refuse(
@@ -38,7 +38,7 @@ def _usable(tool: object) -> object:
 
 def _direct(callers: object) -> object:
     if isinstance(callers, list) and callers and _DIRECT not in callers:
-        refuse("this service runs no code, so that tools are called directly")
+        refuse("this service runs no code: tools are called directly")
     return callers
 
 
@@ -63,7 +63,7 @@ class CustomTool(Request):
 
 
 class WebTool(Request):
-    """The reading of the pages that a prompt names; there is no search engine."""
+    """A hosted tool that reads the pages whose URLs are in a prompt; there is no search engine."""
 
     type: Annotated[str, Field(pattern=r"^web_(search|fetch)_\d{8}$")]
     name: Literal["web_search", "web_fetch"]
@@ -108,5 +108,5 @@ class ToolChoice(Request):
     @model_validator(mode="after")
     def _named(self) -> Self:
         if self.type == "tool" and not self.name:
-            refuse("`name` says which tool is called")
+            refuse("`name` is needed: the tool to call")
         return self

@@ -11,7 +11,7 @@ from serve_app.schemas.fields import Request, refuse
 
 MAX_ITEMS = 1000
 MAX_PARTS = 1000
-"""Of all messages of a request together."""
+"""The most parts of all messages of a request together."""
 MAX_ID_CHARS = 256
 _SHOWN_CHARS = 64
 _UNREAD_PARTS = ("input_image", "input_file", "input_audio", "computer_screenshot")
@@ -67,7 +67,7 @@ Content = str | Parts
 
 
 def text_of(content: str | list[InputText | OutputText | RefusalPart]) -> str:
-    """Return a content as one string."""
+    """Return content as one string."""
     return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
@@ -83,7 +83,7 @@ class Message(Request):
 
 
 class FunctionCall(Request):
-    """A call that the model made of a function."""
+    """A function call of the model."""
 
     type: Literal["function_call"]
     call_id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
@@ -98,7 +98,7 @@ class FunctionCall(Request):
 
 
 class FunctionCallOutput(Request):
-    """What a function answered."""
+    """The output of a function."""
 
     type: Literal["function_call_output"]
     call_id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]

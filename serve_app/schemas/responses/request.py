@@ -34,8 +34,8 @@ MAX_METADATA = 16
 MAX_INCLUDED = 16
 FILE_SEARCH_RESULTS = "file_search_call.results"
 LOGPROBS = "message.output_text.logprobs"
-_NO_MODERATION = "this service does not moderate what is asked or answered"
-_NO_PREWARM = "an answer is always made: the prompt cache cannot be filled alone"
+_NO_MODERATION = "this service does not moderate prompts or answers"
+_NO_PREWARM = "the prompt cache cannot be filled without an answer"
 
 Metadata = Annotated[
     dict[
@@ -48,13 +48,13 @@ ObjectId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 
 
 class TextFormat(Request):
-    """No structure at all, or any JSON."""
+    """Plain text, or any JSON."""
 
     type: Literal["text", "json_object"]
 
 
 class JsonSchemaFormat(Request):
-    """JSON of a schema."""
+    """JSON that follows a schema."""
 
     type: Literal["json_schema"]
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
@@ -71,7 +71,7 @@ class TextOptions(Request):
 
 
 class ReasoningOptions(Request):
-    """How much the model reasons: the model decides, so that none of them has an effect."""
+    """How much the model reasons; without effect, as the model decides."""
 
     effort: str | None = None
     summary: str | None = None
@@ -81,7 +81,7 @@ class ReasoningOptions(Request):
 
 
 class PromptCacheOptions(Request):
-    """Prompts are always cached, so that they have no effect."""
+    """Without effect: prompts are always cached."""
 
     mode: str | None = None
     ttl: str | None = None
@@ -130,7 +130,7 @@ class PromptRequest(Request):
 
     @property
     def conversation_id(self) -> str | None:
-        """The id of the conversation, in whichever form it came."""
+        """The id of the conversation, given as a string or as an object."""
         if isinstance(self.conversation, ConversationId):
             return self.conversation.id
         return self.conversation
@@ -169,7 +169,7 @@ class ResponseRequest(PromptRequest):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    # The engine's own, as a chat takes them.
+    # The engine's own sampling fields, as in a chat.
     top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None

@@ -28,39 +28,39 @@ FunctionName = Annotated[
 
 
 class FunctionTool(Request):
-    """A function of the caller's."""
+    """A function that the caller runs."""
 
     type: Literal["function"]
     name: FunctionName
     description: Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)] | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    # They have no effect: calls are always the caller's to make.
+    # Without effect: the caller runs all functions.
     allowed_callers: list[str] | None = None
     defer_loading: bool | None = None
     output_schema: dict[str, Any] | None = None
     async_: Annotated[
         None,
         Field(alias="async"),
-        refused_unless(False, "calls of functions are not asynchronous here"),  # noqa: FBT003
+        refused_unless(False, "function calls are not asynchronous here"),  # noqa: FBT003
     ] = None
 
 
 class FileSearchRanking(Request):
-    """OpenAI's; `score_threshold` is on the similarity that results carry as `score`."""
+    """OpenAI's ranking options; `score_threshold` is the least `score` of a result."""
 
     ranker: Literal["auto", "none", "default-2024-11-15", "default_2024_08_21"] = "auto"
     score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
     hybrid_search: Annotated[
         None,
         refused_unless(
-            None, "documents are ranked by meaning and words together, with weights of its own"
+            None, "documents are ranked by meaning and words, with the service's own weights"
         ),
     ] = None
 
 
 class FileSearchTool(Request):
-    """A search of vector stores for the last message of the user."""
+    """A hosted tool that searches vector stores for the last message of the user."""
 
     type: Literal["file_search"]
     vector_store_ids: Annotated[
@@ -77,13 +77,13 @@ class WebSearchFilters(Request):
     allowed_domains: Annotated[
         None,
         refused_unless(
-            [], "the pages that are read are those that the prompt names, whatever their domain"
+            [], "the pages whose URLs are in the prompt are read, whatever their domain"
         ),
     ] = None
 
 
 class WebSearchTool(Request):
-    """The reading of the web pages that the last message of the user names."""
+    """A hosted tool that reads the web pages whose URLs are in the last message of the user."""
 
     type: Literal[
         "web_search",
@@ -93,7 +93,7 @@ class WebSearchTool(Request):
     ]
     external_web_access: bool = True
     filters: WebSearchFilters | None = None
-    # They have no effect: pages are found by their addresses.
+    # Without effect: pages are found by their URLs.
     search_context_size: str | None = None
     search_content_types: list[str] | None = None
     user_location: dict[str, Any] | None = None
@@ -123,7 +123,7 @@ class FunctionChoice(Request):
 
 
 class HostedChoice(Request):
-    """The tool of the service that must be used."""
+    """The hosted tool that must be used."""
 
     type: Literal[
         "file_search",
