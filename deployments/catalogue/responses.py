@@ -63,12 +63,14 @@ class StoredResponse:
 class Attempt:
     """One try to generate a response; a later one invalidates it.
 
-    `next_number` is the sequence number of its first event.
+    `next_number` is the sequence number of its first event, and `broken_off` how many attempts
+    before it wrote events.
     """
 
     response: StoredResponse
     number: int
     next_number: int
+    broken_off: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,12 @@ class Responses:
                 return None
             body = {**row.body, "status": IN_PROGRESS}
             _set(connection, row, status=IN_PROGRESS, body=body, attempt=row.attempt + 1)
-            return Attempt(_response(row), row.attempt + 1, _next_number(connection, response_id))
+            attempts = sa.select(sa.func.count(RESPONSE_EVENTS.c.attempt.distinct())).where(
+                RESPONSE_EVENTS.c.response_id == response_id
+            )
+            broken_off = connection.execute(attempts).scalar_one()
+            next_number = _next_number(connection, response_id)
+            return Attempt(_response(row), row.attempt + 1, next_number, broken_off)
 
         return await self._database.write(begin)
 
@@ -289,7 +296,7 @@ class Responses:
                 return False
             if ended is not None:
                 _end(connection, _lock(connection, owner, response_id), dict(ended))
-            _add_events(connection, row, events, _bytes(events))
+            _add_events(connection, row, events, attempt)
             return True
 
         return await self._database.write(append)
@@ -450,7 +457,7 @@ def _end_by_event(
     number = _next_number(connection, row.id)
     event = {"type": f"response.{kind}", "sequence_number": number, "response": body}
     _end(connection, row, body)
-    _add_events(connection, row, [event], _bytes([event]))
+    _add_events(connection, row, [event])
 
 
 def _next_number(connection: sa.Connection, response_id: str) -> int:
@@ -465,18 +472,26 @@ def _add_events(
     connection: sa.Connection,
     row: Any,  # noqa: ANN401 - a row of the table
     events: Sequence[Event],
-    added_bytes: int,
+    attempt: int | None = None,
 ) -> None:
     if events:
-        _insert_events(connection, row.id, events)
-        _grow(connection, row, added_bytes)
+        _insert_events(connection, row.id, events, attempt)
+        _grow(connection, row, _bytes(events))
 
 
-def _insert_events(connection: sa.Connection, response_id: str, events: Sequence[Event]) -> None:
-    first, last = events[0]["sequence_number"], events[-1]["sequence_number"]
+def _insert_events(
+    connection: sa.Connection,
+    response_id: str,
+    events: Sequence[Event],
+    attempt: int | None = None,
+) -> None:
     connection.execute(
         RESPONSE_EVENTS.insert().values(
-            response_id=response_id, first_number=first, last_number=last, events=list(events)
+            response_id=response_id,
+            first_number=events[0]["sequence_number"],
+            last_number=events[-1]["sequence_number"],
+            attempt=attempt,
+            events=list(events),
         )
     )
 

@@ -324,6 +324,7 @@ RESPONSE_EVENTS = sa.Table(
     # Sequence numbers of a batch of events.
     sa.Column("first_number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("last_number", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.BigInteger),  # that made them, if one did
     sa.Column("events", sa.JSON, nullable=False),
 )
 

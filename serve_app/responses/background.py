@@ -39,7 +39,7 @@ _WRITE_S = 0.2
 _BATCHES = 64
 """Batches of events that are read at once."""
 _ATTEMPTS = 3
-"""After which a generation that breaks off stays failed."""
+"""That wrote events, after which a generation that breaks off stays failed."""
 
 
 class Background:
@@ -131,7 +131,7 @@ class Background:
         stream = responding.stream(turn, first_number=attempt.next_number, begun_before=True)
         async with contextlib.aclosing(_collected(stream)) as batches:
             async for events in batches:
-                if attempt.number < _ATTEMPTS:
+                if attempt.broken_off + 1 < _ATTEMPTS:
                     _raise_failure(end.response)
                 if not await self._responses.append_events(
                     response_id, events, attempt=attempt.number, ended=end.response

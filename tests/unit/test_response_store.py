@@ -305,9 +305,15 @@ async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_ru
 async def test_a_response_that_breaks_off_is_generated_again_and_numbered_on(
     fakes: Fakes,
 ) -> None:
-    fakes.llm.fail_midway = Unavailable("the replica died")
     async with client_of(fakes) as client:
         queued = await client.responses.create(model="small", input="a b", background=True)
+        # While the model's queue is full, nothing breaks off.
+        fakes.llm.fail_at_start = Overloaded("the queue is full")
+        for _ in range(3):
+            with pytest.raises(Overloaded):
+                await fakes.jobs.responder.respond("alice", queued.id)
+        fakes.llm.fail_at_start = None
+        fakes.llm.fail_midway = Unavailable("the replica died")
         for _ in range(2):
             with pytest.raises(Unavailable, match="broke off"):
                 await fakes.jobs.responder.respond("alice", queued.id)

@@ -43,6 +43,7 @@ def upgrade() -> None:
         ),
         sa.Column("first_number", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("last_number", sa.BigInteger, nullable=False),
+        sa.Column("attempt", sa.BigInteger),
         sa.Column("events", sa.JSON, nullable=False),
     )
     op.create_table(
