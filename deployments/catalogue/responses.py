@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from deployments.catalogue.clock import now_ms
-from deployments.catalogue.conversations import append_items
+from deployments.catalogue.conversations import append_items, check_references
 from deployments.catalogue.statements import insert_missing
 from deployments.catalogue.tables import RESPONSE_EVENTS, RESPONSES
 from deployments.catalogue.usage import add_usage, change_usage, check_usage
@@ -158,18 +158,13 @@ class Responses:
     async def responses(self, owner: str, response_ids: Sequence[str]) -> list[StoredResponse]:
         """Return those of the responses that exist, in any order.
 
-        Raises InvalidRequest if they have over MAX_CHAIN_BYTES together.
+        Raises InvalidRequest if they have over MAX_REFERENCED_BYTES together.
         """
         which = sa.and_(_own(owner), RESPONSES.c.id.in_(response_ids))
         size = sa.select(sa.func.sum(RESPONSES.c.size_bytes)).where(which)
 
         def read(connection: sa.Connection) -> list[StoredResponse]:
-            if (connection.scalar(size) or 0) > MAX_CHAIN_BYTES:
-                msg = (
-                    f"the responses of the referenced items have over "
-                    f"{MAX_CHAIN_BYTES // 1024**2} MiB: refer to fewer items"
-                )
-                raise InvalidRequest(msg, code="references_too_large", param="input")
+            check_references(connection.scalar(size))
             return list(map(_response, connection.execute(RESPONSES.select().where(which)).all()))
 
         return await self._database.read(read)

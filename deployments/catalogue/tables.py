@@ -354,5 +354,5 @@ CONVERSATION_ITEMS = sa.Table(
     sa.Column("id", sa.String(_ID_CHARS), nullable=False),
     sa.Column("item", sa.JSON, nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Index("genserve_conversation_items_by_id", "id"),
+    sa.Index("genserve_conversation_items_by_id", "id", "conversation_id", unique=True),
 )

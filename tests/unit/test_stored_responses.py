@@ -190,6 +190,12 @@ async def test_a_conversation_has_its_items_in_order(catalogue: Catalogue) -> No
     )
     ids = [one["id"] for one in await conversations.items("alice", "conv_1")][3:]
     assert [one[:-1] for one in ids[::2]] == [one[:-1] for one in ids[1::2]]
+    # An item that is referred to twice at the same moment is added once.
+    await asyncio.gather(
+        *(conversations.append("alice", "conv_1", [message("same", "")]) for _ in range(8))
+    )
+    ids = [one["id"] for one in await conversations.items("alice", "conv_1")]
+    assert ids.count("msg_same") == 1
     assert await conversations.remove("alice", "conv_1")
     # A response whose conversation has been removed meanwhile is stored all the same.
     await responses.add("alice", response("2", conversation_id="conv_1"))
@@ -219,6 +225,10 @@ async def test_bounds(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InvalidRequest, match="may have 3 items"):
         await conversations.append("alice", "conv_1", [message(str(n), "") for n in range(4)])
     await conversations.append("alice", "conv_1", [message(str(n), "") for n in range(2)])
+    with monkeypatch.context() as patched:
+        patched.setattr("deployments.catalogue.conversations.MAX_REFERENCED_BYTES", 100)
+        with pytest.raises(InvalidRequest, match="refer to fewer items"):
+            await conversations.items_by_id("alice", ["msg_0", "msg_1"])
     # What a response adds is never lost; the next one is refused.
     await responses.add("alice", response("last", conversation_id="conv_1"))
     with pytest.raises(InvalidRequest, match="may have 3 items"):

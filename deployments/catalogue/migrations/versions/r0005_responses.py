@@ -68,7 +68,12 @@ def upgrade() -> None:
         sa.Column("item", sa.JSON, nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
     )
-    op.create_index("genserve_conversation_items_by_id", "genserve_conversation_items", ["id"])
+    op.create_index(
+        "genserve_conversation_items_by_id",
+        "genserve_conversation_items",
+        ["id", "conversation_id"],
+        unique=True,
+    )
     for name in _USED:
         op.add_column("genserve_usage", _count(name))
     for name in _ERASED:
