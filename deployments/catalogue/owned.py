@@ -307,8 +307,8 @@ class OwnedResponses:
         self._responses = responses
         self._owner = owner
 
-    async def check_room(self) -> None:
-        await self._responses.check_room(self._owner)
+    async def check_room(self, *parts: Any) -> None:  # noqa: ANN401 - JSON
+        await self._responses.check_room(self._owner, *parts)
 
     async def add(self, response: StoredResponse, events: Sequence[Event] = ()) -> bool:
         return await self._responses.add(self._owner, response, events)
@@ -318,9 +318,6 @@ class OwnedResponses:
 
     async def responses(self, response_ids: Sequence[str]) -> list[StoredResponse]:
         return await self._responses.responses(self._owner, response_ids)
-
-    async def update(self, response_id: str, status: str, body: dict[str, Any]) -> None:
-        await self._responses.update(self._owner, response_id, status, body)
 
     async def delete(self, response_id: str) -> bool:
         return await self._responses.delete(self._owner, response_id)

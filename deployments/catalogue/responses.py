@@ -97,13 +97,19 @@ class Responses:
         self._database = database
         self._quotas = quotas
 
-    async def check_room(self, owner: str) -> None:
-        """Raise InvalidRequest if a further response would be over a quota."""
-        await self._database.read(
-            lambda connection: check_usage(
-                connection, owner, self._quotas, responses=1, responses_bytes=1
+    async def check_room(self, owner: str, *parts: Any) -> None:  # noqa: ANN401 - JSON
+        """Raise InvalidRequest if a further response of these parts would be over a quota.
+
+        Raises TooLarge if it is itself too large.
+        """
+
+        def check(connection: sa.Connection) -> None:
+            size_bytes = _check_size(_bytes(*parts))
+            check_usage(
+                connection, owner, self._quotas, responses=1, responses_bytes=max(size_bytes, 1)
             )
-        )
+
+        await self._database.read(check)
 
     async def add(self, owner: str, response: StoredResponse, events: Sequence[Event] = ()) -> bool:
         """Store a response with its first events; return False if its id is stored already.
@@ -168,17 +174,6 @@ class Responses:
             return list(map(_response, connection.execute(RESPONSES.select().where(which)).all()))
 
         return await self._database.read(read)
-
-    async def update(self, owner: str, response_id: str, status: str, body: dict[str, Any]) -> None:
-        """Replace the status and the body of a response; raise NotFound, or TooLarge."""
-
-        def update(connection: sa.Connection) -> None:
-            row = _lock(connection, owner, response_id)
-            if row is None:
-                raise _not_found()
-            _set_body(connection, row, status, body)
-
-        await self._database.write(update)
 
     async def delete(self, owner: str, response_id: str) -> bool:
         """Delete a response with its events; return whether it existed."""
@@ -420,17 +415,6 @@ def _grow(connection: sa.Connection, row: Any, added_bytes: int) -> None:  # noq
     change_usage(connection, row.owner, responses_bytes=added_bytes)
 
 
-def _set_body(
-    connection: sa.Connection,
-    row: Any,  # noqa: ANN401 - a row of the table
-    status: str,
-    body: dict[str, Any],
-) -> None:
-    _check_size(_bytes(body, row.input, row.request))
-    _set(connection, row, status=status, body=body)
-    _grow(connection, row, _bytes(body) - _bytes(row.body))
-
-
 def _end(connection: sa.Connection, row: Any, body: dict[str, Any]) -> None:  # noqa: ANN401 - a row
     """Set the final body of a response, and add its items to its conversation.
 
@@ -439,7 +423,9 @@ def _end(connection: sa.Connection, row: Any, body: dict[str, Any]) -> None:  # 
     if row.conversation_id is not None and body["status"] in CONVERSED:
         turn = [*row.input, *body.get("output", ())]
         append_items(connection, row.owner, row.conversation_id, turn)
-    _set_body(connection, row, body["status"], body)
+    _check_size(_bytes(body, row.input, row.request))
+    _set(connection, row, status=body["status"], body=body)
+    _grow(connection, row, _bytes(body) - _bytes(row.body))
 
 
 def _end_by_event(

@@ -73,7 +73,6 @@ class Background:
                 return await self._again(await self._responses.response(response_id), fields)
         else:
             response_id = new_response_id()
-        await self._stored.check_room()
         turn = await self._responding(self._stored).turn(request, response_id)
         body = {**turn.response, "status": QUEUED}
         response = replace(

@@ -34,9 +34,9 @@ class StoredResponses:
         self._conversations = conversations
         self._keep_ms = keep_days * _DAY_MS
 
-    async def check_room(self) -> None:
-        """Raise InvalidRequest if a further response would be over a quota."""
-        await self._responses.check_room()
+    async def check_room(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
+        """Raise InvalidRequest if a response would be over a quota, or TooLarge, without output."""
+        await self._responses.check_room(*([response, input_items] if response["store"] else []))
 
     async def history(
         self, previous_response_id: str | None, conversation_id: str | None

@@ -452,6 +452,21 @@ async def test_references_are_bounded(fakes: Fakes, monkeypatch: pytest.MonkeyPa
             await client.responses.create(model="small", input=[named])
 
 
+async def test_what_is_too_large_to_be_stored_is_refused_before_it_is_generated(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.catalogue.responses.MAX_RESPONSE_BYTES", 3000)
+    ask: dict[str, Any] = {"model": "small", "input": "word " * 600}
+    async with client_of(fakes) as client:
+        for more in ({}, {"stream": True}, {"background": True}):
+            with pytest.raises(openai.APIStatusError, match="`store`") as raised:
+                await client.responses.create(**ask, **more)
+            assert raised.value.status_code == 413
+        assert fakes.llm.bodies == []
+        conversation = await client.conversations.create()
+        await client.responses.create(**ask, store=False, conversation=conversation.id)
+
+
 async def test_a_failed_turn_is_not_added_to_its_conversation(fakes: Fakes) -> None:
     fakes.llm.fail_midway = Unavailable("the replica died")
     async with client_of(fakes) as client:
