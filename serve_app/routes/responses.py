@@ -36,7 +36,7 @@ from serve_app.schemas.responses.request import (  # noqa: TC001 - FastAPI reads
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from deployments.catalogue.responses import StoredResponse
+    from deployments.catalogue.response_rows import StoredResponse
     from deployments.errors import ServiceError
     from serve_app.responses.background import Background
     from serve_app.responses.responding import Responding

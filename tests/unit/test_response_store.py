@@ -455,7 +455,7 @@ async def test_references_are_bounded(fakes: Fakes, monkeypatch: pytest.MonkeyPa
 async def test_what_is_too_large_to_be_stored_is_refused_before_it_is_generated(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.catalogue.responses.MAX_RESPONSE_BYTES", 3000)
+    monkeypatch.setattr("deployments.catalogue.response_rows.MAX_RESPONSE_BYTES", 3000)
     ask: dict[str, Any] = {"model": "small", "input": "word " * 600}
     async with client_of(fakes) as client:
         for more in ({}, {"stream": True}, {"background": True}):
