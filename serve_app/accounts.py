@@ -133,7 +133,7 @@ def open_account(owner: str, allowance: Allowance, common: Common) -> Account:
         responding=responding(stored),
         responses=stored,
         conversations=StoredConversations(catalogue.conversations, stored),
-        background=Background(owner, jobs, catalogue.responses, stored, responding),
+        background=Background(owner, jobs, catalogue, stored, responding),
         documents=documents,
         uploads=uploads,
         imaging=Imaging(

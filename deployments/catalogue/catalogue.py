@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from loguru import logger
 
 from deployments.catalogue.attribute_changes import AttributeChanges
+from deployments.catalogue.background_responses import BackgroundResponses
 from deployments.catalogue.backups import Backups
 from deployments.catalogue.batches import Batches
 from deployments.catalogue.chunker_changes import ChunkerChanges
@@ -52,6 +53,7 @@ class Catalogue:
         self.versions = Versions(database, quotas)
         self.files = Files(database, quotas)
         self.responses = Responses(database, quotas)
+        self.background_responses = BackgroundResponses(database)
         self.conversations = Conversations(database, quotas)
         self.removals = Removals(database)
         self.attribute_changes = AttributeChanges(database)

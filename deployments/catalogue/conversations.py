@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 MAX_ITEMS = 10_000
 """The most items of a conversation; only a response under way may exceed it."""
 MAX_CONVERSATION_BYTES = 32 * 1024**2
-"""The most JSON bytes of a conversation's items; only a response under way may exceed it."""
+"""Of the items of a conversation as JSON; only those of a response under way may exceed it."""
+MAX_REFERENCED_BYTES = 32 * 1024**2
+"""Of the stored items, and of the responses, that the references of a request are read from."""
 
 Item = dict[str, Any]
 """An item as OpenAI's JSON, with its `id`."""
@@ -151,15 +153,21 @@ class Conversations:
         return await self._database.read(read)
 
     async def items_by_id(self, owner: str, item_ids: Sequence[str]) -> dict[str, Item]:
-        """Return the items of the owner's conversations by id; leave out unknown ids."""
+        """Return those of the items that any conversation of the owner has.
+
+        Raises InvalidRequest if they have over MAX_REFERENCED_BYTES together.
+        """
         columns = CONVERSATION_ITEMS.c
-        select = (
-            sa.select(columns.id, columns.item)
-            .join(CONVERSATIONS, CONVERSATIONS.c.id == columns.conversation_id)
-            .where(CONVERSATIONS.c.owner == owner, columns.id.in_(item_ids))
-        )
-        rows = await self._database.read(lambda connection: connection.execute(select).all())
-        return {row.id: row.item for row in rows}
+        join = CONVERSATION_ITEMS.join(CONVERSATIONS, CONVERSATIONS.c.id == columns.conversation_id)
+        which = sa.and_(CONVERSATIONS.c.owner == owner, columns.id.in_(item_ids))
+        size = sa.select(sa.func.sum(columns.size_bytes)).select_from(join).where(which)
+        select = sa.select(columns.id, columns.item).select_from(join).where(which)
+
+        def read(connection: sa.Connection) -> dict[str, Item]:
+            check_references(connection.scalar(size))
+            return {row.id: row.item for row in connection.execute(select)}
+
+        return await self._database.read(read)
 
     async def remove_item(
         self, owner: str, conversation_id: str, item_id: str
@@ -167,7 +175,7 @@ class Conversations:
         """Remove an item, and return its conversation."""
 
         def remove(connection: sa.Connection) -> ConversationEntry:
-            row = _row(connection, owner, conversation_id)
+            entry = _entry(_lock(connection, owner, conversation_id))
             found = _item_row(connection, conversation_id, item_id, "item_id")
             columns = CONVERSATION_ITEMS.c
             delete = CONVERSATION_ITEMS.delete().where(
@@ -176,7 +184,7 @@ class Conversations:
             if connection.execute(delete).rowcount:
                 _change(connection, owner, conversation_id, -1, -found.size_bytes)
                 change_usage(connection, owner, responses_bytes=-found.size_bytes)
-            return _entry(row)
+            return entry
 
         return await self._database.write(remove)
 
@@ -194,6 +202,9 @@ def append_items(
     Skips items that the conversation has already, which were sent as references. Adds their size to
     the owner's usage if `counted`; otherwise the caller does that.
     """
+    # Locked first: another transaction may be adding the same items.
+    if _lock(connection, owner, conversation_id) is None:
+        return 0
     columns = CONVERSATION_ITEMS.c
     new = {item["id"]: item for item in items}
     known = sa.select(columns.id).where(
@@ -201,15 +212,15 @@ def append_items(
     )
     for item_id in connection.scalars(known).all():
         del new[item_id]
+    if not new:
+        return 0
     items = list(new.values())
     sizes = [len(json.dumps(item)) for item in items]
-    numbers = _change(connection, owner, conversation_id, len(items), sum(sizes))
-    if numbers is None or not items:
-        return 0
+    first = _change(connection, owner, conversation_id, len(items), sum(sizes))
     rows = [
         {
             "conversation_id": conversation_id,
-            "number": numbers + place,
+            "number": first + place,
             "id": item["id"],
             "item": item,
             "size_bytes": size,
@@ -220,6 +231,16 @@ def append_items(
     if counted:
         change_usage(connection, owner, responses_bytes=sum(sizes))
     return sum(sizes)
+
+
+def check_references(size_bytes: int | None) -> None:
+    """Raise InvalidRequest if what references are read from is too large."""
+    if size_bytes is not None and size_bytes > MAX_REFERENCED_BYTES:
+        msg = (
+            "what the references in `input` are read from has over "
+            f"{MAX_REFERENCED_BYTES // 1024**2} MiB: refer to fewer items"
+        )
+        raise InvalidRequest(msg, code="references_too_large", param="input")
 
 
 def remove_conversations(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
@@ -237,14 +258,11 @@ def remove_conversations(connection: sa.Connection, which: sa.ColumnElement[bool
 
 def _change(
     connection: sa.Connection, owner: str, conversation_id: str, items: int, size_bytes: int
-) -> int | None:
-    """Update the counts of a conversation; return the number of the first item to append.
-
-    The row stays locked until the transaction ends. Returns None if there is no such conversation.
-    """
+) -> int:
+    """Count items that are added or removed; return the number of the first one that is added."""
     columns = CONVERSATIONS.c
     added = max(items, 0)
-    number: int | None = connection.scalar(
+    number: int = connection.execute(
         CONVERSATIONS.update()
         .where(_is(owner, conversation_id))
         .values(
@@ -253,12 +271,18 @@ def _change(
             next_number=columns.next_number + added,
         )
         .returning(columns.next_number)
-    )
-    return None if number is None else number - added
+    ).scalar_one()
+    return number - added
 
 
 def _is(owner: str, conversation_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(CONVERSATIONS.c.id == conversation_id, CONVERSATIONS.c.owner == owner)
+
+
+def _lock(connection: sa.Connection, owner: str, conversation_id: str) -> Any:  # noqa: ANN401 - a row
+    """Return a conversation, if it exists, and keep it locked until the transaction ends."""
+    select = CONVERSATIONS.select().where(_is(owner, conversation_id)).with_for_update()
+    return connection.execute(select).first()
 
 
 def _row(connection: sa.Connection, owner: str, conversation_id: str) -> Any:  # noqa: ANN401 - a row

@@ -15,7 +15,7 @@ from deployments.catalogue.document_rows import (
 )
 from deployments.catalogue.erasures import count_removed
 from deployments.catalogue.removals import of_kept_files
-from deployments.catalogue.responses import remove_responses
+from deployments.catalogue.response_rows import remove_responses
 from deployments.catalogue.tables import (
     ATTRIBUTE_CHANGES,
     BATCH_FILES,

@@ -324,6 +324,7 @@ RESPONSE_EVENTS = sa.Table(
     # Sequence numbers of a batch of events.
     sa.Column("first_number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("last_number", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.BigInteger),  # that made them, if one did
     sa.Column("events", sa.JSON, nullable=False),
 )
 
@@ -353,5 +354,5 @@ CONVERSATION_ITEMS = sa.Table(
     sa.Column("id", sa.String(_ID_CHARS), nullable=False),
     sa.Column("item", sa.JSON, nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Index("genserve_conversation_items_by_id", "id"),
+    sa.Index("genserve_conversation_items_by_id", "id", "conversation_id", unique=True),
 )

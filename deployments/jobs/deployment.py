@@ -169,7 +169,9 @@ class Jobs:
             image_steps,
             imports,
             zips,
-            ResponseSteps(RemoteResponder(responder, "ingress"), catalogue.responses, backends),
+            ResponseSteps(
+                RemoteResponder(responder, "ingress"), catalogue.background_responses, backends
+            ),
             steps,
             cancellations,
             dispatcher,

@@ -65,14 +65,14 @@ async def reconcile(catalogue: Catalogue, retriever: Backend, files: FileStore) 
 async def _fail_lost_responses(catalogue: Catalogue) -> None:
     """Fail unfinished responses whose job has ended or was never submitted."""
     after = ""
-    while found := await catalogue.responses.unfinished(_AGE_S, _BATCH, after):
+    while found := await catalogue.background_responses.unfinished(_AGE_S, _BATCH, after):
         after = found[-1].id
         jobs = {job.id: job for job in await fetch_jobs([one.job_id for one in found])}
         for one in found:
             job = jobs.get(one.job_id)
             if job is None or job.ended:
                 with _logged(one.id):
-                    await catalogue.responses.fail(one.owner, one.id, *LOST_RESPONSE)
+                    await catalogue.background_responses.fail(one.owner, one.id, *LOST_RESPONSE)
 
 
 async def _remove_left(catalogue: Catalogue, retriever: Backend, files: FileStore) -> None:

@@ -6,14 +6,14 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from deployments.catalogue.responses import CANCELLED, FAILED
+from deployments.catalogue.response_rows import CANCELLED, FAILED
 from deployments.errors import InvalidRequest, NotFound, Overloaded, ServiceError, Unprocessable
 from deployments.jobs.cancellation import JobCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from deployments.catalogue.responses import Responses
+    from deployments.catalogue.background_responses import BackgroundResponses
     from deployments.interfaces import Checked, Responder
     from deployments.types import ResponseSpec
 
@@ -30,7 +30,7 @@ class ResponseSteps:
     """Steps of response jobs; the response is stored as ended before its step is checkpointed."""
 
     responder: Responder
-    responses: Responses
+    responses: BackgroundResponses
     backends: Backends
 
     async def respond(self, job_id: str, spec: ResponseSpec) -> None:

@@ -2,7 +2,8 @@
 
 Whatever Ray raises leaves here as a ServiceError, see `ray_errors`. Calls are repeated a few times
 when the replica stopped during them; not repeated are generations, parsing, and the submission of
-images without an idempotency key.
+images without an idempotency key. A method that a replica of an earlier version does not have is
+repeated in the same way, and for longer where no client waits (`_updated`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
-from deployments.serving.ray_errors import Unreachable, translated
+from deployments.serving.ray_errors import MissingMethod, Unreachable, translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _RETRY_ATTEMPTS = 3
 _RETRY_TIMEOUT_S = 5.0
+_UPDATE_S = 300.0
+"""The longest wait, in work that no client waits for, for a rolling update of a deployment."""
+_UPDATE_PAUSE_S, _MAX_UPDATE_PAUSE_S = 1.0, 2.0
 
 
 def transport(*, large: bool) -> dict[str, Any]:
@@ -69,6 +73,24 @@ class Remote:
         ):
             with attempt:
                 return await self._call(method, *args)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    async def _updated(
+        self,
+        call: Callable[..., Awaitable[Any]],
+        method: str,
+        *args: Any,  # noqa: ANN401 - the method's
+    ) -> Any:  # noqa: ANN401 - whatever it returns
+        """Call a method that an earlier version does not have, once its replicas are replaced."""
+        async for attempt in stamina.retry_context(
+            on=MissingMethod,
+            attempts=None,
+            timeout=_UPDATE_S,
+            wait_initial=_UPDATE_PAUSE_S,
+            wait_max=_MAX_UPDATE_PAUSE_S,
+        ):
+            with attempt:
+                return await call(method, *args)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def check_health(self) -> None:

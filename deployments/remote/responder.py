@@ -22,7 +22,7 @@ class _Ingress(Remote):
     _abandonable = frozenset(_methods)
 
     async def respond(self, owner: str, response_id: str) -> str:
-        status: str = await self._call("respond", owner, response_id)
+        status: str = await self._updated(self._call, "respond", owner, response_id)
         return status
 
 

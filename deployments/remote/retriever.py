@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import stamina
-
 from deployments.micro_batches import MicroBatches
 from deployments.remote.handle import Remote
-from deployments.serving.ray_errors import MissingMethod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
     from deployments.filters import Filter
     from deployments.remote.handle import Handle
 
-_UPDATE_S = 300.0  # a rolling update of the deployment that is called
 _SHORT_CHUNKS = 24  # of short documents, in a call: half of those that are ingested at once
 _CALLS_AT_ONCE = 2  # one is at work while the next one is on its way
 
@@ -132,21 +128,12 @@ class RemoteRetriever(Remote):
         return found
 
     async def unmoved_collections(self) -> list[str]:
-        names: list[str] = await self._updated("unmoved_collections")
+        names: list[str] = await self._updated(self._repeatable, "unmoved_collections")
         return names
 
     async def move_collections(self) -> int:
-        moved: int = await self._updated("move_collections")
+        moved: int = await self._updated(self._repeatable, "move_collections")
         return moved
-
-    async def _updated(self, method: str) -> Any:  # noqa: ANN401 - whatever it returns
-        """Call a method that version 0.1 does not have, once its replicas are replaced."""
-        async for attempt in stamina.retry_context(
-            on=MissingMethod, attempts=None, timeout=_UPDATE_S, wait_initial=1.0, wait_max=2.0
-        ):
-            with attempt:
-                return await self._repeatable(method)
-        raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def delete(self, collection: str, document_id: str) -> bool:
         removed: bool = await self._repeatable("delete", collection, document_id)

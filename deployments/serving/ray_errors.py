@@ -31,8 +31,8 @@ class Unreachable(Unavailable):
         return Unavailable, (self.message,)
 
 
-class MissingMethod(ServiceError):
-    """The replica is of an earlier version, which does not have the method."""
+class MissingMethod(Unreachable):
+    """The replica is of an earlier version, which lacks the method, and is being replaced."""
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +71,7 @@ async def translated(name: str, deployment: str) -> AsyncGenerator[None, None]:
             msg = f"the request is larger than the {name} accepts"
             raise TooLarge(msg) from None
         if isinstance(cause, RayServeException) and _NO_SUCH_METHOD in str(cause):
-            msg = f"the {name} is of an earlier version"
+            msg = f"the {name} is of an earlier version; it is being replaced"
             raise MissingMethod(msg) from None
         if isinstance(cause, RayServeException | RayError | AioRpcError):
             msg = f"the {name} is not available"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from deployments.catalogue.responses import CANCELLED, FAILED, QUEUED
+from deployments.catalogue.response_rows import CANCELLED, FAILED, QUEUED
 from deployments.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
 from deployments.job_ids import job_id_for
 from deployments.types import JobKind, ResponseSpec
@@ -25,8 +25,8 @@ from serve_app.schemas.responses.request import ResponseRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from deployments.catalogue.owned import OwnedResponses
-    from deployments.catalogue.responses import Event, StoredResponse
+    from deployments.catalogue.owned import OwnedCatalogue
+    from deployments.catalogue.response_rows import Event, StoredResponse
     from deployments.interfaces import Jobs
     from serve_app.responses.responding import Responding
     from serve_app.responses.storage import Item, ResponseStorage
@@ -39,7 +39,7 @@ _WRITE_S = 0.2
 _BATCHES = 64
 """Batches of events that are read at once."""
 _ATTEMPTS = 3
-"""An error in this attempt, or in a later one, is final."""
+"""That wrote events, after which a generation that breaks off stays failed."""
 
 
 class Background:
@@ -49,14 +49,15 @@ class Background:
         self,
         owner: str,
         jobs: Jobs,
-        responses: OwnedResponses,
+        catalogue: OwnedCatalogue,
         stored: StoredResponses,
         responding: Callable[[ResponseStorage], Responding],
     ) -> None:
         """Keep the parts; `responding` creates a Responding for a storage."""
         self._owner = owner
         self._jobs = jobs
-        self._responses = responses
+        self._responses = catalogue.responses
+        self._generated = catalogue.background_responses
         self._stored = stored
         self._responding = responding
 
@@ -73,7 +74,6 @@ class Background:
                 return await self._again(await self._responses.response(response_id), fields)
         else:
             response_id = new_response_id()
-        await self._stored.check_room()
         turn = await self._responding(self._stored).turn(request, response_id)
         body = {**turn.response, "status": QUEUED}
         response = replace(
@@ -119,7 +119,7 @@ class Background:
 
         Raises the error of a failed attempt, unless it was the last one.
         """
-        attempt = await self._responses.begin_attempt(response_id)
+        attempt = await self._generated.begin_attempt(response_id)
         if attempt is None:
             return await self._status(response_id)
         request = ResponseRequest.model_validate(attempt.response.request)
@@ -131,9 +131,9 @@ class Background:
         stream = responding.stream(turn, first_number=attempt.next_number, begun_before=True)
         async with contextlib.aclosing(_collected(stream)) as batches:
             async for events in batches:
-                if attempt.number < _ATTEMPTS:
+                if attempt.broken_off + 1 < _ATTEMPTS:
                     _raise_failure(end.response)
-                if not await self._responses.append_events(
+                if not await self._generated.append_events(
                     response_id, events, attempt=attempt.number, ended=end.response
                 ):
                     return await self._status(response_id)
@@ -161,7 +161,7 @@ class Background:
             raise InvalidRequest(msg, param="stream")
         wait_s = _POLL_S
         while True:
-            page = await self._responses.events(response.id, after, _BATCHES)
+            page = await self._generated.events(response.id, after, _BATCHES)
             if page.events:
                 after = page.events[-1]["sequence_number"]
                 yield page.events
@@ -179,7 +179,7 @@ class Background:
         if response.job_id is None:
             msg = "only a response that was created with `background` can be cancelled"
             raise InvalidRequest(msg, param="response_id")
-        cancelled = await self._responses.cancel(response_id)
+        cancelled = await self._generated.cancel(response_id)
         await self._stop_job(response)
         return cancelled
 

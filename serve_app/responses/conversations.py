@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deployments.catalogue.entries import EntryPage, PageQuery
-    from deployments.catalogue.owned import OwnedConversations
+    from deployments.catalogue.owned_responses import OwnedConversations
     from serve_app.responses.items import InputItem
     from serve_app.responses.storage import Item
     from serve_app.responses.stored import StoredResponses

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.catalogue.clock import now_ms
 from deployments.catalogue.entries import EntryPage
-from deployments.catalogue.responses import CONVERSED, StoredResponse
+from deployments.catalogue.response_rows import CONVERSED, StoredResponse
 from deployments.errors import InvalidRequest, NotFound
 from serve_app.responses.ids import is_conversation_id, is_item_id, is_response_id, response_id_of
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deployments.catalogue.entries import PageQuery
-    from deployments.catalogue.owned import OwnedConversations, OwnedResponses
+    from deployments.catalogue.owned_responses import OwnedConversations, OwnedResponses
     from serve_app.responses.storage import Item
 
 MAX_CHAIN = 1000
@@ -34,9 +34,9 @@ class StoredResponses:
         self._conversations = conversations
         self._keep_ms = keep_days * _DAY_MS
 
-    async def check_room(self) -> None:
-        """Raise InvalidRequest if another response would exceed a quota."""
-        await self._responses.check_room()
+    async def check_room(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
+        """Raise InvalidRequest if a response would be over a quota, or TooLarge, without output."""
+        await self._responses.check_room(*([response, input_items] if response["store"] else []))
 
     async def history(
         self, previous_response_id: str | None, conversation_id: str | None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.dependencies.utils import get_flat_dependant
@@ -56,6 +56,9 @@ from serve_app.schemas.responses.items import MAX_ID_CHARS
 from serve_app.schemas.responses.request import MAX_INCLUDED
 from serve_app.services import Services
 from serve_app.settings import AppSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SHOWN_CHARS = 100
 _STORE_NAME: TypeAdapter[str] = TypeAdapter(CollectionName)
@@ -121,27 +124,18 @@ def _of_account(name: str) -> Any:  # noqa: ANN401 - as above
 
 
 # An id that nothing can have is answered as one that does not exist: 404 rather than 400.
-async def _job_id(job_id: Annotated[str, Path(examples=[JOB_ID_EXAMPLE])]) -> str:
-    if not _JOB_ID.fullmatch(job_id):
-        msg = "there is no such job"
-        raise NotFound(msg, param="job_id")
-    return job_id
+def _known_id(
+    name: str, example: str, is_known: Callable[[str], object], what: str | None = None
+) -> Any:  # noqa: ANN401 - as above
+    """Return the dependency on an id in the path, which must have a form that ids have."""
+    msg = f"there is no such {what or name.removesuffix('_id')}"
 
+    async def known(value: str = Path(alias=name, examples=[example])) -> str:
+        if not is_known(value):
+            raise NotFound(msg, param=name)
+        return value
 
-async def _file_id(file_id: Annotated[str, Path(examples=[FILE_ID_EXAMPLE])]) -> str:
-    if not is_file_id(file_id):
-        msg = "there is no such file"
-        raise NotFound(msg, param="file_id")
-    return file_id
-
-
-async def _erasure_id(
-    erasure_id: Annotated[str, Path(examples=[ERASURE_ID_EXAMPLE])],
-) -> str:
-    if not _ERASURE_ID.fullmatch(erasure_id):
-        msg = "there is no such erasure"
-        raise NotFound(msg, param="erasure_id")
-    return erasure_id
+    return Depends(known)
 
 
 async def _store_id(
@@ -154,36 +148,6 @@ async def _store_id(
     except ValidationError:
         msg = "there is no such vector store"
         raise NotFound(msg, param="vector_store_id") from None
-
-
-async def _import_id(import_id: Annotated[str, Path(examples=[IMPORT_ID_EXAMPLE])]) -> str:
-    if not _IMPORT_ID.fullmatch(import_id):
-        msg = "there is no such import"
-        raise NotFound(msg, param="import_id")
-    return import_id
-
-
-async def _response_id(response_id: Annotated[str, Path(examples=[RESPONSE_ID_EXAMPLE])]) -> str:
-    if not is_response_id(response_id):
-        msg = "there is no such response"
-        raise NotFound(msg, param="response_id")
-    return response_id
-
-
-async def _conversation_id(
-    conversation_id: Annotated[str, Path(examples=[CONVERSATION_ID_EXAMPLE])],
-) -> str:
-    if not is_conversation_id(conversation_id):
-        msg = "there is no such conversation"
-        raise NotFound(msg, param="conversation_id")
-    return conversation_id
-
-
-async def _item_id(item_id: Annotated[str, Path(examples=[MESSAGE_ID_EXAMPLE])]) -> str:
-    if not is_item_id(item_id):
-        msg = "there is no such item in this conversation"
-        raise NotFound(msg, param="item_id")
-    return item_id
 
 
 async def _included(
@@ -213,13 +177,6 @@ async def _item_list_query(
     return PageQuery(limit, after, newest_first=order == "desc")
 
 
-async def _batch_id(batch_id: Annotated[str, Path(examples=[BATCH_ID_EXAMPLE])]) -> str:
-    if not _BATCH_ID.fullmatch(batch_id):
-        msg = "there is no such file batch"
-        raise NotFound(msg, param="batch_id")
-    return batch_id
-
-
 SettingsDep = Annotated[AppSettings, _of_application("settings")]
 ProbeDep = Annotated[ReadinessProbe, _of_application("probe")]
 """Shared by all owners: it reveals nothing about any of them."""
@@ -244,15 +201,19 @@ OriginalsDep = Annotated[Originals, _of_account("originals")]
 ImagingDep = Annotated[Imaging, _of_account("imaging")]
 KeptFilesDep = Annotated[KeptFiles, _of_account("kept_files")]
 VectorStoresDep = Annotated[VectorStores, _of_account("vector_stores")]
-ImportId = Annotated[str, Depends(_import_id)]
-ErasureId = Annotated[str, Depends(_erasure_id)]
-JobId = Annotated[str, Depends(_job_id)]
-KnownFileId = Annotated[str, Depends(_file_id)]
-BatchId = Annotated[str, Depends(_batch_id)]
+ImportId = Annotated[str, _known_id("import_id", IMPORT_ID_EXAMPLE, _IMPORT_ID.fullmatch)]
+ErasureId = Annotated[str, _known_id("erasure_id", ERASURE_ID_EXAMPLE, _ERASURE_ID.fullmatch)]
+JobId = Annotated[str, _known_id("job_id", JOB_ID_EXAMPLE, _JOB_ID.fullmatch)]
+KnownFileId = Annotated[str, _known_id("file_id", FILE_ID_EXAMPLE, is_file_id)]
+BatchId = Annotated[str, _known_id("batch_id", BATCH_ID_EXAMPLE, _BATCH_ID.fullmatch, "file batch")]
 StoreId = Annotated[str, Depends(_store_id)]
-ResponseId = Annotated[str, Depends(_response_id)]
-ConversationId = Annotated[str, Depends(_conversation_id)]
-ItemId = Annotated[str, Depends(_item_id)]
+ResponseId = Annotated[str, _known_id("response_id", RESPONSE_ID_EXAMPLE, is_response_id)]
+ConversationId = Annotated[
+    str, _known_id("conversation_id", CONVERSATION_ID_EXAMPLE, is_conversation_id)
+]
+ItemId = Annotated[
+    str, _known_id("item_id", MESSAGE_ID_EXAMPLE, is_item_id, "item in this conversation")
+]
 ItemListQueryDep = Annotated[PageQuery, Depends(_item_list_query)]
 ACCEPTS_INCLUDE = Depends(_included)
 """Accept `include` in the query."""

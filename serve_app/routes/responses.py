@@ -36,7 +36,7 @@ from serve_app.schemas.responses.request import (  # noqa: TC001 - FastAPI reads
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from deployments.catalogue.responses import StoredResponse
+    from deployments.catalogue.response_rows import StoredResponse
     from deployments.errors import ServiceError
     from serve_app.responses.background import Background
     from serve_app.responses.responding import Responding
@@ -79,9 +79,9 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
         if request.stream:
             return await opened(_followed(background, queued), error_event)
         return JSONResponse(queued.body)
-    if request.store or request.conversation:
-        await stored.check_room()
     turn = await responding.turn(request)
+    if turn.is_kept:
+        await stored.check_room(turn.response, turn.input_items)
     if request.stream:
         return await opened(_written(responding, turn), error_event)
     return JSONResponse(await responding.whole(turn))

@@ -157,9 +157,9 @@ class FakeJobs:
             elif isinstance(spec, ZipSpec):
                 done = await self._zip(spec, job_id)
             elif isinstance(spec, ResponseSpec):
-                await ResponseSteps(self.responder, self.catalogue.responses, _Direct()).respond(
-                    job_id, spec
-                )
+                await ResponseSteps(
+                    self.responder, self.catalogue.background_responses, _Direct()
+                ).respond(job_id, spec)
                 done = 1
             else:
                 done = await self._draw(spec, job_id)

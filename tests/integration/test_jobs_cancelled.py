@@ -9,7 +9,7 @@ import pytest
 from dbos import DBOS
 
 from deployments.catalogue.clock import now_ms
-from deployments.catalogue.responses import StoredResponse
+from deployments.catalogue.response_rows import StoredResponse
 from deployments.errors import InvalidRequest, NotFound, Overloaded, Unavailable
 from deployments.file_store import image_path
 from deployments.jobs import cancellation

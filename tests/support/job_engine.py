@@ -186,7 +186,7 @@ class Responder:
     """Generates responses of one event, or stands still in those while it is `stuck`."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._responses = catalogue.responses
+        self._responses = catalogue.background_responses
         self.stuck = False
         self.failure: Exception | None = None
         self.begun = 0
@@ -313,7 +313,7 @@ async def running(
         *(submissions.ingest, cancel, dispatcher.has_room_for_batch),
     )
     responder = Responder(catalogue)
-    responses = ResponseSteps(responder, catalogue.responses, backends)
+    responses = ResponseSteps(responder, catalogue.background_responses, backends)
     workflows = Workflows(
         *(ingest, image_steps, imports, zips, responses, steps, cancellations, dispatcher),
         images_at_once=1,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import stamina
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.errors import (
     InvalidRequest,
@@ -21,11 +23,13 @@ from deployments.errors import (
     Unavailable,
 )
 from deployments.remote.embedder import RemoteEmbedder
+from deployments.remote.jobs import RemoteJobs
 from deployments.remote.parser import RemoteParser
+from deployments.remote.responder import _Ingress
 from deployments.remote.retriever import RemoteRetriever
 from deployments.remote.scraper import RemoteScraper
 from deployments.remote.text_generator import RemoteTextGenerator
-from deployments.types import Document, ParseSpec
+from deployments.types import Document, ParseSpec, ResponseSpec
 from tests.support.serve_handle import Handle
 
 pytestmark = pytest.mark.anyio
@@ -84,6 +88,40 @@ async def test_a_replica_of_version_0_1_can_search_for_what_it_knows() -> None:
 
     remote = RemoteRetriever(Earlier(RuntimeError(), times=0), "search")  # type: ignore[arg-type]
     assert await remote.search(["q"], "default", 3, 99) == []
+
+
+def missing() -> RayServeException:
+    return RayServeException("Tried to call a method that does not exist. Available methods: []")
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """Repeat calls three times, without pauses."""
+    with stamina.set_testing(True, attempts=3):
+        yield
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_method_that_a_replica_of_version_0_1_lacks_is_waited_for() -> None:
+    handle = Handle(missing(), times=2)
+    await _Ingress(handle, "service").respond("alice", "resp_1")  # type: ignore[arg-type]
+    assert handle.calls == 3
+    handle = Handle(missing(), times=5)  # longer than what a client waits for
+    await RemoteRetriever(handle, "search").unmoved_collections()  # type: ignore[arg-type]
+    assert handle.calls == 6
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_request_is_told_to_come_again_while_replicas_are_of_version_0_1() -> None:
+    handle = Handle(missing())
+    with pytest.raises(Unavailable, match="the jobs service is of an earlier version"):
+        await RemoteJobs(handle, "jobs service").submit_response(ResponseSpec("resp_1", "small"))  # type: ignore[arg-type]
+    assert handle.calls == 3
+    with pytest.raises(Unavailable):
+        await RemoteTextGenerator(Handle(missing()), "language model").prompt_tokens({})  # type: ignore[arg-type]
+    once = Handle(missing(), times=1)
+    await RemoteTextGenerator(once, "language model").prompt_tokens({})  # type: ignore[arg-type]
+    assert once.calls == 2
 
 
 async def test_what_broke_behind_a_deployment_is_not_repeated_in_front_of_it() -> None:

@@ -305,9 +305,15 @@ async def test_a_response_in_the_background_is_cancelled_and_deleted_while_it_ru
 async def test_a_response_that_breaks_off_is_generated_again_and_numbered_on(
     fakes: Fakes,
 ) -> None:
-    fakes.llm.fail_midway = Unavailable("the replica died")
     async with client_of(fakes) as client:
         queued = await client.responses.create(model="small", input="a b", background=True)
+        # While the model's queue is full, nothing breaks off.
+        fakes.llm.fail_at_start = Overloaded("the queue is full")
+        for _ in range(3):
+            with pytest.raises(Overloaded):
+                await fakes.jobs.responder.respond("alice", queued.id)
+        fakes.llm.fail_at_start = None
+        fakes.llm.fail_midway = Unavailable("the replica died")
         for _ in range(2):
             with pytest.raises(Unavailable, match="broke off"):
                 await fakes.jobs.responder.respond("alice", queued.id)
@@ -441,9 +447,24 @@ async def test_references_are_bounded(fakes: Fakes, monkeypatch: pytest.MonkeyPa
             references = [{"type": "item_reference", "id": each} for each in item_ids]
             with pytest.raises(openai.BadRequestError, match="each once"):
                 await client.responses.create(model="small", input=references)
-        monkeypatch.setattr("deployments.catalogue.responses.MAX_CHAIN_BYTES", 100)
+        monkeypatch.setattr("deployments.catalogue.conversations.MAX_REFERENCED_BYTES", 100)
         with pytest.raises(openai.BadRequestError, match="fewer items"):
             await client.responses.create(model="small", input=[named])
+
+
+async def test_what_is_too_large_to_be_stored_is_refused_before_it_is_generated(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.catalogue.response_rows.MAX_RESPONSE_BYTES", 3000)
+    ask: dict[str, Any] = {"model": "small", "input": "word " * 600}
+    async with client_of(fakes) as client:
+        for more in ({}, {"stream": True}, {"background": True}):
+            with pytest.raises(openai.APIStatusError, match="`store`") as raised:
+                await client.responses.create(**ask, **more)
+            assert raised.value.status_code == 413
+        assert fakes.llm.bodies == []
+        conversation = await client.conversations.create()
+        await client.responses.create(**ask, store=False, conversation=conversation.id)
 
 
 async def test_a_failed_turn_is_not_added_to_its_conversation(fakes: Fakes) -> None:

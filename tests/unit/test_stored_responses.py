@@ -13,7 +13,7 @@ from deployments.catalogue.clock import now_ms
 from deployments.catalogue.conversations import ConversationEntry
 from deployments.catalogue.database import Database
 from deployments.catalogue.entries import PageQuery, Quotas
-from deployments.catalogue.responses import MAX_RESPONSE_BYTES, StoredResponse
+from deployments.catalogue.response_rows import MAX_RESPONSE_BYTES, StoredResponse
 from deployments.errors import Conflict, InvalidRequest, NotFound, TooLarge
 
 pytestmark = pytest.mark.anyio
@@ -56,17 +56,15 @@ async def used(catalogue: Catalogue, owner: str) -> bool:
 async def test_a_response_is_its_owners_until_it_is_deleted_or_expires(
     catalogue: Catalogue,
 ) -> None:
-    kept, responses = response("1"), catalogue.responses
+    kept, responses, background = response("1"), catalogue.responses, catalogue.background_responses
     assert await responses.add("alice", kept)
     assert not await responses.add("alice", kept)
     assert await responses.response("alice", "resp_1") == kept
-    for call in (responses.response, responses.cancel, responses.chain):
+    for call in (responses.response, background.cancel, responses.chain):
         with pytest.raises(NotFound):
             await call("bob", "resp_1", *([9] if call == responses.chain else []))
     assert not await responses.delete("bob", "resp_1")
-    assert await responses.begin_attempt("bob", "resp_1") is None
-    await responses.update("alice", "resp_1", "incomplete", {**kept.body, "status": "incomplete"})
-    assert (await responses.response("alice", "resp_1")).status == "incomplete"
+    assert await background.begin_attempt("bob", "resp_1") is None
     assert await responses.delete("alice", "resp_1")
     with pytest.raises(NotFound):
         await responses.response("alice", "resp_1")
@@ -106,52 +104,52 @@ async def test_a_chain_is_read_up_to_its_bounds(
 async def test_events_of_a_later_attempt_follow_and_those_of_an_earlier_are_refused(
     catalogue: Catalogue,
 ) -> None:
-    responses = catalogue.responses
+    responses, background = catalogue.responses, catalogue.background_responses
     queued = response("1", status="queued", job_id="job_1", request={"model": "genserve"})
     await responses.add("alice", replace(queued, body={"id": "resp_1", "status": "queued"}))
-    assert await responses.append_events("alice", "resp_1", numbered(0))
-    first = await responses.begin_attempt("alice", "resp_1")
+    assert await background.append_events("alice", "resp_1", numbered(0))
+    first = await background.begin_attempt("alice", "resp_1")
     assert first is not None
     assert (first.number, first.next_number, first.response.request) == (1, 1, queued.request)
-    assert await responses.append_events("alice", "resp_1", numbered(1, 2), attempt=1)
-    page = await responses.events("alice", "resp_1", 1, 9)
+    assert await background.append_events("alice", "resp_1", numbered(1, 2), attempt=1)
+    page = await background.events("alice", "resp_1", 1, 9)
     assert ([one["sequence_number"] for one in page.events], page.ended) == ([2], False)
-    second = await responses.begin_attempt("alice", "resp_1")
+    second = await background.begin_attempt("alice", "resp_1")
     assert second is not None
     assert second.next_number == 3
-    assert not await responses.append_events("alice", "resp_1", numbered(3), attempt=1)
+    assert not await background.append_events("alice", "resp_1", numbered(3), attempt=1)
     ended = {"id": "resp_1", "status": "completed", "output": []}
-    assert await responses.append_events("alice", "resp_1", numbered(3), attempt=2, ended=ended)
-    page = await responses.events("alice", "resp_1", -1, 9)
+    assert await background.append_events("alice", "resp_1", numbered(3), attempt=2, ended=ended)
+    page = await background.events("alice", "resp_1", -1, 9)
     assert ([one["sequence_number"] for one in page.events], page.ended) == ([0, 1, 2, 3], True)
     with pytest.raises(NotFound):
-        await responses.events("bob", "resp_1", -1, 9)
+        await background.events("bob", "resp_1", -1, 9)
     # What has ended stays as it is.
-    assert (await responses.cancel("alice", "resp_1")).status == "completed"
-    assert await responses.begin_attempt("alice", "resp_1") is None
-    await responses.fail("alice", "resp_1", "x", "x")
+    assert (await background.cancel("alice", "resp_1")).status == "completed"
+    assert await background.begin_attempt("alice", "resp_1") is None
+    await background.fail("alice", "resp_1", "x", "x")
     assert (await responses.response("alice", "resp_1")).body == ended
     assert await used(catalogue, "alice")
     await responses.delete("alice", "resp_1")
     await responses.add("alice", replace(queued, body={"id": "resp_1", "status": "queued"}))
-    assert (await responses.events("alice", "resp_1", -1, 9)).events == []
-    assert (await responses.cancel("alice", "resp_1")).status == "cancelled"
-    assert not await responses.append_events("alice", "resp_1", numbered(0))
+    assert (await background.events("alice", "resp_1", -1, 9)).events == []
+    assert (await background.cancel("alice", "resp_1")).status == "cancelled"
+    assert not await background.append_events("alice", "resp_1", numbered(0))
 
 
 async def test_a_response_whose_job_was_lost_fails(catalogue: Catalogue) -> None:
-    responses = catalogue.responses
+    responses, background = catalogue.responses, catalogue.background_responses
     body = {"id": "resp_1", "status": "queued"}
     queued = response("1", status="queued", job_id="job_1", body=body)
     await responses.add("alice", replace(queued, created_ms=now_ms() - 61_000))
     await responses.add("alice", response("2"))
-    (lost,) = await responses.unfinished(60, 9)
-    await responses.fail(lost.owner, lost.id, "server_error", "gone")
+    (lost,) = await background.unfinished(60, 9)
+    await background.fail(lost.owner, lost.id, "server_error", "gone")
     failed = await responses.response("alice", "resp_1")
     assert failed.body["error"] == {"code": "server_error", "message": "gone"}
-    page = await responses.events("alice", "resp_1", -1, 9)
+    page = await background.events("alice", "resp_1", -1, 9)
     assert (page.events[-1]["type"], page.ended) == ("response.failed", True)
-    assert await responses.unfinished(60, 9) == []
+    assert await background.unfinished(60, 9) == []
 
 
 async def test_a_conversation_has_its_items_in_order(catalogue: Catalogue) -> None:
@@ -190,6 +188,12 @@ async def test_a_conversation_has_its_items_in_order(catalogue: Catalogue) -> No
     )
     ids = [one["id"] for one in await conversations.items("alice", "conv_1")][3:]
     assert [one[:-1] for one in ids[::2]] == [one[:-1] for one in ids[1::2]]
+    # An item that is referred to twice at the same moment is added once.
+    await asyncio.gather(
+        *(conversations.append("alice", "conv_1", [message("same", "")]) for _ in range(8))
+    )
+    ids = [one["id"] for one in await conversations.items("alice", "conv_1")]
+    assert ids.count("msg_same") == 1
     assert await conversations.remove("alice", "conv_1")
     # A response whose conversation has been removed meanwhile is stored all the same.
     await responses.add("alice", response("2", conversation_id="conv_1"))
@@ -219,6 +223,10 @@ async def test_bounds(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InvalidRequest, match="may have 3 items"):
         await conversations.append("alice", "conv_1", [message(str(n), "") for n in range(4)])
     await conversations.append("alice", "conv_1", [message(str(n), "") for n in range(2)])
+    with monkeypatch.context() as patched:
+        patched.setattr("deployments.catalogue.conversations.MAX_REFERENCED_BYTES", 100)
+        with pytest.raises(InvalidRequest, match="refer to fewer items"):
+            await conversations.items_by_id("alice", ["msg_0", "msg_1"])
     # What a response adds is never lost; the next one is refused.
     await responses.add("alice", response("last", conversation_id="conv_1"))
     with pytest.raises(InvalidRequest, match="may have 3 items"):

@@ -43,6 +43,7 @@ def upgrade() -> None:
         ),
         sa.Column("first_number", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("last_number", sa.BigInteger, nullable=False),
+        sa.Column("attempt", sa.BigInteger),
         sa.Column("events", sa.JSON, nullable=False),
     )
     op.create_table(
@@ -67,7 +68,12 @@ def upgrade() -> None:
         sa.Column("item", sa.JSON, nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
     )
-    op.create_index("genserve_conversation_items_by_id", "genserve_conversation_items", ["id"])
+    op.create_index(
+        "genserve_conversation_items_by_id",
+        "genserve_conversation_items",
+        ["id", "conversation_id"],
+        unique=True,
+    )
     for name in _USED:
         op.add_column("genserve_usage", _count(name))
     for name in _ERASED:
