@@ -11,12 +11,16 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
-from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds
+from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds, check_prompt_size
 from serve_app.responses.ids import new_response_id
 from serve_app.responses.items import (
     chat_messages,
     chat_text,
+    input_chars,
     latest,
+    latest_items,
+    prompt_chars,
+    split_instructions,
     stored_item,
     text_message,
 )
@@ -196,7 +200,7 @@ class Responding:
         await check_constraints_in_thread(constraints_of(request))
         earlier = await self._storage.history(request.previous_response_id, request.conversation_id)
         items = await self._input(request, response_id)
-        # In a thread: a history may have 32 MiB.
+        # In a thread: a history may have many items.
         messages = await asyncio.to_thread(self._messages, request, earlier, items, max_tokens)
         return messages, items
 
@@ -224,13 +228,22 @@ class Responding:
 
         Of the history, what is over them is left out, or refused if nothing may be left out.
         """
-        history, own = chat_messages(earlier), chat_messages(items)
-        opening = [{"role": "system", "content": request.instructions}]
-        opening = [*(opening if request.instructions else []), *_system(history), *_system(own)]
-        if history and shortens(request):
-            spare_chars = self._settings.limits.max_prompt_chars - _chars([*opening, *own])
+        limits, shortened = self._settings.limits, shortens(request)
+        before, past = split_instructions(earlier)
+        given, new = split_instructions(items)
+        texts = [request.instructions] if request.instructions else []
+        size = sum(map(len, texts)) + sum(map(prompt_chars, before)) + sum(map(input_chars, items))
+        if shortened:  # before anything is converted: a history may have 32 MiB
+            past = latest_items(past, MAX_MESSAGES, limits.max_prompt_chars - size)
+        check_prompt_size(self._settings, size + sum(map(prompt_chars, past)), param="input")
+        texts += [message["content"] for message in chat_messages([*before, *given])]
+        # One message for all: many chat templates take only one of the system.
+        opening = [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
+        history, own = chat_messages(past), chat_messages(new)
+        if history and shortened:
+            spare_chars = limits.max_prompt_chars - _chars([*opening, *own])
             history = latest(history, MAX_MESSAGES - len(own) - 1, spare_chars)
-        messages = [*_joined(opening), *history, *own]
+        messages = [*opening, *history, *own]
         check_answer_bounds(
             self._settings,
             texts=[chat_text(message) for message in messages],
@@ -240,22 +253,6 @@ class Responding:
             tokens_param="max_output_tokens",
         )
         return messages
-
-
-def _system(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """Take the system's messages off the beginning."""
-    count = 0
-    while count < len(messages) and messages[count]["role"] == "system":
-        count += 1
-    taken = messages[:count]
-    del messages[:count]
-    return taken
-
-
-def _joined(opening: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return one message for all: many chat templates take only one of the system."""
-    text = "\n\n".join(message["content"] for message in opening)
-    return [{"role": "system", "content": text}] if opening else []
 
 
 def _chars(messages: Sequence[ChatMessage]) -> int:

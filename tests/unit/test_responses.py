@@ -12,7 +12,7 @@ from openai.types.responses import InputTokenCountResponse, Response, ResponseSt
 from pydantic import TypeAdapter
 
 from deployments.answer_events import Piece
-from deployments.errors import NotFound, Overloaded, Unavailable
+from deployments.errors import NotFound, Overloaded, TooLarge, Unavailable
 from deployments.types import Page, PageOutcome, Passage
 from serve_app.answering.answer import Answering
 from serve_app.http.named_events import named_event
@@ -311,6 +311,9 @@ async def test_of_a_long_history_the_latest_turns_are_kept_or_it_is_refused() ->
     with pytest.raises(Exception, match="128 characters are over the bound of 100") as refused:
         await made.turn(request(**more, truncation="disabled"))
     assert refused.value.param == "input"  # type: ignore[attr-defined]
+    thought = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "h" * 99}]}
+    with pytest.raises(TooLarge, match="over the bound of 100"):
+        await made.turn(request(input=[thought, {"role": "user", "content": "Why?"}]))
     reference = [{"id": storage.earlier[2]["id"]}, {"role": "user", "content": "Why?"}]
     turn = await made.turn(request(input=reference))
     assert turn.body
