@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from serve_app.answering.engine_fields import function_call
 from serve_app.responses.ids import (
     FILE_SEARCH,
     FUNCTION_CALL,
@@ -129,7 +130,9 @@ def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
             case "function_call":
                 if not messages or messages[-1]["role"] != "assistant":
                     messages.append({"role": "assistant", "content": ""})
-                messages[-1].setdefault("tool_calls", []).append(_tool_call(item))
+                arguments = _readable(item["arguments"])
+                call = function_call(item["call_id"], item["name"], arguments)
+                messages[-1].setdefault("tool_calls", []).append(call)
             case "function_call_output":
                 text = _text(item["output"])
                 messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
@@ -201,11 +204,6 @@ def _text(content: str | Sequence[Item]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text") or part.get("refusal") or "" for part in content)
-
-
-def _tool_call(item: Item) -> dict[str, Any]:
-    function = {"name": item["name"], "arguments": _readable(item["arguments"])}
-    return {"id": item["call_id"], "type": "function", "function": function}
 
 
 def _readable(arguments: str) -> str:

@@ -11,6 +11,7 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
+from serve_app.answering.engine_fields import WITH_USAGE
 from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds, check_prompt_size
 from serve_app.responses.ids import new_response_id
 from serve_app.responses.items import (
@@ -55,7 +56,6 @@ _NAMES = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
 }
-_WITH_USAGE = {"stream_options": {"include_usage": True}}
 _SAVE_S = 30.0
 """The longest time that the end of a stream may take to be stored."""
 
@@ -160,10 +160,10 @@ class Responding:
 
     def _parts(self, turn: Turn) -> AsyncGenerator[AnswerPart, None]:
         if turn.question is not None:
-            sampling = {**turn.question.sampling, **_WITH_USAGE}
+            sampling = {**turn.question.sampling, **WITH_USAGE}
             return self._answering.stream(replace(turn.question, sampling=sampling))
         assert turn.body is not None  # noqa: S101 - one of the two
-        return self._answering.bare_stream(self._llm.stream_chat({**turn.body, **_WITH_USAGE}))
+        return self._answering.bare_stream(self._llm.stream_chat({**turn.body, **WITH_USAGE}))
 
     async def _save(self, output: Output, turn: Turn) -> None:
         if turn.is_kept:
