@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic_core import from_json
 
 from deployments.answer_events import Piece, TokenUsage
+from serve_app.answering.completion_events import reasoning_of
 from serve_app.http.named_events import named_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from deployments.answer_events import AnswerEvent
 
@@ -21,7 +22,6 @@ _STOP_REASONS = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
-_REASONING = ("reasoning", "reasoning_content")
 
 
 class BlockSink(Protocol):
@@ -114,7 +114,7 @@ class BlockReader:
         self._sink.text(text)
 
     def _reasoning(self, delta: Mapping[str, Any]) -> None:
-        reasoning = next((delta[name] for name in _REASONING if delta.get(name)), "")
+        reasoning = reasoning_of(delta)
         if not (reasoning and self._thinking):
             return
         if self._open != "thinking":
@@ -211,22 +211,6 @@ class EventWriter:
 
     def stop(self) -> None:
         self.event("content_block_stop", index=self._index)
-
-
-def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the reasoning and the text of a whole completion, as a stream would have them."""
-    message = completion["choices"][0]["message"]
-    yield Piece(message.get("content"), delta={name: message.get(name) for name in _REASONING})
-
-
-def ending_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the tool calls, the end and the usage of a whole completion."""
-    choice = completion["choices"][0]
-    calls = choice["message"].get("tool_calls") or ()
-    stopped_by = {"stop_reason": choice.get("stop_reason")}
-    yield Piece(None, 0, choice.get("finish_reason"), {"tool_calls": calls}, stopped_by)
-    if usage := completion.get("usage"):
-        yield TokenUsage(usage)
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.answering.completion_events import ending_events, text_events
 from serve_app.answering.grounding import Question
 from serve_app.messages.blocks import (
     BlockList,
     BlockReader,
     EventWriter,
-    ending_events,
-    text_events,
 )
 from serve_app.messages.citations import SourceCitations
 from serve_app.messages.conversation import chat_messages, is_continued

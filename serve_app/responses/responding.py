@@ -11,6 +11,7 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
+from serve_app.answering.completion_events import ending_events, text_events
 from serve_app.answering.engine_fields import WITH_USAGE
 from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds, check_prompt_size
 from serve_app.responses.ids import new_response_id
@@ -25,7 +26,7 @@ from serve_app.responses.items import (
     stored_item,
     text_message,
 )
-from serve_app.responses.output import Output, pieces_of
+from serve_app.responses.output import Output
 from serve_app.responses.turn import (
     constraints_of,
     now,
@@ -37,8 +38,9 @@ from serve_app.responses.turn import (
 from serve_app.schemas.responses.items import ItemReference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
+    from deployments.answer_events import AnswerEvent
     from deployments.interfaces import TextGenerator
     from serve_app.answering.answer import Answering
     from serve_app.answering.answer import Event as AnswerPart
@@ -110,11 +112,11 @@ class Responding:
         with _renamed():
             if turn.question is not None:
                 completion, grounded, finished = await self._answering.whole(turn.question)
-                parts: list[AnswerPart] = [grounded, pieces_of(completion), finished]
+                parts: list[AnswerPart] = [grounded, _events(completion), finished]
             else:
                 assert turn.body is not None  # noqa: S101 - one of the two
                 completion = await self._answering.bare(self._llm.chat(turn.body))
-                parts = [pieces_of(completion)]
+                parts = [_events(completion)]
         for part in parts:
             output.add(part)
         output.end()
@@ -146,7 +148,7 @@ class Responding:
             await self._save_apart(output, turn)
         except (GeneratorExit, asyncio.CancelledError):
             if output.begun and not ending:
-                output.leave()
+                output.cancel()
                 with contextlib.suppress(ServiceError):
                     await self._save_apart(output, turn)
             raise
@@ -253,6 +255,10 @@ class Responding:
             tokens_param="max_output_tokens",
         )
         return messages
+
+
+def _events(completion: Mapping[str, Any]) -> list[AnswerEvent]:
+    return [*text_events(completion), *ending_events(completion)]
 
 
 def _chars(messages: Sequence[ChatMessage]) -> int:
