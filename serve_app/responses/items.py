@@ -29,7 +29,7 @@ from serve_app.schemas.responses.items import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from serve_app.responses.storage import Item
+    from serve_app.responses.interfaces import Item
 
     InputItem = (
         Message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ from serve_app.responses.items import (
 from serve_app.responses.output import Output
 from serve_app.responses.turn import (
     constraints_of,
-    now,
     prompt_of,
     response_of,
     shortens,
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from deployments.interfaces import TextGenerator
     from serve_app.answering.answer import Answering
     from serve_app.answering.answer import Event as AnswerPart
+    from serve_app.responses.interfaces import Item, ResponseStorage
     from serve_app.responses.items import ChatMessage
     from serve_app.responses.output import Event
-    from serve_app.responses.storage import Item, ResponseStorage
     from serve_app.responses.turn import Turn
     from serve_app.schemas.responses.request import PromptRequest, ResponseRequest
     from serve_app.settings import AppSettings
@@ -93,7 +93,7 @@ class Responding:
         response_id = response_id or new_response_id()
         with _renamed():
             messages, items = await self._read(request, response_id, request.max_output_tokens)
-            created = now() if created_at is None else created_at
+            created = int(time.time()) if created_at is None else created_at
             response = response_of(request, response_id, created, self._settings)
             return turn_of(request, messages, response, items, self._settings)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.entries import PageQuery
     from deployments.catalogue.owned import OwnedConversations, OwnedResponses
-    from serve_app.responses.storage import Item
+    from serve_app.responses.interfaces import Item
 
 MAX_CHAIN = 1000
 """Responses that are read back from a `previous_response_id`."""

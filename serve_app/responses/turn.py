@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,8 @@ from serve_app.settings import ANSWERING_MODEL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from serve_app.responses.interfaces import Item
     from serve_app.responses.items import ChatMessage
-    from serve_app.responses.storage import Item
     from serve_app.responses.tool_choice import UsableTools
     from serve_app.schemas.responses.tools import FileSearchTool, WebSearchTool
     from serve_app.settings import AppSettings
@@ -171,11 +170,6 @@ def _check_messages(messages: Sequence[ChatMessage]) -> None:
 
 def _is_grounded(request: PromptRequest, tools: UsableTools) -> bool:
     return request.model == ANSWERING_MODEL or tools.are_hosted or request.truncation == "auto"
-
-
-def now() -> int:
-    """Return the time in seconds, as OpenAI's objects have it."""
-    return int(time.time())
 
 
 def _truncation(request: PromptRequest) -> str:

@@ -17,10 +17,10 @@ from deployments.types import Page, PageOutcome, Passage
 from serve_app.answering.answer import Answering
 from serve_app.http.named_events import named_event
 from serve_app.responses.event_writer import EventWriter
+from serve_app.responses.interfaces import Item
 from serve_app.responses.items import stored_item
 from serve_app.responses.output import Event
 from serve_app.responses.responding import Responding
-from serve_app.responses.storage import Item
 from serve_app.schemas.responses.items import Message
 from serve_app.schemas.responses.request import ResponseRequest
 from serve_app.testing import MODEL, Fakes, fake_settings
