@@ -15,7 +15,7 @@ _REASONING = ("reasoning", "reasoning_content")  # some engines have the one, so
 
 
 def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the reasoning and the text."""
+    """Yield the reasoning and the text of a whole completion."""
     choice = completion["choices"][0]
     message = choice["message"]
     reasoning = {name: message.get(name) for name in _REASONING}

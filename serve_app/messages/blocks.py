@@ -22,6 +22,12 @@ _STOP_REASONS = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
+_DELTAS = {
+    "text": '"type":"text_delta","text"',
+    "thinking": '"type":"thinking_delta","thinking"',
+    "tool_use": '"type":"input_json_delta","partial_json"',
+}
+"""By the type of a block, how its deltas begin."""
 
 
 class BlockSink(Protocol):
@@ -31,10 +37,10 @@ class BlockSink(Protocol):
         """Begin a block."""
 
     def text(self, text: str) -> None:
-        """Go on with the block, which is one of text."""
+        """Append text, reasoning or JSON to the block."""
 
-    def delta(self, delta: dict[str, Any]) -> None:
-        """Go on with the block by one of Anthropic's deltas."""
+    def cite(self, citation: dict[str, Any]) -> None:
+        """Add a citation to the block, which is a text block."""
 
     def stop(self) -> None:
         """End the block."""
@@ -70,8 +76,7 @@ class BlockReader:
         """Add citations to the open block of text; one that has ended takes none."""
         if self._open == "text":
             for citation in citations:
-                delta = {"type": "citations_delta", "citation": citation}
-                self._sink.delta(delta)
+                self._sink.cite(citation)
 
     def end(self) -> None:
         """End the open block."""
@@ -119,7 +124,7 @@ class BlockReader:
             return
         if self._open != "thinking":
             self._begin({"type": "thinking", "thinking": "", "signature": ""})
-        self._sink.delta({"type": "thinking_delta", "thinking": reasoning})
+        self._sink.text(reasoning)
 
     def _call(self, call: Mapping[str, Any]) -> None:
         function = call.get("function") or {}
@@ -129,8 +134,7 @@ class BlockReader:
             self._begin(begun)
             self._has_calls = True
         if function.get("arguments") and self._open == "tool_use":
-            delta = {"type": "input_json_delta", "partial_json": function["arguments"]}
-            self._sink.delta(delta)
+            self._sink.text(function["arguments"])
 
     def _begin(self, block: dict[str, Any]) -> None:
         self.end()
@@ -152,14 +156,8 @@ class BlockList:
     def text(self, text: str) -> None:
         self._parts.append(text)
 
-    def delta(self, delta: dict[str, Any]) -> None:
-        match delta["type"]:
-            case "thinking_delta":
-                self._parts.append(delta["thinking"])
-            case "input_json_delta":
-                self._parts.append(delta["partial_json"])
-            case "citations_delta":
-                self._blocks[-1].setdefault("citations", []).append(delta["citation"])
+    def cite(self, citation: dict[str, Any]) -> None:
+        self._blocks[-1].setdefault("citations", []).append(citation)
 
     def stop(self) -> None:
         block, written = self._blocks[-1], "".join(self._parts)
@@ -200,13 +198,14 @@ class EventWriter:
         self._before_text = (
             "event: content_block_delta\n"
             f'data: {{"type":"content_block_delta","index":{self._index},'
-            '"delta":{"type":"text_delta","text":'
+            f'"delta":{{{_DELTAS[block["type"]]}:'
         )
 
     def text(self, text: str) -> None:
         self._written.append(f"{self._before_text}{encode_basestring(text)}}}}}\n\n")
 
-    def delta(self, delta: dict[str, Any]) -> None:
+    def cite(self, citation: dict[str, Any]) -> None:
+        delta = {"type": "citations_delta", "citation": citation}
         self.event("content_block_delta", index=self._index, delta=delta)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Log probabilities of tokens, as output text and its events have them."""
+"""Log probabilities of tokens, in the forms of output text and of its events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def output_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the log probabilities of a choice, as output text has them."""
+    """Return the log probabilities of a choice in the form of output text."""
     given = (choice.get("logprobs") or {}).get("content") or []
     return [
         _logprob(one) | {"top_logprobs": [_logprob(other) for other in one["top_logprobs"] or ()]}
@@ -18,7 +18,7 @@ def output_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def shown_logprobs(logprobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return log probabilities of output text, as events have them."""
+    """Return log probabilities of output text in the form of events."""
     return [
         {
             "token": one["token"],

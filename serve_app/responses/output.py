@@ -38,6 +38,8 @@ Event = dict[str, Any]
 """A streaming event of OpenAI's Responses API, as JSON."""
 
 TEXT_DELTA = "response.output_text.delta"
+REASONING_DELTA = "response.reasoning_text.delta"
+ARGUMENTS_DELTA = "response.function_call_arguments.delta"
 SEARCH_FAILED = "search_unavailable"
 """Code of the warning that the documents could not be searched."""
 _READ = "ok"
@@ -135,7 +137,7 @@ class Output:
         return events
 
     def cancel(self) -> None:
-        """End the response of a client that has left; nobody gets further events."""
+        """Cancel the response of a client that has disconnected, without further events."""
         self._closed(cut=True)
         self._end("cancelled")
 
@@ -241,7 +243,7 @@ class Output:
             last = OutputReasoning(*self._new(REASONING))
             events += self._added(last)
         last.texts.append(text)
-        events.append(self._event("response.reasoning_text.delta", **last.where(), delta=text))
+        events.append(self._event(REASONING_DELTA, **last.where(), delta=text))
         return events
 
     def _said(self, text: str, logprobs: Sequence[dict[str, Any]] = ()) -> list[Event]:
@@ -278,7 +280,7 @@ class Output:
             self._answered = True
             events += self._closed_if(OutputReasoning)
             events += self._closed_if(OutputCall)
-            if not self._sources:  # else sentences of the message are still being attributed
+            if not self._sources:  # otherwise attributions are still to come
                 events += self._closed_if(OutputMessage)
             item_id, place = self._new(FUNCTION_CALL)
             call_id = str(call.get("id") or f"call_{item_id.partition('_')[2]}")
@@ -288,8 +290,7 @@ class Output:
         made = self._calls[index]
         if arguments := function.get("arguments"):
             made.arguments.append(arguments)
-            kind = "response.function_call_arguments.delta"
-            events.append(self._event(kind, **made.where(), delta=arguments))
+            events.append(self._event(ARGUMENTS_DELTA, **made.where(), delta=arguments))
         return events
 
     def _annotate(self, attributions: Sequence[Attribution]) -> list[Event]:

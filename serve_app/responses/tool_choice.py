@@ -1,4 +1,4 @@
-"""The tools of a response that may be used, as `tool_choice` leaves them."""
+"""The tools of a response that `tool_choice` allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UsableTools:
-    """The tools that may be used, as `tool_choice` leaves them."""
+    """The tools that `tool_choice` allows."""
 
     functions: list[FunctionTool]
     file_search: FileSearchTool | None
@@ -39,7 +39,7 @@ class UsableTools:
 def usable_tools(request: PromptRequest) -> UsableTools:
     """Return the tools that the choice allows.
 
-    The service's own tools are used whenever they are allowed, which is what `required` asks for.
+    Hosted tools are used whenever they are allowed, as `required` asks for.
     Raises InvalidRequest if the choice names a tool that is not among the tools.
     """
     functions, files, web = request.functions, request.file_search, request.web_search
@@ -57,7 +57,7 @@ def usable_tools(request: PromptRequest) -> UsableTools:
             if kind == "file_search":
                 return UsableTools(functions, files, None, "none")
             return UsableTools(functions, None, web, "none")
-        case AllowedTools(mode=mode, tools=allowed):  # the last kind
+        case AllowedTools(mode=mode, tools=allowed):  # the remaining kind
             types = {tool.type for tool in allowed}
             names = {tool.name for tool in allowed if tool.type == "function"}
             functions = [tool for tool in functions if tool.name in names]

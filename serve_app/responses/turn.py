@@ -183,7 +183,7 @@ def shortens(request: PromptRequest) -> bool:
 
 
 def _with_tools(question: Question, tools: UsableTools, settings: AppSettings) -> Question:
-    """Return a question that draws on what its tools name, too."""
+    """Return a question that also uses the hosted tools."""
     if search := tools.file_search:
         question = replace(
             question,
@@ -208,7 +208,7 @@ def _sampling(request: ResponseRequest, tools: UsableTools) -> dict[str, Any]:
 
 
 def _constrained(request: PromptRequest, tools: UsableTools) -> dict[str, Any]:
-    """Return the fields of the engine's request that say what may be called, and in which form."""
+    """Return the engine's fields for functions, their choice and the form of the text."""
     constrained: dict[str, Any] = {}
     if tools.functions:
         constrained["tools"] = _function_tools(tools.functions)

@@ -517,15 +517,22 @@ async def test_log_probabilities_come_where_they_are_asked_for() -> None:
     assert found[-1]["response"]["output"][0]["content"][0]["logprobs"] == [token]
 
 
-def test_text_is_written_as_any_other_event() -> None:
+@pytest.mark.parametrize(
+    ("kind", "fixed"),
+    [
+        ("output_text", {"content_index": 0, "logprobs": []}),
+        ("reasoning_text", {"content_index": 0}),
+        ("function_call_arguments", {}),
+    ],
+)
+def test_text_is_written_as_any_other_event(kind: str, fixed: dict[str, Any]) -> None:
     writer = EventWriter()
     for number, text in enumerate(('a"\\\n', "\u2028é\x00", "ü😀")):
         event = {
-            "type": "response.output_text.delta",
+            "type": f"response.{kind}.delta",
             "item_id": "msg_1",
             "output_index": 2,
-            "content_index": 0,
-            "logprobs": [],
+            **fixed,
             "delta": text,
             "sequence_number": number,
         }
