@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ANSWER_LIMITED = "answer_limited"
 _ATTRIBUTION_WAIT_S = 2.0  # for the last sentences, once the answer has ended
 
 
@@ -249,11 +250,16 @@ class Answering:
             )
             context.warnings.append(Warning_(code="history_shortened", message=message))
         if (question.max_tokens or 0) > prompt.answer_tokens:
-            message = f"there is room for an answer of {prompt.answer_tokens} tokens only"
-            context.warnings.append(Warning_(code="answer_limited", message=message))
+            context.warnings.append(answer_limited(prompt.answer_tokens))
         _counted(context.warnings)
         reports = numbered(context.pages, prompt.sources)
         return prompt, Grounded(prompt.sources, context.warnings, reports, context.queries)
+
+
+def answer_limited(most_tokens: int) -> Warning_:
+    """Return the warning that an answer may be shorter than was asked."""
+    message = f"there is room for an answer of {most_tokens} tokens only"
+    return Warning_(code=ANSWER_LIMITED, message=message)
 
 
 def _cited_answer(question: Question, grounded: Grounded) -> CitedAnswer:

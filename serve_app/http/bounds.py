@@ -47,9 +47,7 @@ def check_answer_bounds(  # noqa: PLR0913 - what is bounded, and its names
     if len(texts) > MAX_MESSAGES:
         msg = f"{len(texts)} messages are over the bound of {MAX_MESSAGES}"
         raise TooLarge(msg, param=text_param)
-    if (size := sum(map(len, texts))) > settings.limits.max_prompt_chars:
-        msg = f"{size} characters are over the bound of {settings.limits.max_prompt_chars}"
-        raise TooLarge(msg, param=text_param)
+    check_prompt_size(settings, sum(map(len, texts)), param=text_param)
     for name, value, bound in (
         (tokens_param, max_tokens, settings.limits.max_output_tokens),
         ("top_k", top_k, max_top_k(settings)),
@@ -57,6 +55,13 @@ def check_answer_bounds(  # noqa: PLR0913 - what is bounded, and its names
         if value is not None and value > bound:
             msg = f"{name}: {value} is over the bound of {bound}"
             raise InvalidRequest(msg, param=name)
+
+
+def check_prompt_size(settings: AppSettings, chars: int, *, param: str) -> None:
+    """Raise TooLarge, naming the bound, for a prompt with more characters."""
+    if chars > settings.limits.max_prompt_chars:
+        msg = f"{chars} characters are over the bound of {settings.limits.max_prompt_chars}"
+        raise TooLarge(msg, param=param)
 
 
 def max_top_k(settings: AppSettings) -> int:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic_core import from_json
 
 from deployments.answer_events import Piece, TokenUsage
+from serve_app.answering.completion_events import reasoning_of
 from serve_app.http.named_events import named_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from deployments.answer_events import AnswerEvent
 
@@ -21,7 +22,12 @@ _STOP_REASONS = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
-_REASONING = ("reasoning", "reasoning_content")
+_DELTAS = {
+    "text": '"type":"text_delta","text"',
+    "thinking": '"type":"thinking_delta","thinking"',
+    "tool_use": '"type":"input_json_delta","partial_json"',
+}
+"""By the type of a block, how its deltas begin."""
 
 
 class BlockSink(Protocol):
@@ -31,10 +37,10 @@ class BlockSink(Protocol):
         """Begin a block."""
 
     def text(self, text: str) -> None:
-        """Append text to the block, which is a text block."""
+        """Append text, reasoning or JSON to the block."""
 
-    def delta(self, delta: dict[str, Any]) -> None:
-        """Append one of Anthropic's deltas to the block."""
+    def cite(self, citation: dict[str, Any]) -> None:
+        """Add a citation to the block, which is a text block."""
 
     def stop(self) -> None:
         """End the block."""
@@ -70,8 +76,7 @@ class BlockReader:
         """Add citations to the open text block; ignore them if it has ended."""
         if self._open == "text":
             for citation in citations:
-                delta = {"type": "citations_delta", "citation": citation}
-                self._sink.delta(delta)
+                self._sink.cite(citation)
 
     def end(self) -> None:
         """End the open block."""
@@ -114,12 +119,12 @@ class BlockReader:
         self._sink.text(text)
 
     def _reasoning(self, delta: Mapping[str, Any]) -> None:
-        reasoning = next((delta[name] for name in _REASONING if delta.get(name)), "")
+        reasoning = reasoning_of(delta)
         if not (reasoning and self._thinking):
             return
         if self._open != "thinking":
             self._begin({"type": "thinking", "thinking": "", "signature": ""})
-        self._sink.delta({"type": "thinking_delta", "thinking": reasoning})
+        self._sink.text(reasoning)
 
     def _call(self, call: Mapping[str, Any]) -> None:
         function = call.get("function") or {}
@@ -129,8 +134,7 @@ class BlockReader:
             self._begin(begun)
             self._has_calls = True
         if function.get("arguments") and self._open == "tool_use":
-            delta = {"type": "input_json_delta", "partial_json": function["arguments"]}
-            self._sink.delta(delta)
+            self._sink.text(function["arguments"])
 
     def _begin(self, block: dict[str, Any]) -> None:
         self.end()
@@ -152,14 +156,8 @@ class BlockList:
     def text(self, text: str) -> None:
         self._parts.append(text)
 
-    def delta(self, delta: dict[str, Any]) -> None:
-        match delta["type"]:
-            case "thinking_delta":
-                self._parts.append(delta["thinking"])
-            case "input_json_delta":
-                self._parts.append(delta["partial_json"])
-            case "citations_delta":
-                self._blocks[-1].setdefault("citations", []).append(delta["citation"])
+    def cite(self, citation: dict[str, Any]) -> None:
+        self._blocks[-1].setdefault("citations", []).append(citation)
 
     def stop(self) -> None:
         block, written = self._blocks[-1], "".join(self._parts)
@@ -200,33 +198,18 @@ class EventWriter:
         self._before_text = (
             "event: content_block_delta\n"
             f'data: {{"type":"content_block_delta","index":{self._index},'
-            '"delta":{"type":"text_delta","text":'
+            f'"delta":{{{_DELTAS[block["type"]]}:'
         )
 
     def text(self, text: str) -> None:
         self._written.append(f"{self._before_text}{encode_basestring(text)}}}}}\n\n")
 
-    def delta(self, delta: dict[str, Any]) -> None:
+    def cite(self, citation: dict[str, Any]) -> None:
+        delta = {"type": "citations_delta", "citation": citation}
         self.event("content_block_delta", index=self._index, delta=delta)
 
     def stop(self) -> None:
         self.event("content_block_stop", index=self._index)
-
-
-def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the reasoning and the text of a whole completion as events of a stream."""
-    message = completion["choices"][0]["message"]
-    yield Piece(message.get("content"), delta={name: message.get(name) for name in _REASONING})
-
-
-def ending_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the tool calls, the end and the usage of a whole completion."""
-    choice = completion["choices"][0]
-    calls = choice["message"].get("tool_calls") or ()
-    stopped_by = {"stop_reason": choice.get("stop_reason")}
-    yield Piece(None, 0, choice.get("finish_reason"), {"tool_calls": calls}, stopped_by)
-    if usage := completion.get("usage"):
-        yield TokenUsage(usage)
 
 
 def _arguments(text: str) -> dict[str, Any]:

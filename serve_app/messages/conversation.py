@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from serve_app.answering.engine_fields import function_call
 from serve_app.schemas.messages.blocks import (
     RedactedThinkingBlock,
     TextBlock,
@@ -77,14 +78,7 @@ def _of_assistant(given: MessageParam) -> dict[str, Any]:
     if isinstance(given.content, str):
         return {"role": "assistant", "content": given.content}
     calls = [
-        {
-            "id": block.id,
-            "type": "function",
-            "function": {
-                "name": block.name,
-                "arguments": json.dumps(block.input, ensure_ascii=False),
-            },
-        }
+        function_call(block.id, block.name, json.dumps(block.input, ensure_ascii=False))
         for block in given.content
         if isinstance(block, ToolUseBlock)
     ]

@@ -8,19 +8,24 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.answering.answer import (
+    ANSWER_LIMITED,
+    Attributed,
+    Finished,
+    Grounded,
+    answer_limited,
+)
+from serve_app.answering.completion_events import ending_events, text_events
 from serve_app.answering.grounding import Question
 from serve_app.messages.blocks import (
     BlockList,
     BlockReader,
     EventWriter,
-    ending_events,
-    text_events,
 )
 from serve_app.messages.citations import SourceCitations
 from serve_app.messages.conversation import chat_messages, is_continued
 from serve_app.messages.options import options
-from serve_app.schemas.answers import Warning_, dumped
+from serve_app.schemas.answers import dumped
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
@@ -28,11 +33,10 @@ if TYPE_CHECKING:
 
     from deployments.interfaces import TextGenerator
     from serve_app.answering.answer import Answering
-    from serve_app.schemas.answers import Attribution
+    from serve_app.schemas.answers import Attribution, Warning_
     from serve_app.schemas.messages.requests import CountTokensRequest, MessagesRequest
     from serve_app.settings import AppSettings
 
-_LIMITED = "answer_limited"
 _TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
 
 
@@ -179,23 +183,18 @@ class Messages:
         body["max_tokens"] = most
         if most == request.max_tokens:
             return body, {}
-        return body, {"warnings": dumped([_limited(most)])}
+        return body, {"warnings": dumped([answer_limited(most)])}
 
     def _warned(self, request: MessagesRequest, grounded: Grounded) -> Grounded:
         """Add a warning if the settings lower `max_tokens`."""
         most = self._most_tokens(request)
-        known = any(warning.code == _LIMITED for warning in grounded.warnings)
+        known = any(warning.code == ANSWER_LIMITED for warning in grounded.warnings)
         if known or most == request.max_tokens:
             return grounded
-        return replace(grounded, warnings=[*grounded.warnings, _limited(most)])
+        return replace(grounded, warnings=[*grounded.warnings, answer_limited(most)])
 
     def _most_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)
-
-
-def _limited(most_tokens: int) -> Warning_:
-    message = f"there is room for an answer of {most_tokens} tokens only"
-    return Warning_(code=_LIMITED, message=message)
 
 
 def _is_grounded(request: MessagesRequest) -> bool:

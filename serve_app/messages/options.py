@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from serve_app.answering.engine_fields import WITH_USAGE, function_choice, function_tool
 from serve_app.schemas.messages.requests import MessagesRequest
 from serve_app.schemas.messages.tools import CustomTool
 
@@ -34,21 +35,13 @@ def options(request: CountTokensRequest, *, continued: bool) -> dict[str, Any]:
         }
         found |= {name: value for name, value in given.items() if value is not None}
         if request.stream:
-            found["stream_options"] = {"include_usage": True}
+            found |= WITH_USAGE
     return found
 
 
 def _tools(request: CountTokensRequest) -> dict[str, Any]:
     tools = [
-        {
-            "type": "function",
-            "function": {
-                "name": tool.name,
-                **({"description": tool.description} if tool.description else {}),
-                "parameters": tool.input_schema,
-                **({"strict": tool.strict} if tool.strict is not None else {}),
-            },
-        }
+        function_tool(tool.name, tool.description or None, tool.input_schema, tool.strict)
         for tool in request.tools or ()
         if isinstance(tool, CustomTool)
     ]
@@ -60,7 +53,7 @@ def _tools(request: CountTokensRequest) -> dict[str, Any]:
 def _choice(choice: ToolChoice | None) -> dict[str, Any]:
     if choice is None:
         return {}
-    named = {"type": "function", "function": {"name": choice.name}}
+    named = function_choice(choice.name or "")
     found: dict[str, Any] = {"tool_choice": _CHOICES.get(choice.type, named)}
     if choice.disable_parallel_tool_use:
         found["parallel_tool_calls"] = False

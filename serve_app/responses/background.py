@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from deployments.catalogue.owned import OwnedCatalogue
     from deployments.catalogue.response_rows import Event, StoredResponse
     from deployments.interfaces import Jobs
+    from serve_app.responses.interfaces import Item, ResponseStorage
     from serve_app.responses.responding import Responding
-    from serve_app.responses.storage import Item, ResponseStorage
     from serve_app.responses.stored import StoredResponses
 
 _POLL_S, _MAX_POLL_S = 0.2, 1.0

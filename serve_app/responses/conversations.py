@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.entries import EntryPage, PageQuery
     from deployments.catalogue.owned_responses import OwnedConversations
+    from serve_app.responses.interfaces import Item
     from serve_app.responses.items import InputItem
-    from serve_app.responses.storage import Item
     from serve_app.responses.stored import StoredResponses
 
 _ID_BYTES = 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from serve_app.answering.engine_fields import function_call
 from serve_app.responses.ids import (
     FILE_SEARCH,
     FUNCTION_CALL,
@@ -28,7 +29,7 @@ from serve_app.schemas.responses.items import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from serve_app.responses.storage import Item
+    from serve_app.responses.interfaces import Item
 
     InputItem = (
         Message
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
         | ItemReference
     )
     ChatMessage = dict[str, Any]
+
+_OF_SYSTEM = frozenset({"system", "developer"})
+_MESSAGES = frozenset({"message", "function_call_output"})
+_IN_PROMPT = _MESSAGES | {"function_call"}  # calls may join a message
 
 
 def stored_item(item: InputItem, parent_id: str) -> Item:
@@ -120,16 +125,56 @@ def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
     for item in items:
         match item["type"]:
             case "message":
-                role = "system" if item["role"] == "developer" else item["role"]
+                role = "system" if item["role"] in _OF_SYSTEM else item["role"]
                 messages.append({"role": role, "content": _text(item["content"])})
             case "function_call":
                 if not messages or messages[-1]["role"] != "assistant":
                     messages.append({"role": "assistant", "content": ""})
-                messages[-1].setdefault("tool_calls", []).append(_tool_call(item))
+                arguments = _readable(item["arguments"])
+                call = function_call(item["call_id"], item["name"], arguments)
+                messages[-1].setdefault("tool_calls", []).append(call)
             case "function_call_output":
                 text = _text(item["output"])
                 messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
     return messages
+
+
+def split_instructions(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Split the system's messages off the beginning."""
+    for place, item in enumerate(items):
+        if item["type"] in _IN_PROMPT and item.get("role") not in _OF_SYSTEM:
+            return items[:place], items[place:]
+    return items, ()
+
+
+def prompt_chars(item: Item) -> int:
+    """Return the characters that an item adds to a prompt, without converting it."""
+    match item["type"]:
+        case "message":
+            return len(_text(item["content"]))
+        case "function_call":
+            return len(item["name"]) + len(item["arguments"])
+        case "function_call_output":
+            return len(_text(item["output"]))
+    return 0
+
+
+def input_chars(item: Item) -> int:
+    """Return the size of an input item; the model may not read it, but it is stored."""
+    return prompt_chars(item) if item["type"] in _IN_PROMPT else len(json.dumps(item))
+
+
+def latest_items(items: Sequence[Item], count: int, chars: int) -> Sequence[Item]:
+    """Return the last items, as many as `count` messages with `chars` characters may have."""
+    start = len(items)
+    while start:
+        item = items[start - 1]
+        count -= item["type"] in _MESSAGES
+        chars -= prompt_chars(item)
+        if min(count, chars) < 0:
+            break
+        start -= 1
+    return items[start:]
 
 
 def latest(messages: Sequence[ChatMessage], count: int, chars: int) -> list[ChatMessage]:
@@ -159,11 +204,6 @@ def _text(content: str | Sequence[Item]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text") or part.get("refusal") or "" for part in content)
-
-
-def _tool_call(item: Item) -> dict[str, Any]:
-    function = {"name": item["name"], "arguments": _readable(item["arguments"])}
-    return {"id": item["call_id"], "type": "function", "function": function}
 
 
 def _readable(arguments: str) -> str:

@@ -6,11 +6,12 @@ Whole and streamed responses share this code, so that they cannot differ.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deployments.answer_events import Piece, TokenUsage
 from serve_app.answering.answer import Attributed, Finished, Grounded
+from serve_app.answering.completion_events import reasoning_of
 from serve_app.responses.annotations import annotation_of, search_result
 from serve_app.responses.ids import (
     FILE_SEARCH,
@@ -20,6 +21,8 @@ from serve_app.responses.ids import (
     WEB_SEARCH,
     new_item_id,
 )
+from serve_app.responses.logprobs import output_logprobs, shown_logprobs
+from serve_app.responses.output_items import OutputCall, OutputMessage, OutputReasoning
 from serve_app.schemas.answers import dumped
 
 if TYPE_CHECKING:
@@ -28,12 +31,15 @@ if TYPE_CHECKING:
     from deployments.answer_events import AnswerEvent
     from deployments.errors import ServiceError
     from serve_app.answering.answer import Event as AnswerPart
+    from serve_app.responses.output_items import OutputItem
     from serve_app.schemas.answers import Attribution, PageReport, Source
 
 Event = dict[str, Any]
 """A streaming event of OpenAI's Responses API, as JSON."""
 
 TEXT_DELTA = "response.output_text.delta"
+REASONING_DELTA = "response.reasoning_text.delta"
+ARGUMENTS_DELTA = "response.function_call_arguments.delta"
 SEARCH_FAILED = "search_unavailable"
 """The warning code for documents that could not be searched."""
 _READ = "ok"
@@ -50,76 +56,6 @@ class Shown:
     file_search: bool = False
     web_search: bool = False
     search_results: bool = False
-
-
-@dataclass(slots=True)
-class _Message:
-    id: str
-    index: int
-    texts: list[str] = field(default_factory=list)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
-
-    def part(self) -> dict[str, Any]:
-        return {
-            "type": "output_text",
-            "text": "".join(self.texts),
-            "annotations": list(self.annotations),
-            "logprobs": list(self.logprobs),
-        }
-
-    def item(self, status: str) -> dict[str, Any]:
-        parts = [] if status == "in_progress" else [self.part()]
-        return {
-            "id": self.id,
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": parts,
-        }
-
-
-@dataclass(slots=True)
-class _Reasoning:
-    id: str
-    index: int
-    texts: list[str] = field(default_factory=list)
-
-    def part(self) -> dict[str, Any]:
-        return {"type": "reasoning_text", "text": "".join(self.texts)}
-
-    def item(self, status: str) -> dict[str, Any]:
-        parts = [] if status == "in_progress" else [self.part()]
-        return {
-            "id": self.id,
-            "type": "reasoning",
-            "status": status,
-            "summary": [],
-            "content": parts,
-            "encrypted_content": None,
-        }
-
-
-@dataclass(slots=True)
-class _Call:
-    id: str
-    index: int
-    call_id: str
-    name: str
-    arguments: list[str] = field(default_factory=list)
-
-    def item(self, status: str) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "type": "function_call",
-            "status": status,
-            "call_id": self.call_id,
-            "name": self.name,
-            "arguments": "".join(self.arguments),
-        }
-
-
-_Open = _Message | _Reasoning | _Call
 
 
 class Output:
@@ -143,9 +79,9 @@ class Output:
         self._number = first_number
         self._begun_before = begun_before
         self._items: list[dict[str, Any] | None] = []  # None while an item is not complete
-        self._open: list[_Open] = []
-        self._calls: dict[int, _Call] = {}
-        self._message: _Message | None = None
+        self._open: list[OutputItem] = []
+        self._calls: dict[int, OutputCall] = {}
+        self._message: OutputMessage | None = None
         self._answered = self._ended = False
         self._sources: dict[int, Source] = {}
         self._attributions: list[dict[str, Any]] = []
@@ -200,7 +136,7 @@ class Output:
         events.append(self._event("response.failed", response=self.response))
         return events
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Cancel the response of a client that has disconnected, without further events."""
         self._closed(cut=True)
         self._end("cancelled")
@@ -276,22 +212,26 @@ class Output:
         yield self._event("response.output_item.done", output_index=index, item=item)
 
     def _written(self, event: AnswerEvent) -> list[Event]:
-        if isinstance(event, TokenUsage):
-            self._usage = event.tokens
         if not isinstance(event, Piece):
+            if isinstance(event, TokenUsage):
+                self._usage = event.tokens
             return []
-        if event.chunk and event.chunk.get("usage"):
-            self._usage = event.chunk["usage"]
-        if event.choice_index != 0:
+        text, choice_index, finish_reason, delta, choice, chunk = event
+        if chunk and chunk.get("usage"):
+            self._usage = chunk["usage"]
+        if choice_index != 0:
             return []
-        self._finish_reason = event.finish_reason or self._finish_reason
-        delta = event.delta or {}
+        if finish_reason:
+            self._finish_reason = finish_reason
+        if not (delta or choice):  # most are text alone
+            return self._said(text) if text else []
         events: list[Event] = []
-        if reasoning := delta.get("reasoning") or delta.get("reasoning_content"):
+        delta = delta or {}
+        if reasoning := reasoning_of(delta):
             events += self._reasoned(reasoning)
-        logprobs = _logprobs(event.choice) if event.choice else []
-        if event.text or logprobs:
-            events += self._said(event.text or "", logprobs)
+        logprobs = output_logprobs(choice) if choice else []
+        if text or logprobs:
+            events += self._said(text or "", logprobs)
         for place, call in enumerate(delta.get("tool_calls") or ()):
             events += self._called(call.get("index", place), call)
         return events
@@ -299,15 +239,14 @@ class Output:
     def _reasoned(self, text: str) -> list[Event]:
         events: list[Event] = []
         last = self._open[-1] if self._open else None
-        if not isinstance(last, _Reasoning):
-            last = _Reasoning(*self._new(REASONING))
+        if not isinstance(last, OutputReasoning):
+            last = OutputReasoning(*self._new(REASONING))
             events += self._added(last)
-            events.append(self._part("added", last, {"type": "reasoning_text", "text": ""}))
         last.texts.append(text)
-        delta = self._event("response.reasoning_text.delta", **_where(last), delta=text)
-        return [*events, delta]
+        events.append(self._event(REASONING_DELTA, **last.where(), delta=text))
+        return events
 
-    def _said(self, text: str, logprobs: list[dict[str, Any]]) -> list[Event]:
+    def _said(self, text: str, logprobs: Sequence[dict[str, Any]] = ()) -> list[Event]:
         events = [] if self._message else self._opened_message()
         message = self._message
         assert message is not None  # noqa: S101 - opened above
@@ -323,38 +262,35 @@ class Output:
                 "output_index": message.index,
                 "content_index": 0,
                 "delta": text,
-                "logprobs": _without_bytes(logprobs),
+                "logprobs": shown_logprobs(logprobs) if logprobs else [],
             }
         )
         return events
 
     def _opened_message(self) -> list[Event]:
         self._answered = True
-        events = self._closed_if(_Reasoning)
-        self._message = _Message(*self._new(MESSAGE))
-        events += self._added(self._message)
-        events.append(self._part("added", self._message, self._message.part()))
-        return events
+        events = self._closed_if(OutputReasoning)
+        self._message = OutputMessage(*self._new(MESSAGE))
+        return events + self._added(self._message)
 
     def _called(self, index: int, call: Mapping[str, Any]) -> list[Event]:
         function = call.get("function") or {}
         events: list[Event] = []
         if index not in self._calls:
             self._answered = True
-            events += self._closed_if(_Reasoning)
-            events += self._closed_if(_Call)
+            events += self._closed_if(OutputReasoning)
+            events += self._closed_if(OutputCall)
             if not self._sources:  # otherwise attributions are still to come
-                events += self._closed_if(_Message)
+                events += self._closed_if(OutputMessage)
             item_id, place = self._new(FUNCTION_CALL)
             call_id = str(call.get("id") or f"call_{item_id.partition('_')[2]}")
-            self._calls[index] = _Call(item_id, place, call_id, str(function.get("name") or ""))
+            name = str(function.get("name") or "")
+            self._calls[index] = OutputCall(item_id, place, call_id, name)
             events += self._added(self._calls[index])
         made = self._calls[index]
         if arguments := function.get("arguments"):
             made.arguments.append(arguments)
-            where = {"item_id": made.id, "output_index": made.index}
-            kind = "response.function_call_arguments.delta"
-            events.append(self._event(kind, **where, delta=arguments))
+            events.append(self._event(ARGUMENTS_DELTA, **made.where(), delta=arguments))
         return events
 
     def _annotate(self, attributions: Sequence[Attribution]) -> list[Event]:
@@ -369,7 +305,7 @@ class Output:
             events.append(
                 self._event(
                     "response.output_text.annotation.added",
-                    **_where(self._message),
+                    **self._message.where(),
                     annotation_index=number,
                     annotation=annotation,
                 )
@@ -380,13 +316,11 @@ class Output:
         self._items.append(None)
         return new_item_id(prefix, self.response["id"]), len(self._items) - 1
 
-    def _added(self, item: _Open) -> list[Event]:
+    def _added(self, item: OutputItem) -> list[Event]:
         self._open.append(item)
         shown = item.item("in_progress")
-        return [self._event("response.output_item.added", output_index=item.index, item=shown)]
-
-    def _part(self, step: str, item: _Message | _Reasoning, part: dict[str, Any]) -> Event:
-        return self._event(f"response.content_part.{step}", **_where(item), part=part)
+        added = self._event("response.output_item.added", output_index=item.index, item=shown)
+        return [added, *(self._event(f"response.{kind}", **more) for kind, more in item.start())]
 
     def _closed(self, *, cut: bool) -> list[Event]:
         """Return the events that end all open items; with `cut`, the last one is incomplete."""
@@ -397,96 +331,20 @@ class Output:
             events += self._close(item, status)
         return events
 
-    def _closed_if(self, kind: type[_Open]) -> list[Event]:
+    def _closed_if(self, kind: type[OutputItem]) -> list[Event]:
         events: list[Event] = []
         for item in [one for one in self._open if isinstance(one, kind)]:
             events += self._close(item, "completed")
         return events
 
-    def _close(self, item: _Open, status: str) -> list[Event]:
+    def _close(self, item: OutputItem, status: str) -> list[Event]:
         self._open.remove(item)
-        done = item.item(status)
-        self._items[item.index] = done
-        events: list[Event] = []
-        match item:
-            case _Message():
-                self._message = None
-                part = done["content"][0]
-                text = {"text": part["text"], "logprobs": _without_bytes(part["logprobs"])}
-                events.append(self._event("response.output_text.done", **_where(item), **text))
-                events.append(self._part("done", item, part))
-            case _Reasoning():
-                part = done["content"][0]
-                kind = "response.reasoning_text.done"
-                events.append(self._event(kind, **_where(item), text=part["text"]))
-                events.append(self._part("done", item, part))
-            case _Call():
-                events.append(
-                    self._event(
-                        "response.function_call_arguments.done",
-                        item_id=item.id,
-                        output_index=item.index,
-                        name=item.name,
-                        arguments=done["arguments"],
-                    )
-                )
+        if item is self._message:
+            self._message = None
+        done = self._items[item.index] = item.item(status)
+        events = [self._event(f"response.{kind}", **more) for kind, more in item.end()]
         events.append(self._event("response.output_item.done", output_index=item.index, item=done))
         return events
-
-
-def pieces_of(completion: Mapping[str, Any]) -> list[AnswerEvent]:
-    """Return a whole chat completion as the events of a stream."""
-    choice = completion["choices"][0]
-    message = choice["message"]
-    delta = {
-        name: message[name]
-        for name in ("reasoning", "reasoning_content", "tool_calls")
-        if message.get(name)
-    }
-    more = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else None
-    events: list[AnswerEvent] = [
-        Piece(message.get("content"), 0, choice.get("finish_reason"), delta or None, more)
-    ]
-    if completion.get("usage"):
-        events.append(TokenUsage(completion["usage"]))
-    return events
-
-
-def _where(item: _Message | _Reasoning) -> dict[str, Any]:
-    return {"item_id": item.id, "output_index": item.index, "content_index": 0}
-
-
-def _logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the log probabilities of a piece in the form of output text."""
-    given = (choice.get("logprobs") or {}).get("content") or []
-    return [
-        _logprob(one) | {"top_logprobs": [_logprob(other) for other in one["top_logprobs"] or ()]}
-        for one in given
-    ]
-
-
-def _logprob(given: Mapping[str, Any]) -> dict[str, Any]:
-    read = given.get("bytes")
-    return {
-        "token": given["token"],
-        "logprob": given["logprob"],
-        "bytes": list(given["token"].encode()) if read is None else read,
-    }
-
-
-def _without_bytes(logprobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return log probabilities in the form of events."""
-    return [
-        {
-            "token": one["token"],
-            "logprob": one["logprob"],
-            "top_logprobs": [
-                {"token": other["token"], "logprob": other["logprob"]}
-                for other in one["top_logprobs"]
-            ],
-        }
-        for one in logprobs
-    ]
 
 
 def _usage(tokens: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +12,24 @@ from loguru import logger
 
 from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
-from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds
+from serve_app.answering.completion_events import ending_events, text_events
+from serve_app.answering.engine_fields import WITH_USAGE
+from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds, check_prompt_size
 from serve_app.responses.ids import new_response_id
 from serve_app.responses.items import (
     chat_messages,
     chat_text,
+    input_chars,
     latest,
+    latest_items,
+    prompt_chars,
+    split_instructions,
     stored_item,
     text_message,
 )
-from serve_app.responses.output import Output, pieces_of
+from serve_app.responses.output import Output
 from serve_app.responses.turn import (
     constraints_of,
-    now,
     prompt_of,
     response_of,
     shortens,
@@ -32,14 +38,15 @@ from serve_app.responses.turn import (
 from serve_app.schemas.responses.items import ItemReference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
+    from deployments.answer_events import AnswerEvent
     from deployments.interfaces import TextGenerator
     from serve_app.answering.answer import Answering
     from serve_app.answering.answer import Event as AnswerPart
+    from serve_app.responses.interfaces import Item, ResponseStorage
     from serve_app.responses.items import ChatMessage
     from serve_app.responses.output import Event
-    from serve_app.responses.storage import Item, ResponseStorage
     from serve_app.responses.turn import Turn
     from serve_app.schemas.responses.request import PromptRequest, ResponseRequest
     from serve_app.settings import AppSettings
@@ -51,7 +58,6 @@ _NAMES = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
 }
-_WITH_USAGE = {"stream_options": {"include_usage": True}}
 _SAVE_S = 30.0
 """The timeout for storing the end of a response."""
 
@@ -87,7 +93,7 @@ class Responding:
         response_id = response_id or new_response_id()
         with _renamed():
             messages, items = await self._read(request, response_id, request.max_output_tokens)
-            created = now() if created_at is None else created_at
+            created = int(time.time()) if created_at is None else created_at
             response = response_of(request, response_id, created, self._settings)
             return turn_of(request, messages, response, items, self._settings)
 
@@ -106,11 +112,11 @@ class Responding:
         with _renamed():
             if turn.question is not None:
                 completion, grounded, finished = await self._answering.whole(turn.question)
-                parts: list[AnswerPart] = [grounded, pieces_of(completion), finished]
+                parts: list[AnswerPart] = [grounded, _events(completion), finished]
             else:
                 assert turn.body is not None  # noqa: S101 - one of the two
                 completion = await self._answering.bare(self._llm.chat(turn.body))
-                parts = [pieces_of(completion)]
+                parts = [_events(completion)]
         for part in parts:
             output.add(part)
         output.end()
@@ -141,7 +147,7 @@ class Responding:
             await self._save_apart(output, turn)
         except (GeneratorExit, asyncio.CancelledError):
             if output.begun and not ending:
-                output.leave()
+                output.cancel()
                 with contextlib.suppress(ServiceError):
                     await self._save_apart(output, turn)
             raise
@@ -155,10 +161,10 @@ class Responding:
 
     def _parts(self, turn: Turn) -> AsyncGenerator[AnswerPart, None]:
         if turn.question is not None:
-            sampling = {**turn.question.sampling, **_WITH_USAGE}
+            sampling = {**turn.question.sampling, **WITH_USAGE}
             return self._answering.stream(replace(turn.question, sampling=sampling))
         assert turn.body is not None  # noqa: S101 - one of the two
-        return self._answering.bare_stream(self._llm.stream_chat({**turn.body, **_WITH_USAGE}))
+        return self._answering.bare_stream(self._llm.stream_chat({**turn.body, **WITH_USAGE}))
 
     async def _save(self, output: Output, turn: Turn) -> None:
         if turn.is_kept:
@@ -195,7 +201,7 @@ class Responding:
         await check_constraints_in_thread(constraints_of(request))
         earlier = await self._storage.history(request.previous_response_id, request.conversation_id)
         items = await self._input(request, response_id)
-        # In a thread: a history may have 32 MiB.
+        # In a thread: a history may have many items.
         messages = await asyncio.to_thread(self._messages, request, earlier, items, max_tokens)
         return messages, items
 
@@ -223,13 +229,22 @@ class Responding:
 
         Leaves out the oldest messages above the bounds, or raises InvalidRequest if none may be.
         """
-        history, own = chat_messages(earlier), chat_messages(items)
-        opening = [{"role": "system", "content": request.instructions}]
-        opening = [*(opening if request.instructions else []), *_system(history), *_system(own)]
-        if history and shortens(request):
-            spare_chars = self._settings.limits.max_prompt_chars - _chars([*opening, *own])
+        limits, shortened = self._settings.limits, shortens(request)
+        before, past = split_instructions(earlier)
+        given, new = split_instructions(items)
+        texts = [request.instructions] if request.instructions else []
+        size = sum(map(len, texts)) + sum(map(prompt_chars, before)) + sum(map(input_chars, items))
+        if shortened:  # before anything is converted: a history may have 32 MiB
+            past = latest_items(past, MAX_MESSAGES, limits.max_prompt_chars - size)
+        check_prompt_size(self._settings, size + sum(map(prompt_chars, past)), param="input")
+        texts += [message["content"] for message in chat_messages([*before, *given])]
+        # One message for all: many chat templates take only one of the system.
+        opening = [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
+        history, own = chat_messages(past), chat_messages(new)
+        if history and shortened:
+            spare_chars = limits.max_prompt_chars - _chars([*opening, *own])
             history = latest(history, MAX_MESSAGES - len(own) - 1, spare_chars)
-        messages = [*_joined(opening), *history, *own]
+        messages = [*opening, *history, *own]
         check_answer_bounds(
             self._settings,
             texts=[chat_text(message) for message in messages],
@@ -241,20 +256,8 @@ class Responding:
         return messages
 
 
-def _system(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """Remove the system messages at the beginning, and return them."""
-    count = 0
-    while count < len(messages) and messages[count]["role"] == "system":
-        count += 1
-    taken = messages[:count]
-    del messages[:count]
-    return taken
-
-
-def _joined(opening: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Join system messages into one: many chat templates take only one."""
-    text = "\n\n".join(message["content"] for message in opening)
-    return [{"role": "system", "content": text}] if opening else []
+def _events(completion: Mapping[str, Any]) -> list[AnswerEvent]:
+    return [*text_events(completion), *ending_events(completion)]
 
 
 def _chars(messages: Sequence[ChatMessage]) -> int:

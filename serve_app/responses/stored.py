@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from deployments.catalogue.entries import PageQuery
     from deployments.catalogue.owned_responses import OwnedConversations, OwnedResponses
-    from serve_app.responses.storage import Item
+    from serve_app.responses.interfaces import Item
 
 MAX_CHAIN = 1000
 """The most responses in a chain of `previous_response_id`."""

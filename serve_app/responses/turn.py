@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import InvalidRequest
+from serve_app.answering.engine_fields import function_tool
 from serve_app.answering.grounding import Question
 from serve_app.http.bounds import max_top_k
 from serve_app.responses.output import Shown
+from serve_app.responses.tool_choice import check_switched_on, usable_tools
 from serve_app.schemas.responses.request import (
     FILE_SEARCH_RESULTS,
     LOGPROBS,
@@ -17,20 +18,15 @@ from serve_app.schemas.responses.request import (
     PromptRequest,
     ResponseRequest,
 )
-from serve_app.schemas.responses.tools import (
-    WEB_SEARCH_TYPES,
-    AllowedTools,
-    FunctionChoice,
-    FunctionTool,
-    HostedChoice,
-)
+from serve_app.schemas.responses.tools import FunctionTool
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from serve_app.responses.interfaces import Item
     from serve_app.responses.items import ChatMessage
-    from serve_app.responses.storage import Item
+    from serve_app.responses.tool_choice import UsableTools
     from serve_app.schemas.responses.tools import FileSearchTool, WebSearchTool
     from serve_app.settings import AppSettings
 
@@ -63,20 +59,6 @@ class Turn:
         return bool(self.response["store"] or self.response["conversation"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Tools:
-    """The tools that `tool_choice` allows."""
-
-    functions: list[FunctionTool]
-    file_search: FileSearchTool | None
-    web_search: WebSearchTool | None
-    choice: str | dict[str, Any] = "auto"
-
-    @property
-    def are_hosted(self) -> bool:
-        return self.file_search is not None or self.web_search is not None
-
-
 def turn_of(
     request: ResponseRequest,
     messages: Sequence[ChatMessage],
@@ -89,7 +71,7 @@ def turn_of(
     The bare model is asked by a question, too, if it has a hosted tool or if its history may be
     shortened.
     """
-    tools = _chosen(request)
+    tools = usable_tools(request)
     _check_messages(messages)
     sampling = _sampling(request, tools)
     shown = Shown(
@@ -106,7 +88,7 @@ def turn_of(
     if not any(message["role"] == "user" for message in messages):
         msg = "input: at least one message of the role `user` is needed"
         raise InvalidRequest(msg, param="input")
-    _check_switched_on(tools, settings)
+    check_switched_on(tools, settings)
     question = Question.within(
         request.context,
         messages,
@@ -125,8 +107,8 @@ def prompt_of(
 ) -> dict[str, Any]:
     """Return the fields of the engine's request that make the prompt, without sources."""
     _check_messages(messages)
-    tools = _chosen(request)
-    _check_switched_on(tools, settings)
+    tools = usable_tools(request)
+    check_switched_on(tools, settings)
     model = settings.llm.served_name
     return {**_constrained(request, tools), "model": model, "messages": list(messages)}
 
@@ -135,7 +117,7 @@ def response_of(
     request: ResponseRequest, response_id: str, created_at: int, settings: AppSettings
 ) -> dict[str, Any]:
     """Return the response as it begins: OpenAI's fields, with the settings of the request."""
-    grounded = _is_grounded(request, _chosen(request))
+    grounded = _is_grounded(request, usable_tools(request))
     temperature = settings.answer.temperature if grounded else _DEFAULT_TEMPERATURE
     conversation = request.conversation_id
     text = request.text.model_dump(by_alias=True, exclude_none=True) if request.text else {}
@@ -186,13 +168,8 @@ def _check_messages(messages: Sequence[ChatMessage]) -> None:
         raise InvalidRequest(msg, param="input")
 
 
-def _is_grounded(request: PromptRequest, tools: _Tools) -> bool:
+def _is_grounded(request: PromptRequest, tools: UsableTools) -> bool:
     return request.model == ANSWERING_MODEL or tools.are_hosted or request.truncation == "auto"
-
-
-def now() -> int:
-    """Return the present time in seconds, as in OpenAI's objects."""
-    return int(time.time())
 
 
 def _truncation(request: PromptRequest) -> str:
@@ -205,7 +182,7 @@ def shortens(request: PromptRequest) -> bool:
     return _truncation(request) == "auto"
 
 
-def _with_tools(question: Question, tools: _Tools, settings: AppSettings) -> Question:
+def _with_tools(question: Question, tools: UsableTools, settings: AppSettings) -> Question:
     """Return a question that also uses the hosted tools."""
     if search := tools.file_search:
         question = replace(
@@ -221,67 +198,7 @@ def _with_tools(question: Question, tools: _Tools, settings: AppSettings) -> Que
     return question
 
 
-def _chosen(request: PromptRequest) -> _Tools:  # noqa: PLR0911 - one for each choice
-    """Return the tools that the choice allows.
-
-    Hosted tools are used whenever they are allowed, as `required` asks for.
-    Raises InvalidRequest if the choice names a tool that is not among the tools.
-    """
-    functions, files, web = request.functions, request.file_search, request.web_search
-    match request.tool_choice:
-        case "none":
-            return _Tools(functions, None, None, "none")
-        case "auto" | "required" as mode:
-            is_required = mode == "required"
-            return (_required if is_required else _Tools)(functions, files, web)
-        case FunctionChoice(name=name):
-            _check_chosen(name, [tool.name for tool in functions])
-            return _Tools(functions, None, None, {"type": "function", "function": {"name": name}})
-        case HostedChoice(type=kind):
-            kinds = [*(["file_search"] if files else []), *(WEB_SEARCH_TYPES if web else ())]
-            _check_chosen(kind, kinds)
-            if kind == "file_search":
-                return _Tools(functions, files, None, "none")
-            return _Tools(functions, None, web, "none")
-        case AllowedTools(mode=mode, tools=allowed):  # the remaining kind
-            types = {tool.type for tool in allowed}
-            names = {tool.name for tool in allowed if tool.type == "function"}
-            functions = [tool for tool in functions if tool.name in names]
-            files = files if "file_search" in types else None
-            web = web if types & set(WEB_SEARCH_TYPES) else None
-            if mode == "required":
-                return _required(functions, files, web)
-            return _Tools(functions, files, web)
-
-
-def _required(
-    functions: list[FunctionTool], files: FileSearchTool | None, web: WebSearchTool | None
-) -> _Tools:
-    if files or web:
-        return _Tools(functions, files, web)
-    if not functions:
-        msg = "tool_choice: `required` needs at least one tool"
-        raise InvalidRequest(msg, param="tool_choice")
-    return _Tools(functions, files, web, "required")
-
-
-def _check_switched_on(tools: _Tools, settings: AppSettings) -> None:
-    for tool, is_on in (
-        (tools.file_search, settings.answer.documents),
-        (tools.web_search, settings.answer.web),
-    ):
-        if tool is not None and not is_on:
-            msg = f"tools: `{tool.type}` is switched off in this service"
-            raise InvalidRequest(msg, param="tools")
-
-
-def _check_chosen(name: str, among: Sequence[str]) -> None:
-    if name not in among:
-        msg = f"tool_choice: `{name}` is not among the tools of the request"
-        raise InvalidRequest(msg, param="tool_choice")
-
-
-def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
+def _sampling(request: ResponseRequest, tools: UsableTools) -> dict[str, Any]:
     """Return the fields of the engine's request beside model, messages and tokens."""
     sampling = {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
     sampling |= _constrained(request, tools)
@@ -290,11 +207,11 @@ def _sampling(request: ResponseRequest, tools: _Tools) -> dict[str, Any]:
     return sampling
 
 
-def _constrained(request: PromptRequest, tools: _Tools) -> dict[str, Any]:
+def _constrained(request: PromptRequest, tools: UsableTools) -> dict[str, Any]:
     """Return the engine's fields for functions, their choice and the form of the text."""
     constrained: dict[str, Any] = {}
     if tools.functions:
-        constrained["tools"] = [_engine_tool(tool) for tool in tools.functions]
+        constrained["tools"] = _function_tools(tools.functions)
         constrained["tool_choice"] = tools.choice
         if not request.parallel_tool_calls:
             constrained["parallel_tool_calls"] = False
@@ -307,14 +224,14 @@ def constraints_of(request: PromptRequest) -> dict[str, Any]:
     """Return the fields of the engine's request that hold schemas."""
     return {
         "response_format": _response_format(request),
-        "tools": [_engine_tool(tool) for tool in request.functions],
+        "tools": _function_tools(request.functions),
     }
 
 
-def _engine_tool(tool: FunctionTool) -> dict[str, Any]:
-    fields = ("name", "description", "parameters", "strict")
-    function = {name: value for name in fields if (value := getattr(tool, name)) is not None}
-    return {"type": "function", "function": function}
+def _function_tools(tools: Sequence[FunctionTool]) -> list[dict[str, Any]]:
+    return [
+        function_tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in tools
+    ]
 
 
 def _response_format(request: PromptRequest) -> dict[str, Any] | None:

@@ -10,12 +10,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from deployments.answer_events import DONE, Piece, TokenUsage
-from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.answering.answer import Answering, Attributed, Finished, Grounded
 from serve_app.answering.attribution.annotations import Annotations
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
-from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.chunk_writer import ChunkWriter, written
 from serve_app.http.errors import refusals
 from serve_app.http.event_streams import opened
@@ -24,7 +22,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import check_answering_model, error_event, streamable
+from serve_app.routes.shapes import check_conversation, error_event, streamable
 from serve_app.schemas.answers import dumped
 from serve_app.schemas.chat import (
     CHUNK_EVENT_EXAMPLE,
@@ -59,15 +57,8 @@ async def create_chat_completion(
     source that supports each sentence. The other model is the bare LLM, with the fields of its
     engine.
     """
-    check_answer_bounds(
-        settings,
-        texts=request.texts(),
-        max_tokens=_max_tokens(request),
-        top_k=request.context.top_k,
-        text_param="messages",
-    )
-    await check_constraints_in_thread(request.constraints())
-    check_answering_model(request.model, settings)
+    max_tokens = _max_tokens(request)
+    await check_conversation(request, settings, texts=request.texts(), max_tokens=max_tokens)
     if request.model == settings.llm.served_name:
         return await _bare(request, answering, services.llm)
     question = _question(request, settings)

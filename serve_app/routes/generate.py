@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from deployments.answer_events import Piece, TokenUsage
 from serve_app.answering.answer import Answering, Attributed, Finished, Grounded
+from serve_app.answering.engine_fields import WITH_USAGE
 from serve_app.answering.grounding import Question
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.bounds import check_answer_bounds
@@ -73,7 +74,7 @@ def _question(request: GenerateRequest, settings: AppSettings) -> Question:
     if request.temperature is not None:
         sampling["temperature"] = request.temperature
     if request.stream:
-        sampling["stream_options"] = {"include_usage": True}
+        sampling |= WITH_USAGE
     return Question(
         messages=[{"role": "user", "content": request.prompt}],
         collections=[request.collection],

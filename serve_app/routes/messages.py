@@ -9,10 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from deployments.errors import InvalidRequest
-from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.http.anthropic import error_body, request_id_of
 from serve_app.http.body_route import BodyRoute
-from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import refusals, status_of
 from serve_app.http.event_streams import opened
 from serve_app.http.named_events import named_event
@@ -23,7 +21,7 @@ from serve_app.routes.dependencies import (  # noqa: TC001 - FastAPI reads annot
     ServicesDep,
     SettingsDep,
 )
-from serve_app.routes.shapes import check_answering_model, streamable
+from serve_app.routes.shapes import check_conversation, streamable
 from serve_app.schemas.messages.answers import (
     MESSAGE_EVENT_EXAMPLE,
     MESSAGE_EXAMPLE,
@@ -99,15 +97,9 @@ async def count_message_tokens(
 
 
 async def _check(request: CountTokensRequest, settings: AppSettings) -> None:
-    check_answer_bounds(
-        settings,
-        texts=[
-            message["content"] + json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
-            for message in chat_messages(request)
-        ],
-        max_tokens=None,  # lowered to the bound
-        top_k=request.context.top_k,
-        text_param="messages",
-    )
-    await check_constraints_in_thread(request.constraints())
-    check_answering_model(request.model, settings)
+    texts = [
+        message["content"] + json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
+        for message in chat_messages(request)
+    ]
+    # max_tokens is lowered to the bound.
+    await check_conversation(request, settings, texts=texts, max_tokens=None)

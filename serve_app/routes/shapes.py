@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deployments.errors import NotFound
+from deployments.llm.grammars.bounds import check_constraints_in_thread
 from deployments.types import (
     ImportSpec,
     IngestSpec,
@@ -15,6 +16,7 @@ from deployments.types import (
     ResponseSpec,
     ZipSpec,
 )
+from serve_app.http.bounds import check_answer_bounds
 from serve_app.http.errors import body_of
 from serve_app.http.urls import local_url
 from serve_app.schemas.jobs import (
@@ -38,11 +40,13 @@ from serve_app.schemas.reading import ReadingWarning
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import Scope
 
     from deployments.errors import ServiceError
+    from serve_app.schemas.chat import ChatRequest
+    from serve_app.schemas.messages.requests import CountTokensRequest
     from serve_app.settings import AppSettings
 
 _SHOWN_CHARS = 100
@@ -98,6 +102,25 @@ def check_answering_model(model_id: str, settings: AppSettings) -> None:
     """Raise NotFound for a model that is neither `genserve` nor the bare LLM."""
     if model_id not in {ANSWERING_MODEL, settings.llm.served_name}:
         raise unknown_model(model_id, ANSWERING_MODEL, settings.llm.served_name)
+
+
+async def check_conversation(
+    request: ChatRequest | CountTokensRequest,
+    settings: AppSettings,
+    *,
+    texts: Sequence[str],
+    max_tokens: int | None,
+) -> None:
+    """Check the model, the bounds and the schemas of a request with `messages`."""
+    check_answering_model(request.model, settings)
+    check_answer_bounds(
+        settings,
+        texts=texts,
+        max_tokens=max_tokens,
+        top_k=request.context.top_k,
+        text_param="messages",
+    )
+    await check_constraints_in_thread(request.constraints())
 
 
 def error_event(error: ServiceError) -> str:

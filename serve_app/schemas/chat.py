@@ -17,11 +17,13 @@ from serve_app.schemas.answers import (
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
     DOCUMENT_ID_EXAMPLE,
+    MAX_TOOLS,
     TIME_EXAMPLE,
     CollectionName,
     Request,
     TokenCount,
     TopK,
+    check_parts,
     example,
     refuse,
     refused_unless,
@@ -31,8 +33,6 @@ from serve_app.schemas.generation import GenerationRequest
 
 MAX_MESSAGES = 1000
 _UNREAD_PARTS = ("image_url", "input_audio", "file", "image", "audio", "video_url", "refusal")
-MAX_PARTS = 1000
-"""Of all messages of a request together."""
 MAX_COLLECTIONS = 8
 MAX_NAME_CHARS = 256
 """Of the name of who wrote a message, and of the id of a tool call."""
@@ -65,7 +65,7 @@ class ChatMessage(Request):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
     name: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
-    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=128)] | None = None
+    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
     tool_call_id: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
     # An assistant's message sent back as it came; these say nothing to the model.
     refusal: str | None = None
@@ -117,12 +117,7 @@ def _few_parts(messages: object) -> object:
             for message in messages[:MAX_MESSAGES]
             if isinstance(message, dict) and isinstance(message.get("content"), list)
         )
-        if parts > MAX_PARTS:
-            raise PydanticCustomError(
-                "too_many_parts",  # noqa: EM101 - a type, not a message
-                "{parts} parts of messages are over the bound of {bound}",
-                {"parts": parts, "bound": MAX_PARTS},
-            )
+        check_parts(parts)
     return messages
 
 
@@ -187,7 +182,7 @@ class ChatRequest(GenerationRequest):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[
-        Annotated[list[dict[str, Any]], Field(max_length=128)] | None,
+        Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None,
         BeforeValidator(lambda tools: None if tools == [] else tools),
     ] = None
     tool_choice: str | dict[str, Any] | None = None

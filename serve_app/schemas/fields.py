@@ -30,6 +30,9 @@ UNKNOWN_PARAMETER = "unknown_parameter"
 """OpenAI's code of the error for a field that does not exist."""
 UNSUPPORTED_VALUE = "unsupported_value"
 """OpenAI's code of the error for a value that is valid, but not supported here."""
+MAX_PARTS = 1000
+"""The most content parts of all messages of a request together."""
+MAX_TOOLS = 128
 _FEW_NAMES = 8  # that a message may list
 _MAX_NAME_CHARS = 64  # of an unknown field that is compared with the known ones
 
@@ -162,6 +165,16 @@ def _unknown(name: str, known: list[str]) -> PydanticCustomError:
 def refuse(reason: str) -> NoReturn:
     """Raise the error for a valid field or value of OpenAI's that is not supported here."""
     raise PydanticCustomError(UNSUPPORTED_VALUE, "{reason}", {"reason": reason})
+
+
+def check_parts(parts: int) -> None:
+    """Raise the error for a request with more content parts than are validated fast."""
+    if parts > MAX_PARTS:
+        raise PydanticCustomError(
+            "too_many_parts",  # noqa: EM101 - a type, not a message
+            "{parts} content parts are over the bound of {bound}",
+            {"parts": parts, "bound": MAX_PARTS},
+        )
 
 
 def refused_unless(harmless: object, reason: str) -> BeforeValidator:

@@ -12,15 +12,15 @@ from openai.types.responses import InputTokenCountResponse, Response, ResponseSt
 from pydantic import TypeAdapter
 
 from deployments.answer_events import Piece
-from deployments.errors import NotFound, Overloaded, Unavailable
+from deployments.errors import NotFound, Overloaded, TooLarge, Unavailable
 from deployments.types import Page, PageOutcome, Passage
 from serve_app.answering.answer import Answering
 from serve_app.http.named_events import named_event
 from serve_app.responses.event_writer import EventWriter
+from serve_app.responses.interfaces import Item
 from serve_app.responses.items import stored_item
 from serve_app.responses.output import Event
 from serve_app.responses.responding import Responding
-from serve_app.responses.storage import Item
 from serve_app.schemas.responses.items import Message
 from serve_app.schemas.responses.request import ResponseRequest
 from serve_app.testing import MODEL, Fakes, fake_settings
@@ -311,6 +311,9 @@ async def test_of_a_long_history_the_latest_turns_are_kept_or_it_is_refused() ->
     with pytest.raises(Exception, match="128 characters are over the bound of 100") as refused:
         await made.turn(request(**more, truncation="disabled"))
     assert refused.value.param == "input"  # type: ignore[attr-defined]
+    thought = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "h" * 99}]}
+    with pytest.raises(TooLarge, match="over the bound of 100"):
+        await made.turn(request(input=[thought, {"role": "user", "content": "Why?"}]))
     reference = [{"id": storage.earlier[2]["id"]}, {"role": "user", "content": "Why?"}]
     turn = await made.turn(request(input=reference))
     assert turn.body
@@ -514,15 +517,22 @@ async def test_log_probabilities_come_where_they_are_asked_for() -> None:
     assert found[-1]["response"]["output"][0]["content"][0]["logprobs"] == [token]
 
 
-def test_text_is_written_as_any_other_event() -> None:
+@pytest.mark.parametrize(
+    ("kind", "fixed"),
+    [
+        ("output_text", {"content_index": 0, "logprobs": []}),
+        ("reasoning_text", {"content_index": 0}),
+        ("function_call_arguments", {}),
+    ],
+)
+def test_text_is_written_as_any_other_event(kind: str, fixed: dict[str, Any]) -> None:
     writer = EventWriter()
     for number, text in enumerate(('a"\\\n', "\u2028é\x00", "ü😀")):
         event = {
-            "type": "response.output_text.delta",
+            "type": f"response.{kind}.delta",
             "item_id": "msg_1",
             "output_index": 2,
-            "content_index": 0,
-            "logprobs": [],
+            **fixed,
             "delta": text,
             "sequence_number": number,
         }

@@ -8,8 +8,17 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from serve_app.schemas.chat import MAX_MESSAGES, MAX_PARTS, ContextOptions
-from serve_app.schemas.fields import Request, Temperature, TokenCount, example, refused_unless
+from serve_app.schemas.chat import MAX_MESSAGES, ContextOptions
+from serve_app.schemas.fields import (
+    MAX_PARTS,
+    MAX_TOOLS,
+    Request,
+    Temperature,
+    TokenCount,
+    check_parts,
+    example,
+    refused_unless,
+)
 from serve_app.schemas.filters import FILTER_EXAMPLE
 from serve_app.schemas.generation import StopText  # noqa: TC001 - read by pydantic
 from serve_app.schemas.messages.blocks import (  # noqa: TC001 - read by pydantic
@@ -19,7 +28,6 @@ from serve_app.schemas.messages.blocks import (  # noqa: TC001 - read by pydanti
 )
 from serve_app.schemas.messages.tools import Tool, ToolChoice, WebTool
 
-MAX_TOOLS = 128
 _OF_ROLE = {
     "user": {"text", "document", "search_result", "tool_result"},
     "assistant": {"text", "thinking", "redacted_thinking", "tool_use"},
@@ -60,13 +68,7 @@ def _parts(message: object) -> int:
 def _few_parts(messages: object) -> object:
     """Refuse what would take long to validate; each message may have several parts."""
     if isinstance(messages, list):
-        parts = sum(map(_parts, messages[:MAX_MESSAGES]))
-        if parts > MAX_PARTS:
-            raise PydanticCustomError(
-                "too_many_parts",  # noqa: EM101 - a type, not a message
-                "{parts} content blocks are over the bound of {bound}",
-                {"parts": parts, "bound": MAX_PARTS},
-            )
+        check_parts(sum(map(_parts, messages[:MAX_MESSAGES])))
     return messages
 
 

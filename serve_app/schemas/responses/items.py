@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
-from serve_app.schemas.fields import Request, refuse
+from serve_app.schemas.fields import MAX_PARTS, Request, check_parts, refuse
 
 MAX_ITEMS = 1000
-MAX_PARTS = 1000
-"""The most parts of all messages of a request together."""
 MAX_ID_CHARS = 256
 _SHOWN_CHARS = 64
 _UNREAD_PARTS = ("input_image", "input_file", "input_audio", "computer_screenshot")
@@ -209,12 +206,7 @@ def few_parts(items: object) -> object:
             for value in (item.get("content"), item.get("output"))
             if isinstance(value, list)
         )
-        if parts > MAX_PARTS:
-            raise PydanticCustomError(
-                "too_many_parts",  # noqa: EM101 - a type, not a message
-                "{parts} parts of items are over the bound of {bound}",
-                {"parts": parts, "bound": MAX_PARTS},
-            )
+        check_parts(parts)
     return items
 
 

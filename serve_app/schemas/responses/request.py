@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from serve_app.schemas.chat import ContextOptions
 from serve_app.schemas.fields import (
+    MAX_TOOLS,
     STORE_ID_EXAMPLE,
     TEXT_OR_LIST,
     Request,
@@ -21,7 +22,6 @@ from serve_app.schemas.fields import (
 from serve_app.schemas.generation import StopText  # noqa: TC001 - read by pydantic
 from serve_app.schemas.responses.items import MAX_ID_CHARS, InputItems
 from serve_app.schemas.responses.tools import (
-    MAX_TOOLS,
     FileSearchTool,
     FunctionTool,
     Tool,

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from serve_app.schemas.chat import MAX_COLLECTIONS
-from serve_app.schemas.fields import CollectionName, Request, refuse, refused_unless
+from serve_app.schemas.fields import MAX_TOOLS, CollectionName, Request, refuse, refused_unless
 from serve_app.schemas.filters import Filters  # noqa: TC001 - read by pydantic
 from serve_app.schemas.searches import MAX_RESULTS
 
-MAX_TOOLS = 128
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 20_000
 _SHOWN_CHARS = 64

@@ -1,0 +1,31 @@
+"""Fields of the engine's requests, which are those of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WITH_USAGE = {"stream_options": {"include_usage": True}}
+"""Has a stream end with the count of its tokens."""
+
+
+def function_tool(
+    name: str,
+    description: str | None,
+    parameters: dict[str, Any] | None,
+    strict: bool | None,  # noqa: FBT001 - a field of the tool
+) -> dict[str, Any]:
+    """Return a function that the model may call."""
+    more = {"description": description, "parameters": parameters, "strict": strict}
+    given = {field: value for field, value in more.items() if value is not None}
+    return {"type": "function", "function": {"name": name, **given}}
+
+
+def function_choice(name: str) -> dict[str, Any]:
+    """Return the choice of one function, which the model must call."""
+    return {"type": "function", "function": {"name": name}}
+
+
+def function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """Return a call that an assistant's message has made."""
+    function = {"name": name, "arguments": arguments}
+    return {"id": call_id, "type": "function", "function": function}
