@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag
 
 from deployments.types import EmbeddingOptions
-from serve_app.schemas.fields import Request, example, refuse, refused_unless
+from serve_app.schemas.fields import Request, TokenIds, example, refuse, refused_unless
 
 if TYPE_CHECKING:
     from deployments.types import TextKind
 
-EmbeddingInput = Annotated[str, StringConstraints(min_length=1, max_length=1_000_000)]
-TokenId = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+MAX_TEXT_CHARS = 1_000_000
+EmbeddingInput = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_CHARS)]
 
 _KINDS: dict[str, TextKind] = {
     "query": "query",
