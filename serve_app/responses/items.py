@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from serve_app.answering.engine_fields import function_call
+from serve_app.answering.engine_fields import chat_text, function_call
 from serve_app.responses.ids import (
     FILE_SEARCH,
     FUNCTION_CALL,
@@ -187,17 +187,6 @@ def latest(messages: Sequence[ChatMessage], count: int, chars: int) -> list[Chat
         if messages[place]["role"] == "user":
             start = place
     return list(messages[start:])
-
-
-def chat_text(message: ChatMessage) -> str:
-    """Return the text of a message, with that of its tool calls."""
-    calls = message.get("tool_calls", ())
-    return "".join(
-        [
-            message["content"],
-            *(f"{call['function']['name']}{call['function']['arguments']}" for call in calls),
-        ]
-    )
 
 
 def _text(content: str | Sequence[Item]) -> str:
