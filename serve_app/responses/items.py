@@ -29,7 +29,7 @@ from serve_app.schemas.responses.items import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from serve_app.responses.interfaces import Item
+    from serve_app.responses.interfaces import Item, ItemStorage
 
     InputItem = (
         Message
@@ -47,11 +47,23 @@ _MESSAGES = frozenset({"message", "function_call_output"})
 _IN_PROMPT = _MESSAGES | {"function_call"}  # calls may join a message
 
 
-def stored_item(item: InputItem, parent_id: str) -> Item:
-    """Return an input item as OpenAI shows it, with an id of the response or conversation.
+async def stored_items(
+    items: Sequence[InputItem], parent_id: str, storage: ItemStorage
+) -> list[Item]:
+    """Return input items as OpenAI shows them; references become the items that they name.
 
-    A reference to a stored item has no form of its own: see `ResponseStorage.items`.
+    Raises the errors of `ItemStorage.items`.
     """
+    named = [item.id for item in items if isinstance(item, ItemReference)]
+    found = iter(await storage.items(named) if named else [])
+    return [
+        next(found) if isinstance(item, ItemReference) else stored_item(item, parent_id)
+        for item in items
+    ]
+
+
+def stored_item(item: InputItem, parent_id: str) -> Item:
+    """Return an input item, with an id of the response or conversation."""
     match item:
         case Message():
             return {"id": new_item_id(MESSAGE, parent_id), "type": "message", **_message(item)}

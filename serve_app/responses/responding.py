@@ -23,7 +23,7 @@ from serve_app.responses.items import (
     latest_items,
     prompt_chars,
     split_instructions,
-    stored_item,
+    stored_items,
     text_message,
 )
 from serve_app.responses.output import Output
@@ -34,7 +34,6 @@ from serve_app.responses.turn import (
     shortens,
     turn_of,
 )
-from serve_app.schemas.responses.items import ItemReference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -210,12 +209,7 @@ class Responding:
             return []
         if isinstance(request.input, str):
             return [text_message(request.input, response_id)]
-        named = [item.id for item in request.input if isinstance(item, ItemReference)]
-        found = iter(await self._storage.items(named) if named else [])
-        return [
-            next(found) if isinstance(item, ItemReference) else stored_item(item, response_id)
-            for item in request.input
-        ]
+        return await stored_items(request.input, response_id, self._storage)
 
     def _messages(
         self,
