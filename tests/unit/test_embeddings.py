@@ -192,6 +192,16 @@ async def test_the_beginning_alone_is_read_if_that_is_asked_for(
     assert "warnings" not in short
 
 
+async def test_at_least_one_token_is_read_and_counted_with_the_special_ones(
+    embedding: Any,
+) -> None:
+    async with embedding() as http:
+        cut = await embedded(http, END, truncate_prompt_tokens=1)
+        word = await embedded(http, "The")
+    np.testing.assert_allclose(vectors(cut), vectors(word), atol=1e-6)
+    assert cut["usage"] == word["usage"]
+
+
 @pytest.mark.parametrize(
     ("settings", "fields"), [({"long_texts": "refuse"}, {}), ({}, {"truncate": "NONE"})]
 )
