@@ -10,8 +10,8 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
+from deployments.bounds import MAX_CHARS_PER_TEXT
 from deployments.errors import InvalidRequest, TooLarge
-from serve_app.schemas.embeddings import MAX_TEXT_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ def decoded(token_lists: Sequence[Sequence[int]]) -> list[str]:
     left = _MAX_CHARS
     for number, tokens in enumerate(token_lists):
         text = _text(encoding.decode_bytes, tokens, number)
-        if len(text) > min(left, MAX_TEXT_CHARS):
+        if len(text) > min(left, MAX_CHARS_PER_TEXT):
             msg = (
-                f"input {number}: a text of token ids has at most {MAX_TEXT_CHARS} characters, "
+                f"input {number}: a text of token ids has at most {MAX_CHARS_PER_TEXT} characters, "
                 f"and all of a request have {_MAX_CHARS}"
             )
             raise TooLarge(msg, param="input")
