@@ -177,7 +177,7 @@ def _with_type(item: object) -> object:
     if kind not in _KINDS:
         shown = str(kind)[:_SHOWN_CHARS]
         known = ", ".join(_KINDS)
-        refuse(f"items of the type `{shown}` are not supported; supported types: {known}")
+        refuse(f"items of the type `{shown}` are not supported here; those that are: {known}")
     return item
 
 
