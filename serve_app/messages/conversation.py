@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from serve_app.schemas.messages.requests import CountTokensRequest, MessageParam
 
-_APART = "\n\n"
+_SEPARATOR = "\n\n"
 
 
 def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
@@ -44,11 +44,11 @@ def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
         else:
             for message in _of_user(given):
                 if message["role"] == "user" and messages and messages[-1]["role"] == "user":
-                    messages[-1]["content"] += _APART + message["content"]
+                    messages[-1]["content"] += _SEPARATOR + message["content"]
                 else:
                     messages.append(message)
     if instructions:
-        messages.insert(0, {"role": "system", "content": _APART.join(instructions)})
+        messages.insert(0, {"role": "system", "content": _SEPARATOR.join(instructions)})
     return messages
 
 
@@ -91,8 +91,8 @@ def _of_assistant(given: MessageParam) -> dict[str, Any]:
 def _result(block: ToolResultBlock) -> str:
     """Return the result as text; a chat can report a tool's failure in words only."""
     written = block.written()
-    named = written.lower().startswith("error")
-    return f"Error: {written}" if block.is_error and not named else written
+    marked = written.lower().startswith("error")
+    return f"Error: {written}" if block.is_error and not marked else written
 
 
 def _text(content: str | Iterable[object] | None) -> str:
