@@ -1,4 +1,4 @@
-"""Responses in the background: attempts to generate them, their events, and their end."""
+"""Store the attempts, the events and the results of responses in the background."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to generate a response; a later one invalidates it.
+    """One attempt to generate a response in the background; a later one invalidates it.
 
-    `next_number` is the sequence number of its first event, and `broken_off` how many attempts
-    before it wrote events.
+    `next_number` is the sequence number of its first event, and `broken_off` is the number of
+    earlier attempts that wrote events.
     """
 
     response: StoredResponse
@@ -48,7 +48,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events, in order; `ended` says that no event follows them, ever."""
+    """Some events, in order; `ended` is true if no further event will follow."""
 
     events: list[Event]
     ended: bool
@@ -56,7 +56,7 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedResponse:
-    """A response whose job should be under way."""
+    """A response in the background that has not ended, with its job."""
 
     owner: str
     id: str
@@ -64,15 +64,15 @@ class UnfinishedResponse:
 
 
 class BackgroundResponses:
-    """The responses in the background of all owners, once `Responses` has stored them."""
+    """The responses in the background of all owners; `Responses.add` stores them first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def begin_attempt(self, owner: str, response_id: str) -> Attempt | None:
-        """Begin to generate a response, in place of any earlier attempt.
+        """Begin an attempt to generate a response, which invalidates earlier ones.
 
-        Return None if it does not exist, or has ended.
+        Returns None if it does not exist, or has ended.
         """
 
         def begin(connection: sa.Connection) -> Attempt | None:
@@ -99,14 +99,14 @@ class BackgroundResponses:
         attempt: int = 0,
         ended: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Add events of an attempt, and with the last ones the body of the response that `ended`.
+        """Append events of an attempt; with the last ones, set the final body, `ended`.
 
-        Return False, and add nothing, if the response does not exist any more, has ended, or has a
+        Returns False, and writes nothing, if the response no longer exists, has ended, or has a
         later attempt.
         """
 
         def append(connection: sa.Connection) -> bool:
-            # Without its body, input and request, which may be large: this is called often.
+            # Without body, input and request, which may be large: this runs often.
             columns = RESPONSES.c
             state = sa.select(columns.id, columns.owner, columns.status, columns.attempt)
             locked = state.where(is_response(owner, response_id)).with_for_update()
@@ -121,10 +121,10 @@ class BackgroundResponses:
         return await self._database.write(append)
 
     async def cancel(self, owner: str, response_id: str) -> StoredResponse:
-        """End a response as cancelled, unless it has ended; return it. Raises NotFound.
+        """Cancel a response unless it has ended, and return it; raise NotFound.
 
-        OpenAI has no event for it. The last one is `response.incomplete`, with the true status in
-        its response: clients know it as an end, and many take a stream without one for a broken
+        OpenAI has no event for this. The last event is `response.incomplete`, whose response has
+        the status `cancelled`: many clients take a stream without a last event for a broken
         connection.
         """
 
@@ -140,7 +140,7 @@ class BackgroundResponses:
         return await self._database.write(cancel)
 
     async def fail(self, owner: str, response_id: str, code: str, message: str) -> None:
-        """End a response as failed, with an event that says so, unless it has ended."""
+        """Mark a response as failed, with a last event, unless it has ended."""
 
         def fail(connection: sa.Connection) -> None:
             row = _lock(connection, owner, response_id)
@@ -153,7 +153,10 @@ class BackgroundResponses:
         await self._database.write(fail)
 
     async def events(self, owner: str, response_id: str, after: int, batches: int) -> EventPage:
-        """Return the events that follow a sequence number, of a few batches; raise NotFound."""
+        """Return the events after a sequence number, from at most `batches` stored batches.
+
+        Raises NotFound.
+        """
         status = sa.select(RESPONSES.c.status).where(is_response(owner, response_id))
         table = RESPONSE_EVENTS.c
         select = (
@@ -164,12 +167,14 @@ class BackgroundResponses:
         )
 
         def read(connection: sa.Connection) -> EventPage:
-            # The status first: what ends a response adds its last events, too.
+            # Read the status first: the transaction that ends a response also adds its last events.
             found = connection.scalar(status)
             if found is None:
                 raise not_found()
             rows = connection.scalars(select).all()
-            events = [one for batch in rows for one in batch if one["sequence_number"] > after]
+            events = [
+                event for batch in rows for event in batch if event["sequence_number"] > after
+            ]
             return EventPage(events, found not in ACTIVE and len(rows) < batches)
 
         return await self._database.read(read)
@@ -177,7 +182,10 @@ class BackgroundResponses:
     async def unfinished(
         self, age_s: float, limit: int, after: str = ""
     ) -> list[UnfinishedResponse]:
-        """List responses in the background that were begun at least this long ago, by id."""
+        """List responses in the background that have not ended `age_s` after they were created.
+
+        They are ordered by id; `after` is the id of the last one of the previous page.
+        """
         columns = RESPONSES.c
         select = (
             sa.select(columns.owner, columns.id, columns.job_id)
@@ -195,6 +203,7 @@ class BackgroundResponses:
 
 
 def _lock(connection: sa.Connection, owner: str, response_id: str) -> Any:  # noqa: ANN401 - a row
+    """Return a response, if it exists, and keep it locked until the transaction ends."""
     select = RESPONSES.select().where(is_response(owner, response_id)).with_for_update()
     return connection.execute(select).first()
 
@@ -204,15 +213,16 @@ def _set(connection: sa.Connection, row: Any, **values: Any) -> None:  # noqa: A
 
 
 def _grow(connection: sa.Connection, row: Any, added_bytes: int) -> None:  # noqa: ANN401 - a row
-    """Count further bytes of a response."""
+    """Add bytes to the size of a response and to the usage of its owner."""
     _set(connection, row, size_bytes=RESPONSES.c.size_bytes + added_bytes)
     change_usage(connection, row.owner, responses_bytes=added_bytes)
 
 
 def _end(connection: sa.Connection, row: Any, body: dict[str, Any]) -> None:  # noqa: ANN401 - a row
-    """Set the final body of a response, and add its items to its conversation.
+    """Set the final body of a response, and append its items to its conversation.
 
-    The conversation is locked before the usage, here and wherever both change.
+    Locks the conversation before the usage, like every transaction that changes both: in different
+    orders they could deadlock.
     """
     if row.conversation_id is not None and body["status"] in CONVERSED:
         turn = [*row.input, *body.get("output", ())]
@@ -228,7 +238,7 @@ def _end_by_event(
     kind: str,
     body: dict[str, Any],
 ) -> None:
-    """End a response from outside its generation, with an event that says so."""
+    """End a response from outside its generation, with a last event."""
     number = _next_number(connection, row.id)
     event = {"type": f"response.{kind}", "sequence_number": number, "response": body}
     _end(connection, row, body)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 MAX_ITEMS = 10_000
 """The most items of a conversation; only a response under way may exceed it."""
 MAX_CONVERSATION_BYTES = 32 * 1024**2
-"""Of the items of a conversation as JSON; only those of a response under way may exceed it."""
+"""The most JSON bytes of a conversation's items; only a response under way may exceed it."""
 MAX_REFERENCED_BYTES = 32 * 1024**2
-"""Of the stored items, and of the responses, that the references of a request are read from."""
+"""The most bytes of the stored responses, and of the items, that a request may reference."""
 
 Item = dict[str, Any]
 """An item as OpenAI's JSON, with its `id`."""
@@ -51,7 +51,7 @@ class Conversations:
         self._quotas = quotas
 
     async def add(self, owner: str, entry: ConversationEntry, items: Sequence[Item]) -> None:
-        """Add a conversation with its first items; raise InvalidRequest if it is over a quota."""
+        """Add a conversation with its first items; raise InvalidRequest above a quota."""
 
         def add(connection: sa.Connection) -> None:
             connection.execute(
@@ -69,7 +69,7 @@ class Conversations:
 
     async def get(self, owner: str, conversation_id: str) -> ConversationEntry:
         """Find a conversation."""
-        select = CONVERSATIONS.select().where(_is(owner, conversation_id))
+        select = CONVERSATIONS.select().where(_is_conversation(owner, conversation_id))
         row = await self._database.read(lambda connection: connection.execute(select).first())
         return _entry(row)
 
@@ -79,7 +79,7 @@ class Conversations:
         """Replace the metadata of a conversation."""
         update = (
             CONVERSATIONS.update()
-            .where(_is(owner, conversation_id))
+            .where(_is_conversation(owner, conversation_id))
             .values(metadata=dict(metadata))
             .returning(*CONVERSATIONS.c)
         )
@@ -91,7 +91,9 @@ class Conversations:
         """Remove a conversation with its items, and return whether it existed."""
         return bool(
             await self._database.write(
-                lambda connection: remove_conversations(connection, _is(owner, conversation_id))
+                lambda connection: remove_conversations(
+                    connection, _is_conversation(owner, conversation_id)
+                )
             )
         )
 
@@ -153,9 +155,9 @@ class Conversations:
         return await self._database.read(read)
 
     async def items_by_id(self, owner: str, item_ids: Sequence[str]) -> dict[str, Item]:
-        """Return those of the items that any conversation of the owner has.
+        """Return the items of the owner's conversations by id; leave out unknown ids.
 
-        Raises InvalidRequest if they have over MAX_REFERENCED_BYTES together.
+        Raises InvalidRequest if they have more than MAX_REFERENCED_BYTES together.
         """
         columns = CONVERSATION_ITEMS.c
         join = CONVERSATION_ITEMS.join(CONVERSATIONS, CONVERSATIONS.c.id == columns.conversation_id)
@@ -182,7 +184,7 @@ class Conversations:
                 columns.conversation_id == conversation_id, columns.number == found.number
             )
             if connection.execute(delete).rowcount:
-                _change(connection, owner, conversation_id, -1, -found.size_bytes)
+                _update_counts(connection, owner, conversation_id, -1, -found.size_bytes)
                 change_usage(connection, owner, responses_bytes=-found.size_bytes)
             return entry
 
@@ -202,7 +204,7 @@ def append_items(
     Skips items that the conversation has already, which were sent as references. Adds their size to
     the owner's usage if `counted`; otherwise the caller does that.
     """
-    # Locked first: another transaction may be adding the same items.
+    # Locked first: another transaction may append the same items.
     if _lock(connection, owner, conversation_id) is None:
         return 0
     columns = CONVERSATION_ITEMS.c
@@ -216,7 +218,7 @@ def append_items(
         return 0
     items = list(new.values())
     sizes = [len(json.dumps(item)) for item in items]
-    first = _change(connection, owner, conversation_id, len(items), sum(sizes))
+    first = _update_counts(connection, owner, conversation_id, len(items), sum(sizes))
     rows = [
         {
             "conversation_id": conversation_id,
@@ -234,17 +236,17 @@ def append_items(
 
 
 def check_references(size_bytes: int | None) -> None:
-    """Raise InvalidRequest if what references are read from is too large."""
+    """Raise InvalidRequest if the stored data that references name is too large to be read."""
     if size_bytes is not None and size_bytes > MAX_REFERENCED_BYTES:
         msg = (
-            "what the references in `input` are read from has over "
+            "the stored data that the references in `input` name has over "
             f"{MAX_REFERENCED_BYTES // 1024**2} MiB: refer to fewer items"
         )
         raise InvalidRequest(msg, code="references_too_large", param="input")
 
 
 def remove_conversations(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
-    """Remove conversations of one owner, and return how many."""
+    """Remove conversations of one owner, subtract them from the usage, and return how many."""
     delete = CONVERSATIONS.delete().where(which)
     columns = CONVERSATIONS.c
     rows = connection.execute(delete.returning(columns.owner, columns.size_bytes)).all()
@@ -256,15 +258,15 @@ def remove_conversations(connection: sa.Connection, which: sa.ColumnElement[bool
     return len(rows)
 
 
-def _change(
+def _update_counts(
     connection: sa.Connection, owner: str, conversation_id: str, items: int, size_bytes: int
 ) -> int:
-    """Count items that are added or removed; return the number of the first one that is added."""
+    """Update the counts of a conversation; return the number of the first item to append."""
     columns = CONVERSATIONS.c
     added = max(items, 0)
     number: int = connection.execute(
         CONVERSATIONS.update()
-        .where(_is(owner, conversation_id))
+        .where(_is_conversation(owner, conversation_id))
         .values(
             item_count=columns.item_count + items,
             size_bytes=columns.size_bytes + size_bytes,
@@ -275,18 +277,22 @@ def _change(
     return number - added
 
 
-def _is(owner: str, conversation_id: str) -> sa.ColumnElement[bool]:
+def _is_conversation(owner: str, conversation_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(CONVERSATIONS.c.id == conversation_id, CONVERSATIONS.c.owner == owner)
 
 
 def _lock(connection: sa.Connection, owner: str, conversation_id: str) -> Any:  # noqa: ANN401 - a row
     """Return a conversation, if it exists, and keep it locked until the transaction ends."""
-    select = CONVERSATIONS.select().where(_is(owner, conversation_id)).with_for_update()
+    select = (
+        CONVERSATIONS.select().where(_is_conversation(owner, conversation_id)).with_for_update()
+    )
     return connection.execute(select).first()
 
 
 def _row(connection: sa.Connection, owner: str, conversation_id: str) -> Any:  # noqa: ANN401 - a row
-    row = connection.execute(CONVERSATIONS.select().where(_is(owner, conversation_id))).first()
+    row = connection.execute(
+        CONVERSATIONS.select().where(_is_conversation(owner, conversation_id))
+    ).first()
     if row is None:
         raise _not_found()
     return row

@@ -110,7 +110,7 @@ class Erasures:
             connection.execute(_update(claimed).values(claimed_ms=now))
             return claimed
 
-        # Read first: on SQLite, a transaction that writes would wait for all others.
+        # Read first: on SQLite, a write transaction would wait for all others.
         found = await self._database.read(
             lambda connection: not is_held(connection) and connection.execute(pending).first()
         )

@@ -1,4 +1,4 @@
-"""Responses and conversations of one owner."""
+"""Bind stored responses and conversations to one owner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OwnedResponses:
-    """The stored responses of one owner."""
+    """The stored responses of one owner; see `Responses`."""
 
     def __init__(self, responses: Responses, owner: str) -> None:
         self._responses = responses
@@ -41,7 +41,7 @@ class OwnedResponses:
 
 
 class OwnedBackgroundResponses:
-    """The responses in the background of one owner."""
+    """The responses in the background of one owner; see `BackgroundResponses`."""
 
     def __init__(self, responses: BackgroundResponses, owner: str) -> None:
         self._responses = responses
@@ -73,7 +73,7 @@ class OwnedBackgroundResponses:
 
 
 class OwnedConversations:
-    """The conversations of one owner."""
+    """The conversations of one owner; see `Conversations`."""
 
     def __init__(self, conversations: Conversations, owner: str) -> None:
         self._conversations = conversations

@@ -1,4 +1,4 @@
-"""Rows of stored responses and of their events: look-ups, sizes, and what is made of a row."""
+"""Rows of stored responses and of their events: conditions, sizes and conversion."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_RESPONSE_BYTES = 16 * 1024**2
-"""Of one response: its body, input and request as JSON, without its events."""
+"""The most JSON bytes of a response: its body, input and request, without its events."""
 QUEUED, IN_PROGRESS, CANCELLED, FAILED = "queued", "in_progress", "cancelled", "failed"
 ACTIVE = (QUEUED, IN_PROGRESS)
 CONVERSED = ("completed", "incomplete")
-"""The statuses of responses whose items are added to their conversation."""
+"""The statuses of responses whose items are appended to their conversation."""
 
 Event = dict[str, Any]
 """A streaming event as OpenAI's JSON, with its `sequence_number`."""
@@ -29,7 +29,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response as it is stored; the times are in milliseconds since the epoch.
+    """A stored response; the times are in milliseconds since the epoch.
 
     `body` is the response object, and `input` has the input items of this turn only, each with its
     id. A response that runs in the background has its `request` and the id of its job.
@@ -53,7 +53,7 @@ class StoredResponse:
 
 
 def remove_responses(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
-    """Remove responses, and return how many; their owners have so much more room."""
+    """Remove responses, subtract them from the usage of their owners, and return how many."""
     delete = RESPONSES.delete().where(which)
     rows = connection.execute(delete.returning(RESPONSES.c.owner, RESPONSES.c.size_bytes)).all()
     for owner in sorted({row.owner for row in rows}):
@@ -63,12 +63,12 @@ def remove_responses(connection: sa.Connection, which: sa.ColumnElement[bool]) -
 
 
 def of_owner(owner: str) -> sa.ColumnElement[bool]:
-    """Select the responses of an owner that have not expired."""
+    """Return the condition for the responses of an owner that have not expired."""
     return sa.and_(RESPONSES.c.owner == owner, RESPONSES.c.expires_ms > now_ms())
 
 
 def is_response(owner: str, response_id: str) -> sa.ColumnElement[bool]:
-    """Select a response, if it is the owner's and has not expired."""
+    """Return the condition for a response of an owner that has not expired."""
     return sa.and_(RESPONSES.c.id == response_id, of_owner(owner))
 
 
@@ -78,7 +78,7 @@ def insert_events(
     events: Sequence[Event],
     attempt: int | None = None,
 ) -> None:
-    """Add a batch of events; the caller counts their size."""
+    """Insert a batch of events; the caller adds their size to the response and to the usage."""
     connection.execute(
         RESPONSE_EVENTS.insert().values(
             response_id=response_id,
@@ -90,16 +90,16 @@ def insert_events(
     )
 
 
-def json_bytes(*values: Any) -> int:  # noqa: ANN401 - of JSON
+def json_bytes(*values: Any) -> int:  # noqa: ANN401 - JSON
     """Return the size of values as JSON, without those that are None."""
     return sum(len(json.dumps(value)) for value in values if value is not None)
 
 
 def check_size(size_bytes: int) -> int:
-    """Return the size of a response with its input; raise TooLarge if it is over the bound."""
+    """Return the size of a response; raise TooLarge if it exceeds MAX_RESPONSE_BYTES."""
     if size_bytes > MAX_RESPONSE_BYTES:
         msg = (
-            f"a response with its input may have {MAX_RESPONSE_BYTES // 1024**2} MiB to be stored: "
+            f"a stored response with its input has at most {MAX_RESPONSE_BYTES // 1024**2} MiB: "
             "set `store` to false"
         )
         raise TooLarge(msg, param="store")
@@ -112,7 +112,7 @@ def not_found() -> NotFound:
 
 
 def stored_response(row: Any) -> StoredResponse:  # noqa: ANN401 - a row of the table
-    """Return the response of a row."""
+    """Convert a row to a response."""
     return StoredResponse(
         row.id,
         row.status,

@@ -1,4 +1,4 @@
-"""Stored responses of the Responses API, and the chains that they form."""
+"""Store the responses of the Responses API, and read the chains that they form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from deployments.catalogue.response_rows import Event, StoredResponse
 
 MAX_CHAIN_BYTES = 32 * 1024**2
-"""Of the responses of a chain together; more are not read."""
+"""The most bytes that the responses of a chain may have together."""
 
 
 class Responses:
@@ -43,9 +43,9 @@ class Responses:
         self._quotas = quotas
 
     async def check_room(self, owner: str, *parts: Any) -> None:  # noqa: ANN401 - JSON
-        """Raise InvalidRequest if a further response of these parts would be over a quota.
+        """Raise InvalidRequest if another response would exceed a quota.
 
-        Raises TooLarge if it is itself too large.
+        `parts` are its JSON values that are known already. Raises TooLarge if they are too large.
         """
 
         def check(connection: sa.Connection) -> None:
@@ -79,10 +79,10 @@ class Responses:
         }
 
         def add(connection: sa.Connection) -> bool:
-            # Here, not before: it takes long for a large response, and would block the event loop.
+            # In the database's thread: serialising a large response would block the event loop.
             size_bytes = check_size(json_bytes(response.body, response.input, response.request))
             size_bytes += json_bytes(events)
-            # One with this id, of the same idempotency key, may have expired.
+            # An expired response of the same idempotency key may still have this id.
             columns = RESPONSES.c
             expired = sa.and_(columns.owner == owner, columns.expires_ms <= now_ms())
             remove_responses(connection, sa.and_(columns.id == response.id, expired))
@@ -109,7 +109,7 @@ class Responses:
     async def responses(self, owner: str, response_ids: Sequence[str]) -> list[StoredResponse]:
         """Return the responses with these ids that exist, in any order.
 
-        Raises InvalidRequest if they have over MAX_REFERENCED_BYTES together.
+        Raises InvalidRequest if they have more than MAX_REFERENCED_BYTES together.
         """
         which = sa.and_(of_owner(owner), RESPONSES.c.id.in_(response_ids))
         size = sa.select(sa.func.sum(RESPONSES.c.size_bytes)).where(which)
@@ -136,7 +136,7 @@ class Responses:
         return await self._database.write(remove)
 
     async def chain(self, owner: str, response_id: str, limit: int) -> list[StoredResponse]:
-        """Return a response and those before it, the oldest first, in one query.
+        """Return a response and those before it, oldest first, in one query.
 
         The chain begins after the last response that was deleted or has expired. Raises NotFound,
         and InvalidRequest if it has more than `limit` responses or MAX_CHAIN_BYTES.

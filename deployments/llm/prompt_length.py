@@ -31,7 +31,7 @@ async def check_prompt_length(
             (found,) = await count_tokens([part])
             tokens += found
             if tokens > bound:
-                # In the words by which clients tell this error from others.
+                # Clients recognise this error by its words.
                 msg = (
                     f"This model's maximum context length is {window} tokens, and the prompt has "
                     f"more than {bound}."

@@ -1,4 +1,4 @@
-"""The events of a completion that came whole, as a stream would have them."""
+"""Convert a whole completion to the events of a stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
     from deployments.answer_events import AnswerEvent
 
-_REASONING = ("reasoning", "reasoning_content")  # some engines have the one, some the other
+_REASONING = ("reasoning", "reasoning_content")  # the name depends on the engine
 
 
 def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the reasoning and the text of a whole completion."""
+    """Yield the reasoning and the text of a whole completion as events of a stream."""
     choice = completion["choices"][0]
     message = choice["message"]
     reasoning = {name: message.get(name) for name in _REASONING}
@@ -24,7 +24,7 @@ def text_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
 
 
 def ending_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
-    """Yield the tool calls, the end and the usage."""
+    """Yield the tool calls, the finish reason and the token usage of a whole completion."""
     choice = completion["choices"][0]
     calls = choice["message"].get("tool_calls") or ()
     stopped_by = {"stop_reason": choice.get("stop_reason")}
@@ -34,5 +34,5 @@ def ending_events(completion: Mapping[str, Any]) -> Iterator[AnswerEvent]:
 
 
 def reasoning_of(delta: Mapping[str, Any]) -> str:
-    """Return the reasoning in a delta."""
+    """Return the reasoning of a delta; empty if it has none."""
     return next((delta[name] for name in _REASONING if delta.get(name)), "")

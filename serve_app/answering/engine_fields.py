@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WITH_USAGE = {"stream_options": {"include_usage": True}}
-"""Has a stream end with the count of its tokens."""
+"""The field that makes a stream end with its token usage."""
 
 
 def function_tool(
@@ -17,19 +17,19 @@ def function_tool(
     parameters: dict[str, Any] | None,
     strict: bool | None,  # noqa: FBT001 - a field of the tool
 ) -> dict[str, Any]:
-    """Return a function that the model may call."""
+    """Return an entry of `tools`: a function that the model may call."""
     more = {"description": description, "parameters": parameters, "strict": strict}
     given = {field: value for field, value in more.items() if value is not None}
     return {"type": "function", "function": {"name": name, **given}}
 
 
 def function_choice(name: str) -> dict[str, Any]:
-    """Return the choice of one function, which the model must call."""
+    """Return a `tool_choice` that makes the model call one function."""
     return {"type": "function", "function": {"name": name}}
 
 
 def function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """Return a call that an assistant's message has made."""
+    """Return an entry of `tool_calls`, for a message of the assistant."""
     function = {"name": name, "arguments": arguments}
     return {"id": call_id, "type": "function", "function": function}
 

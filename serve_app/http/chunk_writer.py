@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from deployments.answer_events import AnswerEvent
 
 _PLACEHOLDER = "\ufffc"
-_OF_TEXT = Piece("")[1:]  # alone
+_OF_TEXT = Piece("")[1:]  # the other fields of a piece that has text only
 
 
 class ChunkWriter:
     """Writes the events of one answer.
 
-    Most of them are text alone. What surrounds the text is the same each time, and is prepared.
+    Most events have text only: the JSON around the text is prepared once.
     """
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ _DELTAS = {
     "thinking": '"type":"thinking_delta","thinking"',
     "tool_use": '"type":"input_json_delta","partial_json"',
 }
-"""By the type of a block, how its deltas begin."""
+"""The beginning of a delta's JSON, by the type of its block."""
 
 
 class BlockSink(Protocol):
@@ -50,12 +50,12 @@ class BlockSink(Protocol):
 class BlockReader:
     """Reads the engine's events of one answer into a sink.
 
-    `usage` is the engine's. White space alone makes no block: clients send blocks back, and
-    Anthropic's API refuses blank ones.
+    `usage` is what the engine reported. White space alone makes no block: clients send blocks back,
+    and Anthropic's API refuses blank ones.
     """
 
     def __init__(self, sink: BlockSink, *, thinking: bool) -> None:
-        """Keep the sink; `thinking` shows the reasoning."""
+        """Keep the sink; with `thinking`, reasoning is shown."""
         self.usage: Mapping[str, Any] = {}
         self._sink = sink
         self._thinking = thinking
@@ -91,7 +91,8 @@ class BlockReader:
         if self._finish_reason in {"stop", "tool_calls"} and isinstance(self._stopped_by, str):
             return {"stop_reason": "stop_sequence", "stop_sequence": self._stopped_by}
         reason = _STOP_REASONS.get(self._finish_reason or "", "end_turn")
-        if self._has_calls and reason == "end_turn":  # the call was forced
+        # The engine's finish reason for a forced call is `stop`.
+        if self._has_calls and reason == "end_turn":
             reason = "tool_use"
         return {"stop_reason": reason, "stop_sequence": None}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from serve_app.schemas.messages.requests import CountTokensRequest, MessageParam
 
-_APART = "\n\n"
+_SEPARATOR = "\n\n"
 
 
 def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
@@ -44,14 +44,14 @@ def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
             messages.append(_of_assistant(given))
         else:
             messages += _of_user(given)
-    opening = [{"role": "system", "content": _APART.join(instructions)}] if instructions else []
+    opening = [{"role": "system", "content": _SEPARATOR.join(instructions)}] if instructions else []
     return [*opening, *_merged(messages)]
 
 
 def _merged(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for role, group in groupby(messages, lambda message: message["role"]):
         if role == "user":
-            yield {"role": role, "content": _APART.join(each["content"] for each in group)}
+            yield {"role": role, "content": _SEPARATOR.join(each["content"] for each in group)}
         else:
             yield from group
 
@@ -95,8 +95,8 @@ def _of_assistant(given: MessageParam) -> dict[str, Any]:
 def _result(block: ToolResultBlock) -> str:
     """Return the result as text; a chat can report a tool's failure in words only."""
     written = block.written()
-    named = written.lower().startswith("error")
-    return f"Error: {written}" if block.is_error and not named else written
+    marked = written.lower().startswith("error")
+    return f"Error: {written}" if block.is_error and not marked else written
 
 
 def _text(content: str | Iterable[object] | None) -> str:

@@ -41,7 +41,7 @@ _TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
 
 
 class Messages:
-    """Answers a request by the bare model or with a grounded answer.
+    """Answers a request with the bare model or with a grounded answer.
 
     A grounded answer is one of `genserve`, or of the bare model with a hosted tool.
     """
@@ -84,7 +84,7 @@ class Messages:
         )
 
     async def stream(self, request: MessagesRequest) -> AsyncGenerator[str, None]:
-        """Yield Anthropic's events, several at once where several are ready.
+        """Yield Anthropic's events as text, several at once where several are ready.
 
         The first event waits for the sources and the first token.
         """
@@ -139,7 +139,7 @@ class Messages:
     async def _bare(
         self, request: MessagesRequest, writer: EventWriter, reader: BlockReader
     ) -> AsyncGenerator[dict[str, Any] | None, None]:
-        """Write an answer of the bare model, as `_grounded`."""
+        """Write an answer of the bare model; yield like `_grounded`."""
         body, more = await self._bare_body(request)
         begun = False
         stream = self._answering.bare_stream(self._llm.stream_chat(body))
@@ -153,7 +153,7 @@ class Messages:
         yield {}
 
     def _prompt(self, request: CountTokensRequest) -> dict[str, Any]:
-        """Return the engine's request without its bounds."""
+        """Return the engine's request without `max_tokens`."""
         return {
             "model": self._settings.llm.served_name,
             "messages": self._messages,
@@ -165,7 +165,7 @@ class Messages:
             request.context,
             self._messages,
             top_k=self._settings.answer.top_k,
-            max_tokens=self._most_tokens(request),
+            max_tokens=self._max_tokens(request),
             sampling=options(request, continued=is_continued(self._messages)),
         )
         if request.model == ANSWERING_MODEL:
@@ -179,10 +179,10 @@ class Messages:
         the room in the window. The engine refuses a prompt that leaves no room for an answer.
         """
         body = self._prompt(request)
-        most = self._most_tokens(request)
+        most = self._max_tokens(request)
         window = self._settings.llm.window or (await self._llm.card()).context_tokens
         written = json.dumps([body["messages"], body.get("tools")], ensure_ascii=False)
-        # No token is shorter than a byte.
+        # Count the tokens only if this bound is exceeded: no token is shorter than a byte.
         if most + len(written.encode()) + _TEMPLATE_TOKENS > window:
             room = window - await self._answering.prompt_tokens(body)
             most = min(most, room) if room > 0 else most
@@ -193,13 +193,13 @@ class Messages:
 
     def _warned(self, request: MessagesRequest, grounded: Grounded) -> Grounded:
         """Add a warning if the settings lower `max_tokens`."""
-        most = self._most_tokens(request)
+        most = self._max_tokens(request)
         known = any(warning.code == ANSWER_LIMITED for warning in grounded.warnings)
         if known or most == request.max_tokens:
             return grounded
         return replace(grounded, warnings=[*grounded.warnings, answer_limited(most)])
 
-    def _most_tokens(self, request: MessagesRequest) -> int:
+    def _max_tokens(self, request: MessagesRequest) -> int:
         return min(request.max_tokens, self._settings.limits.max_output_tokens)
 
 
@@ -228,7 +228,7 @@ def _opening(request: MessagesRequest) -> dict[str, Any]:
 
 
 def _begun(request: MessagesRequest, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the message of the first event; the tokens are counted in the last one."""
+    """Return the message of the first event; only the last event has the token usage."""
     usage = _usage({}) | {"service_tier": "standard"}
     empty: dict[str, Any] = {
         "content": [],

@@ -16,9 +16,9 @@ _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def options(request: CountTokensRequest, *, continued: bool) -> dict[str, Any]:
-    """Return the fields of the engine's request, without the messages and their bounds.
+    """Return the fields of the engine's request but `model`, `messages` and `max_tokens`.
 
-    `continued`: the answer continues the last message.
+    `continued` is true if the answer continues the last message.
     """
     found: dict[str, Any] = _tools(request)
     if (schema := request.json_schema) is not None:
@@ -45,7 +45,7 @@ def _tools(request: CountTokensRequest) -> dict[str, Any]:
         for tool in request.tools or ()
         if isinstance(tool, CustomTool)
     ]
-    if not tools:  # hosted tools are not the engine's
+    if not tools:  # the engine does not get hosted tools
         return {}
     return {"tools": tools} | _choice(request.tool_choice)
 

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 _POLL_S, _MAX_POLL_S = 0.2, 1.0
 """The interval at which a reader polls for events, and its maximum while there are none."""
 _WRITE_S = 0.2
-"""How long events are collected before they are written."""
+"""The interval at which collected events are written."""
 _BATCHES = 64
-"""Batches of events that are read at once."""
-_ATTEMPTS = 3
-"""That wrote events, after which a generation that breaks off stays failed."""
+"""The most stored batches of events that are read at once."""
+_MAX_ATTEMPTS = 3
+"""The most attempts that write events: a failure of the last one is final."""
 
 
 class Background:
@@ -57,15 +57,16 @@ class Background:
         self._owner = owner
         self._jobs = jobs
         self._responses = catalogue.responses
-        self._generated = catalogue.background_responses
+        self._background = catalogue.background_responses
         self._stored = stored
         self._responding = responding
 
     async def begin(self, request: ResponseRequest, key: str | None) -> StoredResponse:
-        """Store a response and submit its job; return the response as it is queued.
+        """Store a response and submit its job; return the queued response.
 
-        With an idempotency `key`, return the response that it began. Raises Overloaded if the queue
-        is full, Conflict if the key was used for another request, and what `Responding.turn` does.
+        Returns the existing response if the idempotency `key` was used for this request before.
+        Raises Overloaded if the queue is full, Conflict if the key was used for another request,
+        and the errors of `Responding.turn`.
         """
         fields = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if key is not None:
@@ -86,7 +87,8 @@ class Background:
             {"type": kind, "sequence_number": number, "response": body}
             for number, kind in enumerate(kinds)
         ]
-        if not await self._responses.add(response, events):  # the key is used already
+        # The id is stored already if another request has used the key meanwhile.
+        if not await self._responses.add(response, events):
             return await self._again(await self._responses.response(response_id), fields)
         try:
             is_old = await self._submit(response)
@@ -94,7 +96,7 @@ class Background:
             # If a job was submitted after all, it finds nothing to do.
             await self._responses.delete(response_id)
             raise
-        if is_old:  # the response that the key began has been deleted, with the job kept
+        if is_old:  # the first response of the key was deleted, but its job is still stored
             await self._responses.delete(response_id)
             return await self.begin(request, None)
         return response
@@ -105,7 +107,7 @@ class Background:
             msg = "this Idempotency-Key was used for another request: choose a new one"
             raise Conflict(msg, code="idempotency_key_reused", param="Idempotency-Key")
         if not known.ended:
-            await self._submit(known)  # the first request may have been interrupted before
+            await self._submit(known)  # the first request may have failed before it did
         return known
 
     async def _submit(self, response: StoredResponse) -> bool:
@@ -119,21 +121,21 @@ class Background:
 
         Raises the error of a failed attempt, unless it was the last one.
         """
-        attempt = await self._generated.begin_attempt(response_id)
+        attempt = await self._background.begin_attempt(response_id)
         if attempt is None:
             return await self._status(response_id)
         request = ResponseRequest.model_validate(attempt.response.request)
         request = request.model_copy(update={"stream": True})
-        end = _HeldEnd(self._stored)
+        end = _DeferredSave(self._stored)
         responding = self._responding(end)
         created_at = attempt.response.created_ms // 1000
         turn = await responding.turn(request, response_id, created_at)
         stream = responding.stream(turn, first_number=attempt.next_number, begun_before=True)
         async with contextlib.aclosing(_collected(stream)) as batches:
             async for events in batches:
-                if attempt.broken_off + 1 < _ATTEMPTS:
+                if attempt.broken_off + 1 < _MAX_ATTEMPTS:
                     _raise_failure(end.response)
-                if not await self._generated.append_events(
+                if not await self._background.append_events(
                     response_id, events, attempt=attempt.number, ended=end.response
                 ):
                     return await self._status(response_id)
@@ -161,7 +163,7 @@ class Background:
             raise InvalidRequest(msg, param="stream")
         wait_s = _POLL_S
         while True:
-            page = await self._generated.events(response.id, after, _BATCHES)
+            page = await self._background.events(response.id, after, _BATCHES)
             if page.events:
                 after = page.events[-1]["sequence_number"]
                 yield page.events
@@ -179,7 +181,7 @@ class Background:
         if response.job_id is None:
             msg = "only a response that was created with `background` can be cancelled"
             raise InvalidRequest(msg, param="response_id")
-        cancelled = await self._generated.cancel(response_id)
+        cancelled = await self._background.cancel(response_id)
         await self._stop_job(response)
         return cancelled
 
@@ -195,14 +197,14 @@ class Background:
         try:
             await self._jobs.cancel(response.job_id)
         except (Conflict, NotFound):
-            pass  # it has ended just now
+            pass  # the job has ended meanwhile
         except ServiceError as error:
             # The generation stops when it writes its next events.
             logger.warning("job {} could not be cancelled: {}", response.job_id, error)
 
 
-class _HeldEnd:
-    """A storage that holds the final response back, to be written with its last events."""
+class _DeferredSave:
+    """A storage that keeps the final response in memory: it is written with its last events."""
 
     def __init__(self, stored: StoredResponses) -> None:
         self._stored = stored
@@ -229,7 +231,7 @@ def _raise_failure(response: Mapping[str, Any] | None) -> None:
 async def _collected(
     stream: AsyncGenerator[Sequence[Event], None],
 ) -> AsyncGenerator[Sequence[Event], None]:
-    """Yield the first events at once, and others together every `_WRITE_S`."""
+    """Yield the first events at once, and later ones in batches, every `_WRITE_S`."""
     loop = asyncio.get_running_loop()
     collected: list[Event] = []
     write_at = 0.0

@@ -51,7 +51,10 @@ class StoredConversations:
         return await self._conversations.remove(conversation_id)
 
     async def add_items(self, conversation_id: str, items: Sequence[InputItem]) -> list[Item]:
-        """Add items at the end, and return them; raise InvalidRequest if there is no room."""
+        """Append items, and return them.
+
+        Raises InvalidRequest if the conversation is full or a quota exceeded.
+        """
         await self.get(conversation_id)
         added = await self._items(items, conversation_id)
         await self._conversations.append(conversation_id, added)

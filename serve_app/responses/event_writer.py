@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from serve_app.responses.output import Event
 
 
-# Of the events that come with each token.
+# The constant fields of the events that are sent for each token.
 _FIXED_FIELDS = {
     TEXT_DELTA: '"content_index":0,"logprobs":[],',
     REASONING_DELTA: '"content_index":0,',

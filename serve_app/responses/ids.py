@@ -25,26 +25,26 @@ def new_response_id() -> str:
 
 
 def new_item_id(kind: str, parent_id: str) -> str:
-    """Return the id of a new item (MESSAGE, ...) of a response, input or output, or conversation.
+    """Return the id of a new item of a response or conversation.
 
-    `parent_id` is the id of the response or conversation: `resp_` or `conv_` and 32 hexadecimal
-    digits.
+    `kind` is a prefix such as MESSAGE. `parent_id` is the id of the response or conversation:
+    `resp_` or `conv_` and 32 hexadecimal digits.
     """
     return f"{kind}_{parent_id.partition('_')[2]}{secrets.token_hex(_ITEM_BYTES)}"
 
 
 def is_response_id(value: str) -> bool:
-    """Return whether a response may have this id."""
+    """Return whether this has the form of a response id."""
     return _RESPONSE_ID.fullmatch(value) is not None
 
 
 def is_conversation_id(value: str) -> bool:
-    """Return whether a conversation may have this id."""
+    """Return whether this has the form of a conversation id."""
     return _CONVERSATION_ID.fullmatch(value) is not None
 
 
 def is_item_id(value: str) -> bool:
-    """Return whether an item of a response or conversation may have this id."""
+    """Return whether this has the form of an item id."""
     return _ITEM_ID.fullmatch(value) is not None
 
 

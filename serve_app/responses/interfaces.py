@@ -15,9 +15,9 @@ class ItemStorage(Protocol):
     """The stored items of one owner."""
 
     async def items(self, item_ids: Sequence[str]) -> list[Item]:
-        """Return the stored items with these ids, in their order, for `item_reference`.
+        """Return the stored items with these ids, in the order of the ids, for `item_reference`.
 
-        Raises NotFound, with `param` `input`, if one does not exist.
+        Raises NotFound, with `input` as `param`, if one does not exist.
         `serve_app.responses.ids.response_id_of` returns the response that an item belongs to.
         """
         ...

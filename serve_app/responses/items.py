@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     )
     ChatMessage = dict[str, Any]
 
-_OF_SYSTEM = frozenset({"system", "developer"})
-_MESSAGES = frozenset({"message", "function_call_output"})
-_IN_PROMPT = _MESSAGES | {"function_call"}  # calls may join a message
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_MESSAGE_TYPES = frozenset({"message", "function_call_output"})
+_PROMPT_TYPES = _MESSAGE_TYPES | {"function_call"}  # function calls join a message
 
 
 async def stored_items(
     items: Sequence[InputItem], parent_id: str, storage: ItemStorage
 ) -> list[Item]:
-    """Return input items as OpenAI shows them; references become the items that they name.
+    """Return input items in the form of OpenAI's answers, with references resolved.
 
     Raises the errors of `ItemStorage.items`.
     """
@@ -63,7 +63,10 @@ async def stored_items(
 
 
 def stored_item(item: InputItem, parent_id: str) -> Item:
-    """Return an input item, with an id of the response or conversation."""
+    """Return an input item in the form of OpenAI's answers, with a new id.
+
+    Raises TypeError for a reference to a stored item: `stored_items` resolves those.
+    """
     match item:
         case Message():
             return {"id": new_item_id(MESSAGE, parent_id), "type": "message", **_message(item)}
@@ -98,12 +101,12 @@ def stored_item(item: InputItem, parent_id: str) -> Item:
                 "status": item.status or "completed",
                 "action": item.action or {"type": "open_page"},
             }
-    msg = f"a reference to {item.id} is no item"
+    msg = f"a reference to {item.id} is not an item"
     raise TypeError(msg)
 
 
 def text_message(text: str, parent_id: str) -> Item:
-    """Return the item of an input that is a string."""
+    """Return a string input as an item: a message of the user."""
     return stored_item(Message(type="message", role="user", content=text), parent_id)
 
 
@@ -137,12 +140,12 @@ def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
     for item in items:
         match item["type"]:
             case "message":
-                role = "system" if item["role"] in _OF_SYSTEM else item["role"]
+                role = "system" if item["role"] in _SYSTEM_ROLES else item["role"]
                 messages.append({"role": role, "content": _text(item["content"])})
             case "function_call":
                 if not messages or messages[-1]["role"] != "assistant":
                     messages.append({"role": "assistant", "content": ""})
-                arguments = _readable(item["arguments"])
+                arguments = _json_object(item["arguments"])
                 call = function_call(item["call_id"], item["name"], arguments)
                 messages[-1].setdefault("tool_calls", []).append(call)
             case "function_call_output":
@@ -152,9 +155,9 @@ def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
 
 
 def split_instructions(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Split the system's messages off the beginning."""
+    """Split items into the system messages at the beginning and the rest."""
     for place, item in enumerate(items):
-        if item["type"] in _IN_PROMPT and item.get("role") not in _OF_SYSTEM:
+        if item["type"] in _PROMPT_TYPES and item.get("role") not in _SYSTEM_ROLES:
             return items[:place], items[place:]
     return items, ()
 
@@ -172,16 +175,16 @@ def prompt_chars(item: Item) -> int:
 
 
 def input_chars(item: Item) -> int:
-    """Return the size of an input item; the model may not read it, but it is stored."""
-    return prompt_chars(item) if item["type"] in _IN_PROMPT else len(json.dumps(item))
+    """Return the characters of an input item, also of one that is stored but not in the prompt."""
+    return prompt_chars(item) if item["type"] in _PROMPT_TYPES else len(json.dumps(item))
 
 
 def latest_items(items: Sequence[Item], count: int, chars: int) -> Sequence[Item]:
-    """Return the last items, as many as `count` messages with `chars` characters may have."""
+    """Return the last items, with at most `count` messages and `chars` characters."""
     start = len(items)
     while start:
         item = items[start - 1]
-        count -= item["type"] in _MESSAGES
+        count -= item["type"] in _MESSAGE_TYPES
         chars -= prompt_chars(item)
         if min(count, chars) < 0:
             break
@@ -207,7 +210,7 @@ def _text(content: str | Sequence[Item]) -> str:
     return "\n".join(part.get("text") or part.get("refusal") or "" for part in content)
 
 
-def _readable(arguments: str) -> str:
+def _json_object(arguments: str) -> str:
     """Return arguments as a JSON object, as chat templates need it, even if they are cut off."""
     try:
         if isinstance(json.loads(arguments or "{}"), dict):

@@ -1,4 +1,4 @@
-"""Log probabilities of tokens, in the forms of output text and of its events."""
+"""Convert log probabilities of tokens to the forms of output text and of its events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def output_logprobs(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the log probabilities of a choice in the form of output text."""
+    """Return the log probabilities of an engine's choice in the form of output text."""
     given = (choice.get("logprobs") or {}).get("content") or []
     return [
         _logprob(one) | {"top_logprobs": [_logprob(other) for other in one["top_logprobs"] or ()]}

@@ -43,8 +43,9 @@ ARGUMENTS_DELTA = "response.function_call_arguments.delta"
 SEARCH_FAILED = "search_unavailable"
 """The warning code for documents that could not be searched."""
 _READ = "ok"
+"""The outcome of a page that was read."""
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Why an answer is incomplete, by the engine's reason to finish."""
+"""The reason of an incomplete response, by the engine's finish reason."""
 _RATE_LIMIT = "rate_limit_exceeded"
 _SERVER_ERROR = "server_error"
 
@@ -62,7 +63,8 @@ class Output:
     """Collects one response, and returns the streaming events of each step.
 
     `response` is the response as it begins; `first_number` is the sequence number of the first
-    event. With `begun_before`, the first event is `response.in_progress`.
+    event. With `begun_before`, the first event is `response.in_progress`, as an earlier attempt has
+    sent `response.created`.
     """
 
     def __init__(
@@ -90,10 +92,10 @@ class Output:
         self._finished: Finished | None = None
 
     def add(self, given: AnswerPart) -> list[Event]:
-        """Return the events of the next part of an answer."""
+        """Add the next part of an answer, and return its events."""
         if isinstance(given, Grounded):
             self._ground(given)
-        events = [] if self.begun else self._opened()
+        events = [] if self.begun else self._start_response()
         match given:
             case Grounded():
                 events += self._tool_items(given)
@@ -104,55 +106,55 @@ class Output:
                 self._finished = given
             case _:
                 for event in given:
-                    events += self._written(event)
+                    events += self._add_event(event)
         return events
 
     def end(self) -> list[Event]:
-        """Return the last events; the response is complete afterwards."""
-        events = [] if self.begun else self._opened()
+        """End the response, and return its last events."""
+        events = [] if self.begun else self._start_response()
         reason = _INCOMPLETE.get(self._finish_reason or "")
         if not self._answered:
-            events += self._opened_message()
-        events += self._closed(cut=reason is not None)
+            events += self._start_message()
+        events += self._end_items(cut=reason is not None)
         if self._finished is not None:
             self._add_findings(self._finished)
         if reason:
             self.response["incomplete_details"] = {"reason": reason}
-        self._end("incomplete" if reason else "completed")
+        self._finish("incomplete" if reason else "completed")
         events.append(self._event(f"response.{self.response['status']}", response=self.response))
         return events
 
     def fail(self, error: ServiceError) -> list[Event]:
-        """Return the last events of a failed response.
+        """End the response as failed, and return its last events.
 
         After `end`, they replace the last event that `end` returned.
         """
         if self._ended:
             self._number -= 1
-        events = self._closed(cut=True)
+        events = self._end_items(cut=True)
         code = _RATE_LIMIT if error.code == "overloaded" else _SERVER_ERROR
         self.response["error"] = {"code": code, "message": error.message}
-        self._end("failed")
+        self._finish("failed")
         events.append(self._event("response.failed", response=self.response))
         return events
 
     def cancel(self) -> None:
         """Cancel the response of a client that has disconnected, without further events."""
-        self._closed(cut=True)
-        self._end("cancelled")
+        self._end_items(cut=True)
+        self._finish("cancelled")
 
     def _event(self, kind: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
         number = self._number
         self._number += 1
         return {"type": kind, "sequence_number": number, **fields}
 
-    def _opened(self) -> list[Event]:
+    def _start_response(self) -> list[Event]:
         self.begun = True
         kinds = ("in_progress",) if self._begun_before else ("created", "in_progress")
         response = dict(self.response)
         return [self._event(f"response.{kind}", response=response) for kind in kinds]
 
-    def _end(self, status: str) -> None:
+    def _finish(self, status: str) -> None:
         self._ended = True
         self.response["status"] = status
         self.response["completed_at"] = int(time.time()) if status == "completed" else None
@@ -211,7 +213,7 @@ class Output:
         self._items.append(item)
         yield self._event("response.output_item.done", output_index=index, item=item)
 
-    def _written(self, event: AnswerEvent) -> list[Event]:
+    def _add_event(self, event: AnswerEvent) -> list[Event]:
         if not isinstance(event, Piece):
             if isinstance(event, TokenUsage):
                 self._usage = event.tokens
@@ -223,31 +225,31 @@ class Output:
             return []
         if finish_reason:
             self._finish_reason = finish_reason
-        if not (delta or choice):  # most are text alone
-            return self._said(text) if text else []
+        if not (delta or choice):  # most events have text only
+            return self._add_text(text) if text else []
         events: list[Event] = []
         delta = delta or {}
         if reasoning := reasoning_of(delta):
-            events += self._reasoned(reasoning)
+            events += self._add_reasoning(reasoning)
         logprobs = output_logprobs(choice) if choice else []
         if text or logprobs:
-            events += self._said(text or "", logprobs)
+            events += self._add_text(text or "", logprobs)
         for place, call in enumerate(delta.get("tool_calls") or ()):
-            events += self._called(call.get("index", place), call)
+            events += self._add_call(call.get("index", place), call)
         return events
 
-    def _reasoned(self, text: str) -> list[Event]:
+    def _add_reasoning(self, text: str) -> list[Event]:
         events: list[Event] = []
         last = self._open[-1] if self._open else None
         if not isinstance(last, OutputReasoning):
-            last = OutputReasoning(*self._new(REASONING))
-            events += self._added(last)
+            last = OutputReasoning(*self._new_item(REASONING))
+            events += self._start_item(last)
         last.texts.append(text)
         events.append(self._event(REASONING_DELTA, **last.where(), delta=text))
         return events
 
-    def _said(self, text: str, logprobs: Sequence[dict[str, Any]] = ()) -> list[Event]:
-        events = [] if self._message else self._opened_message()
+    def _add_text(self, text: str, logprobs: Sequence[dict[str, Any]] = ()) -> list[Event]:
+        events = [] if self._message else self._start_message()
         message = self._message
         assert message is not None  # noqa: S101 - opened above
         message.texts.append(text)
@@ -267,26 +269,26 @@ class Output:
         )
         return events
 
-    def _opened_message(self) -> list[Event]:
+    def _start_message(self) -> list[Event]:
         self._answered = True
-        events = self._closed_if(OutputReasoning)
-        self._message = OutputMessage(*self._new(MESSAGE))
-        return events + self._added(self._message)
+        events = self._end_items_of(OutputReasoning)
+        self._message = OutputMessage(*self._new_item(MESSAGE))
+        return events + self._start_item(self._message)
 
-    def _called(self, index: int, call: Mapping[str, Any]) -> list[Event]:
+    def _add_call(self, index: int, call: Mapping[str, Any]) -> list[Event]:
         function = call.get("function") or {}
         events: list[Event] = []
         if index not in self._calls:
             self._answered = True
-            events += self._closed_if(OutputReasoning)
-            events += self._closed_if(OutputCall)
+            events += self._end_items_of(OutputReasoning)
+            events += self._end_items_of(OutputCall)
             if not self._sources:  # otherwise attributions are still to come
-                events += self._closed_if(OutputMessage)
-            item_id, place = self._new(FUNCTION_CALL)
+                events += self._end_items_of(OutputMessage)
+            item_id, place = self._new_item(FUNCTION_CALL)
             call_id = str(call.get("id") or f"call_{item_id.partition('_')[2]}")
             name = str(function.get("name") or "")
             self._calls[index] = OutputCall(item_id, place, call_id, name)
-            events += self._added(self._calls[index])
+            events += self._start_item(self._calls[index])
         made = self._calls[index]
         if arguments := function.get("arguments"):
             made.arguments.append(arguments)
@@ -312,32 +314,32 @@ class Output:
             )
         return events
 
-    def _new(self, prefix: str) -> tuple[str, int]:
+    def _new_item(self, prefix: str) -> tuple[str, int]:
         self._items.append(None)
         return new_item_id(prefix, self.response["id"]), len(self._items) - 1
 
-    def _added(self, item: OutputItem) -> list[Event]:
+    def _start_item(self, item: OutputItem) -> list[Event]:
         self._open.append(item)
         shown = item.item("in_progress")
         added = self._event("response.output_item.added", output_index=item.index, item=shown)
         return [added, *(self._event(f"response.{kind}", **more) for kind, more in item.start())]
 
-    def _closed(self, *, cut: bool) -> list[Event]:
-        """Return the events that end all open items; with `cut`, the last one is incomplete."""
+    def _end_items(self, *, cut: bool) -> list[Event]:
+        """End all open items, and return their events; with `cut`, the last one is incomplete."""
         events: list[Event] = []
         last = max((item.index for item in self._open), default=0)
         for item in list(self._open):
             status = "incomplete" if cut and item.index == last else "completed"
-            events += self._close(item, status)
+            events += self._end_item(item, status)
         return events
 
-    def _closed_if(self, kind: type[OutputItem]) -> list[Event]:
+    def _end_items_of(self, kind: type[OutputItem]) -> list[Event]:
         events: list[Event] = []
         for item in [one for one in self._open if isinstance(one, kind)]:
-            events += self._close(item, "completed")
+            events += self._end_item(item, "completed")
         return events
 
-    def _close(self, item: OutputItem, status: str) -> list[Event]:
+    def _end_item(self, item: OutputItem, status: str) -> list[Event]:
         self._open.remove(item)
         if item is self._message:
             self._message = None

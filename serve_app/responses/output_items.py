@@ -1,4 +1,4 @@
-"""The items of a response while the model writes them."""
+"""Output items of a response during its generation, and their events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PART_ADDED, _PART_DONE = "content_part.added", "content_part.done"
 
 @dataclass(slots=True)
 class OutputMessage:
-    """A message of the assistant, of one text."""
+    """A message of the assistant, with one text part."""
 
     id: str
     index: int
@@ -27,11 +27,11 @@ class OutputMessage:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
 
     def where(self) -> dict[str, Any]:
-        """Return the fields by which events name the text."""
+        """Return the fields by which events identify the text."""
         return {"item_id": self.id, "output_index": self.index, "content_index": 0}
 
     def item(self, status: str) -> dict[str, Any]:
-        """Return OpenAI's item."""
+        """Return the item as OpenAI's JSON."""
         return {
             "id": self.id,
             "type": "message",
@@ -41,11 +41,11 @@ class OutputMessage:
         }
 
     def start(self) -> Iterator[NamedFields]:
-        """Yield the events after the item was added."""
+        """Yield the events that follow `output_item.added`."""
         yield _PART_ADDED, self.where() | {"part": self._part()}
 
     def end(self) -> Iterator[NamedFields]:
-        """Yield the events before the item is done."""
+        """Yield the events that precede `output_item.done`."""
         part = self._part()
         text = {"text": part["text"], "logprobs": shown_logprobs(part["logprobs"])}
         yield "output_text.done", self.where() | text
@@ -62,18 +62,18 @@ class OutputMessage:
 
 @dataclass(slots=True)
 class OutputReasoning:
-    """Reasoning of the model, of one text."""
+    """Reasoning of the model, with one text part."""
 
     id: str
     index: int
     texts: list[str] = field(default_factory=list)
 
     def where(self) -> dict[str, Any]:
-        """Return the fields by which events name the text."""
+        """Return the fields by which events identify the text."""
         return {"item_id": self.id, "output_index": self.index, "content_index": 0}
 
     def item(self, status: str) -> dict[str, Any]:
-        """Return OpenAI's item."""
+        """Return the item as OpenAI's JSON."""
         return {
             "id": self.id,
             "type": "reasoning",
@@ -84,11 +84,11 @@ class OutputReasoning:
         }
 
     def start(self) -> Iterator[NamedFields]:
-        """Yield the events after the item was added."""
+        """Yield the events that follow `output_item.added`."""
         yield _PART_ADDED, self.where() | {"part": self._part()}
 
     def end(self) -> Iterator[NamedFields]:
-        """Yield the events before the item is done."""
+        """Yield the events that precede `output_item.done`."""
         part = self._part()
         yield "reasoning_text.done", self.where() | {"text": part["text"]}
         yield _PART_DONE, self.where() | {"part": part}
@@ -99,7 +99,7 @@ class OutputReasoning:
 
 @dataclass(slots=True)
 class OutputCall:
-    """A call of a function of the caller's."""
+    """A call of a function that the caller runs."""
 
     id: str
     index: int
@@ -108,11 +108,11 @@ class OutputCall:
     arguments: list[str] = field(default_factory=list)
 
     def where(self) -> dict[str, Any]:
-        """Return the fields by which events name the call."""
+        """Return the fields by which events identify the call."""
         return {"item_id": self.id, "output_index": self.index}
 
     def item(self, status: str) -> dict[str, Any]:
-        """Return OpenAI's item."""
+        """Return the item as OpenAI's JSON."""
         return {
             "id": self.id,
             "type": "function_call",
@@ -127,7 +127,7 @@ class OutputCall:
         yield from ()
 
     def end(self) -> Iterator[NamedFields]:
-        """Yield the event before the item is done."""
+        """Yield the event that precedes `output_item.done`."""
         named = {"name": self.name, "arguments": "".join(self.arguments)}
         yield "function_call_arguments.done", self.where() | named
 

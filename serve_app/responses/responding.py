@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from serve_app.schemas.responses.request import PromptRequest, ResponseRequest
     from serve_app.settings import AppSettings
 
-# The fields of this API by the engine's names, which errors may carry.
+# This API's name of each engine field that an error may name.
 _NAMES = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
@@ -142,12 +142,12 @@ class Responding:
                         if events := output.add(part):
                             yield events
             ending = output.end()
-            await self._save_apart(output, turn)
+            await self._save_in_task(output, turn)
         except (GeneratorExit, asyncio.CancelledError):
             if output.begun and not ending:
                 output.cancel()
                 with contextlib.suppress(ServiceError):
-                    await self._save_apart(output, turn)
+                    await self._save_in_task(output, turn)
             raise
         except ServiceError as error:
             if not output.begun:
@@ -168,7 +168,7 @@ class Responding:
         if turn.is_kept:
             await self._storage.save(output.response, turn.input_items)
 
-    async def _save_apart(self, output: Output, turn: Turn) -> None:
+    async def _save_in_task(self, output: Output, turn: Turn) -> None:
         """Save the response in a task of its own, which outlives a cancellation of the caller.
 
         The server cancels every wait of a request whose client has disconnected.
@@ -184,10 +184,10 @@ class Responding:
 
         task = asyncio.create_task(save())
         self._saves.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._finish_save)
         await asyncio.shield(task)
 
-    def _forget(self, save: asyncio.Task[None]) -> None:
+    def _finish_save(self, save: asyncio.Task[None]) -> None:
         self._saves.discard(save)
         if not save.cancelled() and (error := save.exception()) is not None:
             logger.warning("a response could not be stored: {}", error)
@@ -199,7 +199,7 @@ class Responding:
         await check_constraints_in_thread(constraints_of(request))
         earlier = await self._storage.history(request.previous_response_id, request.conversation_id)
         items = await self._input(request, response_id)
-        # In a thread: a history may have many items.
+        # In a thread: converting a long history would block the event loop.
         messages = await asyncio.to_thread(self._messages, request, earlier, items, max_tokens)
         return messages, items
 
@@ -220,18 +220,19 @@ class Responding:
     ) -> list[ChatMessage]:
         """Return the messages of the conversation, within the bounds.
 
-        Leaves out the oldest messages above the bounds, or raises InvalidRequest if none may be.
+        Leaves out the oldest messages of the history if the request allows that; otherwise raises
+        InvalidRequest above the bounds.
         """
         limits, shortened = self._settings.limits, shortens(request)
         before, past = split_instructions(earlier)
         given, new = split_instructions(items)
         texts = [request.instructions] if request.instructions else []
         size = sum(map(len, texts)) + sum(map(prompt_chars, before)) + sum(map(input_chars, items))
-        if shortened:  # before anything is converted: a history may have 32 MiB
+        if shortened:  # before the conversion: a history may have 32 MiB
             past = latest_items(past, MAX_MESSAGES, limits.max_prompt_chars - size)
         check_prompt_size(self._settings, size + sum(map(prompt_chars, past)), param="input")
         texts += [message["content"] for message in chat_messages([*before, *given])]
-        # One message for all: many chat templates take only one of the system.
+        # Joined: many chat templates take only one system message.
         opening = [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
         history, own = chat_messages(past), chat_messages(new)
         if history and shortened:

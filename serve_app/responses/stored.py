@@ -35,7 +35,10 @@ class StoredResponses:
         self._keep_ms = keep_days * _DAY_MS
 
     async def check_room(self, response: Mapping[str, Any], input_items: Sequence[Item]) -> None:
-        """Raise InvalidRequest if a response would be over a quota, or TooLarge, without output."""
+        """Raise InvalidRequest if the response would exceed a quota, TooLarge if it is too large.
+
+        Its output does not count: this runs before the generation.
+        """
         await self._responses.check_room(*([response, input_items] if response["store"] else []))
 
     async def history(

@@ -1,4 +1,4 @@
-"""The tools of a response that `tool_choice` allows."""
+"""Select the tools of a request that `tool_choice` allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UsableTools:
-    """The tools that `tool_choice` allows."""
+    """The tools that `tool_choice` allows; `choice` is the engine's field for the functions."""
 
     functions: list[FunctionTool]
     file_search: FileSearchTool | None
@@ -32,14 +32,14 @@ class UsableTools:
     choice: str | dict[str, Any] = "auto"
 
     @property
-    def are_hosted(self) -> bool:
+    def has_hosted(self) -> bool:
         return self.file_search is not None or self.web_search is not None
 
 
 def usable_tools(request: PromptRequest) -> UsableTools:
-    """Return the tools that the choice allows.
+    """Return the tools that `tool_choice` allows.
 
-    Hosted tools are used whenever they are allowed, as `required` asks for.
+    Hosted tools run whenever they are allowed, which satisfies `required`.
     Raises InvalidRequest if the choice names a tool that is not among the tools.
     """
     functions, files, web = request.functions, request.file_search, request.web_search

@@ -35,7 +35,7 @@ _SAMPLING = (
     *("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_k", "min_p"),
     *("repetition_penalty", "min_tokens", "stop", "seed", "ignore_eos", "logit_bias"),
 )
-# The values of OpenAI's response type; all are ignored.
+# The efforts of OpenAI's response type; none has an effect.
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 _SUMMARIES = frozenset({"auto", "concise", "detailed"})
 _DEFAULT_TEMPERATURE = 1.0  # OpenAI's default; the engine's depends on the model
@@ -46,7 +46,7 @@ class Turn:
     """One response to generate.
 
     `response` is the response as it begins, `input_items` the input of this turn. `body` is
-    the request to the bare model; if it is None, `question` gets a grounded answer.
+    the request to the bare model; if it is None, `Answering` answers `question`.
     """
 
     response: Mapping[str, Any]
@@ -70,8 +70,8 @@ def turn_of(
 ) -> Turn:
     """Return the turn of a request, given all messages of the conversation.
 
-    The bare model is asked by a question, too, if it has a hosted tool or if its history may be
-    shortened.
+    A request to the bare model becomes a question, too, if it has a hosted tool or if its history
+    may be shortened.
     """
     tools = usable_tools(request)
     _check_messages(messages)
@@ -82,7 +82,7 @@ def turn_of(
         search_results=FILE_SEARCH_RESULTS in request.include,
     )
     turn = Turn(response, input_items, shown)
-    if not _is_grounded(request, tools):
+    if not _is_question(request, tools):
         body = {**sampling, "model": settings.llm.served_name, "messages": list(messages)}
         if request.max_output_tokens is not None:
             body["max_tokens"] = request.max_output_tokens
@@ -112,15 +112,15 @@ def prompt_of(
     tools = usable_tools(request)
     check_switched_on(tools, settings)
     model = settings.llm.served_name
-    return {**_constrained(request, tools), "model": model, "messages": list(messages)}
+    return {**_constraint_fields(request, tools), "model": model, "messages": list(messages)}
 
 
 def response_of(
     request: ResponseRequest, response_id: str, created_at: int, settings: AppSettings
 ) -> dict[str, Any]:
     """Return the response as it begins: OpenAI's fields, with the settings of the request."""
-    grounded = _is_grounded(request, usable_tools(request))
-    temperature = settings.answer.temperature if grounded else _DEFAULT_TEMPERATURE
+    is_question = _is_question(request, usable_tools(request))
+    temperature = settings.answer.temperature if is_question else _DEFAULT_TEMPERATURE
     conversation = request.conversation_id
     text = request.text.model_dump(by_alias=True, exclude_none=True) if request.text else {}
     reasoning = request.reasoning or ReasoningOptions()
@@ -170,8 +170,8 @@ def _check_messages(messages: Sequence[ChatMessage]) -> None:
         raise InvalidRequest(msg, param="input")
 
 
-def _is_grounded(request: PromptRequest, tools: UsableTools) -> bool:
-    return request.model == ANSWERING_MODEL or tools.are_hosted or request.truncation == "auto"
+def _is_question(request: PromptRequest, tools: UsableTools) -> bool:
+    return request.model == ANSWERING_MODEL or tools.has_hosted or request.truncation == "auto"
 
 
 def _truncation(request: PromptRequest) -> str:
@@ -201,16 +201,16 @@ def _with_tools(question: Question, tools: UsableTools, settings: AppSettings) -
 
 
 def _sampling(request: ResponseRequest, tools: UsableTools) -> dict[str, Any]:
-    """Return the fields of the engine's request beside model, messages and tokens."""
+    """Return the fields of the engine's request but `model`, `messages` and `max_tokens`."""
     sampling = {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
-    sampling |= _constrained(request, tools)
+    sampling |= _constraint_fields(request, tools)
     if request.top_logprobs or LOGPROBS in request.include:
         sampling |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
     return sampling
 
 
-def _constrained(request: PromptRequest, tools: UsableTools) -> dict[str, Any]:
-    """Return the engine's fields for functions, their choice and the form of the text."""
+def _constraint_fields(request: PromptRequest, tools: UsableTools) -> dict[str, Any]:
+    """Return the engine's fields for functions, their choice and the format of the text."""
     constrained: dict[str, Any] = {}
     if tools.functions:
         constrained["tools"] = _function_tools(tools.functions)

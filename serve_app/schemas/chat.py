@@ -40,7 +40,7 @@ MAX_NAME_CHARS = 256
 
 def _text_only(kind: object) -> object:
     if isinstance(kind, str) and kind in _UNREAD_PARTS:
-        refuse(f"this model reads text only, and `{kind}` is none")
+        refuse(f"this model reads text only: `{kind}` is not supported")
     return kind
 
 

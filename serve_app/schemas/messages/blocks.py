@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from serve_app.schemas.chat import MAX_NAME_CHARS
 from serve_app.schemas.fields import Request, refuse
 
-_TEXT_ONLY = "this model reads text only, and `{}` is none"
+_TEXT_ONLY = "this model reads text only: `{}` is not supported"
 _HOSTED = "`{}` belongs to a feature of Anthropic's service that this one does not have"
 _REFUSED = {
     **dict.fromkeys(("image", "container_upload", "browser_state"), _TEXT_ONLY),

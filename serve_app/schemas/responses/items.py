@@ -1,4 +1,4 @@
-"""The JSON of the input items of a response, and of conversations."""
+"""The input items of responses and of conversations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Status = Literal["in_progress", "completed", "incomplete", "searching", "failed
 
 
 class InputText(Request):
-    """Text of a user, a system or a tool."""
+    """Text of the user, of the system or of a tool."""
 
     type: Literal["input_text"]
     text: str
@@ -35,20 +35,20 @@ class OutputText(Request):
 
 
 class RefusalPart(Request):
-    """A refusal of a model, sent back as it came."""
+    """A refusal of the model, sent back as it came."""
 
     type: Literal["refusal"]
     refusal: str
 
     @property
     def text(self) -> str:
-        """The words of the refusal."""
+        """The text of the refusal."""
         return self.refusal
 
 
 def _text_only(part: object) -> object:
     if isinstance(part, dict) and (kind := part.get("type")) in _UNREAD_PARTS:
-        refuse(f"this model reads text only, and `{kind}` is none")
+        refuse(f"this model reads text only: `{kind}` is not supported")
     return part
 
 
@@ -139,7 +139,7 @@ class FileSearchCall(Request):
 
 
 class WebSearchCall(Request):
-    """The reading of a web page, sent back as it came; the page is not read again."""
+    """A web page that was read, sent back as it came; it is not read again."""
 
     type: Literal["web_search_call"]
     id: ItemId | None = None
@@ -197,7 +197,7 @@ InputItem = Annotated[
 
 
 def few_parts(items: object) -> object:
-    """Refuse what would take long to validate; each item may have several parts."""
+    """Refuse items that have too many parts together, which would take long to validate."""
     if isinstance(items, list):
         parts = sum(
             len(value)
