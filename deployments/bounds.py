@@ -3,6 +3,8 @@
 MAX_IMAGE_PROMPT_CHARS = 1000
 MAX_TEXTS_PER_CALL = 2048
 """Texts that one call of the embedder may hold, as many as OpenAI's."""
+MAX_CHARS_PER_TEXT = 1_000_000
+"""Characters of a text that a client has embedded."""
 MAX_PAIRS_PER_CALL = 256
 """Texts that one call of the embedder may score against a query."""
 MAX_WATCHERS = 128

@@ -49,6 +49,7 @@ from serve_app.routes import (
     vector_stores,
 )
 from serve_app.routes.dependencies import known_parameters_only
+from serve_app.token_ids import MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -181,6 +182,7 @@ def create_app(  # noqa: PLR0913 - one parameter per collaborator
     app.add_middleware(
         BodyLimit,
         default_bytes=limits.max_prompt_chars * _BODY_BYTES_PER_CHAR,
+        larger_bytes={"/v1/embeddings": MAX_REQUEST_BYTES},
         file_bytes=dict.fromkeys(UPLOAD_PATHS, limits.max_upload_bytes),
         part_bytes=PART_BYTES,
     )

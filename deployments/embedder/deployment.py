@@ -117,6 +117,7 @@ class Embedder:
         if long_texts != "truncate":
             _check_lengths(counts, bound, first)
         most = min(options.max_tokens or encoder.max_length, encoder.max_length)
+        most = max(most, encoder.min_length)
         long = tuple(number for number, count in enumerate(counts) if count > most)
         if not long:
             vectors = await self._encoded(prefixed, counts)

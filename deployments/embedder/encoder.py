@@ -48,6 +48,7 @@ class Encoder:
         self._tokenizer = copy.deepcopy(self._model.tokenizer)
         self._tokenizer_lock = threading.Lock()
         self.max_length = int(self._model.max_seq_length or self._tokenizer.model_max_length)
+        self.min_length = int(self._tokenizer.num_special_tokens_to_add()) + 1
         self.max_batch_tokens = max(settings.max_batch_tokens, self.max_length)
         # Queries wait for the pass that runs. On a processor small ones are as fast as large ones.
         on_cpu = self._model.device.type == "cpu"
@@ -79,9 +80,8 @@ class Encoder:
             return beginnings(texts, self._tokenizer, most)
 
     def beginnings(self, texts: Sequence[str], most: int) -> list[str]:
-        """Return texts of at most `most` tokens, special ones included."""
-        special = int(self._tokenizer.num_special_tokens_to_add())
-        return self.shorten(texts, max(1, most - special))[0]
+        """Return texts of at most `most` tokens, `min_length` or more, special ones included."""
+        return self.shorten(texts, most - self.min_length + 1)[0]
 
     def encode(self, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.float32]:
         """Return shape (len(texts), dimensions); `tokens` are the texts' counts."""

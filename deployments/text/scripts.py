@@ -23,7 +23,7 @@ def script_of(letter: str) -> str:
 
 
 def known_scripts(tokenizer: Any) -> frozenset[str] | None:  # noqa: ANN401 - of transformers
-    """Return the scripts of which a fast tokenizer has many tokens; None for another tokenizer."""
+    """Return the scripts of which a fast tokenizer has many tokens; None if that is unknown."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -31,7 +31,8 @@ def known_scripts(tokenizer: Any) -> frozenset[str] | None:  # noqa: ANN401 - of
     tokens = backend.decode_batch([[number] for number in range(backend.get_vocab_size())])
     firsts = (next(filter(str.isalpha, token), "") for token in tokens)
     counts = Counter(script_of(letter) for letter in firsts if letter)
-    return frozenset(script for script, count in counts.items() if count >= _MIN_TOKENS)
+    known = frozenset(script for script, count in counts.items() if count >= _MIN_TOKENS)
+    return known or None  # a small vocabulary, as of single bytes, knows all scripts
 
 
 def known_share(text: str, scripts: Collection[str] | None) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WITH_USAGE = {"stream_options": {"include_usage": True}}
 """The field that makes a stream end with its token usage."""
@@ -29,3 +32,14 @@ def function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     """Return an entry of `tool_calls`, for a message of the assistant."""
     function = {"name": name, "arguments": arguments}
     return {"id": call_id, "type": "function", "function": function}
+
+
+def chat_text(message: Mapping[str, Any]) -> str:
+    """Return the text of a message, with that of its tool calls."""
+    calls = message.get("tool_calls", ())
+    return "".join(
+        [
+            message["content"],
+            *(f"{call['function']['name']}{call['function']['arguments']}" for call in calls),
+        ]
+    )

@@ -29,14 +29,22 @@ class BodyLimit:
     """ASGI middleware: 413 for a body that is too large, 408 for one that does not arrive.
 
     A body is too large as soon as its declared or its received size passes the bound;
-    `file_bytes` bounds the file of a multipart body by its path, `part_bytes` a part of an archive.
+    `larger_bytes` bounds bodies that may be larger than others by their path, `file_bytes` the file
+    of a multipart body, `part_bytes` a part of an archive.
     It must arrive at 16 KB/s on average, after 30 s, and without a pause of 20 s.
     """
 
     def __init__(
-        self, app: ASGIApp, default_bytes: int, file_bytes: Mapping[str, int], part_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        default_bytes: int,
+        larger_bytes: Mapping[str, int],
+        file_bytes: Mapping[str, int],
+        part_bytes: int,
     ) -> None:
         self._app = app
+        self._larger_bytes = larger_bytes
         self._part_bytes = part_bytes
         self._default_bytes = default_bytes
         self._file_bytes = file_bytes
@@ -51,7 +59,7 @@ class BodyLimit:
             limit = self._part_bytes
             message = too_large("part", limit)
         elif file_bytes is None:
-            limit = self._default_bytes
+            limit = max(self._default_bytes, self._larger_bytes.get(path, 0))
             message = too_large("request", limit)
         else:
             limit = file_bytes + _FORM_OVERHEAD_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -34,7 +35,8 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
 
     Raises HTTPException 400, which says what is wrong and where: text that is not UTF-8 or not
     JSON, more than MAX_LEVELS levels or MAX_VALUES values and separators, an unpaired surrogate,
-    NaN and infinity, numbers of MAX_NUMBER_CHARS characters, and objects of over MAX_KEYS keys.
+    NaN and infinity, numbers out of the range of floats or of MAX_NUMBER_CHARS characters, and
+    objects of over MAX_KEYS keys.
     """
     _check_structure(body)
     try:
@@ -43,7 +45,7 @@ def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
         msg = f"the body is not UTF-8, see byte {error.start}"
         raise _Refused(msg) from None
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         msg = f"the body is not valid JSON, see {place}: {error.msg}"
@@ -93,6 +95,14 @@ def _count_key(keys: list[int]) -> None:
 def _refuse_constant(name: str) -> NoReturn:
     msg = f"the body contains {name}, which is not JSON"
     raise _Refused(msg)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # it could not be written into an answer
+        msg = f"the number {text} in the body is too large"
+        raise _Refused(msg)
+    return number
 
 
 class _Refused(HTTPException):

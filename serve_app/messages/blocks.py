@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Protocol
@@ -214,9 +215,10 @@ class EventWriter:
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    """Return the arguments of a call; they may be cut off."""
+    """Return the arguments of a call; they may be cut off, or hold numbers that JSON has not."""
     try:
         value = from_json(text or "{}", allow_partial=True)
+        json.dumps(value, allow_nan=False)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from serve_app.answering.engine_fields import function_call
@@ -33,7 +34,7 @@ def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     instructions = [_text(request.system)] if request.system else []
     last_of_user = max(
-        (place for place, given in enumerate(request.messages) if given.role == "user"), default=0
+        (place for place, given in enumerate(request.messages) if given.role == "user"), default=-1
     )
     for place, given in enumerate(request.messages):
         if given.role == "system":
@@ -42,14 +43,17 @@ def chat_messages(request: CountTokensRequest) -> list[dict[str, Any]]:
         elif given.role == "assistant":
             messages.append(_of_assistant(given))
         else:
-            for message in _of_user(given):
-                if message["role"] == "user" and messages and messages[-1]["role"] == "user":
-                    messages[-1]["content"] += _SEPARATOR + message["content"]
-                else:
-                    messages.append(message)
-    if instructions:
-        messages.insert(0, {"role": "system", "content": _SEPARATOR.join(instructions)})
-    return messages
+            messages += _of_user(given)
+    opening = [{"role": "system", "content": _SEPARATOR.join(instructions)}] if instructions else []
+    return [*opening, *_merged(messages)]
+
+
+def _merged(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for role, group in groupby(messages, lambda message: message["role"]):
+        if role == "user":
+            yield {"role": role, "content": _SEPARATOR.join(each["content"] for each in group)}
+        else:
+            yield from group
 
 
 def is_continued(messages: Sequence[dict[str, Any]]) -> bool:

@@ -23,7 +23,7 @@ from serve_app.messages.blocks import (
     EventWriter,
 )
 from serve_app.messages.citations import SourceCitations
-from serve_app.messages.conversation import chat_messages, is_continued
+from serve_app.messages.conversation import is_continued
 from serve_app.messages.options import options
 from serve_app.schemas.answers import dumped
 from serve_app.settings import ANSWERING_MODEL
@@ -41,15 +41,23 @@ _TEMPLATE_TOKENS = 512  # more than a chat template adds to messages and tools
 
 
 class Messages:
-    """Answers requests with the bare model or with a grounded answer.
+    """Answers a request with the bare model or with a grounded answer.
 
     A grounded answer is one of `genserve`, or of the bare model with a hosted tool.
     """
 
-    def __init__(self, answering: Answering, llm: TextGenerator, settings: AppSettings) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        llm: TextGenerator,
+        settings: AppSettings,
+        messages: list[dict[str, Any]],
+    ) -> None:
+        """Keep the parts; `messages` are the chat messages of the request."""
         self._answering = answering
         self._llm = llm
         self._settings = settings
+        self._messages = messages
 
     async def whole(self, request: MessagesRequest) -> dict[str, Any]:
         """Return the message."""
@@ -146,21 +154,19 @@ class Messages:
 
     def _prompt(self, request: CountTokensRequest) -> dict[str, Any]:
         """Return the engine's request without `max_tokens`."""
-        messages = chat_messages(request)
         return {
             "model": self._settings.llm.served_name,
-            "messages": messages,
-            **options(request, continued=is_continued(messages)),
+            "messages": self._messages,
+            **options(request, continued=is_continued(self._messages)),
         }
 
     def _question(self, request: MessagesRequest) -> Question:
-        messages = chat_messages(request)
         question = Question.within(
             request.context,
-            messages,
+            self._messages,
             top_k=self._settings.answer.top_k,
             max_tokens=self._max_tokens(request),
-            sampling=options(request, continued=is_continued(messages)),
+            sampling=options(request, continued=is_continued(self._messages)),
         )
         if request.model == ANSWERING_MODEL:
             return question

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from deployments.catalogue.conversations import ConversationEntry
-from serve_app.responses.items import stored_item
-from serve_app.schemas.responses.items import ItemReference
+from deployments.errors import InvalidRequest, NotFound
+from serve_app.responses.items import stored_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,9 +70,8 @@ class StoredConversations:
         return await self._conversations.remove_item(conversation_id, item_id)
 
     async def _items(self, items: Sequence[InputItem], conversation_id: str) -> list[Item]:
-        named = [item.id for item in items if isinstance(item, ItemReference)]
-        found = iter(await self._stored.items(named) if named else [])
-        return [
-            next(found) if isinstance(item, ItemReference) else stored_item(item, conversation_id)
-            for item in items
-        ]
+        try:
+            return await stored_items(items, conversation_id, self._stored)
+        except (InvalidRequest, NotFound) as error:
+            error.param = "items"
+            raise

@@ -11,7 +11,19 @@ Item = dict[str, Any]
 """An input or output item as OpenAI's JSON, with its `id`."""
 
 
-class ResponseStorage(Protocol):
+class ItemStorage(Protocol):
+    """The stored items of one owner."""
+
+    async def items(self, item_ids: Sequence[str]) -> list[Item]:
+        """Return the stored items with these ids, in the order of the ids, for `item_reference`.
+
+        Raises NotFound, with `input` as `param`, if one does not exist.
+        `serve_app.responses.ids.response_id_of` returns the response that an item belongs to.
+        """
+        ...
+
+
+class ResponseStorage(ItemStorage, Protocol):
     """The stored responses and conversations of one owner."""
 
     async def history(
@@ -21,14 +33,6 @@ class ResponseStorage(Protocol):
 
         At most one of the arguments is set. Raises NotFound, with the field's name as `param`
         (`previous_response_id` or `conversation`), for an unknown id and for one of another owner.
-        """
-        ...
-
-    async def items(self, item_ids: Sequence[str]) -> list[Item]:
-        """Return the stored items with these ids, in the order of the ids, for `item_reference`.
-
-        Raises NotFound, with `input` as `param`, if one does not exist.
-        `serve_app.responses.ids.response_id_of` returns the response that an item belongs to.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from serve_app.answering.engine_fields import function_call
+from serve_app.answering.engine_fields import chat_text, function_call
 from serve_app.responses.ids import (
     FILE_SEARCH,
     FUNCTION_CALL,
@@ -29,7 +29,7 @@ from serve_app.schemas.responses.items import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from serve_app.responses.interfaces import Item
+    from serve_app.responses.interfaces import Item, ItemStorage
 
     InputItem = (
         Message
@@ -47,10 +47,25 @@ _MESSAGE_TYPES = frozenset({"message", "function_call_output"})
 _PROMPT_TYPES = _MESSAGE_TYPES | {"function_call"}  # function calls join a message
 
 
+async def stored_items(
+    items: Sequence[InputItem], parent_id: str, storage: ItemStorage
+) -> list[Item]:
+    """Return input items in the form of OpenAI's answers, with references resolved.
+
+    Raises the errors of `ItemStorage.items`.
+    """
+    named = [item.id for item in items if isinstance(item, ItemReference)]
+    found = iter(await storage.items(named) if named else [])
+    return [
+        next(found) if isinstance(item, ItemReference) else stored_item(item, parent_id)
+        for item in items
+    ]
+
+
 def stored_item(item: InputItem, parent_id: str) -> Item:
     """Return an input item in the form of OpenAI's answers, with a new id.
 
-    Raises TypeError for a reference to a stored item: `ResponseStorage.items` resolves those.
+    Raises TypeError for a reference to a stored item: `stored_items` resolves those.
     """
     match item:
         case Message():
@@ -187,17 +202,6 @@ def latest(messages: Sequence[ChatMessage], count: int, chars: int) -> list[Chat
         if messages[place]["role"] == "user":
             start = place
     return list(messages[start:])
-
-
-def chat_text(message: ChatMessage) -> str:
-    """Return the text of a message, with that of its tool calls."""
-    calls = message.get("tool_calls", ())
-    return "".join(
-        [
-            message["content"],
-            *(f"{call['function']['name']}{call['function']['arguments']}" for call in calls),
-        ]
-    )
 
 
 def _text(content: str | Sequence[Item]) -> str:

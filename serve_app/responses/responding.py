@@ -13,18 +13,17 @@ from loguru import logger
 from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.answering.completion_events import ending_events, text_events
-from serve_app.answering.engine_fields import WITH_USAGE
+from serve_app.answering.engine_fields import WITH_USAGE, chat_text
 from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds, check_prompt_size
 from serve_app.responses.ids import new_response_id
 from serve_app.responses.items import (
     chat_messages,
-    chat_text,
     input_chars,
     latest,
     latest_items,
     prompt_chars,
     split_instructions,
-    stored_item,
+    stored_items,
     text_message,
 )
 from serve_app.responses.output import Output
@@ -35,7 +34,6 @@ from serve_app.responses.turn import (
     shortens,
     turn_of,
 )
-from serve_app.schemas.responses.items import ItemReference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -211,12 +209,7 @@ class Responding:
             return []
         if isinstance(request.input, str):
             return [text_message(request.input, response_id)]
-        named = [item.id for item in request.input if isinstance(item, ItemReference)]
-        found = iter(await self._storage.items(named) if named else [])
-        return [
-            next(found) if isinstance(item, ItemReference) else stored_item(item, response_id)
-            for item in request.input
-        ]
+        return await stored_items(request.input, response_id, self._storage)
 
     def _messages(
         self,

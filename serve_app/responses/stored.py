@@ -80,7 +80,7 @@ class StoredResponses:
         if not all(map(is_item_id, item_ids)):
             raise _no_item()
         if len(item_ids) > MAX_REFERENCES or len(set(item_ids)) < len(item_ids):
-            msg = f"input: at most {MAX_REFERENCES} items may be referenced, each once"
+            msg = f"at most {MAX_REFERENCES} items may be referenced, each once"
             raise InvalidRequest(msg, code="too_many_references", param="input")
         response_ids = {each for item_id in item_ids if (each := response_id_of(item_id))}
         found = await self._conversations.items_by_id(item_ids)

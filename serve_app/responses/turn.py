@@ -16,6 +16,7 @@ from serve_app.schemas.responses.request import (
     LOGPROBS,
     JsonSchemaFormat,
     PromptRequest,
+    ReasoningOptions,
     ResponseRequest,
 )
 from serve_app.schemas.responses.tools import FunctionTool
@@ -36,6 +37,7 @@ _SAMPLING = (
 )
 # The efforts of OpenAI's response type; none has an effect.
 _EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+_SUMMARIES = frozenset({"auto", "concise", "detailed"})
 _DEFAULT_TEMPERATURE = 1.0  # OpenAI's default; the engine's depends on the model
 
 
@@ -121,7 +123,7 @@ def response_of(
     temperature = settings.answer.temperature if is_question else _DEFAULT_TEMPERATURE
     conversation = request.conversation_id
     text = request.text.model_dump(by_alias=True, exclude_none=True) if request.text else {}
-    reasoning = request.reasoning
+    reasoning = request.reasoning or ReasoningOptions()
     return {
         "id": response_id,
         "object": "response",
@@ -143,8 +145,8 @@ def response_of(
         "frequency_penalty": request.frequency_penalty or 0.0,
         "prompt_cache_key": request.prompt_cache_key,
         "reasoning": {
-            "effort": reasoning.effort if reasoning and reasoning.effort in _EFFORTS else None,
-            "summary": reasoning.summary if reasoning else None,
+            "effort": reasoning.effort if reasoning.effort in _EFFORTS else None,
+            "summary": reasoning.summary if reasoning.summary in _SUMMARIES else None,
         },
         "safety_identifier": request.safety_identifier,
         "service_tier": "default",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from deployments.errors import InvalidRequest
+from serve_app.answering.engine_fields import chat_text
 from serve_app.http.anthropic import error_body, request_id_of
 from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals, status_of
@@ -66,8 +66,7 @@ async def create_message(  # noqa: PLR0913, PLR0917 - one parameter per dependen
     if request.thread is not None:
         msg = "this service keeps no threads: send all `messages`"
         raise InvalidRequest(msg, code=_NO_THREADS, param="thread")
-    await _check(request, settings)
-    messages = Messages(answering, services.llm, settings)
+    messages = Messages(answering, services.llm, settings, await _checked(request, settings))
     if not request.stream:
         return JSONResponse(await messages.whole(request))
     request_id = request_id_of(http.scope)
@@ -91,15 +90,14 @@ async def count_message_tokens(
 
     The sources of `genserve` are not counted: they are chosen for each answer.
     """
-    await _check(request, settings)
-    count = await Messages(answering, services.llm, settings).count_tokens(request)
-    return TokensCount(input_tokens=count)
+    messages = Messages(answering, services.llm, settings, await _checked(request, settings))
+    return TokensCount(input_tokens=await messages.count_tokens(request))
 
 
-async def _check(request: CountTokensRequest, settings: AppSettings) -> None:
-    texts = [
-        message["content"] + json.dumps(message.get("tool_calls", ""), ensure_ascii=False)
-        for message in chat_messages(request)
-    ]
+async def _checked(request: CountTokensRequest, settings: AppSettings) -> list[dict[str, Any]]:
+    """Return the chat messages of a request that is within the bounds."""
+    messages = chat_messages(request)
     # max_tokens is lowered to the bound.
+    texts = [chat_text(message) for message in messages]
     await check_conversation(request, settings, texts=texts, max_tokens=None)
+    return messages

@@ -34,13 +34,10 @@ from serve_app.schemas.responses.request import (  # noqa: TC001 - FastAPI reads
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
-    from deployments.catalogue.response_rows import StoredResponse
     from deployments.errors import ServiceError
-    from serve_app.responses.background import Background
-    from serve_app.responses.responding import Responding
-    from serve_app.responses.turn import Turn
+    from serve_app.responses.output import Event
 
 MAX_SEQUENCE = 2**53  # the largest exact integer in JSON
 
@@ -77,13 +74,13 @@ async def create_response(  # noqa: PLR0913 - what FastAPI hands in
     if request.background:
         queued = await background.begin(request, idempotency_key)
         if request.stream:
-            return await opened(_followed(background, queued), error_event)
+            return await opened(_written(background.follow(queued)), error_event)
         return JSONResponse(queued.body)
     turn = await responding.turn(request)
     if turn.is_kept:
         await stored.check_room(turn.response, turn.input_items)
     if request.stream:
-        return await opened(_written(responding, turn), error_event)
+        return await opened(_written(responding.stream(turn)), error_event)
     return JSONResponse(await responding.whole(turn))
 
 
@@ -128,7 +125,7 @@ async def get_response(  # noqa: PLR0913 - what FastAPI hands in
     if not stream:
         return JSONResponse(response.body)
     after = -1 if starting_after is None else starting_after
-    return await opened(_followed(background, response, after), error_event)
+    return await opened(_written(background.follow(response, after)), error_event)
 
 
 @router.delete("/{response_id}", responses=refusals(404))
@@ -165,19 +162,8 @@ async def list_input_items(
     return JSONResponse(item_page(page.entries, more=page.more))
 
 
-async def _followed(
-    background: Background, response: StoredResponse, after: int = -1
-) -> AsyncGenerator[str, None]:
+async def _written(stream: AsyncGenerator[Sequence[Event], None]) -> AsyncGenerator[str, None]:
     writer = EventWriter()
-    stream = background.follow(response, after)
-    async with contextlib.aclosing(stream):
-        async for events in stream:
-            yield writer.blocks(events)
-
-
-async def _written(responding: Responding, turn: Turn) -> AsyncGenerator[str, None]:
-    writer = EventWriter()
-    stream = responding.stream(turn)
     async with contextlib.aclosing(stream):
         async for events in stream:
             yield writer.blocks(events)

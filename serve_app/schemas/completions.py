@@ -6,12 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serve_app.schemas.fields import TIME_EXAMPLE, example, refused_unless
+from serve_app.schemas.fields import TIME_EXAMPLE, TokenIds, example, refused_unless
 from serve_app.schemas.generation import GenerationRequest
 
 MAX_PROMPTS = 16
-TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 
 
 class CompletionRequest(GenerationRequest):

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag
 
+from deployments.bounds import MAX_CHARS_PER_TEXT
 from deployments.types import EmbeddingOptions
-from serve_app.schemas.fields import Request, example, refuse, refused_unless
+from serve_app.schemas.fields import Request, TokenIds, example, refuse, refused_unless
 
 if TYPE_CHECKING:
     from deployments.types import TextKind
 
-EmbeddingInput = Annotated[str, StringConstraints(min_length=1, max_length=1_000_000)]
-TokenId = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+EmbeddingInput = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARS_PER_TEXT)]
 
 _KINDS: dict[str, TextKind] = {
     "query": "query",
@@ -65,7 +64,8 @@ Kind = Annotated[str, AfterValidator(_known_kind), Field(examples=["query"])]
 class EmbeddingsRequest(Request):
     """OpenAI's embeddings request.
 
-    `input` may be token ids of OpenAI's embedding models (cl100k_base), whose text is embedded.
+    `input` may be token ids of OpenAI's embedding models (cl100k_base), whose text is embedded;
+    there may be 300,000 of them in a request.
 
     By default, a text that is longer than the model reads at once is embedded in windows, whose
     mean is its vector (`embedder.long_texts`). `truncate_prompt_tokens` reads the first tokens of

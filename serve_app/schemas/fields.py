@@ -45,6 +45,11 @@ Temperature = Annotated[float, Field(ge=0, le=2)]
 TokenCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, le=10_000_000)]], Field(min_length=1, fail_fast=True)
+]
+
+
 TopK = Annotated[int, Field(ge=1, le=1000)]
 
 

@@ -42,6 +42,7 @@ _PAUSE_S = (1.0, 4.0)
 _KILLING_S = 180.0  # after which nothing is killed any more
 _TURN_S, _POLL_S, _RETRY_S = 180.0, 0.3, 0.5
 _SEED = 19
+_ENDS = {"response.completed", "response.incomplete", "response.failed"}
 
 
 @dataclass
@@ -150,12 +151,8 @@ class Client:
         while True:
             with contextlib.suppress(httpx.TransportError):
                 answer = self._http.request(method, path, json=body, headers=headers)
-                if answer.is_success:
+                if self._is_answer(answer):
                     return answer.json()
-                if answer.status_code not in {429, 500, 502, 503, 504}:
-                    self._ledger.failures[f"{answer.status_code}: {answer.text[:120]}"] += 1
-                    msg = f"{method} {path}: {answer.status_code}"
-                    raise RuntimeError(msg)
             self._repeat()
 
     def _streamed(self, body: dict[str, Any]) -> Any:
@@ -164,14 +161,24 @@ class Client:
                 contextlib.suppress(httpx.TransportError),
                 self._http.stream("POST", "/v1/responses", json=body | {"stream": True}) as answer,
             ):
-                if answer.is_success:
+                if self._is_answer(answer):
                     for line in answer.iter_lines():
                         if not line.startswith("data: "):
                             continue
                         event = json.loads(line.removeprefix("data: "))
-                        if event["type"] in {"response.completed", "response.incomplete"}:
+                        if event["type"] in _ENDS:
                             return event["response"]
             self._repeat()
+
+    def _is_answer(self, answer: httpx.Response) -> bool:
+        """Return whether a request succeeded; raise RuntimeError if it never will."""
+        if answer.is_success or answer.status_code in {429, 500, 502, 503, 504}:
+            return answer.is_success
+        text = answer.read().decode()[:120]
+        with self._ledger.lock:
+            self._ledger.failures[f"{answer.status_code}: {text}"] += 1
+        msg = f"{answer.request.url}: {answer.status_code}"
+        raise RuntimeError(msg)
 
     def _repeat(self) -> None:
         with self._ledger.lock:
@@ -270,7 +277,7 @@ def _audit(url: str, ledger: Ledger, secrets_of: Sequence[str]) -> dict[str, Any
         items = own.get(f"/v1/responses/{turn.id}/input_items")
         found["input lost"] += turn.word not in items.text
         if turn.previous:
-            found["chain broken"] += kept.json()["previous_response_id"] != turn.previous
+            found["chain broken"] += kept.json().get("previous_response_id") != turn.previous
         for path in ("", "/input_items", "?stream=true"):
             theirs = other.get(f"/v1/responses/{turn.id}{path}")
             found["seen by another key"] += theirs.status_code != httpx.codes.NOT_FOUND

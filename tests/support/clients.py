@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,9 +196,19 @@ def _with_our_node() -> dict[str, str]:
 
 
 def _run(command: list[str], environment: dict[str, str], timeout_s: float) -> str:
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    if done.returncode != 0:
-        pytest.fail(f"{' '.join(command)} failed:\n{done.stderr[-ERROR_CHARACTERS:]}")
-    return done.stdout
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout_s)
+        finally:  # end the servers that it may have left running, too
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
+        pytest.fail(f"{' '.join(command)} failed:\n{errors[-ERROR_CHARACTERS:]}")
+    return output

@@ -138,6 +138,20 @@ async def test_token_ids_of_other_vocabularies_are_refused(
     assert error["param"].startswith("input")
 
 
+async def test_as_many_token_ids_are_read_as_clients_send_but_not_more_text() -> None:
+    storm, line = 13_766, 99_574  # of 6 and of 96 characters
+    async with Fakes().client() as http:
+
+        async def answered(ids: list[list[int]]) -> httpx.Response:
+            return await http.post("/v1/embeddings", json={"model": "d", "input": ids})
+
+        most = await answered([[storm] * 300] * 1000)
+        one, together = await answered([[line] * 11_000]), await answered([[line] * 150] * 150)
+    assert len(most.json()["data"]) == 1000
+    assert (one.status_code, together.status_code) == (413, 413)
+    assert "at most 1000000 characters" in one.json()["error"]["message"]
+
+
 async def test_nothing_of_a_long_text_is_lost_by_default_and_the_answer_says_so(
     embedding: Any,
 ) -> None:
@@ -176,6 +190,16 @@ async def test_the_beginning_alone_is_read_if_that_is_asked_for(
     assert (warning["code"], warning["inputs"]) == ("input_truncated", [1])
     assert f"after {read} tokens" in warning["message"]
     assert "warnings" not in short
+
+
+async def test_at_least_one_token_is_read_and_counted_with_the_special_ones(
+    embedding: Any,
+) -> None:
+    async with embedding() as http:
+        cut = await embedded(http, END, truncate_prompt_tokens=1)
+        word = await embedded(http, "The")
+    np.testing.assert_allclose(vectors(cut), vectors(word), atol=1e-6)
+    assert cut["usage"] == word["usage"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
         (b'"\xed\xa0\x80"', "not UTF-8"),
         (b'{"a": NaN}', "NaN, which is not JSON"),
         (b"[-Infinity]", "Infinity"),
+        (b'{"a": 1e400}', "1e400 in the body is too large"),
         (b"[" + b"1" * 5000 + b"]", "100 characters or more"),
         (b"[" + b"1" * 100 + b"]", "100 characters or more"),
         (b'{"a": {' + b'"b":1,' * 1000 + b'"c":[]}}', "more than 1000 keys"),

@@ -481,3 +481,35 @@ async def test_both_sdks_list_and_show_the_models() -> None:
         )
         assert [model.id async for model in other.models.list()] == [m.id for m in listed]
         assert (await other.models.retrieve("genserve")).owned_by == "genserve"
+
+
+@pytest.mark.parametrize("arguments", ['{"city": NaN}', '{"city": 1e999}'])
+async def test_arguments_that_are_not_json_are_left_out(arguments: str) -> None:
+    script = (call(arguments, id="call-1"), Piece(None, finish_reason="tool_calls"))
+    async with Fakes(llm=ScriptedModel(script=script)).client() as http:
+        answer = await http.post("/v1/messages", json=BODY | {"tools": [WEATHER]})
+    assert [block["input"] for block in answer.json()["content"]] == [{}]
+
+
+TEXT = {"type": "text", "text": ""}
+DOCUMENT = {"type": "document", "source": {"type": "content", "content": [TEXT] * 1001}}
+FOUND = {"type": "search_result", "source": "a", "title": "b", "content": [TEXT] * 1001}
+
+
+@pytest.mark.parametrize(
+    "block", [DOCUMENT, {"type": "tool_result", "tool_use_id": "1", "content": [FOUND]}]
+)
+async def test_content_blocks_are_bounded_at_every_depth(block: dict[str, Any]) -> None:
+    asked = [{"role": "user", "content": [block]}]
+    async with Fakes().client() as http:
+        answer = await http.post("/v1/messages", json=BODY | {"messages": asked})
+    assert "over the bound of 1000" in ErrorResponse.model_validate(answer.json()).error.message
+
+
+async def test_instructions_alone_are_a_conversation() -> None:
+    given = {"role": "system", "content": "Rhyme.", "clear_at": "next_user_message"}
+    fakes = Fakes()
+    async with fakes.client() as http:
+        answer = await http.post("/v1/messages", json=BODY | {"messages": [given]})
+    assert answer.status_code == 200
+    assert fakes.llm.bodies[0]["messages"] == [{"role": "system", "content": "Rhyme."}]

@@ -447,6 +447,9 @@ async def test_references_are_bounded(fakes: Fakes, monkeypatch: pytest.MonkeyPa
             references = [{"type": "item_reference", "id": each} for each in item_ids]
             with pytest.raises(openai.BadRequestError, match="each once"):
                 await client.responses.create(model="small", input=references)
+        with pytest.raises(openai.BadRequestError, match="each once") as raised:
+            await client.conversations.create(items=[named, named])
+        assert raised.value.param == "items"
         monkeypatch.setattr("deployments.catalogue.conversations.MAX_REFERENCED_BYTES", 100)
         with pytest.raises(openai.BadRequestError, match="fewer items"):
             await client.responses.create(model="small", input=[named])

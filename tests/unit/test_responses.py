@@ -37,6 +37,7 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     "strict": True,
 }
+SUMMARY = {"type": "summary_text", "text": "I think."}
 CALLS = [
     {"id": f"call_{n}", "type": "function", "function": {"name": "weather", "arguments": each}}
     for n, each in enumerate(('{"city": "Rome"}', '{"city": "Oslo"}'))
@@ -403,6 +404,11 @@ async def test_a_whole_response_whose_client_leaves_stops_the_engine(model: str)
         ({"previous_response_id": "a", "conversation": "b"}, None, "exclude each other"),
         ({"max_output_tokens": 999_999}, "max_output_tokens", "over the bound"),
         ({"input": [{"role": "user", "content": "x"}] * 1001}, "input", "at most 1000"),
+        (
+            {"input": [{"type": "reasoning", "summary": [SUMMARY] * 501}] * 2},
+            "input",
+            "1002 content parts are over the bound",
+        ),
         ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format", "required"),
         (
             {
@@ -429,6 +435,22 @@ async def test_errors_name_the_field_as_the_request_calls_it(
     assert answer.status_code in {400, 404}
     assert message in error["message"]
     assert (error["param"] or "").startswith(param or "")
+
+
+@pytest.mark.parametrize(
+    ("effort", "summary", "shown"),
+    [("colossal", "long", (None, None)), ("low", "auto", ("low", "auto"))],
+)
+async def test_unknown_kinds_of_reasoning_are_not_echoed(
+    effort: str, summary: str, shown: tuple[str | None, str | None]
+) -> None:
+    reasoning = {"effort": effort, "summary": summary}
+    async with Fakes().client() as http:
+        body = {"model": MODEL, "input": "x", "reasoning": reasoning}
+        answer = (await http.post("/v1/responses", json=body)).json()
+    echoed = Response.model_validate(answer, strict=True).reasoning
+    assert echoed is not None
+    assert (echoed.effort, echoed.summary) == shown
 
 
 @pytest.mark.parametrize("model", [MODEL, "genserve"])

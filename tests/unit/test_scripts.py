@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import tokenizers
+from tokenizers import models
 
 from deployments.text.scripts import known_scripts, known_share
 from tests.support.minilm import MiniLM
@@ -16,6 +18,13 @@ def test_the_shipped_embedder_knows_latin_letters_only() -> None:
 
 def test_a_slow_tokenizer_says_nothing() -> None:
     assert known_scripts(object()) is None
+
+
+def test_a_tokenizer_of_single_bytes_says_nothing() -> None:
+    class Tokenizer:
+        backend_tokenizer = tokenizers.Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
+
+    assert known_scripts(Tokenizer()) is None
 
 
 @pytest.mark.parametrize(

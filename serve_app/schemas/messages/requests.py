@@ -56,13 +56,13 @@ class MessageParam(Request):
         return self
 
 
-def _parts(message: object) -> int:
-    """Count the content blocks of a message, those of its tool results included."""
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list):
-        return 0
-    inner = (block.get("content") for block in content if isinstance(block, dict))
-    return len(content) + sum(len(each) for each in inner if isinstance(each, list))
+def _parts(given: object) -> int:
+    """Count the content blocks of a message, those in its blocks and their sources included."""
+    if isinstance(given, list):
+        return len(given) + sum(map(_parts, given))
+    if isinstance(given, dict):
+        return _parts(given.get("content")) + _parts(given.get("source"))
+    return 0
 
 
 def _few_parts(messages: object) -> object:

@@ -203,7 +203,7 @@ def few_parts(items: object) -> object:
             len(value)
             for item in items[:MAX_ITEMS]
             if isinstance(item, dict)
-            for value in (item.get("content"), item.get("output"))
+            for value in map(item.get, ("content", "output", "summary", "queries"))
             if isinstance(value, list)
         )
         check_parts(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -14,12 +14,13 @@ from serve_app.schemas.searches import MAX_RESULTS
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 20_000
 _SHOWN_CHARS = 64
-WEB_SEARCH_TYPES = (
+WebSearchType: TypeAlias = Literal[
     "web_search",
     "web_search_2025_08_26",
     "web_search_preview",
     "web_search_preview_2025_03_11",
-)
+]
+WEB_SEARCH_TYPES = get_args(WebSearchType)
 
 FunctionName = Annotated[
     str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=r"^[a-zA-Z0-9_-]+$")
@@ -84,12 +85,7 @@ class WebSearchFilters(Request):
 class WebSearchTool(Request):
     """A hosted tool that reads the web pages whose URLs are in the last message of the user."""
 
-    type: Literal[
-        "web_search",
-        "web_search_2025_08_26",
-        "web_search_preview",
-        "web_search_preview_2025_03_11",
-    ]
+    type: WebSearchType
     external_web_access: bool = True
     filters: WebSearchFilters | None = None
     # Without effect: pages are found by their URLs.
@@ -124,13 +120,7 @@ class FunctionChoice(Request):
 class HostedChoice(Request):
     """The hosted tool that must be used."""
 
-    type: Literal[
-        "file_search",
-        "web_search",
-        "web_search_2025_08_26",
-        "web_search_preview",
-        "web_search_preview_2025_03_11",
-    ]
+    type: Literal["file_search", WebSearchType]
 
 
 class AllowedTool(Request):
