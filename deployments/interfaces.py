@@ -94,7 +94,7 @@ class TextGenerator(Checked, Protocol):
     async def prompt_tokens(self, body: Mapping[str, Any]) -> int:
         """Count the tokens of a chat request's prompt, rendered by the chat template.
 
-        Raises InvalidRequest for more than twice the window.
+        An engine that renders it raises InvalidRequest for more than twice the window.
         """
         ...
 

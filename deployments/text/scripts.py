@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # of any other: single letters. Multilingual tokenizers have thousands of each script.
 _MIN_TOKENS = 1000
 _MAX_CACHED_CHARACTERS = 10_000
+_MAX_JUDGED_CHARACTERS = 10_000  # of a text
 
 
 @lru_cache(_MAX_CACHED_CHARACTERS)
@@ -36,8 +37,12 @@ def known_scripts(tokenizer: Any) -> frozenset[str] | None:  # noqa: ANN401 - of
 
 
 def known_share(text: str, scripts: Collection[str] | None) -> float:
-    """Return the share of the letters of a text in the given scripts; 1 if they are None."""
-    letters = [] if scripts is None else list(filter(str.isalpha, text))
+    """Return the share of the letters of a text in the given scripts; 1 if they are None.
+
+    A long text is judged by its beginning.
+    """
+    beginning = text[:_MAX_JUDGED_CHARACTERS]
+    letters = [] if scripts is None else list(filter(str.isalpha, beginning))
     if scripts is None or not letters:
         return 1.0
     return sum(script_of(letter) in scripts for letter in letters) / len(letters)

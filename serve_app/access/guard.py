@@ -109,7 +109,8 @@ class Guard:
 def _key_in(headers: Mapping[str, str]) -> str:
     """Return the key of a request, as OpenAI's clients send it or as Anthropic's do."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
+    bearer = key.strip() if scheme.lower() == "bearer" else ""
+    return bearer or headers.get("x-api-key", "").strip()
 
 
 async def _check_origin(scope: Scope, headers: Mapping[str, str]) -> Response | None:

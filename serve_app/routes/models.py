@@ -10,7 +10,7 @@ from serve_app.http.body_route import BodyRoute
 from serve_app.http.errors import refusals
 from serve_app.routes.dependencies import SettingsDep  # noqa: TC001 - FastAPI reads annotations
 from serve_app.routes.shapes import unknown_model
-from serve_app.schemas.models import Model, ModelKind, ModelList
+from serve_app.schemas.models import Lifecycle, Model, ModelKind, ModelList
 from serve_app.settings import ANSWERING_MODEL
 
 if TYPE_CHECKING:
@@ -19,27 +19,37 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=BodyRoute)
 
 
+_Id = Annotated[str | None, Query(max_length=200)]
 _NoEffect = Annotated[bool | None, Query(description="Without effect.")]
 
 
 @router.get("")
-async def list_models(
+async def list_models(  # noqa: PLR0913 - what FastAPI hands in
     settings: SettingsDep,
+    *,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
-    after_id: Annotated[str | None, Query(max_length=200)] = None,
+    after_id: _Id = None,
+    before_id: _Id = None,
+    lifecycle: Annotated[
+        list[Lifecycle] | None, Query(alias="lifecycle[]", description="All are `active`.")
+    ] = None,
     beta: _NoEffect = None,  # noqa: ARG001 - Anthropic's clients send it
 ) -> ModelList:
     """List all models and what each is for.
 
     The parameters are those of Anthropic's API.
     """
-    models = _models(settings)
+    models = _models(settings) if lifecycle is None or "active" in lifecycle else []
     ids = [model.id for model in models]
-    start = ids.index(after_id) + 1 if after_id in ids else 0
-    page = models[start : start + limit]
+    if before_id in ids:
+        earlier = models[: ids.index(before_id)]
+        page, more = earlier[-limit:], len(earlier) > limit
+    else:
+        later = models[ids.index(after_id) + 1 if after_id in ids else 0 :]
+        page, more = later[:limit], len(later) > limit
     return ModelList(
         data=page,
-        has_more=start + len(page) < len(models),
+        has_more=more,
         first_id=page[0].id if page else None,
         last_id=page[-1].id if page else None,
     )

@@ -31,7 +31,8 @@ from serve_app.schemas.fields import (
 from serve_app.schemas.filters import FILTER_EXAMPLE, Filters
 from serve_app.schemas.generation import GenerationRequest
 
-MAX_MESSAGES = 1000
+MAX_SCHEMA_MESSAGES = 1000
+"""The most messages whose fields are checked; fewer are answered: see `http.bounds`."""
 _UNREAD_PARTS = ("image_url", "input_audio", "file", "image", "audio", "video_url", "refusal")
 MAX_COLLECTIONS = 8
 MAX_NAME_CHARS = 256
@@ -114,7 +115,7 @@ def _few_parts(messages: object) -> object:
     if isinstance(messages, list):
         parts = sum(
             len(message["content"])
-            for message in messages[:MAX_MESSAGES]
+            for message in messages[:MAX_SCHEMA_MESSAGES]
             if isinstance(message, dict) and isinstance(message.get("content"), list)
         )
         check_parts(parts)
@@ -175,7 +176,7 @@ class ChatRequest(GenerationRequest):
 
     messages: Annotated[
         list[ChatMessage],
-        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        Field(min_length=1, max_length=MAX_SCHEMA_MESSAGES, fail_fast=True),
         BeforeValidator(_few_parts),
     ]
     max_completion_tokens: TokenCount | None = None

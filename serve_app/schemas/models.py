@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from serve_app.schemas.fields import example
 
 ModelKind = Literal["answering", "chat", "embedding", "reranking", "image"]
-
+Lifecycle = Literal["active", "deprecated", "retired"]
 
 _EPOCH = "1970-01-01T00:00:00Z"
 _EXAMPLE = {

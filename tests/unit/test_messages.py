@@ -353,7 +353,7 @@ FAULTS: list[tuple[dict[str, Any], dict[str, Any], int, str, type[anthropic.APIS
         {},
         {"messages": [{"role": "user", "content": "x" * 101_000}]},
         413,
-        "invalid_request_error",
+        "request_too_large",
         anthropic.APIStatusError,
     ),
     (
@@ -387,7 +387,7 @@ async def test_errors_have_anthropics_form(  # noqa: PLR0917
     fakes = Fakes(llm=FakeModel(**model))
     async with fakes.client() as http:
         answer = await http.post("/v1/messages", json=BODY | changes | {"stream": stream})
-    error = ErrorResponse.model_validate(answer.json())
+    error = ErrorResponse.construct(**answer.json())  # the types lack `request_too_large`
     assert (answer.status_code, error.error.type) == (status, kind)
     assert error.request_id == answer.headers["request-id"]
     if status in {429, 503}:
@@ -409,15 +409,16 @@ async def test_errors_before_the_route_have_anthropics_form_too() -> None:
         others = await http.post(
             "/v1/messages", json=BODY, headers={"authorization": f"Bearer {'b' * 24}"} | key
         )
-        plain = await http.get("/v1/files/none", headers={"x-api-key": "b" * 24})
+        empty = {"authorization": "Bearer ", "x-api-key": "b" * 24}
+        plain = await http.get("/v1/files/none", headers=empty)
     expected = {
         401: (stranger, "authentication_error"),
-        413: (large, "invalid_request_error"),
+        413: (large, "request_too_large"),
         405: (nothing, "invalid_request_error"),
         429: (often, "rate_limit_error"),
     }
     for status, (answer, kind) in expected.items():
-        error = ErrorResponse.model_validate(answer.json())
+        error = ErrorResponse.construct(**answer.json())
         assert (answer.status_code, error.error.type) == (status, kind)
         assert error.request_id == answer.headers["request-id"]
     assert "x-api-key" in stranger.json()["error"]["message"]
@@ -469,10 +470,18 @@ async def test_both_sdks_list_and_show_the_models() -> None:
     fakes = Fakes()
     async with client_of(fakes) as client:
         listed = [model async for model in client.models.list(limit=1)]
+        first, last = listed[0].id, listed[-1].id
+        before = await client.models.list(before_id=last, limit=len(listed) - 2)
+        retired = await client.models.list(lifecycle=["deprecated", "retired"])
         shown = await client.models.retrieve("genserve")
         with pytest.raises(anthropic.NotFoundError) as caught:
             await client.models.retrieve("none")
     assert {model.id for model in listed} >= {"genserve", MODEL}
+    assert ([model.id for model in before.data], before.has_more) == (
+        [model.id for model in listed[1:-1]],
+        True,
+    )
+    assert first not in [model.id for model in retired.data]
     assert (shown.type, shown.display_name, shown.created_at.year) == ("model", "genserve", 1970)
     assert caught.value.type == "not_found_error"
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(fakes.app())) as http:
