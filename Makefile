@@ -20,7 +20,7 @@ UNIT := -n 2 --dist worksteal -m "not long" tests/unit
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-clients test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
+.PHONY: help install serve test test-with-service test-without-service test-clients test-unit test-long test-upgrade browser prometheus lint format bench bench-abuse bench-attribution bench-collections bench-cluster bench-gpu bench-images
 .PHONY: bench-first-token bench-ingest bench-kill bench-memory bench-model-change bench-ocr bench-page bench-pdf bench-pictures bench-query-rewriting
 .PHONY: bench-ranking bench-responses bench-retrieval bench-schemas bench-search bench-streams bench-tokens bench-uploads bench-web-pages eval check soak requirements clean
 
@@ -35,9 +35,16 @@ serve: $(INSTALLED) ## Install, prepare the models, start the service and print 
 test: $(TESTED) browser prometheus ## Install, run all tests but the long proofs, and print how long each part took
 	@$(uv_environment); $(part); \
 	part "unit" $(PYTEST) $(UNIT); \
-	part "integration, side by side" $(PYTEST) -n 4 --dist loadfile -m "not alone and not long and not clients" tests/integration; \
-	part "integration, alone" $(PYTEST) -m "alone and not long and not clients" tests/integration; \
+	part "integration" $(MAKE) --no-print-directory -j 2 test-with-service test-without-service; \
 	summary
+
+test-with-service: # In one process: all use the same service
+	@$(PYTEST) -m "service and not long and not clients" tests/integration
+
+test-without-service: # Beside it; its output follows at the end
+	@output=$$(mktemp); status=0; \
+	$(PYTEST) -n 2 --dist loadfile -m "not service and not long and not clients" tests/integration >$$output 2>&1 || status=$$?; \
+	cat $$output; rm $$output; exit $$status
 
 test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Jobs (12 minutes)
 	@$(uv_environment); $(part); \
@@ -53,7 +60,7 @@ test-clients: $(TESTED) ## Run real clients, each in an environment of its own, 
 test-upgrade: $(TESTED) ## Version 0.1.0 fills a data folder, and this version answers from it (8 minutes)
 	@$(PYTEST) -m long tests/integration/test_upgrade.py
 
-test-unit: $(TESTED) ## Only the tests that need no Ray (about a minute)
+test-unit: $(TESTED) ## Only the tests that need no Ray (three minutes)
 	@$(part); part "unit" $(PYTEST) $(UNIT); summary
 
 browser: # Chromium, for the tests of the page

@@ -1,7 +1,7 @@
 """Shared fixtures: the running service, pages to read, and databases for jobs.
 
-Tests that need the service, or much of the machine, run one after another (the marker `alone`);
-all others run side by side.
+Tests that use the service (the marker `service`, set here) run in one process, one after another,
+and the others in two processes beside it: see `make test`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LAST = ("test_metrics", "test_traces", "test_below_a_path", "test_kills")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "service" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.service)
     items.sort(key=lambda item: LAST.index(item.path.stem) + 1 if item.path.stem in LAST else 0)
 
 

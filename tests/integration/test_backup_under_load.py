@@ -22,7 +22,7 @@ from tests.support.job_clients import ENDED, IMAGES, Acknowledged, Clients, Ledg
 from tests.support.kill_scenario import Plan, command_for
 from tests.support.paths import ROOT
 
-pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 BEFORE_S, AFTER_S = 45.0, 10.0
 DRAIN_S = 600.0

@@ -22,7 +22,7 @@ from tests.support.node_removal import removal
 from tests.support.paths import ROOT
 from tests.support.ray_exposure import interfaces, public, reachable_from_elsewhere
 
-pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,6 @@ PICTURES = 24  # drawing them all takes longer than a redeploy
 KILLED = [NODE]
 LOAD = Load(clients=4, pause_s=(1, 3), minutes=12)
 
-pytestmark = pytest.mark.alone
-
 
 def assert_kept(verdict: Verdict) -> None:
     assert str(verdict) == ""

@@ -11,7 +11,7 @@ from serve_app.evaluation.data_sets import DataSet, File, Question
 from tests.support import model_change
 from tests.support.model_change import ChangingService, Questions, changed
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(900)]
 
 FACTS = {
     "How many strings does a violin have?": "A violin has four strings, tuned in fifths.",

@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 
 # Ray gives a node 30 s to start, which is too short beside four other tests on two cores. What
 # the check plans is tested without Ray in `tests/unit/test_check_plan.py`.
-pytestmark = [pytest.mark.alone, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 TIMEOUT_S = 400
 NODES = {

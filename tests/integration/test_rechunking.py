@@ -16,7 +16,7 @@ from serve_app.evaluation.data_sets import DataSet, File, Question
 from tests.support import model_change
 from tests.support.model_change import ChangingService, Questions, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(900)]
 
 PLACES = ["Lisbon", "Oslo", "Vienna", "Dublin", "Prague", "Athens", "Warsaw", "Zagreb"]
 SENTENCES = 60

@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 from tests.support.processes import Command, free_port, started
 from tests.support.service import configuration
 
-pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 RELEASE = "0.1.0"
 KEYS = {"alice": "alice-" + "a" * 32, "bob": "bob-" + "b" * 32}
