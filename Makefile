@@ -54,7 +54,7 @@ test-long: $(TESTED) ## The long proofs: a cluster of nodes, two replicas of Job
 
 test-clients: $(TESTED) ## Run real clients, each in an environment of its own, against the service (8 minutes)
 	@$(uv_environment); $(part); \
-	part "clients" $(PYTEST) tests/integration/test_clients.py tests/integration/test_clients_apart.py; \
+	part "clients" $(PYTEST) tests/integration/test_clients.py tests/integration/test_clients_apart.py tests/integration/test_agents.py; \
 	summary
 
 test-upgrade: $(TESTED) ## Version 0.1.0 fills a data folder, and this version answers from it (8 minutes)

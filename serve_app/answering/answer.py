@@ -229,6 +229,7 @@ class Answering:
                 context.sources,
                 extra=json.dumps(tools, indent=4) if tools else "",  # as most templates write them
                 wanted_answer_tokens=question.max_tokens,
+                fill_window=question.fill_window,
                 llm=self._llm,
                 window=self._window,
                 settings=self._settings,

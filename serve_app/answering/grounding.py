@@ -35,8 +35,9 @@ class Question:
     `web`, `documents` and `attribution` say what the request allows; the operator's settings can
     only take away from it, see `Grounding.gather`. Passages below `min_score` are left out.
     Without `shorten_history` a conversation that is longer than the model's window is refused.
-    `sampling` holds further fields of the engine's request; `max_tokens` is None if the caller
-    did not set it.
+    `sampling` holds further fields of the engine's request. `max_tokens` is None if the caller
+    did not set it: the answer then has the tokens of the settings, or with `fill_window` all that
+    the prompt leaves.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -47,6 +48,7 @@ class Question:
     filters: Filter | None = None
     attribution: bool = True
     max_tokens: int | None = None
+    fill_window: bool = False
     min_score: float = 0.0
     shorten_history: bool = True
     sampling: Mapping[str, Any] = field(default_factory=dict)

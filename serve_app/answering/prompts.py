@@ -74,6 +74,7 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
     *,
     extra: str,
     wanted_answer_tokens: int | None,
+    fill_window: bool = False,
     llm: TextGenerator,
     window: int,
     settings: AnswerSettings,
@@ -84,7 +85,8 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
     Then, in what it leaves, a floor for the sources: what they want, up to a quarter. Then the
     answer, by default or as long as wanted, up to half of the room if that is more: many clients
     ask for all they could ever want. Then the latest turns of the history, whole. The sources
-    have the rest, up to `max_source_tokens`, and what they leave is the answer's again.
+    have the rest, up to `max_source_tokens`, and what they leave is the answer's again: up to its
+    wish, or with `fill_window` and without a wish all of it.
 
     `candidates` come best first, `extra` is further text the template will add, such as tool
     definitions. Counts are sums over parts of the prompt, with some tokens for each seam, and
@@ -126,6 +128,8 @@ async def build(  # noqa: PLR0913 - all of them bound the prompt
     room -= sum(tokens[first:question]) + system_tokens
     budget = max(min(settings.max_source_tokens, room), 0)
     sources, shortened = await _fitted(candidates, source_tokens, budget, llm)
+    if fill_window and wanted_answer_tokens is None:
+        wanted = window
     answer = min(wanted, answer + max(room - min(sum(source_tokens), budget), 0))
     kept = [*messages[:opening], *messages[first:]]
     return Prompt(_with_sources(kept, sources, system), sources, answer, shortened, first - opening)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deployments.errors import InvalidRequest, TooLarge
+from serve_app.schemas.fields import MAX_MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from serve_app.settings import AppSettings
 
-
-MAX_MESSAGES = 200
 _MAX_TOP_K = 20
 
 _WHOLE_FROM = 10  # smaller numbers get a decimal

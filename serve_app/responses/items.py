@@ -25,6 +25,7 @@ from serve_app.schemas.responses.items import (
     WebSearchCall,
     text_of,
 )
+from serve_app.schemas.responses.tools import full_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,6 +79,7 @@ def stored_item(item: InputItem, parent_id: str) -> Item:
                 "call_id": item.call_id,
                 "name": item.name,
                 "arguments": item.arguments,
+                **({"namespace": item.namespace} if item.namespace else {}),
             }
         case FunctionCallOutput():
             return {
@@ -146,7 +148,8 @@ def chat_messages(items: Iterable[Item]) -> list[ChatMessage]:
                 if not messages or messages[-1]["role"] != "assistant":
                     messages.append({"role": "assistant", "content": ""})
                 arguments = _json_object(item["arguments"])
-                call = function_call(item["call_id"], item["name"], arguments)
+                name = full_name(item.get("namespace"), item["name"])
+                call = function_call(item["call_id"], name, arguments)
                 messages[-1].setdefault("tool_calls", []).append(call)
             case "function_call_output":
                 text = _text(item["output"])

@@ -6,7 +6,7 @@ Whole and streamed responses share this code, so that they cannot differ.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from deployments.answer_events import Piece, TokenUsage
@@ -52,11 +52,15 @@ _SERVER_ERROR = "server_error"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which hosted tools are shown as items, and what the items include."""
+    """Which hosted tools are shown as items, and what the items include.
+
+    `namespaces` has the namespace and the name of functions, by the names that the model knows.
+    """
 
     file_search: bool = False
     web_search: bool = False
     search_results: bool = False
+    namespaces: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Output:
@@ -286,8 +290,9 @@ class Output:
                 events += self._end_items_of(OutputMessage)
             item_id, place = self._new_item(FUNCTION_CALL)
             call_id = str(call.get("id") or f"call_{item_id.partition('_')[2]}")
-            name = str(function.get("name") or "")
-            self._calls[index] = OutputCall(item_id, place, call_id, name)
+            full_name = str(function.get("name") or "")
+            namespace, name = self._shown.namespaces.get(full_name, (None, full_name))
+            self._calls[index] = OutputCall(item_id, place, call_id, name, namespace)
             events += self._start_item(self._calls[index])
         made = self._calls[index]
         if arguments := function.get("arguments"):

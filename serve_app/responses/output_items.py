@@ -105,6 +105,7 @@ class OutputCall:
     index: int
     call_id: str
     name: str
+    namespace: str | None = None
     arguments: list[str] = field(default_factory=list)
 
     def where(self) -> dict[str, Any]:
@@ -120,6 +121,7 @@ class OutputCall:
             "call_id": self.call_id,
             "name": self.name,
             "arguments": "".join(self.arguments),
+            **({"namespace": self.namespace} if self.namespace else {}),
         }
 
     def start(self) -> Iterator[NamedFields]:

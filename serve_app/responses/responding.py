@@ -14,7 +14,7 @@ from deployments.errors import InvalidRequest, ServiceError, Unavailable
 from deployments.llm.grammars.bounds import check_constraints_in_thread
 from serve_app.answering.completion_events import ending_events, text_events
 from serve_app.answering.engine_fields import WITH_USAGE, chat_text
-from serve_app.http.bounds import MAX_MESSAGES, check_answer_bounds, check_prompt_size
+from serve_app.http.bounds import check_answer_bounds, check_prompt_size
 from serve_app.responses.ids import new_response_id
 from serve_app.responses.items import (
     chat_messages,
@@ -34,6 +34,7 @@ from serve_app.responses.turn import (
     shortens,
     turn_of,
 )
+from serve_app.schemas.fields import MAX_MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence

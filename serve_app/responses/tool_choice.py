@@ -59,7 +59,9 @@ def usable_tools(request: PromptRequest) -> UsableTools:
             return UsableTools(functions, None, web, "none")
         case AllowedTools(mode=mode, tools=allowed):  # the remaining kind
             types = {tool.type for tool in allowed}
+            named = {tool.name for tool in allowed if tool.type == "namespace"}
             names = {tool.name for tool in allowed if tool.type == "function"}
+            names |= {name for name, (space, _) in request.namespaces.items() if space in named}
             functions = [tool for tool in functions if tool.name in names]
             files = files if "file_search" in types else None
             web = web if types & set(WEB_SEARCH_TYPES) else None

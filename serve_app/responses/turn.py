@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from serve_app.responses.interfaces import Item
     from serve_app.responses.items import ChatMessage
     from serve_app.responses.tool_choice import UsableTools
-    from serve_app.schemas.responses.tools import FileSearchTool, WebSearchTool
+    from serve_app.schemas.responses.tools import FileSearchTool, NamespaceTool, WebSearchTool
     from serve_app.settings import AppSettings
 
 _SAMPLING = (
@@ -80,6 +80,7 @@ def turn_of(
         file_search=tools.file_search is not None,
         web_search=tools.web_search is not None,
         search_results=FILE_SEARCH_RESULTS in request.include,
+        namespaces=request.namespaces,
     )
     turn = Turn(response, input_items, shown)
     if not _is_question(request, tools):
@@ -100,7 +101,7 @@ def turn_of(
     )
     question = replace(question, shorten_history=shortens(request))
     if request.model != ANSWERING_MODEL:
-        question = replace(question, documents=False, web=False)
+        question = replace(question, documents=False, web=False, fill_window=True)
     return replace(turn, question=_with_tools(question, tools, settings))
 
 
@@ -250,7 +251,9 @@ def _echoed(choice: Any) -> Any:  # noqa: ANN401 - a string or one of the schema
     return choice if isinstance(choice, str) else choice.model_dump(exclude_none=True)
 
 
-def _echoed_tool(tool: FunctionTool | FileSearchTool | WebSearchTool) -> dict[str, Any]:
+def _echoed_tool(
+    tool: FunctionTool | NamespaceTool | FileSearchTool | WebSearchTool,
+) -> dict[str, Any]:
     echoed = tool.model_dump(by_alias=True, exclude_none=True)
     if isinstance(tool, FunctionTool):
         echoed = {"description": None, "parameters": None, "strict": None} | echoed

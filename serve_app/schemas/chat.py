@@ -17,6 +17,7 @@ from serve_app.schemas.answers import (
 from serve_app.schemas.fields import (
     DEFAULT_COLLECTION,
     DOCUMENT_ID_EXAMPLE,
+    MAX_MESSAGES,
     MAX_TOOLS,
     TIME_EXAMPLE,
     CollectionName,
@@ -31,8 +32,6 @@ from serve_app.schemas.fields import (
 from serve_app.schemas.filters import FILTER_EXAMPLE, Filters
 from serve_app.schemas.generation import GenerationRequest
 
-MAX_SCHEMA_MESSAGES = 1000
-"""The most messages whose fields are checked; fewer are answered: see `http.bounds`."""
 _UNREAD_PARTS = ("image_url", "input_audio", "file", "image", "audio", "video_url", "refusal")
 MAX_COLLECTIONS = 8
 MAX_NAME_CHARS = 256
@@ -115,7 +114,7 @@ def _few_parts(messages: object) -> object:
     if isinstance(messages, list):
         parts = sum(
             len(message["content"])
-            for message in messages[:MAX_SCHEMA_MESSAGES]
+            for message in messages[:MAX_MESSAGES]
             if isinstance(message, dict) and isinstance(message.get("content"), list)
         )
         check_parts(parts)
@@ -176,7 +175,7 @@ class ChatRequest(GenerationRequest):
 
     messages: Annotated[
         list[ChatMessage],
-        Field(min_length=1, max_length=MAX_SCHEMA_MESSAGES, fail_fast=True),
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
         BeforeValidator(_few_parts),
     ]
     max_completion_tokens: TokenCount | None = None

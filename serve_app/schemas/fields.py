@@ -32,6 +32,8 @@ UNSUPPORTED_VALUE = "unsupported_value"
 """OpenAI's code of the error for a value that is valid, but not supported here."""
 MAX_PARTS = 1000
 """The most content parts of all messages of a request together."""
+MAX_MESSAGES = 1000
+"""The most messages of a request, with those of its history; agents send hundreds."""
 MAX_TOOLS = 128
 _FEW_NAMES = 8  # that a message may list
 _MAX_NAME_CHARS = 64  # of an unknown field that is compared with the known ones

@@ -44,6 +44,10 @@ PYTHON = {
 NODE = {
     "openai": "openai@7.59.0",
     "ai_sdk": "ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/openai-compatible@3.0.92 zod@4.6.7",
+    # Agents: programs that come as packages of Node.
+    "codex": "@openai/codex@0.171.0",
+    "claude_code": "@anthropic-ai/claude-code@2.1.197",
+    "opencode": "opencode-ai@1.18.33",
 }
 EMBEDDER = "all-MiniLM-L6-v2"
 CLIENTS = ROOT / "tests" / "integration" / "clients"
@@ -149,14 +153,14 @@ class Clients:
         output = self.run([*command, *arguments], **more)
         return json.loads(output.splitlines()[-1])  # some clients print of their own, before
 
-    def run(self, command: list[str], **more: str) -> str:
-        """Return what a command writes to its standard output.
+    def run(self, command: list[str], folder: Path | None = None, **more: str) -> str:
+        """Return what a command, run in `folder`, writes to its standard output.
 
         The test fails if the command does, or if it wanted to reach another machine.
         """
         strayed = self.scratch / "strayed"
         strayed.unlink(missing_ok=True)
-        output = _run(command, self.environment() | more, CONVERSATION_TIMEOUT_S)
+        output = _run(command, self.environment() | more, CONVERSATION_TIMEOUT_S, folder)
         assert not strayed.exists(), f"it wanted to reach {strayed.read_text()}"
         return output
 
@@ -195,10 +199,14 @@ def _with_our_node() -> dict[str, str]:
     return os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def _run(command: list[str], environment: dict[str, str], timeout_s: float) -> str:
+def _run(
+    command: list[str], environment: dict[str, str], timeout_s: float, folder: Path | None = None
+) -> str:
     with subprocess.Popen(
         command,
         env=environment,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

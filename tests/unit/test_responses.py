@@ -23,7 +23,7 @@ from serve_app.responses.output import Event
 from serve_app.responses.responding import Responding
 from serve_app.schemas.responses.items import Message
 from serve_app.schemas.responses.request import ResponseRequest
-from serve_app.testing import MODEL, Fakes, fake_settings
+from serve_app.testing import MODEL, FakeModel, Fakes, fake_settings
 from tests.support.event_streams import events
 
 pytestmark = pytest.mark.anyio
@@ -390,9 +390,74 @@ async def test_a_whole_response_whose_client_leaves_stops_the_engine(model: str)
     assert stopped.is_set()
 
 
+async def test_functions_of_a_namespace_are_called_by_their_own_names() -> None:
+    named = {"type": "namespace", "name": "weather"}
+    grouped = {"description": "Tells about the sky.", "tools": [WEATHER | {"name": "now"}]}
+    tools = [WEATHER, named | grouped]
+    made = {"function": {"name": "weather__now", "arguments": '{"city": "Rome"}'}}
+    fakes = Fakes(llm=FakeModel(tool_calls=[CALLS[0] | made]))
+    body = {"model": MODEL, "input": "Rome?", "tools": tools, "store": False}
+    async with fakes.client() as http:
+        whole = (await http.post("/v1/responses", json=body)).json()
+        found = await streamed(http, body | {"client_metadata": {"thread": "1"}})
+        (call,) = [item for item in whole["output"] if item["type"] == "function_call"]
+        done = {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+        asked = {"role": "user", "content": "Rome?"}
+        again = body | {"input": [asked, call, done]}
+        await http.post("/v1/responses", json=again)
+        chosen = {"type": "allowed_tools", "mode": "auto", "tools": [named]}
+        allowed = await http.post("/v1/responses", json=body | {"tool_choice": chosen})
+    response = Response.model_validate(whole)
+    shown = [event["item"] for event in found if "namespace" in event.get("item", ())]
+    ended = found[-1]["response"]["output"][-1]
+    for item in (call, *shown, ended):
+        assert (item["namespace"], item["name"]) == ("weather", "now")
+    assert len(shown) == 2
+    assert response.tools[1].type == "namespace"
+    plain, own = (each["function"] for each in fakes.llm.bodies[0]["tools"])
+    assert (plain["name"], own["name"]) == ("weather", "weather__now")
+    assert own["description"].endswith("Tells about the sky.")
+    (sent,) = fakes.llm.bodies[2]["messages"][1]["tool_calls"]
+    assert sent["function"]["name"] == "weather__now"
+    assert allowed.status_code == 200
+    assert [each["function"]["name"] for each in fakes.llm.bodies[3]["tools"]] == ["weather__now"]
+
+
+async def test_an_answer_of_the_bare_model_with_tools_may_fill_the_window() -> None:
+    fakes = Fakes()
+    body = {"model": MODEL, "input": "one two", "tools": [{"type": "web_search"}]}
+    async with fakes.client() as http:
+        for more in ({}, {"max_output_tokens": 7}, {"model": "genserve"}):
+            await http.post("/v1/responses", json=body | more)
+    window = fakes.llm.window
+    tokens = [each["max_tokens"] for each in fakes.llm.bodies]
+    assert window - 200 < tokens[0] < window
+    assert tokens[1:] == [7, fake_settings().answer.max_answer_tokens]
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
+        (
+            {"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "custom"}]}]},
+            "tools[0].tools[0]",
+            "no tool `custom`",
+        ),
+        (
+            {
+                "tools": [
+                    WEATHER | {"name": "a__weather"},
+                    {"type": "namespace", "name": "a", "tools": [WEATHER]},
+                ]
+            },
+            None,
+            "must be different",
+        ),
+        (
+            {"tools": [{"type": "namespace", "name": n, "tools": [WEATHER] * 65} for n in "ab"]},
+            None,
+            "at most 128 functions",
+        ),
         ({"input": [{"role": "user", "contnt": "x"}]}, "input[0].contnt", "`content`"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},

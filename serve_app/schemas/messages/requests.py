@@ -8,8 +8,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from serve_app.schemas.chat import MAX_SCHEMA_MESSAGES, ContextOptions
+from serve_app.schemas.chat import ContextOptions
 from serve_app.schemas.fields import (
+    MAX_MESSAGES,
     MAX_PARTS,
     MAX_TOOLS,
     Request,
@@ -68,7 +69,7 @@ def _parts(given: object) -> int:
 def _few_parts(messages: object) -> object:
     """Refuse what would take long to validate; each message may have several parts."""
     if isinstance(messages, list):
-        check_parts(sum(map(_parts, messages[:MAX_SCHEMA_MESSAGES])))
+        check_parts(sum(map(_parts, messages[:MAX_MESSAGES])))
     return messages
 
 
@@ -111,7 +112,7 @@ class CountTokensRequest(Request):
     model: Annotated[str, Field(min_length=1, max_length=200)]
     messages: Annotated[
         list[MessageParam],
-        Field(min_length=1, max_length=MAX_SCHEMA_MESSAGES, fail_fast=True),
+        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
         BeforeValidator(_few_parts),
     ]
     system: str | Annotated[list[OnlyText], Field(max_length=MAX_PARTS, fail_fast=True)] | None = (

@@ -89,7 +89,7 @@ class FunctionCall(Request):
     id: ItemId | None = None
     status: _Status | None = None
     caller: dict[str, Any] | None = None
-    namespace: str | None = None
+    namespace: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] | None = None
     created_by: str | None = None
     async_: Annotated[bool | None, Field(alias="async")] = None
 

@@ -24,9 +24,11 @@ from serve_app.schemas.responses.items import MAX_ID_CHARS, InputItems
 from serve_app.schemas.responses.tools import (
     FileSearchTool,
     FunctionTool,
+    NamespaceTool,
     Tool,
     ToolChoice,
     WebSearchTool,
+    full_name,
 )
 from serve_app.settings import ANSWERING_MODEL
 
@@ -126,6 +128,11 @@ class PromptRequest(Request):
             _contradiction("`input` is required, as no earlier response or conversation is named")
         if len([tool for tool in self.tools if isinstance(tool, FileSearchTool)]) > 1:
             _contradiction("send one `file_search` tool, with all of its vector stores")
+        names = [tool.name for tool in self.functions]
+        if len(names) > MAX_TOOLS:
+            _contradiction(f"at most {MAX_TOOLS} functions are possible, with those of namespaces")
+        if any(names.count(name) > 1 for name in self.namespaces):
+            _contradiction("the names of functions, with their namespaces, must be different")
         return self
 
     @property
@@ -137,8 +144,24 @@ class PromptRequest(Request):
 
     @property
     def functions(self) -> list[FunctionTool]:
-        """The tools that the caller runs."""
-        return [tool for tool in self.tools if isinstance(tool, FunctionTool)]
+        """The tools that the caller runs; those of namespaces have their full names."""
+        functions = []
+        for tool in self.tools:
+            if isinstance(tool, FunctionTool):
+                functions.append(tool)
+            elif isinstance(tool, NamespaceTool):
+                functions += tool.functions()
+        return functions
+
+    @property
+    def namespaces(self) -> dict[str, tuple[str, str]]:
+        """The namespace and the name of each function in a namespace, by its full name."""
+        return {
+            full_name(tool.name, each.name): (tool.name, each.name)
+            for tool in self.tools
+            if isinstance(tool, NamespaceTool)
+            for each in tool.tools
+        }
 
     @property
     def file_search(self) -> FileSearchTool | None:
@@ -208,6 +231,7 @@ class ResponseRequest(PromptRequest):
     prompt_cache_retention: str | None = None
     service_tier: str | None = None
     background_options: dict[str, Any] | None = None
+    client_metadata: dict[str, Any] | None = None
     access_programs: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
     # Refused, as ignoring them would mislead.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -10,6 +10,9 @@ from serve_app.schemas.chat import MAX_COLLECTIONS
 from serve_app.schemas.fields import MAX_TOOLS, CollectionName, Request, refuse, refused_unless
 from serve_app.schemas.filters import Filters  # noqa: TC001 - read by pydantic
 from serve_app.schemas.searches import MAX_RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 20_000
@@ -22,9 +25,21 @@ WebSearchType: TypeAlias = Literal[
 ]
 WEB_SEARCH_TYPES = get_args(WebSearchType)
 
+_TOOL_TYPES = {"function", "namespace", "file_search", *WEB_SEARCH_TYPES}
+
 FunctionName = Annotated[
     str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=r"^[a-zA-Z0-9_-]+$")
 ]
+
+
+def _supported(tool: object, types: Collection[str] = _TOOL_TYPES) -> object:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if isinstance(kind, str) and kind not in types:
+        refuse(
+            f"this service has no tool `{kind[:_SHOWN_CHARS]}`: use function, file_search or "
+            "web_search"
+        )
+    return tool
 
 
 class FunctionTool(Request):
@@ -44,6 +59,37 @@ class FunctionTool(Request):
         Field(alias="async"),
         refused_unless(False, "function calls are not asynchronous here"),  # noqa: FBT003
     ] = None
+
+
+def _function_only(tool: object) -> object:
+    return _supported(tool, {"function"})
+
+
+class NamespaceTool(Request):
+    """Functions that belong together, such as those of one MCP server."""
+
+    type: Literal["namespace"]
+    name: FunctionName
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)] | None = None
+    tools: Annotated[
+        list[Annotated[FunctionTool, BeforeValidator(_function_only)]], Field(max_length=MAX_TOOLS)
+    ]
+
+    def functions(self) -> list[FunctionTool]:
+        """Return the functions as the model knows them; the first one tells about the namespace."""
+        functions = [
+            tool.model_copy(update={"name": full_name(self.name, tool.name)}) for tool in self.tools
+        ]
+        if functions and self.description:
+            about = f"Functions that begin with {full_name(self.name, '')}: {self.description}"
+            texts = [text for text in (functions[0].description, about) if text]
+            functions[0] = functions[0].model_copy(update={"description": "\n\n".join(texts)})
+        return functions
+
+
+def full_name(namespace: str | None, name: str) -> str:
+    """Return the name by which the model knows a function of a namespace."""
+    return name if namespace is None else f"{namespace}__{name}"
 
 
 class FileSearchRanking(Request):
@@ -94,18 +140,10 @@ class WebSearchTool(Request):
     user_location: dict[str, Any] | None = None
 
 
-def _supported(tool: object) -> object:
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    if isinstance(kind, str) and kind not in {"function", "file_search", *WEB_SEARCH_TYPES}:
-        refuse(
-            f"this service has no tool `{kind[:_SHOWN_CHARS]}`: use function, file_search or "
-            "web_search"
-        )
-    return tool
-
-
 Tool = Annotated[
-    Annotated[FunctionTool | FileSearchTool | WebSearchTool, Field(discriminator="type")],
+    Annotated[
+        FunctionTool | NamespaceTool | FileSearchTool | WebSearchTool, Field(discriminator="type")
+    ],
     BeforeValidator(_supported),
 ]
 
