@@ -153,7 +153,7 @@ class Clients:
         output = self.run([*command, *arguments], **more)
         return json.loads(output.splitlines()[-1])  # some clients print of their own, before
 
-    def run(self, command: list[str], folder: Path | None = None, **more: str) -> str:
+    def run(self, command: list[str], folder: Path | None = None, /, **more: str) -> str:
         """Return what a command, run in `folder`, writes to its standard output.
 
         The test fails if the command does, or if it wanted to reach another machine.
