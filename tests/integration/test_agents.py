@@ -60,7 +60,8 @@ def agents() -> Iterator[FakeService]:
 
 def run(clients: Clients, folder: Path, command: Sequence[str], **more: str) -> str:
     """Run an agent in an empty folder, which is its home as well."""
-    home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "NO_PROXY": "127.0.0.1,localhost"}
+    home = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "PWD"), str(folder))
+    home["NO_PROXY"] = "127.0.0.1,localhost"
     # These are no programs of Node or Python: the closed port keeps them from other machines.
     proxy = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     proxy |= {name.lower(): value for name, value in proxy.items()} | {"no_proxy": home["NO_PROXY"]}
