@@ -6,6 +6,7 @@ import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from deployments.errors import CONTEXT_LENGTH_EXCEEDED
 from serve_app.http.urls import route_path
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ REQUEST_ID = "request-id"
 _MESSAGES = "/v1/messages"
 _VERSION = b"anthropic-version"
 _SERVES_REQUEST_ID = b"x-request-id"
+_TOO_LONG = "prompt is too long"
+"""Words by which Anthropic's clients know that they must shorten the conversation."""
 _ERROR_TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
@@ -57,6 +60,8 @@ def error_body(
 ) -> dict[str, Any]:
     """Return an error in Anthropic's form."""
     is_fault = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if code == CONTEXT_LENGTH_EXCEEDED:
+        message = f"{_TOO_LONG}: {message}"
     kind = _ERROR_TYPES.get(status, "invalid_request_error" if is_fault else "api_error")
     return {
         "type": "error",

@@ -18,7 +18,7 @@ from anthropic.types.shared import ErrorResponse
 from pydantic import TypeAdapter
 
 from deployments.answer_events import AnswerEvent, Opening, Piece, TokenUsage
-from deployments.errors import Overloaded, Unavailable
+from deployments.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequest, Overloaded, Unavailable
 from deployments.types import Page, PageOutcome, Passage
 from serve_app.testing import MODEL, Fakes
 from serve_app.testing.llm import FakeModel
@@ -396,6 +396,15 @@ async def test_errors_have_anthropics_form(  # noqa: PLR0917
         with pytest.raises(raised) as caught:
             await client.messages.create(**BODY, stream=stream, extra_body=changes)
     assert caught.value.request_id
+
+
+async def test_a_prompt_that_is_too_long_is_refused_in_anthropics_words() -> None:
+    too_long = InvalidRequest("9000 tokens are over 4096", code=CONTEXT_LENGTH_EXCEEDED)
+    async with client_of(Fakes(llm=FakeModel(fail_at_start=too_long))) as client:
+        with pytest.raises(anthropic.BadRequestError) as caught:
+            await client.messages.create(**BODY)
+    # By these words Claude Code, LangChain and LiteLLM know that they must shorten.
+    assert "prompt is too long: 9000 tokens are over 4096" in caught.value.message
 
 
 async def test_errors_before_the_route_have_anthropics_form_too() -> None:

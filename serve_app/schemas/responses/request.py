@@ -128,9 +128,10 @@ class PromptRequest(Request):
             _contradiction("`input` is required, as no earlier response or conversation is named")
         if len([tool for tool in self.tools if isinstance(tool, FileSearchTool)]) > 1:
             _contradiction("send one `file_search` tool, with all of its vector stores")
-        names = [tool.name for tool in self.functions]
-        if len(names) > MAX_TOOLS:
+        grouped = sum(len(tool.tools) for tool in self.tools if isinstance(tool, NamespaceTool))
+        if grouped + sum(isinstance(tool, FunctionTool) for tool in self.tools) > MAX_TOOLS:
             _contradiction(f"at most {MAX_TOOLS} functions are possible, with those of namespaces")
+        names = [tool.name for tool in self.functions]
         if any(names.count(name) > 1 for name in self.namespaces):
             _contradiction("the names of functions, with their namespaces, must be different")
         return self
